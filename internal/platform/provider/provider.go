@@ -1,0 +1,59 @@
+// Package provider is the contract between the control plane and whatever runs
+// instances. Each implementation lives in a subpackage and must pass
+// providertest.Run. Health, restarts and replacement are not its job: the
+// instance service decides those and calls Ensure or Remove.
+package provider
+
+import (
+	"context"
+	"time"
+)
+
+// ID names an instance. It is chosen by the control plane before the instance
+// exists, so that starting it twice is the same as starting it once. It
+// matches [a-z0-9-]{1,63}.
+type ID string
+
+// Spec is what to run: one container under the SageMaker container contract
+// (spec §6.6).
+type Spec struct {
+	Image     string            // as in ContainerDefinition.Image
+	Command   []string          // what Image means to a provider of processes; argv, already resolved
+	Env       map[string]string // ContainerDefinition.Environment
+	ModelDir  string            // unpacked model data on this host, read-only to the instance; "" if the model has none
+	Endpoint  string            // for people: labels and log names
+	Variant   string
+	StopGrace time.Duration // from SIGTERM to SIGKILL; 0 means 30 s
+}
+
+// Status is what a Provider can see of an instance.
+type Status struct {
+	ID      ID
+	Address string // host:port that the instance was told to listen on, "" while not started
+	Exited  bool   // it was started and runs no more
+	Detail  string // of an exited instance: how it ended, one line, for people
+}
+
+// Provider runs instances. Every method is safe to repeat: the caller may have
+// crashed before it could record that the last call succeeded.
+type Provider interface {
+	// Ensure starts id unless it already runs; an exited instance is started
+	// anew. It returns once the process or container exists, not when it is
+	// ready. The error says in its text what a person would have to mend.
+	Ensure(ctx context.Context, id ID, s Spec) (Status, error)
+	// Remove stops id: SIGTERM, then SIGKILL after the grace of its Spec, and
+	// forgets it (its log stays). It returns when the instance is gone.
+	// Removing an unknown id succeeds.
+	Remove(ctx context.Context, id ID) error
+	// List returns every instance this control plane owns, including those
+	// that an earlier process started.
+	List(ctx context.Context) ([]Status, error)
+}
+
+// LogReader is implemented by Providers that keep an instance's output.
+type LogReader interface {
+	// Logs returns the last bytes of what id wrote, at most tail of them,
+	// starting at a line; it works for removed instances while their log is
+	// kept.
+	Logs(ctx context.Context, id ID, tail int) ([]byte, error)
+}
