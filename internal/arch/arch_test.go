@@ -1,0 +1,133 @@
+// Package arch holds the tests that keep the import graph as documented.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const mod = "github.com/slipway-ml/slipway/"
+
+// wings lists the folders from the bottom up (docs/ARCHITECTURE.md, "The
+// house"). A package may import from the wings below its own and from its own
+// children. A folder missing here fails the test: decide on purpose.
+var wings = []struct {
+	name    string
+	folders []string
+}{
+	{"domain", []string{"internal/domain"}},
+	{"platform", []string{"internal/platform"}},
+	{"service", []string{"internal/service"}},
+	{"wire", []string{"internal/wire"}},
+	{"api", []string{"internal/api"}},
+	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "internal/deps"}},
+	{"cmd", []string{"cmd", "models", "tools", "internal/arch", "internal/apptest", "internal/e2e"}},
+}
+
+// sideways lists the imports inside a wing that are allowed, and why.
+var sideways = map[string]map[string]string{
+	"internal/domain/hosting":    {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
+	"internal/domain/arn":        {"internal/domain/fault": "a malformed name is a fault"},
+	"internal/domain/rollout":    {"internal/domain/fault": "a plan that cannot run is a fault"},
+	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
+	"internal/service/router":    {},
+	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
+	"internal/app":               {"internal/config": "it runs a configuration"},
+	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
+}
+
+// everyWireMayImport are packages of the wire that the others there build on.
+var everyWireMayImport = map[string]bool{
+	"internal/wire/shape": true, "internal/wire/awserr": true, "internal/wire/access": true, "internal/wire/sigv4": true,
+}
+
+func wingOf(pkg string) int {
+	for i, w := range wings {
+		for _, f := range w.folders {
+			if pkg == f || strings.HasPrefix(pkg, f+"/") {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+func TestImportsGoDownward(t *testing.T) {
+	for _, p := range packages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, mod)
+		from := wingOf(pkg)
+		if from < 0 {
+			t.Errorf("package %s has no rule", pkg)
+			continue
+		}
+		for _, imp := range p.Imports {
+			dep, ours := strings.CutPrefix(imp, mod)
+			if !ours {
+				continue
+			}
+			to := wingOf(dep)
+			switch {
+			case to < from:
+			case strings.HasPrefix(dep, pkg+"/"): // its own child
+			case to == from && parent(dep) == parent(pkg) && wings[from].name == "wire" && everyWireMayImport[dep]:
+			case to == from && sideways[pkg][dep] != "":
+			case to == from && strings.HasPrefix(pkg, dep+"/"): // a child serves its parent's contract
+			case wings[from].name == "cmd":
+			default:
+				t.Errorf("%s must not import %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// The domain is pure: it decides, and never does.
+func TestTheDomainDoesNoIO(t *testing.T) {
+	banned := map[string]bool{"os": true, "net": true, "net/http": true, "database/sql": true, "log": true, "log/slog": true, "sync": true, "math/rand": true}
+	for _, p := range packages(t) {
+		if wingOf(strings.TrimPrefix(p.ImportPath, mod)) != 0 {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if banned[imp] {
+				t.Errorf("%s imports %s", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func parent(pkg string) string { return pkg[:max(0, strings.LastIndexByte(pkg, '/'))] }
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ps []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	if len(ps) < 3 {
+		t.Fatalf("only %d packages were listed", len(ps))
+	}
+	return ps
+}
