@@ -1,0 +1,72 @@
+# `make demo` and `make test` need a Debian machine with Go; they set up the rest.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+TOOLS   := $(CURDIR)/.cache/tools
+GOFLAGS_RELEASE := -trimpath -ldflags "-s -w"
+
+# Everything but the tests that drive whole servers: those run on their own,
+# after the rest, because they load the machine.
+UNIT     = $$(go list ./... | grep -v '/internal/e2e')
+E2E      = ./internal/e2e/...
+FUZZTIME ?= 30s
+SOAK     ?= 30m
+
+.PHONY: help build setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e bench soak fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: setup-build ## put the programs in bin/ and the inference library in bin/lib/
+	@mkdir -p bin
+	@if [ -d cmd/slipway ]; then CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway; fi
+	@if [ -d cmd/slipway-onnx ]; then CGO_ENABLED=1 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway-onnx; fi
+	@if [ -x scripts/fetch-onnxruntime.sh ]; then scripts/fetch-onnxruntime.sh; fi
+
+setup-build setup-test setup-bench: setup-%:
+	@scripts/setup.sh $*
+
+demo: build ## watch a model being deployed, and replaced under load
+	bin/slipway demo
+
+test: setup-test build check e2e ## everything: make check, then whole servers with real clients
+
+check: fmt lint generated tidy race ## format, vet, staticcheck, generate, tidy, import rules, tests with -race
+
+$(TOOLS)/gofumpt $(TOOLS)/staticcheck &: tools/go.mod tools/go.sum
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) go -C tools install tool
+
+fmt: $(TOOLS)/gofumpt
+	@unformatted=$$($(TOOLS)/gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "run gofumpt -w on:"; echo "$$unformatted"; exit 1; fi
+
+lint: $(TOOLS)/staticcheck
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+
+generated:
+	@scripts/check-generated.sh
+
+tidy:
+	go mod tidy -diff
+	go -C tools mod tidy -diff
+
+race: setup-test
+	SLIPWAY_REQUIRE_POSTGRES=1 go test -race -timeout 20m $(UNIT)
+
+e2e: setup-test build
+	go test -timeout 30m $(E2E)
+
+bench: setup-bench build ## measure the router against nginx and HAProxy, and the rest of the promises
+	go run ./internal/bench/cmd
+
+soak: setup-test build ## the availability tests for a long time (SOAK=30m)
+	SLIPWAY_SOAK=$(SOAK) go test -timeout 0 -run 'Soak' -v $(E2E)
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin .cache

@@ -1,0 +1,64 @@
+package pgtest
+
+import (
+	"database/sql"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEachTestHasADatabaseOfItsOwn(t *testing.T) {
+	first, second := open(t, DSN(t)), open(t, DSN(t))
+	if _, err := first.Exec("create table mine (n integer)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Exec("select n from mine"); err == nil {
+		t.Error("a table of one database is visible in another")
+	}
+}
+
+// The test runs itself as a child, which panics while its cluster is up.
+func TestNothingStaysBehindWhenATestProcessDies(t *testing.T) {
+	if os.Getenv("PGTEST_CHILD") != "" {
+		c, err := shared()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = os.Stdout.WriteString("dir=" + c.dir + "\n") // read by the parent
+		panic("as a broken test would")
+	}
+	DSN(t) // skips where there is no PostgreSQL
+	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	child.Env = append(os.Environ(), "PGTEST_CHILD=1")
+	out, err := child.CombinedOutput()
+	if err == nil {
+		t.Fatalf("the child should have panicked:\n%s", out)
+	}
+	_, rest, found := strings.Cut(string(out), "dir=")
+	if !found {
+		t.Fatalf("the child started no cluster:\n%s", out)
+	}
+	dir, _, _ := strings.Cut(rest, "\n")
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if _, err := os.Stat(dir); os.IsNotExist(err) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is still there", dir)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func open(t *testing.T, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() }) // the database is dropped anyway
+	return db
+}
