@@ -1,0 +1,235 @@
+// Package config is what a Slipway server can be told: one struct with
+// defaults that work, read from a YAML file. Acting on it is not its job.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Config tells a server what to be. Start from Default: a key that is absent
+// from a file keeps its default.
+type Config struct {
+	// Listen is the host:port that serves every API.
+	Listen string `json:"listen"`
+	// DataDir holds all state: credentials, database, objects, logs.
+	DataDir string `json:"dataDir"`
+	// Region and Account appear in ARNs. Requests signed for any other region
+	// are accepted too, and get that region's ARNs.
+	Region  string `json:"region"`
+	Account string `json:"account"`
+	// Images says what a model's image means to the process provider: the
+	// image's name to the command that serves it. slipway/onnx is built in.
+	Images map[string]Image `json:"images"`
+	// Database says where the control plane's records live.
+	Database Database `json:"database"`
+	// Limits bound what requests and models may take.
+	Limits Limits `json:"limits"`
+	// Log says how to log.
+	Log Log `json:"log"`
+}
+
+// Image is a program that serves models under the container contract.
+type Image struct {
+	// Command is the program and its arguments. A program without a slash is
+	// looked for beside the slipway program first, then on PATH.
+	Command []string `json:"command"`
+}
+
+// Database says where the control plane's records live.
+type Database struct {
+	// URL is empty for an SQLite file in the data directory, or a PostgreSQL
+	// URL: postgres://user:password@host:5432/name.
+	URL string `json:"url"`
+}
+
+// Limits bound what requests and models may take. Each is above zero.
+type Limits struct {
+	// MaxBodyBytes is the largest invocation body; more is answered with 413
+	// (spec §6.1).
+	MaxBodyBytes int64 `json:"maxBodyBytes"`
+	// ModelTimeout is how long a model may take for one answer (spec §6.3).
+	ModelTimeout Duration `json:"modelTimeout"`
+	// StreamTimeout is how long a streamed answer may take in all (spec §6.5).
+	StreamTimeout Duration `json:"streamTimeout"`
+	// StartupWindow is how long an instance has to become healthy, unless its
+	// variant says otherwise (spec §6.6).
+	StartupWindow Duration `json:"startupWindow"`
+	// StopGrace is the time from SIGTERM to SIGKILL of an instance (spec §6.6).
+	StopGrace Duration `json:"stopGrace"`
+	// MaxModelBytes is the largest model a node unpacks, in bytes.
+	MaxModelBytes int64 `json:"maxModelBytes"`
+	// DrainTimeout is how long a stopping server waits for requests under way.
+	DrainTimeout Duration `json:"drainTimeout"`
+}
+
+// Log says how to log.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `json:"level"`
+	// Format is text or json.
+	Format string `json:"format"`
+}
+
+// ONNXImage is the name of the built-in image: a server for ONNX models.
+const ONNXImage = "slipway/onnx"
+
+// Default returns the configuration of a server that was told nothing.
+func Default() Config {
+	return Config{
+		Listen:  "127.0.0.1:9400",
+		DataDir: "./slipway-data",
+		Region:  "us-east-1",
+		Account: "000000000000",
+		Images:  map[string]Image{ONNXImage: {Command: []string{"slipway-onnx"}}},
+		Limits: Limits{
+			MaxBodyBytes:  6291456,
+			ModelTimeout:  Duration(time.Minute),
+			StreamTimeout: Duration(8 * time.Minute),
+			StartupWindow: Duration(8 * time.Minute),
+			StopGrace:     Duration(30 * time.Second),
+			MaxModelBytes: 16 << 30,
+			DrainTimeout:  Duration(30 * time.Second),
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}
+
+// Load reads the YAML file at path over the defaults and validates the
+// outcome. A key that Slipway does not know is an error.
+func Load(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := Parse(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse reads YAML as Load does.
+func Parse(text []byte) (Config, error) {
+	c := Default()
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		return Config{}, errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "))
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+var (
+	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+	regionPattern  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)*-[0-9]+$`)
+)
+
+// Validate reports every fault at once, each with the key to mend.
+func (c Config) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if err := checkAddress(c.Listen); err != nil {
+		bad("listen: %w", err)
+	}
+	if c.DataDir == "" {
+		bad("dataDir: must not be empty")
+	}
+	if !regionPattern.MatchString(c.Region) {
+		bad("region: %q is not a region like us-east-1", c.Region)
+	}
+	if !accountPattern.MatchString(c.Account) {
+		bad("account: %q is not a number of 12 digits; quote it in YAML", c.Account)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Images)) {
+		switch command := c.Images[name].Command; {
+		case name == "" || len(name) > 255 || strings.ContainsAny(name, " \t\r\n"):
+			bad("images: %q cannot be the name of an image", name)
+		case len(command) == 0 || command[0] == "":
+			bad("images: %s: command: must name a program", name)
+		}
+	}
+	if err := c.Database.check(); err != nil {
+		bad("database.url: %w", err)
+	}
+	faults = append(faults, c.Limits.faults()...)
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		bad("log.format: %q is neither text nor json", c.Log.Format)
+	}
+	return errors.Join(faults...)
+}
+
+func (l Limits) faults() []error {
+	var faults []error
+	for _, size := range []struct {
+		key string
+		n   int64
+	}{{"maxBodyBytes", l.MaxBodyBytes}, {"maxModelBytes", l.MaxModelBytes}} {
+		if size.n <= 0 {
+			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", size.key))
+		}
+	}
+	for _, limit := range []struct {
+		key string
+		d   Duration
+	}{
+		{"modelTimeout", l.ModelTimeout},
+		{"streamTimeout", l.StreamTimeout},
+		{"startupWindow", l.StartupWindow},
+		{"stopGrace", l.StopGrace},
+		{"drainTimeout", l.DrainTimeout},
+	} {
+		if limit.d <= 0 {
+			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", limit.key))
+		}
+	}
+	return faults
+}
+
+func (d Database) check() error {
+	if d.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(d.URL)
+	if err != nil {
+		return errors.New("is not a URL") // the error would print the password
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return errors.New("must start with postgres://")
+	}
+	return nil
+}
+
+func checkAddress(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	if _, err := netip.ParseAddrPort("[::]:" + port); err != nil {
+		return fmt.Errorf("%q is not a port", port)
+	}
+	if strings.ContainsAny(host, " /") {
+		return fmt.Errorf("%q is not a host", host)
+	}
+	return nil
+}
+
+// CredentialsPath is where the first start writes the administrator's keys.
+func (c Config) CredentialsPath() string { return filepath.Join(c.DataDir, "credentials") }
