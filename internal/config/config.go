@@ -44,7 +44,9 @@ type Config struct {
 // Image is a program that serves models under the container contract.
 type Image struct {
 	// Command is the program and its arguments. A program without a slash is
-	// looked for beside the slipway program first, then on PATH.
+	// looked for beside the slipway program first, then on PATH. In arguments,
+	// {port} and {model_dir} stand for the instance's own; they are in its
+	// environment, too, as SAGEMAKER_BIND_TO_PORT and SM_MODEL_DIR.
 	Command []string `json:"command"`
 }
 
@@ -93,7 +95,9 @@ func Default() Config {
 		DataDir: "./slipway-data",
 		Region:  "us-east-1",
 		Account: "000000000000",
-		Images:  map[string]Image{ONNXImage: {Command: []string{"slipway-onnx"}}},
+		Images: map[string]Image{
+			ONNXImage: {Command: []string{"slipway-onnx", "--model-dir", "{model_dir}", "--port", "{port}"}},
+		},
 		Limits: Limits{
 			MaxBodyBytes:  6291456,
 			ModelTimeout:  Duration(time.Minute),
@@ -229,6 +233,29 @@ func checkAddress(s string) error {
 		return fmt.Errorf("%q is not a host", host)
 	}
 	return nil
+}
+
+// Argv returns the command of image, and whether there is one. A program that
+// lies beside the running one, as in a release, is named by its path; whether
+// any other exists is found out when it is started.
+func (c Config) Argv(image string) ([]string, bool) {
+	i, known := c.Images[image]
+	if !known || len(i.Command) == 0 {
+		return nil, false
+	}
+	argv := slices.Clone(i.Command)
+	if strings.Contains(argv[0], "/") {
+		return argv, true
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return argv, true
+	}
+	beside := filepath.Join(filepath.Dir(self), argv[0])
+	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		argv[0] = beside
+	}
+	return argv, true
 }
 
 // CredentialsPath is where the first start writes the administrator's keys.

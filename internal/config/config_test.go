@@ -108,3 +108,28 @@ func TestAFileWithAFaultIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestAProgramBesideTheRunningOneIsFoundThere(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Images: map[string]Image{
+		"beside":    {Command: []string{filepath.Base(self), "{port}"}},
+		"elsewhere": {Command: []string{"slipway-no-such-program"}},
+		"by path":   {Command: []string{"./" + filepath.Base(self)}},
+	}}
+	for image, want := range map[string][]string{
+		"beside":    {self, "{port}"},
+		"elsewhere": {"slipway-no-such-program"},
+		"by path":   {"./" + filepath.Base(self)},
+	} {
+		got, ok := c.Argv(image)
+		if diff := cmp.Diff(want, got); diff != "" || !ok {
+			t.Errorf("%s: %s", image, diff)
+		}
+	}
+	if _, ok := c.Argv("unknown"); ok {
+		t.Error("an unknown image has a command")
+	}
+}
