@@ -274,13 +274,13 @@ func (e *emitter) test() (string, error) {
 	for _, imp := range []string{"shape", "shape/shapetest", "shape/" + e.pkg} {
 		fmt.Fprintf(&b, "\"github.com/slipway-ml/slipway/internal/wire/%s\"\n", imp)
 	}
-	b.WriteString(")\n\nfunc TestEveryStructLinesUpWithItsShape(t *testing.T) {\nshapetest.LineUp(t, []shape.Value{\n")
+	b.WriteString(")\n\nfunc TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, structs) }\n\nvar structs = []shape.Value{\n")
 	for _, name := range e.names {
 		if e.Shapes[name].Type == "structure" {
 			fmt.Fprintf(&b, "&%s.%s{},\n", e.pkg, export(name))
 		}
 	}
-	b.WriteString("})\n}\n")
+	b.WriteString("}\n")
 	return b.String(), nil
 }
 

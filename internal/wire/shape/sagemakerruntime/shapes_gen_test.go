@@ -10,17 +10,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/shapetest"
 )
 
-func TestEveryStructLinesUpWithItsShape(t *testing.T) {
-	shapetest.LineUp(t, []shape.Value{
-		&sagemakerruntime.InternalStreamFailure{},
-		&sagemakerruntime.InvokeEndpointAsyncInput{},
-		&sagemakerruntime.InvokeEndpointAsyncOutput{},
-		&sagemakerruntime.InvokeEndpointInput{},
-		&sagemakerruntime.InvokeEndpointOutput{},
-		&sagemakerruntime.InvokeEndpointWithResponseStreamInput{},
-		&sagemakerruntime.InvokeEndpointWithResponseStreamOutput{},
-		&sagemakerruntime.ModelStreamError{},
-		&sagemakerruntime.PayloadPart{},
-		&sagemakerruntime.ResponseStream{},
-	})
+func TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, structs) }
+
+var structs = []shape.Value{
+	&sagemakerruntime.InternalStreamFailure{},
+	&sagemakerruntime.InvokeEndpointAsyncInput{},
+	&sagemakerruntime.InvokeEndpointAsyncOutput{},
+	&sagemakerruntime.InvokeEndpointInput{},
+	&sagemakerruntime.InvokeEndpointOutput{},
+	&sagemakerruntime.InvokeEndpointWithResponseStreamInput{},
+	&sagemakerruntime.InvokeEndpointWithResponseStreamOutput{},
+	&sagemakerruntime.ModelStreamError{},
+	&sagemakerruntime.PayloadPart{},
+	&sagemakerruntime.ResponseStream{},
 }

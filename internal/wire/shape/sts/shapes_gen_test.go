@@ -10,9 +10,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/sts"
 )
 
-func TestEveryStructLinesUpWithItsShape(t *testing.T) {
-	shapetest.LineUp(t, []shape.Value{
-		&sts.GetCallerIdentityRequest{},
-		&sts.GetCallerIdentityResponse{},
-	})
+func TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, structs) }
+
+var structs = []shape.Value{
+	&sts.GetCallerIdentityRequest{},
+	&sts.GetCallerIdentityResponse{},
 }
