@@ -1,0 +1,39 @@
+package rollout
+
+import "time"
+
+// Moment is one entry of a timeline: the deployment enters State that long
+// after it began.
+type Moment struct {
+	At    time.Duration
+	State State
+}
+
+// Timeline returns how p would run if all went well and instances started and
+// stopped in no time: the waits alone. It is Next itself that runs.
+func Timeline(p Plan, begin time.Time) []Moment {
+	s := Begin(p, begin)
+	line := []Moment{{0, s}}
+	now := s.Begun
+	for !s.Phase.Terminal() {
+		next, wake := Next(p, s, ideal(s, now))
+		if wake.IsZero() {
+			break // not reached: with ideal facts something always follows
+		}
+		if wake.Equal(now) {
+			line = append(line, Moment{now.Sub(next.Begun), next})
+		}
+		s, now = next, wake
+	}
+	return line
+}
+
+// ideal are the facts of a world in which whatever is wanted is there.
+func ideal(s State, now time.Time) Facts {
+	f := Facts{Now: now, Old: make([]Fleet, len(s.Variants)), New: make([]Fleet, len(s.Variants))}
+	for i, c := range s.Variants {
+		f.Old[i] = Fleet{Ready: c.OldWanted, Exists: c.OldWanted}
+		f.New[i] = Fleet{Ready: c.NewWanted, Exists: c.NewWanted}
+	}
+	return f
+}
