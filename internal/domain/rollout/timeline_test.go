@@ -55,14 +55,32 @@ func TestWorkedExamples(t *testing.T) {
 	}
 }
 
-// The stage tables of spec §4.4, stage by stage.
-func TestTimelinesStageByStage(t *testing.T) {
-	tests := map[string]struct {
-		kind     rollout.Kind
-		policy   *rollout.Policy
-		variants []rollout.Variant
-		want     []string
-	}{
+// timeline is what a plan shall run through, in the words of line.
+type timeline struct {
+	kind     rollout.Kind
+	policy   *rollout.Policy
+	variants []rollout.Variant
+	want     []string
+}
+
+func wantTimelines(t *testing.T, tests map[string]timeline) {
+	t.Helper()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, m := range rollout.Timeline(plan(t, tt.kind, tt.policy, tt.variants), t0) {
+				got = append(got, fmt.Sprint(m.At, " ", line(m.State)))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("timeline (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The stage tables of spec §4.4.
+func TestBlueGreenStageByStage(t *testing.T) {
+	wantTimelines(t, map[string]timeline{
 		"no policy: up, over, down": {rollout.Update, nil, fleet(2, 2), []string{
 			"0s Launching old 2/2 new 0/2 0%",
 			"0s Shifting old 0/2 new 2/2 100%",
@@ -105,6 +123,20 @@ func TestTimelinesStageByStage(t *testing.T) {
 			"1m0s Committed old 0/0 new 2/2 100%",
 			"1m0s Succeeded old 0/0 new 2/2 100%",
 		}},
+		"canary to a larger fleet turns off old instances in proportion, rounded up": {rollout.Update, canary(percent(25), 60, 0), fleet(3, 8), []string{
+			"0s Launching old 3/3 new 0/8 0%",
+			"0s Shifting old 3/3 new 2/8 25%",
+			"0s Baking old 3/3 new 2/8 25%",
+			"1m0s Shifting old 0/3 new 8/8 100%",
+			"1m0s Committed old 0/0 new 8/8 100%",
+			"1m0s Succeeded old 0/0 new 8/8 100%",
+		}},
+	})
+}
+
+// The rolling table of spec §4.4.
+func TestRollingStageByStage(t *testing.T) {
+	wantTimelines(t, map[string]timeline{
 		"rolling launches, shifts, bakes and retires batch by batch": {rollout.Update, rolling(percent(33), rollout.Size{}, 180), fleet(3, 3), []string{
 			"0s Launching old 3/3 new 0/1 0%",
 			"0s Shifting old 2/3 new 1/1 33%",
@@ -120,14 +152,6 @@ func TestTimelinesStageByStage(t *testing.T) {
 			"9m0s Committed old 0/0 new 3/3 100%",
 			"9m0s Succeeded old 0/0 new 3/3 100%",
 		}},
-		"canary to a larger fleet turns off old instances in proportion, rounded up": {rollout.Update, canary(percent(25), 60, 0), fleet(3, 8), []string{
-			"0s Launching old 3/3 new 0/8 0%",
-			"0s Shifting old 3/3 new 2/8 25%",
-			"0s Baking old 3/3 new 2/8 25%",
-			"1m0s Shifting old 0/3 new 8/8 100%",
-			"1m0s Committed old 0/0 new 8/8 100%",
-			"1m0s Succeeded old 0/0 new 8/8 100%",
-		}},
 		"rolling to a smaller fleet keeps the old share that remains, rounded up": {rollout.Update, rolling(percent(50), rollout.Size{}, 60), fleet(5, 2), []string{
 			"0s Launching old 5/5 new 0/1 0%",
 			"0s Shifting old 3/5 new 1/1 50%",
@@ -139,6 +163,12 @@ func TestTimelinesStageByStage(t *testing.T) {
 			"2m0s Committed old 0/0 new 2/2 100%",
 			"2m0s Succeeded old 0/0 new 2/2 100%",
 		}},
+	})
+}
+
+// What has no table there.
+func TestOtherDeploymentsStageByStage(t *testing.T) {
+	wantTimelines(t, map[string]timeline{
 		"variants step together, each by its own size": {rollout.Update, linear(count(1), 60, 0), []rollout.Variant{{Name: "A", Old: 2, New: 2}, {Name: "B", Old: 3, New: 3}}, []string{
 			"0s Launching old 2/2 new 0/2 0% old 3/3 new 0/3 0%",
 			"0s Shifting old 1/2 new 1/2 50% old 2/3 new 1/3 33%",
@@ -174,16 +204,5 @@ func TestTimelinesStageByStage(t *testing.T) {
 			"0s Committed old 0/0 new 0/0 0%",
 			"0s Succeeded old 0/0 new 0/0 0%",
 		}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			var got []string
-			for _, m := range rollout.Timeline(plan(t, tt.kind, tt.policy, tt.variants), t0) {
-				got = append(got, fmt.Sprint(m.At, " ", line(m.State)))
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("timeline (-want +got):\n%s", diff)
-			}
-		})
-	}
+	})
 }
