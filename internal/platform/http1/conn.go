@@ -1,0 +1,237 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// conn is one client connection. Only its goroutine touches it, besides wake.
+type conn struct {
+	s    *Server
+	nc   net.Conn
+	peek *peeker
+
+	in   *block // what was read: in.b[r:w]
+	r, w int
+	out  []byte // what is to be written
+	vec  net.Buffers
+	pair [2][]byte
+
+	idle      atomic.Bool // between two requests
+	readBy    time.Time   // when the read in hand is to end
+	readArmed time.Time   // the deadline that is set on nc
+	sendArmed time.Time
+
+	x Exchange
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{s: s, nc: nc, peek: newPeeker(nc)}
+	c.x.c = c
+	return c
+}
+
+// serve answers requests until the connection ends or is handed over.
+func (c *conn) serve() {
+	c.in = c.s.blocks.get(smallBlock)
+	c.out = make([]byte, 0, smallBlock)
+	handed := false
+	defer func() {
+		if p := recover(); p != nil {
+			c.s.cfg.Log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
+		}
+		c.x.release()
+		c.s.blocks.put(c.in)
+		if !handed {
+			_ = c.nc.Close() // whatever was to be said has been said
+		}
+	}()
+	for {
+		done, err := c.readHead()
+		if done {
+			handed = true
+			c.handOver()
+			return
+		}
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		c.s.handle(&c.x)
+		if !c.x.finish() {
+			return
+		}
+		c.rest()
+	}
+}
+
+// rest prepares for the next request: a grown buffer goes back to the pool.
+func (c *conn) rest() {
+	if n := c.w - c.r; c.in.class > 0 && n <= smallBlock {
+		small := c.s.blocks.get(smallBlock)
+		c.w = copy(small.b, c.in.b[c.r:c.w])
+		c.r = 0
+		c.s.blocks.put(c.in)
+		c.in = small
+	} else if n == 0 {
+		c.r, c.w = 0, 0
+	}
+	if cap(c.out) > 4*smallBlock {
+		c.out = make([]byte, 0, smallBlock)
+	}
+}
+
+// readHead reads and parses the next head. notMine says that the request is
+// not for the data plane and nothing of it was used up.
+func (c *conn) readHead() (notMine bool, err error) {
+	c.readBy = time.Now().Add(c.s.cfg.IdleTimeout)
+	begun, judged, seen := false, false, 0
+	for {
+		// Empty lines before a request are tolerated, as RFC 9112 advises.
+		for !judged && c.w-c.r >= 2 && c.in.b[c.r] == '\r' && c.in.b[c.r+1] == '\n' {
+			c.r += 2
+			seen = 0
+		}
+		have := c.in.b[c.r:c.w]
+		if !judged && len(have) > 0 {
+			mine, sure := c.judge(have)
+			if sure && !mine {
+				return true, nil
+			}
+			judged = sure
+		}
+		if i := bytes.Index(have[seen:], []byte("\r\n\r\n")); judged && i >= 0 {
+			return false, c.begin(seen + i + 4)
+		}
+		if judged {
+			seen = max(0, len(have)-3)
+		}
+		if len(have) >= c.s.cfg.MaxHead {
+			return false, refuse(431, "request head too large")
+		}
+		if len(have) > 0 && !begun {
+			begun = true
+			c.readBy = time.Now().Add(c.s.cfg.HeadTimeout)
+		}
+		if err := c.more(!begun); err != nil {
+			return false, err
+		}
+	}
+}
+
+// judge looks at the request line as soon as it is there.
+func (c *conn) judge(have []byte) (mine, sure bool) {
+	end := bytes.IndexByte(have, '\n')
+	if end < 0 {
+		return true, false
+	}
+	line := have[:end]
+	i := bytes.IndexByte(line, ' ')
+	if i < 0 {
+		return false, true
+	}
+	return bytes.HasPrefix(line[i+1:], c.s.prefix), true
+}
+
+// begin parses the head of n bytes and starts the exchange.
+func (c *conn) begin(n int) error {
+	x := &c.x
+	x.reset(time.Now())
+	// One allocation: substrings of it are the request for as long as anyone
+	// keeps them, while the buffer goes on to other uses.
+	head := string(c.in.b[c.r : c.r+n])
+	c.r += n
+	return x.req.parse(head, c.s.cfg.MaxFields)
+}
+
+// more reads once into the buffer, making room first.
+func (c *conn) more(idle bool) error {
+	if c.w == len(c.in.b) {
+		c.room()
+	}
+	if idle {
+		c.idle.Store(true)
+		defer c.idle.Store(false)
+		if c.s.stopping.Load() && !c.peek.readable() {
+			return io.EOF
+		}
+	}
+	n, err := c.read(c.in.b[c.w:], idle)
+	c.w += n
+	return err
+}
+
+// room moves what is unread to the front, or into a larger block.
+func (c *conn) room() {
+	if c.r > 0 {
+		c.w = copy(c.in.b, c.in.b[c.r:c.w])
+		c.r = 0
+		return
+	}
+	b := c.s.blocks.get(len(c.in.b) + 1)
+	copy(b.b, c.in.b[:c.w])
+	c.s.blocks.put(c.in)
+	c.in = b
+}
+
+// read reads once before readBy. An idle read also ends when the server stops.
+func (c *conn) read(p []byte, idle bool) (int, error) {
+	for {
+		c.armRead()
+		n, err := c.nc.Read(p)
+		if n > 0 {
+			return n, nil
+		}
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+		c.readArmed = time.Time{}
+		if !time.Now().Before(c.readBy) || idle && c.s.stopping.Load() && !c.peek.readable() {
+			return 0, err
+		}
+		// Woken early, by a lazily set deadline or by wake: go on.
+	}
+}
+
+// armRead sets the deadline only if the one that is set is too early or more
+// than an eighth too late: setting it costs as much as parsing the head.
+func (c *conn) armRead() {
+	slack := time.Until(c.readBy) / 8
+	if c.readArmed.Before(c.readBy) || c.readArmed.After(c.readBy.Add(slack)) {
+		c.readArmed = c.readBy.Add(slack / 2)
+		_ = c.nc.SetReadDeadline(c.readArmed) // a failing connection says so at the read
+	}
+}
+
+// wake ends the wait of an idle connection. It may be called by others.
+func (c *conn) wake() {
+	if c.idle.Load() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // a failing connection says so at the read
+	}
+}
+
+// handOver gives the connection and what was read of it to Rest.
+func (c *conn) handOver() {
+	b := &begun{Conn: c.nc, head: bytes.Clone(c.in.b[c.r:c.w])}
+	_ = c.nc.SetDeadline(time.Time{}) // net/http sets its own
+	c.s.rest.give(b)
+}
+
+// refuse answers a head that cannot be accepted, if there is somebody to tell.
+func (c *conn) refuse(err error) {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		c.x.reset(time.Now())
+		c.x.refuse(r.Status, r.Reason)
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.w > c.r {
+		c.x.reset(time.Now())
+		c.x.refuse(408, "request head took too long")
+	}
+}

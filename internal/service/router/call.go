@@ -1,0 +1,180 @@
+package router
+
+import (
+	"errors"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+)
+
+// attempts is how many instances a request is offered to. Only one of which
+// not a byte was taken is offered again.
+const attempts = 3
+
+// Reasons why a request did not reach a container.
+var (
+	ErrNoEndpoint = errors.New("router: no such endpoint")
+	ErrNoVariant  = errors.New("router: no such variant")
+	ErrNoInstance = errors.New("router: no instance takes traffic")
+)
+
+// Call is one request on its way through the router. A Call may be reused for
+// the next request once it is finished.
+type Call struct {
+	Key           Key
+	TargetVariant string         // "": by weight
+	Request       http1.Outgoing // what the container gets
+	Arrived       time.Time      // when the client's request was there
+	Streaming     bool           // the answer is passed on in parts
+	Response      http1.Incoming // the head, once Do has returned without an error
+
+	// What Do chose; set as far as it came.
+	Account   string
+	Variant   string
+	Container string
+
+	r      *Router
+	in     *instance
+	tally  *tally
+	tried  []*instance
+	sent   time.Time
+	model  time.Duration
+	first  time.Duration
+	failed bool
+	mid    bool
+}
+
+// Do chooses an instance, sends the request and waits for the head of its
+// response. The error is one of the reasons above, or a *http1.Failure. After
+// it, whatever it returned, Finish must be called once.
+func (r *Router) Do(c *Call) error {
+	c.r = r
+	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
+	c.Account, c.Variant, c.Container = "", "", ""
+	c.model, c.first, c.failed, c.mid = 0, 0, false, false
+	for {
+		if err := r.pick(c); err != nil {
+			return err
+		}
+		c.sent = time.Now()
+		err := c.in.up.Do(&c.Request, &c.Response)
+		c.model += time.Since(c.sent)
+		if err == nil {
+			return nil
+		}
+		f, ok := errors.AsType[*http1.Failure](err)
+		again := ok && f.Step == http1.Dialling && !f.Timeout && !errors.Is(err, http1.ErrGone)
+		c.tried = append(c.tried, c.in)
+		if !again || len(c.tried) == attempts || !r.another(c) {
+			c.failed = !errors.Is(err, http1.ErrGone)
+			return err
+		}
+		c.count(-1)
+		r.release(c.in)
+		c.in = nil
+	}
+}
+
+// pick chooses and claims an instance. It repeats when the table changed
+// between the two.
+func (r *Router) pick(c *Call) error {
+	for {
+		rt := r.find(c.Key)
+		if rt == nil {
+			return ErrNoEndpoint
+		}
+		c.Account = rt.endpoint.Account
+		v := rt.variant(c.TargetVariant)
+		if v == nil {
+			if c.TargetVariant == "" {
+				return ErrNoInstance
+			}
+			return ErrNoVariant
+		}
+		c.Variant, c.Container = v.Name, v.Container
+		if len(v.fleets) == 0 {
+			return ErrNoInstance
+		}
+		f := v.fleet()
+		in := f.instance(v.Strategy, c.tried)
+		if r.claim(in) {
+			c.in, c.tally = in, f.tally
+			c.count(1)
+			return nil
+		}
+	}
+}
+
+// another reports whether there is an instance that c has not tried.
+func (r *Router) another(c *Call) bool {
+	rt := r.find(c.Key)
+	if rt == nil {
+		return false
+	}
+	v := rt.variant(c.Variant)
+	if v == nil {
+		return false
+	}
+	for i := range v.fleets {
+		for _, in := range v.fleets[i].instances {
+			if !contains(c.tried, in) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *Call) count(n int64) { c.tally.inFlight.Add(n) }
+
+// Next returns the next part of the response's body; see http1.Incoming.
+func (c *Call) Next() ([]byte, error) {
+	p, err := c.Response.Next()
+	if c.Streaming && c.first == 0 && len(p) > 0 {
+		c.first = time.Since(c.sent)
+	}
+	if _, bad := errors.AsType[*http1.Failure](err); bad && !errors.Is(err, http1.ErrGone) {
+		c.failed, c.mid = true, true
+	}
+	return p, err
+}
+
+// Finish ends the call: it lets go of the instance and counts the outcome. A
+// response that was not read to its end is given up.
+func (c *Call) Finish() {
+	c.Response.Close()
+	if c.in == nil {
+		return
+	}
+	c.count(-1)
+	c.r.release(c.in)
+	c.in = nil
+	s := c.sample()
+	c.tally.add(&s)
+	if c.r.onSample != nil {
+		c.r.onSample(s)
+	}
+}
+
+func (c *Call) sample() Sample {
+	model := c.model + c.Response.Waited()
+	status := c.Response.Status
+	s := Sample{
+		Key: c.Key, Variant: c.tally.variant, Config: c.tally.config,
+		At:              c.Arrived,
+		ModelLatency:    model,
+		OverheadLatency: max(0, time.Since(c.Arrived)-model),
+		Streaming:       c.Streaming, FirstChunk: c.first, MidStreamError: c.Streaming && c.mid,
+	}
+	switch {
+	case c.failed:
+		s.Status5XX, s.ModelError = true, true
+	case status >= 500:
+		s.Status5XX, s.ModelError = true, true
+	case status >= 400:
+		s.Status4XX, s.ModelError = true, true
+	case status >= 300:
+		s.ModelError = true
+	}
+	return s
+}

@@ -1,0 +1,233 @@
+package router
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+)
+
+// route is an Endpoint prepared for choosing. It is immutable.
+type route struct {
+	endpoint Endpoint
+	variants []variant
+	total    float64  // of the weights
+	tallies  []*tally // one for each fleet, also those without instances
+}
+
+type variant struct {
+	*Variant
+	weight float64
+	fleets []fleet // those that have instances
+	total  float64 // of their shares
+}
+
+type fleet struct {
+	share     float64
+	instances []*instance
+	tally     *tally
+}
+
+// instance is one life of an Instance at one address.
+type instance struct {
+	Instance
+	up          *http1.Upstream
+	outstanding atomic.Int64
+	draining    atomic.Bool   // set after the table no longer names it
+	routes      int           // that name it; guarded by Router.mu
+	idle        chan struct{} // closed when it is draining and idle; guarded by Router.mu
+}
+
+// build prepares e, keeping instances and counters of old that e still names.
+func (r *Router) build(en *entry, old *route, e Endpoint) *route {
+	rt := &route{endpoint: e, variants: make([]variant, len(e.Variants))}
+	for i := range e.Variants {
+		v := &e.Variants[i]
+		rv := variant{Variant: v, weight: max(0, v.Weight)}
+		for _, f := range v.Fleets {
+			t := rt.tally(v.Name, f.Config)
+			if t == nil {
+				t = en.tally(old, v.Name, f.Config)
+				rt.tallies = append(rt.tallies, t)
+			}
+			rf := fleet{share: max(0, f.Share), tally: t}
+			for _, in := range f.Instances {
+				rf.instances = append(rf.instances, r.join(in))
+			}
+			if len(rf.instances) > 0 {
+				rv.fleets = append(rv.fleets, rf)
+				rv.total += rf.share
+			}
+		}
+		if rv.total == 0 { // what traffic there is goes to what can take it
+			for j := range rv.fleets {
+				rv.fleets[j].share = 1
+				rv.total++
+			}
+		}
+		rt.variants[i] = rv
+		rt.total += rv.weight
+	}
+	if rt.total == 0 {
+		for i := range rt.variants {
+			rt.variants[i].weight = 1
+			rt.total++
+		}
+	}
+	return rt
+}
+
+// join returns the instance that lives at in's address. r.mu is held.
+func (r *Router) join(in Instance) *instance {
+	for _, i := range r.instances[in.ID] {
+		if i.Address == in.Address {
+			if i.routes++; i.routes == 1 { // it is back before it was idle: tell those who wait for that
+				close(i.idle)
+				i.idle = make(chan struct{})
+			}
+			i.draining.Store(false)
+			return i
+		}
+	}
+	i := &instance{Instance: in, up: r.client.Upstream(in.Address), routes: 1, idle: make(chan struct{})}
+	r.instances[in.ID] = append(r.instances[in.ID], i)
+	return i
+}
+
+// leave takes a route's claim from its instances; those that no route names
+// any more are draining from here on. r.mu is held and rt is out of the table.
+func (r *Router) leave(rt *route) {
+	for i := range rt.variants {
+		for _, f := range rt.variants[i].fleets {
+			for _, in := range f.instances {
+				if in.routes--; in.routes == 0 {
+					in.draining.Store(true)
+					r.reap(in)
+				}
+			}
+		}
+	}
+}
+
+// reap forgets an instance that is draining and idle. r.mu is held.
+func (r *Router) reap(in *instance) {
+	if in.routes > 0 || in.outstanding.Load() > 0 {
+		return
+	}
+	lives := r.instances[in.ID]
+	for i, l := range lives {
+		if l != in {
+			continue
+		}
+		rest := append(append([]*instance(nil), lives[:i]...), lives[i+1:]...)
+		if r.instances[in.ID] = rest; len(rest) == 0 {
+			delete(r.instances, in.ID)
+		}
+		in.up.Close()
+		close(in.idle)
+	}
+}
+
+// claim counts a request in on the instance, unless it is draining. Counting
+// first and looking second is what makes Drained true: whoever is counted in
+// after Drained has looked sees the flag.
+func (r *Router) claim(in *instance) bool {
+	in.outstanding.Add(1)
+	if !in.draining.Load() {
+		return true
+	}
+	r.release(in)
+	return false
+}
+
+// release counts a request out.
+func (r *Router) release(in *instance) {
+	if in.outstanding.Add(-1) == 0 && in.draining.Load() {
+		r.mu.Lock()
+		r.reap(in)
+		r.mu.Unlock()
+	}
+}
+
+// variant chooses by weight, or by name if there is one.
+func (rt *route) variant(name string) *variant {
+	if name != "" {
+		for i := range rt.variants {
+			if rt.variants[i].Name == name {
+				return &rt.variants[i]
+			}
+		}
+		return nil
+	}
+	n := len(rt.variants)
+	if n == 1 {
+		return &rt.variants[0]
+	}
+	x := rand.Float64() * rt.total
+	var last *variant // of those with weight: rounding must not pick another
+	for i := range rt.variants {
+		if v := &rt.variants[i]; v.weight > 0 {
+			last = v
+			if x < v.weight {
+				break
+			}
+			x -= v.weight
+		}
+	}
+	return last
+}
+
+// fleet chooses by share among those that have instances.
+func (v *variant) fleet() *fleet {
+	if len(v.fleets) == 1 {
+		return &v.fleets[0]
+	}
+	x := rand.Float64() * v.total
+	var last *fleet
+	for i := range v.fleets {
+		if f := &v.fleets[i]; f.share > 0 {
+			last = f
+			if x < f.share {
+				break
+			}
+			x -= f.share
+		}
+	}
+	return last
+}
+
+// instance chooses one that is not in tried, or one in tried if there is no
+// other.
+func (f *fleet) instance(s Strategy, tried []*instance) *instance {
+	n := len(f.instances)
+	at := 0
+	if n > 1 {
+		at = rand.IntN(n)
+	}
+	if s == Random && len(tried) == 0 {
+		return f.instances[at]
+	}
+	var best *instance
+	least, bestTried := int64(0), false
+	for i := range n {
+		in := f.instances[(at+i)%n]
+		was := contains(tried, in)
+		load := in.outstanding.Load()
+		if s == Random {
+			load = 0
+		}
+		if best == nil || bestTried && !was || bestTried == was && load < least {
+			best, least, bestTried = in, load, was
+		}
+	}
+	return best
+}
+
+func contains(s []*instance, in *instance) bool {
+	for _, i := range s {
+		if i == in {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,247 @@
+// Package router decides which instance answers a request, sends the request
+// there, and counts what came of it. It promises that a request never lands on
+// an instance after Set has taken it out of the table, and it needs nothing
+// but memory: the control plane may be away. Who may call, and how a request
+// and its answer look to the client, is not its job (api/runtime).
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+)
+
+// Key names an endpoint. Names are compared with their case.
+type Key struct{ Region, Name string }
+
+// Strategy is how an instance of a variant is chosen (spec §5.3).
+type Strategy uint8
+
+// The strategies of ProductionVariant.RoutingConfig.
+const (
+	Random Strategy = iota
+	LeastOutstandingRequests
+)
+
+// Endpoint is a row of the routing table. Nobody changes it once it is set.
+type Endpoint struct {
+	Account  string
+	Version  int64 // of the traffic; an older one never replaces a newer one
+	Variants []Variant
+}
+
+// Variant is a share of an endpoint's requests. A variant of weight zero gets
+// none but may be named by the caller; all zero is an equal split.
+type Variant struct {
+	Name      string
+	Weight    float64
+	Strategy  Strategy
+	Container string // host name of the container in messages: "primary"
+	Fleets    []Fleet
+}
+
+// Fleet is the part of a variant that runs one endpoint configuration.
+type Fleet struct {
+	Config    string  // EndpointConfigName
+	Share     float64 // of the variant's requests; the shares of a variant sum to 1
+	Instances []Instance
+}
+
+// Instance is one ready instance that takes traffic.
+type Instance struct{ ID, Address string }
+
+// Config is what a Router is made of.
+type Config struct {
+	Client     *http1.Client         // nil: one with default bounds
+	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
+	OnSample   func(Sample)          // called once for each request that reached a container; nil: not
+}
+
+// Router holds the table. Its methods may be called at the same time.
+type Router struct {
+	client   *http1.Client
+	onSample func(Sample)
+	seed     maphash.Seed
+	shards   [shardCount]shard
+
+	mu        sync.Mutex // guards changes of the table, and what follows
+	instances map[string][]*instance
+}
+
+// shardCount divides the table so that adding one endpoint copies 1/shardCount
+// of it, while a look-up takes no lock at all.
+const shardCount = 512
+
+type shard struct {
+	table atomic.Pointer[map[Key]*entry]
+}
+
+// entry is an endpoint's place in the table.
+type entry struct {
+	key   Key
+	route atomic.Pointer[route]
+	past  []*tally // counters of fleets that left, newest last; guarded by Router.mu
+}
+
+// New returns a router with an empty table.
+func New(cfg Config) (*Router, error) {
+	r := &Router{
+		client: cfg.Client, onSample: cfg.OnSample,
+		seed:      maphash.MakeSeed(),
+		instances: map[string][]*instance{},
+	}
+	if r.client == nil {
+		r.client = http1.NewClient(http1.UpstreamConfig{})
+	}
+	for i := range r.shards {
+		r.shards[i].table.Store(&map[Key]*entry{})
+	}
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(&collector{r}); err != nil {
+			return nil, fmt.Errorf("register router metrics: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// Close drops the table and the connections at rest.
+func (r *Router) Close() {
+	for i := range r.shards {
+		for k := range *r.shards[i].table.Load() {
+			r.Delete(k)
+		}
+	}
+}
+
+func (r *Router) shard(k Key) *shard {
+	return &r.shards[maphash.Comparable(r.seed, k)%shardCount]
+}
+
+func (r *Router) find(k Key) *route {
+	if e := (*r.shard(k).table.Load())[k]; e != nil {
+		return e.route.Load()
+	}
+	return nil
+}
+
+// Set puts e in the table, unless a newer version is there. When it returns,
+// no new request lands on an instance that e leaves out.
+func (r *Router) Set(k Key, e Endpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.shard(k)
+	table := *s.table.Load()
+	en := table[k]
+	var old *route
+	if en == nil {
+		en = &entry{key: k}
+	} else if old = en.route.Load(); old.endpoint.Version > e.Version {
+		return
+	}
+	next := r.build(en, old, e)
+	en.route.Store(next)
+	if old == nil {
+		table = maps.Clone(table)
+		table[k] = en
+		s.table.Store(&table)
+	} else {
+		en.retire(old, next)
+		r.leave(old)
+	}
+}
+
+// Delete takes k out of the table, with its counters.
+func (r *Router) Delete(k Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.shard(k)
+	table := *s.table.Load()
+	en := table[k]
+	if en == nil {
+		return
+	}
+	table = maps.Clone(table)
+	delete(table, k)
+	s.table.Store(&table)
+	r.leave(en.route.Load())
+}
+
+// Endpoint returns what was last set for k.
+func (r *Router) Endpoint(k Key) (Endpoint, bool) {
+	if rt := r.find(k); rt != nil {
+		return rt.endpoint, true
+	}
+	return Endpoint{}, false
+}
+
+// Outstanding returns the requests in flight on an instance, also when it is
+// not in the table any more.
+func (r *Router) Outstanding(instanceID string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, in := range r.instances[instanceID] {
+		n += int(in.outstanding.Load())
+	}
+	return n
+}
+
+// ErrRouted is returned by Drained for an instance that still gets requests.
+var ErrRouted = errors.New("router: the instance is still in the table")
+
+// Drained waits until an instance that is not in the table any more has no
+// request in flight. It returns ErrRouted if the instance is in the table, now
+// or again, and the cause when ctx ends.
+func (r *Router) Drained(ctx context.Context, instanceID string) error {
+	for {
+		idle, err := r.wait(instanceID)
+		if idle == nil || err != nil {
+			return err
+		}
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// wait returns a channel that closes when one of the instance's past lives has
+// ended, or nil if none is left.
+func (r *Router) wait(instanceID string) (<-chan struct{}, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var idle <-chan struct{}
+	for _, in := range r.instances[instanceID] {
+		if in.routes > 0 {
+			return nil, ErrRouted
+		}
+		idle = in.idle
+	}
+	return idle, nil
+}
+
+// Sample is what happened to one request that reached, or tried to reach, a
+// container (spec §7.1). It is the seam for a metric store.
+type Sample struct {
+	Key             Key
+	Variant, Config string
+	At              time.Time // when the request arrived
+	Status4XX       bool      // the container answered 4xx
+	Status5XX       bool      // it answered 5xx, not at all, or in no time
+	ModelError      bool      // no whole 2xx response came
+	ModelLatency    time.Duration
+	OverheadLatency time.Duration
+	Streaming       bool
+	FirstChunk      time.Duration // of a streaming response; 0 if none came
+	MidStreamError  bool
+}

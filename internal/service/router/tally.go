@@ -1,0 +1,214 @@
+package router
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// keepPast is how many fleets that left an endpoint keep their counters: an
+// update should not take the numbers before it out of sight at once.
+const keepPast = 16
+
+// tally counts what happened to the requests of one (endpoint, variant,
+// configuration).
+type tally struct {
+	variant, config string
+
+	inFlight    atomic.Int64
+	invocations atomic.Uint64
+	status4xx   atomic.Uint64
+	status5xx   atomic.Uint64
+	modelErrors atomic.Uint64
+	midStream   atomic.Uint64
+	model       histogram
+	overhead    histogram
+}
+
+func (t *tally) add(s *Sample) {
+	t.invocations.Add(1)
+	if s.Status4XX {
+		t.status4xx.Add(1)
+	}
+	if s.Status5XX {
+		t.status5xx.Add(1)
+	}
+	if s.ModelError {
+		t.modelErrors.Add(1)
+	}
+	if s.MidStreamError {
+		t.midStream.Add(1)
+	}
+	t.model.observe(s.ModelLatency)
+	t.overhead.observe(s.OverheadLatency)
+}
+
+// tally returns the counters of a fleet: those in use, those of a fleet that
+// left and comes back, or new ones. r.mu is held.
+func (en *entry) tally(old *route, variant, config string) *tally {
+	if t := old.tally(variant, config); t != nil {
+		return t
+	}
+	for i, t := range en.past {
+		if t.variant == variant && t.config == config {
+			en.past = append(en.past[:i:i], en.past[i+1:]...)
+			return t
+		}
+	}
+	return &tally{variant: variant, config: config}
+}
+
+func (rt *route) tally(variant, config string) *tally {
+	if rt == nil {
+		return nil
+	}
+	for _, t := range rt.tallies {
+		if t.variant == variant && t.config == config {
+			return t
+		}
+	}
+	return nil
+}
+
+// retire remembers the counters that old has and next has not. r.mu is held.
+func (en *entry) retire(old, next *route) {
+	for _, t := range old.tallies {
+		if next.tally(t.variant, t.config) == nil {
+			en.past = append(en.past, t)
+		}
+	}
+	if n := len(en.past) - keepPast; n > 0 {
+		en.past = append([]*tally(nil), en.past[n:]...)
+	}
+}
+
+// bounds are the histogram's buckets: from what a router adds to what a model
+// may take.
+var bounds = [...]time.Duration{
+	50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	10 * time.Second, 30 * time.Second, 60 * time.Second,
+}
+
+// histogram counts durations without a lock. The last bucket is the rest.
+type histogram struct {
+	buckets [len(bounds) + 1]atomic.Uint64
+	sum     atomic.Int64
+}
+
+func (h *histogram) observe(d time.Duration) {
+	i := 0
+	for i < len(bounds) && d > bounds[i] {
+		i++
+	}
+	h.buckets[i].Add(1)
+	h.sum.Add(int64(d))
+}
+
+func (h *histogram) metric(d *prometheus.Desc, labels []string) prometheus.Metric {
+	var n uint64
+	b := make(map[float64]uint64, len(bounds))
+	for i := range bounds {
+		n += h.buckets[i].Load()
+		b[bounds[i].Seconds()] = n
+	}
+	n += h.buckets[len(bounds)].Load()
+	return prometheus.MustNewConstHistogram(d, n, time.Duration(h.sum.Load()).Seconds(), b, labels...)
+}
+
+// Counts are the counters of one (variant, configuration) of an endpoint.
+type Counts struct {
+	Variant, Config                                string
+	InFlight                                       int64
+	Invocations, Status4XX, Status5XX, ModelErrors uint64
+}
+
+// Counts returns the counters of an endpoint, those of past fleets last.
+func (r *Router) Counts(k Key) []Counts {
+	var out []Counts
+	for _, t := range r.tallies(k) {
+		out = append(out, Counts{
+			t.variant, t.config, t.inFlight.Load(),
+			t.invocations.Load(), t.status4xx.Load(), t.status5xx.Load(), t.modelErrors.Load(),
+		})
+	}
+	return out
+}
+
+func (r *Router) tallies(k Key) []*tally {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	en := (*r.shard(k).table.Load())[k]
+	if en == nil {
+		return nil
+	}
+	return append(append([]*tally(nil), en.route.Load().tallies...), en.past...)
+}
+
+// collector shows the counters to Prometheus. Reading them where they are
+// means that a deleted endpoint takes its counters along, and that a request
+// pays for an atomic add and nothing else.
+type collector struct{ r *Router }
+
+type descs struct {
+	invocations, status4xx, status5xx, modelErrors, midStream, inFlight, model, overhead *prometheus.Desc
+}
+
+func newDescs() descs {
+	d := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("slipway_endpoint_"+name, help, []string{"region", "endpoint", "variant", "config"}, nil)
+	}
+	return descs{
+		invocations: d("invocations_total", "Requests sent, or tried to be sent, to a container."),
+		status4xx:   d("invocation_4xx_errors_total", "Requests that the container answered with 4xx."),
+		status5xx:   d("invocation_5xx_errors_total", "Requests that the container answered with 5xx, or not."),
+		modelErrors: d("invocation_model_errors_total", "Requests without a whole 2xx response."),
+		midStream:   d("mid_stream_errors_total", "Streaming responses that broke after they had begun."),
+		inFlight:    d("requests_in_flight", "Requests in flight."),
+		model:       d("model_latency_seconds", "Time spent waiting for the container."),
+		overhead:    d("overhead_latency_seconds", "Time spent on everything else."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	d := newDescs()
+	for _, x := range []*prometheus.Desc{d.invocations, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead} {
+		ch <- x
+	}
+}
+
+// Collect implements prometheus.Collector. Fleets that never had a request are
+// left out, so that thousands of idle endpoints cost a scrape nothing.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	d := newDescs()
+	for i := range c.r.shards {
+		for k := range *c.r.shards[i].table.Load() {
+			for _, t := range c.r.tallies(k) {
+				t.collect(ch, d, k)
+			}
+		}
+	}
+}
+
+func (t *tally) collect(ch chan<- prometheus.Metric, d descs, k Key) {
+	n := t.invocations.Load()
+	if n == 0 && t.inFlight.Load() == 0 {
+		return
+	}
+	labels := []string{k.Region, k.Name, t.variant, t.config}
+	counter := func(desc *prometheus.Desc, v uint64) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
+	}
+	counter(d.invocations, n)
+	counter(d.status4xx, t.status4xx.Load())
+	counter(d.status5xx, t.status5xx.Load())
+	counter(d.modelErrors, t.modelErrors.Load())
+	counter(d.midStream, t.midStream.Load())
+	ch <- prometheus.MustNewConstMetric(d.inFlight, prometheus.GaugeValue, float64(t.inFlight.Load()), labels...)
+	ch <- t.model.metric(d.model, labels)
+	ch <- t.overhead.metric(d.overhead, labels)
+}
