@@ -1,0 +1,296 @@
+// Package hosting is what SageMaker hosting is about: models, endpoint
+// configurations, variants, endpoints and the fleets behind them, and the
+// rules for what may be asked of them (spec §2 and §3). It is pure. How a
+// fleet replaces another is the job of package rollout.
+package hosting
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// IDs of things that have no name in the API. They are chosen before the
+// thing exists and never used again.
+type (
+	EndpointID   string // tells an endpoint from a later one of the same name
+	FleetID      string // one configuration's instances behind one endpoint
+	InstanceID   string // one running copy of a variant's container
+	DeploymentID string // one change of one endpoint
+)
+
+// A Tag is a key and a value attached to a resource.
+type Tag struct{ Key, Value string }
+
+// Model names the container that serves and the data that it loads.
+type Model struct {
+	Scope      arn.Scope
+	Name       string
+	Created    time.Time
+	Containers []Container
+	// Document is CreateModel's request as accepted, JSON in the API's own
+	// member names; DescribeModel echoes it.
+	Document json.RawMessage
+}
+
+// ARN returns the model's resource name.
+func (m Model) ARN() string { return m.Scope.Model(m.Name) }
+
+// Container is one container of a model.
+type Container struct {
+	Name        string // as messages call it: "primary" or its host name
+	Image       string
+	ModelData   *ModelData // nil: the image brings its own
+	Environment map[string]string
+}
+
+// DataLayout says how model data lies in the object store (spec §2.1).
+type DataLayout string
+
+// The layouts of model data.
+const (
+	Archive DataLayout = "Archive" // a gzipped tar, unpacked before the container starts
+	Prefix  DataLayout = "Prefix"  // every object under a prefix, as files
+	Object  DataLayout = "Object"  // one object, as one file
+)
+
+// ModelData is where a container's model lies.
+type ModelData struct {
+	URI    string // s3://bucket/key
+	Layout DataLayout
+}
+
+// RoutingStrategy chooses among a variant's instances (spec §5.3).
+type RoutingStrategy string
+
+// The routing strategies of the API.
+const (
+	Random                   RoutingStrategy = "RANDOM"
+	LeastOutstandingRequests RoutingStrategy = "LEAST_OUTSTANDING_REQUESTS"
+)
+
+// Variant is one production variant of an endpoint configuration.
+type Variant struct {
+	Name            string
+	ModelName       string
+	InstanceType    string
+	InstanceCount   int // InitialInstanceCount
+	Weight          float64
+	Routing         RoutingStrategy
+	DownloadTimeout time.Duration // 0: the server's default
+	StartupTimeout  time.Duration // 0: the server's default
+}
+
+// EndpointConfig is an immutable description of what an endpoint runs.
+type EndpointConfig struct {
+	Scope    arn.Scope
+	Name     string
+	Created  time.Time
+	Variants []Variant
+	// Document is CreateEndpointConfig's request as accepted with its
+	// defaults filled in; DescribeEndpointConfig echoes it.
+	Document json.RawMessage
+}
+
+// ARN returns the configuration's resource name.
+func (c EndpointConfig) ARN() string { return c.Scope.EndpointConfig(c.Name) }
+
+// Status is an endpoint's status (spec §3.1).
+type Status string
+
+// The endpoint statuses of the API.
+const (
+	Creating             Status = "Creating"
+	InService            Status = "InService"
+	Updating             Status = "Updating"
+	SystemUpdating       Status = "SystemUpdating"
+	RollingBack          Status = "RollingBack"
+	UpdateRollbackFailed Status = "UpdateRollbackFailed"
+	OutOfService         Status = "OutOfService"
+	Failed               Status = "Failed"
+	Deleting             Status = "Deleting"
+)
+
+// Busy reports whether something is being done to the endpoint, so that
+// another change has to wait (spec §3.3).
+func (s Status) Busy() bool {
+	switch s {
+	case Creating, Updating, SystemUpdating, RollingBack, Deleting:
+		return true
+	case InService, UpdateRollbackFailed, OutOfService, Failed:
+	}
+	return false
+}
+
+// Serves reports whether InvokeEndpoint finds the endpoint in this status.
+func (s Status) Serves() bool {
+	switch s {
+	case InService, Updating, SystemUpdating, RollingBack, UpdateRollbackFailed, OutOfService:
+		return true
+	case Creating, Failed, Deleting:
+	}
+	return false
+}
+
+// FleetVariant is a variant as a fleet runs it: a snapshot of the variant and
+// of its model taken when the change was accepted, so that records deleted
+// later do not matter.
+type FleetVariant struct {
+	Variant
+	Container Container
+	Resolved  time.Time // when the image was resolved, for DeployedImages
+	Wanted    int       // instances that shall exist
+	Active    int       // instances that shall take traffic
+}
+
+// Fleet is the instances that run one endpoint configuration.
+type Fleet struct {
+	ID         FleetID
+	ConfigName string
+	ConfigDoc  json.RawMessage // the configuration's Document, for what Describe echoes
+	Variants   []FleetVariant
+}
+
+// Variant returns the fleet's variant of that name, or nil.
+func (f *Fleet) Variant(name string) *FleetVariant {
+	if f == nil {
+		return nil
+	}
+	for i := range f.Variants {
+		if f.Variants[i].Name == name {
+			return &f.Variants[i]
+		}
+	}
+	return nil
+}
+
+// Weight is a variant's share of the traffic, relative to the others'.
+type Weight struct {
+	Variant          string
+	Current, Desired float64
+	// DesiredCount is the variant's DesiredInstanceCount.
+	DesiredCount int
+}
+
+// DeploymentConfig is the guardrails of an update: the document as sent, and
+// what it means.
+type DeploymentConfig struct {
+	Document json.RawMessage
+	Policy   *rollout.Policy
+}
+
+// Deployment is one change of an endpoint in progress.
+type Deployment struct {
+	ID    DeploymentID
+	Plan  rollout.Plan
+	State rollout.State
+	Begun time.Time
+	// Green is the fleet that an update or a creation brings up; nil for a
+	// change within the fleet in service.
+	Green *Fleet
+	// Weights is what the endpoint's weights become when it succeeds.
+	Weights []Weight
+}
+
+// Endpoint is a named place that serves, with everything that decides about
+// it. Its instances are rows of their own.
+type Endpoint struct {
+	ID            EndpointID
+	Scope         arn.Scope
+	Name          string
+	Status        Status
+	FailureReason string
+	ConfigName    string // in service; while creating, the requested one
+	Created       time.Time
+	Modified      time.Time
+	Fleet         *Fleet // in service; nil until it first was
+	Remnant       *Fleet // what is left of the newer fleet in UpdateRollbackFailed, else nil
+	Weights       []Weight
+	LastConfig    *DeploymentConfig
+	Deployment    *Deployment // nil when nothing is being done
+}
+
+// ARN returns the endpoint's resource name.
+func (e *Endpoint) ARN() string { return e.Scope.Endpoint(e.Name) }
+
+// InstanceStatus is what an instance is doing.
+type InstanceStatus string
+
+// The life of an instance: Starting → Ready ⇄ Unhealthy → Draining → gone. A
+// Failed one will not be started again in this deployment.
+const (
+	InstanceStarting  InstanceStatus = "Starting"
+	InstanceReady     InstanceStatus = "Ready"
+	InstanceUnhealthy InstanceStatus = "Unhealthy"
+	InstanceFailed    InstanceStatus = "Failed"
+)
+
+// Instance is one copy of a variant's container.
+type Instance struct {
+	ID       InstanceID
+	Endpoint EndpointID
+	Fleet    FleetID
+	Variant  string
+	Ordinal  int  // order of creation within the fleet's variant
+	Wanted   bool // false: drain and remove it
+	Status   InstanceStatus
+	Address  string
+	Detail   string // why it is unhealthy or failed, for people
+	Attempts int    // starts that ended badly since it was last healthy
+	Created  time.Time
+}
+
+// InstanceSpec is what an instance runs, fixed when it is first wanted.
+type InstanceSpec struct {
+	Endpoint string // the endpoint's name, for people and texts
+	Config   string
+	Variant  FleetVariant
+}
+
+// InstanceRow is an instance together with what it runs. Version grows with
+// every change of any instance.
+type InstanceRow struct {
+	Instance
+	Spec    InstanceSpec
+	Version int64
+}
+
+// InstanceReport is what was learnt of an instance.
+type InstanceReport struct {
+	ID       InstanceID
+	Status   InstanceStatus
+	Address  string
+	Detail   string
+	Attempts int
+}
+
+// Route is what a router needs to know of one endpoint.
+type Route struct {
+	Endpoint EndpointID
+	Scope    arn.Scope
+	Name     string
+	Version  int64 // grows with every change of any route
+	Gone     bool  // the endpoint no longer serves
+	Variants []RouteVariant
+}
+
+// RouteVariant is one variant's part of a Route.
+type RouteVariant struct {
+	Name      string
+	Weight    float64
+	Routing   RoutingStrategy
+	Container string
+	Fleets    []RouteFleet
+}
+
+// RouteFleet is one fleet's part of a variant's requests.
+type RouteFleet struct {
+	Config    string
+	Share     float64
+	Instances []RouteInstance
+}
+
+// RouteInstance is a ready instance with its traffic enabled.
+type RouteInstance struct{ ID, Address string }

@@ -1,0 +1,299 @@
+package hosting
+
+import (
+	"slices"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// Facts counts the endpoint's instances the way rollout.Next asks for them.
+func (e *Endpoint) Facts(instances []Instance, firing []string, now time.Time) rollout.Facts {
+	f := rollout.Facts{Now: now, FiringAlarms: firing}
+	d := e.Deployment
+	if d == nil {
+		return f
+	}
+	if d.Plan.Kind == rollout.Delete {
+		f.Old = []rollout.Fleet{{Exists: len(instances)}}
+		return f
+	}
+	for _, v := range d.Plan.Variants {
+		f.Old = append(f.Old, tally(instances, e.Fleet, v.Name))
+		f.New = append(f.New, tally(instances, d.Green, v.Name))
+	}
+	for _, i := range instances {
+		if i.Status != InstanceFailed || !i.Wanted {
+			continue
+		}
+		switch {
+		case d.Green != nil && i.Fleet == d.Green.ID:
+			f.Failure = i.Detail
+		case d.Green == nil && !i.Created.Before(d.Begun): // an instance that a scale-out added
+			f.Failure = i.Detail
+		case !d.State.Turned.IsZero() && !i.Created.Before(d.State.Turned): // an old one that a rollback relaunched
+			f.OldFailure = i.Detail
+		}
+	}
+	return f
+}
+
+// tally counts a fleet's instances of one variant.
+func tally(instances []Instance, f *Fleet, variant string) (n rollout.Fleet) {
+	if f == nil {
+		return n
+	}
+	for _, i := range instances {
+		if i.Fleet != f.ID || i.Variant != variant {
+			continue
+		}
+		n.Exists++
+		if i.Wanted && i.Status == InstanceReady {
+			n.Ready++
+		}
+	}
+	return n
+}
+
+// Apply makes s the state of the endpoint's deployment, with everything that
+// follows from it: what each fleet wants, and at the end the endpoint's new
+// status (spec §3.2).
+func (e *Endpoint) Apply(s rollout.State, now time.Time) {
+	d := e.Deployment
+	d.State, e.Modified = s, now
+	for i, v := range d.Plan.Variants {
+		c := s.Variants[i]
+		if old := e.Fleet.Variant(v.Name); old != nil {
+			old.Wanted, old.Active = c.OldWanted, c.OldActive
+		}
+		if green := d.Green.Variant(v.Name); green != nil {
+			green.Wanted, green.Active = c.NewWanted, c.NewActive
+		}
+	}
+	if s.Reason != "" {
+		e.FailureReason = s.Reason
+	}
+	if d.Plan.Kind == rollout.Scale && !s.Turned.IsZero() {
+		e.Status = RollingBack
+	}
+	if s.Phase.Terminal() {
+		e.finish(s.Phase)
+	}
+}
+
+// finish is what an ended deployment leaves behind.
+func (e *Endpoint) finish(ph rollout.Phase) {
+	d := e.Deployment
+	switch ph {
+	case rollout.Succeeded:
+		if d.Green != nil {
+			e.Fleet, e.ConfigName = d.Green, d.Green.ConfigName
+		}
+		if d.Weights != nil {
+			e.Weights = slices.Clone(d.Weights)
+			for i := range e.Weights {
+				e.Weights[i].Current = e.Weights[i].Desired
+			}
+		}
+		e.Status, e.Remnant = InService, nil
+	case rollout.RolledBack:
+		e.Status = InService
+	case rollout.RollbackFailed:
+		e.Status, e.Remnant = UpdateRollbackFailed, d.Green
+	case rollout.Failed:
+		e.Status = Failed
+	case rollout.Launching, rollout.Shifting, rollout.Baking, rollout.Retiring, rollout.Committed,
+		rollout.Returning, rollout.Restoring, rollout.Withdrawing:
+	}
+}
+
+// Ended reports whether the endpoint's deployment has come to its end, so that
+// it can be filed away.
+func (e *Endpoint) Ended() bool {
+	return e.Deployment != nil && e.Deployment.State.Phase.Terminal()
+}
+
+// fleets returns the fleets that the endpoint has something to do with.
+func (e *Endpoint) fleets() (fs []*Fleet) {
+	var green *Fleet
+	if e.Deployment != nil {
+		green = e.Deployment.Green
+	}
+	for _, f := range []*Fleet{e.Fleet, e.Remnant, green} {
+		if f != nil && !slices.ContainsFunc(fs, func(have *Fleet) bool { return have.ID == f.ID }) {
+			fs = append(fs, f)
+		}
+	}
+	return fs
+}
+
+// Missing is an instance that is wanted and has no row yet.
+type Missing struct {
+	Fleet   FleetID
+	Ordinal int
+	Spec    InstanceSpec
+}
+
+// Reconcile compares what the endpoint wants with the instances it has, and
+// returns those to add and those to let go. Of too many, those that serve the
+// least go first: broken ones, then the youngest, which take no traffic while
+// fewer are active than wanted.
+func (e *Endpoint) Reconcile(instances []Instance) (missing []Missing, surplus []InstanceID) {
+	kept := map[InstanceID]bool{}
+	for _, f := range e.fleets() {
+		for _, v := range f.Variants {
+			if e.Status == Failed || e.Status == Deleting {
+				continue // nothing is wanted any more
+			}
+			var have []Instance
+			last := -1
+			for _, i := range instances {
+				if i.Fleet != f.ID || i.Variant != v.Name {
+					continue
+				}
+				last = max(last, i.Ordinal)
+				if i.Wanted {
+					have = append(have, i)
+				}
+			}
+			slices.SortStableFunc(have, byUsefulness)
+			for _, i := range have[:min(len(have), v.Wanted)] {
+				kept[i.ID] = true
+			}
+			spec := InstanceSpec{Endpoint: e.Name, Config: f.ConfigName, Variant: v}
+			for n := len(have); n < v.Wanted; n++ {
+				last++
+				missing = append(missing, Missing{Fleet: f.ID, Ordinal: last, Spec: spec})
+			}
+		}
+	}
+	for _, i := range instances {
+		if i.Wanted && !kept[i.ID] {
+			surplus = append(surplus, i.ID)
+		}
+	}
+	return missing, surplus
+}
+
+// byUsefulness puts ready instances first, then older ones.
+func byUsefulness(a, b Instance) int {
+	ra, rb := a.Status == InstanceReady, b.Status == InstanceReady
+	switch {
+	case ra && !rb:
+		return -1
+	case rb && !ra:
+		return 1
+	}
+	return a.Ordinal - b.Ordinal
+}
+
+// Settle derives from its instances whether an endpoint that is not being
+// changed can serve: one that lost them all is OutOfService until one is back
+// (spec §3.2).
+func (e *Endpoint) Settle(instances []Instance, now time.Time) {
+	if e.Deployment != nil || (e.Status != InService && e.Status != OutOfService) {
+		return
+	}
+	status := OutOfService
+	for _, i := range instances {
+		if i.Wanted && i.Status == InstanceReady {
+			status = InService
+			break
+		}
+	}
+	if status != e.Status {
+		e.Status, e.Modified = status, now
+	}
+}
+
+// Route returns where the endpoint's requests go. The split between fleets is
+// the deployment's; the instances are those that are ready, as many of each
+// fleet as shall take traffic.
+func (e *Endpoint) Route(instances []Instance) Route {
+	r := Route{Endpoint: e.ID, Scope: e.Scope, Name: e.Name, Gone: !e.Status.Serves()}
+	if r.Gone {
+		return r
+	}
+	seen := map[string]bool{}
+	for _, f := range e.fleets() {
+		for _, v := range f.Variants {
+			if seen[v.Name] {
+				continue
+			}
+			seen[v.Name] = true
+			if rv, ok := e.routeVariant(v.Name, instances); ok {
+				r.Variants = append(r.Variants, rv)
+			}
+		}
+	}
+	return r
+}
+
+// routeVariant returns one variant's part of the route; false if no fleet
+// shall serve it.
+func (e *Endpoint) routeVariant(name string, instances []Instance) (RouteVariant, bool) {
+	rv := RouteVariant{Name: name}
+	share := e.newShare(name)
+	if w := e.weight(name); w != nil {
+		rv.Weight = w.Current
+	}
+	var from *FleetVariant
+	add := func(f *Fleet, share float64) {
+		v := f.Variant(name)
+		if v == nil || v.Active == 0 || share <= 0 {
+			return
+		}
+		from = v
+		rv.Fleets = append(rv.Fleets, RouteFleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)})
+	}
+	add(e.Fleet, 1-share)
+	var green *Fleet
+	if d := e.Deployment; d != nil {
+		green = d.Green
+		for _, w := range d.Weights {
+			if w.Variant == name && (share >= 1 || e.Fleet.Variant(name) == nil) {
+				rv.Weight = w.Current
+			}
+		}
+	} else {
+		green = e.Remnant
+	}
+	add(green, share)
+	if from == nil {
+		return rv, false
+	}
+	rv.Routing, rv.Container = from.Routing, from.Container.Name
+	return rv, true
+}
+
+// newShare is the part of a variant's requests that the newer fleet takes. In
+// UpdateRollbackFailed the mix stays as the instances that are left say.
+func (e *Endpoint) newShare(name string) float64 {
+	if d := e.Deployment; d != nil {
+		for i, v := range d.Plan.Variants {
+			if v.Name == name {
+				return d.State.Variants[i].NewShare
+			}
+		}
+		return 0
+	}
+	old, green := e.Fleet.Variant(name), e.Remnant.Variant(name)
+	if green == nil || green.Active == 0 {
+		return 0
+	}
+	if old == nil || old.Active == 0 {
+		return 1
+	}
+	return float64(green.Active) / float64(green.Active+old.Active)
+}
+
+// serving picks as many ready instances as shall take traffic, oldest first.
+func serving(instances []Instance, f FleetID, v FleetVariant) []RouteInstance {
+	out := []RouteInstance{}
+	for _, i := range instances {
+		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceReady && len(out) < v.Active {
+			out = append(out, RouteInstance{ID: string(i.ID), Address: i.Address})
+		}
+	}
+	return out
+}

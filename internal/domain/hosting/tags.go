@@ -1,0 +1,30 @@
+package hosting
+
+import (
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// CheckTags refuses tags that cannot be added to those a resource has: a key
+// given twice, a reserved key, or more than limit in all (spec §2.4).
+func CheckTags(have, add []Tag, limit int) error {
+	keys := make(map[string]bool, len(have)+len(add))
+	for _, t := range have {
+		keys[t.Key] = true
+	}
+	given := make(map[string]bool, len(add))
+	for _, t := range add {
+		if given[t.Key] {
+			return fault.New(fault.Invalid, "Duplicate tag keys found. Please note that Tag keys are case sensitive: %q.", t.Key)
+		}
+		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
+			return fault.New(fault.Invalid, "Tag keys that start with aws: are reserved: %q.", t.Key)
+		}
+		given[t.Key], keys[t.Key] = true, true
+	}
+	if len(keys) > limit {
+		return fault.New(fault.Invalid, "A resource can have at most %d tags.", limit)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package hosting
+
+import (
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// View is an endpoint as DescribeEndpoint shows it (spec §3.4).
+type View struct {
+	*Endpoint
+	Variants []VariantView // of the fleet in service; empty while creating
+	Pending  *PendingView  // only while a new configuration is brought up
+}
+
+// PendingView is the fleet that a deployment brings up.
+type PendingView struct {
+	ConfigName string
+	Start      time.Time
+	Variants   []VariantView
+}
+
+// VariantView is one variant of one fleet.
+type VariantView struct {
+	FleetVariant
+	CurrentWeight, DesiredWeight float64
+	CurrentCount, DesiredCount   int
+	Statuses                     []rollout.VariantStatus // empty in steady state
+}
+
+// View puts together what DescribeEndpoint shows from the endpoint and its
+// instances.
+func (e *Endpoint) View(instances []Instance) View {
+	v := View{Endpoint: e}
+	statuses := map[rollout.Side]map[string][]rollout.VariantStatus{rollout.Old: {}, rollout.New: {}}
+	d := e.Deployment
+	if d != nil {
+		for _, s := range rollout.Statuses(d.Plan, d.State, e.Facts(instances, nil, d.State.Since)) {
+			statuses[s.Fleet][s.Variant] = append(statuses[s.Fleet][s.Variant], s)
+		}
+	}
+	if e.Fleet != nil {
+		for _, fv := range e.Fleet.Variants {
+			v.Variants = append(v.Variants, e.inService(fv, instances, statuses[rollout.Old][fv.Name]))
+		}
+	}
+	if d != nil && d.Green != nil {
+		v.Pending = &PendingView{ConfigName: d.Green.ConfigName, Start: d.Begun}
+		for _, fv := range d.Green.Variants {
+			pv := VariantView{FleetVariant: fv, Statuses: statuses[rollout.New][fv.Name]}
+			for _, w := range d.Weights {
+				if w.Variant == fv.Name {
+					pv.CurrentWeight, pv.DesiredWeight, pv.DesiredCount = w.Current, w.Desired, w.DesiredCount
+				}
+			}
+			pv.CurrentCount = min(fv.Active, tally(instances, d.Green, fv.Name).Ready)
+			if d.Plan.Kind == rollout.Create {
+				pv.CurrentCount = tally(instances, d.Green, fv.Name).Ready
+			}
+			v.Pending.Variants = append(v.Pending.Variants, pv)
+		}
+	}
+	return v
+}
+
+// inService is a variant of the fleet in service. Its desired count and weight
+// are at once what a scaling asks for; the current ones follow.
+func (e *Endpoint) inService(fv FleetVariant, instances []Instance, st []rollout.VariantStatus) VariantView {
+	vv := VariantView{FleetVariant: fv, Statuses: st, CurrentCount: min(fv.Wanted, tally(instances, e.Fleet, fv.Name).Ready)}
+	if w := e.weight(fv.Name); w != nil {
+		vv.CurrentWeight, vv.DesiredWeight, vv.DesiredCount = w.Current, w.Desired, w.DesiredCount
+	}
+	d := e.Deployment
+	if d == nil {
+		return vv
+	}
+	if d.Plan.Kind == rollout.Scale && d.State.Turned.IsZero() {
+		for _, w := range d.Weights {
+			if w.Variant == fv.Name {
+				vv.DesiredWeight, vv.DesiredCount = w.Desired, w.DesiredCount
+			}
+		}
+	}
+	if d.Plan.Kind == rollout.Update {
+		vv.DesiredCount = fv.Wanted
+	}
+	return vv
+}

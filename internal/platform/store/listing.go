@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+)
+
+// ListModels returns one page of models, and whether more follow.
+func (db *DB) ListModels(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return db.list(ctx, "model", s, f)
+}
+
+// ListEndpointConfigs returns one page of configurations, and whether more follow.
+func (db *DB) ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return db.list(ctx, "endpoint_config", s, f)
+}
+
+// ListEndpoints returns one page of endpoints, and whether more follow.
+func (db *DB) ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return db.list(ctx, "endpoint", s, f)
+}
+
+// where collects conditions and their arguments.
+type where struct {
+	conds []string
+	args  []any
+}
+
+// and adds a condition in which each ? stands for the next argument.
+func (w *where) and(cond string, args ...any) {
+	for _, a := range args {
+		w.args = append(w.args, a)
+		cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(w.args)), 1)
+	}
+	w.conds = append(w.conds, cond)
+}
+
+func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	if f.Limit <= 0 {
+		f.Limit = 10
+	}
+	query, args := listQuery(table, s, f)
+	rows, err := db.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, false, wrap("list "+table, err)
+	}
+	defer rows.Close()
+	var out []hosting.Summary
+	for rows.Next() {
+		var sum hosting.Summary
+		var created, modified int64
+		if err := rows.Scan(&sum.Name, &created, &modified, &sum.Status); err != nil {
+			return nil, false, wrap("list "+table, err)
+		}
+		sum.Created, sum.Modified = fromMicros(created), fromMicros(modified)
+		out = append(out, sum)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, wrap("list "+table, err)
+	}
+	if len(out) > f.Limit {
+		return out[:f.Limit], true, nil
+	}
+	return out, false, nil
+}
+
+// listQuery filters, then sorts, then pages: by keyset, so that a page costs
+// the same wherever it starts. table is one of ours, never a name from outside.
+func listQuery(table string, s arn.Scope, f hosting.Filter) (string, []any) {
+	var w where
+	w.and("region = ?", s.Region)
+	if f.NameContains != "" {
+		w.and(`lower(name) like ? escape '\'`, "%"+likeEscaper.Replace(strings.ToLower(f.NameContains))+"%")
+	}
+	bound := func(cond string, t time.Time) {
+		if !t.IsZero() {
+			w.and(cond, micros(t))
+		}
+	}
+	bound("created >= ?", f.CreatedFrom)
+	bound("created < ?", f.CreatedBefore)
+	cols := "name, created, created, ''"
+	if table == "endpoint" {
+		cols = "name, created, modified, status"
+		bound("modified > ?", f.ModifiedAfter)
+		bound("modified < ?", f.ModifiedBefore)
+		if f.Status != "" {
+			w.and("status = ?", string(f.Status))
+		}
+	}
+	by, after := "created", any(f.After.Micro)
+	switch f.SortBy {
+	case hosting.ByName:
+		by, after = "name", f.After.Value
+	case hosting.ByStatus:
+		by, after = "status", f.After.Value
+	case hosting.ByCreationTime:
+	}
+	dir, beyond := " desc", "<"
+	if f.Ascending {
+		dir, beyond = "", ">"
+	}
+	if f.After.Name != "" {
+		w.and("("+by+", name) "+beyond+" (?, ?)", after, f.After.Name)
+	}
+	order := by + dir + ", name" + dir
+	return fmt.Sprintf(`select %s from %s where %s order by %s limit %d`,
+		cols, table, strings.Join(w.conds, " and "), order, f.Limit+1), w.args
+}
+
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

@@ -1,0 +1,165 @@
+// Package control carries out the control plane's verbs: each is one
+// transaction that loads what the verb is about, lets package hosting judge,
+// and records the outcome. Moving traffic and running instances is not its
+// job; it leaves a deployment due and rings.
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+)
+
+// Tx is what the verbs need of one transaction.
+type Tx interface {
+	InsertModel(ctx context.Context, m hosting.Model) error
+	Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error)
+	DeleteModel(ctx context.Context, s arn.Scope, name string) error
+
+	InsertEndpointConfig(ctx context.Context, c hosting.EndpointConfig) error
+	EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error)
+	DeleteEndpointConfig(ctx context.Context, s arn.Scope, name string) error
+
+	// Endpoint reads by name without regard to case and locks what it reads.
+	Endpoint(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, error)
+	InsertEndpoint(ctx context.Context, e *hosting.Endpoint) error
+	// SaveEndpoint makes every row agree with e: its own, its deployment's
+	// (due at once), its instances' and its route.
+	SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error
+
+	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
+	DeleteTags(ctx context.Context, arn string, keys ...string) error
+}
+
+// Reader is what the verbs need of the store outside a transaction.
+type Reader interface {
+	Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error)
+	ListModels(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
+	EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error)
+	ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
+	// EndpointView reads an endpoint and its instances as of one moment.
+	EndpointView(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, []hosting.Instance, error)
+	ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
+	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+}
+
+// Config is what Control is made of.
+type Config struct {
+	Change func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Read   Reader
+	// Ring says that a deployment may have fallen due. It must not block.
+	Ring func()
+	// ModelDataExists reports whether the object store holds what a model
+	// names; nil skips the check. It is asked at CreateModel, as AWS does.
+	ModelDataExists func(ctx context.Context, d hosting.ModelData) error
+	// ImageKnown reports whether a provider can run an image; nil skips the
+	// check.
+	ImageKnown func(image string) error
+}
+
+// Control carries out verbs.
+type Control struct{ Config }
+
+// New returns a Control.
+func New(c Config) *Control { return &Control{c} }
+
+// CreateModel records a model after checking what can be checked cheaply: that
+// its image can run here and its data is there (spec §2.1).
+func (c *Control) CreateModel(ctx context.Context, m hosting.Model, tags []hosting.Tag) (string, error) {
+	for _, ct := range m.Containers {
+		if c.ImageKnown != nil {
+			if err := c.ImageKnown(ct.Image); err != nil {
+				return "", err
+			}
+		}
+		if c.ModelDataExists != nil && ct.ModelData != nil {
+			if err := c.ModelDataExists(ctx, *ct.ModelData); err != nil {
+				return "", err
+			}
+		}
+	}
+	m.Created = now()
+	return m.ARN(), c.Change(ctx, func(tx Tx) error {
+		if err := tx.InsertModel(ctx, m); err != nil {
+			return err
+		}
+		return putTags(ctx, tx, m.ARN(), tags)
+	})
+}
+
+// Model returns a model's record.
+func (c *Control) Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error) {
+	return c.Read.Model(ctx, s, name)
+}
+
+// ListModels returns a page of models and whether more follow.
+func (c *Control) ListModels(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return c.Read.ListModels(ctx, s, f)
+}
+
+// DeleteModel removes the record only; endpoints that run it go on.
+func (c *Control) DeleteModel(ctx context.Context, s arn.Scope, name string) error {
+	return c.Change(ctx, func(tx Tx) error {
+		if err := tx.DeleteModel(ctx, s, name); err != nil {
+			return err
+		}
+		return tx.DeleteTags(ctx, s.Model(name))
+	})
+}
+
+// CreateEndpointConfig records a configuration whose models exist.
+func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.EndpointConfig, tags []hosting.Tag) (string, error) {
+	cfg.Created = now()
+	return cfg.ARN(), c.Change(ctx, func(tx Tx) error {
+		if _, err := models(ctx, tx, cfg); err != nil {
+			return err
+		}
+		if err := cfg.Check(); err != nil {
+			return err
+		}
+		if err := tx.InsertEndpointConfig(ctx, cfg); err != nil {
+			return err
+		}
+		return putTags(ctx, tx, cfg.ARN(), tags)
+	})
+}
+
+// EndpointConfig returns a configuration's record.
+func (c *Control) EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error) {
+	return c.Read.EndpointConfig(ctx, s, name)
+}
+
+// ListEndpointConfigs returns a page of configurations and whether more follow.
+func (c *Control) ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return c.Read.ListEndpointConfigs(ctx, s, f)
+}
+
+// DeleteEndpointConfig removes the record; an endpoint that uses it goes on
+// with its snapshot (spec §2.2).
+func (c *Control) DeleteEndpointConfig(ctx context.Context, s arn.Scope, name string) error {
+	return c.Change(ctx, func(tx Tx) error {
+		if err := tx.DeleteEndpointConfig(ctx, s, name); err != nil {
+			return err
+		}
+		return tx.DeleteTags(ctx, s.EndpointConfig(name))
+	})
+}
+
+// models looks up every model that a configuration names.
+func models(ctx context.Context, tx Tx, cfg hosting.EndpointConfig) (map[string]hosting.Model, error) {
+	ms := make(map[string]hosting.Model, len(cfg.Variants))
+	for _, v := range cfg.Variants {
+		m, err := tx.Model(ctx, cfg.Scope, v.ModelName)
+		if err != nil {
+			return nil, err
+		}
+		ms[v.ModelName] = m
+	}
+	return ms, nil
+}
+
+// now is the present to the microsecond, as the store keeps it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

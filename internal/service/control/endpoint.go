@@ -1,0 +1,235 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+)
+
+// CreateEndpointInput is what CreateEndpoint asks for.
+type CreateEndpointInput struct {
+	Scope            arn.Scope
+	Name, Config     string
+	DeploymentConfig *hosting.DeploymentConfig
+	Tags             []hosting.Tag
+}
+
+// CreateEndpoint accepts a new endpoint: it is Creating when this returns.
+func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (string, error) {
+	name := in.Scope.Endpoint(in.Name)
+	err := c.Change(ctx, func(tx Tx) error {
+		switch e, err := tx.Endpoint(ctx, in.Scope, in.Name); {
+		case err == nil:
+			return hosting.AlreadyExists("endpoint", e.ARN())
+		case !errors.Is(err, fault.NotFound):
+			return err
+		}
+		l, err := launch(ctx, tx, in.Scope, in.Config, func() error { return nil })
+		if err != nil {
+			return err
+		}
+		e, err := hosting.Create(hosting.EndpointID(newID("e")), in.Name, l, in.DeploymentConfig)
+		if err != nil {
+			return err
+		}
+		if err := tx.InsertEndpoint(ctx, e); err != nil {
+			return err
+		}
+		return putTags(ctx, tx, name, in.Tags)
+	})
+	if err != nil {
+		return "", err
+	}
+	c.Ring()
+	return name, nil
+}
+
+// launch looks up what a change that brings up a fleet is made of; judge has
+// its say between the configuration and its models (spec §2.3, order of checks).
+func launch(ctx context.Context, tx Tx, s arn.Scope, config string, judge func() error) (hosting.Launch, error) {
+	l := hosting.Launch{Deployment: hosting.DeploymentID(newID("d")), Fleet: hosting.FleetID(newID("f")), Now: now()}
+	var err error
+	if l.Config, err = tx.EndpointConfig(ctx, s, config); err != nil {
+		return l, err
+	}
+	if err := judge(); err != nil {
+		return l, err
+	}
+	l.Models, err = models(ctx, tx, l.Config)
+	return l, err
+}
+
+// Endpoint returns an endpoint as DescribeEndpoint shows it.
+func (c *Control) Endpoint(ctx context.Context, s arn.Scope, name string) (hosting.View, error) {
+	e, instances, err := c.Read.EndpointView(ctx, s, name)
+	if err != nil {
+		return hosting.View{}, err
+	}
+	return e.View(instances), nil
+}
+
+// ListEndpoints returns a page of endpoints and whether more follow.
+func (c *Control) ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+	return c.Read.ListEndpoints(ctx, s, f)
+}
+
+// UpdateEndpointInput is what UpdateEndpoint asks for.
+type UpdateEndpointInput struct {
+	Scope                  arn.Scope
+	Name, Config           string
+	RetainAll              bool
+	Exclude                []hosting.Property
+	DeploymentConfig       *hosting.DeploymentConfig
+	RetainDeploymentConfig bool
+}
+
+// UpdateEndpoint accepts a new configuration for an endpoint that goes on
+// serving (spec §2.3, in the order of its checks).
+func (c *Control) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (string, error) {
+	return c.change(ctx, in.Scope, in.Name, func(tx Tx, e *hosting.Endpoint) error {
+		if err := e.MayUpdate(); err != nil {
+			return err
+		}
+		l, err := launch(ctx, tx, in.Scope, in.Config, func() error {
+			if e.Uses(in.Config) {
+				return hosting.CurrentlyInUse(in.Config)
+			}
+			// As on AWS, an endpoint whose configuration record was deleted
+			// can no longer be updated.
+			_, err := tx.EndpointConfig(ctx, in.Scope, e.ConfigName)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return e.Update(hosting.Update{
+			Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
+			DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
+		})
+	})
+}
+
+// UpdateWeightsAndCapacities accepts new weights and instance counts within
+// the fleet in service.
+func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, s arn.Scope, name string, desires []hosting.Desire) (string, error) {
+	return c.change(ctx, s, name, func(_ Tx, e *hosting.Endpoint) error {
+		return e.Scale(hosting.DeploymentID(newID("d")), desires, now())
+	})
+}
+
+// DeleteEndpoint accepts the end of an endpoint; its record vanishes when
+// nothing of it runs any more.
+func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name string) error {
+	_, err := c.change(ctx, s, name, func(_ Tx, e *hosting.Endpoint) error {
+		return e.Delete(hosting.DeploymentID(newID("d")), now())
+	})
+	return err
+}
+
+// change runs one verb on an existing endpoint and returns the endpoint's ARN.
+func (c *Control) change(ctx context.Context, s arn.Scope, name string, verb func(Tx, *hosting.Endpoint) error) (string, error) {
+	var id string
+	err := c.Change(ctx, func(tx Tx) error {
+		e, err := tx.Endpoint(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		id = e.ARN()
+		if err := verb(tx, e); err != nil {
+			return err
+		}
+		return tx.SaveEndpoint(ctx, e)
+	})
+	if err != nil {
+		return "", err
+	}
+	c.Ring()
+	return id, nil
+}
+
+// maxTags is how many tags a resource may have (spec §2.4).
+const maxTags = 50
+
+// AddTags adds or replaces tags and returns the full set.
+func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.Tag) (all []hosting.Tag, err error) {
+	err = c.Change(ctx, func(tx Tx) error {
+		if err := exists(ctx, tx, resource); err != nil {
+			return err
+		}
+		if err := putTags(ctx, tx, resource, tags); err != nil {
+			return err
+		}
+		all, err = tx.Tags(ctx, resource)
+		return err
+	})
+	return all, err
+}
+
+// Tags returns a resource's tags by key.
+func (c *Control) Tags(ctx context.Context, resource string) (all []hosting.Tag, err error) {
+	err = c.Change(ctx, func(tx Tx) error {
+		if err := exists(ctx, tx, resource); err != nil {
+			return err
+		}
+		all, err = tx.Tags(ctx, resource)
+		return err
+	})
+	return all, err
+}
+
+// DeleteTags removes tags; keys that are not there are ignored.
+func (c *Control) DeleteTags(ctx context.Context, resource string, keys []string) error {
+	return c.Change(ctx, func(tx Tx) error {
+		if err := exists(ctx, tx, resource); err != nil {
+			return err
+		}
+		return tx.DeleteTags(ctx, resource, keys...)
+	})
+}
+
+// putTags refuses what breaks the rules of a tag set and stores the rest.
+func putTags(ctx context.Context, tx Tx, resource string, tags []hosting.Tag) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	have, err := tx.Tags(ctx, resource)
+	if err != nil {
+		return err
+	}
+	if err := hosting.CheckTags(have, tags, maxTags); err != nil {
+		return err
+	}
+	return tx.PutTags(ctx, resource, tags)
+}
+
+// exists refuses the ARN of a resource that is not there.
+func exists(ctx context.Context, tx Tx, resource string) error {
+	s, kind, name, err := arn.ParseSageMaker(resource)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case arn.KindModel:
+		_, err = tx.Model(ctx, s, name)
+	case arn.KindEndpointConfig:
+		_, err = tx.EndpointConfig(ctx, s, name)
+	case arn.KindEndpoint:
+		_, err = tx.Endpoint(ctx, s, name)
+	default:
+		err = fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
+	}
+	return err
+}
+
+// newID returns a name that was never used: a letter for people and 80 random
+// bits.
+func newID(letter string) string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return letter + "-" + hex.EncodeToString(b[:])
+}

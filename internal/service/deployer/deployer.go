@@ -1,0 +1,94 @@
+// Package deployer takes a deployment's turns: it gathers the facts, lets
+// rollout.Next decide, and writes what follows, in one transaction a turn. It
+// goes from database to database; running instances and moving requests are
+// not its job.
+package deployer
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+)
+
+// Tx is what a turn needs of one transaction.
+type Tx interface {
+	// DeploymentEndpoint returns whose deployment id is.
+	DeploymentEndpoint(ctx context.Context, id hosting.DeploymentID) (hosting.EndpointID, error)
+	// EndpointByID reads and locks an endpoint; nil if it is gone.
+	EndpointByID(ctx context.Context, id hosting.EndpointID) (*hosting.Endpoint, error)
+	Instances(ctx context.Context, e hosting.EndpointID) ([]hosting.Instance, error)
+	SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error
+	// DeleteEndpoint removes what is left of an endpoint.
+	DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.Time) error
+}
+
+// Deployer takes turns.
+type Deployer struct {
+	// Change runs f in one transaction, again if the database asks for it.
+	Change func(ctx context.Context, f func(Tx) error) error
+	// Changed is called after a turn that wrote something, so that instances
+	// and routers look again. It must not block.
+	Changed func()
+	Log     *slog.Logger
+}
+
+// maxSteps bounds the transitions of one turn; rollout.Next needs fewer, and
+// what is left over is due at once.
+const maxSteps = 32
+
+// Turn advances the deployment called key as far as the facts of this moment
+// carry it, and says when it is next due. Taking it twice does no harm.
+func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err error) {
+	for range maxSteps {
+		var changed bool
+		err = d.Change(ctx, func(tx Tx) (err error) {
+			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key))
+			return err
+		})
+		if err != nil {
+			return due, err
+		}
+		if !changed {
+			return due, nil
+		}
+		failpoint.Hit("deployer.stepped")
+		d.Changed()
+	}
+	return due, nil
+}
+
+// step takes one transition. The write of a phase and of its traffic is one
+// transaction, and a step a transaction, so that a crash is between two.
+func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID) (due time.Time, changed bool, err error) {
+	owner, err := tx.DeploymentEndpoint(ctx, id)
+	if err != nil {
+		return due, false, err
+	}
+	e, err := tx.EndpointByID(ctx, owner)
+	if err != nil || e == nil || e.Deployment == nil || e.Deployment.ID != id {
+		return due, false, err // it ended meanwhile
+	}
+	is, err := tx.Instances(ctx, e.ID)
+	if err != nil {
+		return due, false, err
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	before := e.Deployment.State
+	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, nil, now))
+	if !due.Equal(now) {
+		return due, false, nil // nothing to do before then
+	}
+	e.Apply(next, now)
+	if before.Phase != next.Phase {
+		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id, "kind", e.Deployment.Plan.Kind,
+			"from", before.Phase, "phase", next.Phase, "step", next.Step, "reason", next.Reason)
+	}
+	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
+		return time.Time{}, true, tx.DeleteEndpoint(ctx, e, now)
+	}
+	return due, true, tx.SaveEndpoint(ctx, e)
+}
