@@ -29,7 +29,7 @@ type Spec struct {
 // Status is what a Provider can see of an instance.
 type Status struct {
 	ID      ID
-	Address string // host:port that the instance was told to listen on, "" while not started
+	Address string // host:port that the instance was told to listen on, "" while it does not run
 	Exited  bool   // it was started and runs no more
 	Detail  string // of an exited instance: how it ended, one line, for people
 }
@@ -38,22 +38,35 @@ type Status struct {
 // crashed before it could record that the last call succeeded.
 type Provider interface {
 	// Ensure starts id unless it already runs; an exited instance is started
-	// anew. It returns once the process or container exists, not when it is
-	// ready. The error says in its text what a person would have to mend.
+	// anew, possibly at another address. The Spec of a running instance is not
+	// compared: another Spec is another ID. It returns once the process or
+	// container exists, not when it is ready. The error says in its text what a
+	// person would have to mend; kind fault.Invalid means that trying again
+	// with the same Spec cannot help.
 	Ensure(ctx context.Context, id ID, s Spec) (Status, error)
 	// Remove stops id: SIGTERM, then SIGKILL after the grace of its Spec, and
-	// forgets it (its log stays). It returns when the instance is gone.
-	// Removing an unknown id succeeds.
+	// forgets it (its log stays). It returns when the instance is gone, with
+	// everything that it started. Removing an unknown id succeeds. If ctx ends
+	// first, a later Remove goes on with the same grace.
 	Remove(ctx context.Context, id ID) error
 	// List returns every instance this control plane owns, including those
 	// that an earlier process started.
 	List(ctx context.Context) ([]Status, error)
 }
 
+// Notifier is implemented by Providers that notice by themselves when an
+// instance exits.
+type Notifier interface {
+	// Changes receives a value soon after any instance exited; several exits
+	// may share one value, and List says which. There is one channel: it is for
+	// one reader. A provider without it has to be listed from time to time.
+	Changes() <-chan struct{}
+}
+
 // LogReader is implemented by Providers that keep an instance's output.
 type LogReader interface {
 	// Logs returns the last bytes of what id wrote, at most tail of them,
 	// starting at a line; it works for removed instances while their log is
-	// kept.
+	// kept. An id without a log is fault.NotFound.
 	Logs(ctx context.Context, id ID, tail int) ([]byte, error)
 }
