@@ -110,24 +110,28 @@ func (p Plan) enough(c Split) int {
 	return 1
 }
 
-// giveBack moves traffic to the old instances that are alive but idle, of
-// every variant that has enough of them ready, and reports whether there was
-// one.
+// owed reports whether the old instances of v that are alive could carry more
+// of its traffic than they do.
+func owed(v Variant, c Split) bool {
+	return c.OldActive < c.OldWanted || c.NewActive > carry(v.New, c.OldWanted, v.Old)
+}
+
+// giveBack moves to the old instances that are alive all the traffic they can
+// carry, of every variant that has enough of them ready, and reports whether
+// there was one.
 func (p Plan) giveBack(s State, f Facts, enough func(Split) int) (State, bool) {
 	moved := false
 	back := p.enter(s, Returning, f.Now, nil)
 	back.Variants = slices.Clone(s.Variants)
 	for i, v := range p.Variants {
 		c := &back.Variants[i]
-		switch idle := c.OldActive < c.OldWanted || v.Old == 0 && c.NewActive > 0; {
-		case !idle:
-		case v.Old > 0 && f.oldFleet(i).Ready < enough(*c):
-		default:
-			c.OldActive = c.OldWanted
-			c.NewActive = carry(v.New, c.OldActive, v.Old)
-			c.NewShare = part(c.NewActive, v.New)
-			moved = true
+		if !owed(v, *c) || v.Old > 0 && f.oldFleet(i).Ready < enough(*c) {
+			continue
 		}
+		c.OldActive = c.OldWanted
+		c.NewActive = carry(v.New, c.OldActive, v.Old)
+		c.NewShare = part(c.NewActive, v.New)
+		moved = true
 	}
 	return back, moved
 }
@@ -139,7 +143,7 @@ func (p Plan) retreat(s State, now time.Time) State {
 	waiting, atOnce := false, false
 	for i, v := range p.Variants {
 		c := s.Variants[i]
-		waiting = waiting || c.OldActive < c.OldWanted
+		waiting = waiting || owed(v, c)
 		atOnce = atOnce || c.OldWanted < v.Old && p.rollbackBatch(v) >= v.Old
 	}
 	switch {

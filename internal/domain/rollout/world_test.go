@@ -1,0 +1,210 @@
+package rollout_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// dice returns a number from 0 to n-1.
+type dice func(n int) int
+
+func (d dice) one(in int) bool { return d(in) == 0 }
+
+// herd is a fleet as the instance service would run it: it starts what is
+// missing and stops what is too much, in its own time.
+type herd struct{ starting, ready, leaving int }
+
+func (h *herd) want(n int) {
+	for ; h.starting+h.ready < n; h.starting++ {
+	}
+	for ; h.starting+h.ready > n; h.leaving++ {
+		if h.starting > 0 {
+			h.starting--
+		} else {
+			h.ready--
+		}
+	}
+}
+
+// live lets instances get ready, leave and, with deadly, die and be replaced.
+func (h *herd) live(d dice, stuck, deadly bool) {
+	if n := d(h.starting + 1); !stuck {
+		h.starting, h.ready = h.starting-n, h.ready+n
+	}
+	h.leaving -= d(h.leaving + 1)
+	if deadly && h.ready > 0 && d.one(8) {
+		n := 1 + d(h.ready)
+		h.ready, h.starting = h.ready-n, h.starting+n
+	}
+}
+
+func (h *herd) settle() { h.ready, h.starting, h.leaving = h.ready+h.starting, 0, 0 }
+
+func (h *herd) fleet() rollout.Fleet {
+	return rollout.Fleet{Ready: h.ready, Exists: h.starting + h.ready + h.leaving}
+}
+
+// world is one deployment among instances, alarms and a clock that behave as
+// badly as its dice say.
+type world struct {
+	d        dice
+	plan     rollout.Plan
+	state    rollout.State
+	now      time.Time
+	wake     time.Time
+	old, new []herd
+	deadly   bool // instances die
+	jumpy    bool // the clock is set back and forth
+	grim     bool // nothing new gets ready any more
+	check    func(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error
+}
+
+func newWorld(d dice) (*world, error) {
+	kind := []rollout.Kind{rollout.Update, rollout.Update, rollout.Update, rollout.Update, rollout.Create, rollout.Scale, rollout.Delete}[d(7)]
+	policy, variants := aPolicy(d), someVariants(d, kind)
+	p, err := rollout.NewPlan(kind, policy, variants)
+	if err != nil { // not every policy suits every fleet: then the default does
+		if p, err = rollout.NewPlan(kind, nil, variants); err != nil {
+			return nil, err
+		}
+	}
+	w := &world{d: d, plan: p, now: t0, deadly: d.one(3), jumpy: d.one(3), check: func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }}
+	w.state = rollout.Begin(p, w.now)
+	w.old, w.new = make([]herd, len(variants)), make([]herd, len(variants))
+	for i, v := range variants {
+		w.old[i].ready = v.Old
+	}
+	return w, nil
+}
+
+func aPolicy(d dice) *rollout.Policy {
+	size := func() rollout.Size {
+		if d.one(2) {
+			return percent(5 + d(46))
+		}
+		return count(1 + d(4))
+	}
+	c := &rollout.Policy{
+		Strategy:   []rollout.Strategy{rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling, rollout.Rolling}[d(5)],
+		CanarySize: size(), LinearStepSize: size(), MaximumBatchSize: size(),
+		WaitInterval: secs(d(4) * 30), TerminationWait: secs(d(4) * 30),
+		MaximumExecutionTimeout: secs(600 + d(7200)),
+	}
+	if d.one(2) {
+		c.RollbackMaximumBatchSize = size()
+	}
+	if !d.one(3) {
+		c.Alarms = []string{"a", "b"}
+	}
+	return c
+}
+
+func someVariants(d dice, kind rollout.Kind) []rollout.Variant {
+	var vs []rollout.Variant
+	for i := range 1 + max(0, d(5)-2) {
+		v := rollout.Variant{Name: fmt.Sprint(i), Old: 1 + d(9), New: 1 + d(9)}
+		if d.one(2) {
+			v.New = v.Old
+		}
+		switch kind {
+		case rollout.Create:
+			v.Old = 0
+		case rollout.Delete:
+			v.New = 0
+		case rollout.Update:
+			if d.one(12) {
+				v.Old = 0
+			} else if d.one(12) {
+				v.New = 0
+			}
+		case rollout.Scale:
+		}
+		vs = append(vs, v)
+	}
+	return vs
+}
+
+func (w *world) facts() rollout.Facts {
+	f := rollout.Facts{Now: w.now}
+	for i := range w.plan.Variants {
+		f.Old, f.New = append(f.Old, w.old[i].fleet()), append(f.New, w.new[i].fleet())
+	}
+	return f
+}
+
+// settleState takes turns under f until the state stands still.
+func (w *world) settleState(f rollout.Facts) error {
+	for range 200 {
+		next, wake := rollout.Next(w.plan, w.state, f)
+		if err := w.check(w.plan, w.state, f, next, wake); err != nil {
+			return err
+		}
+		w.state, w.wake = next, wake
+		if !wake.Equal(f.Now) {
+			for i, c := range w.state.Variants {
+				w.old[i].want(c.OldWanted)
+				w.new[i].want(c.NewWanted)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("no rest under the same facts: %s", line(w.state))
+}
+
+// wild lives through one stretch of time in which anything may happen.
+func (w *world) wild() error {
+	for i := range w.plan.Variants {
+		w.old[i].live(w.d, w.grim, w.deadly)
+		w.new[i].live(w.d, w.grim, w.deadly)
+	}
+	f := w.facts()
+	switch w.d(60) {
+	case 0:
+		f.Failure = "no instance"
+	case 1:
+		f.FiringAlarms = []string{"b"}
+	case 2:
+		f.FiringAlarms = []string{"not ours"}
+	case 3, 4, 5:
+		f.OldFailure = "no old instance"
+	}
+	if err := w.settleState(f); err != nil {
+		return err
+	}
+	w.pass()
+	return nil
+}
+
+// calm lives through one stretch of time in which all goes well, save for new
+// instances if the world is grim.
+func (w *world) calm() error {
+	for i := range w.plan.Variants {
+		if w.grim {
+			w.old[i].leaving, w.new[i].leaving = 0, 0
+		} else {
+			w.old[i].settle()
+			w.new[i].settle()
+		}
+	}
+	if err := w.settleState(w.facts()); err != nil {
+		return err
+	}
+	if w.wake.After(w.now) {
+		w.now = w.wake
+	}
+	return nil
+}
+
+// pass lets time pass, usually no further than the deployment asked for.
+func (w *world) pass() {
+	switch {
+	case w.jumpy && w.d.one(6):
+		w.now = w.now.Add(secs(w.d(7200) - 3600))
+	case w.d.one(2) && w.wake.After(w.now):
+		w.now = w.wake
+	default:
+		w.now = w.now.Add(time.Duration(w.d(20_000)) * time.Millisecond)
+	}
+}
