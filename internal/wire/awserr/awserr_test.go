@@ -1,0 +1,141 @@
+package awserr_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"regexp"
+	"testing"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakerruntime"
+)
+
+func TestEveryKindOfFaultHasAnAnswerInEveryService(t *testing.T) {
+	for s := awserr.SageMaker; s <= awserr.STS; s++ {
+		for k := fault.Internal; k <= fault.Unsupported; k++ {
+			if e := awserr.Of(s, "Any", fault.New(k, "x")); e.Status < 400 || e.Status > 599 {
+				t.Errorf("service %d, %v: %d %q", s, k, e.Status, e.Code)
+			}
+		}
+	}
+}
+
+// Typed clients know the codes that an operation declares, and the common ones.
+func TestOperationsAnswerOnlyWhatTheyDeclareOrWhatAllMaySay(t *testing.T) {
+	common := map[string]bool{
+		"ValidationException": true, "InternalFailure": true, "ServiceUnavailable": true, "AccessDeniedException": true,
+	}
+	check := func(s awserr.Service, op string, declared ...string) {
+		t.Helper()
+		known := map[string]bool{"": s == awserr.Runtime}
+		for _, d := range declared {
+			known[d] = true
+		}
+		for k := fault.Internal; k <= fault.Unsupported; k++ {
+			if e := awserr.Of(s, op, fault.New(k, "x")); !known[e.Code] && !common[e.Code] {
+				t.Errorf("%s answers %s to %q", op, e.Code, k)
+			}
+		}
+	}
+	for _, op := range []string{"CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities", "AddTags"} {
+		check(awserr.SageMaker, op, sagemaker.API().Operation(op).Errors...)
+	}
+	for _, op := range sagemakerruntime.API().Operations {
+		check(awserr.Runtime, op.Name, op.Errors...)
+	}
+}
+
+func TestTheAnswerDependsOnWhatFailed(t *testing.T) {
+	decode := shape.Decode([]byte(`[]`), &sagemaker.ListModelsInput{})
+	tests := map[string]struct {
+		err    error
+		status int
+		want   string
+	}{
+		"a fault":                {fault.New(fault.NotFound, "no such"), 400, "ValidationException: no such"},
+		"a quota":                {fault.New(fault.Limit, "too many"), 400, "ResourceLimitExceeded: too many"},
+		"something private":      {errors.New("password=hunter2"), 500, "InternalFailure: internal error"},
+		"a private cause":        {fault.New(fault.Internal, "secret"), 500, "InternalFailure: internal error"},
+		"an unreadable body":     {fmt.Errorf("decode: %w", decode), 400, "SerializationException: The request body must be a JSON object."},
+		"an answer of its own":   {fmt.Errorf("x: %w", &awserr.Error{Code: "ThrottlingException", Status: 400, Message: "Rate exceeded"}), 400, "ThrottlingException: Rate exceeded"},
+		"an unknown operation":   {awserr.UnknownOperation(), 400, "UnknownOperationException: "},
+		"an operation not there": {awserr.NotImplemented("CreateTrainingJob"), 400, "UnknownOperationException: The operation CreateTrainingJob is not implemented by Slipway."},
+		"a body too large":       {awserr.TooLarge(10), 413, "RequestEntityTooLargeException: The request body has more than 10 bytes."},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if e := awserr.Of(awserr.SageMaker, "CreateModel", tt.err); e.Status != tt.status || e.Error() != tt.want {
+				t.Errorf("got %d %s, want %d %s", e.Status, e, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestEachProtocolHasItsOwnWayToSayIt(t *testing.T) {
+	model := &awserr.Error{Code: "ModelError", Status: 424, Message: `from primary with message "<b>"`, Members: map[string]any{"OriginalStatusCode": 500, "OriginalMessage": "<b>"}}
+	tests := map[string]struct {
+		write func(w *httptest.ResponseRecorder)
+		want  string
+	}{
+		"JSON": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteJSON(w, "1.1", &awserr.Error{Code: "ValidationException", Status: 400, Message: `no "a" & b`})
+			},
+			`400 application/x-amz-json-1.1 "" {"__type":"ValidationException","message":"no \"a\" & b"}`,
+		},
+		"JSON, modelled": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteJSON(w, "1.0", &awserr.Error{Code: "ResourceLimitExceeded", Status: 400, Message: "full"})
+			},
+			`400 application/x-amz-json-1.0 "" {"__type":"ResourceLimitExceeded","Message":"full"}`,
+		},
+		"REST": {
+			func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, model) },
+			`424 application/json "ModelError" {"Message":"from primary with message \"<b>\"","OriginalMessage":"<b>","OriginalStatusCode":500}`,
+		},
+		"REST, without a code": {
+			func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, &awserr.Error{Status: 413, Message: "long"}) },
+			`413 application/json "" {"Message":"long"}`,
+		},
+		"Query": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{Code: "InvalidClientTokenId", Status: 403, Message: "<who>"})
+			},
+			`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		},
+		"Query, our own fault": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteQuery(w, "n", awserr.Of(awserr.STS, "GetCallerIdentity", errors.New("x")))
+			},
+			`500 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>internal error</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		},
+	}
+	uuid4 := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			tt.write(w)
+			h := w.Header()
+			got := fmt.Sprintf("%d %s %q %s", w.Code, h.Get("Content-Type"), h.Get("x-amzn-ErrorType"), uuid4.ReplaceAllString(w.Body.String(), "ID"))
+			if got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			if !uuid4.MatchString(h.Get("x-amzn-RequestId")) || h.Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+				t.Errorf("headers %v", h)
+			}
+		})
+	}
+}
+
+func TestARequestHasOneID(t *testing.T) {
+	w := httptest.NewRecorder()
+	id := awserr.RequestID(w.Header())
+	awserr.WriteREST(w, &awserr.Error{Status: 500})
+	if got := w.Header().Get("x-amzn-RequestId"); got != id {
+		t.Errorf("%s became %s", id, got)
+	}
+}
