@@ -322,7 +322,7 @@ func TestAnUnhealthyInstanceIsReplaced(t *testing.T) {
 func TestAnInstanceThatCannotStartFailsTheEndpointWithTheReason(t *testing.T) {
 	for name, tt := range map[string]struct {
 		harm func(*plant)
-		want   string
+		want string
 	}{
 		"it exits": {func(p *plant) { p.world.die.Store(true) },
 			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. The process ended: exit status 3. Last lines of its log: cannot open model.onnx"},
