@@ -1,0 +1,222 @@
+// Package modelserver serves one model over HTTP: the SageMaker container
+// contract (GET /ping, POST /invocations) and, beside it, the Open Inference
+// Protocol (/v2). It promises that a malformed request gets 400 with a sentence
+// and never reaches the model, that what it holds in memory is bounded, and
+// that requests in flight end before it stops. How a model computes is not its
+// job: package onnx below does that, behind the Model interface.
+package modelserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+)
+
+// Model computes outputs from inputs. Its methods may be called concurrently.
+type Model interface {
+	// Signature says what the model takes and gives.
+	Signature() *tensor.Signature
+	// Run computes every output, in the order of the signature, from inputs
+	// that Signature().Check accepted, which it neither keeps nor changes. An
+	// error is the model's own failure on this input; its text is shown to the
+	// caller.
+	Run(in []tensor.Tensor) ([]tensor.Tensor, error)
+	// Close frees the model.
+	Close() error
+}
+
+// Options says how much a server takes on.
+type Options struct {
+	Name        string        // of the model, in the paths of the Open Inference Protocol
+	MaxBody     int64         // bytes of a request body; more gets 413
+	Concurrency int           // runs of the model at one time
+	Queue       int           // requests that may wait beyond those; more get 503
+	MaxBatch    int           // rows of different requests to run together; 1 never does
+	BatchWait   time.Duration // how long an incomplete batch waits for more, at most
+	DrainWait   time.Duration // how long requests in flight may take after a stop is asked
+}
+
+// Default returns the options that measure best for small models
+// (BenchmarkServer): runs as many as there are cores, no batching.
+func Default() Options {
+	return Options{
+		Name:        "model",
+		MaxBody:     6<<20 + 4096, // InvokeEndpoint takes 6 MiB; a little over that is the router's to refuse
+		Concurrency: max(2, runtime.NumCPU()),
+		Queue:       256,
+		MaxBatch:    1,
+		BatchWait:   0,
+		DrainWait:   28 * time.Second, // SIGKILL follows SIGTERM by 30 s
+	}
+}
+
+// Validate reports every fault of the options at once.
+func (o *Options) Validate() error {
+	var errs []error
+	bound := func(name string, v, least, most int64) {
+		if v < least || v > most {
+			errs = append(errs, fmt.Errorf("%s must be %d to %d, not %d", name, least, most, v))
+		}
+	}
+	bound("the body limit", o.MaxBody, 1, 1<<31)
+	bound("the concurrency", int64(o.Concurrency), 1, 4096)
+	bound("the queue", int64(o.Queue), 0, 1<<20)
+	bound("the batch size", int64(o.MaxBatch), 1, 1<<16)
+	bound("the batch wait in microseconds", o.BatchWait.Microseconds(), 0, 1_000_000)
+	if o.Name == "" {
+		errs = append(errs, errors.New("the model needs a name"))
+	}
+	return errors.Join(errs...)
+}
+
+// Server is the HTTP side. Its zero state answers 503 until Run has loaded the
+// model.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	slots   chan struct{} // one for each request that is read, waiting or running
+	buffers bufferPool
+	ready   atomic.Pointer[served]
+	muted   failureLog
+}
+
+// served is a loaded model, ready to run.
+type served struct {
+	model Model
+	sig   *tensor.Signature
+	runner
+}
+
+// New returns a server that has no model yet.
+func New(o Options, log *slog.Logger) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Server{opts: o, log: log, slots: make(chan struct{}, o.Concurrency+o.Queue)}, nil
+}
+
+// Run serves on ln until ctx ends, and returns nil when every request in flight
+// has been answered. It answers /ping with 503 while load runs; if load fails,
+// Run returns its error.
+func (s *Server) Run(ctx context.Context, ln net.Listener, load func() (Model, error)) error {
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       70 * time.Second, // an invocation may take 60 s
+		WriteTimeout:      80 * time.Second,
+		IdleTimeout:       10 * time.Minute, // longer than any client's, so that it is the client who closes
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- srv.Serve(ln) }()
+
+	type loaded struct {
+		m   Model
+		err error
+	}
+	loading := make(chan loaded, 1)
+	start := time.Now()
+	// A native load can't be interrupted: if ctx ends first, the end of the
+	// program ends it.
+	go func() { m, err := load(); loading <- loaded{m, err} }()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		return s.stop(srv, serving)
+	case err = <-serving:
+		return fmt.Errorf("serve: %w", err)
+	case l := <-loading:
+		if l.err != nil {
+			return errors.Join(l.err, s.stop(srv, serving))
+		}
+		s.Attach(l.m)
+	}
+	s.log.Info("model ready", "model", s.opts.Name, "seconds", time.Since(start).Seconds(),
+		"inputs", describe(s.ready.Load().sig.Inputs), "outputs", describe(s.ready.Load().sig.Outputs))
+	select {
+	case <-ctx.Done():
+		err = s.stop(srv, serving)
+	case err = <-serving:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	return errors.Join(err, s.Detach())
+}
+
+func (s *Server) stop(srv *http.Server, serving <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.DrainWait)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were still running after %s: %w", s.opts.DrainWait, err), srv.Close())
+	}
+	<-serving // always ErrServerClosed after a Shutdown
+	return err
+}
+
+// Attach makes m the model that is served, after one run on zeros so that the
+// first request does not pay for what the runtime does lazily.
+func (s *Server) Attach(m Model) {
+	sig := m.Signature()
+	if in, ok := zeros(sig); ok {
+		if _, err := m.Run(in); err != nil {
+			s.log.Info("the model refused the warm-up on zeros", "model", s.opts.Name, "err", err)
+		}
+	}
+	sv := &served{model: m, sig: sig}
+	if s.opts.MaxBatch > 1 && batchable(sig) {
+		sv.runner = newBatcher(m, s.opts, func() int { return len(s.slots) })
+	} else {
+		sv.runner = newGate(m, s.opts.Concurrency)
+	}
+	s.ready.Store(sv)
+}
+
+// Detach ends the service of the model; no request may be in flight.
+func (s *Server) Detach() error {
+	sv := s.ready.Swap(nil)
+	if sv == nil {
+		return nil
+	}
+	sv.close()
+	return sv.model.Close()
+}
+
+func describe(specs []tensor.Spec) []string {
+	out := make([]string, len(specs))
+	for i := range specs {
+		out[i] = specs[i].Name + " " + specs[i].String()
+	}
+	return out
+}
+
+// zeros returns one row of zeros, if the graph says how long a row is.
+func zeros(g *tensor.Signature) ([]tensor.Tensor, bool) {
+	in := make([]tensor.Tensor, len(g.Inputs))
+	for i := range in {
+		s := &g.Inputs[i]
+		width, ok := s.RowWidth()
+		if !ok || s.Type == tensor.String {
+			return nil, false
+		}
+		rows := max(s.Shape[0].Size, 1)
+		if rows > 1<<20/width {
+			return nil, false
+		}
+		shape := []int64{rows}
+		for _, d := range s.Shape[1:] {
+			shape = append(shape, d.Size)
+		}
+		in[i] = tensor.Tensor{Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size()))}
+	}
+	return in, true
+}
