@@ -31,17 +31,13 @@ matches() { [ -f "$1" ] && echo "$want  $1" | sha256sum -c --status -; }
 if matches "$dir/$lib"; then exit 0; fi
 
 if ! command -v npm >/dev/null 2>&1; then
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-		say "installing the Debian package npm"
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm ca-certificates >/dev/null
-	else
-		say "npm is missing; install the package npm and run this again"
-		exit 1
-	fi
+	say "npm is missing; install the package npm and run this again"
+	exit 1
 fi
 
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT INT TERM
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 say "fetching onnxruntime-node $version (110 MB)"
 (cd "$tmp" && npm pack --silent --ignore-scripts "onnxruntime-node@$version" >/dev/null 2>npm.log) || {
 	cat "$tmp/npm.log" >&2

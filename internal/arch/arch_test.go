@@ -24,8 +24,8 @@ var wings = []struct {
 	{"service", []string{"internal/service"}},
 	{"wire", []string{"internal/wire"}},
 	{"api", []string{"internal/api"}},
-	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "internal/deps"}},
-	{"cmd", []string{"cmd", "models", "tools", "internal/arch", "internal/apptest", "internal/e2e"}},
+	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "internal/deps", "models"}},
+	{"cmd", []string{"cmd", "tools", "internal/arch", "internal/apptest", "internal/e2e"}},
 }
 
 // sideways lists the imports inside a wing that are allowed, and why.
@@ -39,6 +39,12 @@ var sideways = map[string]map[string]string{
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
+
+	"internal/modelserver/codec":    {"internal/modelserver/tensor": "it reads and writes tensors"},
+	"internal/modelserver/onnxfile": {"internal/modelserver/tensor": "a model's signature is made of specifications"},
+	"internal/modelserver/onnx":     {"internal/modelserver/tensor": "it computes with tensors", "internal/modelserver/onnxfile": "it reads the signature from the file"},
+	"internal/modelserver/onnxtest": {"internal/modelserver/onnx": "it starts the runtime for tests"},
+	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 
 // everyWireMayImport are packages of the wire that the others there build on.
