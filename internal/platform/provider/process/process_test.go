@@ -1,0 +1,151 @@
+package process_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/slipway-ml/slipway/internal/platform/provider"
+	"github.com/slipway-ml/slipway/internal/platform/provider/process"
+	"github.com/slipway-ml/slipway/internal/platform/provider/providertest"
+	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(serverEnv) != "" {
+		os.Exit(beServer())
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+func TestProcessesKeepTheContract(t *testing.T) {
+	providertest.Run(t, func(t *testing.T) providertest.Harness { return harness(t, process.Config{}) })
+}
+
+func TestProcessesKeepTheContractWithoutProcessDescriptors(t *testing.T) {
+	providertest.Run(t, func(t *testing.T) providertest.Harness { return harness(t, process.Config{NoPidfd: true}) })
+}
+
+// home is one provider's directory in a test; what still runs there when the
+// test ends is killed.
+type home struct {
+	t   testing.TB
+	cfg process.Config
+}
+
+func newHome(t testing.TB, cfg process.Config) *home {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = filepath.Join(dir, "instances")
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	h := &home{t, cfg}
+	t.Cleanup(func() {
+		for _, pid := range marked(t, cfg.Dir+"/") {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+		}
+	})
+	return h
+}
+
+func (h *home) open() *process.Provider {
+	h.t.Helper()
+	p, err := process.New(h.cfg)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			h.t.Error(err)
+		}
+	})
+	return p
+}
+
+func (h *home) copies(id provider.ID) int {
+	return len(marked(h.t, filepath.Join(h.cfg.Dir, "instances", string(id)+".json")))
+}
+
+func spec(t testing.TB, env map[string]string) provider.Spec {
+	e := maps.Clone(env)
+	if e == nil {
+		e = map[string]string{}
+	}
+	return provider.Spec{Image: "testmodel", Command: []string{build.Testmodel(t), "serve"}, Env: e, Endpoint: "e", Variant: "v"}
+}
+
+func harness(t *testing.T, cfg process.Config) providertest.Harness {
+	h := newHome(t, cfg)
+	return providertest.Harness{
+		Open:       func() provider.Provider { return h.open() },
+		Spec:       func(env map[string]string) provider.Spec { return spec(t, env) },
+		Unrunnable: provider.Spec{Image: "nobody/configured-this:1"},
+		Copies:     h.copies,
+	}
+}
+
+// marked returns the live processes whose state file's path begins with prefix,
+// found by this test's own reading of /proc. A process that was forked but has
+// not executed its program still shows this test's environment, not the mark.
+func marked(t testing.TB, prefix string) []int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		for v := range bytes.SplitSeq(b, []byte{0}) {
+			if strings.HasPrefix(string(v), "SLIPWAY_INSTANCE_STATE="+prefix) {
+				pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func mustEnsure(t testing.TB, p *process.Provider, id provider.ID, s provider.Spec) provider.Status {
+	t.Helper()
+	st, err := p.Ensure(t.Context(), id, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func ids(t testing.TB, p *process.Provider) string {
+	t.Helper()
+	all, err := p.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := make([]string, len(all))
+	for i, st := range all {
+		words[i] = fmt.Sprintf("%s exited=%v", st.ID, st.Exited)
+	}
+	return strings.Join(words, ", ")
+}
+
+// contextWithPatience is for the server that a test starts: it has no test.
+func contextWithPatience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), providertest.Patience)
+}
