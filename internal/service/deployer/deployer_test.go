@@ -1,0 +1,222 @@
+package deployer_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/deployer"
+)
+
+var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+
+// yard is the real store and engine in a bubble, with instances that do what
+// the test says.
+type yard struct {
+	t     *testing.T
+	db    *store.DB
+	turns loop.Bell
+	fail  int // turns that still fail before they do anything
+}
+
+// inBubble runs f under virtual time.
+func inBubble(t *testing.T, f func(y *yard)) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		f(&yard{t: t, db: db, turns: loop.NewBell()})
+	})
+}
+
+// start runs a deployer until stop.
+func (y *yard) start() (stop func()) {
+	ctx, cancel := context.WithCancel(y.t.Context())
+	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
+	d := &deployer.Deployer{Log: log, Changed: y.turns.Ring, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+		if y.fail > 0 {
+			y.fail--
+			return errors.New("the database is away")
+		}
+		return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+	}}
+	r := &loop.Runner{Queue: y.db, Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	return func() { cancel(); <-done }
+}
+
+func launch(config string, n int) hosting.Launch {
+	return hosting.Launch{
+		Deployment: hosting.DeploymentID("d-" + config), Fleet: hosting.FleetID("f-" + config), Now: time.Now().UTC(),
+		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}}},
+		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
+	}
+}
+
+func (y *yard) create(n int) {
+	e, err := hosting.Create("e-1", "e", launch("c1", n), nil)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	if err := y.db.Change(y.t.Context(), func(tx *store.Tx) error { return tx.InsertEndpoint(y.t.Context(), e) }); err != nil {
+		y.t.Fatal(err)
+	}
+	y.turns.Ring()
+}
+
+func (y *yard) change(f func(*hosting.Endpoint) error) {
+	y.t.Helper()
+	err := y.db.Change(y.t.Context(), func(tx *store.Tx) error {
+		e, err := tx.Endpoint(y.t.Context(), scope, "e")
+		if err == nil {
+			err = f(e)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.SaveEndpoint(y.t.Context(), e)
+	})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	y.turns.Ring()
+}
+
+// obey makes instances what is wanted of them: up with status, or gone.
+func (y *yard) obey(status hosting.InstanceStatus) {
+	y.t.Helper()
+	rows, err := y.db.InstancesSince(y.t.Context(), 0)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	for _, r := range rows {
+		switch {
+		case !r.Wanted:
+			err = y.db.RemoveInstance(y.t.Context(), r.ID, time.Now())
+		case r.Status == hosting.InstanceStarting:
+			_, err = y.db.ReportInstance(y.t.Context(), hosting.InstanceReport{ID: r.ID, Status: status, Address: "a:1", Detail: "it broke"}, time.Now())
+		}
+		if err != nil {
+			y.t.Fatal(err)
+		}
+	}
+	y.turns.Ring()
+	synctest.Wait()
+}
+
+func (y *yard) endpoint() *hosting.Endpoint {
+	y.t.Helper()
+	e, _, err := y.db.EndpointView(y.t.Context(), scope, "e")
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return e
+}
+
+func (y *yard) want(status hosting.Status, config string, phase rollout.Phase) {
+	y.t.Helper()
+	e := y.endpoint()
+	var got rollout.Phase
+	if e.Deployment != nil {
+		got = e.Deployment.State.Phase
+	}
+	if e.Status != status || e.ConfigName != config || got != phase {
+		y.t.Errorf("%s %s %q, want %s %s %q", e.Status, e.ConfigName, got, status, config, phase)
+	}
+}
+
+// An update all at once with a termination wait goes through the real engine
+// and a real database. The first turns fail and the server is replaced twice,
+// once in the middle of the bake: the wait is neither lost nor begun anew.
+func TestAnUpdateOutlivesItsServers(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		stop := y.start()
+		y.create(2)
+		synctest.Wait()
+		y.want(hosting.Creating, "c1", rollout.Launching)
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c1", "")
+
+		y.fail = 3
+		y.change(func(e *hosting.Endpoint) error {
+			policy := &rollout.Policy{Strategy: rollout.AllAtOnce, TerminationWait: 10 * time.Minute}
+			return e.Update(hosting.Update{Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}})
+		})
+		y.obey(hosting.InstanceReady)
+		time.Sleep(31 * time.Second) // three retries
+		synctest.Wait()
+		y.want(hosting.Updating, "c1", rollout.Baking)
+		baking := y.endpoint().Deployment.State.Since
+		stop()
+		time.Sleep(4 * time.Minute) // nobody is there
+		stop = y.start()
+		time.Sleep(time.Minute)
+		y.want(hosting.Updating, "c1", rollout.Baking)
+		time.Sleep(time.Until(baking.Add(10 * time.Minute)))
+		synctest.Wait()
+		y.want(hosting.Updating, "c1", rollout.Committed)
+		stop()
+		stop = y.start()
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c2", "")
+		stop()
+	})
+}
+
+func TestAFleetThatCannotStartIsRolledBackWithoutMovingTraffic(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.create(1)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.change(func(e *hosting.Endpoint) error { return e.Update(hosting.Update{Launch: launch("c2", 1)}) })
+		synctest.Wait()
+		before, err := y.db.RoutesSince(y.t.Context(), 0)
+		if err != nil {
+			y.t.Fatal(err)
+		}
+		y.obey(hosting.InstanceFailed)
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c1", "")
+		if e := y.endpoint(); e.FailureReason != "it broke" {
+			y.t.Errorf("FailureReason = %q", e.FailureReason)
+		}
+		if after, err := y.db.RoutesSince(y.t.Context(), before[0].Version); err != nil || len(after) != 0 {
+			y.t.Errorf("the route moved: %+v, %v", after, err)
+		}
+	})
+}
+
+func TestADeletedEndpointIsGoneWhenItsLastInstanceIs(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.create(2)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.change(func(e *hosting.Endpoint) error { return e.Delete("d-x", time.Now().UTC()) })
+		synctest.Wait()
+		y.want(hosting.Deleting, "c1", rollout.Committed)
+		y.obey(hosting.InstanceReady)
+		if _, _, err := y.db.EndpointView(y.t.Context(), scope, "e"); !errors.Is(err, fault.NotFound) {
+			y.t.Errorf("after the deletion: %v", err)
+		}
+		routes, err := y.db.RoutesSince(y.t.Context(), 0)
+		if err != nil || len(routes) != 1 || !routes[0].Gone {
+			y.t.Errorf("routers are not told: %+v, %v", routes, err)
+		}
+	})
+}
