@@ -70,7 +70,11 @@ const (
 	reasonDigest
 	reasonChecksum
 	reasonIncomplete
-	reasonTooLarge
+	reasonV2
+	reasonInvalidDigest
+	reasonLengthRequired
+	reasonMalformedTrailer
+	reasonUnknownChecksum
 	reasons // how many there are
 )
 
@@ -161,13 +165,17 @@ var words = [reasons][3]word{
 		{403, "SignatureDoesNotMatch", textUnsigned},
 		{403, "AccessDenied", textUnsigned},
 	},
-	reasonNoPayloadHash: alike(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"),
-	reasonPayload:       alike(400, "InvalidRequest", ""),
-	reasonContentHash:   alike(400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."),
-	reasonDigest:        alike(400, "BadDigest", "The Content-MD5 you specified did not match what we received."),
-	reasonChecksum:      alike(400, "BadDigest", ""),
-	reasonIncomplete:    alike(400, "IncompleteBody", ""),
-	reasonTooLarge:      alike(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"),
+	reasonNoPayloadHash:    alike(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"),
+	reasonPayload:          alike(400, "InvalidRequest", ""),
+	reasonContentHash:      alike(400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."),
+	reasonDigest:           alike(400, "BadDigest", "The Content-MD5 you specified did not match what we received."),
+	reasonChecksum:         alike(400, "BadDigest", ""),
+	reasonIncomplete:       alike(400, "IncompleteBody", ""),
+	reasonV2:               alike(403, "AccessDenied", ""),
+	reasonInvalidDigest:    alike(400, "InvalidDigest", "The Content-MD5 you specified was invalid."),
+	reasonLengthRequired:   alike(411, "MissingContentLength", "You must provide the Content-Length HTTP header."),
+	reasonMalformedTrailer: alike(400, "MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema."),
+	reasonUnknownChecksum:  alike(501, "NotImplemented", ""),
 }
 
 func alike(status int, code, message string) [3]word {

@@ -180,8 +180,10 @@ func TestEachFailureHasItsOwnError(t *testing.T) {
 	}{
 		"no authentication at all": {spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "MissingAuthenticationTokenException 403 Missing Authentication Token"},
 		"no signature": {
-			spoil: func(r *http.Request) { r.Header.Set("Authorization", cut(r.Header.Get("Authorization"), ", Signature")) },
-			want:  "IncompleteSignatureException 400 Authorization header requires 'Signature' parameter.",
+			spoil: func(r *http.Request) {
+				r.Header.Set("Authorization", cut(r.Header.Get("Authorization"), ", Signature"))
+			},
+			want: "IncompleteSignatureException 400 Authorization header requires 'Signature' parameter.",
 		},
 		"nothing but the algorithm and no date": {
 			spoil: func(r *http.Request) {
@@ -210,12 +212,15 @@ func TestEachFailureHasItsOwnError(t *testing.T) {
 			},
 			want: "UnrecognizedClientException 400 The security token included in the request is invalid.",
 		},
-		"a token not signed":  {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
-		"a token left out":    {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
-		"an expired session":  {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
-		"an old signature":    {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
-		"an early signature":  {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
-		"another signature":   {spoil: func(r *http.Request) { h := r.Header.Get("Authorization"); r.Header.Set("Authorization", h[:len(h)-4]+"0000") }, want: mismatch},
+		"a token not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
+		"a token left out":   {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
+		"an expired session": {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
+		"an old signature":   {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
+		"an early signature": {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
+		"another signature": {spoil: func(r *http.Request) {
+			h := r.Header.Get("Authorization")
+			r.Header.Set("Authorization", h[:len(h)-4]+"0000")
+		}, want: mismatch},
 		"another method":      {spoil: func(r *http.Request) { r.Method = "PUT" }, want: mismatch},
 		"another host":        {spoil: func(r *http.Request) { r.Host = "127.0.0.1:9401" }, want: mismatch},
 		"another header":      {spoil: replace("Content-Type", "csv", "CSV"), want: mismatch},
@@ -372,4 +377,3 @@ func TestARequestDatedByDateVerifies(t *testing.T) {
 		t.Error("the signer set no date")
 	}
 }
-

@@ -1,0 +1,206 @@
+package sigv4
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// VerifyS3 says who signed the head of an S3 request, in any of S3's forms,
+// Version 2's presigned one among them. The body is still to come: it must be
+// read through the Payload, to its end. Parameters of a presigned query that
+// stand for headers are put among r's headers. Every error is an *Error.
+func (v *Verifier) VerifyS3(r *http.Request, now time.Time) (Identity, *Payload, error) {
+	sc := v.scratch.Get().(*scratch)
+	defer v.putScratch(sc)
+	req := FromHTTP(r)
+	if IsV2(r) {
+		id, e := v.verifyV2(r, sc, now)
+		if e != nil {
+			return Identity{}, nil, e.In(StyleS3)
+		}
+		hoist(r)
+		p, e := newPayload(r, payloadForm{hash: unsignedPayload}, nil)
+		if e != nil {
+			return Identity{}, nil, e.In(StyleS3)
+		}
+		return id, p, nil
+	}
+	id, p, e := v.verifyV4(r, req, sc, now)
+	if e != nil {
+		return Identity{}, nil, e.In(StyleS3)
+	}
+	return id, p, nil
+}
+
+func (v *Verifier) verifyV4(r *http.Request, req Request, sc *scratch, now time.Time) (Identity, *Payload, *Error) {
+	a, key, e := v.admit(req, sc, now)
+	if e != nil {
+		return Identity{}, nil, e
+	}
+	if a.service != serviceS3 {
+		return Identity{}, nil, WrongService(serviceS3)
+	}
+	form, e := payloadOf(req, &a)
+	if e != nil {
+		return Identity{}, nil, e
+	}
+	// What acts on the request must be signed (S3's rule for its own headers).
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Amz-") && !a.signs(strings.ToLower(name)) {
+			return Identity{}, nil, fail(reasonUnsigned, "")
+		}
+	}
+	id, sk, e := v.check(req, sc, &a, key, form.hash)
+	if e != nil {
+		return Identity{}, nil, e
+	}
+	var chain *chunkChain
+	if form.signed {
+		chain = &chunkChain{key: sk, previous: strings.Clone(a.signature)}
+		chain.head = strings.Clone(a.date) + "\n" + strings.Clone(a.scope) + "\n"
+	}
+	if a.presigned {
+		hoist(r)
+	}
+	p, e := newPayload(r, form, chain)
+	return id, p, e
+}
+
+// hoist gives the handler the headers that a presigned query carries. A header
+// that was sent wins.
+func hoist(r *http.Request) {
+	for name, values := range r.URL.Query() {
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, "x-amz-") || len(values) != 1 {
+			continue
+		}
+		switch strings.TrimPrefix(lower, "x-amz-") {
+		case "algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token", "content-sha256":
+			continue
+		}
+		if r.Header.Get(name) == "" && !strings.ContainsAny(values[0], "\r\n\x00") {
+			r.Header.Set(name, values[0])
+		}
+	}
+}
+
+// chunkChain is what a chunk's signature is computed from besides the chunk.
+type chunkChain struct {
+	key      *signingKey
+	head     string // date and scope, a line each
+	previous string // the signature before: the head's, then each chunk's
+}
+
+// emptyHash is the hex SHA-256 of nothing.
+const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// next returns the signature of a chunk with the given digest.
+func (c *chunkChain) next(sum []byte) string {
+	return c.seal("AWS4-HMAC-SHA256-PAYLOAD\n"+c.head+c.previous+"\n"+emptyHash+"\n", sum)
+}
+
+// trailer returns the signature of the trailing headers.
+func (c *chunkChain) trailer(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return c.seal("AWS4-HMAC-SHA256-TRAILER\n"+c.head+c.previous+"\n", sum[:])
+}
+
+func (c *chunkChain) seal(text string, sum []byte) string {
+	var h [64]byte
+	hexInto(h[:], sum)
+	m := c.key.sign([]byte(text + string(h[:])))
+	hexInto(h[:], m[:])
+	c.previous = string(h[:])
+	return c.previous
+}
+
+// IsV2 reports whether a request is presigned in Version 2's form, which
+// boto3 uses for presigned URLs on a custom endpoint unless told otherwise.
+func IsV2(r *http.Request) bool {
+	q := r.URL.Query()
+	return q.Has("AWSAccessKeyId") && q.Has("Signature")
+}
+
+// subresources are the parameters that Version 2 signs.
+const subresources = " accelerate acl analytics cors defaultObjectAcl delete inventory lifecycle location logging metrics notification object-lock" +
+	" partNumber policy replication requestPayment restore select select-type storageClass tagging torrent uploadId uploads versionId versioning" +
+	" versions website response-cache-control response-content-disposition response-content-encoding response-content-language" +
+	" response-content-type response-expires "
+
+func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identity, *Error) {
+	if e := sc.normaliseQuery(r.URL.RawQuery); e != nil {
+		return Identity{}, e
+	}
+	keyID, n1 := sc.value("AWSAccessKeyId")
+	signature, n2 := sc.value("Signature")
+	expires, n3 := sc.value("Expires")
+	if _, ok := r.Header["Authorization"]; ok || sc.has("X-Amz-Algorithm") || sc.has("X-Amz-Signature") {
+		return Identity{}, fail(reasonTwice, "")
+	}
+	if n1 != 1 || n2 != 1 || n3 != 1 {
+		return Identity{}, fail(reasonV2, "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
+	}
+	end, err := strconv.ParseInt(expires, 10, 64)
+	if err != nil {
+		return Identity{}, fail(reasonV2, "Invalid date (should be seconds since epoch): "+clip(expires))
+	}
+	if now.Unix() >= end {
+		return Identity{}, fail(reasonExpiredURL, "Request has expired")
+	}
+	key, ok := v.keys.Key(keyID)
+	switch {
+	case !ok || key.Secret == "":
+		return Identity{}, fail(reasonUnknownKey, "")
+	case !key.Expires.IsZero() && !now.Before(key.Expires):
+		return Identity{}, fail(reasonExpiredToken, "")
+	}
+	headers, token := amzHeaders(r)
+	if !equal(key.SessionToken, token) {
+		return Identity{}, fail(reasonBadToken, "")
+	}
+	text := r.Method + "\n" + headerOrParam(r, "content-md5") + "\n" + headerOrParam(r, "content-type") + "\n" + expires + "\n" +
+		headers + resource(r)
+	// A '+' that the URL's writer forgot to encode reads as a space.
+	if !equal(macV2(key.Secret, text), strings.ReplaceAll(signature, " ", "+")) {
+		return Identity{}, fail(reasonSignature, "")
+	}
+	return Identity{AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Service: serviceS3, Signed: now}, nil
+}
+
+func headerOrParam(r *http.Request, name string) string {
+	if v := r.Header.Get(name); v != "" {
+		return v
+	}
+	for k, v := range r.URL.Query() {
+		if strings.EqualFold(k, name) && len(v) == 1 {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// resource is the path as sent and those parameters that Version 2 signs.
+func resource(r *http.Request) string {
+	var b strings.Builder
+	b.WriteString(FromHTTP(r).Path())
+	q := r.URL.Query()
+	sep := byte('?')
+	for _, name := range sortedKeys(q) {
+		if !strings.Contains(subresources, " "+name+" ") {
+			continue
+		}
+		for _, value := range q[name] {
+			b.WriteByte(sep)
+			b.WriteString(name)
+			if value != "" || strings.Contains("&"+r.URL.RawQuery+"&", "&"+url.QueryEscape(name)+"=&") {
+				b.WriteString("=" + value)
+			}
+			sep = '&'
+		}
+	}
+	return b.String()
+}
