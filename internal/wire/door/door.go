@@ -1,0 +1,249 @@
+// Package door is the one address of every API: it tells them apart, verifies
+// who is calling, and hands the request on with the caller in its context. A
+// request that is refused here hears so in the words of the API that it
+// addressed. What an API does, and verifying invocations (the runtime does
+// that itself, on its own fast path), is not its job.
+package door
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// Keys are the keys of the callers. access.Keys is one.
+type Keys interface {
+	sigv4.Keyring
+	Authenticate(id, secret string) (sigv4.Key, bool)
+}
+
+// S3 serves the S3 API, and says for the door why a request is refused.
+type S3 interface {
+	http.Handler
+	Refuse(w http.ResponseWriter, r *http.Request, status int, code, message string)
+}
+
+// Config is what lies behind the door. An API that is nil is answered for with
+// an error that names it.
+type Config struct {
+	Verifier *sigv4.Verifier
+	Keys     Keys
+	Account  string // of every caller
+	Region   string // of callers whose form of signature names none
+	Log      *slog.Logger
+
+	Runtime    http.Handler // gets requests unverified
+	SageMaker  http.Handler // AWS JSON, X-Amz-Target: SageMaker.*
+	STS        http.Handler // AWS Query
+	CloudWatch http.Handler // AWS JSON, Query and CBOR
+	S3         S3
+	Metrics    http.Handler
+	Console    http.Handler // serves what a browser needs, unverified: it holds no data
+	Ready      func() bool  // whether the server takes traffic; nil: always
+
+	MaxBody int64 // of a control-plane request, in bytes; 0 means 4 MiB
+}
+
+const defaultMaxBody = 4 << 20
+
+// stsNamespace and cloudWatchNamespace are the XML namespaces of the Query
+// APIs' errors.
+const (
+	stsNamespace        = "https://sts.amazonaws.com/doc/2011-06-15/"
+	cloudWatchNamespace = "http://monitoring.amazonaws.com/doc/2010-08-01/"
+)
+
+// New returns the handler of the one address.
+func New(c Config) http.Handler {
+	if c.MaxBody == 0 {
+		c.MaxBody = defaultMaxBody
+	}
+	return &door{c}
+}
+
+type door struct{ Config }
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/healthz":
+		d.health(w, r, true)
+		return
+	case "/readyz":
+		d.health(w, r, d.Ready == nil || d.Ready())
+		return
+	case "/metrics":
+		d.metrics(w, r)
+		return
+	}
+	d.route(r)(w, r)
+}
+
+// route decides which API a request addresses: by what it was signed for, and
+// where that is not to be read by its target and shape (spec §1.1).
+func (d *door) route(r *http.Request) http.HandlerFunc {
+	_, service := sigv4.ScopeOf(sigv4.FromHTTP(r))
+	target := r.Header.Get("X-Amz-Target")
+	switch {
+	case service == "s3" || sigv4.IsV2(r):
+		return d.s3
+	case strings.HasPrefix(r.URL.Path, "/endpoints/"):
+		return d.runtime
+	case d.Console != nil && (r.URL.Path == "/" && browses(r) || strings.HasPrefix(r.URL.Path, "/console/")):
+		return d.console
+	case service == "sts":
+		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery})
+	case service == "monitoring":
+		return d.cloudWatch(r)
+	case strings.HasPrefix(target, "SageMaker."):
+		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON})
+	case service == "sagemaker" || target != "":
+		return d.unknown
+	case service != "":
+		return d.whole(api{nil, service, writeJSON, sigv4.StyleJSON})
+	case isForm(r) || r.URL.Query().Has("Action"):
+		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery})
+	case r.Method == http.MethodPost && r.URL.Path == "/":
+		return d.unknown
+	}
+	return d.s3 // it speaks of buckets, or of nothing else either
+}
+
+func isForm(r *http.Request) bool {
+	return r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
+}
+
+// browses reports whether a person with a browser is asking.
+func browses(r *http.Request) bool {
+	_, signed := r.Header["Authorization"]
+	return r.Method == http.MethodGet && !signed && r.URL.RawQuery == "" && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// api is one of those whose requests are read whole before they are verified.
+type api struct {
+	handler http.Handler
+	service string // of the credential scope
+	write   func(http.ResponseWriter, *awserr.Error)
+	style   sigv4.Style
+}
+
+func writeJSON(w http.ResponseWriter, e *awserr.Error) { awserr.WriteJSON(w, "1.1", e) }
+
+func writeQuery(ns string) func(http.ResponseWriter, *awserr.Error) {
+	return func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteQuery(w, ns, e) }
+}
+
+func (d *door) cloudWatch(r *http.Request) http.HandlerFunc {
+	if isForm(r) || r.URL.Query().Has("Action") {
+		return d.whole(api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery})
+	}
+	return d.whole(api{d.CloudWatch, "monitoring", func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteJSON(w, "1.0", e) }, sigv4.StyleJSON})
+}
+
+// whole reads a request into memory, verifies it and hands it on. The head is
+// judged first, so that only those who hold a key have their body read.
+func (d *door) whole(a api) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		head := sigv4.FromHTTP(r)
+		if err := d.Verifier.Admit(head, time.Now()); err != nil {
+			d.refuse(w, r, a, err)
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, d.MaxBody))
+		if err != nil {
+			d.refuse(w, r, a, err)
+			return
+		}
+		id, err := d.Verifier.Verify(head, body, time.Now())
+		if err == nil && id.Service != a.service {
+			err = sigv4.WrongService(a.service)
+		}
+		if err != nil {
+			d.refuse(w, r, a, err)
+			return
+		}
+		if a.handler == nil {
+			a.write(w, &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: "The service " + a.service + " is not served by Slipway."})
+			return
+		}
+		r = r.WithContext(access.With(r.Context(), d.caller(id)))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		a.handler.ServeHTTP(w, r)
+	}
+}
+
+func (d *door) caller(id sigv4.Identity) access.Caller {
+	c := access.CallerOf(id, d.Account)
+	if c.Region == "" {
+		c.Region = d.Region
+	}
+	return c
+}
+
+// refuse answers a request that did not get past the door.
+func (d *door) refuse(w http.ResponseWriter, r *http.Request, a api, err error) {
+	e := &awserr.Error{Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read."}
+	if s, ok := errors.AsType[*sigv4.Error](err); ok {
+		s = s.In(a.style)
+		e = &awserr.Error{Code: s.Code, Status: s.Status, Message: s.Message}
+	} else if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		e = awserr.TooLarge(tooBig.Limit)
+	}
+	d.logRefusal(r, a.service, e.Status, e.Code)
+	a.write(w, e)
+}
+
+func (d *door) logRefusal(r *http.Request, service string, status int, code string) {
+	d.Log.InfoContext(r.Context(), "request refused", "service", service, "status", status, "code", code, "remote", r.RemoteAddr)
+}
+
+// unknown answers a request for an operation of SageMaker that cannot be one.
+func (d *door) unknown(w http.ResponseWriter, r *http.Request) {
+	a := api{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e := awserr.UnknownOperation()
+		e.Message = "No operation is known at " + r.Method + " " + r.URL.EscapedPath()
+		if t := r.Header.Get("X-Amz-Target"); t != "" {
+			e.Message = "The operation " + t + " is not known."
+		}
+		writeJSON(w, e)
+	}), "sagemaker", writeJSON, sigv4.StyleJSON}
+	if _, service := sigv4.ScopeOf(sigv4.FromHTTP(r)); service != "" {
+		a.service = service
+	}
+	d.whole(a)(w, r)
+}
+
+func (d *door) runtime(w http.ResponseWriter, r *http.Request) {
+	if d.Runtime == nil {
+		awserr.WriteREST(w, &awserr.Error{Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Message: "The runtime is not served here."})
+		return
+	}
+	d.Runtime.ServeHTTP(w, r)
+}
+
+func (d *door) s3(w http.ResponseWriter, r *http.Request) {
+	if d.S3 == nil {
+		writeJSON(w, &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: "The service s3 is not served here."})
+		return
+	}
+	id, payload, err := d.Verifier.VerifyS3(r, time.Now())
+	if err != nil {
+		e := sigv4.Missing().In(sigv4.StyleS3)
+		if s, ok := errors.AsType[*sigv4.Error](err); ok {
+			e = s
+		}
+		d.logRefusal(r, "s3", e.Status, e.Code)
+		d.S3.Refuse(w, r, e.Status, e.Code, e.Message)
+		return
+	}
+	r = r.WithContext(access.With(r.Context(), d.caller(id)))
+	r.Body = payload
+	d.S3.ServeHTTP(w, r)
+}

@@ -1,0 +1,86 @@
+package door
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// health answers /healthz and /readyz. Anybody may ask, so they tell nothing
+// but yes or no.
+func (d *door) health(w http.ResponseWriter, r *http.Request, ok bool) {
+	if !reads(w, r) {
+		return
+	}
+	status, text := http.StatusOK, "ok\n"
+	if !ok {
+		status, text = http.StatusServiceUnavailable, "not ready\n"
+	}
+	plain(w, status, text)
+}
+
+// metrics lets in whoever holds a key: signed, as user and password, or, for
+// scrapers, its secret as a bearer token.
+func (d *door) metrics(w http.ResponseWriter, r *http.Request) {
+	if !reads(w, r) {
+		return
+	}
+	id, ok := d.keyHolder(r)
+	if !ok {
+		d.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
+		w.Header().Set("WWW-Authenticate", `Basic realm="slipway"`)
+		plain(w, http.StatusUnauthorized, "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
+		return
+	}
+	if d.Metrics == nil {
+		plain(w, http.StatusNotFound, "There are no metrics here.\n")
+		return
+	}
+	d.Metrics.ServeHTTP(w, r.WithContext(access.With(r.Context(), d.caller(id))))
+}
+
+func (d *door) keyHolder(r *http.Request) (sigv4.Identity, bool) {
+	id, secret, ok := r.BasicAuth()
+	if !ok {
+		id = ""
+		secret, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	} else if id == "" {
+		return sigv4.Identity{}, false
+	}
+	if ok {
+		k, ok := d.Keys.Authenticate(id, secret)
+		return sigv4.Identity{AccessKeyID: k.ID, ARN: k.ARN, UserID: k.UserID}, ok
+	}
+	who, err := d.Verifier.Verify(sigv4.FromHTTP(r), nil, time.Now())
+	return who, err == nil
+}
+
+// console serves the console's pages to a browser, which asks for "/" first.
+func (d *door) console(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" {
+		http.Redirect(w, r, "/console/", http.StatusFound)
+		return
+	}
+	d.Console.ServeHTTP(w, r)
+}
+
+// reads reports whether a request only reads, and refuses it otherwise.
+func reads(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	plain(w, http.StatusMethodNotAllowed, "GET or HEAD.\n")
+	return false
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // the client is gone; nobody to tell
+}
