@@ -170,69 +170,75 @@ func wantError(t *testing.T, r *http.Request, body []byte, at time.Time, want st
 	}
 }
 
+// failure is a request that is spoilt in one way, and what it is told.
+type failure struct {
+	change func(c *call)
+	spoil  func(r *http.Request)
+	at     time.Time
+	want   string
+}
+
+const mismatch = "InvalidSignatureException 400 The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+
+var failures = map[string]failure{
+	"no authentication at all": {spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "MissingAuthenticationTokenException 403 Missing Authentication Token"},
+	"no signature": {
+		spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", cut(r.Header.Get("Authorization"), ", Signature"))
+		},
+		want: "IncompleteSignatureException 400 Authorization header requires 'Signature' parameter.",
+	},
+	"nothing but the algorithm and no date": {
+		spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", "AWS4-HMAC-SHA256")
+			r.Header.Del("X-Amz-Date")
+		},
+		want: "IncompleteSignatureException 400 Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+	},
+	"a parameter given twice": {
+		spoil: func(r *http.Request) { r.Header.Set("Authorization", r.Header.Get("Authorization")+", Signature=00") },
+		want:  "IncompleteSignatureException 400 ",
+	},
+	"a credential with four parts": {spoil: replace("Authorization", "/eu-west-1", ""), want: "IncompleteSignatureException 400 Credential must have exactly 5 slash-delimited elements"},
+	"a hostile region":             {spoil: replace("Authorization", "/eu-west-1", "/eu:west"), want: "IncompleteSignatureException 400 Credential"},
+	"another algorithm":            {spoil: replace("Authorization", "AWS4-HMAC", "AWS5-HMAC"), want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
+	"Version 2":                    {spoil: func(r *http.Request) { r.Header.Set("Authorization", "AWS AKIDEXAMPLE:x") }, want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
+	"a date that is none":          {spoil: replace("X-Amz-Date", "20260730", "20260732"), want: "IncompleteSignatureException 400 Date must be in ISO-8601 'basic format'. Got '20260732T120000Z'."},
+	"a scope of another day":       {spoil: replace("Authorization", "20260730", "20260729"), want: "InvalidSignatureException 400 Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20260729' != '20260730', from '20260730T120000Z'."},
+	"a service nobody serves":      {change: func(c *call) { c.service = "dynamodb" }, want: "InvalidSignatureException 400 Credential should be scoped to correct service: 'sagemaker', 's3'"},
+	"host not signed":              {spoil: replace("Authorization", "host;", ""), want: "IncompleteSignatureException 400 'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."},
+	"an unknown key":               {spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "UnrecognizedClientException 400 The security token included in the request is invalid."},
+	"a token for a key without": {
+		spoil: func(r *http.Request) {
+			r.Header.Set("X-Amz-Security-Token", "x")
+			replace("Authorization", ";x-amz-date", ";x-amz-date;x-amz-security-token")(r)
+		},
+		want: "UnrecognizedClientException 400 The security token included in the request is invalid.",
+	},
+	"a token not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
+	"a token left out":   {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
+	"an expired session": {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
+	"an old signature":   {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
+	"an early signature": {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
+	"another signature": {spoil: func(r *http.Request) {
+		h := r.Header.Get("Authorization")
+		r.Header.Set("Authorization", h[:len(h)-4]+"0000")
+	}, want: mismatch},
+	"another method":      {spoil: func(r *http.Request) { r.Method = "PUT" }, want: mismatch},
+	"another host":        {spoil: func(r *http.Request) { r.Host = "127.0.0.1:9401" }, want: mismatch},
+	"another header":      {spoil: replace("Content-Type", "csv", "CSV"), want: mismatch},
+	"a header less":       {spoil: func(r *http.Request) { r.Header.Del("Amz-Sdk-Request") }, want: mismatch},
+	"a parameter more":    {spoil: func(r *http.Request) { r.URL.RawQuery = "x=y" }, want: mismatch},
+	"both forms":          {spoil: func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=00" }, want: "IncompleteSignatureException 400 Only one auth mechanism allowed"},
+	"S3: bad signature":   {change: s3, spoil: func(r *http.Request) { r.Method = "PUT" }, want: "SignatureDoesNotMatch 403 The request signature we calculated does not match"},
+	"S3: unknown key":     {change: s3, spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "InvalidAccessKeyId 403 The AWS Access Key Id you provided does not exist in our records."},
+	"S3: skew":            {change: s3, at: now.Add(15*time.Minute + time.Second), want: "RequestTimeTooSkewed 403 The difference between the request time and the current time is too large."},
+	"S3: no payload hash": {change: s3, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, want: "InvalidRequest 400 Missing required header for this request: x-amz-content-sha256"},
+	"S3: another body":    {change: func(c *call) { s3(c); c.hash = hashOf([]byte("other")) }, want: "XAmzContentSHA256Mismatch 400 "},
+}
+
 func TestEachFailureHasItsOwnError(t *testing.T) {
-	const mismatch = "InvalidSignatureException 400 The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
-	for name, c := range map[string]struct {
-		change func(c *call)
-		spoil  func(r *http.Request)
-		at     time.Time
-		want   string
-	}{
-		"no authentication at all": {spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "MissingAuthenticationTokenException 403 Missing Authentication Token"},
-		"no signature": {
-			spoil: func(r *http.Request) {
-				r.Header.Set("Authorization", cut(r.Header.Get("Authorization"), ", Signature"))
-			},
-			want: "IncompleteSignatureException 400 Authorization header requires 'Signature' parameter.",
-		},
-		"nothing but the algorithm and no date": {
-			spoil: func(r *http.Request) {
-				r.Header.Set("Authorization", "AWS4-HMAC-SHA256")
-				r.Header.Del("X-Amz-Date")
-			},
-			want: "IncompleteSignatureException 400 Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
-		},
-		"a parameter given twice": {
-			spoil: func(r *http.Request) { r.Header.Set("Authorization", r.Header.Get("Authorization")+", Signature=00") },
-			want:  "IncompleteSignatureException 400 ",
-		},
-		"a credential with four parts": {spoil: replace("Authorization", "/eu-west-1", ""), want: "IncompleteSignatureException 400 Credential must have exactly 5 slash-delimited elements"},
-		"a hostile region":             {spoil: replace("Authorization", "/eu-west-1", "/eu:west"), want: "IncompleteSignatureException 400 Credential"},
-		"another algorithm":            {spoil: replace("Authorization", "AWS4-HMAC", "AWS5-HMAC"), want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
-		"Version 2":                    {spoil: func(r *http.Request) { r.Header.Set("Authorization", "AWS AKIDEXAMPLE:x") }, want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
-		"a date that is none":          {spoil: replace("X-Amz-Date", "20260730", "20260732"), want: "IncompleteSignatureException 400 Date must be in ISO-8601 'basic format'. Got '20260732T120000Z'."},
-		"a scope of another day":       {spoil: replace("Authorization", "20260730", "20260729"), want: "InvalidSignatureException 400 Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20260729' != '20260730', from '20260730T120000Z'."},
-		"a service nobody serves":      {change: func(c *call) { c.service = "dynamodb" }, want: "InvalidSignatureException 400 Credential should be scoped to correct service: 'sagemaker', 's3'"},
-		"host not signed":              {spoil: replace("Authorization", "host;", ""), want: "IncompleteSignatureException 400 'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."},
-		"an unknown key":               {spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "UnrecognizedClientException 400 The security token included in the request is invalid."},
-		"a token for a key without": {
-			spoil: func(r *http.Request) {
-				r.Header.Set("X-Amz-Security-Token", "x")
-				replace("Authorization", ";x-amz-date", ";x-amz-date;x-amz-security-token")(r)
-			},
-			want: "UnrecognizedClientException 400 The security token included in the request is invalid.",
-		},
-		"a token not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
-		"a token left out":   {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
-		"an expired session": {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
-		"an old signature":   {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
-		"an early signature": {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
-		"another signature": {spoil: func(r *http.Request) {
-			h := r.Header.Get("Authorization")
-			r.Header.Set("Authorization", h[:len(h)-4]+"0000")
-		}, want: mismatch},
-		"another method":      {spoil: func(r *http.Request) { r.Method = "PUT" }, want: mismatch},
-		"another host":        {spoil: func(r *http.Request) { r.Host = "127.0.0.1:9401" }, want: mismatch},
-		"another header":      {spoil: replace("Content-Type", "csv", "CSV"), want: mismatch},
-		"a header less":       {spoil: func(r *http.Request) { r.Header.Del("Amz-Sdk-Request") }, want: mismatch},
-		"a parameter more":    {spoil: func(r *http.Request) { r.URL.RawQuery = "x=y" }, want: mismatch},
-		"both forms":          {spoil: func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=00" }, want: "IncompleteSignatureException 400 Only one auth mechanism allowed"},
-		"S3: bad signature":   {change: s3, spoil: func(r *http.Request) { r.Method = "PUT" }, want: "SignatureDoesNotMatch 403 The request signature we calculated does not match"},
-		"S3: unknown key":     {change: s3, spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "InvalidAccessKeyId 403 The AWS Access Key Id you provided does not exist in our records."},
-		"S3: skew":            {change: s3, at: now.Add(15*time.Minute + time.Second), want: "RequestTimeTooSkewed 403 The difference between the request time and the current time is too large."},
-		"S3: no payload hash": {change: s3, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, want: "InvalidRequest 400 Missing required header for this request: x-amz-content-sha256"},
-		"S3: another body":    {change: func(c *call) { s3(c); c.hash = hashOf([]byte("other")) }, want: "XAmzContentSHA256Mismatch 400 "},
-	} {
+	for name, c := range failures {
 		t.Run(name, func(t *testing.T) {
 			k := invoke()
 			if c.change != nil {
