@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -110,6 +111,13 @@ type limit struct {
 	min, max int
 }
 
+func (l limit) String() string {
+	if l.min == 0 {
+		return fmt.Sprintf("at most %d%%", l.max)
+	}
+	return fmt.Sprintf("between %d%% and %d%%", l.min, l.max)
+}
+
 // limit returns what bounds the steps of c. AllAtOnce has no steps to bound.
 func (c Policy) limit() (limit, bool) {
 	switch c.Strategy {
@@ -138,7 +146,7 @@ func (c Policy) Check() error {
 	case l.size.Value <= 0:
 		return fault.New(fault.Invalid, "%s is required for a deployment of type %s.", l.name, string(c.Strategy))
 	case l.size.Type == CapacityPercent && (l.size.Value < l.min || l.size.Value > l.max):
-		return fault.New(fault.Invalid, "%s must be between %d%% and %d%% of the capacity, not %d%%.", l.name, l.min, l.max, l.size.Value)
+		return fault.New(fault.Invalid, "%s must be %s of the capacity, not %d%%.", l.name, l, l.size.Value)
 	case l.size.Type != CapacityPercent && l.size.Type != InstanceCount:
 		return fault.New(fault.Invalid, "The type of %s must be INSTANCE_COUNT or CAPACITY_PERCENT.", l.name)
 	}
@@ -156,8 +164,8 @@ func (p Plan) judge() error {
 			return fault.New(fault.Invalid, "With a deployment policy the new endpoint configuration must contain the same production variants as the current one, but only one of them contains %q.", v.Name)
 		}
 		if of := l.size.Value * 100; sized && l.size.Type == InstanceCount && (of < l.min*v.New || of > l.max*v.New) {
-			return fault.New(fault.Invalid, "%s of %d instance(s) must be between %d%% and %d%% of the %d instance(s) of production variant %q.",
-				l.name, l.size.Value, l.min, l.max, v.New, v.Name)
+			return fault.New(fault.Invalid, "%s of %d instance(s) must be %s of the %d instance(s) of production variant %q.",
+				l.name, l.size.Value, l, v.New, v.Name)
 		}
 	}
 	return nil

@@ -27,9 +27,9 @@ func TestNextHoldsItsPromises(t *testing.T) {
 
 // The same by numbers: a failing seed fails again.
 func TestThousandsOfDeploymentsHoldThePromises(t *testing.T) {
-	n := uint64(20_000)
+	n := uint64(50_000)
 	if testing.Short() {
-		n = 2_000
+		n = 5_000
 	}
 	for seed := range n {
 		if err := live(rand.New(rand.NewPCG(seed, 1)).IntN); err != nil {

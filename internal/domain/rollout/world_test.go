@@ -36,6 +36,9 @@ func (h *herd) live(d dice, stuck, deadly bool) {
 	h.leaving -= d(h.leaving + 1)
 	if deadly && h.ready > 0 && d.one(8) {
 		n := 1 + d(h.ready)
+		if d.one(3) {
+			n = h.ready
+		}
 		h.ready, h.starting = h.ready-n, h.starting+n
 	}
 }
@@ -47,7 +50,8 @@ func (h *herd) fleet() rollout.Fleet {
 }
 
 // world is one deployment among instances, alarms and a clock that behave as
-// badly as its dice say.
+// badly as its dice say. Worlds differ in character, so that each kind of
+// trouble also comes alone.
 type world struct {
 	d        dice
 	plan     rollout.Plan
@@ -57,26 +61,38 @@ type world struct {
 	old, new []herd
 	deadly   bool // instances die
 	jumpy    bool // the clock is set back and forth
-	grim     bool // nothing new gets ready any more
+	grim     bool // nothing gets ready any more
+	doomed   bool // an old instance that dies is not replaced
+	trouble  int  // one in so many turns brings a failure or an alarm
 	check    func(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error
 }
 
 func newWorld(d dice) (*world, error) {
-	kind := []rollout.Kind{rollout.Update, rollout.Update, rollout.Update, rollout.Update, rollout.Create, rollout.Scale, rollout.Delete}[d(7)]
-	policy, variants := aPolicy(d), someVariants(d, kind)
-	p, err := rollout.NewPlan(kind, policy, variants)
-	if err != nil { // not every policy suits every fleet: then the default does
-		if p, err = rollout.NewPlan(kind, nil, variants); err != nil {
-			return nil, err
-		}
+	p, err := aPlan(d)
+	if err != nil {
+		return nil, err
 	}
-	w := &world{d: d, plan: p, now: t0, deadly: d.one(3), jumpy: d.one(3), check: func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }}
+	w := &world{d: d, plan: p, now: t0, deadly: d.one(2), doomed: d.one(4), jumpy: d.one(3), trouble: []int{4, 15, 60, 1000}[d(4)]}
+	w.check = func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }
 	w.state = rollout.Begin(p, w.now)
-	w.old, w.new = make([]herd, len(variants)), make([]herd, len(variants))
-	for i, v := range variants {
+	w.old, w.new = make([]herd, len(p.Variants)), make([]herd, len(p.Variants))
+	for i, v := range p.Variants {
 		w.old[i].ready = v.Old
 	}
 	return w, nil
+}
+
+func aPlan(d dice) (rollout.Plan, error) {
+	if !d.one(3) {
+		for range 8 { // not every policy suits every fleet
+			p, err := rollout.NewPlan(rollout.Update, aPolicy(d), someVariants(d, rollout.Update))
+			if err == nil {
+				return p, nil
+			}
+		}
+	}
+	kind := []rollout.Kind{rollout.Update, rollout.Create, rollout.Scale, rollout.Delete}[d(4)]
+	return rollout.NewPlan(kind, nil, someVariants(d, kind))
 }
 
 func aPolicy(d dice) *rollout.Policy {
@@ -134,7 +150,8 @@ func (w *world) facts() rollout.Facts {
 	return f
 }
 
-// settleState takes turns under f until the state stands still.
+// settleState takes turns under f until the state stands still, or the server
+// crashes in between.
 func (w *world) settleState(f rollout.Facts) error {
 	for range 200 {
 		next, wake := rollout.Next(w.plan, w.state, f)
@@ -142,7 +159,7 @@ func (w *world) settleState(f rollout.Facts) error {
 			return err
 		}
 		w.state, w.wake = next, wake
-		if !wake.Equal(f.Now) {
+		if !wake.Equal(f.Now) || w.d.one(3) {
 			for i, c := range w.state.Variants {
 				w.old[i].want(c.OldWanted)
 				w.new[i].want(c.NewWanted)
@@ -156,18 +173,21 @@ func (w *world) settleState(f rollout.Facts) error {
 // wild lives through one stretch of time in which anything may happen.
 func (w *world) wild() error {
 	for i := range w.plan.Variants {
-		w.old[i].live(w.d, w.grim, w.deadly)
+		w.old[i].live(w.d, w.grim || w.doomed, w.deadly)
 		w.new[i].live(w.d, w.grim, w.deadly)
 	}
 	f := w.facts()
-	switch w.d(60) {
-	case 0:
-		f.Failure = "no instance"
-	case 1:
-		f.FiringAlarms = []string{"b"}
-	case 2:
-		f.FiringAlarms = []string{"not ours"}
-	case 3, 4, 5:
+	if w.d.one(w.trouble) {
+		switch w.d(3) {
+		case 0:
+			f.Failure = "no instance"
+		case 1:
+			f.FiringAlarms = []string{"b"}
+		case 2:
+			f.FiringAlarms = []string{"not ours"}
+		}
+	}
+	if w.d.one(8) {
 		f.OldFailure = "no old instance"
 	}
 	if err := w.settleState(f); err != nil {
@@ -177,8 +197,8 @@ func (w *world) wild() error {
 	return nil
 }
 
-// calm lives through one stretch of time in which all goes well, save for new
-// instances if the world is grim.
+// calm lives through one stretch of time in which all goes well, save that nothing
+// gets ready if the world is grim.
 func (w *world) calm() error {
 	for i := range w.plan.Variants {
 		if w.grim {
