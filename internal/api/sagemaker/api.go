@@ -1,0 +1,109 @@
+// Package sagemaker serves the control plane's hosting operations: it turns the
+// API's structures into the domain's, makes one call down, and turns the answer
+// back (behaviour specification §2). What may be asked of a model or an
+// endpoint is not its job: package hosting judges that.
+package sagemaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/service/control"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+)
+
+// NewHandler serves the operations of ctl as AWS JSON 1.1. It expects the
+// caller in the request's context (access.With). Instance types are accepted
+// beyond those that the API knows.
+func NewHandler(ctl *control.Control, log *slog.Logger, instanceTypes ...string) *awsjson.Handler {
+	a := &api{ctl}
+	return awsjson.NewHandler(
+		awsjson.Config{
+			Service: sagemaker.API(), Errors: awserr.SageMaker, Log: log,
+			Enums: shape.Enums{"ProductionVariantInstanceType": instanceTypes},
+		},
+		awsjson.Bind("CreateModel", a.createModel),
+		awsjson.Bind("DescribeModel", a.describeModel),
+		awsjson.Bind("ListModels", a.listModels),
+		awsjson.Bind("DeleteModel", a.deleteModel),
+		awsjson.Bind("CreateEndpointConfig", a.createEndpointConfig),
+		awsjson.Bind("DescribeEndpointConfig", a.describeEndpointConfig),
+		awsjson.Bind("ListEndpointConfigs", a.listEndpointConfigs),
+		awsjson.Bind("DeleteEndpointConfig", a.deleteEndpointConfig),
+		awsjson.Bind("CreateEndpoint", a.createEndpoint),
+		awsjson.Bind("DescribeEndpoint", a.describeEndpoint),
+		awsjson.Bind("ListEndpoints", a.listEndpoints),
+		awsjson.Bind("UpdateEndpoint", a.updateEndpoint),
+		awsjson.Bind("UpdateEndpointWeightsAndCapacities", a.updateWeights),
+		awsjson.Bind("DeleteEndpoint", a.deleteEndpoint),
+		awsjson.Bind("AddTags", a.addTags),
+		awsjson.Bind("ListTags", a.listTags),
+		awsjson.Bind("DeleteTags", a.deleteTags),
+	)
+}
+
+type api struct{ ctl *control.Control }
+
+// scope returns where the caller's names live, if the caller may do op to the
+// resource of that kind and name.
+func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	s := c.Scope()
+	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
+}
+
+// scopeOfAll is scope for an operation on all resources of a kind.
+func scopeOfAll(ctx context.Context, op, kind string) (arn.Scope, error) {
+	return scope(ctx, op, kind, "*")
+}
+
+// val is what p points to, and the zero value if it was absent.
+func val[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// text is s for the wire, and absent if it is empty.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// stored decodes a document that was accepted once. That it cannot be read is
+// not the caller's mistake, so the cause must not pass for one.
+func stored(doc []byte, into shape.Value) error {
+	if err := shape.Decode(doc, into); err != nil {
+		return fmt.Errorf("decode a stored %s: %v", into.Shape().Name, err)
+	}
+	return nil
+}
+
+func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
+	for _, t := range in {
+		out = append(out, hosting.Tag{Key: val(t.Key), Value: val(t.Value)})
+	}
+	return out
+}
+
+func tagsOut(in []hosting.Tag) []sagemaker.Tag {
+	out := []sagemaker.Tag{}
+	for _, t := range in {
+		out = append(out, sagemaker.Tag{Key: &t.Key, Value: &t.Value})
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package sagemaker
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+)
+
+func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpointConfigInput) (out sagemaker.CreateEndpointConfigOutput, err error) {
+	s, err := scope(ctx, "CreateEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	if err != nil {
+		return out, err
+	}
+	if err := lacksConfig(in); err != nil {
+		return out, err
+	}
+	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), tagsIn(in.Tags))
+	return sagemaker.CreateEndpointConfigOutput{EndpointConfigArn: &id}, err
+}
+
+// endpointConfig turns the request into the domain's configuration.
+func endpointConfig(s arn.Scope, in sagemaker.CreateEndpointConfigInput) hosting.EndpointConfig {
+	doc := in
+	doc.Tags = nil // they are records of their own
+	doc.ProductionVariants = nil
+	c := hosting.EndpointConfig{Scope: s, Name: *in.EndpointConfigName}
+	for _, v := range in.ProductionVariants {
+		if v.InitialVariantWeight == nil {
+			v.InitialVariantWeight = new(float32(1)) // Describe shows the default
+		}
+		doc.ProductionVariants = append(doc.ProductionVariants, v)
+		c.Variants = append(c.Variants, variant(v))
+	}
+	c.Document = shape.Append(nil, doc)
+	return c
+}
+
+func variant(v sagemaker.ProductionVariant) hosting.Variant {
+	routing := hosting.Random
+	if v.RoutingConfig != nil {
+		routing = hosting.RoutingStrategy(*v.RoutingConfig.RoutingStrategy)
+	}
+	return hosting.Variant{
+		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(val(v.InstanceType)),
+		InstanceCount: int(val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight), Routing: routing,
+		DownloadTimeout: seconds(v.ModelDataDownloadTimeoutInSeconds),
+		StartupTimeout:  seconds(v.ContainerStartupHealthCheckTimeoutInSeconds),
+	}
+}
+
+// seconds is n for the domain; 0 if it was absent.
+func seconds(n *int32) time.Duration { return time.Duration(val(n)) * time.Second }
+
+func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeEndpointConfigInput) (out sagemaker.DescribeEndpointConfigOutput, err error) {
+	s, err := scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	if err != nil {
+		return out, err
+	}
+	c, err := a.ctl.EndpointConfig(ctx, s, *in.EndpointConfigName)
+	if err != nil {
+		return out, err
+	}
+	var doc sagemaker.CreateEndpointConfigInput
+	if err := stored(c.Document, &doc); err != nil {
+		return out, err
+	}
+	return sagemaker.DescribeEndpointConfigOutput{
+		EndpointConfigName: &c.Name, EndpointConfigArn: new(c.ARN()), CreationTime: shape.At(c.Created),
+		ProductionVariants: doc.ProductionVariants, ShadowProductionVariants: doc.ShadowProductionVariants,
+		DataCaptureConfig: doc.DataCaptureConfig, KmsKeyId: doc.KmsKeyId, AsyncInferenceConfig: doc.AsyncInferenceConfig,
+		ExplainerConfig: doc.ExplainerConfig, ExecutionRoleArn: doc.ExecutionRoleArn, VpcConfig: doc.VpcConfig,
+		EnableNetworkIsolation: doc.EnableNetworkIsolation, MetricsConfig: doc.MetricsConfig,
+	}, nil
+}
+
+func (a *api) listEndpointConfigs(ctx context.Context, in sagemaker.ListEndpointConfigsInput) (out sagemaker.ListEndpointConfigsOutput, err error) {
+	l, err := newListing(ctx, "ListEndpointConfigs", arn.KindEndpointConfig, in.NextToken, hosting.Filter{
+		NameContains: val(in.NameContains), CreatedFrom: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
+		SortBy: hosting.SortBy(val(in.SortBy)), Ascending: val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(val(in.MaxResults)),
+	})
+	if err != nil {
+		return out, err
+	}
+	sums, more, err := a.ctl.ListEndpointConfigs(ctx, l.scope, l.filter)
+	out.NextToken = l.token(sums, more)
+	for _, c := range sums {
+		out.EndpointConfigs = append(out.EndpointConfigs, sagemaker.EndpointConfigSummary{
+			EndpointConfigName: &c.Name, EndpointConfigArn: new(l.scope.EndpointConfig(c.Name)), CreationTime: shape.At(c.Created),
+		})
+	}
+	return out, err
+}
+
+func (a *api) deleteEndpointConfig(ctx context.Context, in sagemaker.DeleteEndpointConfigInput) (out shape.None, err error) {
+	s, err := scope(ctx, "DeleteEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	if err != nil {
+		return out, err
+	}
+	return out, a.ctl.DeleteEndpointConfig(ctx, s, *in.EndpointConfigName)
+}
