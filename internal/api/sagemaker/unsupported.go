@@ -51,8 +51,10 @@ func lacksModel(in sagemaker.CreateModelInput, containers []sagemaker.ContainerD
 			lack{isWeb(c.ModelDataUrl) || isWeb(src.S3Uri), "Model data at an https URL (s3 is)"},
 			lack{src.ManifestS3Uri != nil, "ManifestS3Uri"},
 			lack{src.HubAccessConfig != nil, "HubAccessConfig"},
-			lack{val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip && val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
-				"Compressed model data with the type S3Prefix"},
+			lack{
+				val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip && val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
+				"Compressed model data with the type S3Prefix",
+			},
 		); err != nil {
 			return err
 		}

@@ -39,8 +39,11 @@ func emit(pkg string, s *service) ([]file, error) {
 		name string
 		text func() (string, error)
 	}{
-		{"api_gen.go", e.api}, {"structs_gen.go", e.structs}, {"enums_gen.go", e.enums},
-		{"shapes_gen.go", e.shapes}, {"shapes_gen_test.go", e.test},
+		{"api_gen.go", e.api},
+		{"structs_gen.go", e.structs},
+		{"enums_gen.go", e.enums},
+		{"shapes_gen.go", e.shapes},
+		{"shapes_gen_test.go", e.test},
 	} {
 		text, err := part.text()
 		if err != nil {
