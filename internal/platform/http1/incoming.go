@@ -55,8 +55,12 @@ func (in *Incoming) decode() ([]byte, error) {
 			if in.chunks.state == chunkDone {
 				in.done = true
 			}
-			if len(data) > 0 || used == 0 || in.done {
+			if len(data) > 0 {
+				in.lookAhead(have)
 				return data, nil
+			}
+			if used == 0 || in.done {
+				return nil, nil
 			}
 		}
 		return nil, nil
@@ -69,6 +73,18 @@ func (in *Incoming) decode() ([]byte, error) {
 	in.left -= int64(n)
 	in.done = in.left == 0
 	return have[:n], nil
+}
+
+// lookAhead takes the end of a chunked body if it is there already: that the
+// part before it is the last one saves the client a write of its own.
+func (in *Incoming) lookAhead(have []byte) {
+	d := in.chunks
+	used, data, err := d.next(have)
+	if err == nil && len(data) == 0 && d.state == chunkDone {
+		in.chunks = d
+		in.c.r += used
+		in.done = true
+	}
 }
 
 // fill reads more; a body that does not fit beside its head gets a larger
@@ -125,3 +141,6 @@ func (in *Incoming) Close() {
 	}
 	c.u.keep(c, time.Now())
 }
+
+// Done reports whether the whole body has been returned.
+func (in *Incoming) Done() bool { return in.done }

@@ -1,0 +1,122 @@
+package runtime
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// ServeHTTP answers a request that came through net/http: on a connection that
+// began with another API, or in HTTP/2. It is the same API, only slower.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &adapter{Request: sigv4.FromHTTP(r), api: a, w: w, r: r, arrived: time.Now()}
+	defer func() { a.budget.left.Add(x.held) }()
+	a.serve(x)
+	if x.aborted {
+		panic(http.ErrAbortHandler) // net/http's way to cut an answer short
+	}
+}
+
+// bodyBudget bounds the bodies that the net/http side holds at a time.
+type bodyBudget struct{ left atomic.Int64 }
+
+func (b *bodyBudget) take(n int64) bool {
+	if b.left.Add(-n) < 0 {
+		b.left.Add(n)
+		return false
+	}
+	return true
+}
+
+// adapter is an Exchange over net/http.
+type adapter struct {
+	sigv4.Request
+	api     *API
+	w       http.ResponseWriter
+	r       *http.Request
+	arrived time.Time
+	held    int64
+
+	status  int // to be written with the first byte
+	began   bool
+	aborted bool
+}
+
+func (x *adapter) Arrived() time.Time { return x.arrived }
+func (x *adapter) Gone() bool         { return x.r.Context().Err() != nil }
+func (x *adapter) Abort()             { x.aborted = true }
+
+func (x *adapter) Body() ([]byte, error) {
+	limit := int64(x.api.MaxBody)
+	if x.r.ContentLength > limit {
+		return nil, http1.ErrTooLarge
+	}
+	buf := make([]byte, 0, 512)
+	for {
+		if len(buf) == cap(buf) {
+			size := min(max(4*int64(cap(buf)), 16<<10), limit+1)
+			if !x.api.budget.take(size) {
+				return nil, http1.ErrBusy
+			}
+			x.held += size
+			buf = append(make([]byte, 0, size), buf...)
+		}
+		n, err := x.r.Body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > limit:
+			return nil, http1.ErrTooLarge
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+func (x *adapter) Begin(status int, length int64) {
+	x.status = status
+	if length < 0 {
+		return
+	}
+	x.AddHeader("Content-Length", strconv.FormatInt(length, 10))
+}
+
+func (x *adapter) AddHeader(name, value string) {
+	// Not Set: the canonical spelling would change the names.
+	x.w.Header()[name] = []string{strings.Map(printable, value)}
+}
+
+func (x *adapter) head() {
+	if !x.began {
+		x.began = true
+		if _, ok := x.w.Header()["Content-Type"]; !ok {
+			x.w.Header()["Content-Type"] = nil // do not guess one
+		}
+		x.w.WriteHeader(x.status)
+	}
+}
+
+func (x *adapter) Write(p []byte) (int, error) {
+	x.head()
+	return x.w.Write(p)
+}
+
+func (x *adapter) Flush() error {
+	x.head()
+	return http.NewResponseController(x.w).Flush()
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}

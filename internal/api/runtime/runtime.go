@@ -1,0 +1,206 @@
+// Package runtime speaks the SageMaker Runtime API: it verifies a request,
+// sends it to the endpoint it names and says what came of it, in the API's
+// words (spec §6). Which instance answers is the router's choice, and bytes on
+// connections are http1's and net/http's business.
+package runtime
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// Prefix is how the path of every request of this API begins.
+const Prefix = "/endpoints/"
+
+// Exchange is one request and the answer to it, however they travel.
+type Exchange interface {
+	sigv4.Request
+	Arrived() time.Time    // when the head was there
+	Body() ([]byte, error) // the whole body, valid until the answer is done; http1.ErrTooLarge, http1.ErrBusy
+	Gone() bool            // whether the client has left
+
+	Begin(status int, length int64) // length -1: not known beforehand
+	AddHeader(name, value string)   // after Begin, before the first Write
+	io.Writer
+	Flush() error
+	Abort() // end the answer so that the client knows it is not whole
+}
+
+// verifier says who signed a request (package sigv4).
+type verifier interface {
+	Verify(r sigv4.Request, body []byte, now time.Time) (sigv4.Identity, error)
+}
+
+// Config is what an API is made of.
+type Config struct {
+	Router        *router.Router
+	Verifier      verifier
+	Account       string        // that every key belongs to
+	MaxBody       int           // bytes; in messages, and the limit of the net/http side; default 6 MiB
+	Timeout       time.Duration // for a container's answer; default 60 s
+	StreamTimeout time.Duration // for a whole streamed answer; default 8 min
+	BodyBudget    int64         // bytes of all request bodies on the net/http side; default 256 MiB
+	Log           *slog.Logger  // default: discard
+}
+
+// API answers the requests of the runtime.
+type API struct {
+	Config
+	calls  sync.Pool
+	budget bodyBudget
+}
+
+// New returns an API.
+func New(cfg Config) *API {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 6 << 20
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 60 * time.Second
+	}
+	if cfg.StreamTimeout == 0 {
+		cfg.StreamTimeout = 8 * time.Minute
+	}
+	if cfg.BodyBudget == 0 {
+		cfg.BodyBudget = 256 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &API{Config: cfg}
+	a.budget.left.Store(cfg.BodyBudget)
+	a.calls.New = func() any { return new(call) }
+	return a
+}
+
+// Serve answers a request that came through package http1.
+func (a *API) Serve(x *http1.Exchange) { a.serve(x) }
+
+// operation is one of the API's calls.
+type operation uint8
+
+const (
+	unknown operation = iota
+	invoke
+	invokeStream
+	invokeAsync
+)
+
+// route finds the operation and the endpoint's name, still escaped.
+func route(method, path string) (operation, string) {
+	rest, ok := strings.CutPrefix(path, Prefix)
+	if !ok || method != "POST" {
+		return unknown, ""
+	}
+	name, verb, _ := strings.Cut(rest, "/")
+	switch verb {
+	case "invocations":
+		return invoke, name
+	case "invocations-response-stream":
+		return invokeStream, name
+	case "async-invocations":
+		return invokeAsync, name
+	}
+	return unknown, ""
+}
+
+// call is the state of one request, reused.
+type call struct {
+	router.Call
+	id     [36]byte // the request's
+	op     operation
+	region string
+	in     input
+	frame  []byte // of an event stream
+	fields []http1.Field
+}
+
+func (a *API) serve(x Exchange) {
+	c := a.calls.Get().(*call)
+	defer func() {
+		c.Request.Client, c.Request.Body = nil, nil
+		a.calls.Put(c)
+	}()
+	newRequestID(&c.id)
+	var name string
+	if c.op, name = route(x.Method(), x.Path()); c.op == unknown {
+		c.fail(x, &failure{status: 404, code: "UnknownOperationException", Message: "There is no operation " + x.Method() + " " + x.Path() + "."})
+		return
+	}
+	body, err := x.Body()
+	if err != nil {
+		a.failBody(x, c, err)
+		return
+	}
+	id, err := a.Verifier.Verify(x, body, time.Now())
+	if err != nil {
+		a.failAuth(x, c, err)
+		return
+	}
+	c.region = id.Region
+	if name, err = url.PathUnescape(name); err != nil {
+		c.fail(x, invalid("", "The path is not properly escaped."))
+		return
+	}
+	c.in.read(x, c.op, name)
+	if f := c.in.judge(c.op); f != nil {
+		c.fail(x, f)
+		return
+	}
+	scope := arn.Scope{Region: id.Region, Account: a.Account}
+	if err := access.Allow(access.CallerOf(id, a.Account), actions[c.op], scope.Endpoint(name)); err != nil {
+		_, text := fault.Public(err)
+		c.fail(x, &failure{status: 403, code: "AccessDeniedException", Message: text})
+		return
+	}
+	if f := a.refuse(c); f != nil {
+		c.fail(x, f)
+		return
+	}
+	a.invoke(x, c, body)
+}
+
+var actions = [...]string{
+	invoke:       "sagemaker:InvokeEndpoint",
+	invokeStream: "sagemaker:InvokeEndpointWithResponseStream",
+	invokeAsync:  "sagemaker:InvokeEndpointAsync",
+}
+
+// failBody answers a request whose body did not come.
+func (a *API) failBody(x Exchange, c *call, err error) {
+	refusal, malformed := errors.AsType[*http1.Refusal](err)
+	switch {
+	case errors.Is(err, http1.ErrTooLarge):
+		c.fail(x, tooLarge(a.MaxBody))
+	case errors.Is(err, http1.ErrBusy):
+		c.fail(x, unavailable("Too many requests are in flight. Try again later."))
+	case malformed:
+		c.fail(x, invalid("", "The request body is malformed: "+refusal.Reason+"."))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.fail(x, &failure{status: 408, code: "RequestTimeoutException", Message: "The request body took too long to arrive."})
+	default:
+		x.Abort() // the client is gone
+	}
+}
+
+func (a *API) failAuth(x Exchange, c *call, err error) {
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		c.fail(x, &failure{status: e.Status, code: e.Code, Message: e.Message})
+		return
+	}
+	a.Log.Error("verification failed", "err", err)
+	c.fail(x, &failure{status: 500, code: "InternalFailure", Message: "internal error"})
+}
