@@ -90,7 +90,7 @@ func TestItWakesWhenTheNextThingIsDue(t *testing.T) {
 		"creating: at the timeout":                 {at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0, 0), notReady, secs(600)},
 		"baking: when baked":                       {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, secs(100)), nil, secs(300)},
 		"baked, but not ready: at the timeout":     {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, secs(301)), notReady, secs(600)},
-		"a bake that would outlive it: timeout":    {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), func(f *rollout.Facts) { f.Now = t0.Add(secs(299)) }, secs(300)},
+		"a bake that would outlive it: timeout":    {at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0, secs(400)), nil, secs(600)},
 		"cleaning up: when a fact changes":         {at(t, rollout.Update, c, fleet(4, 4), rollout.Committed, 1, 0), oldStillThere, 0},
 		"over: never":                              {at(t, rollout.Update, c, fleet(4, 4), rollout.Succeeded, 1, 0), nil, 0},
 		"deleting: when a fact changes":            {at(t, rollout.Delete, nil, fleet(4, 0), rollout.Committed, 0, 0), oldStillThere, 0},
@@ -124,6 +124,44 @@ func TestABakeStartsOverWhenTheClockIsSetBack(t *testing.T) {
 	r.rest(notReady)
 	if want := r.state.Begun.Add(secs(1000)); !r.wake.Equal(want) || r.now.Sub(r.state.Begun) != secs(420) {
 		t.Errorf("times out at %v, having run %v", r.wake, r.now.Sub(r.state.Begun))
+	}
+}
+
+func TestARollbackTimesOutNoLaterWhenTheClockIsSetBack(t *testing.T) {
+	dead := func(f *rollout.Facts) { f.Old[0].Ready, f.Failure = 0, "it broke" }
+	r := at(t, rollout.Update, rolling(percent(50), rollout.Size{}, 60), fleet(4, 4), rollout.Baking, 1, 0)
+	r.rest(dead)
+	r.now = r.now.Add(-time.Hour)
+	r.rest(dead)
+	if want := r.now.Add(rollout.DefaultTimeout); !r.wake.Equal(want) {
+		t.Errorf("gives up at %v, want %v", r.wake, want)
+	}
+}
+
+func TestTheFirstShiftDoesNotHappenWhileAnAlarmFires(t *testing.T) {
+	r := at(t, rollout.Update, watching(canary(count(1), 300, 120)), fleet(4, 4), rollout.Launching, 0, 0)
+	r.turn(firing)
+	if got, want := line(r.state), "Withdrawing old 4/4 new 0/0 0%"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestNewWeightsDoNotWaitForAnInstanceThatDips(t *testing.T) {
+	r := at(t, rollout.Scale, nil, fleet(3, 3), rollout.Launching, 0, 0)
+	if r.rest(func(f *rollout.Facts) { f.Old[0].Ready = 1 }); r.state.Phase != rollout.Succeeded {
+		t.Errorf("%s, want Succeeded", line(r.state))
+	}
+}
+
+func TestTimesAreStoredInUTCWhateverTheClockReads(t *testing.T) {
+	p := plan(t, rollout.Update, nil, fleet(2, 2))
+	now := time.Now()
+	s := rollout.Begin(p, now)
+	n, _ := rollout.Next(p, s, ideal(s, now.Add(time.Second)))
+	for _, at := range []time.Time{s.Begun, s.Since, n.Since} {
+		if at != at.Round(0).UTC() {
+			t.Errorf("%v is not plain UTC", at)
+		}
 	}
 }
 

@@ -59,8 +59,11 @@ func TestAPlanIsRefusedWithASentence(t *testing.T) {
 		"unknown size type":     {canary(rollout.Size{Type: "CAPACITY_PERCENTAGE", Value: 9}, 0, 0), fleet(4, 4), "The type of CanarySize must be INSTANCE_COUNT or CAPACITY_PERCENT."},
 		"unknown strategy":      {&rollout.Policy{Strategy: "BIG_BANG"}, fleet(4, 4), `Unknown deployment strategy "BIG_BANG".`},
 		"rolling two variants":  {rolling(percent(50), rollout.Size{}, 0), two, "RollingUpdatePolicy is not supported for endpoints with more than one production variant."},
-		"other variants": {allAtOnce(0), []rollout.Variant{{Name: "A", Old: 4}, {Name: "B", New: 4}},
-			`With a deployment policy the new endpoint configuration must contain the same production variants as the current one, but only one of them contains "A".`},
+		"other variants": {
+			allAtOnce(0),
+			[]rollout.Variant{{Name: "A", Old: 4}, {Name: "B", New: 4}},
+			`With a deployment policy the new endpoint configuration must contain the same production variants as the current one, but only one of them contains "A".`,
+		},
 		"timeout not longer than the waits": {timeout, fleet(4, 4), "MaximumExecutionTimeoutInSeconds (600) must be larger than the total wait of the deployment (600 seconds)."},
 		"no variants":                       {nil, nil, "At least one production variant is required."},
 		"negative count":                    {nil, fleet(-1, 2), `The instance count of production variant "A" must not be negative.`},

@@ -77,9 +77,14 @@ type keeper struct {
 	deadly  bool
 	alarmed bool      // an alarm fired while it was watched
 	shares  []float64 // of new traffic, when the verdict fell
+	last    []rollout.Split
 }
 
 func (k *keeper) check(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error {
+	if k.last != nil && !slices.Equal(k.last, s.Variants) {
+		return fmt.Errorf("a turn changed its argument: %+v became %+v", k.last, s.Variants)
+	}
+	k.last = slices.Clone(n.Variants)
 	return errors.Join(
 		answersProperly(s, f, n, wake),
 		k.endsAsItMust(p, s, f, n),
@@ -162,6 +167,8 @@ func (k *keeper) trafficIsSafe(p rollout.Plan, s rollout.State, f rollout.Facts,
 			return fmt.Errorf("turned on %d new instances, %d ready", is.NewActive, f.New[i].Ready)
 		case p.Kind == rollout.Update && is.OldActive > was.OldActive && f.Old[i].Ready == 0:
 			return fmt.Errorf("gave traffic back to nobody")
+		case is.NewShare > was.NewShare && n.Reason == "" && len(p.Policy.Alarms) > 0 && slices.Contains(f.FiringAlarms, "b"):
+			return fmt.Errorf("moved traffic in spite of an alarm")
 		case k.deadly:
 		case f.New[i].Ready < was.NewActive || f.Old[i].Ready < was.OldActive:
 			return fmt.Errorf("%+v takes traffic, ready are %d old and %d new", was, f.Old[i].Ready, f.New[i].Ready)

@@ -160,6 +160,14 @@ func TestARollbackGoesOnWhileAnOldInstanceIsBeingReplaced(t *testing.T) {
 	}
 }
 
+func TestARollingRollbackDoesNotWaitForOldInstancesThatDipped(t *testing.T) {
+	r := start(t, plan(t, rollout.Update, rolling(percent(50), count(1), 60), fleet(4, 4))).to(rollout.Baking, 0)
+	r.turn(func(f *rollout.Facts) { f.Failure, f.Old[0].Ready = "it broke", 1 })
+	if got, want := line(r.state), "Returning old 4/4 new 0/2 0%"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestARollbackWithNobodyToGoBackToKeepsServingAndWaits(t *testing.T) {
 	dead := func(f *rollout.Facts) { f.Old[0] = rollout.Fleet{Exists: 4} }
 	r := start(t, plan(t, rollout.Update, canary(count(1), 300, 0), fleet(4, 4))).to(rollout.Baking, 0)
@@ -175,34 +183,42 @@ func TestARollbackWithNobodyToGoBackToKeepsServingAndWaits(t *testing.T) {
 }
 
 func TestARollbackThatFailsKeepsServingWhatIsHealthy(t *testing.T) {
+	canaryBake := func() *ride {
+		return start(t, plan(t, rollout.Update, canary(count(1), 300, 0), fleet(4, 4))).to(rollout.Baking, 0)
+	}
+	half := rolling(percent(50), rollout.Size{}, 60)
 	tests := map[string]struct {
 		from   *ride
-		old    int // ready old instances
+		old    int // ready old instances; -1: nor is a new one ready
 		expire bool
 		want   string
 		status string
 	}{
-		"blue/green, old fleet gone: the new one serves alone": {
-			start(t, plan(t, rollout.Update, canary(count(1), 300, 0), fleet(4, 4))).to(rollout.Baking, 0), 0, false,
-			"Failed old 0/0 new 4/4 100%", "Failed",
-		},
-		"blue/green, old fleet never ready: the new one serves alone": {
-			start(t, plan(t, rollout.Update, canary(count(1), 300, 0), fleet(4, 4))).to(rollout.Baking, 0), 0, true,
-			"Failed old 0/0 new 4/4 100%", "Failed",
+		"blue/green, old fleet gone: the new one serves alone":        {canaryBake(), 0, false, "Failed old 0/0 new 4/4 100%", "Failed"},
+		"blue/green, old fleet never ready: the new one serves alone": {canaryBake(), 0, true, "Failed old 0/0 new 4/4 100%", "Failed"},
+		"blue/green, nothing healthy anywhere: all stay wanted":       {canaryBake(), -1, false, "Failed old 3/4 new 1/4 25%", "Failed"},
+		"a variant that only the rejected configuration has does not come back": {
+			start(t, plan(t, rollout.Update, nil, []rollout.Variant{{Name: "A", Old: 2, New: 2}, {Name: "comes", New: 1}})).to(rollout.Shifting, 0), 0, false,
+			"Failed old 0/0 new 2/2 100% old 0/0 new 0/0 0%", "Failed",
 		},
 		"rolling: the mix goes on": {
-			start(t, plan(t, rollout.Update, rolling(percent(50), rollout.Size{}, 60), fleet(4, 4))).to(rollout.Baking, 1), 3, false,
+			start(t, plan(t, rollout.Update, half, fleet(4, 4))).to(rollout.Baking, 1), 3, false,
 			"RollbackFailed old 2/2 new 2/2 50%", "UpdateRollbackFailed",
 		},
 		"rolling, no old instance left: the new ones serve alone": {
-			start(t, plan(t, rollout.Update, rolling(percent(50), rollout.Size{}, 60), fleet(4, 4))).to(rollout.Launching, 1), 0, false,
+			start(t, plan(t, rollout.Update, half, fleet(4, 4))).to(rollout.Launching, 1), 0, false,
 			"RollbackFailed old 0/0 new 2/2 100%", "UpdateRollbackFailed",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			r := tt.from
-			cut := func(f *rollout.Facts) { f.Old[0].Ready = min(f.Old[0].Ready, tt.old) }
+			cut := func(f *rollout.Facts) {
+				f.Old[0].Ready = min(f.Old[0].Ready, max(tt.old, 0))
+				if tt.old < 0 {
+					f.New[0].Ready = 0
+				}
+			}
 			r.turn(func(f *rollout.Facts) { cut(f); f.Failure = "It broke." })
 			r.rest(cut)
 			why := "It broke. The rollback failed: The previous instances were not ready within 28800 seconds."

@@ -87,14 +87,17 @@ func TestBlueGreenStageByStage(t *testing.T) {
 			"0s Committed old 0/0 new 2/2 100%",
 			"0s Succeeded old 0/0 new 2/2 100%",
 		}},
-		"all at once bakes the termination wait, not the interval": {rollout.Update,
-			&rollout.Policy{Strategy: rollout.AllAtOnce, WaitInterval: secs(999), TerminationWait: secs(120)}, fleet(4, 4), []string{
+		"all at once bakes the termination wait, not the interval": {
+			rollout.Update,
+			&rollout.Policy{Strategy: rollout.AllAtOnce, WaitInterval: secs(999), TerminationWait: secs(120)}, fleet(4, 4),
+			[]string{
 				"0s Launching old 4/4 new 0/4 0%",
 				"0s Shifting old 0/4 new 4/4 100%",
 				"0s Baking old 0/4 new 4/4 100%",
 				"2m0s Committed old 0/0 new 4/4 100%",
 				"2m0s Succeeded old 0/0 new 4/4 100%",
-			}},
+			},
+		},
 		"canary launches the whole fleet first": {rollout.Update, canary(count(1), 300, 120), fleet(4, 4), []string{
 			"0s Launching old 4/4 new 0/4 0%",
 			"0s Shifting old 3/4 new 1/4 25%",
