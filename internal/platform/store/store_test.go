@@ -390,7 +390,7 @@ func TestTagsAreSetReplacedAndRemoved(t *testing.T) {
 				tx.PutTags(ctx, res, []hosting.Tag{{Key: "a", Value: "3"}}),
 				tx.DeleteTags(ctx, res, "b", "unknown"))
 		})
-		got, err := db.Tags(t.Context(), "arn:aws:sagemaker:us-east-1:000000000000:model/m")
+		got, err := db.Tags(t.Context(), res)
 		if d := cmp.Diff([]hosting.Tag{{Key: "a", Value: "3"}}, got); d != "" || err != nil {
 			t.Error(err, d)
 		}

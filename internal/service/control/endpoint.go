@@ -157,10 +157,7 @@ const maxTags = 50
 
 // AddTags adds or replaces tags and returns the full set.
 func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.Tag) (all []hosting.Tag, err error) {
-	err = c.Change(ctx, func(tx Tx) error {
-		if err := exists(ctx, tx, resource); err != nil {
-			return err
-		}
+	err = c.tagged(ctx, resource, func(tx Tx, resource string) error {
 		if err := putTags(ctx, tx, resource, tags); err != nil {
 			return err
 		}
@@ -172,10 +169,7 @@ func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.T
 
 // Tags returns a resource's tags by key.
 func (c *Control) Tags(ctx context.Context, resource string) (all []hosting.Tag, err error) {
-	err = c.Change(ctx, func(tx Tx) error {
-		if err := exists(ctx, tx, resource); err != nil {
-			return err
-		}
+	err = c.tagged(ctx, resource, func(tx Tx, resource string) error {
 		all, err = tx.Tags(ctx, resource)
 		return err
 	})
@@ -184,11 +178,22 @@ func (c *Control) Tags(ctx context.Context, resource string) (all []hosting.Tag,
 
 // DeleteTags removes tags; keys that are not there are ignored.
 func (c *Control) DeleteTags(ctx context.Context, resource string, keys []string) error {
-	return c.Change(ctx, func(tx Tx) error {
-		if err := exists(ctx, tx, resource); err != nil {
-			return err
+	return c.tagged(ctx, resource, func(tx Tx, resource string) error {
+		if len(keys) == 0 {
+			return nil
 		}
 		return tx.DeleteTags(ctx, resource, keys...)
+	})
+}
+
+// tagged runs verb on the resource's own ARN, in one transaction.
+func (c *Control) tagged(ctx context.Context, resource string, verb func(tx Tx, resource string) error) error {
+	return c.Change(ctx, func(tx Tx) error {
+		own, err := resolve(ctx, tx, resource)
+		if err != nil {
+			return err
+		}
+		return verb(tx, own)
 	})
 }
 
@@ -207,23 +212,28 @@ func putTags(ctx context.Context, tx Tx, resource string, tags []hosting.Tag) er
 	return tx.PutTags(ctx, resource, tags)
 }
 
-// exists refuses the ARN of a resource that is not there.
-func exists(ctx context.Context, tx Tx, resource string) error {
+// resolve returns a resource's own ARN and refuses one that is not there: an
+// endpoint is found without regard to case, as everywhere.
+func resolve(ctx context.Context, tx Tx, resource string) (string, error) {
 	s, kind, name, err := arn.ParseSageMaker(resource)
 	if err != nil {
-		return err
+		return "", err
 	}
 	switch kind {
 	case arn.KindModel:
-		_, err = tx.Model(ctx, s, name)
+		m, err := tx.Model(ctx, s, name)
+		return m.ARN(), err
 	case arn.KindEndpointConfig:
-		_, err = tx.EndpointConfig(ctx, s, name)
+		c, err := tx.EndpointConfig(ctx, s, name)
+		return c.ARN(), err
 	case arn.KindEndpoint:
-		_, err = tx.Endpoint(ctx, s, name)
-	default:
-		err = fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
+		e, err := tx.Endpoint(ctx, s, name)
+		if err != nil {
+			return "", err
+		}
+		return e.ARN(), nil
 	}
-	return err
+	return "", fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
 }
 
 // newID returns a name that was never used: a letter for people and 80 random

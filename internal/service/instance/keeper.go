@@ -313,12 +313,19 @@ func (k *keeper) remove(ctx context.Context) bool {
 	failpoint.Hit("instance.before-drain")
 	drain, cancel := context.WithTimeout(ctx, k.m.Tuning.DrainLimit)
 	err := k.m.Drain(drain, k.row.ID)
+	overdue := drain.Err() != nil
 	cancel()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return false
-	}
-	if err != nil {
-		k.m.complain(ctx, "drain; the instance is stopped with requests in flight", err)
+	case err != nil && !overdue:
+		// The routes could not be read, or name it still: stopping it now
+		// would break requests.
+		k.m.complain(ctx, "drain an instance", err)
+		_ = k.sleep(ctx, 200*time.Millisecond) // ctx is looked at by the caller
+		return false
+	case err != nil:
+		k.m.Log.WarnContext(ctx, "instance is stopped with requests in flight: draining took too long", "instance", k.row.ID, "limit", k.m.Tuning.DrainLimit)
 	}
 	failpoint.Hit("instance.before-remove")
 	if err := k.m.Provider.Remove(ctx, provider.ID(k.row.ID)); err != nil {

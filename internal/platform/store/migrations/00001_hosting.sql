@@ -101,7 +101,7 @@ create table event (
 create index event_endpoint on event (endpoint_id, seq);
 
 create table tag (
-	resource text not null,   -- the ARN in lower case
+	resource text not null,   -- the ARN as the resource itself has it
 	key      text not null,
 	value    text not null,
 	primary key (resource, key)
