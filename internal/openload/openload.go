@@ -51,6 +51,9 @@ type Config struct {
 	// Grace is how long after the last intended start the run may last before
 	// what is still under way is cancelled; 0 means 30 s.
 	Grace time.Duration
+	// Stop, if set, ends the sending when it is closed; what is under way may
+	// finish. Requests after the last one sent are then not counted.
+	Stop <-chan struct{}
 	// OnResult, if set, is told of every request that was sent, one at a time.
 	// It must be quick: the generator waits for it.
 	OnResult func(Result)
@@ -115,26 +118,41 @@ func Run(ctx context.Context, cfg Config, do func(ctx context.Context, seq int) 
 			}
 		})
 	}
-	sent := 0
-pace:
-	for ; sent < cfg.Count; sent++ {
-		sleepUntil(ctx, begin.Add(cfg.offset(sent)))
-		if ctx.Err() != nil {
-			break
-		}
-		select {
-		case due <- sent:
-		case <-ctx.Done():
-			break pace
-		}
-	}
+	sent, stopped := pace(ctx, cfg, begin, due)
 	close(due)
 	wg.Wait()
 
+	if stopped {
+		cfg.Count = sent
+	}
 	rec.report.counts[Unsent] = cfg.Count - sent
 	rec.report.Requests = cfg.Count
 	rec.report.Elapsed = time.Since(begin)
 	return &rec.report, nil
+}
+
+// pace hands out each request when it is due, and returns how many it did and
+// whether it was told to stop.
+func pace(ctx context.Context, cfg Config, begin time.Time, due chan<- int) (sent int, stopped bool) {
+	for ; sent < cfg.Count; sent++ {
+		sleepUntil(ctx.Done(), cfg.Stop, begin.Add(cfg.offset(sent)))
+		select {
+		case <-cfg.Stop:
+			return sent, true
+		default:
+		}
+		if ctx.Err() != nil {
+			return sent, false
+		}
+		select {
+		case due <- sent:
+		case <-cfg.Stop:
+			return sent, true
+		case <-ctx.Done():
+			return sent, false
+		}
+	}
+	return sent, false
 }
 
 func (c Config) complete() (Config, error) {

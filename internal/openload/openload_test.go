@@ -103,6 +103,23 @@ func TestAHangingCallIsCancelledAfterTheGrace(t *testing.T) {
 	}
 }
 
+func TestStoppingLetsWhatIsUnderWayFinish(t *testing.T) {
+	stop := make(chan struct{})
+	rep, err := Run(t.Context(), Config{Rate: 1000, Count: 100000, Stop: stop}, func(ctx context.Context, seq int) error {
+		if seq == 20 {
+			close(stop)
+			time.Sleep(20 * time.Millisecond)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Count(OK) != rep.Requests || rep.Requests < 21 || rep.Requests > 1000 {
+		t.Errorf("unexpected report: %v", rep)
+	}
+}
+
 func TestTheRateIsKept(t *testing.T) {
 	rep, err := Run(t.Context(), Config{Rate: 1000, Duration: 300 * time.Millisecond}, func(context.Context, int) error { return nil })
 	if err != nil {

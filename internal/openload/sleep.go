@@ -1,7 +1,6 @@
 package openload
 
 import (
-	"context"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,14 +11,16 @@ import (
 // as latency.
 const fine = 2 * time.Millisecond
 
-// sleepUntil returns at t, or within fine after ctx ends.
-func sleepUntil(ctx context.Context, t time.Time) {
+// sleepUntil returns at t, or within fine after either channel is closed.
+func sleepUntil(done, stop <-chan struct{}, t time.Time) {
 	if coarse := time.Until(t) - fine; coarse > 0 {
 		timer := time.NewTimer(coarse)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-done:
+			return
+		case <-stop:
 			return
 		}
 	}

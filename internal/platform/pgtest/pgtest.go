@@ -40,10 +40,9 @@ var shared = sync.OnceValues(startCluster)
 // databases numbers the databases of this process.
 var databases atomic.Int64
 
-// DSN returns the connection string of a new, empty database, for the
-// database/sql driver "pgx". The database is dropped when the test ends. The
-// test is skipped where PostgreSQL is not installed, unless RequireVariable is
-// set.
+// DSN returns the URL of a new, empty database, for the database/sql driver
+// "pgx". The database is dropped when the test ends. The test is skipped where
+// PostgreSQL is not installed, unless RequireVariable is set.
 func DSN(t testing.TB) string {
 	t.Helper()
 	c, err := shared()
@@ -171,7 +170,7 @@ func (c cluster) waitUntilReady() error {
 }
 
 func (c cluster) dsn(database string) string {
-	return fmt.Sprintf("host=%s user=slipway dbname=%s sslmode=disable", c.dir, database)
+	return fmt.Sprintf("postgres://slipway@/%s?host=%s&sslmode=disable", database, c.dir)
 }
 
 func (c cluster) exec(ctx context.Context, query string) error {
