@@ -1,0 +1,185 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
+)
+
+// clients are the AWS SDK's, unmodified, pointed at the demo's server.
+type clients struct {
+	s3        *s3.Client
+	sagemaker *sagemaker.Client
+	runtime   *sagemakerruntime.Client
+	err       error // what kept the clients from being made
+}
+
+const image = "slipway/onnx"
+
+func newClients(srv *server) *clients {
+	// Only the server's own credentials file counts: a person's AWS settings
+	// must not lead the demo to another place.
+	credentials := filepath.Join(srv.dataDir, "credentials")
+	cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
+		awsconfig.WithSharedCredentialsFiles([]string{credentials}),
+		awsconfig.WithSharedConfigFiles([]string{os.DevNull}),
+		awsconfig.WithSharedConfigProfile("default"),
+		awsconfig.WithRegion("us-east-1"),
+		awsconfig.WithBaseEndpoint(srv.url),
+	)
+	if err != nil {
+		return &clients{err: err}
+	}
+	// The SDK keeps ten idle connections; the load has more under way.
+	transport := &http.Transport{MaxIdleConnsPerHost: inFlight}
+	return &clients{
+		s3:        s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
+		sagemaker: sagemaker.NewFromConfig(cfg),
+		runtime: sagemakerruntime.NewFromConfig(cfg, func(o *sagemakerruntime.Options) {
+			o.HTTPClient = &http.Client{Transport: transport}
+			o.RetryMaxAttempts = 1 // a failed request must be seen, not repeated
+		}),
+	}
+}
+
+func (c *clients) makeBucket(ctx context.Context, name string) error {
+	if c.err != nil {
+		return c.err
+	}
+	_, err := c.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
+	return err
+}
+
+func (c *clients) put(ctx context.Context, bucket, key string, body []byte) error {
+	_, err := c.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body)})
+	return err
+}
+
+// createModel makes the model of a version and an endpoint configuration of the
+// same name. Its variant carries the version's name, so that every answer says
+// who gave it.
+func (c *clients) createModel(ctx context.Context, version string) error {
+	name := aws.String(endpoint + "-" + version)
+	_, err := c.sagemaker.CreateModel(ctx, &sagemaker.CreateModelInput{
+		ModelName: name,
+		PrimaryContainer: &types.ContainerDefinition{
+			Image:        aws.String(image),
+			ModelDataUrl: aws.String("s3://" + bucket + "/" + version + "/model.tar.gz"),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.sagemaker.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: name,
+		ProductionVariants: []types.ProductionVariant{{
+			VariantName:          aws.String(version),
+			ModelName:            name,
+			InitialInstanceCount: aws.Int32(instances),
+			InstanceType:         types.ProductionVariantInstanceTypeMlM5Large,
+		}},
+	})
+	return err
+}
+
+func (c *clients) createEndpoint(ctx context.Context, version string) error {
+	_, err := c.sagemaker.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{
+		EndpointName: aws.String(endpoint), EndpointConfigName: aws.String(endpoint + "-" + version),
+	})
+	return err
+}
+
+func (c *clients) updateEndpoint(ctx context.Context, version string) error {
+	_, err := c.sagemaker.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{
+		EndpointName: aws.String(endpoint), EndpointConfigName: aws.String(endpoint + "-" + version),
+	})
+	return err
+}
+
+// waitInService waits for the endpoint, and fails unless it then serves
+// version: an update that was rolled back ends in service, too.
+func (c *clients) waitInService(ctx context.Context, version string) error {
+	w := sagemaker.NewEndpointInServiceWaiter(c.sagemaker, func(o *sagemaker.EndpointInServiceWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 100*time.Millisecond, 200*time.Millisecond
+	})
+	out, err := w.WaitForOutput(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(endpoint)}, time.Minute)
+	if err != nil {
+		return errors.Join(err, c.failureReason(ctx))
+	}
+	if got := aws.ToString(out.EndpointConfigName); got != endpoint+"-"+version {
+		return fmt.Errorf("the endpoint serves %s: %s", got, aws.ToString(out.FailureReason))
+	}
+	return nil
+}
+
+// failureReason is why the endpoint failed, or nil if it does not say.
+func (c *clients) failureReason(ctx context.Context) error {
+	out, err := c.sagemaker.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(endpoint)})
+	if err != nil || out.FailureReason == nil {
+		return nil // the wait's own error is told
+	}
+	return errors.New(*out.FailureReason)
+}
+
+func (c *clients) deleteEndpoint(ctx context.Context) error {
+	name := aws.String(endpoint)
+	if _, err := c.sagemaker.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: name}); err != nil {
+		return err
+	}
+	w := sagemaker.NewEndpointDeletedWaiter(c.sagemaker, func(o *sagemaker.EndpointDeletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 100*time.Millisecond, 200*time.Millisecond
+	})
+	return w.Wait(ctx, &sagemaker.DescribeEndpointInput{EndpointName: name}, time.Minute)
+}
+
+// classify asks the endpoint which digit the image shows, and says which
+// version answered.
+func (c *clients) classify(ctx context.Context, pixels []float32) (digit int, version string, err error) {
+	out, err := c.runtime.InvokeEndpoint(ctx, &sagemakerruntime.InvokeEndpointInput{
+		EndpointName: aws.String(endpoint),
+		ContentType:  aws.String("text/csv"),
+		Accept:       aws.String("application/json"),
+		Body:         csvRow(pixels),
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	digit, err = parseAnswer(out.Body)
+	return digit, aws.ToString(out.InvokedProductionVariant), err
+}
+
+func csvRow(pixels []float32) []byte {
+	fields := make([]string, len(pixels))
+	for i, p := range pixels {
+		fields[i] = strconv.FormatFloat(float64(p), 'g', -1, 32)
+	}
+	return []byte(strings.Join(fields, ","))
+}
+
+// parseAnswer reads the digit out of what the models answer for one image.
+func parseAnswer(body []byte) (int, error) {
+	var a struct {
+		Predictions []struct {
+			Label *int `json:"label"`
+		} `json:"predictions"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil || len(a.Predictions) != 1 || a.Predictions[0].Label == nil {
+		return 0, fmt.Errorf("unexpected answer %.200q", body)
+	}
+	return *a.Predictions[0].Label, nil
+}
