@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"net/http"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+
+	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/platform/pgtest"
+)
+
+func TestInstancesOutliveAKilledServerAndAreAdopted(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	c.deployable("m", 3, nil)
+	c.createEndpoint("live", "m")
+	before := pids(s)
+	s.kill()
+	if got := pids(s); !slices.Equal(got, before) {
+		t.Fatalf("the instances were %v, without the server they are %v", before, got)
+	}
+	s.restart()
+	c.wantAnswer("live", "m")
+	if got := c.describe("live").EndpointStatus; got != "InService" {
+		t.Errorf("after the restart the endpoint is %s", got)
+	}
+	// A second copy would appear soon, if ever.
+	time.Sleep(2 * time.Second)
+	if got := pids(s); !slices.Equal(got, before) {
+		t.Errorf("the instances were %v, adopted they are %v", before, got)
+	}
+	c.deleteEndpoint("live")
+	eventually(t, 10*time.Second, "no instance runs", func() bool { return len(s.instances()) == 0 })
+}
+
+func TestAnInstanceThatDiedWhileTheServerWasDownIsReplaced(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	c.deployable("m", 2, nil)
+	c.createEndpoint("live", "m")
+	s.kill()
+	dead := s.instances()[0]
+	if err := syscall.Kill(dead.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	for range 20 {
+		c.wantAnswer("live", "m")
+	}
+	eventually(t, 30*time.Second, "two instances run", func() bool { return len(s.instances()) == 2 })
+}
+
+func TestAKilledInstanceIsReplaced(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	c.deployable("m", 2, nil)
+	c.createEndpoint("live", "m")
+	dead := s.instances()[0]
+	if err := syscall.Kill(dead.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "two others run", func() bool {
+		now := pids(s)
+		return len(now) == 2 && !slices.Contains(now, dead.pid)
+	})
+	c.wantAnswer("live", "m")
+}
+
+func TestAServerOnPostgreSQLSurvivesAKillToo(t *testing.T) {
+	url := pgtest.DSN(t)
+	s := startServer(t, func(c *config.Config) { c.Database.URL = url })
+	c := s.sdk()
+	c.deployable("old", 2, nil)
+	c.deployable("new", 2, nil)
+	c.createEndpoint("e", "old")
+	before := pids(s)
+	s.kill()
+	s.restart()
+	s.wantWhole(c, "old")
+	if got := pids(s); !slices.Equal(got, before) {
+		t.Errorf("the instances were %v, adopted they are %v", before, got)
+	}
+	if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("new")}); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitInService("e")
+	s.wantWhole(c, "new")
+	c.deleteEndpoint("e")
+	eventually(t, 10*time.Second, "no instance runs", func() bool { return len(s.instances()) == 0 })
+	s.stop()
+}
+
+func TestASecondServerOnTheSameDataIsRefused(t *testing.T) {
+	s := startServer(t)
+	out, err := s.tryClient(program(t, "slipway"), "server", "--config", s.file, "--listen", "127.0.0.1:0")
+	if err == nil {
+		t.Errorf("a second server ran:\n%s", out)
+	}
+	if resp, err := http.Get(s.url + "/healthz"); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("the first server is not well: %v", err)
+	} else {
+		_ = resp.Body.Close() // nothing in it matters
+	}
+	s.client(program(t, "slipway"), "env", "--config", s.file)
+}
+
+// pids are the process ids of the server's instances, sorted.
+func pids(s *server) []int {
+	var p []int
+	for _, i := range s.instances() {
+		p = append(p, i.pid)
+	}
+	slices.Sort(p)
+	return p
+}
