@@ -165,9 +165,22 @@ func (g *Signature) Check(in []Tensor) error {
 		if n == 0 {
 			return fault.New(fault.Invalid, "input %q: expected shape %s, got %s, which holds nothing", s.Name, s.String(), ShapeString(t.Shape))
 		}
+		if err := checkStrings(t); err != nil {
+			return err
+		}
 	}
 	if len(in) > 1 {
 		return g.agree(in)
+	}
+	return nil
+}
+
+// checkStrings refuses what ONNX Runtime would cut silently.
+func checkStrings(t *Tensor) error {
+	for i, s := range t.Strings {
+		if strings.IndexByte(s, 0) >= 0 {
+			return fault.New(fault.Invalid, "input %q: element %d has a NUL character", t.Name, i)
+		}
 	}
 	return nil
 }

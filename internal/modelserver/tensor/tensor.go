@@ -43,7 +43,8 @@ func (t *Tensor) Rows() (rows, width int, ok bool) {
 }
 
 // Elements returns the product of the dimensions. ok is false when one is
-// negative, there are more than MaxRank, or the product exceeds limit.
+// negative, there are more than MaxRank, or the product exceeds limit (or would
+// without a dimension of 0).
 func Elements(shape []int64, limit int64) (n int64, ok bool) {
 	if len(shape) > MaxRank {
 		return 0, false
@@ -65,7 +66,7 @@ func Elements(shape []int64, limit int64) (n int64, ok bool) {
 	if zero {
 		return 0, true
 	}
-	return n, n <= limit
+	return n, true
 }
 
 // ShapeString prints a shape as people write it: [2, 64].

@@ -1,0 +1,191 @@
+package modelserver
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+)
+
+// waiting runs one request that holds the only worker, lets others queue behind
+// it, and then releases it. It returns the answers of the others by body.
+func waiting(t *testing.T, m *lever, bodies ...string) map[string]string {
+	t.Helper()
+	answers := map[string]string{}
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		check := m.before
+		m.before = func(in []tensor.Tensor) error {
+			if in[0].Float(0) == 1000 {
+				<-release
+			}
+			if check != nil {
+				return check(in)
+			}
+			return nil
+		}
+		o := Default()
+		o.Concurrency, o.MaxBatch = 1, 64
+		s, err := New(o, newServer(t, nil, nil).log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Attach(m)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		wg.Go(func() { invokeCSV(t, s, "1000") })
+		synctest.Wait()
+		m.runs.Store(0)
+		for _, body := range bodies {
+			wg.Go(func() {
+				rec := invokeCSV(t, s, body)
+				mu.Lock()
+				defer mu.Unlock()
+				answers[body] = strconv.Itoa(rec.Code) + " " + rec.Body.String()
+			})
+			synctest.Wait() // one after the other, so that their order is known
+		}
+		close(release)
+		wg.Wait()
+		if err := s.Detach(); err != nil {
+			t.Error(err)
+		}
+	})
+	return answers
+}
+
+func want(t *testing.T, answers map[string]string, body, answer string) {
+	t.Helper()
+	if answers[body] != answer {
+		t.Errorf("%q got %q, want %q", body, answers[body], answer)
+	}
+}
+
+func TestRequestsThatWaitTogetherRunTogether(t *testing.T) {
+	m := newLever()
+	got := waiting(t, m, "1,2", "3,4\n5,6", "7,8")
+	want(t, got, "1,2", "200 2,4\n")
+	want(t, got, "3,4\n5,6", "200 6,8\n10,12\n")
+	want(t, got, "7,8", "200 14,16\n")
+	if n := m.runs.Load(); n != 1 {
+		t.Errorf("%d runs", n)
+	}
+}
+
+func TestOneBadRowDoesNotFailItsNeighbours(t *testing.T) {
+	m := newLever()
+	m.before = noNegatives
+	got := waiting(t, m, "1", "-1", "2")
+	want(t, got, "1", "200 2\n")
+	want(t, got, "2", "200 4\n")
+	want(t, got, "-1", "500 {\"error\":\"the model failed on this input: the model takes no negative numbers\"}\n")
+	if n := m.runs.Load(); n != 4 {
+		t.Errorf("%d runs, want one together and three alone", n)
+	}
+}
+
+func TestRowsOfOtherWidthsRunInAnotherBatch(t *testing.T) {
+	m := newLever()
+	got := waiting(t, m, "1,2", "3", "4", "5,6")
+	want(t, got, "1,2", "200 2,4\n")
+	want(t, got, "3", "200 6\n")
+	want(t, got, "4", "200 8\n")
+	want(t, got, "5,6", "200 10,12\n")
+	if n := m.runs.Load(); n != 3 {
+		t.Errorf("%d runs, want 3: the order of the queue is kept", n)
+	}
+}
+
+func TestAModelThatMixesRowsIsNotBatchedAgain(t *testing.T) {
+	m := newLever()
+	m.merge = true
+	got := waiting(t, m, "1", "2", "3")
+	for body, answer := range map[string]string{"1": "200 2\n", "2": "200 4\n", "3": "200 6\n"} {
+		want(t, got, body, answer)
+	}
+	if n := m.runs.Load(); n != 4 {
+		t.Errorf("%d runs, want one together and three alone", n)
+	}
+}
+
+func TestAnIncompleteBatchWaitsOnlyWhileOthersAreOnTheirWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inFlight := 1
+		m := newLever()
+		b := newBatcher(m, Options{Concurrency: 1, Queue: 4, MaxBatch: 8, BatchWait: 300 * time.Microsecond}, func() int { return inFlight })
+		row := []tensor.Tensor{{Name: "x", Type: tensor.Float32, Shape: []int64{1, 1}, Data: make([]byte, 4)}}
+		start := time.Now()
+		if _, err := b.run(t.Context(), row); err != nil || time.Since(start) != 0 {
+			t.Errorf("alone: %v after %s", err, time.Since(start))
+		}
+		inFlight = 2
+		if _, err := b.run(t.Context(), row); err != nil || time.Since(start) != 300*time.Microsecond {
+			t.Errorf("another on its way: %v after %s", err, time.Since(start))
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		runs := m.runs.Load()
+		if _, err := b.run(gone, row); err == nil || m.runs.Load() != runs {
+			t.Errorf("a caller that left: %v", err)
+		}
+		b.close()
+	})
+}
+
+func TestEveryRequestGetsItsOwnRowsUnderLoad(t *testing.T) {
+	m := newLever()
+	m.before = noNegatives
+	s := newServer(t, m, func(o *Options) { o.MaxBatch, o.BatchWait = 16, 50*time.Microsecond })
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				n := 1000*g + i
+				body, answer := strconv.Itoa(n), strconv.Itoa(2*n)+"\n"
+				if i%20 == 19 {
+					body, answer = "-1", ""
+				}
+				rec := invokeCSV(t, s, body)
+				if answer == "" && rec.Code == http.StatusInternalServerError {
+					continue
+				}
+				if rec.Code != http.StatusOK || rec.Body.String() != answer {
+					t.Errorf("%s got %d %s", body, rec.Code, rec.Body)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestOnlyModelsWithOneOpenNumberOfRowsAreBatched(t *testing.T) {
+	spec := func(dims ...tensor.Dim) tensor.Spec {
+		return tensor.Spec{Type: tensor.Float32, Ranked: true, Shape: dims}
+	}
+	n, m, fixed, open := tensor.Dim{Size: -1, Symbol: "n"}, tensor.Dim{Size: -1, Symbol: "m"}, tensor.Dim{Size: 4}, tensor.Dim{Size: -1}
+	for name, c := range map[string]struct {
+		in, out []tensor.Spec
+		want    bool
+	}{
+		"one symbol":             {[]tensor.Spec{spec(n, fixed)}, []tensor.Spec{spec(n)}, true},
+		"no symbol, one input":   {[]tensor.Spec{spec(open)}, []tensor.Spec{spec(open)}, true},
+		"no symbol, two inputs":  {[]tensor.Spec{spec(open), spec(open)}, []tensor.Spec{spec(open)}, false},
+		"lists of maps":          {[]tensor.Spec{spec(n)}, []tensor.Spec{{Maps: true}}, true},
+		"another symbol":         {[]tensor.Spec{spec(n), spec(m)}, []tensor.Spec{spec(n)}, false},
+		"a fixed batch":          {[]tensor.Spec{spec(fixed)}, []tensor.Spec{spec(fixed)}, false},
+		"an output without rows": {[]tensor.Spec{spec(n)}, []tensor.Spec{spec()}, false},
+		"an unknown shape":       {[]tensor.Spec{{Type: tensor.Float32}}, []tensor.Spec{spec(n)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := batchable(&tensor.Signature{Inputs: c.in, Outputs: c.out}); got != c.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
