@@ -21,7 +21,6 @@ type settings struct {
 	epochs   int
 	examples int     // how many of the training images are used
 	rate     float64 // of learning, falling to a tenth
-	shift    bool    // also learn from images moved by a pixel
 	seed     uint64
 }
 
@@ -37,11 +36,7 @@ func learn(train []digit, s settings) *network {
 	for step := range steps {
 		grad.zero()
 		for range batchSize {
-			d := train[rng.IntN(len(train))]
-			if s.shift {
-				d.image = moved(d.image, rng.IntN(3)-1, rng.IntN(3)-1)
-			}
-			n.backward(&d, grad)
+			n.backward(&train[rng.IntN(len(train))], grad)
 		}
 		rate := s.rate * (1 - 0.9*float64(step)/float64(steps)) / batchSize
 		n.step(grad, speed, rate)
@@ -196,18 +191,6 @@ func exp(x float64) float64 {
 		sum += term
 	}
 	return math.Ldexp(sum, int(k))
-}
-
-// moved returns the image moved by dx and dy pixels.
-func moved(image [pixels]float64, dx, dy int) (out [pixels]float64) {
-	for y := range 8 {
-		for x := range 8 {
-			if fx, fy := x-dx, y-dy; fx >= 0 && fx < 8 && fy >= 0 && fy < 8 {
-				out[8*y+x] = image[8*fy+fx]
-			}
-		}
-	}
-	return out
 }
 
 // accuracy returns the share of digits that n tells rightly.

@@ -16,8 +16,10 @@ func fuzz(f *testing.F, media string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	sigs := []*tensor.Signature{table2, image2x2, texts, flags, vector, fixed, openWidth, two, signature(spec("h", tensor.Float16, anySize)),
-		signature(tensor.Spec{Name: "any", Type: tensor.Float64}), signature(spec("n", tensor.Uint64))}
+	sigs := []*tensor.Signature{
+		table2, image2x2, texts, flags, vector, fixed, openWidth, two, signature(spec("h", tensor.Float16, anySize)),
+		signature(tensor.Spec{Name: "any", Type: tensor.Float64}), signature(spec("n", tensor.Uint64)),
+	}
 	m := Media{Type: media}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, sig := range sigs {
