@@ -71,7 +71,7 @@ func (e *Endpoint) Apply(s rollout.State, now time.Time) {
 		}
 	}
 	if s.Reason != "" {
-		e.FailureReason = s.Reason
+		e.FailureReason = clip(s.Reason)
 	}
 	if d.Plan.Kind == rollout.Scale && !s.Turned.IsZero() {
 		e.Status = RollingBack
@@ -79,6 +79,15 @@ func (e *Endpoint) Apply(s rollout.State, now time.Time) {
 	if s.Phase.Terminal() {
 		e.finish(s.Phase)
 	}
+}
+
+// clip shortens a reason to what the API takes (spec §2.3: 1024 characters).
+func clip(s string) string {
+	const limit = 1024
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return s
 }
 
 // finish is what an ended deployment leaves behind.

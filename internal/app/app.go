@@ -1,0 +1,208 @@
+// Package app puts a server together: it opens what the configuration names,
+// joins services to the store, starts what runs and stops it in reverse. It is
+// the only place that wires; deciding anything is not its job.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/provider/process"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/instance"
+	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/service/routing"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// App is a server that listens but does not serve yet.
+type App struct {
+	cfg config.Config
+	log *slog.Logger
+
+	keys     *access.Keys
+	verifier *sigv4.Verifier
+	db       *store.DB
+	process  *process.Provider
+	metrics  *prometheus.Registry
+	router   *router.Router
+	follower *routing.Follower
+	manager  *instance.Manager
+	turns    *loop.Runner
+	bells    bells
+
+	listener net.Listener
+	data     *http1.Server // accepts every connection, keeps those of the data plane
+	control  *http.Server  // gets the others
+	ready    atomic.Bool
+
+	stops []stop // run in reverse
+}
+
+// stop ends one part of the server.
+type stop struct {
+	name string
+	do   func() error
+}
+
+// bells are rung when rows may have changed; each has one listener.
+type bells struct{ turns, instances, routes loop.Bell }
+
+func (b bells) ring() {
+	b.routes.Ring()
+	b.instances.Ring()
+	b.turns.Ring()
+}
+
+// New opens everything that cfg names and listens. Close undoes it.
+func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell()}}
+	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.listen} {
+		if err := step(ctx); err != nil {
+			a.Close()
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (a *App) onStop(name string, do func() error) { a.stops = append(a.stops, stop{name, do}) }
+
+// Close stops what New opened, last first. Instances go on.
+func (a *App) Close() {
+	for len(a.stops) > 0 {
+		s := a.stops[len(a.stops)-1]
+		a.stops = a.stops[:len(a.stops)-1]
+		if err := s.do(); err != nil {
+			a.log.Warn("a part did not stop cleanly", "part", s.name, "err", err)
+		}
+	}
+}
+
+// openState opens the data directory: keys, records, objects, model cache.
+func (a *App) openState(ctx context.Context) (err error) {
+	dir := a.cfg.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if a.keys, err = access.OpenFile(a.cfg.CredentialsPath(), a.cfg.Account); err != nil {
+		return fmt.Errorf("open credentials: %w", err)
+	}
+	a.verifier = sigv4.NewVerifier(a.keys)
+	if url := a.cfg.Database.URL; url != "" {
+		a.db, err = store.OpenPostgres(ctx, url)
+	} else {
+		a.db, err = store.OpenSQLite(ctx, filepath.Join(dir, "slipway.db"))
+	}
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	a.onStop("store", a.db.Close)
+	return nil
+}
+
+// Addr is the host:port that the server listens on.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// listen takes the address. Routes are loaded first, so that the first request
+// after a restart finds its endpoint.
+func (a *App) listen(ctx context.Context) (err error) {
+	if err := a.follower.CatchUp(ctx); err != nil {
+		return fmt.Errorf("load routes: %w", err)
+	}
+	a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	// The listener is closed by the data plane's Shutdown; closing it twice
+	// is an error that tells nobody anything.
+	a.onStop("listener", func() error { _ = a.listener.Close(); return nil })
+	l := a.cfg.Limits
+	api := runtime.New(runtime.Config{
+		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
+		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
+	})
+	a.data = http1.NewServer(http1.Config{MaxBody: int(l.MaxBodyBytes), Log: a.log}, runtime.Prefix, api.Serve)
+	a.control = &http.Server{
+		Handler: a.door(api), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then finishes what is in flight, bounded by the
+// drain timeout. It returns why it could not go on, or nil.
+func (a *App) Run(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { a.follower.Run(background) })
+	wg.Go(func() { a.manager.Run(background) })
+	wg.Go(func() { a.turns.Run(background) })
+	wg.Go(func() { a.tidy(background) })
+
+	failed := make(chan error, 2)
+	serve := func(name string, f func() error) {
+		wg.Go(func() {
+			if err := f(); !errors.Is(err, http1.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", name, err)
+			}
+		})
+	}
+	serve("the data plane", func() error { return a.data.Serve(a.listener) })
+	serve("the control plane", func() error { return a.control.Serve(a.data.Rest()) })
+	a.ready.Store(true)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	a.ready.Store(false)
+	a.log.InfoContext(ctx, "stopping; instances go on", "drainTimeout", time.Duration(a.cfg.Limits.DrainTimeout))
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.Limits.DrainTimeout))
+	defer cancel()
+	var both sync.WaitGroup
+	var dataErr, controlErr error
+	both.Go(func() { dataErr = a.data.Shutdown(drain) })
+	both.Go(func() {
+		if controlErr = a.control.Shutdown(drain); controlErr != nil {
+			_ = a.control.Close() // what would not drain is cut off
+		}
+	})
+	both.Wait()
+	stopBackground()
+	wg.Wait()
+	return errors.Join(err, dataErr, controlErr)
+}
+
+// tidy forgets, now and then, what nobody needs any more.
+func (a *App) tidy(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := a.db.PruneRoutes(ctx, time.Now().Add(-time.Hour)); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
+		}
+	}
+}

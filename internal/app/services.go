@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/api/sagemaker"
+	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/provider/process"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/control"
+	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/instance"
+	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/service/routing"
+	"github.com/slipway-ml/slipway/internal/wire/door"
+)
+
+// openProvider adopts the instances that an earlier server left running.
+func (a *App) openProvider(context.Context) (err error) {
+	a.process, err = process.New(process.Config{Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.onStop("process provider", a.process.Close)
+	return nil
+}
+
+// buildServices joins the services to the store, so that neither names the
+// other.
+func (a *App) buildServices(context.Context) (err error) {
+	a.metrics = prometheus.NewRegistry()
+	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a.router, err = router.New(router.Config{Registerer: a.metrics}); err != nil {
+		return err
+	}
+	a.onStop("router", func() error { a.router.Close(); return nil })
+	a.follower = routing.NewFollower(a.db, a.router, a.bells.routes, time.Second, a.log)
+	a.manager = instance.New(instance.Config{
+		Store: a.db, Provider: a.process, Fetch: a.fetch, Command: a.command, Drain: a.follower.Drain,
+		Changed: a.bells.ring, Wake: a.bells.instances, Log: a.log,
+		Tuning: instance.Tuning{
+			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
+			StopGrace:      time.Duration(a.cfg.Limits.StopGrace),
+			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
+		},
+	})
+	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+	}}
+	a.turns = &loop.Runner{
+		Queue: a.db, Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
+		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
+	}
+	return nil
+}
+
+// door builds the handler of every API but the fast path of the runtime.
+func (a *App) door(api *runtime.API) http.Handler {
+	ctl := control.New(control.Config{
+		Change: func(ctx context.Context, f func(control.Tx) error) error {
+			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+		Read: a.db, Ring: a.bells.ring, ImageKnown: a.imageKnown,
+	})
+	return door.New(door.Config{
+		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
+		Runtime:   api,
+		SageMaker: sagemaker.NewHandler(ctl, a.log),
+		STS:       sts.New(a.log),
+		S3:        nil,
+		Metrics:   promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
+		Ready:     func() bool { return a.ready.Load() && a.reachable() },
+	})
+}
+
+// reachable reports whether the store answers.
+func (a *App) reachable() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return a.db.Ping(ctx) == nil
+}
