@@ -32,6 +32,8 @@ type Status struct {
 	Address string // host:port that the instance was told to listen on, "" while it does not run
 	Exited  bool   // it was started and runs no more
 	Detail  string // of an exited instance: how it ended, one line, for people
+
+	ModelDir string // of its Spec: what may not be deleted while the instance is listed
 }
 
 // Provider runs instances. Every method is safe to repeat: the caller may have

@@ -76,7 +76,7 @@ func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err er
 	}
 	rec := record{
 		ID: e.id, Phase: starting, Boot: p.boot, Port: port, Grace: s.StopGrace, Began: time.Now().UTC(),
-		Image: s.Image, Endpoint: s.Endpoint, Variant: s.Variant,
+		ModelDir: s.ModelDir, Image: s.Image, Endpoint: s.Endpoint, Variant: s.Variant,
 	}
 	if rec.Grace <= 0 {
 		rec.Grace = defaultGrace

@@ -239,9 +239,9 @@ func (p *Provider) List(context.Context) ([]provider.Status, error) {
 // status is called with the provider's mutex held.
 func (r *run) status(id provider.ID) provider.Status {
 	if r.exited {
-		return provider.Status{ID: id, Exited: true, Detail: r.detail}
+		return provider.Status{ID: id, Exited: true, Detail: r.detail, ModelDir: r.rec.ModelDir}
 	}
-	return provider.Status{ID: id, Address: r.rec.address()}
+	return provider.Status{ID: id, Address: r.rec.address(), ModelDir: r.rec.ModelDir}
 }
 
 var errClosed = fault.New(fault.Unavailable, "the process provider is closed")

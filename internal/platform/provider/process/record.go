@@ -32,7 +32,8 @@ type record struct {
 	Port     int           `json:"port,omitempty"`
 	Grace    time.Duration `json:"grace_ns,omitempty"`
 	Detail   string        `json:"detail,omitempty"` // exited
-	Image    string        `json:"image,omitempty"`  // this and the rest: for people
+	ModelDir string        `json:"model_dir,omitempty"`
+	Image    string        `json:"image,omitempty"` // this and the rest: for people
 	Endpoint string        `json:"endpoint,omitempty"`
 	Variant  string        `json:"variant,omitempty"`
 	Began    time.Time     `json:"began,omitzero"`

@@ -145,7 +145,12 @@ func keepsLogs(b *bench) {
 
 func adopts(b *bench) {
 	env := map[string]string{"TESTMODEL_NAME": "a"}
-	before := b.ensure("a", env)
+	s := b.Spec(env)
+	s.ModelDir = b.t.TempDir()
+	before := b.ensureSpec("a", s)
+	if before.ModelDir != s.ModelDir {
+		b.t.Errorf("status is %+v, model directory %s", before, s.ModelDir)
+	}
 	b.untilReady(before.Address)
 	if _, err := b.invoke(b.t.Context(), before.Address, "status=200"); err != nil {
 		b.t.Fatal(err)
