@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ import (
 var children = map[string]func(ctx context.Context, args []string) error{
 	"child-upstream": upstreamChild,
 	"child-router":   routerChild,
+	"child-script":   scriptChild,
 }
 
 const (
@@ -89,6 +91,21 @@ func routerChild(ctx context.Context, args []string) error {
 	}}})
 	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
 	return serve(ctx, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))
+}
+
+// scriptChild prints a script for wrk, to load a router by hand under a
+// profiler: child-script ADDRESS SIZE.
+func scriptChild(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: child-script ADDRESS SIZE")
+	}
+	size, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	script, err := wrkScript(ctx, args[0], size)
+	fmt.Print(script)
+	return err
 }
 
 // serve listens on a port of the kernel's choice, says which, and serves until

@@ -111,6 +111,20 @@ func signed(ctx context.Context, addr string, body []byte) (http.Header, error) 
 	return req.Header, err
 }
 
+// wrkScript returns the script that makes wrk send signed requests to addr.
+func wrkScript(ctx context.Context, addr string, size int) (string, error) {
+	h, err := signed(ctx, addr, bytes.Repeat([]byte("0123456789abcdef"), size/16))
+	if err != nil {
+		return "", err
+	}
+	var s strings.Builder
+	s.WriteString("wrk.method = 'POST'\nwrk.body = string.rep('0123456789abcdef', " + strconv.Itoa(size/16) + ")\n")
+	for k := range h {
+		fmt.Fprintf(&s, "wrk.headers[%q] = %q\n", k, h.Get(k))
+	}
+	return s.String(), nil
+}
+
 // figure is what one run of wrk found.
 type figure struct {
 	rate     float64 // requests/s
@@ -123,18 +137,12 @@ var wrkLines = regexp.MustCompile(`(?m)^\s+(50|99)%\s+(\S+)$|^Requests/sec:\s+(\
 func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, error) {
 	var f figure
 	addr := a.servers[name].addr
-	body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	h, err := signed(ctx, addr, body)
+	script, err := wrkScript(ctx, addr, size)
 	if err != nil {
 		return f, err
 	}
-	var script strings.Builder
-	script.WriteString("wrk.method = 'POST'\nwrk.body = string.rep('0123456789abcdef', " + strconv.Itoa(size/16) + ")\n")
-	for k := range h {
-		fmt.Fprintf(&script, "wrk.headers[%q] = %q\n", k, h.Get(k))
-	}
 	file := filepath.Join(a.dir, "wrk.lua")
-	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		return f, err
 	}
 	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(conns), "-d"+strconv.Itoa(max(1, int(a.o.length.Seconds())))+"s",
