@@ -177,6 +177,20 @@ func (m *Manager) follow(ctx context.Context) error {
 	return nil
 }
 
+// ModelDirs returns the directories of model data that instances use.
+func (m *Manager) ModelDirs() (dirs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.keepers {
+		k.mu.Lock()
+		if k.models != "" {
+			dirs = append(dirs, k.models)
+		}
+		k.mu.Unlock()
+	}
+	return dirs
+}
+
 func (m *Manager) keep(ctx context.Context, k *keeper) {
 	k.run(ctx)
 	m.mu.Lock()

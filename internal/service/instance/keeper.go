@@ -26,6 +26,7 @@ type keeper struct {
 	row hosting.InstanceRow // touched by run only
 
 	mu       sync.Mutex
+	models   string // directory of the model data it runs on, "" before it is there
 	unwanted bool
 	exit     *provider.Status
 	poke     chan struct{} // unwanted or exit changed
@@ -160,6 +161,9 @@ func (k *keeper) start(ctx context.Context) (address string, err error) {
 			return "", err
 		}
 	}
+	k.mu.Lock()
+	k.models = spec.ModelDir
+	k.mu.Unlock()
 	failpoint.Hit("instance.before-ensure")
 	s, err := k.m.Provider.Ensure(ctx, provider.ID(k.row.ID), spec)
 	failpoint.Hit("instance.after-ensure")
