@@ -1,0 +1,181 @@
+package objects_test
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/objects/checksum"
+)
+
+const partSize = 5 << 20
+
+func begin(t *testing.T, s *objects.Store, u objects.Upload) string {
+	t.Helper()
+	u.Key = "k"
+	id, err := s.Begin(t.Context(), bucket, u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func putPart(t *testing.T, s *objects.Store, id string, n int, data string) objects.Part {
+	t.Helper()
+	p, err := s.PutPart(t.Context(), bucket, "k", id, n, strings.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPartsBecomeOneObjectEvenAfterAReopening(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	first, second := strings.Repeat("1", partSize), "the rest"
+	id := begin(t, s, objects.Upload{Header: map[string]string{"content-type": "x/y"}, Algorithm: checksum.CRC32, ChecksumType: objects.FullObject})
+	putPart(t, s, id, 2, "replaced")
+	p1 := putPart(t, s, id, 1, first)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	p2 := putPart(t, s, id, 2, second)
+	parts, more, err := s.Parts(t.Context(), bucket, "k", id, 0, 1)
+	if err != nil || !more || len(parts) != 1 || parts[0].ETag != p1.ETag || parts[0].Size != partSize {
+		t.Errorf("%+v, %v, %v", parts, more, err)
+	}
+	h := checksum.CRC32.New()
+	_, _ = io.WriteString(h, first+second) // a hash never fails
+	i, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1, Checksum: checksum.Encode(h)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e1, e2 := md5.Sum([]byte(first)), md5.Sum([]byte(second))
+	both := md5.Sum(append(e1[:], e2[:]...))
+	if i.ETag != hex.EncodeToString(both[:])+"-2" || i.Checksum != checksum.Encode(h) || fmt.Sprint(i.Parts) != fmt.Sprint([]int{partSize, len(second)}) {
+		t.Errorf("%+v", i)
+	}
+	if got, err := get(s, "k"); got != first+second || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if _, err := s.Upload(t.Context(), bucket, "k", id); !errors.Is(err, objects.ErrNoUpload) {
+		t.Errorf("the upload is there still: %v", err)
+	}
+}
+
+func TestACompositeChecksumIsOverTheParts(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := begin(t, s, objects.Upload{Algorithm: checksum.SHA256, ChecksumType: objects.Composite})
+	p := putPart(t, s, id, 7, "data")
+	i, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p}, Size: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := checksum.SHA256.Decode(p.Checksum)
+	h := checksum.SHA256.New()
+	_, _ = h.Write(raw) // a hash never fails
+	if i.Checksum != checksum.Encode(h)+"-1" || i.ChecksumType != objects.Composite {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestAnUploadIsCompletedOnlyWithItsOwnParts(t *testing.T) {
+	s := open(t, t.TempDir())
+	put(t, s, "k", "old")
+	id := begin(t, s, objects.Upload{Algorithm: checksum.CRC32, ChecksumType: objects.FullObject})
+	p1, p2 := putPart(t, s, id, 1, "small"), putPart(t, s, id, 2, "b")
+	for name, c := range map[string]struct {
+		complete objects.Complete
+		want     error
+	}{
+		"no parts":           {objects.Complete{Size: -1}, objects.ErrPart},
+		"a part not there":   {objects.Complete{Parts: []objects.Part{{Number: 3, ETag: p1.ETag}}, Size: -1}, objects.ErrPart},
+		"another ETag":       {objects.Complete{Parts: []objects.Part{{Number: 1, ETag: p2.ETag}}, Size: -1}, objects.ErrPart},
+		"another checksum":   {objects.Complete{Parts: []objects.Part{{Number: 1, ETag: p1.ETag, Checksum: p2.Checksum}}, Size: -1}, objects.ErrPart},
+		"out of order":       {objects.Complete{Parts: []objects.Part{p2, p1}, Size: -1}, objects.ErrPartOrder},
+		"twice":              {objects.Complete{Parts: []objects.Part{p2, p2}, Size: -1}, objects.ErrPartOrder},
+		"too small":          {objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1}, objects.ErrPartSmall},
+		"another size":       {objects.Complete{Parts: []objects.Part{p1}, Size: 4}, objects.ErrChecksum},
+		"another sum":        {objects.Complete{Parts: []objects.Part{p1}, Size: -1, Checksum: p2.Checksum}, objects.ErrChecksum},
+		"a condition broken": {objects.Complete{Parts: []objects.Part{p1}, Size: -1, If: objects.Condition{Absent: true}}, objects.ErrChanged},
+	} {
+		if _, err := s.Complete(t.Context(), bucket, "k", id, c.complete); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := get(s, "k"); got != "old" || err != nil {
+			t.Fatalf("%s: the object is %q, %v", name, got, err)
+		}
+	}
+	if _, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p1}, Size: 5}); err != nil {
+		t.Errorf("after all that: %v", err)
+	}
+}
+
+func TestAnAbortedUploadIsGone(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	id := begin(t, s, objects.Upload{})
+	p := putPart(t, s, id, 1, "data")
+	if all, err := s.Uploads(t.Context(), bucket, ""); err != nil || len(all) != 1 || all[0].ID != id {
+		t.Errorf("%v, %v", all, err)
+	}
+	if all, err := s.Uploads(t.Context(), bucket, "x"); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := s.Abort(t.Context(), bucket, "other", id); !errors.Is(err, objects.ErrNoUpload) {
+		t.Errorf("of another key: %v", err)
+	}
+	if err := s.Abort(t.Context(), bucket, "k", id); err != nil {
+		t.Error(err)
+	}
+	_, err1 := s.PutPart(t.Context(), bucket, "k", id, 2, bytes.NewReader(nil))
+	_, err2 := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p}})
+	_, _, err3 := s.Parts(t.Context(), bucket, "k", id, 0, 10)
+	for _, err := range []error{err1, err2, err3, s.Abort(t.Context(), bucket, "k", id), s.Abort(t.Context(), bucket, "k", "../../tmp")} {
+		if !errors.Is(err, objects.ErrNoUpload) || !errors.Is(err, fault.NotFound) {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, d := range []string{"tmp", "buckets/bucket/uploads"} {
+		if left, err := os.ReadDir(filepath.Join(dir, d)); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v, %v", d, left, err)
+		}
+	}
+}
+
+func TestACopyHasTheDataAndWhatItIsToldToHave(t *testing.T) {
+	s := open(t, t.TempDir())
+	src, err := s.Put(t.Context(), bucket, "a", strings.NewReader("data"), objects.Put{Header: map[string]string{"content-type": "x"}, Tags: "t=1", Algorithm: checksum.CRC32C})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Open(t.Context(), bucket, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	i, err := s.Copy(t.Context(), o, bucket, "b", objects.Copy{})
+	if err != nil || i.ETag != src.ETag || i.Header["content-type"] != "x" || i.Tags != "t=1" || i.Checksum != src.Checksum {
+		t.Errorf("%+v, %v", i, err)
+	}
+	none := ""
+	i, err = s.Copy(t.Context(), o, bucket, "a", objects.Copy{Header: map[string]string{"content-type": "y"}, Tags: &none})
+	if err != nil || i.Header["content-type"] != "y" || i.Tags != "" {
+		t.Errorf("on itself: %+v, %v", i, err)
+	}
+	for _, k := range []string{"a", "b"} {
+		if got, err := get(s, k); got != "data" || err != nil {
+			t.Errorf("%s: %q, %v", k, got, err)
+		}
+	}
+}
