@@ -20,8 +20,10 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/instance"
@@ -39,6 +41,8 @@ type App struct {
 	keys     *access.Keys
 	verifier *sigv4.Verifier
 	db       *store.DB
+	objects  *objects.Store
+	models   *artifact.Cache
 	process  *process.Provider
 	metrics  *prometheus.Registry
 	router   *router.Router
@@ -114,6 +118,10 @@ func (a *App) openState(ctx context.Context) (err error) {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	a.onStop("store", a.db.Close)
+	if a.objects, err = objects.Open(filepath.Join(dir, "objects")); err != nil {
+		return fmt.Errorf("open the object store: %w", err)
+	}
+	a.onStop("object store", a.objects.Close)
 	return nil
 }
 
@@ -155,6 +163,9 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
 	wg.Go(func() { a.tidy(background) })
+	wg.Go(func() {
+		a.models.Run(background, func(context.Context) ([]string, error) { return a.manager.ModelDirs(), nil })
+	})
 
 	failed := make(chan error, 2)
 	serve := func(name string, f func() error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
@@ -31,6 +32,13 @@ func (a *App) openProvider(context.Context) (err error) {
 		return err
 	}
 	a.onStop("process provider", a.process.Close)
+	a.models, err = artifact.New(artifact.Config{
+		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: source{a.objects}, MaxUnpacked: a.cfg.Limits.MaxModelBytes, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.onStop("model cache", a.models.Close)
 	return nil
 }
 
@@ -69,14 +77,13 @@ func (a *App) door(api *runtime.API) http.Handler {
 		Change: func(ctx context.Context, f func(control.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
-		Read: a.db, Ring: a.bells.ring, ImageKnown: a.imageKnown,
+		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
 	})
 	return door.New(door.Config{
 		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:   api,
 		SageMaker: sagemaker.NewHandler(ctl, a.log),
 		STS:       sts.New(a.log),
-		S3:        nil,
 		Metrics:   promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
 		Ready:     func() bool { return a.ready.Load() && a.reachable() },
 	})

@@ -28,6 +28,7 @@ var benchmarks = []struct {
 	run  func(ctx context.Context, o options) error
 }{
 	{"router", benchRouter},
+	{"control", benchControl},
 }
 
 func main() {
