@@ -41,6 +41,7 @@ type Shape struct {
 	Name    string
 	Kind    Kind
 	Members []Member // of a Structure, in the order of the Go struct's fields
+	Union   bool     // of a Structure: exactly one member is set
 	Key     *Shape   // of a Map
 	Elem    *Shape   // of a List, or of a Map's values
 
@@ -96,7 +97,14 @@ type Service struct {
 	TargetPrefix string // before the dot in X-Amz-Target
 	JSONVersion  string // "1.0", "1.1", or "" if it does not speak AWS JSON
 	SigningName  string // in the credential scope
-	Operations   []Operation
+	Version      string // that Query requests name, or "" if it speaks no Query
+	XMLNamespace string // of the answers to them
+
+	// TypeNamespace stands before the names of its errors, with a "#" between,
+	// in the protocols that followed Query; "" where there was none to follow.
+	TypeNamespace string
+
+	Operations []Operation
 }
 
 // Operation returns the operation of that name, or nil.
@@ -133,15 +141,25 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// appendTime writes seconds, down to the millisecond.
 func appendTime(b []byte, t time.Time) []byte {
 	return strconv.AppendFloat(b, float64(t.UnixMilli())/1000, 'f', -1, 64)
 }
 
-// parseTime reads integral and fractional seconds, and refuses what lies
-// outside the years 1 to 9999, where arithmetic on times would overflow.
+// parseTime reads integral and fractional seconds.
 func parseTime(s string) (time.Time, bool) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= -62135596800 && f < 253402300800) {
+	if err != nil {
+		return time.Time{}, false
+	}
+	return Seconds(f)
+}
+
+// Seconds returns the time so long after 1970, to the microsecond. It refuses
+// what lies outside the years 1 to 9999, where arithmetic on times would
+// overflow, and what is not a number.
+func Seconds(f float64) (time.Time, bool) {
+	if !(f >= firstSecond && f < lastSecond) {
 		return time.Time{}, false
 	}
 	sec := int64(f)
@@ -151,3 +169,9 @@ func parseTime(s string) (time.Time, bool) {
 	}
 	return time.Unix(sec, micros*1000).UTC(), true
 }
+
+// The years 1 to 9999, in seconds since 1970.
+const (
+	firstSecond = -62135596800
+	lastSecond  = 253402300800
+)

@@ -72,6 +72,9 @@ func (c *checker) structure(s *Shape, v reflect.Value) {
 func (c *checker) value(s *Shape, v reflect.Value) {
 	switch s.Kind {
 	case Structure:
+		if s.Union && setMembers(v) != 1 {
+			c.violated(quoted(s, v), "Member must have exactly one member set")
+		}
 		c.structure(s, v)
 		return
 	case Timestamp, Boolean:
@@ -86,6 +89,16 @@ func (c *checker) value(s *Shape, v reflect.Value) {
 	case Map:
 		c.mapping(s, v)
 	}
+}
+
+// setMembers counts the members of a structure that are there.
+func setMembers(v reflect.Value) (n int) {
+	for i := range v.NumField() {
+		if !v.Field(i).IsNil() {
+			n++
+		}
+	}
+	return n
 }
 
 // list checks the elements. Structures are named one by one; simple elements
@@ -176,10 +189,10 @@ func (c *checker) breaches(s *Shape, v reflect.Value) (b breach) {
 	default:
 		return 0
 	}
-	if s.Max.Set && n > s.Max.N {
+	if s.Max.Set && !(n <= s.Max.N) { // which NaN is not
 		b |= overMax
 	}
-	if s.Min.Set && n < s.Min.N {
+	if s.Min.Set && !(n >= s.Min.N) {
 		b |= underMin
 	}
 	return b

@@ -71,7 +71,14 @@ func (e *emitter) api() (string, error) {
 	if !slices.Contains(e.Protocols, "json") {
 		version = "" // the facts of REST services carry one, too
 	}
-	fmt.Fprintf(&b, "var api = shape.Service{\nName: %q, TargetPrefix: %q, JSONVersion: %q, SigningName: %q,\nOperations: []shape.Operation{\n", e.Service, e.TargetPrefix, version, e.SigningName)
+	fmt.Fprintf(&b, "var api = shape.Service{\nName: %q, TargetPrefix: %q, JSONVersion: %q, SigningName: %q,\n", e.Service, e.TargetPrefix, version, e.SigningName)
+	if slices.Contains(e.Protocols, "query") {
+		fmt.Fprintf(&b, "Version: %q, XMLNamespace: %q,\n", e.Version, e.XMLNamespace)
+	}
+	if e.TypeNamespace != "" {
+		fmt.Fprintf(&b, "TypeNamespace: %q,\n", e.TypeNamespace)
+	}
+	b.WriteString("Operations: []shape.Operation{\n")
 	for _, name := range slices.Sorted(maps.Keys(e.Operations)) {
 		op := e.Operations[name]
 		status := op.HTTP.Status
@@ -207,6 +214,9 @@ func (e *emitter) shapes() (string, error) {
 			return "", fmt.Errorf("shape %s has the unknown type %q", name, f.Type)
 		}
 		fmt.Fprintf(&b, "%s = shape.Shape{Name: %q, Kind: shape.%s", table(name), name, kind)
+		if f.Union {
+			b.WriteString(", Union: true")
+		}
 		bound(&b, "Min", f.Min)
 		bound(&b, "Max", f.Max)
 		if f.Pattern != "" {

@@ -12,14 +12,16 @@ import (
 
 // A service is one facts file.
 type service struct {
-	Service      string               `json:"service"`
-	Version      string               `json:"version"`
-	Protocols    []string             `json:"protocols"`
-	JSONVersion  string               `json:"jsonVersion"`
-	TargetPrefix string               `json:"targetPrefix"`
-	SigningName  string               `json:"signingName"`
-	Operations   map[string]operation `json:"operations"`
-	Shapes       map[string]*fact     `json:"shapes"`
+	Service       string               `json:"service"`
+	Version       string               `json:"version"`
+	Protocols     []string             `json:"protocols"`
+	JSONVersion   string               `json:"jsonVersion"`
+	TargetPrefix  string               `json:"targetPrefix"`
+	SigningName   string               `json:"signingName"`
+	XMLNamespace  string               `json:"xmlNamespace"`
+	TypeNamespace string               `json:"typeNamespace"`
+	Operations    map[string]operation `json:"operations"`
+	Shapes        map[string]*fact     `json:"shapes"`
 }
 
 type operation struct {
@@ -43,6 +45,7 @@ type fact struct {
 	Value     string   `json:"value"`  // of a map
 	Payload   string   `json:"payload"`
 	Exception bool     `json:"exception"`
+	Union     bool     `json:"union"`
 	Pattern   string   `json:"pattern"`
 	Enum      []string `json:"enum"`
 	Min       *float64 `json:"min"`

@@ -11,6 +11,7 @@ func API() *shape.Service { return &api }
 
 var api = shape.Service{
 	Name: "sts", TargetPrefix: "", JSONVersion: "", SigningName: "sts",
+	Version: "2011-06-15", XMLNamespace: "https://sts.amazonaws.com/doc/2011-06-15/",
 	Operations: []shape.Operation{
 		{
 			Name: "GetCallerIdentity", Method: "POST", URI: "/", Status: 200,
