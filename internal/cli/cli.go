@@ -1,0 +1,134 @@
+// Package cli is the slipway command line: it turns flags and a configuration
+// file into one config.Config and runs what was asked for. What the commands
+// do is not its job.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/demo"
+)
+
+// Main runs the command line of this process and returns its exit code. The
+// first SIGINT or SIGTERM asks the command to stop; a second one ends the
+// process at once.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	if err := New().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "slipway:", err)
+		return 1
+	}
+	return 0
+}
+
+// New returns the command tree.
+func New() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "slipway",
+		Short: "Deploy machine-learning models behind the Amazon SageMaker APIs, on your own machines",
+		// Main prints the error, once; a failure at run time is no reason to
+		// print the usage.
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// With NoArgs and something to run, a mistyped command is an error.
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
+	return root
+}
+
+// settings are the flags that make up a configuration.
+type settings struct{ file, listen, dataDir string }
+
+func (s *settings) bind(cmd *cobra.Command) {
+	d := config.Default()
+	cmd.Flags().StringVar(&s.listen, "listen", d.Listen, "host:port to serve on; port 0 takes any free one")
+	cmd.Flags().StringVar(&s.dataDir, "data-dir", d.DataDir, "directory that holds all state")
+	cmd.Flags().StringVar(&s.file, "config", "", "configuration file (YAML)")
+}
+
+// load reads the file, if one is named, and puts the flags that were given
+// over it.
+func (s *settings) load(cmd *cobra.Command) (config.Config, error) {
+	cfg := config.Default()
+	if s.file != "" {
+		var err error
+		if cfg, err = config.Load(s.file); err != nil {
+			return cfg, err
+		}
+	}
+	if cmd.Flags().Changed("listen") {
+		cfg.Listen = s.listen
+	}
+	if cmd.Flags().Changed("data-dir") {
+		cfg.DataDir = s.dataDir
+	}
+	return cfg, cfg.Validate()
+}
+
+func newDemo() *cobra.Command {
+	var o demo.Options
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Deploy a real model, put it under load and replace it; takes less than a minute",
+		Long: `Starts a server in a temporary directory, deploys a real ONNX model with the AWS SDK,
+sends it the model's test set at a steady rate, and updates the endpoint to a better
+model meanwhile. Exits 0 only if no request failed and every other check held.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Out = cmd.OutOrStdout()
+			return demo.Run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "keep the temporary directory, and say where it is")
+	cmd.Flags().BoolVar(&o.Plain, "plain", false, "plain lines, even on a terminal")
+	return cmd
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "slipway", version())
+			return err
+		},
+	}
+}
+
+// version is what the Go tool recorded of the build: the module's version, or
+// the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version + " " + info.GoVersion
+}
+
+// newLogger returns the process's logger. Validate has checked the level.
+func newLogger(w io.Writer, l config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // info if it is unknown
+	o := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

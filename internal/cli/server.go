@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ml/slipway/internal/app"
+	"github.com/slipway-ml/slipway/internal/config"
+)
+
+func newServer() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the whole of Slipway in one process",
+		Long: `Runs the control plane, the router and the object store in one process on embedded
+defaults, until SIGTERM or SIGINT. The first start writes the administrator's keys to
+<data-dir>/credentials; 'slipway env' prints them for a shell.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.load(cmd)
+			if err != nil {
+				return err
+			}
+			return serve(cmd, cfg)
+		},
+	}
+	s.bind(cmd)
+	return cmd
+}
+
+func serve(cmd *cobra.Command, cfg config.Config) error {
+	log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+	a, err := app.New(cmd.Context(), cfg, log)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if err := rememberAddress(cfg, a.Addr()); err != nil {
+		return err
+	}
+	log.Info("slipway is ready", "address", "http://"+a.Addr(), "dataDir", cfg.DataDir)
+	return a.Run(cmd.Context())
+}
+
+// addressFile is where a server leaves its address for 'slipway env', which
+// otherwise could not know the port that a server with port 0 was given.
+func addressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "address") }
+
+// rememberAddress replaces the file in one step: a reader sees a whole address.
+func rememberAddress(cfg config.Config, addr string) error {
+	path := addressFile(cfg)
+	if err := os.WriteFile(path+".new", []byte(addr+"\n"), 0o600); err != nil {
+		return fmt.Errorf("remember the address: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("remember the address: %w", err)
+	}
+	return nil
+}
