@@ -162,7 +162,7 @@ func fill(ctx context.Context, db *store.DB, n int) error {
 				e := &hosting.Endpoint{
 					ID: hosting.EndpointID(fmt.Sprintf("e-%05d", i)), Scope: scope, Name: fmt.Sprintf("endpoint-%05d", i),
 					Status: hosting.InService, ConfigName: "c", Created: at, Modified: at,
-					Fleet:   &hosting.Fleet{ID: hosting.FleetID(fmt.Sprintf("f-%05d", i)), ConfigName: "c", Variants: []hosting.FleetVariant{{Variant: hosting.Variant{Name: "a"}}}},
+					Fleet:   &hosting.Fleet{ID: hosting.FleetID(fmt.Sprintf("f-%05d", i)), ConfigName: "c", ConfigDoc: []byte(`{}`), Variants: []hosting.FleetVariant{{Variant: hosting.Variant{Name: "a"}}}},
 					Weights: []hosting.Weight{{Variant: "a", Current: 1, Desired: 1}},
 				}
 				if err := tx.InsertEndpoint(ctx, e); err != nil {
