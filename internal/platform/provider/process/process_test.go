@@ -3,6 +3,7 @@ package process_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -75,6 +76,20 @@ func (h *home) open() *process.Provider {
 
 func (h *home) copies(id provider.ID) int {
 	return len(marked(h.t, filepath.Join(h.cfg.Dir, "instances", string(id)+".json")))
+}
+
+// pid returns the recorded process of id.
+func (h *home) pid(id provider.ID) int {
+	h.t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.cfg.Dir, "instances", string(id)+".json"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var rec struct{ PID int }
+	if err := json.Unmarshal(b, &rec); err != nil || rec.PID == 0 {
+		h.t.Fatalf("record %s: %v", b, err)
+	}
+	return rec.PID
 }
 
 func spec(t testing.TB, env map[string]string) provider.Spec {
