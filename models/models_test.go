@@ -21,8 +21,8 @@ import (
 	"github.com/slipway-ml/slipway/models"
 )
 
-// serve unpacks a version and serves it as slipway-onnx does.
-func serve(t *testing.T, version string) http.Handler {
+// load unpacks a version and loads it as slipway-onnx does.
+func load(t testing.TB, version string) *onnx.Model {
 	t.Helper()
 	rt := onnxtest.Runtime(t)
 	dir := t.TempDir()
@@ -54,6 +54,12 @@ func serve(t *testing.T, version string) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+func serve(t *testing.T, version string) http.Handler {
+	t.Helper()
+	m := load(t, version)
 	srv, err := modelserver.New(modelserver.Default(), slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)

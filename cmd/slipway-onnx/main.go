@@ -62,8 +62,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.StringVar(&c.server.Name, "model-name", c.server.Name, "name of the model in /v2/models/NAME")
 	fs.IntVar(&c.server.Concurrency, "concurrency", c.server.Concurrency, "runs of the model at one time")
 	fs.IntVar(&c.server.Queue, "queue", c.server.Queue, "requests that may wait beyond those; more get 503")
-	fs.IntVar(&c.server.MaxBatch, "max-batch", c.server.MaxBatch, "rows of different requests to run together; 1 turns it off")
-	fs.DurationVar(&c.server.BatchWait, "batch-wait", c.server.BatchWait, "how long an incomplete batch waits for requests on their way")
+	fs.IntVar(&c.server.MaxBatch, "max-batch", c.server.MaxBatch, "rows of different requests to run together when they have to wait anyway; 1 turns it off")
+	fs.DurationVar(&c.server.BatchFrom, "batch-from", c.server.BatchFrom, "how long a row must take alone before running rows together pays")
 	fs.Int64Var(&c.server.MaxBody, "max-body", c.server.MaxBody, "bytes of a request body")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 

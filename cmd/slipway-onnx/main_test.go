@@ -69,7 +69,8 @@ func program(t *testing.T, env []string, args ...string) (*exec.Cmd, io.Reader) 
 
 func TestTheProgramServesUntilItIsTold(t *testing.T) {
 	onnxtest.Runtime(t)
-	cmd, stderr := program(t, []string{"SAGEMAKER_BIND_TO_PORT=0", "SM_MODEL_DIR=" + modelDir(t)}, "serve")
+	home := t.TempDir()
+	cmd, stderr := program(t, []string{"SAGEMAKER_BIND_TO_PORT=0", "SM_MODEL_DIR=" + modelDir(t), "HOME=" + home, "XDG_CACHE_HOME="}, "serve")
 	address := ""
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
@@ -99,6 +100,10 @@ func TestTheProgramServesUntilItIsTold(t *testing.T) {
 	_, _ = io.Copy(io.Discard, stderr)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
+	}
+	// The library's telemetry, which must stay off, keeps a database there.
+	if left, err := os.ReadDir(home); err != nil || len(left) > 0 {
+		t.Errorf("it left %v in its home, %v", left, err)
 	}
 }
 
@@ -148,13 +153,13 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 }
 
 func TestFlagsOverrideTheEnvironment(t *testing.T) {
-	env := map[string]string{"SAGEMAKER_BIND_TO_PORT": "9001", "SM_MODEL_DIR": "/env", "SLIPWAY_ONNX_QUEUE": "7", "SLIPWAY_ONNX_BATCH_WAIT": "250us"}
+	env := map[string]string{"SAGEMAKER_BIND_TO_PORT": "9001", "SM_MODEL_DIR": "/env", "SLIPWAY_ONNX_QUEUE": "7", "SLIPWAY_ONNX_BATCH_FROM": "250us"}
 	var stderr bytes.Buffer
 	c, err := parse([]string{"serve", "--port", strconv.Itoa(9002), "--threads", "2"}, func(k string) string { return env[k] }, &stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.port != 9002 || c.modelDir != "/env" || c.server.Queue != 7 || c.server.BatchWait != 250*time.Microsecond || c.threads != 2 {
+	if c.port != 9002 || c.modelDir != "/env" || c.server.Queue != 7 || c.server.BatchFrom != 250*time.Microsecond || c.threads != 2 {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -2,6 +2,7 @@ package modelserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -30,7 +31,7 @@ func waiting(t *testing.T, m *lever, bodies ...string) map[string]string {
 			return nil
 		}
 		o := Default()
-		o.Concurrency, o.MaxBatch = 1, 64
+		o.Concurrency, o.MaxBatch, o.BatchFrom = 1, 64, 0
 		s, err := New(o, newServer(t, nil, nil).log)
 		if err != nil {
 			t.Fatal(err)
@@ -113,34 +114,66 @@ func TestAModelThatMixesRowsIsNotBatchedAgain(t *testing.T) {
 	}
 }
 
-func TestAnIncompleteBatchWaitsOnlyWhileOthersAreOnTheirWay(t *testing.T) {
+func TestShortRunsAreNotBatched(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration // each run
+		runs  int64         // of three requests that wait
+	}{
+		"shorter than pays": {99 * time.Microsecond, 3},
+		"long enough":       {100 * time.Microsecond, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newLever()
+				m.before = func([]tensor.Tensor) error { time.Sleep(c.takes); return nil }
+				r := newRunner(m, Options{Concurrency: 1, MaxBatch: 8, BatchFrom: 100 * time.Microsecond})
+				row := []tensor.Tensor{{Name: "x", Type: tensor.Float32, Shape: []int64{1, 1}, Data: make([]byte, 4)}}
+				if _, err := r.run(t.Context(), row); err != nil { // measured alone
+					t.Fatal(err)
+				}
+				m.runs.Store(-1) // but for the one that the others wait for
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						if _, err := r.run(t.Context(), row); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				if n := m.runs.Load(); n != c.runs {
+					t.Errorf("%d runs, want %d", n, c.runs)
+				}
+			})
+		})
+	}
+}
+
+func TestACallerThatLeavesABatchQueueCostsNoRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inFlight := 1
 		m := newLever()
-		b := newBatcher(m, Options{Concurrency: 1, Queue: 4, MaxBatch: 8, BatchWait: 300 * time.Microsecond}, func() int { return inFlight })
+		m.before = func([]tensor.Tensor) error { time.Sleep(time.Second); return nil }
+		r := newRunner(m, Options{Concurrency: 1, MaxBatch: 8})
 		row := []tensor.Tensor{{Name: "x", Type: tensor.Float32, Shape: []int64{1, 1}, Data: make([]byte, 4)}}
-		start := time.Now()
-		if _, err := b.run(t.Context(), row); err != nil || time.Since(start) != 0 {
-			t.Errorf("alone: %v after %s", err, time.Since(start))
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = r.run(t.Context(), row) })
+		synctest.Wait()
+		hurried, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := r.run(hurried, row); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
 		}
-		inFlight = 2
-		if _, err := b.run(t.Context(), row); err != nil || time.Since(start) != 300*time.Microsecond {
-			t.Errorf("another on its way: %v after %s", err, time.Since(start))
+		wg.Wait()
+		if n := m.runs.Load(); n != 1 {
+			t.Errorf("%d runs", n)
 		}
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		runs := m.runs.Load()
-		if _, err := b.run(gone, row); err == nil || m.runs.Load() != runs {
-			t.Errorf("a caller that left: %v", err)
-		}
-		b.close()
 	})
 }
 
 func TestEveryRequestGetsItsOwnRowsUnderLoad(t *testing.T) {
 	m := newLever()
 	m.before = noNegatives
-	s := newServer(t, m, func(o *Options) { o.MaxBatch, o.BatchWait = 16, 50*time.Microsecond })
+	s := newServer(t, m, func(o *Options) { o.MaxBatch, o.BatchFrom = 16, 0 })
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

@@ -39,21 +39,22 @@ type Options struct {
 	MaxBody     int64         // bytes of a request body; more gets 413
 	Concurrency int           // runs of the model at one time
 	Queue       int           // requests that may wait beyond those; more get 503
-	MaxBatch    int           // rows of different requests to run together; 1 never does
-	BatchWait   time.Duration // how long an incomplete batch waits for more, at most
+	MaxBatch    int           // rows of different requests to run together, at most; 1 never does
+	BatchFrom   time.Duration // how long a row must take alone before running rows together pays
 	DrainWait   time.Duration // how long requests in flight may take after a stop is asked
 }
 
-// Default returns the options that measure best for small models
-// (BenchmarkServer): runs as many as there are cores, no batching.
+// Default returns the options that measure best (BenchmarkServer in package
+// models): as many runs as there are cores, and batches for models that take
+// more than a request's own overhead.
 func Default() Options {
 	return Options{
 		Name:        "model",
 		MaxBody:     6<<20 + 4096, // InvokeEndpoint takes 6 MiB; a little over that is the router's to refuse
 		Concurrency: max(2, runtime.NumCPU()),
 		Queue:       256,
-		MaxBatch:    1,
-		BatchWait:   0,
+		MaxBatch:    16,
+		BatchFrom:   100 * time.Microsecond,
 		DrainWait:   28 * time.Second, // SIGKILL follows SIGTERM by 30 s
 	}
 }
@@ -70,7 +71,7 @@ func (o *Options) Validate() error {
 	bound("the concurrency", int64(o.Concurrency), 1, 4096)
 	bound("the queue", int64(o.Queue), 0, 1<<20)
 	bound("the batch size", int64(o.MaxBatch), 1, 1<<16)
-	bound("the batch wait in microseconds", o.BatchWait.Microseconds(), 0, 1_000_000)
+	bound("the batch threshold in microseconds", o.BatchFrom.Microseconds(), 0, 1<<40)
 	if o.Name == "" {
 		errs = append(errs, errors.New("the model needs a name"))
 	}
@@ -90,9 +91,8 @@ type Server struct {
 
 // served is a loaded model, ready to run.
 type served struct {
-	model Model
-	sig   *tensor.Signature
-	runner
+	sig *tensor.Signature
+	*runner
 }
 
 // New returns a server that has no model yet.
@@ -172,13 +172,7 @@ func (s *Server) Attach(m Model) {
 			s.log.Info("the model refused the warm-up on zeros", "model", s.opts.Name, "err", err)
 		}
 	}
-	sv := &served{model: m, sig: sig}
-	if s.opts.MaxBatch > 1 && batchable(sig) {
-		sv.runner = newBatcher(m, s.opts, func() int { return len(s.slots) })
-	} else {
-		sv.runner = newGate(m, s.opts.Concurrency)
-	}
-	s.ready.Store(sv)
+	s.ready.Store(&served{sig: sig, runner: newRunner(m, s.opts)})
 }
 
 // Detach ends the service of the model; no request may be in flight.
@@ -187,7 +181,6 @@ func (s *Server) Detach() error {
 	if sv == nil {
 		return nil
 	}
-	sv.close()
 	return sv.model.Close()
 }
 

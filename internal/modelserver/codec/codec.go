@@ -79,7 +79,7 @@ func Decode(m Media, body []byte, g *tensor.Signature) (Request, error) {
 	switch m.Type {
 	case "text/csv":
 		r, err = decodeCSV(body, g)
-	case "application/json", "application/jsonlines+json":
+	case "application/json":
 		r, err = decodeJSON(body, g)
 	case "application/x-npy", "application/npy":
 		r, err = decodeNPY(body, g)
@@ -136,7 +136,7 @@ func Choose(accept string, req *Request, outputs int) (Form, Media, error) {
 			return own, m, nil
 		case "text/csv", "text/*":
 			return CSV, m, nil
-		case "application/json", "application/jsonlines+json":
+		case "application/json":
 			return jsonFor(req.Form), m, nil
 		case "application/x-npy", "application/npy":
 			return NPY, m, nil

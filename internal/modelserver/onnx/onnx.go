@@ -8,6 +8,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
@@ -24,13 +25,20 @@ func Start(candidates []string) (*Runtime, error) {
 	if ort.IsInitialized() {
 		return nil, errors.New("ONNX Runtime is started already")
 	}
+	// The packaged library counts events of every session and failed run, keeps
+	// them in memory and in a file in the home directory, and tries to send them
+	// to its makers. This is read when it starts; DisableTelemetry alone would
+	// come after its first events.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return nil, err
+	}
 	var failures []string
 	// The library's own log would repeat every failed run, which Run returns.
 	for _, lib := range candidates {
 		ort.SetSharedLibraryPath(lib)
 		err := ort.InitializeEnvironment(ort.WithLogLevelFatal())
 		if err == nil {
-			return &Runtime{}, nil
+			return &Runtime{}, ort.DisableTelemetry()
 		}
 		failures = append(failures, oneLine(err.Error()))
 	}
