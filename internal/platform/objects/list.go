@@ -15,7 +15,7 @@ import (
 type List struct {
 	Prefix    string
 	Delimiter string // keys that have it after the prefix are rolled up; "" for none
-	After     string // keys up to this one, and what would be rolled up into it, are left out
+	After     string // keys up to this one are left out; of a rolled-up prefix, all that it holds
 	Max       int    // objects and rolled-up prefixes; at most MaxList, which 0 means too
 }
 
@@ -41,11 +41,9 @@ func (s *Store) List(ctx context.Context, bucket string, l List) (Page, error) {
 	w := walk{ctx: ctx, prefix: l.Prefix, visit: b.visit, batch: l.Max + 1}
 	if l.After != "" {
 		w.from = l.After + "\x00"
-		// A rolled-up prefix that ended the last page is passed with all it holds.
-		if d := l.Delimiter; d != "" && strings.HasPrefix(l.After, l.Prefix) {
-			if i := strings.Index(l.After[len(l.Prefix):], d); i >= 0 {
-				w.from = max(w.from, successor(l.After[:len(l.Prefix)+i+len(d)]))
-			}
+		if d := l.Delimiter; d != "" && strings.HasPrefix(l.After, l.Prefix) && strings.HasSuffix(l.After, d) &&
+			strings.Index(l.After[len(l.Prefix):], d) == len(l.After)-len(l.Prefix)-len(d) {
+			w.from = max(w.from, successor(l.After))
 		}
 	}
 	if _, err := w.dir(s.objects(bucket), ""); err != nil && !missing(err) {

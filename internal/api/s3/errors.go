@@ -1,0 +1,146 @@
+package s3
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// apiError is a failure in S3's words.
+type apiError struct {
+	status  int
+	code    string
+	message string
+}
+
+func (e *apiError) Error() string { return e.code + ": " + e.message }
+
+func invalid(code, message string) error { return &apiError{http.StatusBadRequest, code, message} }
+
+func notImplemented(what string) error {
+	return &apiError{http.StatusNotImplemented, "NotImplemented", what + " is not implemented by Slipway."}
+}
+
+// causes names what the store says went wrong; an empty message keeps the
+// fault's own sentence.
+var causes = []struct {
+	cause   error
+	status  int
+	code    string
+	message string
+}{
+	{objects.ErrNoBucket, 404, "NoSuchBucket", "The specified bucket does not exist"},
+	{objects.ErrNoKey, 404, "NoSuchKey", "The specified key does not exist."},
+	{objects.ErrNoUpload, 404, "NoSuchUpload", ""},
+	{objects.ErrChanged, 412, "PreconditionFailed", ""},
+	{objects.ErrBucketName, 400, "InvalidBucketName", ""},
+	{objects.ErrLongKey, 400, "KeyTooLongError", ""},
+	{objects.ErrTooLarge, 400, "EntityTooLarge", ""},
+	{objects.ErrPart, 400, "InvalidPart", ""},
+	{objects.ErrPartOrder, 400, "InvalidPartOrder", ""},
+	{objects.ErrPartSmall, 400, "EntityTooSmall", ""},
+	{objects.ErrChecksum, 400, "BadDigest", ""},
+	{fault.Exists, 409, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it."},
+	{fault.InUse, 409, "BucketNotEmpty", "The bucket you tried to delete is not empty"},
+	{fault.Invalid, 400, "InvalidArgument", ""},
+	{fault.Denied, 403, "AccessDenied", ""},
+	{fault.Unavailable, 503, "ServiceUnavailable", ""},
+}
+
+// answer puts any failure in S3's words.
+func answer(err error) *apiError {
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*sigv4.Error](err); ok { // the body was not what was signed
+		return &apiError{e.Status, e.Code, e.Message}
+	}
+	for _, c := range causes {
+		if errors.Is(err, c.cause) {
+			e := &apiError{c.status, c.code, c.message}
+			if e.message == "" {
+				_, e.message = fault.Public(err)
+			}
+			return e
+		}
+	}
+	return &apiError{http.StatusInternalServerError, "InternalError", "We encountered an internal error. Please try again."}
+}
+
+// requestIDHeader is S3's own.
+const requestIDHeader = "x-amz-request-id"
+
+func requestID(h http.Header) string {
+	id := h.Get(requestIDHeader)
+	if id == "" {
+		id = strings.ToUpper(strings.ReplaceAll(uuid.NewString(), "-", "")[:16])
+		h.Set(requestIDHeader, id)
+	}
+	return id
+}
+
+// response knows whether the answer has begun: from there on an error can only
+// cut it off.
+type response struct {
+	http.ResponseWriter
+	begun  bool
+	status int
+}
+
+func (w *response) WriteHeader(status int) {
+	w.begun, w.status = true, status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets the connection take a file whole.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// errorBody is an error's XML.
+type errorBody struct {
+	XMLName   xml.Name `xml:"Error"`
+	Code      string   `xml:"Code"`
+	Message   string   `xml:"Message"`
+	Resource  string   `xml:"Resource"`
+	RequestID string   `xml:"RequestId"`
+}
+
+func (w *response) refuse(r *http.Request, e *apiError) {
+	if e.status == http.StatusNotModified {
+		w.WriteHeader(e.status)
+		return
+	}
+	for name := range w.Header() { // what was meant for success
+		if name != http.CanonicalHeaderKey(requestIDHeader) && name != "Content-Range" {
+			w.Header().Del(name)
+		}
+	}
+	_ = w.xml(e.status, errorBody{Code: e.code, Message: e.message, Resource: r.URL.Path, RequestID: requestID(w.Header())}) // the client is gone
+}
+
+// xml answers with a document.
+func (w *response) xml(status int, v any) error {
+	var b bytes.Buffer
+	b.WriteString(xml.Header)
+	if err := xml.NewEncoder(&b).Encode(v); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the client is gone; nobody to tell
+	return nil
+}
+
+func (w *response) empty(status int) error {
+	w.WriteHeader(status)
+	return nil
+}

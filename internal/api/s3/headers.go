@@ -1,0 +1,230 @@
+package s3
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/objects/checksum"
+)
+
+// kept are the headers that an object keeps besides its user's own.
+var kept = []string{
+	"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires", "x-amz-website-redirect-location",
+}
+
+const (
+	userPrefix  = "x-amz-meta-"
+	maxUserMeta = 2 << 10 // bytes of names and values together
+)
+
+// metadata returns what an object keeps of a request's headers.
+func (c *call) metadata() (map[string]string, error) {
+	h := map[string]string{}
+	for _, name := range kept {
+		if v := c.r.Header.Get(name); v != "" {
+			h[name] = v
+		}
+	}
+	if v, ok := h["content-encoding"]; ok { // the encoding of the transfer is not the object's
+		var rest []string
+		for _, e := range strings.Split(v, ",") {
+			if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
+				rest = append(rest, e)
+			}
+		}
+		if h["content-encoding"] = strings.Join(rest, ","); len(rest) == 0 {
+			delete(h, "content-encoding")
+		}
+	}
+	if h["content-type"] == "" {
+		h["content-type"] = "binary/octet-stream"
+	}
+	size := 0
+	for name, values := range c.r.Header {
+		name = strings.ToLower(name)
+		if user, ok := strings.CutPrefix(name, userPrefix); ok {
+			h[name] = strings.Join(values, ",")
+			size += len(user) + len(h[name])
+		}
+	}
+	if size > maxUserMeta {
+		return nil, invalid("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+	}
+	return h, nil
+}
+
+// refused are headers that ask for what Slipway does not do: to store an
+// object without it would be a lie.
+var refused = map[string]string{
+	"X-Amz-Server-Side-Encryption":                    "Server-side encryption",
+	"X-Amz-Server-Side-Encryption-Customer-Algorithm": "Server-side encryption",
+	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id":     "Server-side encryption",
+	"X-Amz-Object-Lock-Mode":                          "Object Lock",
+	"X-Amz-Object-Lock-Retain-Until-Date":             "Object Lock",
+	"X-Amz-Object-Lock-Legal-Hold":                    "Object Lock",
+	"X-Amz-Write-Offset-Bytes":                        "Appending to an object",
+}
+
+func (c *call) checkWrite() error {
+	for name, what := range refused {
+		if c.r.Header.Get(name) != "" {
+			return notImplemented(what)
+		}
+	}
+	return c.checkACL()
+}
+
+// checkACL accepts what leaves everything to the owner.
+func (c *call) checkACL() error {
+	switch c.r.Header.Get("X-Amz-Acl") {
+	case "", "private", "bucket-owner-full-control":
+	default:
+		return invalid("AccessControlListNotSupported", "The bucket does not allow ACLs")
+	}
+	for name := range c.r.Header {
+		if strings.HasPrefix(name, "X-Amz-Grant-") {
+			return invalid("AccessControlListNotSupported", "The bucket does not allow ACLs")
+		}
+	}
+	return nil
+}
+
+// condition reads what a write wants to hold of the object that is there.
+func (c *call) condition() (objects.Condition, error) {
+	var cond objects.Condition
+	switch none := c.r.Header.Get("If-None-Match"); {
+	case none == "*":
+		cond.Absent = true
+	case none != "":
+		return cond, notImplemented("If-None-Match with an ETag on a write")
+	}
+	cond.ETag = unquote(c.r.Header.Get("If-Match"))
+	return cond, nil
+}
+
+// algorithmOf returns the checksum algorithm that a body was sent with.
+func algorithmOf(h http.Header) (checksum.Algorithm, error) {
+	for name := range h {
+		if a, is, known := checksum.FromHeader(name); is && known {
+			return a, nil
+		}
+	}
+	for _, name := range strings.Split(h.Get("X-Amz-Trailer"), ",") {
+		if a, is, known := checksum.FromHeader(strings.TrimSpace(name)); is && known {
+			return a, nil
+		}
+	}
+	return namedAlgorithm(h.Get("X-Amz-Sdk-Checksum-Algorithm"))
+}
+
+func namedAlgorithm(name string) (checksum.Algorithm, error) {
+	if name == "" {
+		return "", nil
+	}
+	a, ok := checksum.Parse(name)
+	switch {
+	case ok:
+		return a, nil
+	case strings.HasPrefix(string(a), "XXHASH"):
+		return "", notImplemented("The checksum algorithm " + string(a))
+	}
+	return "", invalid("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]")
+}
+
+// tagsOf checks tags that a header carries as a query string.
+func tagsOf(text string) (string, error) {
+	tags, err := url.ParseQuery(text)
+	if err != nil {
+		return "", invalid("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+	}
+	for k, v := range tags {
+		if len(v) != 1 {
+			return "", invalid("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		}
+		if err := checkTag(k, v[0]); err != nil {
+			return "", err
+		}
+	}
+	if len(tags) > maxTags {
+		return "", invalid("BadRequest", "Object tags cannot be greater than 10")
+	}
+	return tags.Encode(), nil
+}
+
+// preconditions judges the conditions of a read, and those of a copy on its
+// source: prefix is "" or "X-Amz-Copy-Source-". unchanged is what a reader is
+// told who has the object already.
+func preconditions(h http.Header, prefix string, i objects.Info, unchanged int) error {
+	failed := &apiError{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
+	same := &apiError{unchanged, "PreconditionFailed", failed.message}
+	modified := i.Modified.Truncate(time.Second)
+	if match := h.Get(prefix + "If-Match"); match != "" {
+		if !matches(match, i.ETag) {
+			return failed
+		}
+	} else if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {
+		return failed
+	}
+	if none := h.Get(prefix + "If-None-Match"); none != "" {
+		if matches(none, i.ETag) {
+			return same
+		}
+	} else if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !modified.After(t) {
+		return same
+	}
+	return nil
+}
+
+func matches(list, etag string) bool {
+	for _, e := range strings.Split(list, ",") {
+		if e = unquote(strings.TrimPrefix(strings.TrimSpace(e), "W/")); e == "*" || e == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// span is a part of an object, in bytes.
+type span struct{ off, n int64 }
+
+// rangeOf reads a Range header. It answers nil for one that is to be ignored:
+// S3 serves one range of bytes, and of anything else the whole.
+func rangeOf(header string, size int64) (*span, error) {
+	text, ok := strings.CutPrefix(header, "bytes=")
+	first, last, ok2 := strings.Cut(text, "-")
+	if !ok || !ok2 || strings.Contains(text, ",") {
+		return nil, nil
+	}
+	unsatisfiable := &apiError{http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable"}
+	if first == "" { // the last so many
+		n, err := strconv.ParseInt(last, 10, 64)
+		switch {
+		case err != nil || n < 0:
+			return nil, nil
+		case n == 0 || size == 0:
+			return nil, unsatisfiable
+		}
+		n = min(n, size)
+		return &span{size - n, n}, nil
+	}
+	from, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || from < 0 {
+		return nil, nil
+	}
+	to := size - 1
+	if last != "" {
+		n, err := strconv.ParseInt(last, 10, 64)
+		if err != nil || n < from {
+			return nil, nil
+		}
+		to = min(to, n)
+	}
+	if from >= size {
+		return nil, unsatisfiable
+	}
+	return &span{from, to - from + 1}, nil
+}

@@ -1,0 +1,235 @@
+package s3
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+)
+
+// maxXML bounds a document that a client sends, in bytes: ten thousand parts
+// with their checksums, or a thousand keys of the longest.
+const maxXML = 4 << 20
+
+// decode reads the request's XML, to its end: what stands there is signed.
+func (c *call) decode(v any, needed bool) error {
+	text, err := io.ReadAll(io.LimitReader(c.r.Body, maxXML+1))
+	switch {
+	case err != nil:
+		return err
+	case len(text) > maxXML:
+		return invalid("MaxMessageLengthExceeded", "Your request was too large.")
+	case len(text) == 0 && !needed:
+		return nil
+	}
+	if err := xml.Unmarshal(text, v); err != nil {
+		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+	}
+	return nil
+}
+
+// Tokens are keys in disguise.
+func tokenOf(key string) string { return base64.URLEncoding.EncodeToString([]byte(key)) }
+
+func (c *call) token() (string, error) {
+	b, err := base64.URLEncoding.DecodeString(c.query.Get("continuation-token"))
+	if err != nil || !utf8.Valid(b) {
+		return "", invalid("InvalidArgument", "The continuation token provided is incorrect")
+	}
+	return string(b), nil
+}
+
+type content struct {
+	Key               string
+	LastModified      timestamp
+	ETag              string
+	ChecksumAlgorithm string `xml:",omitempty"`
+	ChecksumType      string `xml:",omitempty"`
+	Size              int64
+	StorageClass      string
+	Owner             *owner `xml:",omitempty"`
+}
+
+type commonPrefix struct{ Prefix string }
+
+type listResult struct {
+	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+	Name           string
+	Prefix         string
+	Delimiter      string `xml:",omitempty"`
+	MaxKeys        int
+	EncodingType   string `xml:",omitempty"`
+	IsTruncated    bool
+	Contents       []content
+	CommonPrefixes []commonPrefix
+
+	// Version 1.
+	Marker     *string `xml:",omitempty"`
+	NextMarker string  `xml:",omitempty"`
+
+	// Version 2.
+	KeyCount              *int   `xml:",omitempty"`
+	ContinuationToken     string `xml:",omitempty"`
+	NextContinuationToken string `xml:",omitempty"`
+	StartAfter            string `xml:",omitempty"`
+}
+
+// list does what both versions share. It returns the marker of the next page.
+func (c *call) list(after string, owned bool) (*listResult, func(string) string, string, error) {
+	encode := func(s string) string { return s }
+	switch c.query.Get("encoding-type") {
+	case "":
+	case "url":
+		encode = encodeKey
+	default:
+		return nil, nil, "", invalid("InvalidArgument", "Invalid Encoding Method specified in Request")
+	}
+	limit, err := c.count("max-keys", objects.MaxList, objects.MaxList)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	l := objects.List{Prefix: c.query.Get("prefix"), Delimiter: c.query.Get("delimiter"), After: after, Max: limit}
+	var page objects.Page
+	if limit == 0 {
+		_, err = c.store.HeadBucket(c.r.Context(), c.bucket)
+	} else {
+		page, err = c.store.List(c.r.Context(), c.bucket, l)
+	}
+	if err != nil {
+		return nil, nil, "", err
+	}
+	out := &listResult{
+		Name: c.bucket, Prefix: encode(l.Prefix), Delimiter: encode(l.Delimiter), MaxKeys: limit,
+		EncodingType: c.query.Get("encoding-type"), IsTruncated: page.Next != "",
+	}
+	var who *owner
+	if owned {
+		who = c.owner()
+	}
+	for _, o := range page.Objects {
+		out.Contents = append(out.Contents, content{
+			Key: encode(o.Key), LastModified: timestamp(o.Modified), ETag: quote(o.ETag), ChecksumAlgorithm: string(o.Algorithm),
+			ChecksumType: o.ChecksumType, Size: o.Size, StorageClass: "STANDARD", Owner: who,
+		})
+	}
+	for _, p := range page.Prefixes {
+		out.CommonPrefixes = append(out.CommonPrefixes, commonPrefix{encode(p)})
+	}
+	return out, encode, page.Next, nil
+}
+
+func (c *call) listObjects() error {
+	marker := c.query.Get("marker")
+	out, encode, next, err := c.list(marker, true)
+	if err != nil {
+		return err
+	}
+	out.Marker = new(encode(marker))
+	out.NextMarker = encode(next)
+	return c.w.xml(http.StatusOK, out)
+}
+
+func (c *call) listObjectsV2() error {
+	start := c.query.Get("start-after")
+	after := start
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	if c.query.Has("continuation-token") {
+		after = token
+	}
+	out, encode, next, err := c.list(after, c.query.Get("fetch-owner") == "true")
+	if err != nil {
+		return err
+	}
+	out.StartAfter = encode(start)
+	out.ContinuationToken = c.query.Get("continuation-token")
+	out.KeyCount = new(len(out.Contents) + len(out.CommonPrefixes))
+	if next != "" {
+		out.NextContinuationToken = tokenOf(next)
+	}
+	return c.w.xml(http.StatusOK, out)
+}
+
+// encodeKey writes a key so that XML can hold it and every client reads it back.
+func encodeKey(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		switch ch := s[i]; {
+		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', strings.IndexByte("-._~/", ch) >= 0:
+			b.WriteByte(ch)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(hex[ch>>4])
+			b.WriteByte(hex[ch&15])
+		}
+	}
+	return b.String()
+}
+
+func quote(etag string) string { return `"` + etag + `"` }
+
+func unquote(etag string) string { return strings.Trim(strings.TrimSpace(etag), `"`) }
+
+type deleteRequest struct {
+	XMLName xml.Name `xml:"Delete"`
+	Quiet   bool
+	Object  []struct {
+		Key       string
+		VersionID string `xml:"VersionId"`
+		ETag      string
+	}
+}
+
+type deleted struct{ Key string }
+
+type notDeleted struct{ Key, Code, Message string }
+
+type deleteResult struct {
+	XMLName xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
+	Deleted []deleted    `xml:"Deleted"`
+	Error   []notDeleted `xml:"Error"`
+}
+
+func (c *call) deleteObjects() error {
+	var in deleteRequest
+	if err := c.decode(&in, true); err != nil {
+		return err
+	}
+	if len(in.Object) == 0 || len(in.Object) > objects.MaxList {
+		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+	}
+	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
+		return err
+	}
+	var out deleteResult
+	for _, o := range in.Object {
+		err := c.r.Context().Err()
+		switch {
+		case err != nil:
+			return err
+		case o.VersionID != "" && o.VersionID != "null":
+			err = &apiError{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
+		default:
+			err = c.store.Delete(c.r.Context(), c.bucket, o.Key, objects.Condition{ETag: unquote(o.ETag)})
+		}
+		if err == nil {
+			if !in.Quiet {
+				out.Deleted = append(out.Deleted, deleted{o.Key})
+			}
+			continue
+		}
+		e := answer(err)
+		if e.status == http.StatusInternalServerError {
+			c.log.ErrorContext(c.r.Context(), "object not deleted", "bucket", c.bucket, "err", err)
+		}
+		out.Error = append(out.Error, notDeleted{o.Key, e.code, e.message})
+	}
+	return c.w.xml(http.StatusOK, out)
+}

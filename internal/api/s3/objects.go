@@ -1,0 +1,243 @@
+package s3
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// checkSize refuses a body of unknown length and one that is too large, before
+// any of it is read.
+func (c *call) checkSize() error {
+	size := c.r.ContentLength
+	if p, ok := c.r.Body.(*sigv4.Payload); ok {
+		size = p.Size()
+	}
+	switch {
+	case size < 0:
+		return &apiError{http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."}
+	case size > objects.MaxPut:
+		return invalid("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+	}
+	return nil
+}
+
+func (c *call) putObject() error {
+	if err := c.checkSize(); err != nil {
+		return err
+	}
+	if err := c.checkWrite(); err != nil {
+		return err
+	}
+	var p objects.Put
+	var err error
+	if p.Header, err = c.metadata(); err != nil {
+		return err
+	}
+	if p.Tags, err = tagsOf(c.r.Header.Get("X-Amz-Tagging")); err != nil {
+		return err
+	}
+	if p.If, err = c.condition(); err != nil {
+		return err
+	}
+	if p.Algorithm, err = algorithmOf(c.r.Header); err != nil {
+		return err
+	}
+	i, err := c.store.Put(c.r.Context(), c.bucket, c.key, c.r.Body, p)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("ETag", quote(i.ETag))
+	c.checksumHeaders(i)
+	return c.w.empty(http.StatusOK)
+}
+
+func (c *call) checksumHeaders(i objects.Info) {
+	if i.Algorithm != "" {
+		c.w.Header().Set(i.Algorithm.Header(), i.Checksum)
+		c.w.Header().Set("x-amz-checksum-type", i.ChecksumType)
+	}
+}
+
+// overrides are the query parameters that change a header of the answer.
+var overrides = map[string]string{
+	"response-cache-control": "Cache-Control", "response-content-disposition": "Content-Disposition", "response-content-encoding": "Content-Encoding",
+	"response-content-language": "Content-Language", "response-content-type": "Content-Type", "response-expires": "Expires",
+}
+
+// getObject serves HeadObject, too.
+func (c *call) getObject() error {
+	o, err := c.store.Open(c.r.Context(), c.bucket, c.key)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = o.Close() }() // it is only read
+	h := c.w.Header()
+	h.Set("ETag", quote(o.Info.ETag))
+	h.Set("Last-Modified", o.Info.Modified.UTC().Format(http.TimeFormat))
+	if err := preconditions(c.r.Header, "", o.Info, http.StatusNotModified); err != nil {
+		return err
+	}
+	s, err := c.span(o.Info)
+	if err != nil {
+		h.Set("Content-Range", fmt.Sprintf("bytes */%d", o.Info.Size))
+		return err
+	}
+	for name, v := range o.Info.Header {
+		if strings.HasPrefix(name, userPrefix) {
+			h[name] = []string{v} // clients take a name's case from here, and S3 sends lower
+		} else {
+			h.Set(name, v)
+		}
+	}
+	for param, name := range overrides {
+		if v := c.query.Get(param); v != "" && !strings.ContainsAny(v, "\r\n") {
+			h.Set(name, v)
+		}
+	}
+	h.Set("Accept-Ranges", "bytes")
+	if o.Info.Tags != "" {
+		h.Set("x-amz-tagging-count", strconv.Itoa(strings.Count(o.Info.Tags, "&")+1))
+	}
+	status := http.StatusOK
+	if s == nil {
+		s = &span{0, o.Info.Size}
+		if strings.EqualFold(c.r.Header.Get("X-Amz-Checksum-Mode"), "ENABLED") {
+			c.checksumHeaders(o.Info)
+		}
+	} else {
+		status = http.StatusPartialContent
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", s.off, s.off+s.n-1, o.Info.Size))
+	}
+	h.Set("Content-Length", strconv.FormatInt(s.n, 10))
+	c.w.WriteHeader(status)
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	if err := o.CopyTo(c.w.ResponseWriter, s.off, s.n); err != nil {
+		return fmt.Errorf("send object: %w", err)
+	}
+	return nil
+}
+
+// span returns the part of the object that is asked for, nil for all of it.
+func (c *call) span(i objects.Info) (*span, error) {
+	text := c.query.Get("partNumber")
+	if text == "" {
+		return rangeOf(c.r.Header.Get("Range"), i.Size)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > objects.MaxParts {
+		return nil, invalid("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+	}
+	if c.r.Header.Get("Range") != "" {
+		return nil, invalid("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+	}
+	parts := i.Parts
+	if len(parts) == 0 {
+		parts = []int64{i.Size}
+	} else {
+		c.w.Header().Set("x-amz-mp-parts-count", strconv.Itoa(len(parts)))
+	}
+	if n > len(parts) {
+		return nil, &apiError{http.StatusRequestedRangeNotSatisfiable, "InvalidPartNumber", "The requested partnumber is not satisfiable"}
+	}
+	s := span{n: parts[n-1]}
+	for _, size := range parts[:n-1] {
+		s.off += size
+	}
+	if s.n == 0 { // there is no range of nothing
+		return nil, nil
+	}
+	return &s, nil
+}
+
+func (c *call) deleteObject() error {
+	err := c.store.Delete(c.r.Context(), c.bucket, c.key, objects.Condition{ETag: unquote(c.r.Header.Get("If-Match"))})
+	if err != nil {
+		return err
+	}
+	return c.w.empty(http.StatusNoContent)
+}
+
+// source opens what x-amz-copy-source names, and judges the conditions on it.
+func (c *call) source() (*objects.Object, string, string, error) {
+	text, version, _ := strings.Cut(c.r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
+	if version != "" && version != "null" {
+		return nil, "", "", invalid("InvalidArgument", "Invalid version id specified")
+	}
+	text, err := url.QueryUnescape(text)
+	bucket, key, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
+	if err != nil || !ok || bucket == "" || key == "" {
+		return nil, "", "", invalid("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+	}
+	o, err := c.store.Open(c.r.Context(), bucket, key)
+	if err != nil {
+		return nil, "", "", err
+	}
+	if err := preconditions(c.r.Header, "X-Amz-Copy-Source-", o.Info, http.StatusPreconditionFailed); err != nil {
+		_ = o.Close() // it was only opened
+		return nil, "", "", err
+	}
+	return o, bucket, key, nil
+}
+
+type copyResult struct {
+	XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CopyObjectResult"`
+	LastModified timestamp
+	ETag         string
+	ChecksumType string `xml:",omitempty"`
+	sums
+}
+
+func (c *call) copyObject() error {
+	if err := c.checkWrite(); err != nil {
+		return err
+	}
+	o, bucket, key, err := c.source()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = o.Close() }() // it is only read
+	if o.Info.Size > objects.MaxPut {
+		return invalid("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
+	}
+	var to objects.Copy
+	switch d := c.r.Header.Get("X-Amz-Metadata-Directive"); d {
+	case "", "COPY":
+		if bucket == c.bucket && key == c.key && c.r.Header.Get("X-Amz-Tagging-Directive") != "REPLACE" {
+			return invalid("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+		}
+	case "REPLACE":
+		if to.Header, err = c.metadata(); err != nil {
+			return err
+		}
+	default:
+		return invalid("InvalidArgument", "Unknown metadata directive.")
+	}
+	switch d := c.r.Header.Get("X-Amz-Tagging-Directive"); d {
+	case "", "COPY":
+	case "REPLACE":
+		tags, err := tagsOf(c.r.Header.Get("X-Amz-Tagging"))
+		if err != nil {
+			return err
+		}
+		to.Tags = &tags
+	default:
+		return invalid("InvalidArgument", "Unknown tagging directive.")
+	}
+	if to.If, err = c.condition(); err != nil {
+		return err
+	}
+	i, err := c.store.Copy(c.r.Context(), o, c.bucket, c.key, to)
+	if err != nil {
+		return err
+	}
+	return c.w.xml(http.StatusOK, copyResult{LastModified: timestamp(i.Modified), ETag: quote(i.ETag), ChecksumType: i.ChecksumType, sums: sumsOf(i.Algorithm, i.Checksum)})
+}

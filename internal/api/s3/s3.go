@@ -1,0 +1,163 @@
+// Package s3 serves the S3 API on a store of objects, as far as SDKs, the
+// command line and model tools use it: buckets, objects, listings, multipart
+// uploads, copies, tags, ranges, conditions and checksums. An operation of S3
+// that is not here answers NotImplemented and is named. Who is calling is known
+// already, and the body of a request is checked as it is read (wire/door).
+package s3
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+)
+
+// Handler serves the API.
+type Handler struct {
+	store *objects.Store
+	log   *slog.Logger
+}
+
+// New returns a handler on a store.
+func New(store *objects.Store, log *slog.Logger) *Handler { return &Handler{store, log} }
+
+// call is one request on its way.
+type call struct {
+	*Handler
+	w      *response
+	r      *http.Request
+	op     string
+	bucket string
+	key    string
+	query  url.Values
+}
+
+// operation serves one operation of the API.
+type operation func(c *call) error
+
+// operations are those that are here.
+var operations = map[string]operation{
+	"ListBuckets":             (*call).listBuckets,
+	"CreateBucket":            (*call).createBucket,
+	"HeadBucket":              (*call).headBucket,
+	"DeleteBucket":            (*call).deleteBucket,
+	"GetBucketLocation":       (*call).getBucketLocation,
+	"GetBucketVersioning":     (*call).getBucketVersioning,
+	"ListObjects":             (*call).listObjects,
+	"ListObjectsV2":           (*call).listObjectsV2,
+	"DeleteObjects":           (*call).deleteObjects,
+	"GetObject":               (*call).getObject,
+	"HeadObject":              (*call).getObject,
+	"PutObject":               (*call).putObject,
+	"CopyObject":              (*call).copyObject,
+	"DeleteObject":            (*call).deleteObject,
+	"GetObjectTagging":        (*call).getTags,
+	"PutObjectTagging":        (*call).putTags,
+	"DeleteObjectTagging":     (*call).deleteTags,
+	"CreateMultipartUpload":   (*call).createUpload,
+	"UploadPart":              (*call).uploadPart,
+	"UploadPartCopy":          (*call).uploadPartCopy,
+	"ListParts":               (*call).listParts,
+	"ListMultipartUploads":    (*call).listUploads,
+	"CompleteMultipartUpload": (*call).completeUpload,
+	"AbortMultipartUpload":    (*call).abortUpload,
+}
+
+// ServeHTTP serves a request whose caller is in its context.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	c := &call{Handler: h, w: &response{ResponseWriter: w}, r: r, query: r.URL.Query()}
+	c.bucket, c.key = split(r)
+	c.op = operationOf(r, c.bucket, c.key, c.query)
+	requestID(w.Header())
+	err := c.serve()
+	code := ""
+	if err != nil {
+		e := answer(err)
+		code = e.code
+		if !c.w.begun {
+			c.w.refuse(r, e)
+		} else if e.status >= http.StatusInternalServerError {
+			c.record(r.Context(), started, code, err)
+			panic(http.ErrAbortHandler) // cut it off: half an object must not look whole
+		}
+	}
+	c.record(r.Context(), started, code, err)
+}
+
+func (c *call) serve() error {
+	op, ok := operations[c.op]
+	if !ok {
+		return &apiError{http.StatusNotImplemented, "NotImplemented", "The operation " + c.op + " is not implemented by Slipway."}
+	}
+	if v := c.query.Get("versionId"); v != "" && v != "null" {
+		return &apiError{http.StatusBadRequest, "InvalidArgument", "Invalid version id specified"}
+	}
+	caller, ok := access.From(c.r.Context())
+	if !ok {
+		return errors.New("no caller: the door was left out")
+	}
+	resource := "arn:aws:s3:::" + c.bucket
+	if c.key != "" {
+		resource += "/" + c.key
+	}
+	if err := access.Allow(caller, "s3:"+c.op, resource); err != nil {
+		return err
+	}
+	return op(c)
+}
+
+// split finds the bucket and the key in a request: both in the path, or the
+// bucket in a host name below localhost, which some SDKs make up.
+func split(r *http.Request) (bucket, key string) {
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if bucket, ok := strings.CutSuffix(host, ".localhost"); ok && objects.CheckBucketName(bucket) == nil {
+		return bucket, path
+	}
+	bucket, key, _ = strings.Cut(path, "/")
+	return bucket, key
+}
+
+// record writes the one line about a request.
+func (c *call) record(ctx context.Context, started time.Time, code string, err error) {
+	level := slog.LevelInfo
+	facts := []slog.Attr{
+		slog.String("service", "s3"), slog.String("op", c.op), slog.String("bucket", c.bucket), slog.Int("status", c.w.status),
+		slog.String("code", code), slog.String("request_id", requestID(c.w.Header())), slog.Duration("duration", time.Since(started)),
+	}
+	_, gone := errors.AsType[*net.OpError](err) // the client, in the middle of an object
+	if err != nil && answer(err).status == http.StatusInternalServerError && ctx.Err() == nil && !gone {
+		level = slog.LevelError
+	}
+	if err != nil {
+		facts = append(facts, slog.Any("err", err))
+	}
+	c.log.LogAttrs(ctx, level, "request served", facts...)
+}
+
+// Refuse answers a request that did not get as far as an operation.
+func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	(&response{ResponseWriter: w}).refuse(r, &apiError{status, code, message})
+}
+
+// reserved are the names that stand for other things on Slipway's one address.
+var reserved = map[string]bool{"endpoints": true, "console": true, "healthz": true, "readyz": true, "metrics": true, "service": true}
+
+func checkBucketName(name string) error {
+	if reserved[name] {
+		return fault.New(fault.Invalid, "The bucket name %q is reserved by Slipway.", name).Because(objects.ErrBucketName)
+	}
+	return objects.CheckBucketName(name)
+}
