@@ -163,9 +163,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
 	wg.Go(func() { a.tidy(background) })
-	wg.Go(func() {
-		a.models.Run(background, func(context.Context) ([]string, error) { return a.manager.ModelDirs(), nil })
-	})
+	wg.Go(func() { a.models.Run(background, a.manager.ModelDirs) })
 
 	failed := make(chan error, 2)
 	serve := func(name string, f func() error) {

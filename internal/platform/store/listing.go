@@ -44,7 +44,7 @@ func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Fil
 	if f.Limit <= 0 {
 		f.Limit = 10
 	}
-	query, args := listQuery(table, s, f)
+	query, args := db.listQuery(table, s, f)
 	rows, err := db.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, false, wrap("list "+table, err)
@@ -71,11 +71,11 @@ func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Fil
 
 // listQuery filters, then sorts, then pages: by keyset, so that a page costs
 // the same wherever it starts. table is one of ours, never a name from outside.
-func listQuery(table string, s arn.Scope, f hosting.Filter) (string, []any) {
+func (db *DB) listQuery(table string, s arn.Scope, f hosting.Filter) (string, []any) {
 	var w where
 	w.and("region = ?", s.Region)
 	if f.NameContains != "" {
-		w.and(`lower(name) like ? escape '\'`, "%"+likeEscaper.Replace(strings.ToLower(f.NameContains))+"%")
+		w.and(db.d.position+"(lower(name), ?) > 0", strings.ToLower(f.NameContains))
 	}
 	bound := func(cond string, t time.Time) {
 		if !t.IsZero() {
@@ -112,5 +112,3 @@ func listQuery(table string, s arn.Scope, f hosting.Filter) (string, []any) {
 	return fmt.Sprintf(`select %s from %s where %s order by %s limit %d`,
 		cols, table, strings.Join(w.conds, " and "), order, f.Limit+1), w.args
 }
-
-var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

@@ -25,6 +25,7 @@ var migrations embed.FS
 // dialect is everything in which the two databases differ.
 type dialect struct {
 	goose      goose.Dialect
+	position   string // the function that finds a string in another
 	forUpdate  string // makes a select lock the rows it reads
 	skipLocked string // makes a claiming select step over rows being claimed
 }
@@ -56,7 +57,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
 	read.SetMaxOpenConns(4)
-	return (&DB{write, read, dialect{goose: goose.DialectSQLite3}}).migrated(ctx)
+	return (&DB{write, read, dialect{goose: goose.DialectSQLite3, position: "instr"}}).migrated(ctx)
 }
 
 // OpenPostgres opens the PostgreSQL database at dsn and brings it up to date.
@@ -67,7 +68,7 @@ func OpenPostgres(ctx context.Context, dsn string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(8)
-	return (&DB{db, db, dialect{goose: goose.DialectPostgres, forUpdate: " for update", skipLocked: " for update skip locked"}}).migrated(ctx)
+	return (&DB{db, db, dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked"}}).migrated(ctx)
 }
 
 func (db *DB) migrated(ctx context.Context) (*DB, error) {

@@ -101,7 +101,8 @@ type Manager struct {
 
 	mu      sync.Mutex
 	keepers map[hosting.InstanceID]*keeper
-	version int64 // of the newest row seen
+	running map[provider.ID]provider.Status // left by an earlier server, not yet adopted
+	version int64                           // of the newest row seen
 
 	wg sync.WaitGroup // the keepers
 }
@@ -125,7 +126,7 @@ func New(c Config) *Manager {
 // go on.
 func (m *Manager) Run(ctx context.Context) {
 	defer m.wg.Wait()
-	adopted := false
+	listed, swept := false, false
 	var exits <-chan struct{}
 	if n, ok := m.Provider.(provider.Notifier); ok {
 		exits = n.Changes()
@@ -133,11 +134,14 @@ func (m *Manager) Run(ctx context.Context) {
 	tick := time.NewTicker(m.Tuning.Poll)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if err := m.follow(ctx); err != nil {
-			m.complain(ctx, "follow instances", err)
-		} else if !adopted {
-			// Only now is it known which running instances have no row.
-			adopted = m.sweep(ctx)
+		listed = listed || m.findRunning(ctx)
+		if listed {
+			if err := m.follow(ctx); err != nil {
+				m.complain(ctx, "follow instances", err)
+			} else if !swept {
+				// Only now is it known which running instances have no row.
+				swept = m.sweep(ctx)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -148,6 +152,34 @@ func (m *Manager) Run(ctx context.Context) {
 			m.notice(ctx)
 		}
 	}
+}
+
+// findRunning notes what an earlier server left running, so that it is adopted
+// as it is and not judged by whether it could be started now.
+func (m *Manager) findRunning(ctx context.Context) bool {
+	list, err := m.Provider.List(ctx)
+	if err != nil {
+		m.complain(ctx, "list instances", err)
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running = make(map[provider.ID]provider.Status, len(list))
+	for _, s := range list {
+		if !s.Exited && s.Address != "" {
+			m.running[s.ID] = s
+		}
+	}
+	return true
+}
+
+// adopt returns the instance that an earlier server left running, once.
+func (m *Manager) adopt(id hosting.InstanceID) (provider.Status, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.running[provider.ID(id)]
+	delete(m.running, provider.ID(id))
+	return s, ok
 }
 
 // follow gives every changed row to its keeper.
@@ -177,18 +209,18 @@ func (m *Manager) follow(ctx context.Context) error {
 	return nil
 }
 
-// ModelDirs returns the directories of model data that instances use.
-func (m *Manager) ModelDirs() (dirs []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, k := range m.keepers {
-		k.mu.Lock()
-		if k.models != "" {
-			dirs = append(dirs, k.models)
-		}
-		k.mu.Unlock()
+// ModelDirs returns the directories of model data that running instances use.
+func (m *Manager) ModelDirs(ctx context.Context) (dirs []string, err error) {
+	list, err := m.Provider.List(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return dirs
+	for _, s := range list {
+		if s.ModelDir != "" {
+			dirs = append(dirs, s.ModelDir)
+		}
+	}
+	return dirs, nil
 }
 
 func (m *Manager) keep(ctx context.Context, k *keeper) {

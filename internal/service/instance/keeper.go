@@ -26,7 +26,6 @@ type keeper struct {
 	row hosting.InstanceRow // touched by run only
 
 	mu       sync.Mutex
-	models   string // directory of the model data it runs on, "" before it is there
 	unwanted bool
 	exit     *provider.Status
 	poke     chan struct{} // unwanted or exit changed
@@ -141,6 +140,10 @@ func (k *keeper) backoff() time.Duration {
 // start brings the model to this host and the process up. An instance that
 // runs already, because an earlier server started it, stays as it is.
 func (k *keeper) start(ctx context.Context) (address string, err error) {
+	if s, ok := k.m.adopt(k.row.ID); ok {
+		k.m.Log.InfoContext(ctx, "instance adopted", "endpoint", k.row.Spec.Endpoint, "instance", k.row.ID)
+		return s.Address, nil
+	}
 	if err := k.m.slots.Acquire(ctx, 1); err != nil {
 		return "", err
 	}
@@ -161,14 +164,11 @@ func (k *keeper) start(ctx context.Context) (address string, err error) {
 			return "", err
 		}
 	}
-	k.mu.Lock()
-	k.models = spec.ModelDir
-	k.mu.Unlock()
 	failpoint.Hit("instance.before-ensure")
 	s, err := k.m.Provider.Ensure(ctx, provider.ID(k.row.ID), spec)
 	failpoint.Hit("instance.after-ensure")
 	if err != nil {
-		return "", &startError{text: fmt.Sprintf("The %s container for production variant %s could not be started: %s", v.Container.Name, v.Name, public(err)), cause: err}
+		return "", &startError{text: fmt.Sprintf("The %s container for production variant %s could not be started: %s", v.Container.Name, v.Name, public(err)), permanent: errors.Is(err, fault.Invalid), cause: err}
 	}
 	return s.Address, nil
 }

@@ -32,8 +32,8 @@ create table endpoint (
 	doc      text   not null    -- hosting.Endpoint
 );
 create unique index endpoint_name on endpoint (region, name_key);
-create index endpoint_created on endpoint (region, created, name);
-create index endpoint_modified on endpoint (region, modified);
+-- Listing reads nothing but this index, in its order.
+create index endpoint_created on endpoint (region, created, name, modified, status);
 
 -- A deployment that is being carried out is due at some time; one that ended
 -- stays as the record of what happened.
