@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
@@ -84,6 +85,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		Runtime:   api,
 		SageMaker: sagemaker.NewHandler(ctl, a.log),
 		STS:       sts.New(a.log),
+		S3:        s3.New(a.objects, a.log),
 		Metrics:   promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
 		Ready:     func() bool { return a.ready.Load() && a.reachable() },
 	})
