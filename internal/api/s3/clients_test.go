@@ -60,3 +60,10 @@ func TestTheCommandLineDoesAllItDoesWithS3(t *testing.T) {
 	need(t, "python3", "--version")
 	start(t, httptest.NewServer).run(t, nil, "bash", "testdata/cli.sh", t.TempDir())
 }
+
+// The SDK comes from npm: @aws-sdk/client-s3, lib-storage and
+// s3-request-presigner where NODE_PATH points.
+func TestTheJavaScriptSDKDoesAllItDoesWithS3(t *testing.T) {
+	need(t, "node", "-e", "require('@aws-sdk/client-s3'); require('@aws-sdk/lib-storage'); require('@aws-sdk/s3-request-presigner')")
+	start(t, httptest.NewServer).run(t, nil, "node", "testdata/js.cjs")
+}

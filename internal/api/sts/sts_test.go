@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,6 +29,12 @@ type apiError interface {
 
 func serve(t *testing.T) (*client.Client, sigv4.Key) {
 	t.Helper()
+	c, k, _ := serveAt(t)
+	return c, k
+}
+
+func serveAt(t *testing.T) (*client.Client, sigv4.Key, string) {
+	t.Helper()
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "123456789012")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +46,24 @@ func serve(t *testing.T) (*client.Client, sigv4.Key) {
 	return client.New(client.Options{
 		BaseEndpoint: aws.String(srv.URL), Region: "eu-west-1",
 		Credentials: credentials.NewStaticCredentialsProvider(k.ID, k.Secret, ""),
-	}), k
+	}), k, srv.URL
+}
+
+func TestTheCommandLineLearnsWhoItIs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a real client")
+	}
+	if _, err := exec.LookPath("aws"); err != nil {
+		t.Skip("SKIPPED: the AWS command line is not installed")
+	}
+	_, k, url := serveAt(t)
+	cmd := exec.CommandContext(t.Context(), "aws", "sts", "get-caller-identity", "--output", "text")
+	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+k.ID, "AWS_SECRET_ACCESS_KEY="+k.Secret, "AWS_SESSION_TOKEN=", "AWS_DEFAULT_REGION=eu-west-1",
+		"AWS_ENDPOINT_URL="+url, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=")
+	out, err := cmd.CombinedOutput()
+	if want := "123456789012\tarn:aws:iam::123456789012:user/default\t" + k.UserID; err != nil || strings.TrimSpace(string(out)) != want {
+		t.Errorf("%s, %v", out, err)
+	}
 }
 
 func TestTheSDKLearnsWhoItIs(t *testing.T) {

@@ -56,7 +56,7 @@ type draft struct {
 	done bool // it has its own name
 }
 
-const copyBuffer = 256 << 10
+const copyBuffer = 64 << 10
 
 func (s *Store) newDraft(a checksum.Algorithm) (*draft, error) {
 	f, err := os.CreateTemp(s.tmp(), "object-*") // mode 0600

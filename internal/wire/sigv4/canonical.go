@@ -187,14 +187,21 @@ func appendRecoded(b []byte, s string) []byte {
 // appendTrimmed writes a header value without outer spaces, and with one space
 // for each run of them.
 func appendTrimmed(b []byte, s string) []byte {
-	s = strings.Trim(s, " \t")
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
 	for {
-		i := strings.Index(s, "  ")
+		i := strings.IndexByte(s, ' ')
 		if i < 0 {
 			return append(b, s...)
 		}
 		b = append(b, s[:i+1]...)
-		s = strings.TrimLeft(s[i:], " ")
+		for s = s[i:]; s != "" && s[0] == ' '; {
+			s = s[1:]
+		}
 	}
 }
 

@@ -74,7 +74,10 @@ func (a *auth) fromHeader(r Request, header string) *Error {
 	for rest != "" {
 		var part string
 		part, rest, _ = strings.Cut(rest, ",")
-		name, value, _ := strings.Cut(strings.Trim(part, " "), "=")
+		for part != "" && part[0] == ' ' {
+			part = part[1:]
+		}
+		name, value, _ := strings.Cut(part, "=")
 		var to *string
 		switch name {
 		case "Credential":
@@ -91,7 +94,7 @@ func (a *auth) fromHeader(r Request, header string) *Error {
 		if to == nil || *to != "" {
 			return fail(reasonMalformed, "Authorization header has a parameter that is unknown or given twice.")
 		}
-		*to = value
+		*to = strings.TrimRight(value, " ")
 	}
 	date, e := requestDate(r)
 	if e != nil {

@@ -146,6 +146,11 @@ func (v *Verifier) admit(r Request, sc *scratch, now time.Time) (auth, Key, *Err
 	if e = v.admitScope(&a); e == nil {
 		e = a.judgeClock(now)
 	}
+	// It chooses the operation: whoever could change it could turn one signed
+	// call into another.
+	if _, ok := r.Header("x-amz-target"); ok && e == nil && !a.signs("x-amz-target") {
+		e = fail(reasonUnsigned, "")
+	}
 	if e != nil {
 		return a, Key{}, e.In(a.style())
 	}

@@ -215,11 +215,12 @@ var failures = map[string]failure{
 		},
 		want: "UnrecognizedClientException 400 The security token included in the request is invalid.",
 	},
-	"a token not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
-	"a token left out":   {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
-	"an expired session": {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
-	"an old signature":   {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
-	"an early signature": {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
+	"a token not signed":  {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
+	"a target not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Target", "SageMaker.DeleteModel") }, want: "InvalidSignatureException 400 There were headers"},
+	"a token left out":    {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
+	"an expired session":  {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
+	"an old signature":    {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
+	"an early signature":  {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
 	"another signature": {spoil: func(r *http.Request) {
 		h := r.Header.Get("Authorization")
 		r.Header.Set("Authorization", h[:len(h)-4]+"0000")
