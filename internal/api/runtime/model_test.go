@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -172,8 +173,25 @@ func TestAClientThatLeavesCancelsTheRequest(t *testing.T) {
 	})
 }
 
+// patient reads the SDK's body before it sends it. The SDK closes the body as
+// soon as a response is there, and net/http, if it looks at the body once more
+// just then, takes that for an error and closes the connection: a race of
+// theirs that a fast server brings out.
+type patient struct{ http.Transport }
+
+func (p *patient) Do(r *http.Request) (*http.Response, error) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return p.RoundTrip(r)
+}
+
 func client(url string) *sagemakerruntime.Client {
 	return sagemakerruntime.New(sagemakerruntime.Options{
+		HTTPClient:   &patient{http.Transport{DisableKeepAlives: true}},
 		BaseEndpoint: aws.String(url), Region: region, RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil }),
 	})

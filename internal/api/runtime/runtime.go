@@ -145,7 +145,7 @@ func (a *API) serve(x Exchange) {
 		a.failBody(x, c, err)
 		return
 	}
-	id, err := a.Verifier.Verify(x, body, time.Now())
+	id, err := a.Verifier.Verify(x, body, x.Arrived())
 	if err != nil {
 		a.failAuth(x, c, err)
 		return

@@ -192,9 +192,9 @@ func (c *conn) send(p []byte) error {
 // armSend sets the deadline for writing, lazily like armRead.
 func (c *conn) armSend() {
 	d := c.s.cfg.SendTimeout
-	now := time.Now()
-	if until := c.sendArmed.Sub(now); until < d || until > d+d/8 {
-		c.sendArmed = now.Add(d + d/16)
+	c.clock = time.Now()
+	if until := c.sendArmed.Sub(c.clock); until < d || until > d+d/8 {
+		c.sendArmed = c.clock.Add(d + d/16)
 		_ = c.nc.SetWriteDeadline(c.sendArmed) // a failing connection says so at the write
 	}
 }

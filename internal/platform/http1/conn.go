@@ -24,15 +24,17 @@ type conn struct {
 	pair [2][]byte
 
 	idle      atomic.Bool // between two requests
+	clock     time.Time   // the time, as it was when last looked at between requests
 	readBy    time.Time   // when the read in hand is to end
-	readArmed time.Time   // the deadline that is set on nc
+	slack     time.Duration
+	readArmed time.Time // the deadline that is set on nc
 	sendArmed time.Time
 
 	x Exchange
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, peek: newPeeker(nc)}
+	c := &conn{s: s, nc: nc, peek: newPeeker(nc), clock: time.Now()}
 	c.x.c = c
 	return c
 }
@@ -90,7 +92,7 @@ func (c *conn) rest() {
 // readHead reads and parses the next head. notMine says that the request is
 // not for the data plane and nothing of it was used up.
 func (c *conn) readHead() (notMine bool, err error) {
-	c.readBy = time.Now().Add(c.s.cfg.IdleTimeout)
+	c.readUntil(c.clock, c.s.cfg.IdleTimeout)
 	begun, judged, seen := false, false, 0
 	for {
 		// Empty lines before a request are tolerated, as RFC 9112 advises.
@@ -117,7 +119,7 @@ func (c *conn) readHead() (notMine bool, err error) {
 		}
 		if len(have) > 0 && !begun {
 			begun = true
-			c.readBy = time.Now().Add(c.s.cfg.HeadTimeout)
+			c.readUntil(time.Now(), c.s.cfg.HeadTimeout)
 		}
 		if err := c.more(!begun); err != nil {
 			return false, err
@@ -157,12 +159,12 @@ func (c *conn) more(idle bool) error {
 	}
 	if idle {
 		c.idle.Store(true)
-		defer c.idle.Store(false)
 		if c.s.stopping.Load() && !c.peek.readable() {
 			return io.EOF
 		}
 	}
 	n, err := c.read(c.in.b[c.w:], idle)
+	c.idle.Store(false)
 	c.w += n
 	return err
 }
@@ -199,12 +201,15 @@ func (c *conn) read(p []byte, idle bool) (int, error) {
 	}
 }
 
+func (c *conn) readUntil(now time.Time, d time.Duration) {
+	c.readBy, c.slack = now.Add(d), d/8
+}
+
 // armRead sets the deadline only if the one that is set is too early or more
 // than an eighth too late: setting it costs as much as parsing the head.
 func (c *conn) armRead() {
-	slack := time.Until(c.readBy) / 8
-	if c.readArmed.Before(c.readBy) || c.readArmed.After(c.readBy.Add(slack)) {
-		c.readArmed = c.readBy.Add(slack / 2)
+	if early := c.readArmed.Sub(c.readBy); early < 0 || early > c.slack {
+		c.readArmed = c.readBy.Add(c.slack / 2)
 		_ = c.nc.SetReadDeadline(c.readArmed) // a failing connection says so at the read
 	}
 }

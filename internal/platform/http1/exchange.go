@@ -76,7 +76,7 @@ func (x *Exchange) readBody() ([]byte, error) {
 	if n <= 0 && !x.req.chunked {
 		return nil, nil
 	}
-	c.readBy = time.Now().Add(c.s.cfg.BodyTimeout)
+	c.readUntil(x.arrived, c.s.cfg.BodyTimeout)
 	if x.req.expect && c.r == c.w && x.req.minor > 0 {
 		if err := x.proceed(); err != nil {
 			return nil, err

@@ -104,14 +104,15 @@ func (in *Incoming) fill() error {
 		c.room()
 	}
 	start := time.Now()
-	n, err := c.read(c.buf.b[c.w:])
+	n, err := c.read(c.buf.b[c.w:], start)
 	in.waited += time.Since(start)
 	c.w += n
 	return err
 }
 
-// Waited returns how long Next has waited for the upstream so far.
-func (in *Incoming) Waited() time.Duration { return in.waited }
+// Waited returns how long the upstream has been waited for so far: from the
+// moment before the request was sent, without the time between calls of Next.
+func (in *Incoming) Waited() time.Duration { return in.headAt.Sub(in.started) + in.waited }
 
 // Extend replaces the time by which the response is to be there.
 func (in *Incoming) Extend(before time.Time) { in.c.before = before }
@@ -139,7 +140,7 @@ func (in *Incoming) Close() {
 	if cap(c.out) > 2*joinBody {
 		c.out = nil
 	}
-	c.u.keep(c, time.Now())
+	c.u.keep(c, in.headAt.Add(in.waited)) // or a little later: another look at the clock is not worth it
 }
 
 // Done reports whether the whole body has been returned.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -49,7 +50,8 @@ func (c *upConn) close() {
 func (c *upConn) roundTrip(o *Outgoing, in *Incoming) (untouched bool, err error) {
 	c.before, c.client = o.Before, o.Client
 	c.r, c.w = 0, 0
-	sent, err := c.send(o)
+	in.begin(c, o.Method == "HEAD")
+	sent, err := c.send(o, in.started)
 	if err != nil && !errors.Is(err, errEarly) {
 		// A server that refuses a large body may answer and close; its answer
 		// is still there to be read.
@@ -60,8 +62,10 @@ func (c *upConn) roundTrip(o *Outgoing, in *Incoming) (untouched bool, err error
 			return false, failure(Sending, err)
 		}
 	}
-	in.begin(c, o.Method == "HEAD")
 	in.spent = err != nil // part of the request is missing: no further use
+	// Under load there is other work to do while the upstream thinks; its
+	// answer then is often there already, which saves a wait.
+	runtime.Gosched()
 	if err := in.readHead(); err != nil {
 		return false, failure(Waiting, err)
 	}
@@ -79,7 +83,7 @@ func (c *upConn) answered() bool { b, _ := c.peek.look(); return b }
 
 // send writes the request. Of a large body it stops sending when a response
 // comes while the upstream does not take more.
-func (c *upConn) send(o *Outgoing) (sent int, err error) {
+func (c *upConn) send(o *Outgoing, now time.Time) (sent int, err error) {
 	c.head(o)
 	rest := o.Body
 	if len(rest) <= joinBody {
@@ -92,7 +96,7 @@ func (c *upConn) send(o *Outgoing) (sent int, err error) {
 	}
 	for _, p := range [2][]byte{c.out, rest} {
 		for len(p) > 0 {
-			c.armSend(len(rest) > 0)
+			c.armSend(now, len(rest) > 0)
 			n, err := c.nc.Write(p)
 			sent += n
 			p = p[n:]
@@ -103,7 +107,8 @@ func (c *upConn) send(o *Outgoing) (sent int, err error) {
 				return sent, err
 			}
 			c.sendArmed = time.Time{}
-			if err := c.stillWanted(); err != nil {
+			now = time.Now()
+			if err := c.stillWanted(now); err != nil {
 				return sent, err
 			}
 			if sent > 0 && c.answered() {
@@ -136,8 +141,8 @@ func (c *upConn) head(o *Outgoing) {
 }
 
 // stillWanted says why the request is to be given up, if it is.
-func (c *upConn) stillWanted() error {
-	if !c.before.IsZero() && !time.Now().Before(c.before) {
+func (c *upConn) stillWanted(now time.Time) error {
+	if !c.before.IsZero() && !now.Before(c.before) {
 		return errTimeout
 	}
 	if c.client != nil && c.client.Gone() {
@@ -148,8 +153,7 @@ func (c *upConn) stillWanted() error {
 
 // armSend sets a deadline for writing: a tick for what may block, something
 // far away otherwise.
-func (c *upConn) armSend(large bool) {
-	now := time.Now()
+func (c *upConn) armSend(now time.Time, large bool) {
 	d := c.u.cl.cfg.Tick
 	if !large {
 		d *= 10 // fits the socket's buffer; blocks only if something is wrong
@@ -162,8 +166,7 @@ func (c *upConn) armSend(large bool) {
 
 // armRead makes the next read end after a tick at most. A deadline that is
 // set and has not passed serves: its end is only an occasion to look around.
-func (c *upConn) armRead() {
-	now := time.Now()
+func (c *upConn) armRead(now time.Time) {
 	late := now.Add(c.u.cl.cfg.Tick)
 	if !c.before.IsZero() && c.before.Before(late) {
 		late = c.before
@@ -175,10 +178,11 @@ func (c *upConn) armRead() {
 	_ = c.nc.SetReadDeadline(late) // a failing connection says so at the read
 }
 
-// read reads once into p, waiting as long as the request is wanted.
-func (c *upConn) read(p []byte) (int, error) {
+// read reads once into p, waiting as long as the request is wanted. now is
+// the time, or was a moment ago.
+func (c *upConn) read(p []byte, now time.Time) (int, error) {
 	for {
-		c.armRead()
+		c.armRead(now)
 		n, err := c.nc.Read(p)
 		if n > 0 {
 			return n, nil
@@ -187,7 +191,8 @@ func (c *upConn) read(p []byte) (int, error) {
 			return 0, err
 		}
 		c.readArmed = time.Time{}
-		if err := c.stillWanted(); err != nil {
+		now = time.Now()
+		if err := c.stillWanted(now); err != nil {
 			return 0, err
 		}
 	}
@@ -197,29 +202,30 @@ func (c *upConn) read(p []byte) (int, error) {
 type Incoming struct {
 	Status int
 
-	c      *upConn
-	head   responseHead
-	isHead bool // answers a HEAD
-	spent  bool // the connection is of no further use
-	done   bool // the body has been read
-	toEnd  bool // the body ends with the connection
-	left   int64
-	chunks chunked
-	waited time.Duration
-	big    *block
+	c       *upConn
+	head    responseHead
+	isHead  bool // answers a HEAD
+	spent   bool // the connection is of no further use
+	done    bool // the body has been read
+	toEnd   bool // the body ends with the connection
+	left    int64
+	chunks  chunked
+	started time.Time // when the request was to be sent
+	headAt  time.Time // when the head had come, or failed to
+	waited  time.Duration
 }
 
 func (in *Incoming) begin(c *upConn, isHead bool) {
 	fs := in.head.fields[:0]
-	*in = Incoming{c: c, isHead: isHead}
+	*in = Incoming{c: c, isHead: isHead, started: in.started}
 	in.head.fields = fs
 }
 
 // readHead reads up to the head of the final response.
 func (in *Incoming) readHead() error {
-	c := in.c
+	c, now := in.c, in.started
 	seen := 0
-	for interim := 0; ; {
+	for interim := 0; ; now = time.Now() {
 		have := c.buf.b[c.r:c.w]
 		if i := bytes.Index(have[seen:], []byte("\r\n\r\n")); i >= 0 {
 			n := seen + i + 4
@@ -247,7 +253,7 @@ func (in *Incoming) readHead() error {
 		if c.w == len(c.buf.b) {
 			c.room()
 		}
-		n, err := c.read(c.buf.b[c.w:])
+		n, err := c.read(c.buf.b[c.w:], now)
 		if err != nil {
 			if errors.Is(err, io.EOF) && c.w > 0 {
 				return errTruncated

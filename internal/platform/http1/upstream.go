@@ -189,6 +189,14 @@ func (f *Failure) Unwrap() error { return f.Err }
 // which nothing was sent is tried on another connection. The error is a
 // *Failure; without one, in must be closed.
 func (u *Upstream) Do(o *Outgoing, in *Incoming) error {
+	in.c = nil
+	in.started = time.Now()
+	err := u.try(o, in)
+	in.headAt = time.Now()
+	return err
+}
+
+func (u *Upstream) try(o *Outgoing, in *Incoming) error {
 	for {
 		c := u.take()
 		fresh := c == nil

@@ -37,7 +37,6 @@ type Call struct {
 	in     *instance
 	tally  *tally
 	tried  []*instance
-	sent   time.Time
 	model  time.Duration
 	first  time.Duration
 	failed bool
@@ -56,9 +55,7 @@ func (r *Router) Do(c *Call) error {
 		if err := r.pick(c); err != nil {
 			return err
 		}
-		c.sent = time.Now()
 		err := c.in.up.Do(&c.Request, &c.Response)
-		c.model += time.Since(c.sent)
 		if err == nil {
 			return nil
 		}
@@ -69,6 +66,7 @@ func (r *Router) Do(c *Call) error {
 			c.failed = !errors.Is(err, http1.ErrGone)
 			return err
 		}
+		c.model += c.Response.Waited()
 		c.count(-1)
 		r.release(c.in)
 		c.in = nil
@@ -131,7 +129,7 @@ func (c *Call) count(n int64) { c.tally.inFlight.Add(n) }
 func (c *Call) Next() ([]byte, error) {
 	p, err := c.Response.Next()
 	if c.Streaming && c.first == 0 && len(p) > 0 {
-		c.first = time.Since(c.sent)
+		c.first = c.Response.Waited()
 	}
 	if _, bad := errors.AsType[*http1.Failure](err); bad && !errors.Is(err, http1.ErrGone) {
 		c.failed, c.mid = true, true
