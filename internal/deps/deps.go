@@ -11,7 +11,6 @@ import (
 	_ "github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	_ "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
 	_ "github.com/aws/aws-sdk-go-v2/service/sts"
-	_ "github.com/fxamacker/cbor/v2"
 	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/google/uuid"
 	_ "github.com/jackc/pgx/v5/stdlib"

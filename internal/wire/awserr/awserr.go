@@ -18,6 +18,7 @@ type Error struct {
 	Code    string // "" when the real answer carries none
 	Status  int    // of HTTP
 	Message string
+	Query   string // the code in the Query protocol, where Code does not tell it
 
 	// Members are the further members that the model declares for the error,
 	// such as OriginalStatusCode; REST and JSON bodies carry them.
@@ -34,6 +35,7 @@ const (
 	SageMaker Service = iota
 	Runtime
 	STS
+	CloudWatch
 	services
 )
 
@@ -80,6 +82,18 @@ var table = [services][fault.Unsupported + 1]name{
 		fault.Denied:      {"AccessDenied", http.StatusForbidden},
 		fault.Unsupported: {"ValidationError", http.StatusBadRequest},
 	},
+	CloudWatch: {
+		fault.Internal:    {"InternalFailure", http.StatusInternalServerError},
+		fault.Invalid:     {"ValidationException", http.StatusBadRequest},
+		fault.NotFound:    {"ValidationException", http.StatusBadRequest},
+		fault.Exists:      {"ValidationException", http.StatusBadRequest},
+		fault.InUse:       {"ValidationException", http.StatusBadRequest},
+		fault.Conflict:    {"ValidationException", http.StatusBadRequest},
+		fault.Limit:       {"ValidationException", http.StatusBadRequest},
+		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
+		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
+		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
+	},
 }
 
 // A row is what an operation of a service answers in place of the table's word.
@@ -92,6 +106,31 @@ type row struct {
 var exceptions = map[row]name{
 	// It declares no ResourceLimitExceeded, which typed clients would not know.
 	{SageMaker, "AddTags", fault.Limit}: {"ValidationException", http.StatusBadRequest},
+
+	{CloudWatch, "PutMetricAlarm", fault.Limit}:         {"LimitExceededFault", http.StatusBadRequest},
+	{CloudWatch, "PutCompositeAlarm", fault.Limit}:      {"LimitExceededFault", http.StatusBadRequest},
+	{CloudWatch, "DeleteAlarms", fault.NotFound}:        {"ResourceNotFound", http.StatusNotFound},
+	{CloudWatch, "SetAlarmState", fault.NotFound}:       {"ResourceNotFound", http.StatusNotFound},
+	{CloudWatch, "PutMetricData", fault.Internal}:       {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "PutMetricData", fault.Invalid}:        {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "PutMetricData", fault.Limit}:          {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "GetMetricStatistics", fault.Internal}: {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "GetMetricStatistics", fault.Invalid}:  {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "GetMetricStatistics", fault.Limit}:    {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "ListMetrics", fault.Internal}:         {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "ListMetrics", fault.Invalid}:          {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "ListTagsForResource", fault.Internal}: {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "ListTagsForResource", fault.Invalid}:  {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "ListTagsForResource", fault.NotFound}: {"ResourceNotFoundException", http.StatusNotFound},
+	{CloudWatch, "TagResource", fault.Internal}:         {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "TagResource", fault.Invalid}:          {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "TagResource", fault.Limit}:            {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "TagResource", fault.NotFound}:         {"ResourceNotFoundException", http.StatusNotFound},
+	{CloudWatch, "TagResource", fault.Conflict}:         {"ConcurrentModificationException", http.StatusTooManyRequests},
+	{CloudWatch, "UntagResource", fault.Internal}:       {"InternalServiceFault", http.StatusInternalServerError},
+	{CloudWatch, "UntagResource", fault.Invalid}:        {"InvalidParameterValueException", http.StatusBadRequest},
+	{CloudWatch, "UntagResource", fault.NotFound}:       {"ResourceNotFoundException", http.StatusNotFound},
+	{CloudWatch, "UntagResource", fault.Conflict}:       {"ConcurrentModificationException", http.StatusTooManyRequests},
 }
 
 // Of returns what the service's clients are told when op fails with err: the

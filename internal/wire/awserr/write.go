@@ -6,7 +6,9 @@ import (
 	"encoding/xml"
 	"net/http"
 	"strconv"
+	"strings"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/google/uuid"
 )
 
@@ -36,8 +38,41 @@ func WriteJSON(w http.ResponseWriter, version string, e *Error) {
 	if modelled[e.Code] {
 		member = "Message"
 	}
-	body := appendMembers(append([]byte(`{"__type":`), quote(e.Code)...), member, e)
+	writeJSON(w, version, e.Code, member, e)
+}
+
+func writeJSON(w http.ResponseWriter, version, typ, member string, e *Error) {
+	body := appendMembers(append([]byte(`{"__type":`), quote(typ)...), member, e)
 	write(w, "application/x-amz-json-"+version, e.Status, append(body, '}'))
+}
+
+// queryError carries the Query code to clients that came from that protocol:
+// they go on comparing with it.
+func queryError(h http.Header, e *Error) {
+	h.Set("x-amzn-query-error", e.QueryCode()+";"+e.side())
+}
+
+// WriteCompatibleJSON answers in AWS JSON, with the Query code in a header and
+// the code in the body under its service's namespace (spec §7.5).
+func WriteCompatibleJSON(w http.ResponseWriter, version, namespace string, e *Error) {
+	queryError(w.Header(), e)
+	writeJSON(w, version, namespace+"#"+e.Code, e.messageMember(), e)
+}
+
+// WriteCBOR answers in Smithy RPC v2 CBOR, with the Query code in a header and
+// the code in the body under its service's namespace (spec §7.5).
+func WriteCBOR(w http.ResponseWriter, namespace string, e *Error) {
+	all := map[string]any{"__type": namespace + "#" + e.Code, e.messageMember(): strings.ToValidUTF8(e.Message, "\uFFFD")}
+	for k, v := range e.Members {
+		all[k] = v
+	}
+	body, err := cbor.Marshal(all)
+	if err != nil {
+		panic("awserr: " + err.Error()) // a member that is no plain value
+	}
+	queryError(w.Header(), e)
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	write(w, "application/cbor", e.Status, body)
 }
 
 // WriteREST answers in REST-JSON: the code in a header, the rest in the body.
@@ -52,13 +87,9 @@ func WriteREST(w http.ResponseWriter, e *Error) {
 // WriteQuery answers in the XML of the Query protocol; ns is the XML namespace
 // of the service's API version.
 func WriteQuery(w http.ResponseWriter, ns string, e *Error) {
-	who := "Sender"
-	if e.Status >= http.StatusInternalServerError {
-		who = "Receiver"
-	}
 	var b bytes.Buffer
-	b.WriteString(`<ErrorResponse xmlns="` + ns + `"><Error><Type>` + who + `</Type>`)
-	element(&b, "Code", e.Code)
+	b.WriteString(`<ErrorResponse xmlns="` + ns + `"><Error><Type>` + e.side() + `</Type>`)
+	element(&b, "Code", e.QueryCode())
 	element(&b, "Message", e.Message)
 	b.WriteString(`</Error>`)
 	element(&b, "RequestId", RequestID(w.Header()))

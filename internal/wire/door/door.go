@@ -61,6 +61,13 @@ const (
 	cloudWatchNamespace = "http://monitoring.amazonaws.com/doc/2010-08-01/"
 )
 
+// CloudWatch's other two protocols have their own ways to name an operation,
+// and put a namespace before the names of errors.
+const (
+	cloudWatchTarget = "GraniteServiceVersion20100801"
+	cloudWatchTypes  = "com.amazonaws.cloudwatch"
+)
+
 // New returns the handler of the one address.
 func New(c Config) http.Handler {
 	if c.MaxBody == 0 {
@@ -100,7 +107,7 @@ func (d *door) route(r *http.Request) http.HandlerFunc {
 		return d.console
 	case service == "sts":
 		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery})
-	case service == "monitoring":
+	case service == "monitoring", strings.HasPrefix(target, cloudWatchTarget+"."), isCBOR(r):
 		return d.cloudWatch(r)
 	case strings.HasPrefix(target, "SageMaker."):
 		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON})
@@ -140,11 +147,22 @@ func writeQuery(ns string) func(http.ResponseWriter, *awserr.Error) {
 	return func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteQuery(w, ns, e) }
 }
 
+// isCBOR reports whether r is written in RPC v2 CBOR, as CloudWatch alone is.
+func isCBOR(r *http.Request) bool {
+	return r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor" || strings.Contains(r.URL.Path, "/service/"+cloudWatchTarget+"/operation/")
+}
+
 func (d *door) cloudWatch(r *http.Request) http.HandlerFunc {
-	if isForm(r) || r.URL.Query().Has("Action") {
-		return d.whole(api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery})
+	a := api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery}
+	switch {
+	case isCBOR(r):
+		a.style, a.write = sigv4.StyleJSON, func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteCBOR(w, cloudWatchTypes, e) }
+	case r.Header.Get("X-Amz-Target") != "":
+		a.style, a.write = sigv4.StyleJSON, func(w http.ResponseWriter, e *awserr.Error) {
+			awserr.WriteCompatibleJSON(w, "1.0", cloudWatchTypes, e)
+		}
 	}
-	return d.whole(api{d.CloudWatch, "monitoring", func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteJSON(w, "1.0", e) }, sigv4.StyleJSON})
+	return d.whole(a)
 }
 
 // whole reads a request into memory, verifies it and hands it on. The head is
@@ -191,8 +209,9 @@ func (d *door) caller(id sigv4.Identity) access.Caller {
 func (d *door) refuse(w http.ResponseWriter, r *http.Request, a api, err error) {
 	e := &awserr.Error{Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read."}
 	if s, ok := errors.AsType[*sigv4.Error](err); ok {
+		query := s.In(sigv4.StyleQuery).Code
 		s = s.In(a.style)
-		e = &awserr.Error{Code: s.Code, Status: s.Status, Message: s.Message}
+		e = &awserr.Error{Code: s.Code, Status: s.Status, Message: s.Message, Query: query}
 	} else if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		e = awserr.TooLarge(tooBig.Limit)
 	}

@@ -4,14 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"unicode/utf8"
 )
 
 const (
-	maxDepth   = 64     // of nested lists and objects, known or not
-	maxObjects = 50_000 // in one document: "{}" takes 3 bytes there and 200 here
+	maxDepth = 64 // of nested lists and objects, known or not
+
+	// MaxObjects bounds the structures and maps that a decoder makes of one
+	// document: "{}" takes 3 bytes there and 200 here.
+	MaxObjects = 50_000
 )
 
 // A DecodeError says that a document is not JSON, or not of the wanted types.
@@ -19,6 +23,15 @@ const (
 type DecodeError struct{ Text string }
 
 func (e *DecodeError) Error() string { return e.Text }
+
+// Mismatch is the error of a value that is not of the wanted kind. Found is in
+// the API's words, such as STRING_VALUE.
+func Mismatch(found string, wanted Kind) error {
+	return decodeError("%s can not be converted to %s", found, wanted.Named())
+}
+
+// Named is the kind with its article, as the API names it in its errors.
+func (k Kind) Named() string { return targets[k] }
 
 func decodeError(format string, args ...any) error {
 	return &DecodeError{fmt.Sprintf(format, args...)}
@@ -171,8 +184,8 @@ func (d *decoder) list(s *Shape, v reflect.Value) error {
 
 // object walks an object that peek has seen; member must consume the value.
 func (d *decoder) object(member func(name []byte) error) error {
-	if d.objects++; d.objects > maxObjects {
-		return decodeError("The request body has more than %d objects.", maxObjects)
+	if d.objects++; d.objects > MaxObjects {
+		return decodeError("The request body has more than %d objects.", MaxObjects)
 	}
 	return d.nested('}', func() error {
 		if d.peek() != '"' {
@@ -236,6 +249,7 @@ func (d *decoder) skip() error {
 }
 
 var targets = [...]string{
+	Structure: "a Structure", List: "a List", Map: "a Map",
 	String: "a String", Integer: "an Integer", Long: "a Long", Float: "a Float", Double: "a Double",
 	Boolean: "a Boolean", Timestamp: "a Timestamp", Blob: "a Blob",
 }
@@ -243,7 +257,7 @@ var targets = [...]string{
 // scalar decodes everything that is neither a list nor an object.
 func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 	mismatch := func(found string) error {
-		return decodeError("%s can not be converted to %s", found, targets[s.Kind])
+		return Mismatch(found, s.Kind)
 	}
 	switch c := d.peek(); {
 	case c == '"':
@@ -262,6 +276,11 @@ func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 			}
 			v.SetBytes(blob)
 			return nil
+		case Double:
+			if f, ok := notANumber(string(str)); ok {
+				v.SetFloat(f)
+				return nil
+			}
 		}
 		return mismatch("STRING_VALUE")
 	case c == '-' || c >= '0' && c <= '9':
@@ -292,6 +311,19 @@ func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 		return nil
 	}
 	return d.malformed()
+}
+
+// notANumber reads the words for the doubles that JSON has no number for.
+func notANumber(word string) (float64, bool) {
+	switch word {
+	case "NaN":
+		return math.NaN(), true
+	case "Infinity":
+		return math.Inf(1), true
+	case "-Infinity":
+		return math.Inf(-1), true
+	}
+	return 0, false
 }
 
 // setNumber stores num if it fits, and reports whether it did.

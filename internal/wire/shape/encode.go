@@ -11,7 +11,8 @@ import (
 
 // Append appends v, a generated struct, to b as JSON: absent members left out,
 // required lists and maps always there, times as epoch seconds, floats with a
-// decimal point as the API prints them. Maps are in the order of their keys.
+// decimal point as the API prints them, or as the words "NaN", "Infinity" and
+// "-Infinity". Maps are in the order of their keys.
 func Append(b []byte, v Value) []byte {
 	return appendValue(b, v.Shape(), reflect.Indirect(reflect.ValueOf(v)))
 }
@@ -28,7 +29,7 @@ func appendValue(b []byte, s *Shape, v reflect.Value) []byte {
 		return append(b, ']')
 	case Map:
 		b = append(b, '{')
-		for _, k := range sortedKeys(v) {
+		for _, k := range SortedKeys(v) {
 			b = append(appendString(comma(b, '{'), k.String()), ':')
 			b = appendValue(b, s.Elem, v.MapIndex(k))
 		}
@@ -38,7 +39,10 @@ func appendValue(b []byte, s *Shape, v reflect.Value) []byte {
 	case Integer, Long:
 		return strconv.AppendInt(b, v.Int(), 10)
 	case Float, Double:
-		return appendFloat(b, v.Float(), v.Type().Bits())
+		if f := v.Float(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return append(AppendFloat(append(b, '"'), f, 64), '"')
+		}
+		return AppendFloat(b, v.Float(), v.Type().Bits())
 	case Boolean:
 		return strconv.AppendBool(b, v.Bool())
 	case Timestamp:
@@ -55,13 +59,19 @@ func appendStructure(b []byte, s *Shape, v reflect.Value) []byte {
 	b = append(b, '{')
 	for i := range s.Members {
 		m, f := &s.Members[i], v.Field(i)
-		if f.IsNil() && !(m.Required && f.Kind() != reflect.Pointer) {
+		if !m.Shown(f) {
 			continue
 		}
 		b = append(appendString(comma(b, '{'), m.Name), ':')
 		b = appendValue(b, m.Shape, reflect.Indirect(f))
 	}
 	return append(b, '}')
+}
+
+// Shown reports whether an answer has the member, f being its field: absent
+// ones are left out, but required lists and maps are always there.
+func (m *Member) Shown(f reflect.Value) bool {
+	return !f.IsNil() || m.Required && f.Kind() != reflect.Pointer
 }
 
 // comma separates from what stands before, unless that is the opening byte.
@@ -72,7 +82,8 @@ func comma(b []byte, open byte) []byte {
 	return append(b, ',')
 }
 
-func sortedKeys(m reflect.Value) []reflect.Value {
+// SortedKeys returns the keys of a map of strings, in order.
+func SortedKeys(m reflect.Value) []reflect.Value {
 	keys := m.MapKeys()
 	slices.SortFunc(keys, func(a, b reflect.Value) int {
 		if a.String() < b.String() {
@@ -83,11 +94,16 @@ func sortedKeys(m reflect.Value) []reflect.Value {
 	return keys
 }
 
-// appendFloat writes 1 as 1.0, like the API. JSON has no word for what is not
-// a number: that is a bug of the caller, shown as 0.
-func appendFloat(b []byte, f float64, bits int) []byte {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		f = 0
+// AppendFloat appends f as the API prints it: 1 as 1.0, and the words NaN,
+// Infinity and -Infinity.
+func AppendFloat(b []byte, f float64, bits int) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(b, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(b, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(b, "-Infinity"...)
 	}
 	if abs := math.Abs(f); abs >= 1e21 || abs != 0 && abs < 1e-6 {
 		return strconv.AppendFloat(b, f, 'e', -1, bits)

@@ -127,7 +127,7 @@ func (c *checker) mapping(s *Shape, v reflect.Value) {
 		return
 	}
 	badKey, badElem := false, false
-	for _, k := range sortedKeys(v) {
+	for _, k := range SortedKeys(v) {
 		badKey = badKey || c.breaches(s.Key, k) != 0
 		if elem := v.MapIndex(k); composite(s.Elem) {
 			c.path = append(c.path, step{elem: k.String()})
@@ -290,7 +290,7 @@ func show(b *strings.Builder, s *Shape, v reflect.Value) {
 	case Integer, Long:
 		b.WriteString(strconv.FormatInt(v.Int(), 10))
 	case Float, Double:
-		b.Write(appendFloat(nil, v.Float(), v.Type().Bits()))
+		b.Write(AppendFloat(nil, v.Float(), v.Type().Bits()))
 	case Boolean:
 		b.WriteString(strconv.FormatBool(v.Bool()))
 	case Timestamp:
@@ -307,7 +307,7 @@ func show(b *strings.Builder, s *Shape, v reflect.Value) {
 		b.WriteByte(']')
 	case Map:
 		b.WriteByte('{')
-		for i, k := range sortedKeys(v) {
+		for i, k := range SortedKeys(v) {
 			if b.Len() > maxShown {
 				break
 			}
