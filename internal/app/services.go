@@ -28,7 +28,12 @@ import (
 
 // openProvider adopts the instances that an earlier server left running.
 func (a *App) openProvider(context.Context) (err error) {
-	a.process, err = process.New(process.Config{Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log})
+	a.process, err = process.New(process.Config{
+		Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log,
+		// Below what kernels give to outgoing connections, which could
+		// otherwise take a port between its choice and its instance.
+		FirstPort: 20000, LastPort: 31999,
+	})
 	if err != nil {
 		return err
 	}

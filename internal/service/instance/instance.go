@@ -256,8 +256,16 @@ func (m *Manager) sweep(ctx context.Context) bool {
 	return true
 }
 
-// notice tells the keepers of exited instances.
+// notice tells the keepers of exited instances. Which start of its instance
+// each keeper was at is noted before looking: an exit is of that start or of an
+// earlier one.
 func (m *Manager) notice(ctx context.Context) {
+	starts := map[provider.ID]int64{}
+	m.mu.Lock()
+	for id, k := range m.keepers {
+		starts[provider.ID(id)] = k.starts.Load()
+	}
+	m.mu.Unlock()
 	list, err := m.Provider.List(ctx)
 	if err != nil {
 		m.complain(ctx, "list instances", err)
@@ -267,7 +275,7 @@ func (m *Manager) notice(ctx context.Context) {
 	defer m.mu.Unlock()
 	for _, s := range list {
 		if k := m.keepers[hosting.InstanceID(s.ID)]; k != nil && s.Exited {
-			k.exitSeen(s)
+			k.exitSeen(s, starts[s.ID])
 		}
 	}
 }

@@ -118,7 +118,7 @@ func (w *world) List(context.Context) (out []provider.Status, err error) {
 	for id, s := range w.servers {
 		st := provider.Status{ID: id, Address: s.address, Exited: s.exited}
 		if s.exited {
-			st.Detail = "exit status 3"
+			st.Address, st.Detail = "", "exit status 3"
 		}
 		out = append(out, st)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -25,9 +26,12 @@ type keeper struct {
 	m   *Manager
 	row hosting.InstanceRow // touched by run only
 
+	starts atomic.Int64 // how often the process was started
+
 	mu       sync.Mutex
 	unwanted bool
 	exit     *provider.Status
+	exitOf   int64         // the start that exit ended
 	poke     chan struct{} // unwanted or exit changed
 }
 
@@ -44,10 +48,10 @@ func (k *keeper) unwant() {
 	k.nudge()
 }
 
-// exitSeen notes that the provider saw the instance exit.
-func (k *keeper) exitSeen(s provider.Status) {
+// exitSeen notes that the provider saw the process of a start exit.
+func (k *keeper) exitSeen(s provider.Status, start int64) {
 	k.mu.Lock()
-	k.exit = &s
+	k.exit, k.exitOf = &s, start
 	k.mu.Unlock()
 	k.nudge()
 }
@@ -65,14 +69,14 @@ func (k *keeper) isUnwanted() bool {
 	return k.unwanted
 }
 
-// takeExit returns how the process at address ended, or nil while it runs. An
-// exit of an earlier process is forgotten.
-func (k *keeper) takeExit(address string) *provider.Status {
+// takeExit returns how the process ended, or nil while it runs. The exit of an
+// earlier start is forgotten.
+func (k *keeper) takeExit() *provider.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.exit
 	k.exit = nil
-	if s == nil || s.Address != address {
+	if k.exitOf != k.starts.Load() {
 		return nil
 	}
 	return s
@@ -165,6 +169,7 @@ func (k *keeper) start(ctx context.Context) (address string, err error) {
 		}
 	}
 	failpoint.Hit("instance.before-ensure")
+	k.starts.Add(1)
 	s, err := k.m.Provider.Ensure(ctx, provider.ID(k.row.ID), spec)
 	failpoint.Hit("instance.after-ensure")
 	if err != nil {
@@ -202,7 +207,7 @@ func (k *keeper) becomeReady(ctx context.Context, address string) error {
 	}
 	deadline := time.Now().Add(limit)
 	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 250*time.Millisecond) {
-		if s := k.takeExit(address); s != nil {
+		if s := k.takeExit(); s != nil {
 			return k.notHealthy(fmt.Errorf("the process ended: %s", s.Detail))
 		}
 		err := k.ping(ctx, address)
@@ -241,7 +246,7 @@ func (k *keeper) stayReady(ctx context.Context, address string) error {
 		if err := k.sleep(ctx, pause); err != nil {
 			return err
 		}
-		if s := k.takeExit(address); s != nil {
+		if s := k.takeExit(); s != nil {
 			return k.notHealthy(fmt.Errorf("the process ended: %s", s.Detail))
 		}
 		err := k.ping(ctx, address)
