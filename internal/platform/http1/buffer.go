@@ -10,6 +10,7 @@ import (
 const (
 	smallBlock  = 4 << 10
 	streamBlock = 64 << 10
+	largeBody   = 256 << 10 // a response beyond this is read in pieces of it
 )
 
 // block is a buffer that goes back where it came from.

@@ -107,9 +107,13 @@ func (x *Exchange) readSized(n int) ([]byte, error) {
 		c.r += n
 		return body, nil
 	}
-	// Memory follows what has come, not what was announced: a client that
-	// only promises megabytes holds few of them.
-	if err := x.hold(min(n, 256<<10)); err != nil {
+	// Once memory is not plenty it follows what has come, not what was
+	// announced: clients that only promise megabytes then hold few of them.
+	first := n
+	if g := &c.s.budget; g.used.Load() > g.limit/4 {
+		first = min(n, 256<<10)
+	}
+	if err := x.hold(first); err != nil {
 		return nil, err
 	}
 	got := copy(x.block.b, c.in.b[c.r:c.w])

@@ -92,7 +92,11 @@ func (in *Incoming) lookAhead(have []byte) {
 func (in *Incoming) fill() error {
 	c := in.c
 	if c.buf.class == 0 {
-		b := c.u.cl.blocks.get(streamBlock)
+		size := streamBlock
+		if in.left > largeBody {
+			size = largeBody
+		}
+		b := c.u.cl.blocks.get(size)
 		c.w = copy(b.b, c.buf.b[c.r:c.w])
 		c.r = 0
 		c.u.cl.blocks.put(c.buf)

@@ -39,7 +39,7 @@ func NewClient(cfg UpstreamConfig) *Client {
 	cfg.fill()
 	return &Client{
 		cfg:    cfg,
-		blocks: newBlocks(max(streamBlock, 4*cfg.MaxHead)),
+		blocks: newBlocks(max(largeBody, 4*cfg.MaxHead)),
 		dialer: net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second},
 	}
 }
