@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
@@ -67,7 +68,7 @@ func (a *App) buildServices(context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
-	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
 	a.turns = &loop.Runner{
@@ -75,6 +76,16 @@ func (a *App) buildServices(context.Context) (err error) {
 		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
 	}
 	return nil
+}
+
+// watched reads what a deployment has to be judged by.
+func (a *App) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
+	e, err := a.db.EndpointOf(ctx, id)
+	if err != nil || e == nil {
+		return deployer.Watch{}, err
+	}
+	alarms, config := e.Watched()
+	return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
 }
 
 // door builds the handler of every API but the fast path of the runtime.

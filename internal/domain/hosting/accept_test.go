@@ -280,3 +280,13 @@ func TestTagsKeepTheirRules(t *testing.T) {
 		}
 	}
 }
+
+func TestExposureSurvivesACounterThatStartsAgain(t *testing.T) {
+	var x hosting.Exposure
+	for _, raw := range []int64{0, 5, 5, 9, 2, 3} {
+		x = x.Add(raw)
+	}
+	if x.Requests != 12 {
+		t.Errorf("counted %d requests, want 12", x.Requests)
+	}
+}

@@ -192,6 +192,34 @@ type Deployment struct {
 	Green *Fleet
 	// Weights is what the endpoint's weights become when it succeeds.
 	Weights []Weight
+	// Exposure is what the new fleet has answered so far.
+	Exposure Exposure
+	// Tripped are the alarms that decided against it.
+	Tripped []TrippedAlarm
+}
+
+// Exposure counts the requests that a deployment's new fleet has answered,
+// over restarts of whoever counts: Raw is the counter as last read, which
+// starts again at 0.
+type Exposure struct {
+	Requests int64
+	Raw      int64
+}
+
+// Add returns the exposure after the counter read raw.
+func (x Exposure) Add(raw int64) Exposure {
+	gained := raw - x.Raw
+	if gained < 0 {
+		gained = raw
+	}
+	return Exposure{Requests: x.Requests + gained, Raw: raw}
+}
+
+// TrippedAlarm is an alarm that was in ALARM when a deployment was judged.
+type TrippedAlarm struct {
+	Name   string
+	Reason string // the alarm's own words, with the values that tripped it
+	Since  time.Time
 }
 
 // Endpoint is a named place that serves, with everything that decides about

@@ -7,12 +7,24 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
 
+// Watched returns the alarms that the endpoint's deployment has to be judged
+// by, and the configuration that it brings up.
+func (e *Endpoint) Watched() (alarms []string, config string) {
+	if d := e.Deployment; d != nil && d.Green != nil {
+		return d.Plan.Policy.Alarms, d.Green.ConfigName
+	}
+	return nil, ""
+}
+
 // Facts counts the endpoint's instances the way rollout.Next asks for them.
-func (e *Endpoint) Facts(instances []Instance, firing []string, now time.Time) rollout.Facts {
-	f := rollout.Facts{Now: now, FiringAlarms: firing}
+func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.Time) rollout.Facts {
+	f := rollout.Facts{Now: now}
 	d := e.Deployment
 	if d == nil {
 		return f
+	}
+	for _, a := range firing {
+		f.FiringAlarms = append(f.FiringAlarms, a.Name)
 	}
 	if d.Plan.Kind == rollout.Delete {
 		f.Old = []rollout.Fleet{{Exists: len(instances)}}

@@ -43,7 +43,7 @@ func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) error {
 		return wrap("save deployment", err)
 	}
 	if before != string(d.State.Phase) {
-		return tx.record(ctx, e, d.ID, "DeploymentPhase", map[string]any{"from": before, "to": d.State.Phase, "reason": d.State.Reason, "state": d.State})
+		return tx.record(ctx, e, d.ID, "DeploymentPhase", map[string]any{"from": before, "to": d.State.Phase, "reason": d.State.Reason, "state": d.State, "requests": d.Exposure.Requests, "alarms": d.Tripped})
 	}
 	return nil
 }
@@ -93,4 +93,15 @@ func (db *DB) Release(ctx context.Context, c loop.Claim, due time.Time) error {
 func (tx *Tx) DeploymentEndpoint(ctx context.Context, id hosting.DeploymentID) (e hosting.EndpointID, err error) {
 	err = tx.QueryRowContext(ctx, `select endpoint_id from deployment where id = $1`, id).Scan(&e)
 	return e, wrap("read deployment", err)
+}
+
+// EndpointOf reads the endpoint that a deployment changes; nil if it is gone.
+func (db *DB) EndpointOf(ctx context.Context, id hosting.DeploymentID) (*hosting.Endpoint, error) {
+	var e hosting.Endpoint
+	err := scanDoc(db.read.QueryRowContext(ctx, `
+		select e.doc from deployment d join endpoint e on e.id = d.endpoint_id where d.id = $1`, id), &e)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return &e, wrap("read endpoint", err)
 }

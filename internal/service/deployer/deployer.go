@@ -6,9 +6,11 @@ package deployer
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
@@ -33,7 +35,50 @@ type Deployer struct {
 	// Changed is called after a turn that wrote something, so that instances
 	// and routers look again. It must not block.
 	Changed func()
-	Log     *slog.Logger
+	// Watched reads which alarms a deployment has to be judged by, for which
+	// endpoint, and the configuration that it brings up.
+	Watched func(ctx context.Context, id hosting.DeploymentID) (Watch, error)
+	// Firing returns which of the named alarms are in ALARM or gone at this
+	// moment. Nil: there are no alarms.
+	Firing func(ctx context.Context, s arn.Scope, names []string) ([]hosting.TrippedAlarm, error)
+	// Answered returns how many requests the fleet of a configuration has
+	// answered since this process counts. Nil: nobody counts.
+	Answered func(s arn.Scope, endpoint, config string) int64
+	Log      *slog.Logger
+}
+
+// Watch is what has to be asked about a deployment before its turn.
+type Watch struct {
+	Scope    arn.Scope
+	Endpoint string
+	Alarms   []string
+	Config   string // "" if it brings up no fleet
+}
+
+// outside is what the facts of a turn hold that is not in the database.
+type outside struct {
+	firing   []hosting.TrippedAlarm
+	answered int64
+	counts   bool
+}
+
+// look asks what is outside, before the transaction: a judgement of alarms may
+// write, too.
+func (d *Deployer) look(ctx context.Context, id hosting.DeploymentID) (o outside, err error) {
+	if d.Watched == nil {
+		return o, nil
+	}
+	w, err := d.Watched(ctx, id)
+	if err != nil {
+		return o, err
+	}
+	if d.Answered != nil && w.Config != "" {
+		o.answered, o.counts = d.Answered(w.Scope, w.Endpoint, w.Config), true
+	}
+	if d.Firing != nil && len(w.Alarms) > 0 {
+		o.firing, err = d.Firing(ctx, w.Scope, w.Alarms)
+	}
+	return o, err
 }
 
 // maxSteps bounds the transitions of one turn; rollout.Next needs fewer, and
@@ -45,8 +90,12 @@ const maxSteps = 32
 func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err error) {
 	for range maxSteps {
 		var changed bool
+		o, err := d.look(ctx, hosting.DeploymentID(key))
+		if err != nil {
+			return due, fmt.Errorf("look at alarms: %w", err)
+		}
 		err = d.Change(ctx, func(tx Tx) (err error) {
-			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key))
+			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key), o)
 			return err
 		})
 		if err != nil {
@@ -63,7 +112,7 @@ func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err err
 
 // step takes one transition. The write of a phase and of its traffic is one
 // transaction, and a step a transaction, so that a crash is between two.
-func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID) (due time.Time, changed bool, err error) {
+func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID, o outside) (due time.Time, changed bool, err error) {
 	owner, err := tx.DeploymentEndpoint(ctx, id)
 	if err != nil {
 		return due, false, err
@@ -78,9 +127,15 @@ func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID) (du
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	before := e.Deployment.State
-	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, nil, now))
+	if o.counts {
+		e.Deployment.Exposure = e.Deployment.Exposure.Add(o.answered)
+	}
+	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, o.firing, now))
 	if !due.Equal(now) {
-		return due, false, nil // nothing to do before then
+		return d.lookAgain(e, before, due, now), false, nil // nothing to do before then
+	}
+	if next.Reason != "" && before.Reason == "" {
+		e.Deployment.Tripped = o.firing
 	}
 	e.Apply(next, now)
 	if before.Phase != next.Phase {
@@ -91,4 +146,20 @@ func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID) (du
 		return time.Time{}, true, tx.DeleteEndpoint(ctx, e, now)
 	}
 	return due, true, tx.SaveEndpoint(ctx, e)
+}
+
+// glances is how often alarms are looked at while nothing else is due; a
+// tripped alarm rings besides.
+const glances = 10 * time.Second
+
+// lookAgain returns when a deployment is next due: while it is judged by
+// alarms that is soon, whatever it is waiting for (spec §4.5).
+func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time.Time) time.Time {
+	if alarms, _ := e.Watched(); len(alarms) == 0 || !s.Phase.Undoable() {
+		return due
+	}
+	if next := now.Add(glances); due.IsZero() || next.Before(due) {
+		return next
+	}
+	return due
 }

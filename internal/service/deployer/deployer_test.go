@@ -27,6 +27,9 @@ type yard struct {
 	db    *store.DB
 	turns loop.Bell
 	fail  int // turns that still fail before they do anything
+
+	firing   []hosting.TrippedAlarm
+	answered int64
 }
 
 // inBubble runs f under virtual time.
@@ -42,17 +45,34 @@ func inBubble(t *testing.T, f func(y *yard)) {
 	})
 }
 
+// watched is how a server joins the deployer to the store.
+func (y *yard) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
+	e, err := y.db.EndpointOf(ctx, id)
+	if err != nil || e == nil {
+		return deployer.Watch{}, err
+	}
+	alarms, config := e.Watched()
+	return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
+}
+
 // start runs a deployer until stop.
 func (y *yard) start() (stop func()) {
 	ctx, cancel := context.WithCancel(y.t.Context())
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
-	d := &deployer.Deployer{Log: log, Changed: y.turns.Ring, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Log: log, Changed: y.turns.Ring, Watched: y.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		if y.fail > 0 {
 			y.fail--
 			return errors.New("the database is away")
 		}
 		return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
+	d.Firing = func(context.Context, arn.Scope, []string) ([]hosting.TrippedAlarm, error) { return y.firing, nil }
+	d.Answered = func(_ arn.Scope, _, config string) int64 {
+		if config == "c2" {
+			return y.answered
+		}
+		return 0
+	}
 	r := &loop.Runner{Queue: y.db, Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
@@ -217,6 +237,40 @@ func TestADeletedEndpointIsGoneWhenItsLastInstanceIs(t *testing.T) {
 		routes, err := y.db.RoutesSince(y.t.Context(), 0)
 		if err != nil || len(routes) != 1 || !routes[0].Gone {
 			y.t.Errorf("routers are not told: %+v, %v", routes, err)
+		}
+	})
+}
+
+// The alarm starts firing in the middle of a bake, and nobody rings: the next
+// look finds it, traffic goes back in that very turn, and the record knows why.
+func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.create(2)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.change(func(e *hosting.Endpoint) error {
+			policy := &rollout.Policy{
+				Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+				WaitInterval: 10 * time.Minute, Alarms: []string{"errors"},
+			}
+			return e.Update(hosting.Update{Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}})
+		})
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.Updating, "c1", rollout.Baking)
+		y.answered = 7
+		time.Sleep(time.Minute)
+		y.firing = []hosting.TrippedAlarm{{Name: "errors", Reason: "Threshold Crossed: 1 datapoint."}}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		e := y.endpoint()
+		if d := e.Deployment; d == nil || d.State.Variants[0].NewShare != 0 || d.Exposure.Requests != 7 || len(d.Tripped) != 1 {
+			y.t.Errorf("after the alarm: %+v", d)
+		}
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c1", "")
+		if got := y.endpoint().FailureReason; got != "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [errors]." {
+			y.t.Errorf("FailureReason = %s", got)
 		}
 	})
 }
