@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -68,7 +69,7 @@ func (a *App) buildServices(context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
-	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Answered: a.answered, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
 	a.turns = &loop.Runner{
@@ -86,6 +87,16 @@ func (a *App) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Wa
 	}
 	alarms, config := e.Watched()
 	return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
+}
+
+// answered counts the requests that the fleet of a configuration has answered.
+func (a *App) answered(s arn.Scope, endpoint, config string) (n int64) {
+	for _, c := range a.router.Counts(router.Key{Region: s.Region, Name: endpoint}) {
+		if c.Config == config {
+			n += int64(c.Invocations)
+		}
+	}
+	return n
 }
 
 // door builds the handler of every API but the fast path of the runtime.

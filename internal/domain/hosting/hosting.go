@@ -200,19 +200,24 @@ type Deployment struct {
 
 // Exposure counts the requests that a deployment's new fleet has answered,
 // over restarts of whoever counts: Raw is the counter as last read, which
-// starts again at 0.
+// starts again at 0. What it read first is not of this deployment: the same
+// configuration may have served before.
 type Exposure struct {
 	Requests int64
 	Raw      int64
+	Based    bool // Raw has been read
 }
 
 // Add returns the exposure after the counter read raw.
 func (x Exposure) Add(raw int64) Exposure {
+	if !x.Based {
+		return Exposure{Raw: raw, Based: true}
+	}
 	gained := raw - x.Raw
 	if gained < 0 {
 		gained = raw
 	}
-	return Exposure{Requests: x.Requests + gained, Raw: raw}
+	return Exposure{Requests: x.Requests + gained, Raw: raw, Based: true}
 }
 
 // TrippedAlarm is an alarm that was in ALARM when a deployment was judged.

@@ -301,7 +301,7 @@ func (k *keeper) report(ctx context.Context, r hosting.InstanceReport) error {
 	for {
 		wanted, err := k.m.Store.ReportInstance(ctx, r, time.Now())
 		if err == nil {
-			failpoint.Hit("instance.reported-" + strings.ToLower(string(r.Status)))
+			failpoint.Hit("instance.reported")
 			k.m.Changed()
 			if !wanted {
 				k.unwant()
