@@ -1,21 +1,26 @@
 package awserr_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"testing"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakerruntime"
 )
 
 func TestEveryKindOfFaultHasAnAnswerInEveryService(t *testing.T) {
-	for s := awserr.SageMaker; s <= awserr.STS; s++ {
+	for s := awserr.SageMaker; s <= awserr.CloudWatch; s++ {
 		for k := fault.Internal; k <= fault.Unsupported; k++ {
 			if e := awserr.Of(s, "Any", fault.New(k, "x")); e.Status < 400 || e.Status > 599 {
 				t.Errorf("service %d, %v: %d %q", s, k, e.Status, e.Code)
@@ -47,6 +52,65 @@ func TestOperationsAnswerOnlyWhatTheyDeclareOrWhatAllMaySay(t *testing.T) {
 	for _, op := range sagemakerruntime.API().Operations {
 		check(awserr.Runtime, op.Name, op.Errors...)
 	}
+	for _, op := range cloudwatch.API().Operations {
+		check(awserr.CloudWatch, op.Name, op.Errors...)
+	}
+}
+
+// The facts have the errors, too, with their codes in the Query protocol.
+func TestEveryErrorOfCloudWatchIsNamedAsItsModelHasIt(t *testing.T) {
+	b, err := os.ReadFile("../shape/facts/cloudwatch.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts struct {
+		Shapes map[string]struct {
+			Exception bool
+			Error     struct {
+				Code   string
+				Status int `json:"httpStatusCode"`
+			}
+			Members map[string]any
+		}
+	}
+	if err := json.Unmarshal(b, &facts); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for name, s := range facts.Shapes {
+		if !s.Exception {
+			continue
+		}
+		n++
+		query := s.Error.Code
+		if query == "" {
+			query = name
+		}
+		e := awserr.Declared(name, "about %q", "it")
+		if e.Code != name || e.Status != s.Error.Status || e.QueryCode() != query || e.Message != `about "it"` {
+			t.Errorf("%s: %+v, %s", name, e, e.QueryCode())
+		}
+		w := httptest.NewRecorder()
+		awserr.WriteCBOR(w, "n", e)
+		var body map[string]any
+		if err := cbor.Unmarshal(w.Body.Bytes(), &body); err != nil || body["__type"] != "n#"+name {
+			t.Errorf("%s: %v %v", name, err, body)
+		}
+		for _, member := range []string{"message", "Message"} {
+			if _, modelled := s.Members[member]; modelled && body[member] != `about "it"` {
+				t.Errorf("%s has no %s: %v", name, member, body)
+			}
+		}
+	}
+	if n != 11 {
+		t.Errorf("%d errors were looked at", n)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("another name was taken")
+		}
+	}()
+	_ = awserr.Declared("ValidationException", "x")
 }
 
 func TestTheAnswerDependsOnWhatFailed(t *testing.T) {
@@ -106,6 +170,22 @@ func TestEachProtocolHasItsOwnWayToSayIt(t *testing.T) {
 				awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{Code: "InvalidClientTokenId", Status: 403, Message: "<who>"})
 			},
 			`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		},
+		"Query, by the name of JSON": {
+			func(w *httptest.ResponseRecorder) { awserr.WriteQuery(w, "n", awserr.NotImplemented("Sing")) },
+			`400 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The operation Sing is not implemented by Slipway.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		},
+		"JSON for those who knew Query": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteCompatibleJSON(w, "1.0", "a.b", awserr.Declared("LimitExceededFault", "full"))
+			},
+			`400 application/x-amz-json-1.0 "" {"__type":"a.b#LimitExceededFault","message":"full"}`,
+		},
+		"CBOR": {
+			func(w *httptest.ResponseRecorder) {
+				awserr.WriteCBOR(w, "a", &awserr.Error{Code: "B", Status: 500, Message: "c\xff", Members: map[string]any{"d": 1}})
+			},
+			"500 application/cbor \"\" \xa3ad\x01f__typeca#Bgmessagedc\uFFFD",
 		},
 		"Query, our own fault": {
 			func(w *httptest.ResponseRecorder) {

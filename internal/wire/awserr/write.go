@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/uuid"
@@ -59,6 +60,15 @@ func WriteCompatibleJSON(w http.ResponseWriter, version, namespace string, e *Er
 	writeJSON(w, version, namespace+"#"+e.Code, e.messageMember(), e)
 }
 
+// sorted writes CBOR with the keys of maps in order.
+var sorted = sync.OnceValue(func() cbor.EncMode {
+	m, err := cbor.EncOptions{Sort: cbor.SortBytewiseLexical}.EncMode()
+	if err != nil {
+		panic("awserr: " + err.Error())
+	}
+	return m
+})
+
 // WriteCBOR answers in Smithy RPC v2 CBOR, with the Query code in a header and
 // the code in the body under its service's namespace (spec §7.5).
 func WriteCBOR(w http.ResponseWriter, namespace string, e *Error) {
@@ -66,7 +76,7 @@ func WriteCBOR(w http.ResponseWriter, namespace string, e *Error) {
 	for k, v := range e.Members {
 		all[k] = v
 	}
-	body, err := cbor.Marshal(all)
+	body, err := sorted().Marshal(all)
 	if err != nil {
 		panic("awserr: " + err.Error()) // a member that is no plain value
 	}

@@ -168,10 +168,13 @@ type item struct {
 	node  node
 }
 
+const needsIndex = "The parameter %s is a list: its elements need an index."
+
 // elements returns what is below a list or map, in the order of the indices.
 func elements(n node, wrapper string) ([]item, error) {
-	if n.value != nil && *n.value != "" {
-		return nil, failed("The parameter %s is a list: its elements need an index.", n.path())
+	bare := func(n node) bool { return n.value != nil && *n.value != "" }
+	if bare(n) {
+		return nil, failed(needsIndex, n.path())
 	}
 	var items []item
 	add := func(c node) error {
@@ -188,6 +191,9 @@ func elements(n node, wrapper string) ([]item, error) {
 				return nil, err
 			}
 			continue
+		}
+		if bare(c) {
+			return nil, failed(needsIndex, c.path())
 		}
 		for e := range c.children {
 			if err := add(e); err != nil {

@@ -33,7 +33,9 @@ func (p Protocol) root() string { return "/service/" + p.Service.TargetPrefix + 
 func (p Protocol) Open(r *http.Request, body func() ([]byte, error)) (string, func(shape.Value) error, error) {
 	_, name, ok := strings.Cut(r.URL.Path, p.root())
 	if !ok || r.Method != http.MethodPost {
-		return "", nil, awserr.UnknownOperation()
+		e := awserr.UnknownOperation()
+		e.Message = "No operation is known at " + r.Method + " " + strings.ToValidUTF8(r.URL.Path[:min(len(r.URL.Path), 256)], "")
+		return "", nil, e
 	}
 	return name, func(in shape.Value) error {
 		b, err := body()

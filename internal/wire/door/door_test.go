@@ -54,7 +54,7 @@ func open(t *testing.T, change func(*door.Config)) house {
 	c := door.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1",
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), STS: echo("sts"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
+		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
 		MaxBody: 1 << 10,
 	}
 	if change != nil {
@@ -105,7 +105,11 @@ func (h house) answer(t *testing.T, r *http.Request) (int, string, http.Header) 
 var (
 	form   = http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
 	target = http.Header{"X-Amz-Target": {"SageMaker.ListModels"}, "Content-Type": {"application/x-amz-json-1.1"}}
+	alarms = http.Header{"X-Amz-Target": {"GraniteServiceVersion20100801.DescribeAlarms"}, "Content-Type": {"application/x-amz-json-1.0"}}
+	inCBOR = http.Header{"Smithy-Protocol": {"rpc-v2-cbor"}, "Content-Type": {"application/cbor"}}
 )
+
+const cborPath = "/service/GraniteServiceVersion20100801/operation/DescribeAlarms"
 
 func TestEachAPIIsToldApart(t *testing.T) {
 	h := open(t, nil)
@@ -120,6 +124,11 @@ func TestEachAPIIsToldApart(t *testing.T) {
 		"S3 by its scope":                     {ask{"PUT", "/bucket/key", "s3", nil, "data"}, "s3" + by + "data"},
 		"a bucket that is called endpoints":   {ask{"GET", "/endpoints/key", "s3", nil, ""}, "s3" + by},
 		"the runtime by its path, unverified": {ask{"POST", "/endpoints/e/invocations", "", nil, "1,2"}, `runtime by "" in "" of : 1,2`},
+		"CloudWatch by its target":            {ask{"POST", "/", "monitoring", alarms, `{}`}, "cloudwatch" + by + "{}"},
+		"CloudWatch in CBOR":                  {ask{"POST", cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0"},
+		"CloudWatch in CBOR, with a prefix":   {ask{"POST", "/endpoint/of/mine" + cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0"},
+		"CloudWatch by its scope":             {ask{"POST", "/", "monitoring", form, "Action=DescribeAlarms"}, "cloudwatch" + by + "Action=DescribeAlarms"},
+		"CloudWatch by GET":                   {ask{"GET", "/?Action=DescribeAlarms", "monitoring", nil, ""}, "cloudwatch" + by},
 		"the console":                         {ask{"GET", "/console/app.js", "", nil, ""}, `console by "" in "" of : `},
 	} {
 		if status, got, _ := h.answer(t, h.request(t, c.ask)); status != 200 || got != c.want {
@@ -143,6 +152,11 @@ func TestRefusalsSpeakTheLanguageOfTheAPI(t *testing.T) {
 		"an unknown path":          {ask{"GET", "/nowhere", "sagemaker", nil, ""}, 400, `"message":"No operation is known at GET /nowhere"`},
 		"a service not served":     {ask{"POST", "/", "iot", nil, "{}"}, 400, `"message":"The service iot is not served by Slipway."`},
 		"a service yet to come":    {ask{"POST", "/", "monitoring", form, "Action=ListMetrics"}, 400, `<Message>The service monitoring is not served by Slipway.</Message>`},
+		"CloudWatch in JSON":       {ask{"POST", "/", "", alarms, `{}`}, 403, `{"__type":"com.amazonaws.cloudwatch#MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
+		"CloudWatch in CBOR":       {ask{"POST", cborPath, "", inCBOR, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException"},
+		"CloudWatch, CBOR by path": {ask{"POST", cborPath, "", nil, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException"},
+		"CloudWatch for another":   {ask{"POST", cborPath, "sagemaker", inCBOR, ""}, 400, "#InvalidSignatureException"},
+		"CBOR too large":           {ask{"POST", cborPath, "monitoring", inCBOR, strings.Repeat("x", 1025)}, 413, "#RequestEntityTooLargeException"},
 		"a service nobody knows":   {ask{"POST", "/", "dynamodb", nil, "{}"}, 400, `"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'`},
 		"a target of another name": {ask{"POST", "/", "iot", target, "{}"}, 400, `"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'."`},
 		"a body too large":         {ask{"POST", "/", "sagemaker", target, strings.Repeat("x", 1025)}, 413, `{"__type":"RequestEntityTooLargeException","message":"The request body has more than 1024 bytes."}`},
@@ -181,6 +195,43 @@ func TestABadSignatureNeverReachesAnAPI(t *testing.T) {
 	r.Body = io.NopCloser(strings.NewReader("DATA"))
 	if _, got, _ := h.answer(t, r); !strings.Contains(got, "XAmzContentSHA256Mismatch") {
 		t.Error("S3 with another body:", got)
+	}
+}
+
+// Clients that came from Query compare with its codes, whatever they speak now.
+func TestCloudWatchRefusesByTheCodesOfQuery(t *testing.T) {
+	h := open(t, nil)
+	for name, a := range map[string]ask{
+		"JSON":  {"POST", "/", "monitoring", alarms, `{}`},
+		"CBOR":  {"POST", cborPath, "monitoring", inCBOR, "\xa0"},
+		"Query": {"POST", "/", "monitoring", form, "Action=DescribeAlarms"},
+	} {
+		for code, spoil := range map[string]func(*http.Request){
+			"SignatureDoesNotMatch":      func(r *http.Request) { r.Host = "elsewhere" },
+			"MissingAuthenticationToken": func(r *http.Request) { r.Header.Del("Authorization") },
+			"IncompleteSignature": func(r *http.Request) {
+				r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "Signature=", "Sign=", 1))
+			},
+			"InvalidClientTokenId": func(r *http.Request) {
+				r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), h.key.ID, "AKIASTRANGER", 1))
+			},
+			"RequestExpired": func(r *http.Request) {
+				r.Header.Set("X-Amz-Date", time.Now().Add(-time.Hour).UTC().Format("20060102T150405Z"))
+			},
+		} {
+			r := h.request(t, a)
+			spoil(r)
+			_, got, header := h.answer(t, r)
+			if code == "MissingAuthenticationToken" && name == "Query" {
+				continue // which nothing but the scope tells from STS
+			}
+			if name == "Query" && !strings.Contains(got, "<Code>"+code+"</Code>") || name != "Query" && header.Get("X-Amzn-Query-Error") != code+";Sender" {
+				t.Errorf("%s: %s: %v %s", name, code, header, got)
+			}
+			if name == "CBOR" && header.Get("Smithy-Protocol") != "rpc-v2-cbor" {
+				t.Errorf("%v", header)
+			}
+		}
 	}
 }
 
@@ -273,6 +324,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 
 func FuzzAnyRequestIsRoutedAndNoneGetsPast(f *testing.F) {
 	f.Add("POST", "/endpoints/x", "a=b", "AWS4-HMAC-SHA256 Credential=a/20260101/r/s3/aws4_request", "SageMaker.X")
+	f.Add("POST", "/service/GraniteServiceVersion20100801/operation/X", "", "AWS4-HMAC-SHA256 Credential=a/20260101/r/monitoring/aws4_request", "GraniteServiceVersion20100801.X")
 	f.Add("GET", "/b/k", "AWSAccessKeyId=a&Signature=b&Expires=9", "", "")
 	keys, err := access.OpenFile(filepath.Join(f.TempDir(), "credentials"), "000000000000")
 	if err != nil {

@@ -3,12 +3,14 @@ package shape_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
@@ -235,5 +237,28 @@ func BenchmarkAppendDescribeEndpoint(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = shape.Append(buf[:0], &out)
+	}
+}
+
+func TestDoublesHaveWordsForWhatIsNoNumber(t *testing.T) {
+	const doc = `{"Namespace":"N","MetricData":[{"MetricName":"m","Values":["NaN","Infinity","-Infinity",1e+300]}]}`
+	var in cloudwatch.PutMetricDataInput
+	if err := shape.Decode([]byte(doc), &in); err != nil {
+		t.Fatal(err)
+	}
+	v := in.MetricData[0].Values
+	if !math.IsNaN(v[0]) || !math.IsInf(v[1], 1) || !math.IsInf(v[2], -1) {
+		t.Errorf("%v", v)
+	}
+	if got := string(shape.Append(nil, in)); got != doc {
+		t.Errorf("%s", got)
+	}
+	for _, word := range []string{"nan", "1", "inf", "+Infinity", ""} {
+		if err := shape.Decode([]byte(`{"MetricData":[{"Value":"`+word+`"}]}`), &in); err == nil {
+			t.Errorf("%q was read", word)
+		}
+	}
+	if err := shape.Decode([]byte(`{"ProductionVariants":[{"InitialVariantWeight":"NaN"}]}`), &sagemaker.CreateEndpointConfigInput{}); err == nil {
+		t.Error("a weight that is no number was read")
 	}
 }

@@ -2,11 +2,13 @@ package shape_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakerruntime"
 )
@@ -54,6 +56,10 @@ var violations = map[string]struct {
 	"a number too large": {
 		&sagemaker.ListEndpointsInput{}, `{"MaxResults":101}`,
 		"1 validation error detected: Value '101' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 100",
+	},
+	"a union without a member": {
+		&cloudwatch.PutMetricAlarmInput{}, `{"AlarmName":"a","EvaluationCriteria":{}}`,
+		"1 validation error detected: Value 'EvaluationCriteria()' at 'evaluationCriteria' failed to satisfy constraint: Member must have exactly one member set",
 	},
 	"a float too small": {
 		&sagemaker.CreateEndpointConfigInput{}, `{` + config + `,"ProductionVariants":[{"VariantName":"v","InitialVariantWeight":-1}]}`,
@@ -117,6 +123,13 @@ func TestViolationsAreReportedInTheWordsOfTheAPI(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestWhatIsNotANumberIsWithinNoLimits(t *testing.T) {
+	in := sagemaker.DesiredWeightAndCapacity{VariantName: new("v"), DesiredWeight: new(float32(math.NaN()))}
+	if err := shape.Validate(in, nil); err == nil || !strings.Contains(err.Error(), "Value 'NaN' at 'desiredWeight' failed") {
+		t.Error(err)
 	}
 }
 
