@@ -139,63 +139,66 @@ func TestTheAnswerDependsOnWhatFailed(t *testing.T) {
 	}
 }
 
+var modelError = &awserr.Error{Code: "ModelError", Status: 424, Message: `from primary with message "<b>"`, Members: map[string]any{"OriginalStatusCode": 500, "OriginalMessage": "<b>"}}
+
+// sayings are failures as each protocol says them.
+var sayings = map[string]struct {
+	write func(w *httptest.ResponseRecorder)
+	want  string
+}{
+	"JSON": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteJSON(w, "1.1", &awserr.Error{Code: "ValidationException", Status: 400, Message: `no "a" & b`})
+		},
+		`400 application/x-amz-json-1.1 "" {"__type":"ValidationException","message":"no \"a\" & b"}`,
+	},
+	"JSON, modelled": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteJSON(w, "1.0", &awserr.Error{Code: "ResourceLimitExceeded", Status: 400, Message: "full"})
+		},
+		`400 application/x-amz-json-1.0 "" {"__type":"ResourceLimitExceeded","Message":"full"}`,
+	},
+	"REST": {
+		func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, modelError) },
+		`424 application/json "ModelError" {"Message":"from primary with message \"<b>\"","OriginalMessage":"<b>","OriginalStatusCode":500}`,
+	},
+	"REST, without a code": {
+		func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, &awserr.Error{Status: 413, Message: "long"}) },
+		`413 application/json "" {"Message":"long"}`,
+	},
+	"Query": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{Code: "InvalidClientTokenId", Status: 403, Message: "<who>"})
+		},
+		`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+	},
+	"Query, by the name of JSON": {
+		func(w *httptest.ResponseRecorder) { awserr.WriteQuery(w, "n", awserr.NotImplemented("Sing")) },
+		`400 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The operation Sing is not implemented by Slipway.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+	},
+	"JSON for those who knew Query": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteCompatibleJSON(w, "1.0", "a.b", awserr.Declared("LimitExceededFault", "full"))
+		},
+		`400 application/x-amz-json-1.0 "" {"__type":"a.b#LimitExceededFault","message":"full"}`,
+	},
+	"CBOR": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteCBOR(w, "a", &awserr.Error{Code: "B", Status: 500, Message: "c\xff", Members: map[string]any{"d": 1}})
+		},
+		"500 application/cbor \"\" \xa3ad\x01f__typeca#Bgmessagedc\uFFFD",
+	},
+	"Query, our own fault": {
+		func(w *httptest.ResponseRecorder) {
+			awserr.WriteQuery(w, "n", awserr.Of(awserr.STS, "GetCallerIdentity", errors.New("x")))
+		},
+		`500 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>internal error</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+	},
+}
+
 func TestEachProtocolHasItsOwnWayToSayIt(t *testing.T) {
-	model := &awserr.Error{Code: "ModelError", Status: 424, Message: `from primary with message "<b>"`, Members: map[string]any{"OriginalStatusCode": 500, "OriginalMessage": "<b>"}}
-	tests := map[string]struct {
-		write func(w *httptest.ResponseRecorder)
-		want  string
-	}{
-		"JSON": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteJSON(w, "1.1", &awserr.Error{Code: "ValidationException", Status: 400, Message: `no "a" & b`})
-			},
-			`400 application/x-amz-json-1.1 "" {"__type":"ValidationException","message":"no \"a\" & b"}`,
-		},
-		"JSON, modelled": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteJSON(w, "1.0", &awserr.Error{Code: "ResourceLimitExceeded", Status: 400, Message: "full"})
-			},
-			`400 application/x-amz-json-1.0 "" {"__type":"ResourceLimitExceeded","Message":"full"}`,
-		},
-		"REST": {
-			func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, model) },
-			`424 application/json "ModelError" {"Message":"from primary with message \"<b>\"","OriginalMessage":"<b>","OriginalStatusCode":500}`,
-		},
-		"REST, without a code": {
-			func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, &awserr.Error{Status: 413, Message: "long"}) },
-			`413 application/json "" {"Message":"long"}`,
-		},
-		"Query": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{Code: "InvalidClientTokenId", Status: 403, Message: "<who>"})
-			},
-			`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
-		},
-		"Query, by the name of JSON": {
-			func(w *httptest.ResponseRecorder) { awserr.WriteQuery(w, "n", awserr.NotImplemented("Sing")) },
-			`400 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The operation Sing is not implemented by Slipway.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
-		},
-		"JSON for those who knew Query": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteCompatibleJSON(w, "1.0", "a.b", awserr.Declared("LimitExceededFault", "full"))
-			},
-			`400 application/x-amz-json-1.0 "" {"__type":"a.b#LimitExceededFault","message":"full"}`,
-		},
-		"CBOR": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteCBOR(w, "a", &awserr.Error{Code: "B", Status: 500, Message: "c\xff", Members: map[string]any{"d": 1}})
-			},
-			"500 application/cbor \"\" \xa3ad\x01f__typeca#Bgmessagedc\uFFFD",
-		},
-		"Query, our own fault": {
-			func(w *httptest.ResponseRecorder) {
-				awserr.WriteQuery(w, "n", awserr.Of(awserr.STS, "GetCallerIdentity", errors.New("x")))
-			},
-			`500 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>internal error</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
-		},
-	}
 	uuid4 := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
-	for name, tt := range tests {
+	for name, tt := range sayings {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			tt.write(w)
