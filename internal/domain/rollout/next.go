@@ -36,14 +36,19 @@ func Next(p Plan, s State, f Facts) (State, time.Time) {
 	if f.Now.Before(s.Since) {
 		return s.rewound(f.Now), f.Now
 	}
+	// A verdict comes before orders: no Pause may keep it from falling.
 	if why := p.verdict(s, f); why != "" {
-		return p.turnBack(s, f, why), f.Now
+		return p.turnBack(p.resume(s, f.Now), f, why), f.Now
 	}
-	next, moved := p.step(s, f)
-	if moved {
-		return next, f.Now
+	if n := len(s.Followed); n < len(f.Orders) {
+		return p.follow(s, f, f.Orders[n]), f.Now
 	}
-	return s, p.wake(s, f.Now)
+	if s.hold() < 0 {
+		if next, moved := p.step(s, f); moved {
+			return next, f.Now
+		}
+	}
+	return s, p.wake(s, f)
 }
 
 // step takes one transition that is not a verdict, and reports whether there
@@ -55,16 +60,19 @@ func (p Plan) step(s State, f Facts) (State, bool) {
 			return p.scale(s, f)
 		}
 		if p.ready(s, f) {
-			return p.shift(s, f.Now), true
+			return p.shift(s, f), true
 		}
 	case Shifting:
-		if p.bake(s.Step) == 0 {
-			return p.baked(s, f)
+		if p.bake(s) == 0 {
+			return p.goOn(s, f)
 		}
 		return p.enter(s, Baking, f.Now, nil), true
 	case Baking:
-		if !f.Now.Before(s.Since.Add(p.bake(s.Step))) {
-			return p.baked(s, f)
+		if !f.Now.Before(p.baked(s)) && !p.lacking(s, f) {
+			if f.GreenRequests <= s.Requests {
+				s.Unproven = append(slices.Clip(s.Unproven), s.Step)
+			}
+			return p.goOn(s, f)
 		}
 	case Retiring:
 		if settled(s, f) {
@@ -92,17 +100,18 @@ func (p Plan) launch(v Variant, c *Split, i int) {
 }
 
 // shift moves the traffic of s.Step.
-func (p Plan) shift(s State, now time.Time) State {
-	return p.enter(s, Shifting, now, func(v Variant, c *Split) {
+func (p Plan) shift(s State, f Facts) State {
+	s.Requests = f.GreenRequests
+	return p.enter(s, Shifting, f.Now, func(v Variant, c *Split) {
 		c.NewActive = p.green(v, s.Step)
 		c.OldActive = carry(v.Old, c.NewActive, v.New)
 		c.NewShare = part(c.NewActive, v.New)
 	})
 }
 
-// baked goes on after a step's bake, unless a new instance is not ready just
+// goOn leaves a step whose bake is over, unless a new instance is not ready just
 // then: neither may traffic move on to it, nor the old instances go.
-func (p Plan) baked(s State, f Facts) (State, bool) {
+func (p Plan) goOn(s State, f Facts) (State, bool) {
 	if !p.ready(s, f) {
 		return s, false
 	}
@@ -115,7 +124,7 @@ func (p Plan) baked(s State, f Facts) (State, bool) {
 		return p.enter(s, Retiring, f.Now, func(_ Variant, c *Split) { c.OldWanted = c.OldActive }), true
 	}
 	s.Step++
-	return p.shift(s, f.Now), true
+	return p.shift(s, f), true
 }
 
 // scale turns on instances as they get ready; once none is missing, what is
@@ -162,7 +171,7 @@ func settled(s State, f Facts) bool {
 }
 
 // wake returns when s must be looked at again though no fact has changed.
-func (p Plan) wake(s State, now time.Time) time.Time {
+func (p Plan) wake(s State, f Facts) time.Time {
 	switch {
 	case s.Phase == Restoring:
 		return s.Turned.Add(p.Policy.MaximumExecutionTimeout)
@@ -170,15 +179,22 @@ func (p Plan) wake(s State, now time.Time) time.Time {
 		return time.Time{}
 	}
 	expires := s.Begun.Add(p.Policy.MaximumExecutionTimeout)
-	if baked := s.Since.Add(p.bake(s.Step)); s.Phase == Baking && baked.After(now) && baked.Before(expires) {
-		return baked
+	if s.Phase != Baking || s.hold() >= 0 {
+		return expires
+	}
+	again := p.baked(s)
+	if !again.After(f.Now) && p.lacking(s, f) {
+		again = f.Now.Add(recount)
+	}
+	if again.After(f.Now) && again.Before(expires) {
+		return again
 	}
 	return expires
 }
 
 // enter returns s in another phase with every split changed by set.
 func (p Plan) enter(s State, ph Phase, now time.Time, set func(Variant, *Split)) State {
-	s.Phase, s.Since = ph, now
+	s.Phase, s.Since, s.Held = ph, now, 0
 	if set != nil {
 		s.Variants = slices.Clone(s.Variants)
 		for i, v := range p.Variants {
@@ -189,11 +205,15 @@ func (p Plan) enter(s State, ph Phase, now time.Time, set func(Variant, *Split))
 }
 
 // rewound returns s for a clock that was set back: the phase starts over, so
-// that no bake is cut short, and what had passed before it stays passed, so
-// that no timeout is put off.
+// that no bake is cut short, a pause in it too, and what had passed before it
+// stays passed, so that no timeout is put off.
 func (s State) rewound(now time.Time) State {
 	back := now.Sub(s.Since)
-	s.Since, s.Begun = now, s.Begun.Add(back)
+	s.Since, s.Begun, s.Held = now, s.Begun.Add(back), 0
+	if i := s.hold(); i >= 0 {
+		s.Followed = slices.Clone(s.Followed)
+		s.Followed[i].From = now
+	}
 	if !s.Turned.IsZero() {
 		s.Turned = s.Turned.Add(back)
 	}

@@ -17,6 +17,10 @@ const DefaultTimeout = 28800 * time.Second
 // §4.7), not with the facts that moved it.
 const glance = time.Millisecond
 
+// recount is how often the requests are counted that a bake is lacking:
+// nobody asks again for each of them.
+const recount = time.Second
+
 // SizeType says what the value of a Size counts.
 type SizeType string
 
@@ -54,6 +58,11 @@ type Policy struct {
 	TerminationWait          time.Duration `json:"terminationWait,omitempty"`
 	MaximumExecutionTimeout  time.Duration `json:"maximumExecutionTimeout,omitempty"` // 0: DefaultTimeout
 	Alarms                   []string      `json:"alarms,omitempty"`
+	// MinimumRequests is how many requests the new fleet must answer after a
+	// step's traffic moved before the step's bake may end, however long that
+	// takes: the timeout bounds it. 0: the wait alone decides. It is our own;
+	// the API has no such thing.
+	MinimumRequests int `json:"minimumRequests,omitempty"`
 }
 
 // Variant holds the instance counts of one variant before and after. Old is 0
@@ -139,6 +148,8 @@ func (c Policy) limit() (limit, bool) {
 func (c Policy) Check() error {
 	l, sized := c.limit()
 	switch {
+	case c.MinimumRequests < 0:
+		return fault.New(fault.Invalid, "The minimum of requests must not be negative.")
 	case !sized && c.Strategy == AllAtOnce:
 		return nil
 	case !sized:
@@ -231,13 +242,25 @@ func (p Plan) rollbackBatch(v Variant) int {
 	return p.Policy.RollbackMaximumBatchSize.Of(v.Old)
 }
 
-// bake is Wait, but never nothing while alarms are watched.
-func (p Plan) bake(i int) time.Duration {
-	wait, _ := p.Wait(i)
-	if len(p.Policy.Alarms) > 0 {
+// bake is the Wait of the step that s is at, but never nothing while alarms
+// are watched or requests counted. Once promoted, alarms alone are waited for.
+func (p Plan) bake(s State) time.Duration {
+	wait, _ := p.Wait(s.Step)
+	if s.Promoted {
+		wait = 0
+	}
+	if len(p.Policy.Alarms) > 0 || p.Policy.MinimumRequests > 0 && !s.Promoted {
 		return max(wait, glance)
 	}
 	return wait
+}
+
+// baked is when the bake that s is in has lasted long enough.
+func (p Plan) baked(s State) time.Time { return s.Since.Add(p.bake(s) + s.Held) }
+
+// lacking reports whether the bake of s must go on for want of requests.
+func (p Plan) lacking(s State, f Facts) bool {
+	return !s.Promoted && f.GreenRequests-s.Requests < int64(p.Policy.MinimumRequests)
 }
 
 // carry returns how many of n instances keep traffic when moved of total were

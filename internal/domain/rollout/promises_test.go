@@ -44,7 +44,7 @@ func live(d dice) error {
 	if err != nil {
 		return err
 	}
-	k := &keeper{deadly: w.deadly, w: w}
+	k := &keeper{deadly: w.deadly, w: w, people: people{jumpy: w.jumpy}}
 	w.check = k.check
 	for range 3 + d(60) {
 		if err := w.wild(); err != nil {
@@ -78,6 +78,7 @@ type keeper struct {
 	alarmed bool      // an alarm fired while it was watched
 	shares  []float64 // of new traffic, when the verdict fell
 	last    []rollout.Split
+	people
 }
 
 func (k *keeper) check(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error {
@@ -92,6 +93,7 @@ func (k *keeper) check(p rollout.Plan, s rollout.State, f rollout.Facts, n rollo
 		keepsCapacity(p, n),
 		limitsTheBlast(p, n),
 		k.undoesTrafficFirst(p, s, f, n),
+		k.obeys(p, s, f, n, wake),
 	)
 }
 
@@ -114,7 +116,8 @@ func answersProperly(s rollout.State, f rollout.Facts, n rollout.State, wake tim
 
 func equal(a, b rollout.State) bool {
 	return a.Phase == b.Phase && a.Step == b.Step && a.Reason == b.Reason && slices.Equal(a.Variants, b.Variants) &&
-		a.Begun.Equal(b.Begun) && a.Since.Equal(b.Since) && a.Turned.Equal(b.Turned)
+		a.Begun.Equal(b.Begun) && a.Since.Equal(b.Since) && a.Turned.Equal(b.Turned) &&
+		slices.Equal(a.Followed, b.Followed) && a.Held == b.Held && a.Promoted == b.Promoted && a.Requests == b.Requests && slices.Equal(a.Unproven, b.Unproven)
 }
 
 // endsAsItMust: no success after a verdict, and each end is what it says.

@@ -22,7 +22,7 @@ func (p Plan) verdict(s State, f Facts) string {
 		}
 	}
 	if limit := p.Policy.MaximumExecutionTimeout; !f.Now.Before(s.Begun.Add(limit)) {
-		return p.timedOut(limit)
+		return p.timedOut(s, f.Now)
 	}
 	return ""
 }
@@ -40,15 +40,22 @@ func (p Plan) firing(f Facts) []string {
 	return firing
 }
 
-func (p Plan) timedOut(limit time.Duration) string {
+// timedOut is the reason of a timeout. It tells of pauses: whoever made one may
+// not have known that the clock went on.
+func (p Plan) timedOut(s State, now time.Time) string {
+	limit := seconds(p.Policy.MaximumExecutionTimeout)
+	why := "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " + limit + " seconds."
 	switch p.Kind {
 	case Create:
-		return "The endpoint was not ready within " + seconds(limit) + " seconds."
+		why = "The endpoint was not ready within " + limit + " seconds."
 	case Scale:
-		return "The capacity update was rolled back because it did not finish within " + seconds(limit) + " seconds."
+		why = "The capacity update was rolled back because it did not finish within " + limit + " seconds."
 	case Update, Delete:
 	}
-	return "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " + seconds(limit) + " seconds."
+	if paused := p.resume(s, now).pausedFor().Round(time.Second); paused > 0 {
+		why += " It was paused for " + seconds(paused) + " of them."
+	}
+	return why
 }
 
 // turnBack carries out a verdict. Whatever traffic old instances can take

@@ -21,6 +21,9 @@
 //	    │      ▼             │
 //	    └─▶ Withdrawing ─────┴─▶ RolledBack
 //
+// People step in with Orders. A Pause is not a phase: it holds whichever
+// forward phase it finds.
+//
 // The complete diagram, drawn from the transitions that tests observed, is
 // docs/states/rollout.md.
 package rollout
@@ -106,6 +109,12 @@ type State struct {
 	Turned   time.Time `json:"turned,omitzero"`  // when the verdict fell that undoes it
 	Reason   string    `json:"reason,omitempty"` // FailureReason, "" while all is well
 	Variants []Split   `json:"variants"`         // in the plan's order
+
+	Followed []Followed    `json:"followed,omitempty"` // the orders that were looked at so far, all, oldest first
+	Held     time.Duration `json:"held,omitempty"`     // how long pauses that ended made the present bake
+	Promoted bool          `json:"promoted,omitempty"` // no wait is waited for any more
+	Requests int64         `json:"requests,omitempty"` // GreenRequests when the step's traffic moved
+	Unproven []int         `json:"unproven,omitempty"` // the steps whose bake ended without a single request to the new fleet
 }
 
 // Fleet counts the instances of one variant that run one configuration.
@@ -123,6 +132,9 @@ type Facts struct {
 	Failure      string   // FailureReason when an instance that the plan launches can never become ready, else ""
 	OldFailure   string   // the same of an old instance that a rollback needs; "" is always safe, the timeout bounds it
 	FiringAlarms []string // names in ALARM, or deleted, at Now; those that the policy does not list are ignored
+
+	Orders        []Order // all that were given, oldest first; Next follows each once
+	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls
 }
 
 func (f Facts) oldFleet(i int) Fleet { return at(f.Old, i) }

@@ -10,13 +10,14 @@ type Moment struct {
 }
 
 // Timeline returns how p would run if all went well and instances started and
-// stopped in no time: the waits alone. It is Next itself that runs.
+// stopped in no time: the waits alone, with requests enough. It is Next itself
+// that runs.
 func Timeline(p Plan, begin time.Time) []Moment {
 	s := Begin(p, begin)
 	line := []Moment{{0, s}}
 	now := s.Begun
 	for !s.Phase.Terminal() {
-		next, wake := Next(p, s, ideal(s, now))
+		next, wake := Next(p, s, p.ideal(s, now))
 		if wake.IsZero() {
 			break // not reached: with ideal facts something always follows
 		}
@@ -29,8 +30,8 @@ func Timeline(p Plan, begin time.Time) []Moment {
 }
 
 // ideal are the facts of a world in which whatever is wanted is there.
-func ideal(s State, now time.Time) Facts {
-	f := Facts{Now: now, Old: make([]Fleet, len(s.Variants)), New: make([]Fleet, len(s.Variants))}
+func (p Plan) ideal(s State, now time.Time) Facts {
+	f := Facts{Now: now, GreenRequests: s.Requests + int64(max(1, p.Policy.MinimumRequests)), Old: make([]Fleet, len(s.Variants)), New: make([]Fleet, len(s.Variants))}
 	for i, c := range s.Variants {
 		f.Old[i] = Fleet{Ready: c.OldWanted, Exists: c.OldWanted}
 		f.New[i] = Fleet{Ready: c.NewWanted, Exists: c.NewWanted}

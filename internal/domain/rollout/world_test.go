@@ -64,6 +64,10 @@ type world struct {
 	grim     bool // nothing gets ready any more
 	doomed   bool // an old instance that dies is not replaced
 	trouble  int  // one in so many turns brings a failure or an alarm
+	bossy    int  // one in so many stretches of time brings an order, 0: none
+	orders   []rollout.Order
+	silent   bool // hardly a request comes
+	requests int64
 	check    func(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error
 }
 
@@ -73,6 +77,7 @@ func newWorld(d dice) (*world, error) {
 		return nil, err
 	}
 	w := &world{d: d, plan: p, now: t0, deadly: d.one(2), doomed: d.one(4), jumpy: d.one(3), trouble: []int{4, 15, 60, 1000}[d(4)]}
+	w.bossy, w.silent = []int{0, 4, 20}[d(3)], d.one(4)
 	w.check = func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }
 	w.state = rollout.Begin(p, w.now)
 	w.old, w.new = make([]herd, len(p.Variants)), make([]herd, len(p.Variants))
@@ -114,6 +119,9 @@ func aPolicy(d dice) *rollout.Policy {
 	if !d.one(3) {
 		c.Alarms = []string{"a", "b"}
 	}
+	if d.one(4) {
+		c.MinimumRequests = 1 + d(50)
+	}
 	return c
 }
 
@@ -143,7 +151,7 @@ func someVariants(d dice, kind rollout.Kind) []rollout.Variant {
 }
 
 func (w *world) facts() rollout.Facts {
-	f := rollout.Facts{Now: w.now}
+	f := rollout.Facts{Now: w.now, Orders: w.orders, GreenRequests: w.requests}
 	for i := range w.plan.Variants {
 		f.Old, f.New = append(f.Old, w.old[i].fleet()), append(f.New, w.new[i].fleet())
 	}
@@ -214,11 +222,18 @@ func (w *world) calm() error {
 	if w.wake.After(w.now) {
 		w.now = w.wake
 	}
+	if !w.silent {
+		w.requests += 100
+	} else if w.plan.Policy.MinimumRequests > 0 && w.state.Phase == rollout.Baking {
+		w.now = w.now.Add(time.Minute) // rather than count each second that no request came
+	}
 	return nil
 }
 
 // pass lets time pass, usually no further than the deployment asked for.
 func (w *world) pass() {
+	before := w.now
+	defer func() { w.meanwhile(before) }()
 	switch {
 	case w.jumpy && w.d.one(6):
 		w.now = w.now.Add(secs(w.d(7200) - 3600))
@@ -227,4 +242,26 @@ func (w *world) pass() {
 	default:
 		w.now = w.now.Add(time.Duration(w.d(20_000)) * time.Millisecond)
 	}
+}
+
+// meanwhile lets requests come, and people give orders.
+func (w *world) meanwhile(since time.Time) {
+	if !w.silent || w.d.one(30) {
+		w.requests += int64(w.d(40))
+	}
+	if w.bossy == 0 || !w.d.one(w.bossy) {
+		return
+	}
+	at := w.now
+	if past := int(w.now.Sub(since) / time.Millisecond); past > 0 {
+		at = since.Add(time.Duration(w.d(past)) * time.Millisecond)
+	}
+	verb := rollout.Pause
+	if _, paused := w.state.Paused(); paused {
+		verb = rollout.Resume
+	}
+	if w.d.one(5) {
+		verb = []rollout.Verb{rollout.Pause, rollout.Resume, rollout.Promote, rollout.Abort, "Dance"}[w.d(5)]
+	}
+	w.orders = append(w.orders, rollout.Order{Verb: verb, By: "eve", At: at})
 }
