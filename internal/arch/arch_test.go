@@ -30,9 +30,15 @@ var wings = []struct {
 
 // sideways lists the imports inside a wing that are allowed, and why.
 var sideways = map[string]map[string]string{
-	"internal/domain/hosting":    {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
-	"internal/domain/arn":        {"internal/domain/fault": "a malformed name is a fault"},
-	"internal/domain/rollout":    {"internal/domain/fault": "a plan that cannot run is a fault"},
+	"internal/domain/hosting": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
+	"internal/domain/arn":     {"internal/domain/fault": "a malformed name is a fault"},
+	"internal/domain/rollout": {"internal/domain/fault": "a plan that cannot run is a fault"},
+
+	"internal/domain/alarm":         {"internal/domain/fault": "an alarm that cannot be is a fault"},
+	"internal/domain/alarm/metric":  {"internal/domain/fault": "samples are refused with a fault"},
+	"internal/domain/alarm/formula": {"internal/domain/fault": "an expression that makes no sense is a fault"},
+	"internal/domain/alarm/rule":    {"internal/domain/fault": "a rule that makes no sense is a fault"},
+
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "deployments are a queue"},
 	"internal/service/routing":   {"internal/service/router": "it keeps one up to date"},

@@ -1,0 +1,85 @@
+package alarm
+
+import (
+	"math"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+)
+
+// span is what single samples of a metric can be.
+type span struct{ lo, hi float64 }
+
+var (
+	anything    = span{math.Inf(-1), math.Inf(1)}
+	notNegative = span{0, math.Inf(1)}
+	zeroOrOne   = span{0, 1}
+)
+
+// The namespaces that only Slipway itself puts samples into.
+const (
+	endpointMetrics = "AWS/SageMaker"
+	instanceMetrics = "/aws/sagemaker/Endpoints"
+)
+
+// samplesOf returns what is known of a metric's samples (spec §7.1 and §7.2).
+// Of metrics that clients put themselves, nothing is.
+func samplesOf(id metric.ID) span {
+	switch id.Namespace {
+	case endpointMetrics:
+		switch id.Name {
+		case "Invocations":
+			return span{1, 1}
+		case "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "MidStreamErrors", "ModelCacheHit":
+			return zeroOrOne
+		}
+		return notNegative
+	case instanceMetrics:
+		switch id.Name {
+		case "MemoryUtilization", "DiskUtilization":
+			return span{0, 100}
+		}
+		return notNegative
+	}
+	return anything
+}
+
+// of returns what a statistic of at least one such sample can be.
+func (s span) of(stat metric.Stat) span {
+	switch {
+	case stat == metric.SampleCount:
+		return span{1, math.Inf(1)}
+	case stat == metric.Sum:
+		return s.sum()
+	case stat == metric.Average, stat == metric.Minimum, stat == metric.Maximum:
+		return s
+	}
+	if _, ok := stat.Percentile(); ok {
+		return s
+	}
+	return anything // trimmed sums, counts and ranks: not worth a rule
+}
+
+func (s span) sum() span {
+	sum := s
+	if s.lo < 0 {
+		sum.lo = math.Inf(-1)
+	}
+	if s.hi > 0 {
+		sum.hi = math.Inf(1)
+	}
+	return sum
+}
+
+// decides reports whether an open period that breaches will still breach when
+// it is over, whatever samples come (see the package comment).
+func (d *Definition) decides(stat metric.Stat, samples span) bool {
+	switch stat {
+	case metric.Maximum, metric.SampleCount:
+		return d.upward()
+	case metric.Minimum:
+		return !d.upward()
+	case metric.Sum:
+		return d.upward() && samples.lo >= 0 || !d.upward() && samples.hi <= 0
+	}
+	return false
+}

@@ -1,0 +1,133 @@
+// Package metric keeps samples: who they belong to, what is known about many
+// of them at once, and how they are kept in bounded memory. It promises that
+// merging loses nothing that a statistic needs, whatever the order, and that
+// percentiles are within Accuracy of a value that was really there. Judging
+// the values is the job of package alarm; guarding a Series against
+// concurrent use and writing it to disk are its owner's.
+package metric
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// Dimension is one name and value that tell metrics of the same name apart.
+type Dimension struct {
+	Name  string
+	Value string
+}
+
+// ID says which metric a sample belongs to. The order of the dimensions means
+// nothing; every set of dimensions is a metric of its own (spec §7.2).
+type ID struct {
+	Namespace  string
+	Name       string
+	Dimensions []Dimension
+}
+
+// Zero reports whether nothing of id is given.
+func (id ID) Zero() bool { return id.Namespace == "" && id.Name == "" && len(id.Dimensions) == 0 }
+
+// Key is an ID in canonical form: two IDs of the same metric have equal keys.
+type Key string
+
+// Key returns the canonical form of id.
+func (id ID) Key() Key {
+	dims := id.Dimensions
+	if !slices.IsSortedFunc(dims, byName) {
+		dims = slices.Clone(dims)
+		slices.SortStableFunc(dims, byName)
+	}
+	var b strings.Builder
+	part := func(s string) {
+		// Lengths keep parts apart whatever characters they contain.
+		b.WriteString(strconv.Itoa(len(s)))
+		b.WriteByte(':')
+		b.WriteString(s)
+	}
+	part(id.Namespace)
+	part(id.Name)
+	for _, d := range dims {
+		part(d.Name)
+		part(d.Value)
+	}
+	return Key(b.String())
+}
+
+func byName(a, b Dimension) int { return strings.Compare(a.Name, b.Name) }
+
+// The limits of the API on a metric's identity, in bytes or numbers.
+const (
+	maxName           = 255
+	maxDimensions     = 30
+	maxDimensionValue = 1024
+)
+
+// Validate reports what the API refuses about id. Errors are fault.Invalid,
+// and Missing when something is absent.
+func (id ID) Validate() error {
+	switch {
+	case id.Namespace == "":
+		return missing("The parameter Namespace is required.")
+	case id.Name == "":
+		return missing("The parameter MetricName is required.")
+	case len(id.Namespace) > maxName || id.Namespace[0] == ':' || hasControl(id.Namespace):
+		return fault.New(fault.Invalid, "The value %q for parameter Namespace is invalid.", clip(id.Namespace))
+	case len(id.Name) > maxName || hasControl(id.Name):
+		return fault.New(fault.Invalid, "The value %q for parameter MetricName is invalid.", clip(id.Name))
+	case len(id.Dimensions) > maxDimensions:
+		return fault.New(fault.Invalid, "The collection Dimensions must not have a size greater than %d.", maxDimensions)
+	}
+	seen := make(map[string]bool, len(id.Dimensions))
+	for _, d := range id.Dimensions {
+		switch {
+		case d.Name == "":
+			return missing("The parameter Dimensions.member.Name is required.")
+		case d.Value == "":
+			return missing("The parameter Dimensions.member.Value is required.")
+		case len(d.Name) > maxName || d.Name[0] == ':' || hasControl(d.Name):
+			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Name is invalid.", clip(d.Name))
+		case len(d.Value) > maxDimensionValue || hasControl(d.Value):
+			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Value is invalid.", clip(d.Value))
+		case seen[d.Name]:
+			return fault.New(fault.Invalid, "The dimension %q is given more than once.", clip(d.Name))
+		}
+		seen[d.Name] = true
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// clip keeps a refused value from filling the answer.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "..."
+	}
+	return s
+}
+
+// Unit is what a value counts, in the API's words; "" stands for any unit in a
+// question and for None in a sample.
+type Unit string
+
+// UnitNone is the unit of a sample that was put without one.
+const UnitNone Unit = "None"
+
+// Known reports whether u is one of the API's units.
+func (u Unit) Known() bool {
+	base, perSecond := strings.CutSuffix(string(u), "/Second")
+	switch base {
+	case "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes",
+		"Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Count":
+		return true
+	case "Seconds", "Microseconds", "Milliseconds", "Percent", "None":
+		return !perSecond
+	}
+	return false
+}
