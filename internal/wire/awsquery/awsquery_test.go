@@ -142,6 +142,51 @@ func TestAnswersAreXML(t *testing.T) {
 	}
 }
 
+// kinds has those kinds of value that CloudWatch does not use.
+type kinds struct {
+	L *int64
+	F *float32
+	B []byte
+	M map[string]string
+}
+
+func (kinds) Shape() *shape.Shape {
+	text := &shape.Shape{Name: "S", Kind: shape.String}
+	return &shape.Shape{Name: "K", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "L", Shape: &shape.Shape{Name: "L", Kind: shape.Long}},
+		{Name: "F", Shape: &shape.Shape{Name: "F", Kind: shape.Float}},
+		{Name: "B", Shape: &shape.Shape{Name: "B", Kind: shape.Blob}, Required: true},
+		{Name: "M", Shape: &shape.Shape{Name: "M", Kind: shape.Map, Key: text, Elem: text}, Required: true},
+	}}
+}
+
+func TestTheOtherKindsAreReadAndWritten(t *testing.T) {
+	const none = "<K><B/><M/></K>"
+	for form, want := range map[string]string{
+		"L=-9223372036854775808&F=1.5&B=AP8%3D&M.entry.1.key=k&M.entry.1.value=v": "<K><L>-9223372036854775808</L><F>1.5</F><B>AP8=</B><M><entry><key>k</key><value>v</value></entry></M></K>",
+		"":                                   none,
+		"B=&M=":                              none,
+		"L=9223372036854775808":              "error",
+		"F=1e39":                             "error",
+		"B=A":                                "error",
+		"M=x":                                "error",
+		"M.entry.1.key=%FF&M.entry.1.value=": "error",
+	} {
+		var k kinds
+		got := "error"
+		if err := decode(t, form, &k); err == nil {
+			w := httptest.NewRecorder()
+			protocol.Answer(w, "X", k)
+			_, got, _ = strings.Cut(w.Body.String(), "<XResult>")
+			got, _, _ = strings.Cut("<K>"+got, "</XResult>")
+			got += "</K>"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", form, got, want)
+		}
+	}
+}
+
 // Any form is read or refused; what is read can be said in XML.
 func FuzzDecode(f *testing.F) {
 	f.Add("Namespace=N&MetricData.member.1.MetricName=m&MetricData.member.1.Value=1&MetricData.member.1.Timestamp=2026-11-21T19:53:05Z")

@@ -30,19 +30,14 @@ func failed(format string, args ...any) error {
 // A node is a place in the tree that the names of parameters spell: those
 // below it, and the value at it, if there is one.
 type node struct {
-	name  string // the last part of its path
-	at    int    // the bytes of the path to it, and of the dot behind
-	value *string
-	all   params // all that begin with its path
+	name  string  // the last part of its path
+	at    int     // the bytes of its path, and of the dot behind it
+	value *string // nil if there is none
+	all   params  // all that begin with its path: one at least, but for the root
 }
 
-// path is the whole name of the node.
-func (n node) path() string {
-	if len(n.all) == 0 || n.at == 0 {
-		return n.name
-	}
-	return clip(n.all[0].name[:min(n.at-1, len(n.all[0].name))])
-}
+// path is the whole name of the node, which is not the root.
+func (n node) path() string { return clip(n.all[0].name[:n.at-1]) }
 
 // children yields what is one part below a node. A name that occurs twice, with
 // another between that sorts among what is below it, is yielded twice.

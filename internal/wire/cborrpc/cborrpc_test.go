@@ -194,6 +194,68 @@ func TestAnswersAreCBORThatOthersRead(t *testing.T) {
 	}
 }
 
+// kinds has those kinds of value that CloudWatch does not use.
+type kinds struct {
+	L *int64
+	F *float32
+	B []byte
+	M map[string]string
+}
+
+func (kinds) Shape() *shape.Shape {
+	text := &shape.Shape{Name: "S", Kind: shape.String}
+	return &shape.Shape{Name: "K", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "L", Shape: &shape.Shape{Name: "L", Kind: shape.Long}},
+		{Name: "F", Shape: &shape.Shape{Name: "F", Kind: shape.Float}},
+		{Name: "B", Shape: &shape.Shape{Name: "B", Kind: shape.Blob}, Required: true},
+		{Name: "M", Shape: &shape.Shape{Name: "M", Kind: shape.Map, Key: text, Elem: text}, Required: true},
+	}}
+}
+
+func TestTheOtherKindsAreReadAndWritten(t *testing.T) {
+	for in, want := range map[string]string{
+		`a4 "L" 3b 7fffffffffffffff "F" fa 3fc00000 "B" 42 00ff "M" a1 "k" "v"`:     `{"B": h'00ff', "F": 1.5, "L": -9223372036854775808, "M": {"k": "v"}}`,
+		`a4 "L" 1b 7fffffffffffffff "F" f9 7e00 "B" 5f 4100 40 ff "M" bf "k" 60 ff`: `{"B": h'00', "F": NaN, "L": 9223372036854775807, "M": {"k": ""}}`,
+		`a0`:                         `{"B": h'', "M": {}}`,
+		`a1 "B" 40`:                  `{"B": h'', "M": {}}`,
+		`a1 "L" 1b 8000000000000000`: "NUMBER_VALUE can not be converted to a Long",
+		`a1 "F" fb 47f0000000000000`: "DECIMAL_VALUE can not be converted to a Float",
+		`a1 "B" "AA=="`:              "STRING_VALUE can not be converted to a Blob",
+		`a1 "M" a1 "k" f6`:           "Null value found where not expected",
+		`a1 "M" a1 "k" 01`:           "NUMBER_VALUE can not be converted to a String",
+		`a1 "M" a1 61ff "v"`:         "The request body is not valid UTF-8.",
+		`a1 "M" 80`:                  "Start of list found where not expected",
+	} {
+		var k kinds
+		got := ""
+		if err := cborrpc.Decode(item(t, in), &k); err != nil {
+			got = err.Error()
+		} else if got, err = cbor.Diagnose(sorted(t, cborrpc.Append(nil, k))); err != nil {
+			t.Error(err)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// sorted is the same CBOR with the keys of maps in order.
+func sorted(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var all map[string]any
+	if err := cbor.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	m, err := cbor.EncOptions{Sort: cbor.SortBytewiseLexical, NaNConvert: cbor.NaNConvertNone}.EncMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = m.Marshal(all); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // What is read is CBOR to others too, and is read back from what is written.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
