@@ -269,3 +269,36 @@ func TestFollowedOrdersAreStored(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
+
+func TestWhatPausesAddUpTo(t *testing.T) {
+	pause, resume := rollout.Pause, rollout.Resume
+	tests := map[string]struct {
+		now    int // after t0; the bake of 300 s begins at t0
+		orders []rollout.Order
+		want   int // the bake ends so long after t0
+	}{
+		"two pauses in one bake":                           {100, []rollout.Order{said(pause, 10), said(resume, 20), said(pause, 30), said(resume, 50)}, 330},
+		"the same time does not count twice":               {100, []rollout.Order{said(pause, 10), said(resume, 50), said(pause, 20), said(resume, 60)}, 350},
+		"a pause before the bake began counts from there":  {100, []rollout.Order{said(pause, -50), said(resume, 50)}, 350},
+		"an order from the future counts from now":         {100, []rollout.Order{said(pause, 10), said(resume, 500)}, 390},
+		"a resume before its pause counts for nothing":     {100, []rollout.Order{said(pause, 50), said(resume, 10)}, 300},
+		"a pause of a bake that has elapsed does not last": {310, []rollout.Order{said(pause, 305), said(resume, 309)}, 310},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := at(t, rollout.Update, canary(count(1), 300, 120), fleet(4, 4), rollout.Baking, 0, secs(tt.now))
+			dip := both(ordered(tt.orders...), notReady) // lest the step ends
+			r.rest(dip)
+			ends := rollout.DefaultTimeout
+			if tt.want > tt.now {
+				ends = secs(tt.want)
+			}
+			if got := r.wake.Sub(t0); got != ends {
+				t.Errorf("asks again %v after the beginning, want %v", got, ends)
+			}
+			if tt.want == tt.now && r.state.Held != 0 {
+				t.Errorf("held for %v", r.state.Held)
+			}
+		})
+	}
+}
