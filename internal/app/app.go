@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -212,6 +213,9 @@ func (a *App) tidy(ctx context.Context) {
 		}
 		if err := a.db.PruneRoutes(ctx, time.Now().Add(-time.Hour)); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
+		}
+		if err := a.db.PruneRecords(ctx, record.DefaultRetention(), time.Now()); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old deployments were not forgotten", "err", err)
 		}
 	}
 }

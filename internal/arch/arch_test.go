@@ -30,6 +30,10 @@ var wings = []struct {
 
 // sideways lists the imports inside a wing that are allowed, and why.
 var sideways = map[string]map[string]string{
+	"internal/domain/record": {"internal/domain/hosting": "it tells of an endpoint's deployment", "internal/domain/rollout": "a deployment's steps are a rollout's", "internal/domain/arn": "resources know their names", "internal/domain/fault": "an unknown deployment is a fault"},
+	"internal/domain/notice": {"internal/domain/hosting": "it tells of an endpoint", "internal/domain/rollout": "and of what its fleets are doing"},
+	"internal/api/slipway":   {"internal/api/sagemaker": "an update is planned as it is asked for"},
+
 	"internal/domain/hosting": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
 	"internal/domain/arn":     {"internal/domain/fault": "a malformed name is a fault"},
 	"internal/domain/rollout": {"internal/domain/fault": "a plan that cannot run is a fault"},

@@ -63,6 +63,12 @@ func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
 	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
 }
 
+// by is the ARN of who calls, "" if it is not known.
+func by(ctx context.Context) string {
+	c, _ := access.From(ctx)
+	return c.ARN
+}
+
 // scopeOfAll is scope for an operation on all resources of a kind.
 func scopeOfAll(ctx context.Context, op, kind string) (arn.Scope, error) {
 	return scope(ctx, op, kind, "*")

@@ -22,13 +22,24 @@ func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInp
 		return out, err
 	}
 	id, err := a.ctl.CreateEndpoint(ctx, control.CreateEndpointInput{
-		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tagsIn(in.Tags),
+		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tagsIn(in.Tags), By: by(ctx),
 	})
 	return sagemaker.CreateEndpointOutput{EndpointArn: &id}, err
 }
 
 func (a *api) updateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInput) (out sagemaker.UpdateEndpointOutput, err error) {
-	s, err := scope(ctx, "UpdateEndpoint", arn.KindEndpoint, *in.EndpointName)
+	u, err := Update(ctx, "UpdateEndpoint", in)
+	if err != nil {
+		return out, err
+	}
+	id, err := a.ctl.UpdateEndpoint(ctx, u)
+	return sagemaker.UpdateEndpointOutput{EndpointArn: &id}, err
+}
+
+// Update is what an UpdateEndpoint asks for, if the caller may do op to the
+// endpoint. Planning an update reads it, too.
+func Update(ctx context.Context, op string, in sagemaker.UpdateEndpointInput) (out control.UpdateEndpointInput, err error) {
+	s, err := scope(ctx, op, arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}
@@ -40,12 +51,11 @@ func (a *api) updateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInp
 	for _, p := range in.ExcludeRetainedVariantProperties {
 		exclude = append(exclude, hosting.Property(*p.VariantPropertyType))
 	}
-	id, err := a.ctl.UpdateEndpoint(ctx, control.UpdateEndpointInput{
+	return control.UpdateEndpointInput{
 		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName,
 		RetainAll: val(in.RetainAllVariantProperties), Exclude: exclude,
-		DeploymentConfig: dc, RetainDeploymentConfig: val(in.RetainDeploymentConfig),
-	})
-	return sagemaker.UpdateEndpointOutput{EndpointArn: &id}, err
+		DeploymentConfig: dc, RetainDeploymentConfig: val(in.RetainDeploymentConfig), By: by(ctx),
+	}, nil
 }
 
 // deploymentConfig keeps the guardrails as they were sent, for Describe, beside
@@ -116,7 +126,9 @@ func (a *api) updateWeights(ctx context.Context, in sagemaker.UpdateEndpointWeig
 		}
 		desires = append(desires, desire)
 	}
-	id, err := a.ctl.UpdateWeightsAndCapacities(ctx, s, *in.EndpointName, desires)
+	id, err := a.ctl.UpdateWeightsAndCapacities(ctx, control.ScaleEndpointInput{
+		Scope: s, Name: *in.EndpointName, Desires: desires, By: by(ctx),
+	})
 	return sagemaker.UpdateEndpointWeightsAndCapacitiesOutput{EndpointArn: &id}, err
 }
 
@@ -125,7 +137,7 @@ func (a *api) deleteEndpoint(ctx context.Context, in sagemaker.DeleteEndpointInp
 	if err != nil {
 		return out, err
 	}
-	return out, a.ctl.DeleteEndpoint(ctx, s, *in.EndpointName)
+	return out, a.ctl.DeleteEndpoint(ctx, s, *in.EndpointName, by(ctx))
 }
 
 func (a *api) listEndpoints(ctx context.Context, in sagemaker.ListEndpointsInput) (out sagemaker.ListEndpointsOutput, err error) {

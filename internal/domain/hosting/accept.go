@@ -274,6 +274,9 @@ func (e *Endpoint) Delete(id DeploymentID, now time.Time) error {
 // begin records a deployment and what its first state wants.
 func (e *Endpoint) begin(id DeploymentID, plan rollout.Plan, green *Fleet, weights []Weight, now time.Time) {
 	e.Deployment = &Deployment{ID: id, Plan: plan, Begun: now, Green: green, Weights: weights}
+	if plan.Kind != rollout.Create {
+		e.Deployment.From = e.ConfigName
+	}
 	e.Apply(rollout.Begin(plan, now), now)
 }
 

@@ -187,6 +187,10 @@ type Deployment struct {
 	Plan  rollout.Plan
 	State rollout.State
 	Begun time.Time
+	// By is the ARN of whoever asked for it, "" if that is not known.
+	By string `json:",omitempty"`
+	// From is the configuration in service when it began; "" for a creation.
+	From string `json:",omitempty"`
 	// Green is the fleet that an update or a creation brings up; nil for a
 	// change within the fleet in service.
 	Green *Fleet
@@ -196,6 +200,14 @@ type Deployment struct {
 	Exposure Exposure
 	// Tripped are the alarms that decided against it.
 	Tripped []TrippedAlarm
+}
+
+// To is the configuration that the deployment leads to.
+func (d *Deployment) To() string {
+	if d.Green != nil {
+		return d.Green.ConfigName
+	}
+	return d.From
 }
 
 // Exposure counts the requests that a deployment's new fleet has answered,

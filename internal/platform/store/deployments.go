@@ -6,10 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+)
+
+// The kinds of event rows.
+const (
+	phaseEvent  = "DeploymentPhase" // record.Transition
+	statusEvent = "EndpointStatus"
 )
 
 // saveDeployment writes the deployment of e: a new one is due at once, an
@@ -34,16 +43,21 @@ func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) error {
 		return wrap("read deployment", err)
 	}
 	_, err = tx.ExecContext(ctx, `
-		insert into deployment (id, endpoint_id, kind, phase, reason, begun, ended, due, doc)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		insert into deployment (id, endpoint_id, region, name, name_key, kind, phase, reason, begun, ended, due, doc)
+		values ($1, $2, $10, $11, $12, $3, $4, $5, $6, $7, $8, $9)
 		on conflict (id) do update set phase = excluded.phase, reason = excluded.reason, ended = excluded.ended,
 			due = excluded.due, doc = excluded.doc, wakes = deployment.wakes + 1`,
-		d.ID, e.ID, d.Plan.Kind, d.State.Phase, d.State.Reason, micros(d.Begun), nullMicros(ended), due, string(doc))
+		d.ID, e.ID, d.Plan.Kind, d.State.Phase, d.State.Reason, micros(d.Begun), nullMicros(ended), due, string(doc),
+		e.Scope.Region, e.Name, strings.ToLower(e.Name))
 	if err != nil {
 		return wrap("save deployment", err)
 	}
 	if before != string(d.State.Phase) {
-		return tx.record(ctx, e, d.ID, "DeploymentPhase", map[string]any{"from": before, "to": d.State.Phase, "reason": d.State.Reason, "state": d.State, "requests": d.Exposure.Requests, "alarms": d.Tripped})
+		t := record.Transition{From: rollout.Phase(before), To: d.State.Phase, Reason: d.State.Reason, State: d.State, Requests: d.Exposure.Requests}
+		if d.State.Since.Equal(d.State.Turned) {
+			t.Tripped = d.Tripped
+		}
+		return tx.record(ctx, e, d.ID, phaseEvent, t)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (tx *Tx) settle(ctx context.Context, e *hosting.Endpoint, is []hosting.Inst
 		return wrap("save endpoint", err)
 	}
 	if before != string(e.Status) {
-		if err := tx.record(ctx, e, filed, "EndpointStatus", map[string]string{"from": before, "to": string(e.Status), "reason": e.FailureReason}); err != nil {
+		if err := tx.record(ctx, e, filed, statusEvent, map[string]string{"from": before, "to": string(e.Status), "reason": e.FailureReason}); err != nil {
 			return err
 		}
 	}
@@ -127,7 +127,7 @@ func (tx *Tx) DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.T
 			return err
 		}
 	}
-	if err := tx.record(ctx, e, "", "EndpointStatus", map[string]string{"from": string(e.Status), "to": "Deleted"}); err != nil {
+	if err := tx.record(ctx, e, "", statusEvent, map[string]string{"from": string(e.Status), "to": "Deleted"}); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `delete from endpoint where id = $1`, e.ID); err != nil {

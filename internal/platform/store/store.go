@@ -25,9 +25,10 @@ var migrations embed.FS
 // dialect is everything in which the two databases differ.
 type dialect struct {
 	goose      goose.Dialect
-	position   string // the function that finds a string in another
-	forUpdate  string // makes a select lock the rows it reads
-	skipLocked string // makes a claiming select step over rows being claimed
+	position   string             // the function that finds a string in another
+	forUpdate  string             // makes a select lock the rows it reads
+	skipLocked string             // makes a claiming select step over rows being claimed
+	snapshot   sql.IsolationLevel // of a transaction whose reads shall agree with each other
 }
 
 // DB is an open store. Its methods are transactions and may be called from
@@ -68,7 +69,7 @@ func OpenPostgres(ctx context.Context, dsn string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(8)
-	return (&DB{db, db, dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked"}}).migrated(ctx)
+	return (&DB{db, db, dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked", snapshot: sql.LevelRepeatableRead}}).migrated(ctx)
 }
 
 func (db *DB) migrated(ctx context.Context) (*DB, error) {

@@ -17,6 +17,7 @@ type CreateEndpointInput struct {
 	Name, Config     string
 	DeploymentConfig *hosting.DeploymentConfig
 	Tags             []hosting.Tag
+	By               string // the ARN of who asks
 }
 
 // CreateEndpoint accepts a new endpoint: it is Creating when this returns.
@@ -37,10 +38,12 @@ func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (s
 		if err != nil {
 			return err
 		}
-		if err := tx.InsertEndpoint(ctx, e); err != nil {
+		e.Deployment.By = in.By
+		// Tags first: the event that tells of the endpoint carries them.
+		if err := putTags(ctx, tx, name, in.Tags); err != nil {
 			return err
 		}
-		return putTags(ctx, tx, name, in.Tags)
+		return tx.InsertEndpoint(ctx, e)
 	})
 	if err != nil {
 		return "", err
@@ -86,62 +89,87 @@ type UpdateEndpointInput struct {
 	Exclude                []hosting.Property
 	DeploymentConfig       *hosting.DeploymentConfig
 	RetainDeploymentConfig bool
+	By                     string // the ARN of who asks
 }
 
 // UpdateEndpoint accepts a new configuration for an endpoint that goes on
 // serving (spec §2.3, in the order of its checks).
 func (c *Control) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (string, error) {
-	return c.change(ctx, in.Scope, in.Name, func(tx Tx, e *hosting.Endpoint) error {
-		if err := e.MayUpdate(); err != nil {
-			return err
-		}
-		l, err := launch(ctx, tx, in.Scope, in.Config, func() error {
-			if e.Uses(in.Config) {
-				return hosting.CurrentlyInUse(in.Config)
-			}
-			// As on AWS, an endpoint whose configuration record was deleted
-			// can no longer be updated.
-			_, err := tx.EndpointConfig(ctx, in.Scope, e.ConfigName)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return e.Update(hosting.Update{
-			Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
-			DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
-		})
+	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(tx Tx, e *hosting.Endpoint) error {
+		return update(ctx, tx, e, in)
 	})
+}
+
+// update judges an update and makes it e's deployment.
+func update(ctx context.Context, tx Tx, e *hosting.Endpoint, in UpdateEndpointInput) error {
+	if err := e.MayUpdate(); err != nil {
+		return err
+	}
+	l, err := launch(ctx, tx, in.Scope, in.Config, func() error {
+		if e.Uses(in.Config) {
+			return hosting.CurrentlyInUse(in.Config)
+		}
+		// As on AWS, an endpoint whose configuration record was deleted
+		// can no longer be updated.
+		_, err := tx.EndpointConfig(ctx, in.Scope, e.ConfigName)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return e.Update(hosting.Update{
+		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
+		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
+	})
+}
+
+// ScaleEndpointInput is what UpdateEndpointWeightsAndCapacities asks for.
+type ScaleEndpointInput struct {
+	Scope   arn.Scope
+	Name    string
+	Desires []hosting.Desire
+	By      string // the ARN of who asks
 }
 
 // UpdateWeightsAndCapacities accepts new weights and instance counts within
 // the fleet in service.
-func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, s arn.Scope, name string, desires []hosting.Desire) (string, error) {
-	return c.change(ctx, s, name, func(_ Tx, e *hosting.Endpoint) error {
-		return e.Scale(hosting.DeploymentID(newID("d")), desires, now())
+func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, in ScaleEndpointInput) (string, error) {
+	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
+		return e.Scale(hosting.DeploymentID(newID("d")), in.Desires, now())
 	})
 }
 
 // DeleteEndpoint accepts the end of an endpoint; its record vanishes when
-// nothing of it runs any more.
-func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name string) error {
-	_, err := c.change(ctx, s, name, func(_ Tx, e *hosting.Endpoint) error {
+// nothing of it runs any more. by is the ARN of who asks.
+func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name, by string) error {
+	_, err := c.change(ctx, target{s, name, by}, func(_ Tx, e *hosting.Endpoint) error {
 		return e.Delete(hosting.DeploymentID(newID("d")), now())
 	})
 	return err
 }
 
+// target is an endpoint that a verb is about, and who asks for it.
+type target struct {
+	scope    arn.Scope
+	name, by string
+}
+
 // change runs one verb on an existing endpoint and returns the endpoint's ARN.
-func (c *Control) change(ctx context.Context, s arn.Scope, name string, verb func(Tx, *hosting.Endpoint) error) (string, error) {
+// A deployment that it begins is recorded as that of who asked.
+func (c *Control) change(ctx context.Context, t target, verb func(Tx, *hosting.Endpoint) error) (string, error) {
 	var id string
 	err := c.Change(ctx, func(tx Tx) error {
-		e, err := tx.Endpoint(ctx, s, name)
+		e, err := tx.Endpoint(ctx, t.scope, t.name)
 		if err != nil {
 			return err
 		}
 		id = e.ARN()
+		before := e.Deployment
 		if err := verb(tx, e); err != nil {
 			return err
+		}
+		if e.Deployment != before {
+			e.Deployment.By = t.by
 		}
 		return tx.SaveEndpoint(ctx, e)
 	})

@@ -1,0 +1,220 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+)
+
+// serve reports every wanted instance of endpoint "e" ready, forgets the
+// others, and takes turns until it is at rest.
+func serve(t *testing.T, db *store.DB, now time.Time) {
+	t.Helper()
+	for range 10 {
+		finish(t, db, now)
+		e, is, err := db.EndpointView(t.Context(), scope, "e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Deployment == nil {
+			return
+		}
+		for _, i := range is {
+			if i.Wanted {
+				_, err = db.ReportInstance(t.Context(), hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now)
+			} else {
+				err = db.RemoveInstance(t.Context(), i.ID, now)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Fatal("it never came to rest")
+}
+
+// scale makes endpoint "e" of n instances, as deployment id.
+func scale(t *testing.T, db *store.DB, id hosting.DeploymentID, n int, now time.Time) {
+	t.Helper()
+	change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		e, err := tx.Endpoint(ctx, scope, "e")
+		if err != nil {
+			return err
+		}
+		if err := e.Scale(id, []hosting.Desire{{Variant: "a", Count: &n}}, now); err != nil {
+			return err
+		}
+		return tx.SaveEndpoint(ctx, e)
+	})
+	serve(t, db, now)
+}
+
+func ids(rs []record.Record) (out []hosting.DeploymentID) {
+	for _, r := range rs {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+func TestADeploymentIsRecordedFromBeginningToEnd(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		e := endpoint(t, "e", 2)
+		e.Deployment.By = "arn:aws:iam::000000000000:user/me"
+		insert(t, db, e)
+		now := t0.Add(time.Minute).Truncate(time.Microsecond)
+		serve(t, db, now)
+		r, err := db.Deployment(t.Context(), scope, "d-e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Name != "e" || r.EndpointARN() != e.ARN() || r.By != e.Deployment.By || r.Verdict() != record.Succeeded || !r.Ended.Equal(now) || r.To() != "c" {
+			t.Errorf("%+v", r)
+		}
+		var got []string
+		for _, tr := range r.Transitions {
+			got = append(got, fmt.Sprintf("%s %s→%s %d active", tr.At.Sub(e.Created), tr.From, tr.To, tr.State.Variants[0].NewActive))
+		}
+		want := []string{"0s →Launching 0 active", "1m0s Launching→Shifting 2 active", "1m0s Shifting→Succeeded 2 active"}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+		_, err = db.Deployment(t.Context(), scope, "d-unknown")
+		if !errors.Is(err, fault.NotFound) || err.Error() != `Could not find deployment "d-unknown".` {
+			t.Error(err)
+		}
+		elsewhere := scope
+		elsewhere.Region = "eu-west-1"
+		if _, err = db.Deployment(t.Context(), elsewhere, "d-e"); !errors.Is(err, fault.NotFound) {
+			t.Errorf("in another region: %v", err)
+		}
+	})
+}
+
+func TestTheAlarmsAndTheRequestsOfTheVerdictAreInTheRecord(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1))
+		tripped := []hosting.TrippedAlarm{{Name: "errors", Reason: "too many", Since: t0.Truncate(time.Microsecond)}}
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			e, err := tx.Endpoint(ctx, scope, "e")
+			if err != nil {
+				return err
+			}
+			e.Deployment.Exposure, e.Deployment.Tripped = hosting.Exposure{Requests: 7, Based: true}, tripped
+			next, _ := rollout.Next(e.Deployment.Plan, e.Deployment.State, rollout.Facts{Now: t0, Failure: "It broke."})
+			e.Apply(next, t0)
+			return tx.SaveEndpoint(ctx, e)
+		})
+		r, err := db.Deployment(t.Context(), scope, "d-e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := r.Transitions[len(r.Transitions)-1]
+		if d := cmp.Diff(tripped, last.Tripped); d != "" || last.Requests != 7 || last.Reason != "It broke." || r.Verdict() != record.Failed {
+			t.Errorf("%+v %s", last, d)
+		}
+		if first := r.Transitions[0]; first.Tripped != nil || first.Requests != 0 {
+			t.Errorf("the beginning knew already: %+v", first)
+		}
+	})
+}
+
+func TestDeploymentsArePagedNewestFirstAlsoOfAnEndpointThatIsGone(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1))
+		serve(t, db, t0)
+		for i := range 5 {
+			scale(t, db, hosting.DeploymentID(fmt.Sprint("d-", i)), i%2+2, t0.Add(time.Duration(i/2)*time.Second)) // two of each age
+		}
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			e, err := tx.Endpoint(ctx, scope, "e")
+			if err != nil {
+				return err
+			}
+			return tx.DeleteEndpoint(ctx, e, t0)
+		})
+		var got []hosting.DeploymentID
+		page := record.Page{Limit: 2}
+		for more := true; more; {
+			var rs []record.Record
+			var err error
+			if rs, more, err = db.Deployments(t.Context(), scope, "E", page); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, ids(rs)...)
+			page.After = rs[len(rs)-1].Cursor()
+		}
+		if d := cmp.Diff([]hosting.DeploymentID{"d-4", "d-3", "d-2", "d-e", "d-1", "d-0"}, got); d != "" {
+			t.Error(d)
+		}
+		_, _, err := db.Deployments(t.Context(), scope, "never", record.Page{Limit: 2})
+		if !errors.Is(err, fault.NotFound) || err.Error() != `Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/never".` {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWhatIsForgottenOfThePast(t *testing.T) {
+	const day = 24 * time.Hour
+	keep := record.Retention{Age: 10 * day, Least: 2, Most: 4, Gone: 100 * day}
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1)) // d-e, at t0
+		serve(t, db, t0)
+		for i := range 5 {
+			scale(t, db, hosting.DeploymentID(fmt.Sprint("d-", i)), i%2+2, t0.Add(time.Duration(i+1)*time.Hour))
+		}
+		kept := func(now time.Time) []hosting.DeploymentID {
+			t.Helper()
+			if err := db.PruneRecords(t.Context(), keep, now); err != nil {
+				t.Fatal(err)
+			}
+			rs, _, err := db.Deployments(t.Context(), scope, "e", record.Page{Limit: 100})
+			if err != nil && !errors.Is(err, fault.NotFound) {
+				t.Fatal(err)
+			}
+			return ids(rs)
+		}
+		want := func(when string, now time.Time, ids ...hosting.DeploymentID) {
+			t.Helper()
+			if d := cmp.Diff(ids, kept(now)); d != "" {
+				t.Errorf("%s: %s", when, d)
+			}
+		}
+		want("at most so many, however young", t0.Add(day), "d-4", "d-3", "d-2", "d-1")
+		want("at least so many, however old", t0.Add(500*day), "d-4", "d-3")
+		if r, err := db.Deployment(t.Context(), scope, "d-4"); err != nil || len(r.Transitions) == 0 {
+			t.Errorf("a kept deployment has %d transitions, %v", len(r.Transitions), err)
+		}
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			e, err := tx.Endpoint(ctx, scope, "e")
+			if err != nil {
+				return err
+			}
+			return tx.DeleteEndpoint(ctx, e, t0)
+		})
+		want("the endpoint is gone, not long ago", t0.Add(99*day), "d-4", "d-3")
+		want("the name is gone for long", t0.Add(101*day))
+	})
+}
+
+func TestARunningDeploymentIsNeverForgotten(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1))
+		if err := db.PruneRecords(t.Context(), record.Retention{}, t0.Add(10000*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := db.Deployment(t.Context(), scope, "d-e")
+		if err != nil || r.Verdict() != record.InProgress || len(r.Transitions) != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
