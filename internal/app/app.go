@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/config"
@@ -155,6 +156,10 @@ func (a *App) listen(ctx context.Context) (err error) {
 	return nil
 }
 
+// maxControlConns bounds the connections of everything but invocations; more
+// wait to be accepted.
+const maxControlConns = 4096
+
 // Run serves until ctx ends, then finishes what is in flight, bounded by the
 // drain timeout. It returns why it could not go on, or nil.
 func (a *App) Run(ctx context.Context) error {
@@ -175,7 +180,7 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	}
 	serve("the data plane", func() error { return a.data.Serve(a.listener) })
-	serve("the control plane", func() error { return a.control.Serve(a.data.Rest()) })
+	serve("the control plane", func() error { return a.control.Serve(netutil.LimitListener(a.data.Rest(), maxControlConns)) })
 	a.ready.Store(true)
 
 	var err error
