@@ -260,23 +260,39 @@ func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
 	}{
 		"unknown endpoint": {"nope/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint nope of account 123456789012 not found."}`},
 		"wrong case":       {"E/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint E of account 123456789012 not found."}`},
-		"unknown variant": {"e/invocations", header("X-Amzn-SageMaker-Target-Variant", "w"), 400, "ValidationError",
-			`{"Message":"Variant w not found for endpoint e."}`},
+		"unknown variant": {
+			"e/invocations", header("X-Amzn-SageMaker-Target-Variant", "w"), 400, "ValidationError",
+			`{"Message":"Variant w not found for endpoint e."}`,
+		},
 		"no instance": {"empty/invocations", nil, 503, "ServiceUnavailable", `{"Message":"No instance of endpoint empty is ready to take the request. Try again later."}`},
-		"a name too long": {long + "/invocations", nil, 400, "ValidationError",
-			`{"Message":"1 validation error detected: Value '` + long + `' at 'endpointName' failed to satisfy constraint: Member must have length less than or equal to 63"}`},
-		"two violations": {"-/invocations", header("X-Amzn-SageMaker-Target-Variant", "a_b"), 400, "ValidationError",
-			`{"Message":"2 validation errors detected: Value '-' at 'endpointName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*; Value 'a_b' at 'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"}`},
-		"a target model": {"e/invocations", header("X-Amzn-SageMaker-Target-Model", "m.tar.gz"), 400, "ValidationError",
-			`{"ErrorCode":"TARGET_MODEL_HEADER_NOT_SUPPORTED","Message":"Endpoint e is not a multi-model endpoint and does not support target model header."}`},
-		"an inference component": {"e/invocations", header("X-Amzn-SageMaker-Inference-Component", "c"), 400, "ValidationError",
-			`{"Message":"Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."}`},
-		"a session": {"e/invocations", header("X-Amzn-SageMaker-Session-Id", "NEW_SESSION"), 400, "ValidationError",
-			`{"Message":"Endpoint e does not support stateful sessions and therefore no session id header."}`},
-		"asynchronous": {"e/async-invocations", header("X-Amzn-SageMaker-InputLocation", "s3://b/k"), 400, "ValidationError",
-			`{"Message":"InvokeEndpointAsync is not supported: endpoint e has no AsyncInferenceConfig."}`},
-		"asynchronous without its input": {"e/async-invocations", nil, 400, "ValidationError",
-			`{"Message":"1 validation error detected: Value null at 'inputLocation' failed to satisfy constraint: Member must not be null"}`},
+		"a name too long": {
+			long + "/invocations", nil, 400, "ValidationError",
+			`{"Message":"1 validation error detected: Value '` + long + `' at 'endpointName' failed to satisfy constraint: Member must have length less than or equal to 63"}`,
+		},
+		"two violations": {
+			"-/invocations", header("X-Amzn-SageMaker-Target-Variant", "a_b"), 400, "ValidationError",
+			`{"Message":"2 validation errors detected: Value '-' at 'endpointName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*; Value 'a_b' at 'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"}`,
+		},
+		"a target model": {
+			"e/invocations", header("X-Amzn-SageMaker-Target-Model", "m.tar.gz"), 400, "ValidationError",
+			`{"ErrorCode":"TARGET_MODEL_HEADER_NOT_SUPPORTED","Message":"Endpoint e is not a multi-model endpoint and does not support target model header."}`,
+		},
+		"an inference component": {
+			"e/invocations", header("X-Amzn-SageMaker-Inference-Component", "c"), 400, "ValidationError",
+			`{"Message":"Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."}`,
+		},
+		"a session": {
+			"e/invocations", header("X-Amzn-SageMaker-Session-Id", "NEW_SESSION"), 400, "ValidationError",
+			`{"Message":"Endpoint e does not support stateful sessions and therefore no session id header."}`,
+		},
+		"asynchronous": {
+			"e/async-invocations", header("X-Amzn-SageMaker-InputLocation", "s3://b/k"), 400, "ValidationError",
+			`{"Message":"InvokeEndpointAsync is not supported: endpoint e has no AsyncInferenceConfig."}`,
+		},
+		"asynchronous without its input": {
+			"e/async-invocations", nil, 400, "ValidationError",
+			`{"Message":"1 validation error detected: Value null at 'inputLocation' failed to satisfy constraint: Member must not be null"}`,
+		},
 		"no such operation": {"e/elsewhere", nil, 404, "UnknownOperationException", `{"Message":"There is no operation POST /endpoints/e/elsewhere."}`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -324,16 +324,26 @@ func TestAnInstanceThatCannotStartFailsTheEndpointWithTheReason(t *testing.T) {
 		harm func(*plant)
 		want string
 	}{
-		"it exits": {func(p *plant) { p.world.die.Store(true) },
-			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. The process ended: exit status 3. Last lines of its log: cannot open model.onnx"},
-		"it never gets healthy": {func(p *plant) { p.world.stall.Store(true) },
-			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. No health check passed within 400ms: /ping answered 503. Last lines of its log: cannot open model.onnx"},
-		"its model is missing": {func(p *plant) { p.fetch.Store(new(error(fault.New(fault.NotFound, "no such object")))) },
-			`Failed to download model data for container "primary" from URL: "s3://b/k". Please ensure that there is an object located at the URL and that the role passed to CreateModel has permissions to download the object.`},
-		"its model is broken": {func(p *plant) { p.fetch.Store(new(error(fault.New(fault.Invalid, "The archive is truncated.")))) },
-			`The model data for container "primary" from URL "s3://b/k" cannot be used: The archive is truncated.`},
-		"the provider refuses": {func(p *plant) { p.world.refuse.Store(true) },
-			"The primary container for production variant a could not be started: the server's log says why."},
+		"it exits": {
+			func(p *plant) { p.world.die.Store(true) },
+			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. The process ended: exit status 3. Last lines of its log: cannot open model.onnx",
+		},
+		"it never gets healthy": {
+			func(p *plant) { p.world.stall.Store(true) },
+			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. No health check passed within 400ms: /ping answered 503. Last lines of its log: cannot open model.onnx",
+		},
+		"its model is missing": {
+			func(p *plant) { p.fetch.Store(new(error(fault.New(fault.NotFound, "no such object")))) },
+			`Failed to download model data for container "primary" from URL: "s3://b/k". Please ensure that there is an object located at the URL and that the role passed to CreateModel has permissions to download the object.`,
+		},
+		"its model is broken": {
+			func(p *plant) { p.fetch.Store(new(error(fault.New(fault.Invalid, "The archive is truncated.")))) },
+			`The model data for container "primary" from URL "s3://b/k" cannot be used: The archive is truncated.`,
+		},
+		"the provider refuses": {
+			func(p *plant) { p.world.refuse.Store(true) },
+			"The primary container for production variant a could not be started: the server's log says why.",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlant(t)

@@ -47,7 +47,7 @@ func FromHeader(header string) (a Algorithm, is, known bool) {
 	if !ok || name == "mode" || name == "type" || name == "algorithm" {
 		return "", false, false
 	}
-	a, known = Parse(name)
+	_, known = Parse(name)
 	return Algorithm(strings.ToUpper(name)), true, known
 }
 

@@ -79,6 +79,7 @@ func (p paths) noModel() string   { return filepath.Join(p.root, "no-model") }
 func (p paths) record(id provider.ID) string {
 	return filepath.Join(p.instances(), string(id)) + ".json"
 }
+
 func (p paths) log(id provider.ID) string      { return filepath.Join(p.logs(), string(id)) + ".log" }
 func (p paths) olderLog(id provider.ID) string { return p.log(id) + ".1" }
 func (p paths) work(id provider.ID) string     { return filepath.Join(p.works(), string(id)) }
