@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,10 +14,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
+
+	"github.com/slipway-ml/slipway/internal/openload"
 )
 
 // clients are the AWS SDK's, unmodified, pointed at the demo's server.
@@ -26,41 +28,35 @@ type clients struct {
 	s3        *s3.Client
 	sagemaker *sagemaker.Client
 	runtime   *sagemakerruntime.Client
-	err       error // what kept the clients from being made
 }
 
 const image = "slipway/onnx"
 
-func newClients(srv *server) *clients {
+func newClients(ctx context.Context, srv *server) (*clients, error) {
 	// Only the server's own credentials file counts: a person's AWS settings
 	// must not lead the demo to another place.
-	credentials := filepath.Join(srv.dataDir, "credentials")
-	cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
-		awsconfig.WithSharedCredentialsFiles([]string{credentials}),
-		awsconfig.WithSharedConfigFiles([]string{os.DevNull}),
-		awsconfig.WithSharedConfigProfile("default"),
-		awsconfig.WithRegion("us-east-1"),
-		awsconfig.WithBaseEndpoint(srv.url),
-	)
+	profile, err := awsconfig.LoadSharedConfigProfile(ctx, "default", func(o *awsconfig.LoadSharedConfigOptions) {
+		o.CredentialsFiles, o.ConfigFiles = []string{filepath.Join(srv.dataDir, "credentials")}, []string{os.DevNull}
+	})
 	if err != nil {
-		return &clients{err: err}
+		return nil, err
 	}
-	// The SDK keeps ten idle connections; the load has more under way.
-	transport := &http.Transport{MaxIdleConnsPerHost: inFlight}
+	cfg := aws.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: &srv.url,
+		Credentials:  credentials.StaticCredentialsProvider{Value: profile.Credentials},
+		HTTPClient:   openload.NewHTTPClient(inFlight),
+	}
 	return &clients{
 		s3:        s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
 		sagemaker: sagemaker.NewFromConfig(cfg),
 		runtime: sagemakerruntime.NewFromConfig(cfg, func(o *sagemakerruntime.Options) {
-			o.HTTPClient = &http.Client{Transport: transport}
 			o.RetryMaxAttempts = 1 // a failed request must be seen, not repeated
 		}),
-	}
+	}, nil
 }
 
 func (c *clients) makeBucket(ctx context.Context, name string) error {
-	if c.err != nil {
-		return c.err
-	}
 	_, err := c.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
 	return err
 }

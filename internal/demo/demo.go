@@ -79,7 +79,11 @@ func perform(ctx context.Context, s *screen, o Options, dir string) (failed int,
 	defer func() { err = errors.Join(err, srv.stop()) }()
 	s.done("server", "ready at "+srv.url, time.Since(began))
 
-	d := &show{screen: s, clients: newClients(srv), server: srv}
+	c, err := newClients(ctx, srv)
+	if err != nil {
+		return 0, err
+	}
+	d := &show{screen: s, clients: c, server: srv}
 	for _, step := range []func(context.Context) error{d.upload, d.create, d.replaceUnderLoad, d.checkTraffic, d.remove} {
 		if err := step(ctx); err != nil {
 			return d.failed, err

@@ -145,7 +145,7 @@ func (l *load) send(ctx context.Context, seq int) error {
 	case 3:
 		return l.stream(ctx, id)
 	case 6:
-		return l.invoke(ctx, id, fmt.Sprintf("sleep_ms=%d", 200+rand.IntN(800)), nil)
+		return l.invoke(ctx, id, fmt.Sprintf("sleep_ms=%d", 200+rand.IntN(800)), []byte("slow"))
 	case 9:
 		return l.invoke(ctx, id, "", bytes.Repeat([]byte("x"), 200<<10))
 	}

@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,11 +11,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/slipway-ml/slipway/internal/openload"
 )
 
 // sdk is the AWS SDK for Go, pointed at a server.
@@ -32,17 +33,18 @@ type sdk struct {
 
 func (s *server) sdk() *sdk {
 	s.t.Helper()
-	cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
-		awsconfig.WithSharedCredentialsFiles([]string{filepath.Join(s.dataDir, "credentials")}),
-		awsconfig.WithSharedConfigFiles([]string{os.DevNull}),
-		awsconfig.WithSharedConfigProfile("default"),
-		awsconfig.WithRegion("us-east-1"),
-		awsconfig.WithBaseEndpoint(s.url),
-		// The default client keeps ten idle connections; the load has more.
-		awsconfig.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}),
-	)
+	// Nothing of the machine's own AWS settings may play a part.
+	profile, err := awsconfig.LoadSharedConfigProfile(s.t.Context(), "default", func(o *awsconfig.LoadSharedConfigOptions) {
+		o.CredentialsFiles, o.ConfigFiles = []string{filepath.Join(s.dataDir, "credentials")}, []string{os.DevNull}
+	})
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	cfg := aws.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String(s.url),
+		Credentials:  credentials.StaticCredentialsProvider{Value: profile.Credentials},
+		HTTPClient:   openload.NewHTTPClient(512),
 	}
 	return &sdk{
 		t:         s.t,
@@ -140,7 +142,7 @@ func (c *sdk) createEndpoint(name, config string) {
 func (c *sdk) awaitInService(name string) string {
 	c.t.Helper()
 	w := sagemaker.NewEndpointInServiceWaiter(c.sagemaker, func(o *sagemaker.EndpointInServiceWaiterOptions) {
-		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 50*time.Millisecond
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
 	})
 	out, err := w.WaitForOutput(c.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &name}, 2*time.Minute)
 	if err != nil {
@@ -159,7 +161,7 @@ func (c *sdk) deleteEndpoint(name string) {
 		c.t.Fatal(err)
 	}
 	w := sagemaker.NewEndpointDeletedWaiter(c.sagemaker, func(o *sagemaker.EndpointDeletedWaiterOptions) {
-		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 50*time.Millisecond
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
 	})
 	if err := w.Wait(c.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &name}, 2*time.Minute); err != nil {
 		c.t.Fatal(err)

@@ -149,7 +149,7 @@ func TestTheGoSDKSeesTypedErrors(t *testing.T) {
 	c.deployable("m", 1, nil)
 	c.createEndpoint("live", "m")
 
-	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("status=418")})
+	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("status=418"), Body: []byte("x")})
 	if e, ok := errors.AsType[*runtimetypes.ModelError](err); !ok || aws.ToInt32(e.OriginalStatusCode) != 418 || aws.ToString(e.LogStreamArn) == "" {
 		t.Errorf("a model's error: %v", err)
 	}
@@ -201,7 +201,7 @@ func TestAModelThatNeverAnswersTimesOut(t *testing.T) {
 	c.deployable("m", 1, nil)
 	c.createEndpoint("live", "m")
 	began := time.Now()
-	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("sleep_ms=30000")})
+	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("sleep_ms=30000"), Body: []byte("x")})
 	e, ok := errors.AsType[*runtimetypes.ModelError](err)
 	if !ok || aws.ToInt32(e.OriginalStatusCode) != 0 || !strings.Contains(aws.ToString(e.OriginalMessage), "Your invocation timed out while waiting for a response from container primary.") {
 		t.Errorf("got %v", err)

@@ -195,7 +195,7 @@ func (s *server) cleanUp() {
 		_ = syscall.Kill(i.pid, syscall.SIGKILL) // it may end by itself meanwhile
 	}
 	if s.t.Failed() {
-		s.t.Logf("the end of the server's log:\n%s", tail(s.logPath(), 60))
+		s.t.Logf("the end of the server's log, without requests:\n%s", tail(s.logPath(), 80))
 	}
 }
 
@@ -256,13 +256,20 @@ func eventually(t testing.TB, within time.Duration, what string, f func() bool) 
 	}
 }
 
+// tail returns the last lines of a log, but for the record of each request: a
+// test that waits makes many.
 func tail(path string, lines int) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	all := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
+	var all [][]byte
+	for line := range bytes.Lines(text) {
+		if !bytes.Contains(line, []byte(`msg="request served"`)) {
+			all = append(all, line)
+		}
+	}
+	return string(bytes.Join(all[max(0, len(all)-lines):], nil))
 }
 
 func stderrOf(err error) string {
