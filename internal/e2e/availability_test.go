@@ -105,7 +105,7 @@ type load struct {
 // kill is an instance's death, as the test caused it.
 type kill struct {
 	instance
-	before, after time.Time // the signal was sent in between
+	before, after time.Time // the process died, and its sockets with it, in between
 }
 
 func newLoad(c *sdk, endpoint string) *load {
@@ -217,6 +217,10 @@ func (l *load) killOne(s *server) {
 	k := kill{instance: victim, before: time.Now()}
 	if err := syscall.Kill(victim.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		s.t.Fatal(err)
+	}
+	// Until it is gone its sockets take requests that nobody will read.
+	for !gone(victim.pid) {
+		time.Sleep(100 * time.Microsecond)
 	}
 	k.after = time.Now()
 	l.kills = append(l.kills, k)

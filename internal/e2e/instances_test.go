@@ -67,3 +67,17 @@ func (s *server) journaled(id string) []string {
 	}
 	return ids
 }
+
+// gone reports whether a process has ended and its sockets with it. The first
+// thread of a process may be a zombie while others, on their way out, still hold
+// its files.
+func gone(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return true
+	}
+	// pid (name) state …; the name may hold anything, even parentheses.
+	_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')'):]), " ")
+	threads, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "task"))
+	return err != nil || len(threads) <= 1 && (strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X"))
+}

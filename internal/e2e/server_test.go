@@ -189,13 +189,34 @@ func (s *server) cleanUp() {
 		if s.dead() && !s.dying.Load() {
 			s.t.Errorf("the server ended by itself: %v", s.cmd.ProcessState)
 		}
+		if s.t.Failed() && !s.dead() {
+			// Its goroutines go to the log, for whoever looks into the failure.
+			_ = s.cmd.Process.Signal(syscall.SIGQUIT) // it may end by itself meanwhile
+			s.diesWithin(5 * time.Second)
+		}
 		s.kill()
 	}
 	for _, i := range s.instances() {
-		_ = syscall.Kill(i.pid, syscall.SIGKILL) // it may end by itself meanwhile
+		_ = syscall.Kill(i.pid, syscall.SIGKILL) // as above
 	}
 	if s.t.Failed() {
-		s.t.Logf("the end of the server's log, without requests:\n%s", tail(s.logPath(), 80))
+		s.keepLog()
+	}
+}
+
+// keepLog saves the log of a failed test, and shows the end of it.
+func (s *server) keepLog() {
+	s.t.Logf("the end of the server's log, without requests and goroutines:\n%s", tail(s.logPath(), 80))
+	dir, err := filepath.Abs("../../.cache/e2e")
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	kept := filepath.Join(dir, strings.NewReplacer("/", "_", ":", "_").Replace(s.t.Name())+".log")
+	if err == nil {
+		err = os.Rename(s.logPath(), kept)
+	}
+	if err == nil {
+		s.t.Log("all of it is in ", kept)
 	}
 }
 
@@ -256,8 +277,8 @@ func eventually(t testing.TB, within time.Duration, what string, f func() bool) 
 	}
 }
 
-// tail returns the last lines of a log, but for the record of each request: a
-// test that waits makes many.
+// tail returns the last lines of a log, but for the record of each request (a
+// test that waits makes many) and the goroutines of a server told to quit.
 func tail(path string, lines int) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -265,6 +286,9 @@ func tail(path string, lines int) string {
 	}
 	var all [][]byte
 	for line := range bytes.Lines(text) {
+		if bytes.HasPrefix(line, []byte("SIGQUIT: quit")) {
+			break
+		}
 		if !bytes.Contains(line, []byte(`msg="request served"`)) {
 			all = append(all, line)
 		}
