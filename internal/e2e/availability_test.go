@@ -247,13 +247,24 @@ func (l *load) judge(s *server) {
 			takers[id] = append(takers[id], j.Name())
 		}
 	}
+	const shown = 20
+	bad := 0
 	for _, r := range l.failed {
-		if why := l.excuse(r, takers[strconv.Itoa(r.Seq)]); why == "" {
-			s.t.Errorf("request %d failed after %v and was not lost with a killed instance (taken by %v): %v",
-				r.Seq, r.Ended.Sub(r.Started), takers[strconv.Itoa(r.Seq)], r.Err)
-		} else {
+		by := takers[strconv.Itoa(r.Seq)]
+		why := l.excuse(r, by)
+		switch {
+		case why != "":
 			s.t.Logf("request %d was lost: %s", r.Seq, why)
+		case bad < shown:
+			s.t.Errorf("request %d failed after %v, at %s, and was not lost with a killed instance (taken by %v): %v",
+				r.Seq, r.Ended.Sub(r.Started), r.Ended.UTC().Format("15:04:05.000"), by, r.Err)
+			bad++
+		default:
+			bad++
 		}
+	}
+	if bad > 0 {
+		s.t.Errorf("%d requests failed that should not have", bad)
 	}
 }
 

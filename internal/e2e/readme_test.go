@@ -26,14 +26,14 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	}
 	s := startServer(t)
 	script := filepath.Join(s.dir, "session.py")
-	if err := os.WriteFile(script, []byte("import os\nos.chdir(os.environ['PWD'])\n"+session), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte("import os\nos.chdir(os.environ['REPOSITORY'])\n"+session), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := s.client("env", "PWD="+root, py, script)
+	out := s.client("env", "REPOSITORY="+root, py, script)
 	if !strings.Contains(out, `"label":`) {
 		t.Errorf("the session printed %q", out)
 	}

@@ -79,6 +79,7 @@ check("defaulted weight", variant["InitialVariantWeight"], 1.0)
 for n in range(12):
     sm.create_model(ModelName=f"py-page-{n:02}", PrimaryContainer={"Image": "test/model:latest"})
 pages = sm.get_paginator("list_models").paginate(NameContains="py-page", SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 5})
+pages = list(pages)
 check("pages", [len(p["Models"]) for p in pages], [5, 5, 2])
 check("models", [m["ModelName"] for p in pages for m in p["Models"]], [f"py-page-{n:02}" for n in range(12)])
 
