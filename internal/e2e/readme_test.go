@@ -34,7 +34,8 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := s.client("env", "REPOSITORY="+root, py, script)
-	if !strings.Contains(out, `"label":`) {
+	// The first image of the test set is a nine, and v1 knows.
+	if !strings.HasPrefix(out, "b'9,") {
 		t.Errorf("the session printed %q", out)
 	}
 }
