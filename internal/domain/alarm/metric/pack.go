@@ -225,7 +225,7 @@ func (r *reader) varint() int64 {
 
 func (r *reader) float() float64 {
 	v := math.Float64frombits(bits.ReverseBytes64(r.uvarint()))
-	if math.IsNaN(v) || math.IsInf(v, 0) {
+	if !(math.Abs(v) <= 0x1p800) { // nothing that was ever added up is so large
 		r.bad = true
 		return 0
 	}

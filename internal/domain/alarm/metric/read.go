@@ -34,9 +34,17 @@ const maxPeriods = 110_000
 // Points returns the statistic for each period of w, oldest first. A period
 // without samples, or whose samples do not allow the statistic, has no value;
 // so has one that is finer than what is still kept of its time.
-func (s *Series) Points(w Window, stat Stat) []Point {
+func (s *Series) Points(w Window, stat Stat) []Point { return Points(w, stat, s) }
+
+// Points returns the statistic over several series together: those of a metric
+// in all of its units, for a question that names none.
+func Points(w Window, stat Stat, together ...*Series) []Point {
 	points := make([]Point, max(0, min(w.Count, maxPeriods)))
-	for i, d := range s.collect(w, len(points), !stat.Basic()) {
+	sums := make([]*Dist, len(points))
+	for _, s := range together {
+		s.collect(w, sums, !stat.Basic())
+	}
+	for i, d := range sums {
 		if d != nil {
 			if v, ok := stat.Of(d); ok {
 				points[i] = Point{Value: v, Samples: d.Count}
@@ -49,17 +57,19 @@ func (s *Series) Points(w Window, stat Stat) []Point {
 // Distributions returns all that is known of each of the periods of w, oldest
 // first; nil where there are no samples. They are the caller's.
 func (s *Series) Distributions(w Window) []*Dist {
-	return s.collect(w, max(0, min(w.Count, maxPeriods)), true)
+	sums := make([]*Dist, max(0, min(w.Count, maxPeriods)))
+	s.collect(w, sums, true)
+	return sums
 }
 
-func (s *Series) collect(w Window, n int, withBins bool) []*Dist {
-	sums := make([]*Dist, n)
+// collect adds the samples of each period of w to its sum.
+func (s *Series) collect(w Window, sums []*Dist, withBins bool) {
 	period := int64(w.Period / time.Second)
-	if n == 0 || period <= 0 {
-		return sums
+	if len(sums) == 0 || period <= 0 {
+		return
 	}
 	start := w.Start.Unix()
-	end := start + int64(n)*period
+	end := start + int64(len(sums))*period
 	put := func(at int64, d *Dist) {
 		if at < start || at >= end {
 			return
@@ -84,7 +94,6 @@ func (s *Series) collect(w Window, n int, withBins bool) []*Dist {
 			put(o.at, &o.d)
 		}
 	}
-	return sums
 }
 
 // scan calls put with the distributions of a tier that may lie in start..end.

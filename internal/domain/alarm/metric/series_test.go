@@ -44,6 +44,17 @@ func TestAPeriodHasTheSamplesBetweenItsEnds(t *testing.T) {
 	}
 }
 
+func TestSeveralSeriesAreReadTogether(t *testing.T) {
+	var counts, none Series
+	counts.Add(t0, 1)
+	none.Add(t0, 3)
+	none.Add(t0.Add(time.Second), 7)
+	got := Points(Window{Start: t0, Period: time.Second, Count: 2}, stat(t, "p100"), &counts, &none)
+	if want := []Point{{3, 2}, {7, 1}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // Rolling up gives what adding to the coarse period directly would, whatever
 // the order of the samples and wherever they are kept.
 func TestRollingUpIsTheSameAsAddingDirectly(t *testing.T) {
