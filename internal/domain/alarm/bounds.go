@@ -2,6 +2,7 @@ package alarm
 
 import (
 	"math"
+	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 )
@@ -20,6 +21,13 @@ const (
 	endpointMetrics = "AWS/SageMaker"
 	instanceMetrics = "/aws/sagemaker/Endpoints"
 )
+
+// Reserved reports whether only Slipway itself may put samples into a
+// namespace: PutMetricData has to refuse it, as AWS refuses AWS/. What open
+// periods decide, and what is said of thresholds, relies on it.
+func Reserved(namespace string) bool {
+	return strings.HasPrefix(namespace, "AWS/") || strings.HasPrefix(namespace, "/aws/")
+}
 
 // samplesOf returns what is known of a metric's samples (spec §7.1 and §7.2).
 // Of metrics that clients put themselves, nothing is.

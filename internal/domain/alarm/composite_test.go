@@ -46,4 +46,12 @@ func TestACompositeStateSetByHandLastsUntilAChildChanges(t *testing.T) {
 	if o.State.Value != alarm.StateOK || !o.Transition {
 		t.Errorf("%+v", o)
 	}
+	s, err = ok().Set(alarm.StateOK, "all well", "", t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o = j.EvaluateComposite(func(string) alarm.StateValue { return alarm.StateOK }, alarm.Cause{Child: "arn:a", Value: alarm.StateOK, At: t0}, s, t0)
+	if !o.Changed || o.Transition || o.State.ByHand || o.State.Reason == "all well" {
+		t.Errorf("the reason given by hand stays: %+v", o)
+	}
 }

@@ -56,6 +56,16 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 	}
 }
 
+func TestAnOpenPeriodNeverEndsAnAlarm(t *testing.T) {
+	j := judge(t, threshold(func(d *alarm.Definition) { d.EvaluationPeriods = 2 }))
+	s := shelf{}
+	s.series(errors5xx, metric.UnitNone).Add(t0.Add(-30*time.Second), 0)
+	s.series(errors5xx, metric.UnitNone).Add(t0, 1)
+	if o := j.Evaluate(s.read, ok(), t0.Add(time.Second)); o.Early || !o.Points[len(o.Points)-1].Start.Equal(t0.Add(-time.Minute)) {
+		t.Errorf("an open period decided for OK: %+v", o)
+	}
+}
+
 func mathOf(expression string) func(*alarm.Definition) {
 	return func(d *alarm.Definition) {
 		stat := func(name string) *alarm.MetricStat {

@@ -127,6 +127,10 @@ var reasons = map[string]struct {
 		"0 0 X X X X X X", func(d *alarm.Definition) { d.EvaluationPeriods = 6 }, "OK",
 		"Threshold Crossed: 6 datapoints were greater than or equal to the threshold (1.0). The most recent datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)].",
 	},
+	"five": {
+		"0 0 X X X X X", func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 5, 4 }, "OK",
+		"Threshold Crossed: 5 out of the last 5 datapoints were greater than or equal to the threshold (1.0). The most recent datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)] (minimum 4 datapoints for OK -> ALARM transition).",
+	},
 	"only missing ones speak for OK": {
 		"- - - - X", func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 3, alarm.NotBreaching }, "ALARM",
 		"Threshold Crossed: 1 datapoint [1.0 (21/11/26 18:59:00)] was greater than or equal to the threshold (1.0) and 2 missing datapoints were treated as [NonBreaching].",
@@ -246,6 +250,15 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 	}
 	if got := evaluate(points(0, 0, 100, 3, 100), func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 2 }); got != alarm.StateAlarm {
 		t.Errorf("two good points of three decide, but: %s", got)
+	}
+	hold := judge(t, threshold(p90, func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm, d.Threshold = 3, 2, new(6.0) }))
+	firing := ok()
+	firing.Value = alarm.StateAlarm
+	if got := hold.Evaluate(points(0, 0, 3, 3, 100), firing, t0).State.Value; got != alarm.StateAlarm {
+		t.Errorf("one good point of three does not end an alarm of two, but: %s", got)
+	}
+	if got := hold.Evaluate(points(0, 0, 3, 100, 100), firing, t0).State.Value; got != alarm.StateOK {
+		t.Errorf("two good points of three end an alarm of two, but: %s", got)
 	}
 	p10 := func(d *alarm.Definition) { d.ExtendedStatistic = "p10" }
 	if got := evaluate(points(0, 0, 99), p10); got != alarm.StateOK {

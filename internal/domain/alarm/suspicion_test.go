@@ -115,3 +115,11 @@ func TestARuleThatCannotHoldIsPointedOut(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyElsePutsSamplesIntoSlipwaysNamespaces(t *testing.T) {
+	for namespace, want := range map[string]bool{"AWS/SageMaker": true, "/aws/sagemaker/Endpoints": true, "Shop": false, "MyAWS/SageMaker": false} {
+		if got := alarm.Reserved(namespace); got != want {
+			t.Errorf("%s: %v", namespace, got)
+		}
+	}
+}

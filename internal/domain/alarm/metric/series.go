@@ -48,6 +48,11 @@ func Retention(period time.Duration) time.Duration {
 // Series holds the samples of one metric in one unit, in bounded memory. It is
 // plain data: the caller sees to it that one goroutine uses it at a time. The
 // zero Series is empty and ready.
+//
+// At 200 samples a second, the last three hours take 0.1 MB if all samples are
+// ones, 0.25 MB if they are zeros and ones, and 2.2 MB if they are latencies
+// that spread over an octave; the older tiers, once they are full, another 0.05,
+// 0.1 and 2.3 MB (BenchmarkMemory). Idle seconds take nothing.
 type Series struct {
 	open   [4]second           // the seconds that samples are arriving for, by their number modulo 4
 	blocks [len(tiers)][]block // ascending
@@ -74,8 +79,9 @@ type place struct {
 	start int64
 }
 
-// Add adds one sample. It costs some 20 ns while samples come about in the
-// order of their seconds, and no memory until the second is over.
+// Add adds one sample. It costs 10 to 40 ns while samples come about in the
+// order of their seconds, and some 20 µs for one that is later than
+// three seconds.
 func (s *Series) Add(at time.Time, v float64) { s.second(at.Unix()).Add(v) }
 
 // AddN adds n samples of the same value; n may be a fraction.
@@ -173,18 +179,22 @@ func (b *block) merge(slot int, d *Dist) {
 		}
 	}
 	for r := (reader{b: b.data}); ; {
-		k, ok := r.next(&old, true)
+		here := r
+		k, ok := r.next(&old, false)
 		if !ok {
 			break
 		}
-		switch {
-		case k == slot:
+		if k == slot {
 			placed = true
+			here.next(&old, true)
 			old.Merge(d)
-		case k > slot:
+			packed = appendDist(packed, k, &old)
+			continue
+		}
+		if k > slot {
 			place()
 		}
-		packed = appendDist(packed, k, &old)
+		packed = append(packed, here.b[:len(here.b)-len(r.b)]...) // as it was
 	}
 	place()
 	b.data = packed

@@ -195,10 +195,37 @@ func TestWhatWasWrittenCanBeRestored(t *testing.T) {
 	})
 }
 
+func TestOnlyWhatChangedIsWrittenAgain(t *testing.T) {
+	var s Series
+	s.Add(t0, 1)
+	s.Add(t0.Add(2*time.Minute), 1)
+	if got := s.Changes(); len(got) != 2 {
+		t.Errorf("first: %v", got)
+	}
+	if got := s.Changes(); len(got) != 0 {
+		t.Errorf("nothing changed, but: %v", got)
+	}
+	s.Add(t0, 1)
+	changed := s.Changes()
+	if len(changed) != 1 || changed[0].Start != t0.Unix() {
+		t.Errorf("one block changed, but: %v", changed)
+	}
+	var restored Series
+	if err := restored.Restore(changed); err != nil {
+		t.Fatal(err)
+	}
+	restored.Expire(t0.Add(4 * time.Hour))
+	got := restored.Changes()
+	if len(got) != 2 || got[0].Tier != 0 || got[0].Start != t0.Unix() || got[0].Data != nil || got[1].Tier != 1 {
+		t.Errorf("a restored block that moved to the next tier is not to be deleted: %v", got)
+	}
+}
+
 func TestDamagedChunksAreRefused(t *testing.T) {
 	good := appendDist(nil, 1, distOf(1, 2))
 	for name, chunks := range map[string][]Chunk{
 		"cut short":             {{Start: 60, Data: good[:len(good)-1]}},
+		"a slot beyond the end": {{Start: 60, Data: appendDist(nil, slots, distOf(1, 2))}},
 		"an unknown tier":       {{Tier: 9, Start: 60, Data: good}},
 		"a start between spans": {{Start: 61, Data: good}},
 		"slots out of order":    {{Start: 60, Data: append(slices.Clone(good), good...)}},
@@ -299,5 +326,17 @@ func BenchmarkReadThreeSeconds(b *testing.B) {
 				s.Points(Window{Start: t0.Add(597 * time.Second), Period: time.Second, Count: 3}, st)
 			}
 		})
+	}
+}
+
+func BenchmarkAddLate(b *testing.B) {
+	vs := latencies(4096)
+	var s Series
+	for i := range 600 * 200 {
+		s.Add(t0.Add(time.Duration(i/200)*time.Second), vs[i%len(vs)])
+	}
+	for b.Loop() {
+		s.Add(t0.Add(30*time.Second), vs[0])
+		s.Add(t0.Add(34*time.Second), vs[1])
 	}
 }
