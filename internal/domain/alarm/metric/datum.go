@@ -12,12 +12,15 @@ import (
 var (
 	ErrMissing     = errors.New("a required parameter is missing")    // MissingRequiredParameterException
 	ErrCombination = errors.New("parameters that exclude each other") // InvalidParameterCombinationException
-	largest        = math.Ldexp(1, 360)                               // of a value, either sign (spec §7.3)
-	oldest         = 14 * 24 * time.Hour                              // of a timestamp
-	soonest        = 2 * time.Hour                                    // a timestamp may lie that far ahead
 )
 
-const maxValues = 150 // of Values and of Counts
+// The limits of PutMetricData (spec §7.3).
+const (
+	largest   = 0x1p360             // of a value, either sign
+	oldest    = 14 * 24 * time.Hour // of a timestamp
+	soonest   = 2 * time.Hour       // how far ahead a timestamp may lie
+	maxValues = 150                 // of Values and of Counts
+)
 
 // Set sums up samples that the client did not send one by one.
 type Set struct {
