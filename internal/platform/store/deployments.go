@@ -22,15 +22,15 @@ const (
 )
 
 // saveDeployment writes the deployment of e: a new one is due at once, an
-// ended one is due never again.
-func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) error {
+// ended one is due never again. It reports whether the phase is another one.
+func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) (moved bool, err error) {
 	d := e.Deployment
 	if d == nil {
-		return nil
+		return false, nil
 	}
 	doc, err := json.Marshal(d)
 	if err != nil {
-		return fmt.Errorf("encode deployment: %w", err)
+		return false, fmt.Errorf("encode deployment: %w", err)
 	}
 	var ended time.Time
 	due := nullMicros(d.State.Since)
@@ -40,7 +40,7 @@ func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) error {
 	var before string
 	err = tx.QueryRowContext(ctx, `select phase from deployment where id = $1`, d.ID).Scan(&before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return wrap("read deployment", err)
+		return false, wrap("read deployment", err)
 	}
 	_, err = tx.ExecContext(ctx, `
 		insert into deployment (id, endpoint_id, region, name, name_key, kind, phase, reason, begun, ended, due, doc)
@@ -50,16 +50,16 @@ func (tx *Tx) saveDeployment(ctx context.Context, e *hosting.Endpoint) error {
 		d.ID, e.ID, d.Plan.Kind, d.State.Phase, d.State.Reason, micros(d.Begun), nullMicros(ended), due, string(doc),
 		e.Scope.Region, e.Name, strings.ToLower(e.Name))
 	if err != nil {
-		return wrap("save deployment", err)
+		return false, wrap("save deployment", err)
 	}
 	if before != string(d.State.Phase) {
 		t := record.Transition{From: rollout.Phase(before), To: d.State.Phase, Reason: d.State.Reason, State: d.State, Requests: d.Exposure.Requests}
 		if d.State.Since.Equal(d.State.Turned) {
 			t.Tripped = d.Tripped
 		}
-		return tx.record(ctx, e, d.ID, phaseEvent, t)
+		return true, tx.record(ctx, e, d.ID, phaseEvent, t)
 	}
-	return nil
+	return false, nil
 }
 
 // wake makes an endpoint's unfinished deployment due now, however long it

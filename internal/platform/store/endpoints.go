@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/notice"
 )
 
 // Endpoint reads an endpoint by name, without regard to case, and locks it
@@ -59,8 +60,8 @@ func (db *DB) EndpointView(ctx context.Context, s arn.Scope, name string) (e *ho
 func (tx *Tx) InsertEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 	_, err := tx.ExecContext(ctx, `
 		insert into endpoint (id, region, name, name_key, status, created, modified, version, doc)
-		values ($1, $2, $3, $4, $5, $6, $7, 1, '{}')`,
-		e.ID, e.Scope.Region, e.Name, strings.ToLower(e.Name), e.Status, micros(e.Created), micros(e.Modified))
+		values ($1, $2, $3, $4, '', $5, $6, 1, '{}')`, // the status changes from none to its first
+		e.ID, e.Scope.Region, e.Name, strings.ToLower(e.Name), micros(e.Created), micros(e.Modified))
 	if taken(err) {
 		return hosting.AlreadyExists("endpoint", e.ARN())
 	}
@@ -71,8 +72,8 @@ func (tx *Tx) InsertEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 }
 
 // SaveEndpoint makes every row agree with e, in this transaction: the endpoint
-// itself, its deployment (due at once), the instances it wants, its route, and
-// a line of history. That traffic and phase are written together is what makes
+// itself, its deployment (due at once), the instances it wants, its route, a line
+// of history, and the events that subscribers wait for. That traffic and phase are written together is what makes
 // a crash harmless.
 func (tx *Tx) SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 	is, err := instances(ctx, tx, e.ID)
@@ -82,7 +83,8 @@ func (tx *Tx) SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 	if is, err = tx.reconcile(ctx, e, is); err != nil {
 		return err
 	}
-	if err := tx.saveDeployment(ctx, e); err != nil {
+	moved, err := tx.saveDeployment(ctx, e)
+	if err != nil {
 		return err
 	}
 	var filed hosting.DeploymentID
@@ -90,7 +92,10 @@ func (tx *Tx) SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 		// Its row is the record from here on; the endpoint is free again.
 		filed, e.Deployment = e.Deployment.ID, nil
 	}
-	return tx.settle(ctx, e, is, filed, e.Modified)
+	if err := tx.settle(ctx, e, is, filed, e.Modified); err != nil || !moved {
+		return err
+	}
+	return tx.tell(ctx, notice.DeploymentChange, e, is, e.Modified)
 }
 
 // settle writes the endpoint's row and its route as they follow from its
@@ -115,6 +120,9 @@ func (tx *Tx) settle(ctx context.Context, e *hosting.Endpoint, is []hosting.Inst
 		if err := tx.record(ctx, e, filed, statusEvent, map[string]string{"from": before, "to": string(e.Status), "reason": e.FailureReason}); err != nil {
 			return err
 		}
+		if err := tx.tell(ctx, notice.StateChange, e, is, now); err != nil {
+			return err
+		}
 	}
 	return tx.saveRoute(ctx, e.Route(is))
 }
@@ -123,7 +131,7 @@ func (tx *Tx) settle(ctx context.Context, e *hosting.Endpoint, is []hosting.Inst
 // gone, so that routers learn of it.
 func (tx *Tx) DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.Time) error {
 	if d := e.Deployment; d != nil {
-		if err := tx.saveDeployment(ctx, e); err != nil {
+		if _, err := tx.saveDeployment(ctx, e); err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ type DB struct {
 	write *sql.DB
 	read  *sql.DB
 	d     dialect
+	to    []Subscriber
 }
 
 // OpenSQLite opens the SQLite database in the file at path and brings it up to
@@ -58,7 +59,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
 	read.SetMaxOpenConns(4)
-	return (&DB{write, read, dialect{goose: goose.DialectSQLite3, position: "instr"}}).migrated(ctx)
+	return (&DB{write: write, read: read, d: dialect{goose: goose.DialectSQLite3, position: "instr"}}).migrated(ctx)
 }
 
 // OpenPostgres opens the PostgreSQL database at dsn and brings it up to date.
@@ -69,7 +70,7 @@ func OpenPostgres(ctx context.Context, dsn string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(8)
-	return (&DB{db, db, dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked", snapshot: sql.LevelRepeatableRead}}).migrated(ctx)
+	return (&DB{write: db, read: db, d: dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked", snapshot: sql.LevelRepeatableRead}}).migrated(ctx)
 }
 
 func (db *DB) migrated(ctx context.Context) (*DB, error) {
@@ -102,7 +103,8 @@ func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) 
 // Tx is one transaction.
 type Tx struct {
 	*sql.Tx
-	d dialect
+	d  dialect
+	to []Subscriber
 }
 
 // Change runs f in a transaction and commits unless f fails. When the database
@@ -123,7 +125,7 @@ func (db *DB) change(ctx context.Context, f func(*Tx) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back; before one the failure is already reported
-	if err := f(&Tx{tx, db.d}); err != nil {
+	if err := f(&Tx{tx, db.d, db.to}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
