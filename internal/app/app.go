@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/instance"
+	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/routing"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -51,6 +52,7 @@ type App struct {
 	follower *routing.Follower
 	manager  *instance.Manager
 	turns    *loop.Runner
+	notify   *notify.Service
 	bells    bells
 
 	listener net.Listener
@@ -68,17 +70,18 @@ type stop struct {
 }
 
 // bells are rung when rows may have changed; each has one listener.
-type bells struct{ turns, instances, routes loop.Bell }
+type bells struct{ turns, instances, routes, notices loop.Bell }
 
 func (b bells) ring() {
 	b.routes.Ring()
 	b.instances.Ring()
 	b.turns.Ring()
+	b.notices.Ring()
 }
 
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell()}}
+	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
 	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()
@@ -168,6 +171,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.follower.Run(background) })
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
+	wg.Go(func() { a.notify.Run(background) })
 	wg.Go(func() { a.tidy(background) })
 	wg.Go(func() { a.models.Run(background, a.manager.ModelDirs) })
 

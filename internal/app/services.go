@@ -52,7 +52,7 @@ func (a *App) openProvider(context.Context) (err error) {
 
 // buildServices joins the services to the store, so that neither names the
 // other.
-func (a *App) buildServices(context.Context) (err error) {
+func (a *App) buildServices(ctx context.Context) (err error) {
 	a.metrics = prometheus.NewRegistry()
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a.router, err = router.New(router.Config{Registerer: a.metrics}); err != nil {
@@ -76,7 +76,8 @@ func (a *App) buildServices(context.Context) (err error) {
 		Queue: a.db, Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
 		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
 	}
-	return nil
+	a.notify, err = a.newNotify(ctx)
+	return err
 }
 
 // watched reads what a deployment has to be judged by.

@@ -39,6 +39,8 @@ type Config struct {
 	Limits Limits `json:"limits"`
 	// Log says how to log.
 	Log Log `json:"log"`
+	// Webhooks are told of everything that happens to endpoints.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
 
 // Image is a program that serves models under the container contract.
@@ -171,6 +173,7 @@ func (c Config) Validate() error {
 		bad("database.url: %w", err)
 	}
 	faults = append(faults, c.Limits.faults()...)
+	faults = append(faults, webhookFaults(c.Webhooks)...)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
 	}
