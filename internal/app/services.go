@@ -29,7 +29,7 @@ import (
 )
 
 // openProvider adopts the instances that an earlier server left running.
-func (a *App) openProvider(context.Context) (err error) {
+func (a *App) openProvider(ctx context.Context) (err error) {
 	a.process, err = process.New(process.Config{
 		Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log,
 		// Below what kernels give to outgoing connections, which could
@@ -40,6 +40,13 @@ func (a *App) openProvider(context.Context) (err error) {
 		return err
 	}
 	a.onStop("process provider", a.process.Close)
+	if a.cfg.Database.URL == "" {
+		// The provider's lock says that no other server uses this directory,
+		// and with it this database.
+		if err := a.db.ForgetLeases(ctx); err != nil {
+			return err
+		}
+	}
 	a.models, err = artifact.New(artifact.Config{
 		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: source{a.objects}, MaxUnpacked: a.cfg.Limits.MaxModelBytes, Log: a.log,
 	})
@@ -74,7 +81,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	}}
 	a.turns = &loop.Runner{
 		Queue: a.db, Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
-		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
+		Poll: time.Second, Lease: 10 * time.Second, Retry: time.Second,
 	}
 	a.notify, err = a.newNotify(ctx)
 	return err

@@ -93,6 +93,14 @@ func (db *DB) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, ne
 	return loop.Claim{}, next, wrap("look for the next deployment", err)
 }
 
+// ForgetLeases makes every deployment that is due claimable at once. Only a
+// server that knows itself to be the only one may call it, before it works:
+// whoever held the leases is dead, and an update need not wait for them to lapse.
+func (db *DB) ForgetLeases(ctx context.Context) error {
+	_, err := db.write.ExecContext(ctx, `update deployment set leased_until = 0 where leased_until > 0`)
+	return wrap("forget leases", err)
+}
+
 // Release implements loop.Queue. A row that somebody woke during the turn
 // keeps the due time it was given.
 func (db *DB) Release(ctx context.Context, c loop.Claim, due time.Time) error {

@@ -396,3 +396,18 @@ func TestTagsAreSetReplacedAndRemoved(t *testing.T) {
 		}
 	})
 }
+
+func TestForgottenLeasesAreClaimableAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1))
+		if c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key == "" {
+			t.Fatalf("Claim = %+v, %v", c, err)
+		}
+		if err := db.ForgetLeases(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key != "d-e" {
+			t.Errorf("Claim = %+v, %v", c, err)
+		}
+	})
+}
