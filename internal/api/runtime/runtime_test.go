@@ -246,18 +246,19 @@ func resign(t *testing.T, req *http.Request, body string) {
 	}
 }
 
-func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
-	s := start(t, nil)
-	s.serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a refused request reached the container") })
-	s.router.Set(router.Key{Region: region, Name: "empty"}, router.Endpoint{Account: account, Variants: []router.Variant{{Name: "v"}}})
+// refusal is a request that does not reach a container, and its answer.
+type refusal struct {
+	path   string
+	edit   func(*http.Request)
+	status int
+	code   string
+	want   string
+}
+
+// refusals are keyed by what is wrong with the request.
+func refusals() map[string]refusal {
 	long := strings.Repeat("x", 64)
-	for name, tc := range map[string]struct {
-		path   string
-		edit   func(*http.Request)
-		status int
-		code   string
-		want   string
-	}{
+	return map[string]refusal{
 		"unknown endpoint": {"nope/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint nope of account 123456789012 not found."}`},
 		"wrong case":       {"E/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint E of account 123456789012 not found."}`},
 		"unknown variant": {
@@ -294,7 +295,14 @@ func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
 			`{"Message":"1 validation error detected: Value null at 'inputLocation' failed to satisfy constraint: Member must not be null"}`,
 		},
 		"no such operation": {"e/elsewhere", nil, 404, "UnknownOperationException", `{"Message":"There is no operation POST /endpoints/e/elsewhere."}`},
-	} {
+	}
+}
+
+func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
+	s := start(t, nil)
+	s.serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a refused request reached the container") })
+	s.router.Set(router.Key{Region: region, Name: "empty"}, router.Endpoint{Account: account, Variants: []router.Variant{{Name: "v"}}})
+	for name, tc := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, s, func(t *testing.T, url string) {
 				var edits []func(*http.Request)

@@ -105,7 +105,7 @@ func (s *Store) buckets() string                 { return filepath.Join(s.dir, "
 func (s *Store) bucket(name string) string       { return filepath.Join(s.buckets(), name) }
 func (s *Store) objects(bucket string) string    { return filepath.Join(s.bucket(bucket), "objects") }
 func (s *Store) upload(bucket, id string) string { return filepath.Join(s.uploads(bucket), id) }
-func (s *Store) uploads(bucket string) string { return filepath.Join(s.bucket(bucket), "uploads") }
+func (s *Store) uploads(bucket string) string    { return filepath.Join(s.bucket(bucket), "uploads") }
 
 func (s *Store) object(bucket, key string) string {
 	return filepath.Join(s.objects(bucket), keyPath(key))
