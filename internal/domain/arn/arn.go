@@ -52,6 +52,24 @@ func (s Scope) LogGroup(endpoint string) string {
 	return s.service("logs") + "log-group:/aws/sagemaker/Endpoints/" + endpoint
 }
 
+// alarmPart is what stands before an alarm's name in its ARN.
+const alarmPart = "alarm:"
+
+// Alarm returns the ARN of a CloudWatch alarm (spec §7.3).
+func (s Scope) Alarm(name string) string { return s.service("cloudwatch") + alarmPart + name }
+
+// ParseAlarm splits the ARN of an alarm into its scope and name, which may
+// itself contain colons.
+func ParseAlarm(s string) (scope Scope, name string, err error) {
+	f := strings.SplitN(s, ":", 6)
+	if len(f) == 6 && f[0] == "arn" && strings.HasPrefix(f[1], "aws") && f[2] == "cloudwatch" {
+		if name, ok := strings.CutPrefix(f[5], alarmPart); ok && name != "" {
+			return Scope{Region: f[3], Account: f[4]}, name, nil
+		}
+	}
+	return Scope{}, "", fault.New(fault.Invalid, "%q is not the ARN of an alarm.", s)
+}
+
 func (s Scope) service(name string) string {
 	return "arn:" + Partition(s.Region) + ":" + name + ":" + s.Region + ":" + s.Account + ":"
 }

@@ -25,3 +25,19 @@ func TestWhatIsNoARNIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestTheARNOfAnAlarmRoundTrips(t *testing.T) {
+	s := arn.Scope{Region: "eu-west-1", Account: "123456789012"}
+	const want = "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:prod: 5xx/errors"
+	if got := s.Alarm("prod: 5xx/errors"); got != want {
+		t.Fatalf("Alarm = %q, want %q", got, want)
+	}
+	if scope, name, err := arn.ParseAlarm(want); err != nil || scope != s || name != "prod: 5xx/errors" {
+		t.Errorf("ParseAlarm = %v %q %v", scope, name, err)
+	}
+	for _, bad := range []string{"", "prod", "arn:aws:cloudwatch:r:a:alarm:", "arn:aws:cloudwatch:r:a:dashboard:d", "arn:aws:sagemaker:r:a:alarm:x"} {
+		if _, _, err := arn.ParseAlarm(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

@@ -90,6 +90,24 @@ func (s *Series) AddN(at time.Time, v, n float64) { s.second(at.Unix()).AddN(v, 
 // AddSet adds samples that are known by their sums only.
 func (s *Series) AddSet(at time.Time, set Set) { s.second(at.Unix()).AddSet(set) }
 
+// AddDist adds samples that were counted elsewhere; d is not changed.
+func (s *Series) AddDist(at time.Time, d *Dist) {
+	if d.Count > 0 {
+		s.second(at.Unix()).Merge(d)
+	}
+}
+
+// Size returns about how many bytes of packed samples s holds, apart from the
+// seconds that samples are arriving for.
+func (s *Series) Size() (n int) {
+	for _, bs := range s.blocks {
+		for i := range bs {
+			n += cap(bs[i].data) + 48
+		}
+	}
+	return n
+}
+
 // second returns the distribution that samples of the Unix second at go into.
 func (s *Series) second(at int64) *Dist {
 	o := &s.open[uint64(at)%uint64(len(s.open))]
