@@ -40,6 +40,8 @@ func (w *where) and(cond string, args ...any) {
 	w.conds = append(w.conds, cond)
 }
 
+func (w *where) all() string { return strings.Join(w.conds, " and ") }
+
 func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
 	if f.Limit <= 0 {
 		f.Limit = 10
@@ -110,5 +112,5 @@ func (db *DB) listQuery(table string, s arn.Scope, f hosting.Filter) (string, []
 	}
 	order := by + dir + ", name" + dir
 	return fmt.Sprintf(`select %s from %s where %s order by %s limit %d`,
-		cols, table, strings.Join(w.conds, " and "), order, f.Limit+1), w.args
+		cols, table, w.all(), order, f.Limit+1), w.args
 }
