@@ -37,6 +37,7 @@ type Call struct {
 	in     *instance
 	tally  *tally
 	tried  []*instance
+	active int // instances of the variant
 	model  time.Duration
 	first  time.Duration
 	failed bool
@@ -96,7 +97,7 @@ func (r *Router) pick(c *Call) error {
 		f := v.fleet()
 		in := f.instance(v.Strategy, c.tried)
 		if r.claim(in) {
-			c.in, c.tally = in, f.tally
+			c.in, c.tally, c.active = in, f.tally, v.active
 			c.count(1)
 			return nil
 		}
@@ -161,8 +162,8 @@ func (c *Call) sample() Sample {
 		Key: c.Key, Variant: c.tally.variant, Config: c.tally.config,
 		At:              c.Arrived,
 		ModelLatency:    model,
-		OverheadLatency: max(0, time.Since(c.Arrived)-model),
-		Streaming:       c.Streaming, FirstChunk: c.first, MidStreamError: c.Streaming && c.mid,
+		OverheadLatency: max(0, time.Since(c.Arrived)-model), Instances: c.active,
+		Streaming: c.Streaming, FirstChunk: c.first, MidStreamError: c.Streaming && c.mid,
 	}
 	switch {
 	case c.failed:

@@ -19,6 +19,7 @@ type variant struct {
 	*Variant
 	weight float64
 	fleets []fleet // those that have instances
+	active int     // their instances
 	total  float64 // of their shares
 }
 
@@ -56,6 +57,7 @@ func (r *Router) build(en *entry, old *route, e Endpoint) *route {
 			}
 			if len(rf.instances) > 0 {
 				rv.fleets = append(rv.fleets, rf)
+				rv.active += len(rf.instances)
 				rv.total += rf.share
 			}
 		}

@@ -241,6 +241,7 @@ type Sample struct {
 	ModelError      bool      // no whole 2xx response came
 	ModelLatency    time.Duration
 	OverheadLatency time.Duration
+	Instances       int // that took traffic of the variant when one was chosen
 	Streaming       bool
 	FirstChunk      time.Duration // of a streaming response; 0 if none came
 	MidStreamError  bool
