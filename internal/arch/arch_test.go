@@ -46,6 +46,7 @@ var sideways = map[string]map[string]string{
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "deployments are a queue"},
 	"internal/service/routing":   {"internal/service/router": "it keeps one up to date"},
+	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},

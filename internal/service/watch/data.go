@@ -1,0 +1,228 @@
+package watch
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/formula"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// DataQuery is what GetMetricData asks for.
+type DataQuery struct {
+	Queries    []alarm.Query // at most 500
+	Start, End time.Time     // Start is inclusive, End is not
+	Ascending  bool          // oldest first; the API's default is newest first
+}
+
+// DataResult is one time series of an answer. A query that results in a list
+// of time series has a result for each, under the same ID.
+type DataResult struct {
+	ID     string
+	Label  string
+	Times  []time.Time
+	Values []float64
+}
+
+// The bounds of GetMetricData: periods of one series, and in all, counting an
+// expression's for each of its parts.
+const (
+	maxQueries    = 500
+	maxDataPoints = 100_800
+	maxDataWork   = 5_000_000
+)
+
+// dataset is a GetMetricData request under way.
+type dataset struct {
+	DataQuery
+	read    alarm.Reader
+	values  map[string]formula.Value
+	windows map[string]metric.Window // of the stats, and of what was computed from them
+	byID    map[string]*alarm.Query
+	work    int
+}
+
+// Data answers GetMetricData (spec §7.3). All metrics that an expression uses
+// must have the same period. Errors are fault.Invalid.
+func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
+	if len(q.Queries) > maxQueries {
+		return nil, fault.New(fault.Invalid, "The collection MetricDataQueries must not have a size greater than %d.", maxQueries)
+	}
+	s.drain()
+	d := &dataset{
+		DataQuery: q, read: s.reader(sc.Region),
+		values: map[string]formula.Value{}, windows: map[string]metric.Window{}, byID: map[string]*alarm.Query{},
+	}
+	for i := range q.Queries {
+		x := &q.Queries[i]
+		if d.byID[x.ID] != nil {
+			return nil, fault.New(fault.Invalid, "The Id %q is used more than once in MetricDataQueries.", x.ID)
+		}
+		if (x.Stat == nil) == (x.Expression == "") {
+			return nil, fault.New(fault.Invalid, "The query %q needs exactly one of MetricStat and Expression.", x.ID)
+		}
+		d.byID[x.ID] = x
+	}
+	for i := range q.Queries {
+		if x := &q.Queries[i]; x.Stat != nil {
+			if err := d.fetch(x); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var out []DataResult
+	for i := range q.Queries {
+		x := &q.Queries[i]
+		if err := d.compute(x, nil); err != nil {
+			return nil, err
+		}
+		if x.ReturnData == nil || *x.ReturnData {
+			rs, err := d.results(x)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, rs...)
+		}
+	}
+	return out, nil
+}
+
+// fetch reads a statistic of a metric.
+func (d *dataset) fetch(x *alarm.Query) error {
+	if err := x.Stat.Metric.Validate(); err != nil {
+		return err
+	}
+	stat, err := metric.ParseStat(x.Stat.Stat)
+	if err != nil {
+		return err
+	}
+	w, err := window(d.Start, d.End, time.Duration(x.Stat.Period)*time.Second, maxDataPoints)
+	if err != nil {
+		return err
+	}
+	if err := d.spend(w.Count); err != nil {
+		return err
+	}
+	vs := missing(w.Count)
+	for i, p := range d.read(alarm.Question{Key: x.Stat.Metric.Key(), Metric: x.Stat.Metric, Unit: x.Stat.Unit, Stat: stat, Window: w}) {
+		if p.Known() {
+			vs[i] = p.Value
+		}
+	}
+	d.values[x.ID], d.windows[x.ID] = formula.Value{Kind: formula.Series, Series: vs}, w
+	return nil
+}
+
+func (d *dataset) spend(n int) error {
+	if d.work += n; d.work > maxDataWork {
+		return fault.New(fault.Invalid, "The request asks for too many datapoints. You may reduce them by increasing Period, or decreasing the time range.")
+	}
+	return nil
+}
+
+func missing(n int) []float64 {
+	vs := make([]float64, n)
+	for i := range vs {
+		vs[i] = math.NaN()
+	}
+	return vs
+}
+
+// compute evaluates an expression and, before it, those it needs; path is how
+// it came to be needed.
+func (d *dataset) compute(x *alarm.Query, path []string) error {
+	if _, done := d.values[x.ID]; done {
+		return nil
+	}
+	refuse := func(format string, args ...any) error {
+		return fault.New(fault.Invalid, "Error in expression %q: "+format, append([]any{x.ID}, args...)...)
+	}
+	if slices.Contains(path, x.ID) {
+		return refuse("it depends on itself.")
+	}
+	e, err := formula.Parse(x.Expression)
+	if err != nil {
+		_, sentence := fault.Public(err)
+		return refuse("%s", sentence)
+	}
+	ids := e.IDs()
+	scope := formula.Scope{Lookup: func(id string) (formula.Value, bool) { v, ok := d.values[id]; return v, ok }}
+	for _, q := range d.Queries {
+		if e.UsesMetrics() && q.Stat != nil {
+			ids = append(ids, q.ID)
+			scope.Metrics = append(scope.Metrics, formula.Named{ID: q.ID, Values: d.values[q.ID].Series})
+		}
+	}
+	var w metric.Window
+	for _, id := range ids {
+		q := d.byID[id]
+		if q == nil {
+			return refuse("there is no query with the Id %q.", id)
+		}
+		if err := d.compute(q, append(path, x.ID)); err != nil {
+			return err
+		}
+		switch other := d.windows[id]; {
+		case other.Count == 0 || other == w:
+		case w.Count != 0:
+			return refuse("the metrics of an expression must have the same Period.")
+		default:
+			w = other
+		}
+	}
+	if _, err := e.Kind(func(id string) (formula.Kind, bool) { v, ok := d.values[id]; return v.Kind, ok }); err != nil {
+		_, sentence := fault.Public(err)
+		return refuse("%s", sentence)
+	}
+	if err := d.spend(w.Count * e.Size() * max(1, len(scope.Metrics))); err != nil {
+		return err
+	}
+	scope.Period, scope.Count = w.Period.Seconds(), w.Count
+	v, err := e.Eval(scope)
+	if err != nil {
+		_, sentence := fault.Public(err)
+		return refuse("%s", sentence)
+	}
+	d.values[x.ID], d.windows[x.ID] = v, w
+	return nil
+}
+
+// results turns a value into what the client sees: only periods with a value.
+func (d *dataset) results(x *alarm.Query) ([]DataResult, error) {
+	v, w := d.values[x.ID], d.windows[x.ID]
+	lists := v.List
+	switch v.Kind {
+	case formula.Scalar:
+		return nil, fault.New(fault.Invalid, "The query %q must return a time series, but it returns a scalar.", x.ID)
+	case formula.Series:
+		lists = [][]float64{v.Series}
+	case formula.List:
+	}
+	label := x.Label
+	switch {
+	case label != "":
+	case x.Stat != nil:
+		label = x.Stat.Metric.Name
+	default:
+		label = x.ID
+	}
+	var out []DataResult
+	for _, vs := range lists {
+		r := DataResult{ID: x.ID, Label: label}
+		for i, value := range vs {
+			if !math.IsNaN(value) {
+				r.Times, r.Values = append(r.Times, w.At(i)), append(r.Values, value)
+			}
+		}
+		if !d.Ascending {
+			slices.Reverse(r.Times)
+			slices.Reverse(r.Values)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}

@@ -1,0 +1,219 @@
+package watch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// Datum is one entry of PutMetricData.
+type Datum struct {
+	Name       string
+	Dimensions []metric.Dimension
+	metric.Datum
+}
+
+// Put takes samples that a client sends, all or none (spec §7.3). Errors are
+// fault.Invalid, of which metric.ErrMissing and metric.ErrCombination are
+// causes that the API has names for, and fault.Limit beyond MaxSeries.
+func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
+	now := time.Now()
+	for _, d := range data {
+		id := metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}
+		if err := id.Validate(); err != nil {
+			return err
+		}
+		texts := []string{namespace, d.Name}
+		for _, x := range d.Dimensions {
+			texts = append(texts, x.Name, x.Value)
+		}
+		if err := printable(texts...); err != nil {
+			return err
+		}
+		if err := d.Validate(now); err != nil {
+			return err
+		}
+	}
+	lines := make([]*line, len(data))
+	for i, d := range data {
+		l, err := s.shelf.line(sc.Region, metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}, s.MaxSeries)
+		if err != nil {
+			return err
+		}
+		lines[i] = l
+	}
+	for i, d := range data {
+		unit := d.Unit
+		if unit == "" {
+			unit = metric.UnitNone
+		}
+		lines[i].add(&s.shelf, unit, now, func(series *metric.Series) { d.AddTo(series, now) })
+		if len(s.book.watchersOf(lines[i].key)) > 0 {
+			s.rings.metric(lines[i].key)
+		}
+	}
+	return nil
+}
+
+// StatisticsQuery is what GetMetricStatistics asks for.
+type StatisticsQuery struct {
+	Metric     metric.ID
+	Unit       metric.Unit   // "": each unit by itself
+	Start, End time.Time     // Start is inclusive, End is not
+	Period     time.Duration // 1, 5, 10, 20, 30 or a multiple of 60 seconds
+	Stats      []metric.Stat
+}
+
+// Datapoint is a period in which there were samples.
+type Datapoint struct {
+	At     time.Time // the beginning of the period
+	Unit   metric.Unit
+	Values []*float64 // for each of Stats; nil where it cannot be had
+}
+
+// maxDatapoints is how many GetMetricStatistics may ask for (spec §7.3).
+const maxDatapoints = 1440
+
+// Statistics returns the datapoints of a metric, oldest first within each unit.
+// Errors are fault.Invalid.
+func (s *Service) Statistics(sc arn.Scope, q StatisticsQuery) ([]Datapoint, error) {
+	w, err := window(q.Start, q.End, q.Period, maxDatapoints)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.Metric.Validate(); err != nil {
+		return nil, err
+	}
+	s.drain()
+	l := s.shelf.find(lineKey{sc.Region, q.Metric.Key()})
+	if l == nil {
+		return nil, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Datapoint
+	for _, u := range l.series {
+		if q.Unit != "" && q.Unit != u.unit {
+			continue
+		}
+		for i, d := range u.Distributions(w) {
+			if d == nil {
+				continue
+			}
+			p := Datapoint{At: w.At(i), Unit: u.unit, Values: make([]*float64, len(q.Stats))}
+			for k, stat := range q.Stats {
+				if v, ok := stat.Of(d); ok {
+					p.Values[k] = &v
+				}
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// window is the periods from start to end. As in the API, start is rounded
+// down to what is kept of its time.
+func window(start, end time.Time, period time.Duration, most int) (metric.Window, error) {
+	if !checkPeriod(period) {
+		return metric.Window{}, fault.New(fault.Invalid, "The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.")
+	}
+	if !start.Before(end) {
+		return metric.Window{}, fault.New(fault.Invalid, "The parameter StartTime must be less than the parameter EndTime.").Because(metric.ErrCombination)
+	}
+	step := min(period, time.Minute)
+	switch age := time.Since(start); {
+	case age > metric.Retention(5*time.Minute):
+		step = time.Hour
+	case age > metric.Retention(time.Minute):
+		step = 5 * time.Minute
+	}
+	from := start.Unix() - mod(start.Unix(), int64(step/time.Second))
+	seconds := end.Unix() - from
+	if end.Nanosecond() > 0 {
+		seconds++
+	}
+	p := int64(period / time.Second)
+	if n := (seconds + p - 1) / p; n <= int64(most) {
+		return metric.Window{Start: time.Unix(from, 0).UTC(), Period: period, Count: int(n)}, nil
+	}
+	return metric.Window{}, fault.New(fault.Invalid, "You have requested more than %d datapoints. You may reduce them by increasing Period, or decreasing the time range.", most).
+		Because(metric.ErrCombination)
+}
+
+func mod(a, b int64) int64 { return (a%b + b) % b }
+
+func checkPeriod(p time.Duration) bool {
+	return p > 0 && (p%time.Minute == 0 || slices.Contains([]time.Duration{1, 5, 10, 20, 30}, p/time.Second) && p%time.Second == 0)
+}
+
+// MetricsFilter is what ListMetrics asks for. Zero members do not filter.
+type MetricsFilter struct {
+	Namespace  string
+	Name       string
+	Dimensions []metric.Dimension // an empty Value stands for any
+	Since      time.Time          // only metrics with a sample since
+	Limit      int                // page size; 0 is 500
+	After      metric.Key         // the last metric of the page before
+}
+
+// Metrics returns a page of the metrics that have samples, by key, and whether
+// more follow; After the last one's Key.
+func (s *Service) Metrics(sc arn.Scope, f MetricsFilter) (page []metric.ID, more bool) {
+	orElse(&f.Limit, 500)
+	s.drain()
+	ls := slices.DeleteFunc(s.shelf.all(sc.Region), func(l *line) bool {
+		return l.key.metric <= f.After || !f.matches(l.id) || !l.active(f.Since)
+	})
+	slices.SortFunc(ls, func(a, b *line) int { return strings.Compare(string(a.key.metric), string(b.key.metric)) })
+	for i, l := range ls {
+		if i == f.Limit {
+			return page, true
+		}
+		page = append(page, l.id)
+	}
+	return page, false
+}
+
+func (f *MetricsFilter) matches(id metric.ID) bool {
+	if f.Namespace != "" && f.Namespace != id.Namespace || f.Name != "" && f.Name != id.Name {
+		return false
+	}
+	for _, want := range f.Dimensions {
+		if !slices.ContainsFunc(id.Dimensions, func(d metric.Dimension) bool {
+			return d.Name == want.Name && (want.Value == "" || d.Value == want.Value)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Suspicions returns what is doubtful about guarding a deployment whose
+// shortest bake is so long by the named alarms. Children of composite alarms
+// are looked at too. Alarms that do not exist are the business of Missing.
+func (s *Service) Suspicions(sc arn.Scope, names []string, bake time.Duration) (found []alarm.Suspicion) {
+	s.drain()
+	look := alarm.Look{Bake: bake, Now: time.Now(), Read: s.reader(sc.Region), Units: func(k metric.Key) []metric.Unit {
+		if l := s.shelf.find(lineKey{sc.Region, k}); l != nil {
+			return l.units()
+		}
+		return nil
+	}}
+	var es []*entry
+	for _, n := range names {
+		if e := s.book.find(sc.Region, n); e != nil && e.Definition.Composite() {
+			es = append(es, e)
+		}
+	}
+	for _, e := range append(es, s.book.leaves(sc.Region, names)...) {
+		look.State = e.State
+		found = append(found, e.judge.Suspicions(look)...)
+	}
+	return found
+}

@@ -1,0 +1,180 @@
+// Package watch keeps the samples of metrics and the alarms that judge them:
+// what CloudWatch is to SageMaker's endpoints (spec §7). It takes a sample of
+// every request from the router without getting in its way, evaluates alarms
+// when they are due and, between that, as soon as a sample can decide, and says
+// which alarms stand against a deployment.
+//
+// It promises that an alarm's state and the history of it are written together,
+// that deployments which an alarm judges are woken in the same transaction, and
+// that an alarm which has fired is seen by them even if it has recovered before
+// they looked. When an alarm changes its state is the job of domain/alarm, what
+// a deployment does about it that of domain/rollout. Actions of alarms are
+// recorded and not carried out.
+//
+// # What is kept
+//
+// Samples are in memory, by the second for 3 hours, by the minute for 30 hours,
+// by 5 minutes for 7 days and by the hour for 63 days, and written to the store
+// every few seconds: a crash loses what came after the last flush. There are at
+// most MaxSeries series, and seconds are summed up into minutes earlier when
+// all of them together take more than MaxBytes. Beyond MaxSeries, new metrics
+// are refused, or if they are an endpoint's own, not recorded; each minute the
+// series that have been idle longest make room.
+//
+// History is kept for 30 days, and of each alarm no more than the newest 1,000
+// lines. Definitions and states of alarms are in the store at all times.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/service/router"
+)
+
+// Tx is what a change of alarms needs of one transaction.
+type Tx interface {
+	// Alarm reads and locks an alarm; nil if there is none.
+	Alarm(ctx context.Context, region, name string) (*alarm.Record, error)
+	// SaveAlarm creates or replaces an alarm and gives it its new version.
+	SaveAlarm(ctx context.Context, r *alarm.Record) error
+	// SaveAlarmState writes a state unless the alarm has changed since r was
+	// read, gives r its new version, and says whether it wrote.
+	SaveAlarmState(ctx context.Context, r *alarm.Record) (bool, error)
+	// DeleteAlarm returns the version of the deletion.
+	DeleteAlarm(ctx context.Context, region, name string) (int64, error)
+	RecordAlarm(ctx context.Context, h alarm.HistoryItem) error
+	// WakeWatchers makes the unfinished updates that an alarm judges due now.
+	WakeWatchers(ctx context.Context, region, name string, now time.Time) error
+
+	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
+	DeleteTags(ctx context.Context, arn string, keys ...string) error
+}
+
+// Store is what is needed of the store outside a transaction.
+type Store interface {
+	Alarms(ctx context.Context) ([]alarm.Record, error)
+	AlarmHistory(ctx context.Context, f alarm.HistoryFilter) ([]alarm.HistoryItem, bool, error)
+	PruneAlarmHistory(ctx context.Context, before time.Time, keep int) error
+	// Samples calls each with every series and all its chunks.
+	Samples(ctx context.Context, each func(metric.Stored) error) error
+	SaveSamples(ctx context.Context, all []metric.Stored) error
+	ForgetSeries(ctx context.Context, all []metric.Stored) error
+	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+}
+
+// Config is what a Service is made of. Zero numbers mean the defaults.
+type Config struct {
+	Store   Store
+	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Account string
+	// Ring says that a deployment may have fallen due. It must not block.
+	Ring func()
+	// Counts returns the counters of an endpoint's fleets, for the requests in
+	// flight. Nil: they are not sampled.
+	Counts func(router.Key) []router.Counts
+	Log    *slog.Logger
+
+	MaxSeries  int           // 100,000
+	MaxBytes   int           // of packed samples; 512 MiB
+	MaxAlarms  int           // in a region; 5,000
+	FlushEvery time.Duration // 5 s; longer when a flush takes long, so that it never takes more than a tenth of the time
+	// Settle is how long after the end of a period an alarm is evaluated, so
+	// that samples on their way are counted; 20 ms.
+	Settle time.Duration
+	// Pause is the least time between two early evaluations; 10 ms.
+	Pause time.Duration
+}
+
+// Service keeps samples and alarms. Its methods may be called at the same time.
+type Service struct {
+	Config
+	shelf shelf
+	taps  taps
+	book  book
+	rings rings
+
+	flushing sync.Mutex      // held by the one flush under way; guards unsaved
+	unsaved  []metric.Stored // handed out by the series and not in the store yet
+
+	squeeze    time.Duration // by how much seconds are kept shorter; of the keeper's goroutine
+	unrecorded atomic.Int64  // samples of endpoints that found no room since the last report
+}
+
+// New reads alarms and samples from the store.
+func New(ctx context.Context, cfg Config) (*Service, error) {
+	if cfg.Ring == nil {
+		cfg.Ring = func() {}
+	}
+	orElse(&cfg.MaxSeries, 100_000)
+	orElse(&cfg.MaxBytes, 512<<20)
+	orElse(&cfg.MaxAlarms, 5_000)
+	orElse(&cfg.FlushEvery, 5*time.Second)
+	orElse(&cfg.Settle, 20*time.Millisecond)
+	orElse(&cfg.Pause, 10*time.Millisecond)
+	s := &Service{Config: cfg}
+	s.shelf.lines = map[lineKey]*line{}
+	s.book.regions = map[string]*chapter{}
+	s.taps.init()
+	s.rings.init()
+	records, err := cfg.Store.Alarms(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load alarms: %w", err)
+	}
+	for _, r := range records {
+		if err := s.book.put(r); err != nil {
+			return nil, fmt.Errorf("load alarm %q of %s: %w", r.Definition.Name, r.Region, err)
+		}
+	}
+	if err := cfg.Store.Samples(ctx, s.restore); err != nil {
+		return nil, fmt.Errorf("load samples: %w", err)
+	}
+	return s, nil
+}
+
+func orElse[T int | time.Duration](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}
+
+// restore takes a series from the store. One that is damaged starts again: it
+// must not keep the server from starting.
+func (s *Service) restore(st metric.Stored) error {
+	l, err := s.shelf.line(st.Region, st.Metric, s.MaxSeries)
+	if err != nil {
+		return nil // MaxSeries was lowered; the rest is not looked at until it is raised again
+	}
+	if err := l.restore(&s.shelf, st.Unit, st.Chunks); err != nil {
+		s.Log.Warn("damaged samples were dropped", "region", st.Region, "namespace", st.Metric.Namespace, "metric", st.Metric.Name, "err", err)
+	}
+	return nil
+}
+
+// Run evaluates alarms, flushes samples and tidies up until ctx ends. What came
+// after the last flush is written by Close.
+func (s *Service) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.evaluateAll(ctx) })
+	wg.Go(func() { s.keep(ctx) })
+	wg.Wait()
+}
+
+// Close writes what was not written yet.
+func (s *Service) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return s.Flush(ctx)
+}
+
+// errStale says that an alarm was changed by somebody else meanwhile.
+var errStale = errors.New("watch: the alarm has changed")

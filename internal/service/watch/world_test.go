@@ -1,0 +1,150 @@
+package watch_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/platform/pgtest"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/service/watch"
+)
+
+var (
+	scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+	other = arn.Scope{Region: "eu-west-1", Account: "000000000000"}
+)
+
+// onBoth runs f against each database.
+func onBoth(t *testing.T, f func(*testing.T, *store.DB)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { f(t, sqlite(t, filepath.Join(t.TempDir(), "x.db"))) })
+	t.Run("postgres", func(t *testing.T) {
+		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { ok(t, db.Close()) }()
+		f(t, db)
+	})
+}
+
+func sqlite(t testing.TB, path string) *store.DB {
+	t.Helper()
+	db, err := store.OpenSQLite(t.Context(), path)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, db.Close()) })
+	return db
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// world is a service over a real store.
+type world struct {
+	*watch.Service
+	t    testing.TB
+	db   *store.DB
+	rung atomic.Int64 // how often deployments were rung
+}
+
+func newWorld(t testing.TB, db *store.DB, change ...func(*watch.Config)) *world {
+	t.Helper()
+	w := &world{t: t, db: db}
+	cfg := watch.Config{
+		Store: db, Account: scope.Account, Ring: func() { w.rung.Add(1) },
+		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Change: func(ctx context.Context, f func(watch.Tx) error) error {
+			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := watch.New(t.Context(), cfg)
+	ok(t, err)
+	w.Service = s
+	return w
+}
+
+// run runs the service until the function that it returns is called.
+func (w *world) run() (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Run(ctx) }()
+	return func() { cancel(); <-done }
+}
+
+var orders = metric.ID{Namespace: "Shop", Name: "Orders"}
+
+// watching returns an alarm named a on the Sum of Orders being at least 1 in a
+// period of a second, changed as the test likes.
+func watching(change ...func(*alarm.Definition)) alarm.Definition {
+	d := alarm.Definition{
+		Name: "a", Metric: orders, Statistic: "Maximum", Period: 1, EvaluationPeriods: 1,
+		Threshold: new(1.0), ComparisonOperator: alarm.GreaterOrEqual, TreatMissingData: alarm.NotBreaching,
+	}
+	for _, c := range change {
+		c(&d)
+	}
+	return d
+}
+
+// errorsOf is the metric of an endpoint's server errors; of both fleets if
+// config is "".
+func errorsOf(endpoint, variant, config string) metric.ID {
+	id := metric.ID{Namespace: watch.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
+		{Name: "EndpointName", Value: endpoint}, {Name: "VariantName", Value: variant},
+	}}
+	if config != "" {
+		id.Dimensions = append(id.Dimensions, metric.Dimension{Name: "EndpointConfigName", Value: config})
+	}
+	return id
+}
+
+func (w *world) put(d alarm.Definition) {
+	w.t.Helper()
+	ok(w.t, w.PutAlarm(w.t.Context(), scope, d, nil))
+}
+
+// order puts a sample of Orders.
+func (w *world) order(v float64) {
+	w.t.Helper()
+	ok(w.t, w.Put(scope, orders.Namespace, []watch.Datum{{Name: orders.Name, Datum: metric.Datum{Value: &v}}}))
+}
+
+func (w *world) state(name string) alarm.State {
+	w.t.Helper()
+	as, _ := w.Alarms(scope, watch.AlarmFilter{Names: []string{name}, Metric: true, Composite: true})
+	if len(as) != 1 {
+		w.t.Fatalf("%d alarms are named %q", len(as), name)
+	}
+	return as[0].State
+}
+
+// is checks the value of an alarm's state.
+func (w *world) is(name string, want alarm.StateValue) {
+	w.t.Helper()
+	if s := w.state(name); s.Value != want {
+		w.t.Errorf("alarm %s is %s, want %s: %s", name, s.Value, want, s.Reason)
+	}
+}
+
+// sample is a request that was answered just now.
+func sample(status5xx bool) router.Sample {
+	return router.Sample{
+		Key: router.Key{Region: scope.Region, Name: "e"}, Variant: "v", Config: "c", At: time.Now(),
+		Status5XX: status5xx, ModelError: status5xx, Instances: 2,
+	}
+}
