@@ -35,26 +35,35 @@ const (
 // idle server needs, and what many endpoints cost.
 func benchControl(ctx context.Context, _ options) error {
 	out := os.Stdout
-	dir, err := os.MkdirTemp("", "slipway-bench-")
+	dir, bins, err := buildPrograms(ctx)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	bins := map[string]string{"slipway": "./cmd/slipway", "testmodel": "./internal/platform/provider/testmodel"}
-	for name, pkg := range bins {
-		bins[name] = filepath.Join(dir, name)
-		build := exec.CommandContext(ctx, "go", "build", "-o", bins[name], pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if msg, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", pkg, err, msg)
-		}
-	}
 	for _, part := range []func(context.Context, io.Writer, string, map[string]string) error{startup, describeAndList, manyEndpoints} {
 		if err := part(ctx, out, dir, bins); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// buildPrograms builds what the benchmarks of whole servers run, in a temporary
+// directory.
+func buildPrograms(ctx context.Context) (dir string, bins map[string]string, err error) {
+	if dir, err = os.MkdirTemp("", "slipway-bench-"); err != nil {
+		return "", nil, err
+	}
+	bins = map[string]string{"slipway": "./cmd/slipway", "testmodel": "./internal/platform/provider/testmodel"}
+	for name, pkg := range bins {
+		bins[name] = filepath.Join(dir, name)
+		build := exec.CommandContext(ctx, "go", "build", "-o", bins[name], pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if msg, err := build.CombinedOutput(); err != nil {
+			return dir, nil, fmt.Errorf("build %s: %w\n%s", pkg, err, msg)
+		}
+	}
+	return dir, bins, nil
 }
 
 // startup prints the idle memory of a server and the time from CreateEndpoint
@@ -224,6 +233,7 @@ func manyEndpoints(ctx context.Context, out io.Writer, dir string, bins map[stri
 type benchServer struct {
 	cmd *exec.Cmd
 	url string
+	aws aws.Config
 	api *sagemaker.Client
 }
 
@@ -258,7 +268,8 @@ func startBenchServer(ctx context.Context, data string, bins map[string]string) 
 			if err != nil {
 				return nil, err
 			}
-			s.api = sagemaker.NewFromConfig(c, func(o *sagemaker.Options) { o.HTTPClient = plainBody{} })
+			c.HTTPClient = plainBody{}
+			s.aws, s.api = c, sagemaker.NewFromConfig(c)
 			return s, nil
 		}
 	}

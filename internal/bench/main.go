@@ -29,6 +29,7 @@ var benchmarks = []struct {
 }{
 	{"router", benchRouter},
 	{"control", benchControl},
+	{"rollback", benchRollback},
 }
 
 func main() {

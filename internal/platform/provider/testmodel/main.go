@@ -13,6 +13,8 @@
 //	TESTMODEL_CRASH_AFTER      exits with status 3 instead of answering invocation n+1
 //	TESTMODEL_IGNORE_SIGTERM   any value: only SIGKILL stops it
 //	TESTMODEL_CHILD            "group": has a child process; "session": has one in a session of its own
+//	TESTMODEL_STATUS           what invocations are answered with unless they ask for a status themselves
+//	TESTMODEL_STATUS_PERCENT   for so many of a hundred, in turn; else all; the others get 200
 //	TESTMODEL_JOURNAL          a file that gets "<inference id> <name>\n" for every invocation before it is answered
 //
 // Each invocation may ask for more, by "key=value" pairs separated by commas in
@@ -112,6 +114,8 @@ func newModel() (*model, error) {
 		ready:     time.Now().Add(time.Duration(number("TESTMODEL_LOAD_MS", 0)) * time.Millisecond),
 		pingsGood: int64(number("TESTMODEL_PING_FAIL_AFTER", -1)),
 		crashAt:   int64(number("TESTMODEL_CRASH_AFTER", -1)),
+		status:    number("TESTMODEL_STATUS", http.StatusOK),
+		percent:   int64(number("TESTMODEL_STATUS_PERCENT", 100)),
 	}
 	if m.name == "" {
 		if b, err := os.ReadFile(filepath.Join(m.dir, "name")); err == nil {

@@ -26,6 +26,8 @@ type model struct {
 	ready     time.Time
 	pingsGood int64 // -1: all
 	crashAt   int64 // -1: never
+	status    int   // of the answers, for
+	percent   int64 // so many of a hundred
 	journal   *os.File
 
 	pings, invocations atomic.Int64
@@ -110,6 +112,9 @@ func (m *model) answer(w http.ResponseWriter, r *http.Request, a ask, body []byt
 	status := a.Status
 	if status == 0 {
 		status = http.StatusOK
+		if plain.N*m.percent/100 != (plain.N-1)*m.percent/100 {
+			status = m.status
+		}
 	}
 	switch {
 	case a.Chunks > 0:

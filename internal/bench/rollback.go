@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
+
+	"github.com/slipway-ml/slipway/internal/openload"
+)
+
+const (
+	rollbackRate   = 200 // requests per second
+	rollbackRounds = 25
+)
+
+// benchRollback measures what a bad model costs: the time from the first bad
+// answer of a canary to the last request that its fleet got, with an alarm of a
+// 1 s period, at 200 requests per second. The client's own times count.
+func benchRollback(ctx context.Context, _ options) error {
+	dir, bins, err := buildPrograms(ctx)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, err := startBenchServer(ctx, filepath.Join(dir, "rollback"), bins)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	if err := s.goodAndBad(ctx); err != nil {
+		return err
+	}
+	var took []time.Duration
+	var exposed []int
+	for range rollbackRounds {
+		d, n, err := s.rollback(ctx)
+		if err != nil {
+			return err
+		}
+		took, exposed = append(took, d), append(exposed, n)
+	}
+	slices.Sort(took)
+	slices.Sort(exposed)
+	fmt.Printf("first bad answer to last request of the bad fleet, canary 1 of 4, alarm period 1 s, %d req/s, %d rollbacks: median %s, max %s (aim: p99 <= 2s); bad answers: median %d, max %d\n",
+		rollbackRate, rollbackRounds, took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), exposed[len(exposed)/2], exposed[len(exposed)-1])
+	if _, err := s.api.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("e")}); err != nil {
+		return err
+	}
+	return s.empty(ctx)
+}
+
+// goodAndBad puts a good model in service, makes a bad one, and an alarm on
+// the bad one's errors.
+func (s *benchServer) goodAndBad(ctx context.Context) error {
+	for name, env := range map[string]map[string]string{"good": nil, "bad": {"TESTMODEL_STATUS": "500"}} {
+		_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: aws.String(benchImage), Environment: env}})
+		if err != nil {
+			return err
+		}
+		_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{{
+			VariantName: aws.String("a"), ModelName: &name, InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(4),
+		}}})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := cloudwatch.NewFromConfig(s.aws).PutMetricAlarm(ctx, &cloudwatch.PutMetricAlarmInput{
+		AlarmName: aws.String("bad-5xx"), Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"),
+		Dimensions: []cwtypes.Dimension{
+			{Name: aws.String("EndpointName"), Value: aws.String("e")},
+			{Name: aws.String("VariantName"), Value: aws.String("a")},
+			{Name: aws.String("EndpointConfigName"), Value: aws.String("bad")},
+		},
+		Statistic: cwtypes.StatisticSum, Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, TreatMissingData: aws.String("notBreaching"),
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := s.api.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")}); err != nil {
+		return err
+	}
+	return s.inService(ctx, "e")
+}
+
+// rollback updates to the bad model under load and returns how long its fleet
+// took requests after its first bad answer, and how many answers were bad.
+func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) {
+	runtime := sagemakerruntime.NewFromConfig(s.aws, func(o *sagemakerruntime.Options) { o.RetryMaxAttempts = 1 })
+	var mu sync.Mutex
+	var first, last time.Time
+	bad := 0
+	stop := make(chan struct{})
+	done := make(chan error, 1)
+	go func() { // ends when stop is closed
+		_, err := openload.Run(ctx, openload.Config{Rate: rollbackRate, Duration: time.Minute, Stop: stop}, func(ctx context.Context, _ int) error {
+			sent := time.Now()
+			_, err := runtime.InvokeEndpoint(ctx, &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")})
+			if err == nil {
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if bad++; first.IsZero() {
+				first = time.Now()
+			}
+			if sent.After(last) {
+				last = sent
+			}
+			return err
+		})
+		done <- err
+	}()
+	_, err := s.api.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{
+		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
+		DeploymentConfig: &types.DeploymentConfig{
+			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+				Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(30),
+				CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
+			}},
+			AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("bad-5xx")}}},
+		},
+	})
+	if err == nil {
+		err = s.inService(ctx, "e")
+	}
+	time.Sleep(1500 * time.Millisecond) // the alarm is to be OK again before the next round, and a late request to be seen
+	close(stop)
+	if err := errors.Join(err, <-done); err != nil {
+		return 0, 0, err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if bad == 0 {
+		return 0, 0, fmt.Errorf("the bad model never answered")
+	}
+	return max(0, last.Sub(first)), bad, nil
+}
