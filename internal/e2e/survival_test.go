@@ -71,6 +71,41 @@ func TestAKilledInstanceIsReplaced(t *testing.T) {
 	c.wantAnswer("live", "m")
 }
 
+// However early an instance dies, before it listens or just as it becomes
+// ready, the update that started it comes to its end.
+func TestAnInstanceKilledAsItStartsIsStartedAgain(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	c.deployable("blue", 2, nil)
+	c.deployable("green", 2, nil)
+	c.createEndpoint("e", "blue")
+	config := "blue"
+	for n := range 20 {
+		config = map[string]string{"blue": "green", "green": "blue"}[config]
+		before := pids(s)
+		if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: &config}); err != nil {
+			t.Fatal(err)
+		}
+		for killed := false; !killed; {
+			for _, pid := range pids(s) {
+				if !slices.Contains(before, pid) && !killed {
+					time.Sleep(time.Duration(n) * time.Millisecond) // another moment of its start each time
+					_ = syscall.Kill(pid, syscall.SIGKILL)          // it is ours, dead or alive
+					killed = true
+				}
+			}
+		}
+		began := time.Now()
+		if got := c.awaitInService("e"); got != config {
+			t.Fatalf("update %d ended with %q in service: %s", n, got, c.failureReason("e"))
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("update %d took %v after the kill", n, took)
+		}
+		s.wantWhole(c, config)
+	}
+}
+
 func TestAServerOnPostgreSQLSurvivesAKillToo(t *testing.T) {
 	url := pgtest.DSN(t)
 	s := startServer(t, func(c *config.Config) { c.Database.URL = url })
