@@ -119,6 +119,9 @@ func (e *Endpoint) finish(ph rollout.Phase) {
 		e.Status, e.Remnant = InService, nil
 	case rollout.RolledBack:
 		e.Status = InService
+		if e.Remnant != nil {
+			e.Status = UpdateRollbackFailed // as it was: it still serves a mix
+		}
 	case rollout.RollbackFailed:
 		e.Status, e.Remnant = UpdateRollbackFailed, d.Green
 	case rollout.Failed:
@@ -267,7 +270,12 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (RouteVariant
 		from = v
 		rv.Fleets = append(rv.Fleets, RouteFleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)})
 	}
-	add(e.Fleet, 1-share)
+	kept := 0.0 // the part of the old requests that a remnant goes on serving
+	if e.Deployment != nil {
+		kept = e.remnantPart(name, instances)
+	}
+	add(e.Fleet, (1-share)*(1-kept))
+	add(e.Remnant, (1-share)*kept)
 	var green *Fleet
 	if d := e.Deployment; d != nil {
 		green = d.Green
@@ -285,6 +293,25 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (RouteVariant
 	}
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
 	return rv, true
+}
+
+// remnantPart is the part of a variant's requests that the instances left of
+// an earlier update serve while a next one runs, as their number says: until
+// its own fleet takes over, an endpoint whose rollback failed has no others to
+// spare.
+func (e *Endpoint) remnantPart(name string, instances []Instance) float64 {
+	left := e.Remnant.Variant(name)
+	if left == nil {
+		return 0
+	}
+	n, of := len(serving(instances, e.Remnant.ID, *left)), 0
+	if old := e.Fleet.Variant(name); old != nil {
+		of = len(serving(instances, e.Fleet.ID, *old))
+	}
+	if n == 0 {
+		return 0
+	}
+	return float64(n) / float64(n+of)
 }
 
 // newShare is the part of a variant's requests that the newer fleet takes. In
