@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/routing"
+	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
@@ -49,6 +50,7 @@ type App struct {
 	process  *process.Provider
 	metrics  *prometheus.Registry
 	router   *router.Router
+	watch    *watch.Service
 	follower *routing.Follower
 	manager  *instance.Manager
 	turns    *loop.Runner
@@ -171,6 +173,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.follower.Run(background) })
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
+	wg.Go(func() { a.watch.Run(background) })
 	wg.Go(func() { a.notify.Run(background) })
 	wg.Go(func() { a.tidy(background) })
 	wg.Go(func() { a.models.Run(background, a.manager.ModelDirs) })

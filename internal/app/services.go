@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
@@ -25,6 +26,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/routing"
+	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/door"
 )
 
@@ -62,7 +64,11 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 func (a *App) buildServices(ctx context.Context) (err error) {
 	a.metrics = prometheus.NewRegistry()
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a.router, err = router.New(router.Config{Registerer: a.metrics}); err != nil {
+	if a.watch, err = a.newWatch(ctx); err != nil {
+		return err
+	}
+	a.onStop("metrics and alarms", a.watch.Close)
+	if a.router, err = router.New(router.Config{Registerer: a.metrics, OnSample: a.watch.Sample}); err != nil {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
@@ -76,7 +82,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
-	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Answered: a.answered, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Firing: a.firing, Answered: a.answered, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
 	a.turns = &loop.Runner{
@@ -93,8 +99,27 @@ func (a *App) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Wa
 	if err != nil || e == nil {
 		return deployer.Watch{}, err
 	}
-	alarms, config := e.Watched()
-	return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
+	w := deployer.Watch{Scope: e.Scope, Endpoint: e.Name}
+	w.Alarms, w.Config = e.Watched()
+	if d := e.Deployment; d != nil && (d.State.Phase != rollout.Launching || d.State.Step > 0) {
+		w.Since = d.State.Since
+	}
+	return w, nil
+}
+
+// firing asks for the alarms that stand against a deployment.
+func (a *App) firing(ctx context.Context, w deployer.Watch) ([]hosting.TrippedAlarm, error) {
+	return a.watch.Firing(ctx, w.Scope, w.Alarms, w.Since)
+}
+
+func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
+	return watch.New(ctx, watch.Config{
+		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Ring, Log: a.log,
+		Counts: func(k router.Key) []router.Counts { return a.router.Counts(k) },
+		Change: func(ctx context.Context, f func(watch.Tx) error) error {
+			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+	})
 }
 
 // answered counts the requests that the fleet of a configuration has answered.
@@ -114,6 +139,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
 		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
+		MissingAlarms: a.watch.Missing,
 	})
 	return door.New(door.Config{
 		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,

@@ -55,6 +55,9 @@ type Config struct {
 	// ModelDataExists reports whether the object store holds what a model
 	// names; nil skips the check. It is asked at CreateModel, as AWS does.
 	ModelDataExists func(ctx context.Context, d hosting.ModelData) error
+	// MissingAlarms returns those of the named alarms that do not exist; nil
+	// skips the check. It is asked at UpdateEndpoint (spec §4.5).
+	MissingAlarms func(s arn.Scope, names []string) []string
 	// ImageKnown reports whether a provider can run an image; nil skips the
 	// check.
 	ImageKnown func(image string) error

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -96,12 +97,12 @@ type UpdateEndpointInput struct {
 // serving (spec §2.3, in the order of its checks).
 func (c *Control) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (string, error) {
 	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(tx Tx, e *hosting.Endpoint) error {
-		return update(ctx, tx, e, in)
+		return c.update(ctx, tx, e, in)
 	})
 }
 
 // update judges an update and makes it e's deployment.
-func update(ctx context.Context, tx Tx, e *hosting.Endpoint, in UpdateEndpointInput) error {
+func (c *Control) update(ctx context.Context, tx Tx, e *hosting.Endpoint, in UpdateEndpointInput) error {
 	if err := e.MayUpdate(); err != nil {
 		return err
 	}
@@ -117,10 +118,29 @@ func update(ctx context.Context, tx Tx, e *hosting.Endpoint, in UpdateEndpointIn
 	if err != nil {
 		return err
 	}
+	if err := c.alarmsExist(e, in); err != nil {
+		return err
+	}
 	return e.Update(hosting.Update{
 		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
 		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
 	})
+}
+
+// alarmsExist refuses an update that would be judged by alarms that are not
+// there: nothing would roll it back.
+func (c *Control) alarmsExist(e *hosting.Endpoint, in UpdateEndpointInput) error {
+	guard := in.DeploymentConfig
+	if guard == nil && in.RetainDeploymentConfig {
+		guard = e.LastConfig
+	}
+	if c.MissingAlarms == nil || guard == nil || guard.Policy == nil {
+		return nil
+	}
+	if missing := c.MissingAlarms(in.Scope, guard.Policy.Alarms); len(missing) > 0 {
+		return fault.New(fault.Invalid, "Could not find alarm(s): [%s].", strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // ScaleEndpointInput is what UpdateEndpointWeightsAndCapacities asks for.

@@ -38,9 +38,9 @@ type Deployer struct {
 	// Watched reads which alarms a deployment has to be judged by, for which
 	// endpoint, and the configuration that it brings up.
 	Watched func(ctx context.Context, id hosting.DeploymentID) (Watch, error)
-	// Firing returns which of the named alarms are in ALARM or gone at this
-	// moment. Nil: there are no alarms.
-	Firing func(ctx context.Context, s arn.Scope, names []string) ([]hosting.TrippedAlarm, error)
+	// Firing returns which of w.Alarms are in ALARM or gone at this moment, or
+	// were in ALARM at some moment after w.Since. Nil: there are no alarms.
+	Firing func(ctx context.Context, w Watch) ([]hosting.TrippedAlarm, error)
 	// Answered returns how many requests the fleet of a configuration has
 	// answered since this process counts. Nil: nobody counts.
 	Answered func(s arn.Scope, endpoint, config string) int64
@@ -52,7 +52,11 @@ type Watch struct {
 	Scope    arn.Scope
 	Endpoint string
 	Alarms   []string
-	Config   string // "" if it brings up no fleet
+	// Since is when the deployment entered the phase that it is in: an alarm
+	// that fires and recovers between two turns has fired. Zero before the
+	// first shift, when only the present counts (spec §4.5).
+	Since  time.Time
+	Config string // "" if it brings up no fleet
 }
 
 // outside is what the facts of a turn hold that is not in the database.
@@ -76,7 +80,7 @@ func (d *Deployer) look(ctx context.Context, id hosting.DeploymentID) (o outside
 		o.answered, o.counts = d.Answered(w.Scope, w.Endpoint, w.Config), true
 	}
 	if d.Firing != nil && len(w.Alarms) > 0 {
-		o.firing, err = d.Firing(ctx, w.Scope, w.Alarms)
+		o.firing, err = d.Firing(ctx, w)
 	}
 	return o, err
 }

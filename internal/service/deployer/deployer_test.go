@@ -66,7 +66,7 @@ func (y *yard) start() (stop func()) {
 		}
 		return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
-	d.Firing = func(context.Context, arn.Scope, []string) ([]hosting.TrippedAlarm, error) { return y.firing, nil }
+	d.Firing = func(context.Context, deployer.Watch) ([]hosting.TrippedAlarm, error) { return y.firing, nil }
 	d.Answered = func(_ arn.Scope, _, config string) int64 {
 		if config == "c2" {
 			return y.answered
