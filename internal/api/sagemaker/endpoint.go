@@ -67,9 +67,6 @@ func deploymentConfig(in *sagemaker.DeploymentConfig) (*hosting.DeploymentConfig
 	if in.BlueGreenUpdatePolicy != nil && in.RollingUpdatePolicy != nil {
 		return nil, fault.New(fault.Invalid, "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be specified.")
 	}
-	if err := lacksDeployment(*in); err != nil {
-		return nil, err
-	}
 	out := &hosting.DeploymentConfig{Document: shape.Append(nil, in)}
 	p := rollout.Policy{Strategy: rollout.AllAtOnce}
 	if bg := in.BlueGreenUpdatePolicy; bg != nil {

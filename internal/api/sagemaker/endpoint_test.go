@@ -2,6 +2,7 @@ package sagemaker_test
 
 import (
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,6 +110,12 @@ func TestEndpointsAreRefusedInTheWordsThatClientsMatch(t *testing.T) {
 			"UpdateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c2","DeploymentConfig":{"RollingUpdatePolicy":{"MaximumBatchSize":{"Type":"INSTANCE_COUNT","Value":1},"WaitIntervalInSeconds":0},` +
 				`"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"ALL_AT_ONCE","WaitIntervalInSeconds":0}}}}`, `Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be specified.`,
 		},
+		"alarms that are not there": {
+			"UpdateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c2","DeploymentConfig":{"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"errors"},{"AlarmName":"x"},{"AlarmName":"y"}]}}}`, `Could not find alarm(s): [x, y].`,
+		},
+		"a canary without its size": {
+			"UpdateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c2","DeploymentConfig":{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"CANARY","WaitIntervalInSeconds":1}}}}`, `CanarySize is required for a deployment of type CANARY.`,
+		},
 		"scaling nothing": {
 			"UpdateEndpointWeightsAndCapacities", `{"EndpointName":"x","DesiredWeightsAndCapacities":[{"VariantName":"v"}]}`, `Could not find endpoint \"` + arn + `endpoint/x\".`,
 		},
@@ -124,6 +131,40 @@ func TestEndpointsAreRefusedInTheWordsThatClientsMatch(t *testing.T) {
 			status, got := w.raw(tt.op, tt.body)
 			if want := `{"__type":"ValidationException","message":"` + tt.want + `"}`; status != 400 || got != want {
 				t.Errorf("got %d %s\nwant %s", status, got, want)
+			}
+		})
+	}
+}
+
+func TestEveryStrategyIsAccepted(t *testing.T) {
+	const size = `{"Type":"CAPACITY_PERCENT","Value":50}`
+	routed := func(typ, size string) string {
+		return `{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"` + typ + `","WaitIntervalInSeconds":60` + size + `},"TerminationWaitInSeconds":1,"MaximumExecutionTimeoutInSeconds":3600},` +
+			`"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"errors"}]}}`
+	}
+	for name, config := range map[string]string{
+		"all at once": routed("ALL_AT_ONCE", ""),
+		"canary":      routed("CANARY", `,"CanarySize":`+size),
+		"linear":      routed("LINEAR", `,"LinearStepSize":`+size),
+		"rolling":     `{"RollingUpdatePolicy":{"MaximumBatchSize":` + size + `,"WaitIntervalInSeconds":60,"MaximumExecutionTimeoutInSeconds":3600,"RollbackMaximumBatchSize":` + size + `},"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"errors"}]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.endpoint()
+			w.config("c2", "m", 2)
+			if status, got := w.raw("CreateEndpoint", `{"EndpointName":"f","EndpointConfigName":"c","DeploymentConfig":`+config+`}`); status != 200 {
+				t.Errorf("CreateEndpoint: %d %s", status, got)
+			}
+			if status, got := w.raw("UpdateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c2","DeploymentConfig":`+config+`}`); status != 200 {
+				t.Errorf("UpdateEndpoint: %d %s", status, got)
+			}
+			e, _, err := w.db.EndpointView(t.Context(), scope, "e")
+			w.ok(err)
+			if p := e.Deployment.Plan.Policy; !slices.Equal(p.Alarms, []string{"errors"}) || p.MaximumExecutionTimeout != time.Hour {
+				t.Errorf("the plan is %+v", p)
+			}
+			if got := w.describe("e"); got.LastDeploymentConfig == nil || len(got.LastDeploymentConfig.AutoRollbackConfiguration.Alarms) != 1 {
+				t.Errorf("described as %+v", got.LastDeploymentConfig)
 			}
 		})
 	}

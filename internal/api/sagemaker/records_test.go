@@ -148,9 +148,6 @@ func TestWhatSlipwayLacksIsRefusedByName(t *testing.T) {
 	config := func(more, variant string) string {
 		return `{"EndpointConfigName":"x",` + more + `"ProductionVariants":[{"VariantName":"v",` + variant + `}]}`
 	}
-	deploy := func(d string) string {
-		return `{"EndpointName":"e","EndpointConfigName":"c","DeploymentConfig":` + d + `}`
-	}
 	const plain = `"ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large"`
 	const s3 = `"ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/k","S3DataType":"S3Prefix","CompressionType":`
 	tests := map[string]struct{ op, body, want string }{
@@ -169,9 +166,6 @@ func TestWhatSlipwayLacksIsRefusedByName(t *testing.T) {
 		"components":        {"CreateEndpointConfig", config(``, `"InitialInstanceCount":1,"InstanceType":"ml.m5.large"`), "A production variant without a ModelName (inference components)"},
 		"pools":             {"CreateEndpointConfig", config(``, `"ModelName":"m","InstancePools":[{"InstanceType":"ml.m5.large","Priority":1}]`), "InstancePools"},
 		"managed scaling":   {"CreateEndpointConfig", config(``, plain+`,"ManagedInstanceScaling":{"Status":"ENABLED"}`), "ManagedInstanceScaling"},
-		"a canary":          {"UpdateEndpoint", deploy(`{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"CANARY","WaitIntervalInSeconds":1,"CanarySize":{"Type":"INSTANCE_COUNT","Value":1}}}}`), "TrafficRoutingConfiguration of the type CANARY"},
-		"rolling":           {"CreateEndpoint", deploy(`{"RollingUpdatePolicy":{"MaximumBatchSize":{"Type":"INSTANCE_COUNT","Value":1},"WaitIntervalInSeconds":0}}`), "RollingUpdatePolicy"},
-		"alarms":            {"UpdateEndpoint", deploy(`{"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"a"}]}}`), "AutoRollbackConfiguration with alarms"},
 		"serverless update": {"UpdateEndpointWeightsAndCapacities", `{"EndpointName":"e","DesiredWeightsAndCapacities":[{"VariantName":"v","ServerlessUpdateConfig":{"MaxConcurrency":1}}]}`, "ServerlessUpdateConfig"},
 	}
 	for name, tt := range tests {

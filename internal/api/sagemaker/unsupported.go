@@ -88,18 +88,3 @@ func lacksConfig(in sagemaker.CreateEndpointConfigInput) error {
 	}
 	return nil
 }
-
-// lacksDeployment refuses the guardrails that are not there yet: steps and
-// alarms.
-func lacksDeployment(in sagemaker.DeploymentConfig) error {
-	alarms := in.AutoRollbackConfiguration != nil && len(in.AutoRollbackConfiguration.Alarms) > 0
-	typ := sagemaker.TrafficRoutingConfigTypeAllAtOnce
-	if in.BlueGreenUpdatePolicy != nil {
-		typ = *in.BlueGreenUpdatePolicy.TrafficRoutingConfiguration.Type
-	}
-	return refuse(
-		lack{in.RollingUpdatePolicy != nil, "RollingUpdatePolicy"},
-		lack{typ != sagemaker.TrafficRoutingConfigTypeAllAtOnce, "TrafficRoutingConfiguration of the type " + string(typ)},
-		lack{alarms, "AutoRollbackConfiguration with alarms"},
-	)
-}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func newWorld(t *testing.T) *world {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
 		Read: db, Ring: func() {},
+		MissingAlarms: func(_ arn.Scope, names []string) []string {
+			return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "errors" })
+		},
 	})
 	h := api.NewHandler(ctl, slog.New(slog.NewTextHandler(t.Output(), nil)), "ml.mine.large")
 	srv := httptest.NewServer(signedFor(h))
