@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
+	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -140,11 +141,13 @@ func (a *App) door(api *runtime.API) http.Handler {
 		},
 		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
 		MissingAlarms: a.watch.Missing,
+		Allowance:     a.allowance(), Suspect: a.suspect,
 	})
 	return door.New(door.Config{
 		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:   api,
 		SageMaker: sagemaker.NewHandler(ctl, a.log),
+		Slipway:   slipway.NewHandler(ctl, a.log),
 		STS:       sts.New(a.log),
 		S3:        s3.New(a.objects, a.log),
 		Metrics:   promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),

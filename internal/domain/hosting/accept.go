@@ -271,6 +271,21 @@ func (e *Endpoint) Delete(id DeploymentID, now time.Time) error {
 	return nil
 }
 
+// Order accepts what somebody tells the deployment in progress; by is who, for
+// people. What it does is decided when the deployment's turn comes, at once.
+func (e *Endpoint) Order(v rollout.Verb, by string, now time.Time) error {
+	d := e.Deployment
+	if d == nil {
+		return fault.New(fault.InUse, "Endpoint %q has no deployment in progress.", e.ARN())
+	}
+	if err := d.Plan.Obeys(d.State, v, d.Orders...); err != nil {
+		return err
+	}
+	d.Orders = append(slices.Clip(d.Orders), rollout.Order{Verb: v, By: by, At: now})
+	e.Modified = now
+	return nil
+}
+
 // begin records a deployment and what its first state wants.
 func (e *Endpoint) begin(id DeploymentID, plan rollout.Plan, green *Fleet, weights []Weight, now time.Time) {
 	e.Deployment = &Deployment{ID: id, Plan: plan, Begun: now, Green: green, Weights: weights}

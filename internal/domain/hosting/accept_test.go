@@ -290,3 +290,26 @@ func TestExposureSurvivesACounterThatStartsAgain(t *testing.T) {
 		t.Errorf("counted %d requests, want 12", x.Requests)
 	}
 }
+
+func TestAnOrderIsGivenToTheDeploymentInProgress(t *testing.T) {
+	e, is := inService(t, v("a", 2, 1))
+	if err := e.Order(rollout.Abort, "me", t0); err == nil || err.Error() != `Endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e" has no deployment in progress.` {
+		t.Errorf("an endpoint at rest was given an order: %v", err)
+	}
+	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 2, 1))}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Order(rollout.Resume, "me", t0); err == nil {
+		t.Error("what is not paused was resumed")
+	}
+	if err := e.Order(rollout.Abort, "me", t0); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Order(rollout.Pause, "me", t0); err == nil {
+		t.Error("what is to be rolled back was paused")
+	}
+	settle(t, e, is)
+	if e.Status != hosting.InService || e.ConfigName != "c1" || e.FailureReason != "Endpoint deployment was aborted by me." {
+		t.Errorf("%s of %s: %s", e.Status, e.ConfigName, e.FailureReason)
+	}
+}

@@ -200,6 +200,9 @@ type Deployment struct {
 	Exposure Exposure
 	// Tripped are the alarms that decided against it.
 	Tripped []TrippedAlarm
+	// Orders is what people told it, oldest first; State knows what became of
+	// them.
+	Orders []rollout.Order `json:",omitempty"`
 }
 
 // To is the configuration that the deployment leads to.

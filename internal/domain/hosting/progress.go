@@ -23,6 +23,7 @@ func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.T
 	if d == nil {
 		return f
 	}
+	f.Orders, f.GreenRequests = d.Orders, d.Exposure.Requests
 	for _, a := range firing {
 		f.FiringAlarms = append(f.FiringAlarms, a.Name)
 	}

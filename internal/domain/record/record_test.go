@@ -48,7 +48,7 @@ func run(t *testing.T, p rollout.Plan, look func(s rollout.State, f *rollout.Fac
 			f.Old = append(f.Old, rollout.Fleet{Ready: c.OldWanted, Exists: c.OldWanted})
 			f.New = append(f.New, rollout.Fleet{Ready: c.NewWanted, Exists: c.NewWanted})
 		}
-		look(r.State, &f)
+		f.GreenRequests = look(r.State, &f).Requests
 		next, wake := rollout.Next(p, r.State, f)
 		changed := wake.Equal(now)
 		r.State = next
@@ -108,6 +108,10 @@ func TestABakeThatSawNoRequestIsCalledThat(t *testing.T) {
 	}
 	if notes != 2 {
 		t.Errorf("%d notes", notes)
+	}
+	const want = `The update to "v2" succeeded after 7m0s. No request reached the new fleet during the bake of step 1, 2 of 2: that proves nothing.`
+	if r.Sentence() != want {
+		t.Error(r.Sentence())
 	}
 	uncounted := run(t, canary(t), func(rollout.State, *rollout.Facts) hosting.Exposure { return hosting.Exposure{} })
 	for _, s := range uncounted.Steps(uncounted.Ended) {

@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,14 +36,14 @@ func (r Record) Steps(now time.Time) []Step {
 	steps := make([]Step, 0, len(r.Transitions))
 	reason := ""
 	for i, t := range r.Transitions {
-		s := Step{At: t.At, Phase: t.To, Number: t.State.Step + 1, Tripped: t.Tripped}
+		s := Step{At: t.At, Phase: t.To, Number: t.State.Step + 1}
 		for j, v := range r.Plan.Variants {
 			if j < len(t.State.Variants) {
 				s.Variants = append(s.Variants, VariantStep{v.Name, t.State.Variants[j]})
 			}
 		}
 		if t.Reason != reason {
-			s.Reason, reason = t.Reason, t.Reason
+			s.Reason, s.Tripped, reason = t.Reason, t.Tripped, t.Reason
 		}
 		until, answered := now, r.Exposure.Requests
 		if i+1 < len(r.Transitions) {
@@ -106,7 +107,7 @@ func (r Record) Sentence() string {
 	}
 	switch v := r.Verdict(); v {
 	case Succeeded:
-		return fmt.Sprintf("%s succeeded after %s.", what, round(r.Ended.Sub(r.Begun)))
+		return fmt.Sprintf("%s succeeded after %s.%s", what, round(r.Ended.Sub(r.Begun)), r.unproven())
 	case RolledBack:
 		back := "the endpoint serves as it did before"
 		if r.From != "" && r.Plan.Kind == rollout.Update {
@@ -122,7 +123,22 @@ func (r Record) Sentence() string {
 	if !r.State.Turned.IsZero() {
 		return fmt.Sprintf("%s is being rolled back (%s).%s", what, r.State.Phase, because)
 	}
+	if _, paused := r.State.Paused(); paused {
+		return fmt.Sprintf("%s is paused (%s).", what, r.State.Phase)
+	}
 	return fmt.Sprintf("%s is under way (%s).", what, r.State.Phase)
+}
+
+// unproven names the steps whose bake saw no request: passing one is no proof.
+func (r Record) unproven() string {
+	if !r.Counted() || len(r.State.Unproven) == 0 {
+		return ""
+	}
+	var steps []string
+	for _, i := range r.State.Unproven {
+		steps = append(steps, strconv.Itoa(i+1))
+	}
+	return fmt.Sprintf(" No request reached the new fleet during the bake of step %s of %d: that proves nothing.", strings.Join(steps, ", "), r.Plan.Steps())
 }
 
 func quoted(name string) string { return fmt.Sprintf("%q", name) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/record"
 )
 
 // Tx is what the verbs need of one transaction.
@@ -44,6 +45,10 @@ type Reader interface {
 	EndpointView(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, []hosting.Instance, error)
 	ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
 	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+	// Deployments returns a page of what is known of an endpoint's deployments,
+	// also when it is gone, and whether more follow.
+	Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool, error)
+	Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (record.Record, error)
 }
 
 // Config is what Control is made of.
@@ -61,6 +66,12 @@ type Config struct {
 	// ImageKnown reports whether a provider can run an image; nil skips the
 	// check.
 	ImageKnown func(image string) error
+	// Allowance is how long instances may take, as far as their variant does
+	// not say; plans are made with it.
+	Allowance Allowance
+	// Suspect returns what is suspicious about an update that e has accepted,
+	// beyond what the plan itself shows; nil: nothing. Nothing was stored.
+	Suspect func(ctx context.Context, e *hosting.Endpoint) ([]record.Finding, error)
 }
 
 // Control carries out verbs.

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
 
 // CreateEndpointInput is what CreateEndpoint asks for.
@@ -166,6 +167,27 @@ func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name, by stri
 		return e.Delete(hosting.DeploymentID(newID("d")), now())
 	})
 	return err
+}
+
+// OrderInput is what somebody tells a deployment in progress.
+type OrderInput struct {
+	Scope arn.Scope
+	Name  string // of the endpoint
+	Verb  rollout.Verb
+	By    string // the ARN of who tells it
+}
+
+// Order accepts an order and returns the endpoint's ARN and the deployment that
+// it was given to, which is due at once.
+func (c *Control) Order(ctx context.Context, in OrderInput) (endpoint string, id hosting.DeploymentID, err error) {
+	endpoint, err = c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
+		if err := e.Order(in.Verb, in.By, now()); err != nil {
+			return err
+		}
+		id = e.Deployment.ID
+		return nil
+	})
+	return endpoint, id, err
 }
 
 // target is an endpoint that a verb is about, and who asks for it.

@@ -42,6 +42,7 @@ type Config struct {
 
 	Runtime    http.Handler // gets requests unverified
 	SageMaker  http.Handler // AWS JSON, X-Amz-Target: SageMaker.*
+	Slipway    http.Handler // our own operations, in the same words: X-Amz-Target: Slipway.*
 	STS        http.Handler // AWS Query
 	CloudWatch http.Handler // AWS JSON, Query and CBOR
 	S3         S3
@@ -111,6 +112,8 @@ func (d *door) route(r *http.Request) http.HandlerFunc {
 		return d.cloudWatch(r)
 	case strings.HasPrefix(target, "SageMaker."):
 		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON})
+	case strings.HasPrefix(target, "Slipway."):
+		return d.whole(api{d.Slipway, "sagemaker", writeJSON, sigv4.StyleJSON})
 	case service == "sagemaker" || target != "":
 		return d.unknown
 	case service != "":

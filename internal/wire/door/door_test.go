@@ -54,7 +54,7 @@ func open(t *testing.T, change func(*door.Config)) house {
 	c := door.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1",
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
+		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), Slipway: echo("slipway"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
 		MaxBody: 1 << 10,
 	}
 	if change != nil {
@@ -119,6 +119,7 @@ func TestEachAPIIsToldApart(t *testing.T) {
 		want string
 	}{
 		"SageMaker by its target":             {ask{"POST", "/", "sagemaker", target, `{}`}, "sagemaker" + by + "{}"},
+		"our own operations by their target":  {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Slipway.ListDeployments"}}, `{}`}, "slipway" + by + "{}"},
 		"STS by its scope":                    {ask{"POST", "/", "sts", form, "Action=GetCallerIdentity"}, "sts" + by + "Action=GetCallerIdentity"},
 		"STS by GET":                          {ask{"GET", "/?Action=GetCallerIdentity", "sts", nil, ""}, "sts" + by},
 		"S3 by its scope":                     {ask{"PUT", "/bucket/key", "s3", nil, "data"}, "s3" + by + "data"},

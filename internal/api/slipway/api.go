@@ -1,0 +1,163 @@
+// Package slipway serves the operations that the SageMaker API lacks: what
+// became of a deployment, what one would do, and stepping in while it runs.
+// They are spoken like the SageMaker API's (AWS JSON 1.1, signed for the service
+// sagemaker) under the target prefix Slipway. It turns structures into the
+// domain's, makes one call down, and turns the answer back; deciding is not its
+// job.
+package slipway
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/service/control"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// Service returns the table of the operations. What PlanUpdateEndpoint takes
+// is the very structure that UpdateEndpoint takes.
+func Service() *shape.Service {
+	s := *slipway.API()
+	s.Operations = slices.Clone(s.Operations)
+	s.Operation("PlanUpdateEndpoint").Input = sagemaker.UpdateEndpointInput{}.Shape()
+	return &s
+}
+
+// NewHandler serves the operations. It expects the caller in the request's
+// context (access.With).
+func NewHandler(ctl *control.Control, log *slog.Logger) *awsjson.Handler {
+	a := &api{ctl}
+	return awsjson.NewHandler(
+		awsjson.Config{Service: Service(), Errors: awserr.SageMaker, Log: log},
+		awsjson.Bind("ListDeployments", a.listDeployments),
+		awsjson.Bind("DescribeDeployment", a.describeDeployment),
+		awsjson.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
+		awsjson.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
+		awsjson.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
+		awsjson.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
+		awsjson.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
+	)
+}
+
+type api struct{ ctl *control.Control }
+
+// caller returns who calls, if they may do op to the endpoint.
+func caller(ctx context.Context, op, endpoint string) (access.Caller, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return c, errors.New("a request without a caller")
+	}
+	return c, access.Allow(c, "slipway:"+op, c.Scope().SageMaker(arn.KindEndpoint, endpoint))
+}
+
+func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInput) (out slipway.ListDeploymentsOutput, err error) {
+	c, err := caller(ctx, "ListDeployments", *in.EndpointName)
+	if err != nil {
+		return out, err
+	}
+	page := record.Page{Limit: 10}
+	if in.MaxResults != nil {
+		page.Limit = int(*in.MaxResults)
+	}
+	if in.NextToken != nil && *in.NextToken != "" {
+		if page.After, err = readToken(*in.NextToken); err != nil {
+			return out, err
+		}
+	}
+	rs, more, err := a.ctl.Deployments(ctx, c.Scope(), *in.EndpointName, page)
+	if err != nil {
+		return out, err
+	}
+	for _, r := range rs {
+		out.Deployments = append(out.Deployments, summary(r))
+	}
+	if more {
+		out.NextToken, err = token(rs[len(rs)-1].Cursor())
+	}
+	return out, err
+}
+
+// token writes where a page ended. It is no secret: it only says where to go
+// on in what the caller may list.
+func token(c record.Cursor) (*string, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode a token: %w", err)
+	}
+	return new(base64.RawURLEncoding.EncodeToString(b)), nil
+}
+
+func readToken(s string) (c record.Cursor, err error) {
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(b, &c)
+	}
+	if err != nil || c.ID == "" {
+		return c, fault.New(fault.Invalid, "Invalid pagination token.").Because(err)
+	}
+	return c, nil
+}
+
+func (a *api) describeDeployment(ctx context.Context, in slipway.DescribeDeploymentInput) (out slipway.DescribeDeploymentOutput, err error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return out, errors.New("a request without a caller")
+	}
+	r, err := a.ctl.Deployment(ctx, c.Scope(), hosting.DeploymentID(*in.DeploymentId))
+	if err != nil {
+		return out, err
+	}
+	if _, err := caller(ctx, "DescribeDeployment", r.Name); err != nil {
+		return out, err
+	}
+	return detail(r, time.Now()), nil
+}
+
+func (a *api) planUpdateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInput) (out slipway.PlanUpdateEndpointOutput, err error) {
+	u, err := hostingapi.Update(ctx, "PlanUpdateEndpoint", in)
+	if err != nil {
+		return out, err
+	}
+	p, err := a.ctl.PlanUpdate(ctx, u)
+	if err != nil {
+		return out, err
+	}
+	e := p.Endpoint
+	out = slipway.PlanUpdateEndpointOutput{
+		EndpointName: &e.Name, EndpointArn: new(e.ARN()), PreviousEndpointConfigName: &e.ConfigName,
+		EndpointConfigName: new(e.Deployment.To()), Plan: plan(p.Forecast, true),
+	}
+	for _, f := range p.Findings {
+		out.Findings = append(out.Findings, slipway.Finding{Severity: new(string(f.Severity)), Code: &f.Code, Message: &f.Message})
+	}
+	return out, nil
+}
+
+// order returns the operation that tells a deployment in progress something.
+func (a *api) order(op string, v rollout.Verb) func(context.Context, slipway.OrderInput) (slipway.OrderOutput, error) {
+	return func(ctx context.Context, in slipway.OrderInput) (out slipway.OrderOutput, err error) {
+		c, err := caller(ctx, op, *in.EndpointName)
+		if err != nil {
+			return out, err
+		}
+		endpoint, id, err := a.ctl.Order(ctx, control.OrderInput{Scope: c.Scope(), Name: *in.EndpointName, Verb: v, By: c.ARN})
+		return slipway.OrderOutput{EndpointArn: &endpoint, DeploymentId: new(string(id))}, err
+	}
+}

@@ -1,0 +1,129 @@
+package record
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// Forecast is how a deployment will run: the states that rollout.Next itself
+// goes through when all goes well.
+type Forecast struct {
+	Plan  rollout.Plan
+	Steps []Planned
+	Wait  time.Duration // all waits together
+	Worst time.Duration // after that it has committed, or is being rolled back
+	Peak  int           // most instances that are wanted at a time
+}
+
+// Planned is one state that a deployment will be in.
+type Planned struct {
+	Phase     rollout.Phase
+	Number    int           // of the traffic step, from 1
+	At        time.Duration // since the beginning, with instances that start and stop in no time
+	Wait      time.Duration // that is waited for on purpose
+	Worst     time.Duration // that it may last at most
+	Variants  []VariantStep
+	Instances int // wanted of all fleets
+}
+
+// Allowance is how long instances may take for what they do.
+type Allowance struct {
+	Launch time.Duration // until ready, or given up
+	Stop   time.Duration // from losing their traffic until gone
+}
+
+// Foresee runs p through a world in which all goes well.
+func Foresee(p rollout.Plan, a Allowance) Forecast {
+	f := Forecast{Plan: p}
+	line := rollout.Timeline(p, time.Unix(0, 0))
+	for i, m := range line {
+		s := Planned{Phase: m.State.Phase, Number: m.State.Step + 1, At: m.At}
+		for j, c := range m.State.Variants {
+			s.Variants = append(s.Variants, VariantStep{p.Variants[j].Name, c})
+			s.Instances += c.OldWanted + c.NewWanted
+		}
+		if i+1 < len(line) {
+			s.Wait = line[i+1].At - m.At
+		}
+		s.Worst = s.Wait
+		timeout := p.Policy.MaximumExecutionTimeout
+		switch s.Phase {
+		case rollout.Launching:
+			s.Worst = min(a.Launch, timeout)
+		case rollout.Retiring, rollout.Committed:
+			s.Worst = a.Stop
+		case rollout.Baking:
+			if p.Policy.MinimumRequests > 0 {
+				s.Worst = max(s.Wait, timeout-m.At)
+			}
+		case rollout.Shifting, rollout.Returning, rollout.Restoring, rollout.Withdrawing,
+			rollout.Succeeded, rollout.RolledBack, rollout.RollbackFailed, rollout.Failed:
+		}
+		if s.Phase != rollout.Committed {
+			f.Worst = min(timeout, f.Worst+s.Worst)
+		}
+		f.Wait += s.Wait
+		f.Peak = max(f.Peak, s.Instances)
+		f.Steps = append(f.Steps, s)
+	}
+	return f
+}
+
+// Severity says how much a Finding matters.
+type Severity string
+
+// A warning is about what may go wrong unseen.
+const (
+	Warning Severity = "Warning"
+	Info    Severity = "Info"
+)
+
+// Finding is something suspicious about a plan.
+type Finding struct {
+	Severity Severity
+	Code     string // for programs; never changed
+	Message  string // a sentence
+}
+
+// Suspicious returns what a plan for e shows by itself: e has accepted it, but
+// nothing was stored. What others know, such as the state of alarms, is added
+// by them.
+func Suspicious(e *hosting.Endpoint) (out []Finding) {
+	d := e.Deployment
+	p := d.Plan.Policy
+	warn := func(code, format string, args ...any) {
+		out = append(out, Finding{Warning, code, fmt.Sprintf(format, args...)})
+	}
+	wait := d.Plan.TotalWait()
+	switch alarms := len(p.Alarms) > 0; {
+	case !alarms && wait > 0:
+		warn("NothingWatched", "No alarm is watched: the deployment waits %s, but only an instance that fails or the timeout can roll it back.", wait)
+	case !alarms:
+		warn("NoGuardrail", "All traffic moves at once, without a wait and without alarms: only a new instance that never becomes ready stops it.")
+	case wait == 0:
+		warn("NoBake", "The alarms are read once after the traffic moved, without a wait: they can hardly have changed by then.")
+	default:
+		for i := range d.Plan.Steps() {
+			if w, governs := d.Plan.Wait(i); w == 0 {
+				warn("StepWithoutBake", "Step %d of %d is not baked: %s is 0.", i+1, d.Plan.Steps(), governs)
+			}
+		}
+	}
+	for _, v := range d.Plan.Variants {
+		switch {
+		case v.New == 0:
+			warn("VariantEnds", "Production variant %q is not in the new configuration: it ends.", v.Name)
+		case v.New < v.Old:
+			warn("FewerInstances", "Production variant %q goes from %d to %d instance(s): each takes more traffic.", v.Name, v.Old, v.New)
+		}
+	}
+	for _, w := range d.Weights {
+		if w.Desired == 0 && len(d.Weights) > 1 {
+			warn("NoWeight", "Production variant %q has no weight: it takes no traffic, so nothing is learnt about it.", w.Variant)
+		}
+	}
+	return out
+}

@@ -1,0 +1,78 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/record"
+)
+
+// Allowance is how long an instance may take for what it does.
+type Allowance struct {
+	Download time.Duration // to fetch its model
+	Startup  time.Duration // from then until it is healthy
+	Stop     time.Duration // from losing its traffic until it is gone
+}
+
+// of returns what the slowest instance of a fleet may take.
+func (a Allowance) of(f *hosting.Fleet) record.Allowance {
+	out := record.Allowance{Stop: a.Stop}
+	for _, v := range f.Variants {
+		download, startup := a.Download, a.Startup
+		if v.DownloadTimeout > 0 {
+			download = v.DownloadTimeout
+		}
+		if v.StartupTimeout > 0 {
+			startup = v.StartupTimeout
+		}
+		out.Launch = max(out.Launch, download+startup)
+	}
+	return out
+}
+
+// UpdatePlan is what an update would do.
+type UpdatePlan struct {
+	Endpoint *hosting.Endpoint // as it would be once the update is accepted
+	Forecast record.Forecast
+	Findings []record.Finding
+}
+
+// PlanUpdate judges an update as UpdateEndpoint does, refuses what that would
+// refuse, and returns what would run. Nothing is stored.
+func (c *Control) PlanUpdate(ctx context.Context, in UpdateEndpointInput) (p UpdatePlan, err error) {
+	err = c.Change(ctx, func(tx Tx) error {
+		e, err := tx.Endpoint(ctx, in.Scope, in.Name)
+		if err != nil {
+			return err
+		}
+		p.Endpoint = e
+		return c.update(ctx, tx, e, in)
+	})
+	if err != nil {
+		return UpdatePlan{}, err
+	}
+	d := p.Endpoint.Deployment
+	p.Forecast = record.Foresee(d.Plan, c.Allowance.of(d.Green))
+	p.Findings = record.Suspicious(p.Endpoint)
+	if c.Suspect != nil {
+		more, err := c.Suspect(ctx, p.Endpoint)
+		if err != nil {
+			return UpdatePlan{}, err
+		}
+		p.Findings = append(p.Findings, more...)
+	}
+	return p, nil
+}
+
+// Deployments returns a page of an endpoint's deployments, newest first, also
+// when the endpoint is gone, and whether more follow.
+func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool, error) {
+	return c.Read.Deployments(ctx, s, name, p)
+}
+
+// Deployment returns all that is known of a deployment.
+func (c *Control) Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (record.Record, error) {
+	return c.Read.Deployment(ctx, s, id)
+}
