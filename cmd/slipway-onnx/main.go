@@ -65,6 +65,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.IntVar(&c.server.MaxBatch, "max-batch", c.server.MaxBatch, "rows of different requests to run together when they have to wait anyway; 1 turns it off")
 	fs.DurationVar(&c.server.BatchFrom, "batch-from", c.server.BatchFrom, "how long a row must take alone before running rows together pays")
 	fs.Int64Var(&c.server.MaxBody, "max-body", c.server.MaxBody, "bytes of a request body")
+	fs.StringVar(&c.server.CustomAttributes, "custom-attributes", "", "X-Amzn-SageMaker-Custom-Attributes of every answer, to tell which model gave it")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 
 	var errs []error

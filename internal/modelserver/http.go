@@ -33,6 +33,10 @@ func (s *Server) ping(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) invoke(w http.ResponseWriter, r *http.Request) {
+	// Errors carry it too; a platform that keeps the contract drops it there.
+	if a := s.opts.CustomAttributes; a != "" {
+		w.Header()["X-Amzn-Sagemaker-Custom-Attributes"] = []string{a}
+	}
 	s.serve(w, r, func(sv *served, body []byte) (codec.Request, error) {
 		if jsonSize, ok, err := jsonSizeOf(r); ok || err != nil {
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,10 @@ type Model interface {
 	Close() error
 }
 
+// maxAttributes is the longest header of custom attributes that InvokeEndpoint
+// knows.
+const maxAttributes = 1024
+
 // Options says how much a server takes on.
 type Options struct {
 	Name        string        // of the model, in the paths of the Open Inference Protocol
@@ -42,6 +47,10 @@ type Options struct {
 	MaxBatch    int           // rows of different requests to run together, at most; 1 never does
 	BatchFrom   time.Duration // how long a row must take alone before running rows together pays
 	DrainWait   time.Duration // how long requests in flight may take after a stop is asked
+	// CustomAttributes, if not empty, is the header
+	// X-Amzn-SageMaker-Custom-Attributes of every answer of the model to
+	// /invocations: at most 1024 visible ASCII characters.
+	CustomAttributes string
 }
 
 // Default returns the options that measure best (BenchmarkServer in package
@@ -74,6 +83,10 @@ func (o *Options) Validate() error {
 	bound("the batch threshold in microseconds", o.BatchFrom.Microseconds(), 0, 1<<40)
 	if o.Name == "" {
 		errs = append(errs, errors.New("the model needs a name"))
+	}
+	unseen := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(o.CustomAttributes) > maxAttributes || strings.ContainsFunc(o.CustomAttributes, unseen) {
+		errs = append(errs, fmt.Errorf("the custom attributes must be at most %d visible ASCII characters", maxAttributes))
 	}
 	return errors.Join(errs...)
 }

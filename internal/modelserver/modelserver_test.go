@@ -258,6 +258,26 @@ func TestOptionsReportEveryFault(t *testing.T) {
 	}
 }
 
+func TestAnswersSayWhoGaveThemIfAsked(t *testing.T) {
+	const header = "X-Amzn-SageMaker-Custom-Attributes"
+	named := newServer(t, newLever(), func(o *Options) { o.CustomAttributes = "model=v2" })
+	for body, status := range map[string]int{"1,2": http.StatusOK, "-1,2": http.StatusOK, "1,a": http.StatusBadRequest} {
+		if rec := invokeCSV(t, named, body); rec.Code != status || rec.Header().Get(header) != "model=v2" {
+			t.Errorf("%q: %d from %q", body, rec.Code, rec.Header().Get(header))
+		}
+	}
+	if rec := invokeCSV(t, newServer(t, newLever(), nil), "1,2"); len(rec.Header().Values(header)) != 0 {
+		t.Errorf("an answer names %q unasked", rec.Header().Get(header))
+	}
+	for _, bad := range []string{"a\nb", "é", strings.Repeat("x", 1025)} {
+		o := Default()
+		o.CustomAttributes = bad
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "custom attributes") {
+			t.Errorf("%.10q: %v", bad, err)
+		}
+	}
+}
+
 func TestTheModelFailingOnTheWarmUpIsStillServed(t *testing.T) {
 	m := newLever()
 	m.sig.Inputs[0].Shape[1].Size = 2
