@@ -50,7 +50,7 @@ func TestTheAWSCommandLineRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 	aws.s3(t)
 	for _, v := range []string{"v1", "v2"} {
 		aws.ok("s3", "cp", s.modelData(v), "s3://cli-models/"+v+"/model.tar.gz")
-		aws.ok("sagemaker", "create-model", "--model-name", "cli-"+v,
+		aws.ok("sagemaker", "create-model", "--model-name", "cli-"+v, "--execution-role-arn", "arn:aws:iam::123456789012:role/any",
 			"--primary-container", "Image="+testImage+",ModelDataUrl=s3://cli-models/"+v+"/model.tar.gz")
 		aws.ok("sagemaker", "create-endpoint-config", "--endpoint-config-name", "cli-"+v, "--production-variants",
 			"VariantName=main,ModelName=cli-"+v+",InitialInstanceCount=1,InstanceType=ml.m5.large")

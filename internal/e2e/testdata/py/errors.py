@@ -9,7 +9,7 @@ import sys
 import boto3
 from botocore.config import Config
 
-from session import ACCOUNT, ARN, REGION, check, check_true, client, fails, invalid, wait
+from session import ACCOUNT, ARN, REGION, ROLE, check, check_true, client, fails, invalid, wait
 
 sm, runtime, s3 = client("sagemaker"), client("sagemaker-runtime"), client("s3")
 # boto3 checks some constraints itself; the server must, too.
@@ -28,7 +28,7 @@ invalid("no endpoint", f'Could not find endpoint "{ARN}endpoint/nope".', sm.upda
 invalid("no config", f'Could not find endpoint configuration "{ARN}endpoint-config/nope".', sm.create_endpoint, EndpointName="e", EndpointConfigName="nope")
 invalid("no model", f'Could not find model "{ARN}model/err".', sm.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[variant])
 s3.create_bucket(Bucket="err-models")
-invalid("no model data", "Could not find model data at s3://err-models/nope.tar.gz.", sm.create_model, ModelName="err",
+invalid("no model data", "Could not find model data at s3://err-models/nope.tar.gz.", sm.create_model, ModelName="err", ExecutionRoleArn=ROLE,
         PrimaryContainer={"Image": "test/model:latest", "ModelDataUrl": "s3://err-models/nope.tar.gz"})
 
 # Constraints, in the API's words.
@@ -52,7 +52,7 @@ fails("a wrong type", "SerializationException", None, 400, trusting.list_endpoin
 
 # What exists cannot be made again; what is in use cannot be updated to.
 s3.upload_file(sys.argv[1], "err-models", "model.tar.gz")
-model = {"ModelName": "err", "PrimaryContainer": {"Image": "test/model:latest", "ModelDataUrl": "s3://err-models/model.tar.gz"}}
+model = {"ModelName": "err", "ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": "test/model:latest", "ModelDataUrl": "s3://err-models/model.tar.gz"}}
 sm.create_model(**model)
 invalid("model exists", f'Cannot create already existing model "{ARN}model/err".', sm.create_model, **model)
 sm.create_endpoint_config(EndpointConfigName="err", ProductionVariants=[variant])

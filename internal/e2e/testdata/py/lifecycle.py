@@ -9,7 +9,7 @@ import sys
 import tempfile
 import urllib.request
 
-from session import ARN, ACCOUNT, check, check_true, client, invalid, wait
+from session import ACCOUNT, ARN, ROLE, check, check_true, client, invalid, wait
 
 sm, runtime, s3, sts = client("sagemaker"), client("sagemaker-runtime"), client("s3"), client("sts")
 v1, v2 = sys.argv[1:3]
@@ -60,6 +60,7 @@ for version in ["s3", "s3v4"]:
 for name in ["v1", "v2"]:
     made = sm.create_model(
         ModelName=f"py-{name}",
+        ExecutionRoleArn=ROLE,
         PrimaryContainer={"Image": "test/model:latest", "ModelDataUrl": f"s3://py-models/{name}/model.tar.gz",
                           "Environment": {"GREETING": "hello"}},
         Tags=[{"Key": "team", "Value": "ships"}],
@@ -77,7 +78,7 @@ variant = sm.describe_endpoint_config(EndpointConfigName="py-v1")["ProductionVar
 check("defaulted weight", variant["InitialVariantWeight"], 1.0)
 
 for n in range(12):
-    sm.create_model(ModelName=f"py-page-{n:02}", PrimaryContainer={"Image": "test/model:latest"})
+    sm.create_model(ModelName=f"py-page-{n:02}", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "test/model:latest"})
 pages = sm.get_paginator("list_models").paginate(NameContains="py-page", SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 5})
 pages = list(pages)
 check("pages", [len(p["Models"]) for p in pages], [5, 5, 2])

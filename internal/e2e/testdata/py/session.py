@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 ACCOUNT = "123456789012"
 REGION = os.environ["AWS_DEFAULT_REGION"]
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/any"  # older versions of boto3 insist on one
 
 
 def client(service, **settings):
