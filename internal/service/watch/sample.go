@@ -84,7 +84,7 @@ func (ts *taps) init() {
 }
 
 func (ts *taps) shard(f fleet) *atomic.Pointer[map[fleet]*tap] {
-	return &ts.shards[maphash.Comparable(ts.seed, f)%tapShards]
+	return &ts.shards[maphash.String(ts.seed, f.endpoint)%tapShards]
 }
 
 // each calls f with every tap.
@@ -108,7 +108,8 @@ type tap struct {
 	dirty   atomic.Bool   // a cell holds samples
 	rung    atomic.Bool   // it rings, and nobody has come yet
 	last    atomic.Int64  // second of the last sample poured
-	pouring sync.Mutex    // held while samples are neither in cells nor in lines
+	pouring sync.Mutex    // held while samples are neither in cells nor in lines; guards spare
+	spare   cell          // empty; takes the place of one that is poured
 	stripes atomic.Int32  // in use
 	stripe  [maxStripes]struct {
 		mu sync.Mutex // guards the cell
@@ -238,7 +239,7 @@ func (t *tap) add(x *router.Sample) bool {
 		if st.n > 0 {
 			t.pour(&st.cell)
 		}
-		st.cell = cell{at: at}
+		st.reset(at)
 	}
 	st.count(x)
 	st.mu.Unlock()
@@ -295,6 +296,15 @@ func (c *cell) count(x *router.Sample) {
 	}
 }
 
+// reset empties c for the samples of another second. Its memory stays.
+func (c *cell) reset(at int64) {
+	c.at = at
+	c.n, c.s4, c.s5, c.bad, c.streams, c.mid = 0, 0, 0, 0, 0, 0
+	for _, d := range []*metric.Dist{&c.per, &c.model, &c.over, &c.first} {
+		d.Reset()
+	}
+}
+
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // outcome returns the bits of what a sample says.
@@ -326,12 +336,12 @@ func (t *tap) drain() {
 	for i := range t.stripe[:t.stripes.Load()] {
 		st := &t.stripe[i]
 		st.mu.Lock()
-		c := st.cell
-		st.cell = cell{at: c.at}
+		st.cell, t.spare = t.spare, st.cell
 		st.mu.Unlock()
-		if c.n > 0 {
-			t.pour(&c)
+		if t.spare.n > 0 {
+			t.pour(&t.spare)
 		}
+		t.spare.reset(0)
 	}
 }
 

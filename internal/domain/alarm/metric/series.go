@@ -140,6 +140,10 @@ func (s *Series) seal(before int64) {
 	}
 }
 
+// Reset empties d and keeps its memory for the next samples, unless that is
+// much.
+func (d *Dist) Reset() { d.reset() }
+
 // reset empties d but keeps small bins: the next second is likely to look the
 // same.
 func (d *Dist) reset() {

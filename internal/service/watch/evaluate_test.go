@@ -1,0 +1,237 @@
+package watch_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/service/watch"
+)
+
+// inBubble runs f in virtual time, with a running service.
+func inBubble(t *testing.T, f func(*world)) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		w := newWorld(t, db)
+		stop := w.run()
+		f(w)
+		stop()
+		ok(t, w.Close())
+		ok(t, db.Close())
+	})
+}
+
+// till sleeps until a full minute and so much more.
+func till(after time.Duration) {
+	now := time.Now()
+	time.Sleep(now.Truncate(time.Minute).Add(time.Minute + after).Sub(now))
+}
+
+func TestAnAlarmOfAMinuteIsJudgedWhenTheMinuteIsOver(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.put(watching(func(d *alarm.Definition) { d.Period = 60; d.Statistic = "Average" }))
+		till(0)
+		w.order(5)
+		time.Sleep(59 * time.Second)
+		w.is("a", alarm.StateOK)
+		time.Sleep(time.Second + 100*time.Millisecond)
+		w.is("a", alarm.StateAlarm)
+		if s := w.state("a"); !strings.HasPrefix(s.Reason, "Threshold Crossed: 1 datapoint [5.0 (") {
+			w.t.Errorf("reason %q", s.Reason)
+		}
+		if w.rung.Load() != 1 {
+			w.t.Errorf("deployments were rung %d times", w.rung.Load())
+		}
+		// Two more minutes without a sample, and it is out of the window.
+		time.Sleep(3 * time.Minute)
+		w.is("a", alarm.StateOK)
+	})
+}
+
+func TestAlarmsOfTenSecondsAndOfASecondFollowTheirClocks(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.put(watching(func(d *alarm.Definition) { d.Name = "ten"; d.Period = 10; d.Statistic = "Average" }))
+		w.put(watching(func(d *alarm.Definition) { d.Name = "one"; d.Statistic = "Average" }))
+		till(300 * time.Millisecond)
+		w.order(5)
+		time.Sleep(600 * time.Millisecond)
+		w.is("one", alarm.StateOK)
+		time.Sleep(200 * time.Millisecond) // 1.1 s
+		w.is("one", alarm.StateAlarm)
+		w.is("ten", alarm.StateOK)
+		time.Sleep(9 * time.Second) // 10.1 s
+		w.is("ten", alarm.StateAlarm)
+	})
+}
+
+func TestASampleThatDecidesIsNotKeptWaiting(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.put(watching(func(d *alarm.Definition) { d.Period = 60 }))
+		till(10 * time.Second)
+		w.is("a", alarm.StateOK)
+		w.order(1)
+		time.Sleep(20 * time.Millisecond)
+		w.is("a", alarm.StateAlarm)
+	})
+}
+
+func TestARequestThatDecidesIsNotKeptWaiting(t *testing.T) {
+	for name, change := range map[string]func(*alarm.Definition){
+		"errors of the variant": func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", ""); d.Statistic = "Sum" },
+		"errors of the fleet":   func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", "c"); d.Statistic = "Sum" },
+		"slow answers": func(d *alarm.Definition) {
+			d.Metric = errorsOf("e", "v", "")
+			d.Metric.Name, d.Threshold = "ModelLatency", new(2e6)
+		},
+		"a composite alarm of them": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				w.Sample(sample(false)) // the fleet is known before the alarm, or after
+				if change == nil {
+					w.put(watching(func(d *alarm.Definition) { d.Name = "b"; d.Metric = errorsOf("e", "v", ""); d.Statistic = "Sum" }))
+					w.put(alarm.Definition{Name: "a", Rule: "ALARM(b)"})
+				} else {
+					w.put(watching(change))
+				}
+				till(300 * time.Millisecond)
+				w.Sample(sample(false))
+				time.Sleep(20 * time.Millisecond)
+				w.is("a", alarm.StateOK)
+				bad := sample(true)
+				bad.ModelLatency, bad.At = 3*time.Second, bad.At.Add(-3*time.Second)
+				w.Sample(bad)
+				time.Sleep(20 * time.Millisecond)
+				w.is("a", alarm.StateAlarm)
+			})
+		})
+	}
+}
+
+func TestWhatAPersonSaysLastsUntilTheNextEvaluation(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.put(watching(func(d *alarm.Definition) { d.Period = 10 }))
+		till(time.Second)
+		ok(w.t, w.SetAlarmState(w.t.Context(), scope, "a", alarm.StateAlarm, "a drill", ""))
+		time.Sleep(8 * time.Second)
+		w.is("a", alarm.StateAlarm)
+		tripped, err := w.Firing(w.t.Context(), scope, []string{"a"}, time.Time{})
+		if ok(w.t, err); len(tripped) != 1 || tripped[0].Reason != "a drill" {
+			w.t.Errorf("tripped %+v", tripped)
+		}
+		time.Sleep(2 * time.Second)
+		w.is("a", alarm.StateOK)
+	})
+}
+
+func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.put(watching())
+		firing := func(since time.Time) []hosting.TrippedAlarm {
+			w.t.Helper()
+			ts, err := w.Firing(w.t.Context(), scope, []string{"a"}, since)
+			ok(w.t, err)
+			return ts
+		}
+		till(200 * time.Millisecond)
+		before := time.Now()
+		w.order(3)
+		time.Sleep(5 * time.Second)
+		w.is("a", alarm.StateOK)
+		if ts := firing(time.Time{}); len(ts) != 0 {
+			w.t.Errorf("firing at this moment: %+v", ts)
+		}
+		ts := firing(before)
+		if len(ts) != 1 || !strings.Contains(ts[0].Reason, "[3.0 (") || ts[0].Since.Sub(before) > 100*time.Millisecond {
+			w.t.Errorf("fired since: %+v", ts)
+		}
+		if ts := firing(time.Now()); len(ts) != 0 {
+			w.t.Errorf("fired since now: %+v", ts)
+		}
+	})
+}
+
+func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db) // nothing runs: whatever is evaluated, Firing did it
+		w.put(watching(func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", "c"); d.Statistic = "Sum" }))
+		w.put(alarm.Definition{Name: "top", Rule: "ALARM(a)"})
+		w.put(watching(func(d *alarm.Definition) { d.Name = "fine" }))
+		w.Sample(sample(true))
+		ts, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
+		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" || ts[1].Reason != "The alarm does not exist any more." {
+			t.Errorf("%+v", ts)
+		}
+		w.is("a", alarm.StateAlarm)
+		h, _, err := w.History(t.Context(), scope, alarm.HistoryFilter{Kind: alarm.StateUpdate, Composite: new(true)})
+		if ok(t, err); len(h) != 2 || h[0].Summary != "Alarm updated from OK to ALARM" || !strings.Contains(h[0].Data, `"newState":{"stateReason":"`+scope.Alarm("a")) {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func TestThousandsOfAlarmsDoNotKeepOneThatRingsWaiting(t *testing.T) {
+	inBubble(t, func(w *world) {
+		for i := range 300 {
+			w.put(watching(func(d *alarm.Definition) {
+				d.Name = "m" + string(rune('a'+i%26)) + string(rune('a'+i/26))
+				d.Period = 60
+			}))
+		}
+		w.put(watching(func(d *alarm.Definition) { d.Metric.Name = "Other" }))
+		till(10 * time.Millisecond)
+		ok(w.t, w.Put(scope, "Shop", []watch.Datum{{Name: "Other", Datum: metric.Datum{Value: new(1.0)}}}))
+		time.Sleep(30 * time.Millisecond)
+		w.is("a", alarm.StateAlarm)
+		w.is("maa", alarm.StateOK)
+	})
+}
+
+func TestRequestsInFlightAreSampled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		w := newWorld(t, db, func(c *watch.Config) {
+			c.Counts = func(router.Key) []router.Counts {
+				return []router.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
+			}
+		})
+		stop := w.run()
+		w.Sample(sample(false))
+		x := sample(false)
+		x.Config = "d"
+		w.Sample(x)
+		time.Sleep(11 * time.Second)
+		for config, want := range map[string]float64{"": 7, "c": 3, "d": 4} {
+			id := errorsOf("e", "v", config)
+			id.Name = "ConcurrentRequestsPerModel"
+			if got := w.stat(id, metric.Maximum); got != want {
+				t.Errorf("config %q: %v in flight, want %v", config, got, want)
+			}
+		}
+		stop()
+		ok(t, db.Close())
+	})
+}
+
+// stat is a statistic of a metric over the last minutes.
+func (w *world) stat(id metric.ID, s metric.Stat) float64 {
+	w.t.Helper()
+	end := time.Now().Truncate(time.Minute).Add(time.Minute)
+	ps, err := w.Statistics(scope, watch.StatisticsQuery{Metric: id, Start: end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{s}})
+	ok(w.t, err)
+	if len(ps) != 1 || ps[0].Values[0] == nil {
+		return -1
+	}
+	return *ps[0].Values[0]
+}
