@@ -95,8 +95,8 @@ func TestHistoryIsPrunedByAgeAndByNumber(t *testing.T) {
 		if d := cmp.Diff(map[string]int{"a": 3, "b": 3, "c": 1}, count); d != "" {
 			t.Error(d)
 		}
-		if !got[0].At.Equal(t0.Add(9 * time.Hour).Truncate(time.Microsecond)) {
-			t.Errorf("the newest is of %v", got[0].At)
+		if got[0].Alarm != "c" || !got[1].At.Equal(t0.Add(9*time.Hour).Truncate(time.Microsecond)) {
+			t.Errorf("the newest are %+v and %+v", got[0], got[1])
 		}
 		got, _, err = db.AlarmHistory(t.Context(), alarm.HistoryFilter{Region: scope.Region, Limit: 100, From: t0.Add(8 * time.Hour), Until: t0.Add(9 * time.Hour), Ascending: true})
 		if err != nil || len(got) != 2 {
