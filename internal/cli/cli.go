@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +30,9 @@ func Main() int {
 
 	if err := New().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "slipway:", err)
+		if e, ok := errors.AsType[*exit](err); ok {
+			return e.code
+		}
 		return 1
 	}
 	return 0
@@ -49,6 +53,8 @@ func New() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
+	root.AddCommand(newDeployments(), newDeployment(), newWait(), newPlan())
+	root.AddCommand(newOrders()...)
 	return root
 }
 

@@ -1,0 +1,291 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// page is what a command prints: lines and tables, one after the other.
+type page struct{ b strings.Builder }
+
+func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.b, format+"\n", args...) }
+
+// table prints rows below a header; right names the columns of numbers.
+func (p *page) table(header table.Row, rows []table.Row, right ...string) {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
+	t.Style().Format.Header = text.FormatDefault
+	configs := []table.ColumnConfig{{Name: "REASON", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}, {Name: "EFFECT", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}}
+	for _, name := range right {
+		configs = append(configs, table.ColumnConfig{Name: name, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+	t.AppendHeader(header)
+	t.AppendRows(rows)
+	for l := range strings.Lines(t.Render() + "\n") {
+		p.b.WriteString(strings.TrimRight(l, " \n") + "\n")
+	}
+}
+
+// facts prints names and values below each other; empty ones are left out.
+func (p *page) facts(pairs ...[2]string) {
+	for _, f := range pairs {
+		if f[1] != "" {
+			p.line("%-11s %s", f[0], f[1])
+		}
+	}
+}
+
+func (p *page) print(w io.Writer) error {
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
+	var rows []table.Row
+	for _, d := range all {
+		requests := "-"
+		if d.Requests != nil {
+			requests = fmt.Sprint(*d.Requests)
+		}
+		strategy := ""
+		if val(d.Kind) == "Update" {
+			strategy = val(d.Strategy)
+		}
+		verdict := val(d.Verdict)
+		if d.PausedSince != nil {
+			verdict = "Paused"
+		}
+		rows = append(rows, table.Row{
+			clock(d.StartTime), clean(val(d.DeploymentId)), clean(val(d.Kind)), dash(strategy), dash(val(d.PreviousEndpointConfigName)), dash(val(d.EndpointConfigName)),
+			clean(verdict), took(d.StartTime, d.EndTime), requests, clean(val(d.FailureReason)),
+		})
+	}
+	var p page
+	p.table(table.Row{"STARTED", "DEPLOYMENT", "KIND", "STRATEGY", "FROM", "TO", "VERDICT", "TOOK", "REQUESTS", "REASON"}, rows, "TOOK", "REQUESTS")
+	return p.print(w)
+}
+
+func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
+	var p page
+	p.line("%s\n", clean(val(d.Summary)))
+	exposure := ""
+	if d.TrafficPercent != nil {
+		exposure = fmt.Sprintf("up to %s of the traffic", percent(*d.TrafficPercent))
+	}
+	if d.Requests != nil {
+		exposure += fmt.Sprintf(", %d request(s)", *d.Requests)
+	}
+	p.facts([][2]string{
+		{"Deployment", clean(val(d.DeploymentId))},
+		{"Endpoint", clean(val(d.EndpointArn))},
+		{"From", clean(val(d.PreviousEndpointConfigName))},
+		{"To", clean(val(d.EndpointConfigName))},
+		{"Strategy", clean(val(d.Strategy))},
+		{"Alarms", clean(strings.Join(alarms(d.Plan), ", "))},
+		{"Planned", planned(d.Plan)},
+		{"Started", started(d)},
+		{"Ended", stamp(d.EndTime)},
+		{"Paused", stamp(d.PausedSince)},
+		{"Exposure", exposure},
+	}...)
+	p.line("")
+	steps, rows := 0, []table.Row{}
+	for _, s := range plannedSteps(d.Plan) {
+		steps = max(steps, int(val(s.StepNumber)))
+	}
+	for _, s := range d.Steps {
+		requests := "-"
+		if s.Requests != nil {
+			requests = fmt.Sprint(*s.Requests)
+		}
+		rows = append(rows, append(table.Row{clockOnly(s.Time), duration(val(s.ElapsedSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps)},
+			append(fleets(s.Variants), wait(val(s.DurationSeconds)), requests)...))
+	}
+	p.table(table.Row{"TIME", "ELAPSED", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "LASTED", "REQUESTS"}, rows, "ELAPSED", "TRAFFIC", "LASTED", "REQUESTS")
+	p.remarks(d)
+	return p.print(w)
+}
+
+// remarks prints what a reader of the steps should not overlook.
+func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
+	for _, s := range d.Steps {
+		if s.FailureReason != nil {
+			p.line("\n%s %s", clockOnly(s.Time), clean(*s.FailureReason))
+		}
+		for _, a := range s.Alarms {
+			p.line("         alarm %s: %s (since %s)", clean(val(a.AlarmName)), clean(val(a.StateReason)), clockOnly(a.StateUpdatedTimestamp))
+		}
+		if s.Note != nil {
+			p.line("\n%s %s", clockOnly(s.Time), clean(*s.Note))
+		}
+	}
+	if len(d.Orders) == 0 {
+		return
+	}
+	var rows []table.Row
+	for _, o := range d.Orders {
+		rows = append(rows, table.Row{clockOnly(o.Time), clean(val(o.Order)), clean(val(o.By)), clean(val(o.Effect))})
+	}
+	p.line("")
+	p.table(table.Row{"TIME", "ORDER", "BY", "EFFECT"}, rows)
+}
+
+func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
+	var p page
+	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(val(out.EndpointName)), clean(val(out.PreviousEndpointConfigName)),
+		clean(val(out.EndpointConfigName)), clean(val(out.Plan.Strategy)))
+	steps, rows := 0, []table.Row{}
+	for _, s := range out.Plan.Steps {
+		steps = max(steps, int(val(s.StepNumber)))
+	}
+	for _, s := range out.Plan.Steps {
+		rows = append(rows, append(table.Row{duration(val(s.StartsAfterSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps)},
+			append(fleets(s.Variants), val(s.TotalInstanceCount), wait(val(s.WaitInSeconds)), wait(val(s.WorstCaseInSeconds)))...))
+	}
+	p.table(table.Row{"AFTER", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "INSTANCES", "WAIT", "AT MOST"}, rows, "AFTER", "TRAFFIC", "INSTANCES", "WAIT", "AT MOST")
+	p.line("")
+	p.facts([][2]string{
+		{"Waits", duration(val(out.Plan.TotalWaitInSeconds)) + " altogether"},
+		{"At most", duration(val(out.Plan.WorstCaseInSeconds)) + " until it commits or is being rolled back; MaximumExecutionTimeoutInSeconds is " + duration(val(out.Plan.MaximumExecutionTimeoutInSeconds))},
+		{"Peak", fmt.Sprintf("%d instance(s)", val(out.Plan.PeakInstanceCount))},
+		{"Alarms", dash(strings.Join(out.Plan.AlarmNames, ", "))},
+	}...)
+	for _, f := range out.Findings {
+		p.line("\n%s: %s (%s)", clean(val(f.Severity)), clean(val(f.Message)), clean(val(f.Code)))
+	}
+	p.line("\nOLD and NEW are instances with traffic / wanted. AFTER counts the waits alone.")
+	return p.print(w)
+}
+
+// fleets are the columns TRAFFIC, OLD and NEW: one entry a variant if they
+// differ, as they do when their sizes do.
+func fleets(vs []slipway.StepVariant) table.Row {
+	var traffic, old, next []string
+	for _, v := range vs {
+		traffic = append(traffic, percent(val(v.TrafficPercent)))
+		old = append(old, fmt.Sprintf("%d/%d", val(v.PreviousActiveInstanceCount), val(v.PreviousInstanceCount)))
+		next = append(next, fmt.Sprintf("%d/%d", val(v.ActiveInstanceCount), val(v.InstanceCount)))
+	}
+	one := func(all []string) string {
+		for _, s := range all {
+			if s != all[0] {
+				return strings.Join(all, " ")
+			}
+		}
+		if len(all) == 0 {
+			return "-"
+		}
+		return all[0]
+	}
+	return table.Row{one(traffic), strings.Join(old, " "), strings.Join(next, " ")}
+}
+
+func alarms(p *slipway.DeploymentPlan) []string {
+	if p == nil {
+		return nil
+	}
+	return p.AlarmNames
+}
+
+func plannedSteps(p *slipway.DeploymentPlan) []slipway.PlannedStep {
+	if p == nil {
+		return nil
+	}
+	return p.Steps
+}
+
+func planned(p *slipway.DeploymentPlan) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s of waiting, at most %s, %d instance(s) at the peak", duration(val(p.TotalWaitInSeconds)),
+		duration(val(p.MaximumExecutionTimeoutInSeconds)), val(p.PeakInstanceCount))
+}
+
+func started(d slipway.DescribeDeploymentOutput) string {
+	if d.StartedBy == nil {
+		return stamp(d.StartTime)
+	}
+	return stamp(d.StartTime) + " by " + clean(*d.StartedBy)
+}
+
+func step(n int32, of int) string { return fmt.Sprintf("%d/%d", n, max(of, int(n))) }
+
+func percent(p float64) string { return fmt.Sprintf("%d%%", int(math.Round(p))) }
+
+// stamp is a moment in full; times are in UTC, as in the API.
+func stamp(t *shape.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+func clock(t *shape.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.DateTime)
+}
+
+func clockOnly(t *shape.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.TimeOnly)
+}
+
+func took(from, to *shape.Time) string {
+	if from == nil || to == nil {
+		return "-"
+	}
+	return duration(to.Sub(from.Time).Seconds())
+}
+
+// wait is a duration, or nothing to wait for.
+func wait(seconds float64) string {
+	if seconds == 0 {
+		return "-"
+	}
+	return duration(seconds)
+}
+
+// duration is a number of seconds, to the tenth below a minute.
+func duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return clean(s)
+}
+
+// clean keeps what a terminal would take for a command out of a text that
+// others wrote.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

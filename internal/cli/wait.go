@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// The exit codes of the command line, for scripts. 1 is everything else.
+const (
+	exitRolledBack = 2 // the deployment came out other than it was meant to
+	exitUnderWay   = 3 // the time to wait was over before the deployment was
+)
+
+// exit is an error with an exit code of its own.
+type exit struct {
+	code int
+	text string
+}
+
+func (e *exit) Error() string { return e.text }
+
+// patience is how long a server may be away while it is waited for: it may be
+// restarting.
+const patience = 30 * time.Second
+
+func newWait() *cobra.Command {
+	var c connection
+	var timeout, poll time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait ENDPOINT",
+		Short: "Wait for the last deployment of an endpoint, and fail if it did",
+		Long: `Waits until the newest deployment of an endpoint has ended, and tells how. Exits with 0 if
+it succeeded, with 2 if it was rolled back or failed, with 3 if it was still under way
+after --timeout, and with 1 if that could not be found out.
+
+The waiters of AWS clients wait for the status InService, which an endpoint has also
+after its update was rolled back: they call that a success.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := c.remote(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			progress := cmd.ErrOrStderr()
+			if c.json {
+				progress = io.Discard
+			}
+			last, err := r.await(ctx, args[0], poll, progress)
+			if last == nil {
+				return err
+			}
+			if c.json {
+				answer, err := json.Marshal(last)
+				if err != nil {
+					return err
+				}
+				if err := printJSON(cmd.OutOrStdout(), answer); err != nil {
+					return err
+				}
+			}
+			switch {
+			case err != nil && cmd.Context().Err() != nil:
+				return cmd.Context().Err()
+			case err != nil:
+				return &exit{exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary)))}
+			case val(last.Verdict) != "Succeeded":
+				return &exit{exitRolledBack, clean(val(last.Summary))}
+			case c.json:
+				return nil
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), clean(val(last.Summary)))
+			return err
+		},
+	}
+	c.bind(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
+	cmd.Flags().DurationVar(&poll, "poll", 500*time.Millisecond, "how often to ask")
+	return cmd
+}
+
+// await returns the endpoint's newest deployment once it has ended; if ctx ends
+// before, as it was last seen, nil if it never was. It tells of every phase.
+func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration, progress io.Writer) (last *slipway.DeploymentSummary, err error) {
+	var seen time.Time // when the server last answered
+	for {
+		all, err := r.deployments(ctx, endpoint, 5) // a newer one may begin meanwhile
+		switch {
+		case err == nil:
+			seen = time.Now()
+		case ctx.Err() != nil:
+			return last, ctx.Err()
+		default:
+			if _, gone := errors.AsType[*away](err); !gone || time.Since(seen) > patience {
+				return nil, err
+			}
+		}
+		for _, d := range all {
+			if last != nil && val(last.DeploymentId) != val(d.DeploymentId) {
+				continue
+			}
+			if last == nil || val(last.Phase) != val(d.Phase) {
+				fmt.Fprintf(progress, "%s %s\n", time.Now().UTC().Format(time.TimeOnly), clean(val(d.Summary)))
+			}
+			last = &d
+			if val(d.Verdict) != "InProgress" {
+				return last, nil
+			}
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return last, ctx.Err()
+		case <-time.After(poll):
+		}
+	}
+}
