@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/slipway-ml/slipway/internal/api/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
@@ -145,13 +146,14 @@ func (a *App) door(api *runtime.API) http.Handler {
 	})
 	return door.New(door.Config{
 		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
-		Runtime:   api,
-		SageMaker: sagemaker.NewHandler(ctl, a.log),
-		Slipway:   slipway.NewHandler(ctl, a.log),
-		STS:       sts.New(a.log),
-		S3:        s3.New(a.objects, a.log),
-		Metrics:   promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
-		Ready:     func() bool { return a.ready.Load() && a.reachable() },
+		Runtime:    api,
+		SageMaker:  sagemaker.NewHandler(ctl, a.log),
+		Slipway:    slipway.NewHandler(ctl, a.log),
+		STS:        sts.New(a.log),
+		CloudWatch: cloudwatch.NewHandler(a.watch, a.log),
+		S3:         s3.New(a.objects, a.log),
+		Metrics:    promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
+		Ready:      func() bool { return a.ready.Load() && a.reachable() },
 	})
 }
 

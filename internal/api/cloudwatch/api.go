@@ -1,0 +1,164 @@
+// Package cloudwatch serves alarms and metrics in the three protocols that
+// CloudWatch's clients speak: it turns the API's structures into the domain's,
+// makes one call down, and turns the answer back (spec §7.3). When an alarm
+// changes its state, what a sample may be, and what is kept for how long is not
+// its job.
+package cloudwatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/awsquery"
+	"github.com/slipway-ml/slipway/internal/wire/cborrpc"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+)
+
+// NewHandler serves the operations over w in CBOR, JSON and Query. It expects
+// the caller in the request's context (access.With).
+func NewHandler(w *watch.Service, log *slog.Logger) *rpc.Handler {
+	a := &api{w}
+	service := cloudwatch.API()
+	return rpc.NewHandler(
+		rpc.Config{
+			Service: service, Errors: awserr.CloudWatch, Log: log,
+			Protocols: []rpc.Protocol{cborrpc.Protocol{Service: service}, awsjson.Protocol{Service: service}, awsquery.Protocol{Service: service}},
+		},
+		rpc.Bind("PutMetricAlarm", a.putMetricAlarm),
+		rpc.Bind("PutCompositeAlarm", a.putCompositeAlarm),
+		rpc.Bind("DescribeAlarms", a.describeAlarms),
+		rpc.Bind("DescribeAlarmsForMetric", a.describeAlarmsForMetric),
+		rpc.Bind("SetAlarmState", a.setAlarmState),
+		rpc.Bind("DeleteAlarms", a.deleteAlarms),
+		rpc.Bind("EnableAlarmActions", a.enableAlarmActions),
+		rpc.Bind("DisableAlarmActions", a.disableAlarmActions),
+		rpc.Bind("DescribeAlarmHistory", a.describeAlarmHistory),
+		rpc.Bind("PutMetricData", a.putMetricData),
+		rpc.Bind("GetMetricStatistics", a.getMetricStatistics),
+		rpc.Bind("GetMetricData", a.getMetricData),
+		rpc.Bind("ListMetrics", a.listMetrics),
+		rpc.Bind("ListTagsForResource", a.listTagsForResource),
+		rpc.Bind("TagResource", a.tagResource),
+		rpc.Bind("UntagResource", a.untagResource),
+	)
+}
+
+type api struct{ watch *watch.Service }
+
+// scope returns where the caller's names live, if the caller may do op to all
+// of the resources, which are alarms.
+func scope(ctx context.Context, op string, alarms ...string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	s := c.Scope()
+	for _, name := range alarms {
+		if err := access.Allow(c, "cloudwatch:"+op, s.Alarm(name)); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// scopeOfAll is scope for an operation that CloudWatch's permissions do not
+// narrow to a resource.
+func scopeOfAll(ctx context.Context, op string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	return c.Scope(), access.Allow(c, "cloudwatch:"+op, "*")
+}
+
+// declared gives a refusal the name that the model has for its cause, for the
+// operations that declare it.
+func declared(err error) error {
+	_, sentence := fault.Public(err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, metric.ErrMissing):
+		return awserr.Declared("MissingRequiredParameterException", "%s", sentence)
+	case errors.Is(err, metric.ErrCombination):
+		return awserr.Declared("InvalidParameterCombinationException", "%s", sentence)
+	case errors.Is(err, alarm.ErrFormat):
+		return awserr.Declared("InvalidFormatFault", "%s", sentence)
+	}
+	return err
+}
+
+// unsupported refuses what the real API has by its name: to accept it and do
+// nothing would look like success.
+func unsupported(what string) error {
+	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
+}
+
+// val is what p points to, and the zero value if it was absent.
+func val[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// text is s for the wire, and absent if it is empty.
+func text[T ~string](s T) *T {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// number is n for the wire, and absent if it is 0.
+func number(n int) *int32 {
+	if n == 0 {
+		return nil
+	}
+	return new(int32(n))
+}
+
+// whole is n for the domain, which tells 0 from absent.
+func whole(n *int32) *int {
+	if n == nil {
+		return nil
+	}
+	return new(int(*n))
+}
+
+// list is s for the wire, there even if it is empty.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func dimensionsIn(in []cloudwatch.Dimension) (out []metric.Dimension) {
+	for _, d := range in {
+		out = append(out, metric.Dimension{Name: *d.Name, Value: *d.Value})
+	}
+	return out
+}
+
+func dimensionsOut(in []metric.Dimension) []cloudwatch.Dimension {
+	out := []cloudwatch.Dimension{}
+	for _, d := range in {
+		out = append(out, cloudwatch.Dimension{Name: &d.Name, Value: &d.Value})
+	}
+	return out
+}
+
+// none is the answer of the operations that have no output.
+type none = shape.None

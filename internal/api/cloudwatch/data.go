@@ -1,0 +1,107 @@
+package cloudwatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+)
+
+// maxPage is how many datapoints a page of GetMetricData may have, and how many
+// it has unless the request asks for fewer (spec §7.3).
+const maxPage = 100_800
+
+func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInput) (out cloudwatch.GetMetricDataOutput, err error) {
+	s, err := scopeOfAll(ctx, "GetMetricData")
+	if err != nil {
+		return out, err
+	}
+	limit := maxPage
+	if in.MaxDatapoints != nil {
+		if limit = int(*in.MaxDatapoints); limit < 1 || limit > maxPage {
+			return out, fault.New(fault.Invalid, "The parameter MaxDatapoints must be between 1 and %d.", maxPage)
+		}
+	}
+	p, err := newPager("GetMetricData", s, []any{in.MetricDataQueries, in.StartTime, in.EndTime, in.ScanBy})
+	if err != nil {
+		return out, err
+	}
+	var from position
+	if !p.read(in.NextToken, &from) {
+		return out, awserr.Declared("InvalidNextToken", badToken)
+	}
+	queries, err := queriesIn(s, in.MetricDataQueries)
+	if err != nil {
+		return out, err
+	}
+	ascending := val(in.ScanBy) == cloudwatch.ScanByTimestampAscending
+	results, err := a.watch.Data(s, watch.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending})
+	if err != nil {
+		return out, err
+	}
+	page, next := cut(results, from, limit, ascending)
+	out.MetricDataResults, out.Messages = page, []cloudwatch.MessageData{}
+	if next != nil {
+		out.NextToken, err = p.next(next)
+	}
+	return out, err
+}
+
+// position is how far the pages of GetMetricData have come. It names a time
+// and not a number of datapoints, so that samples which come late move nothing.
+type position struct {
+	Result int        `json:"r"`           // of the request's time series, the one that is next
+	Time   *time.Time `json:"t,omitempty"` // of its last datapoint that was handed out
+}
+
+// cut returns the page of at most limit datapoints that begins at from, and
+// where the next one begins, if there is one. A time series that goes on there
+// is PartialData.
+func cut(results []watch.DataResult, from position, limit int, ascending bool) (page []cloudwatch.MetricDataResult, next *position) {
+	page = []cloudwatch.MetricDataResult{}
+	for i := max(0, from.Result); i < len(results); i++ {
+		r := results[i]
+		begin := 0
+		if i == from.Result && from.Time != nil {
+			for begin < len(r.Times) && !follows(r.Times[begin], *from.Time, ascending) {
+				begin++
+			}
+		}
+		end := min(len(r.Times), begin+limit)
+		limit -= end - begin
+		out := cloudwatch.MetricDataResult{
+			Id: &r.ID, Label: &r.Label, Values: list(r.Values[begin:end]), Timestamps: []shape.Time{}, StatusCode: new(cloudwatch.StatusCodeComplete),
+		}
+		for _, t := range r.Times[begin:end] {
+			out.Timestamps = append(out.Timestamps, shape.Time{Time: t})
+		}
+		switch {
+		case end < len(r.Times):
+			out.StatusCode = new(cloudwatch.StatusCodePartialData)
+			if end > begin {
+				return append(page, out), &position{Result: i, Time: &r.Times[end-1]}
+			}
+			// The page was full before this time series.
+			next = &position{Result: i}
+			if i == from.Result {
+				next.Time = from.Time
+			}
+			return page, next
+		default:
+			page = append(page, out)
+		}
+	}
+	return page, nil
+}
+
+// follows reports whether t comes after last in the order of the answer.
+func follows(t, last time.Time, ascending bool) bool {
+	if ascending {
+		return t.After(last)
+	}
+	return t.Before(last)
+}

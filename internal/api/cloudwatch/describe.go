@@ -1,0 +1,177 @@
+package cloudwatch
+
+import (
+	"context"
+	"slices"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+)
+
+func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsInput) (out cloudwatch.DescribeAlarmsOutput, err error) {
+	s, err := scopeOfAll(ctx, "DescribeAlarms")
+	if err != nil {
+		return out, err
+	}
+	f, err := alarmFilter(in)
+	if err != nil {
+		return out, err
+	}
+	p, err := newPager("DescribeAlarms", s, f)
+	if err != nil {
+		return out, err
+	}
+	if !p.read(in.NextToken, &f.After) {
+		return out, awserr.Declared("InvalidNextToken", badToken)
+	}
+	f.Limit = int(val(in.MaxRecords))
+	page, more := a.watch.Alarms(s, f)
+	out.MetricAlarms, out.CompositeAlarms = []cloudwatch.MetricAlarm{}, []cloudwatch.CompositeAlarm{}
+	for _, r := range page {
+		if r.Definition.Composite() {
+			out.CompositeAlarms = append(out.CompositeAlarms, compositeOut(s, r))
+		} else {
+			out.MetricAlarms = append(out.MetricAlarms, metricAlarmOut(s, r))
+		}
+	}
+	if more {
+		out.NextToken, err = p.next(page[len(page)-1].Definition.Name)
+	}
+	return out, err
+}
+
+// alarmFilter reads which alarms are asked for: metric alarms alone unless the
+// request says otherwise, as in the API.
+func alarmFilter(in cloudwatch.DescribeAlarmsInput) (watch.AlarmFilter, error) {
+	f := watch.AlarmFilter{
+		Names: in.AlarmNames, Prefix: val(in.AlarmNamePrefix), State: alarm.StateValue(val(in.StateValue)), ActionPrefix: val(in.ActionPrefix),
+		ChildrenOf: val(in.ChildrenOfAlarmName), ParentsOf: val(in.ParentsOfAlarmName),
+	}
+	f.Metric, f.Composite = types(in.AlarmTypes)
+	if len(f.Names) > 0 && f.Prefix != "" {
+		return f, fault.New(fault.Invalid, "AlarmNames and AlarmNamePrefix are mutually exclusive.")
+	}
+	if f.ChildrenOf == "" && f.ParentsOf == "" {
+		return f, nil
+	}
+	if f.ChildrenOf != "" && f.ParentsOf != "" || len(f.Names) > 0 || f.Prefix != "" || len(in.AlarmTypes) > 0 || f.State != "" || f.ActionPrefix != "" {
+		return f, fault.New(fault.Invalid, "ChildrenOfAlarmName and ParentsOfAlarmName exclude each other and every other parameter but MaxRecords and NextToken.")
+	}
+	f.Metric, f.Composite = true, true
+	return f, nil
+}
+
+// types reads AlarmTypes; without it, metric alarms are meant.
+func types(in []cloudwatch.AlarmType) (isMetric, isComposite bool) {
+	isComposite = slices.Contains(in, cloudwatch.AlarmTypeCompositeAlarm)
+	return !isComposite || slices.Contains(in, cloudwatch.AlarmTypeMetricAlarm), isComposite
+}
+
+func metricAlarmOut(s arn.Scope, r alarm.Record) cloudwatch.MetricAlarm {
+	d, st := &r.Definition, &r.State
+	return cloudwatch.MetricAlarm{
+		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: text(d.Description),
+		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
+		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
+		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: text(st.ReasonData),
+		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
+		MetricName: text(d.Metric.Name), Namespace: text(d.Metric.Namespace), Dimensions: dimensionsOut(d.Metric.Dimensions),
+		Statistic: text(cloudwatch.Statistic(d.Statistic)), ExtendedStatistic: text(d.ExtendedStatistic),
+		Period: number(d.Period), Unit: text(cloudwatch.StandardUnit(d.Unit)), Metrics: queriesOut(d.Metrics),
+		EvaluationPeriods: number(d.EvaluationPeriods), DatapointsToAlarm: number(d.DatapointsToAlarm),
+		Threshold: d.Threshold, ComparisonOperator: text(cloudwatch.ComparisonOperator(d.ComparisonOperator)),
+		TreatMissingData: text(d.TreatMissingData), EvaluateLowSampleCountPercentile: text(d.EvaluateLowSampleCountPercentile),
+	}
+}
+
+func compositeOut(s arn.Scope, r alarm.Record) cloudwatch.CompositeAlarm {
+	d, st := &r.Definition, &r.State
+	return cloudwatch.CompositeAlarm{
+		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: text(d.Description), AlarmRule: &d.Rule,
+		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
+		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
+		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: text(st.ReasonData),
+		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
+		ActionsSuppressor: text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod), ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
+	}
+}
+
+// narrow is n for the wire, which tells 0 from absent.
+func narrow(n *int) *int32 {
+	if n == nil {
+		return nil
+	}
+	return new(int32(*n))
+}
+
+// describeAlarmsForMetric leaves out alarms on metric math, as the API does.
+func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.DescribeAlarmsForMetricInput) (out cloudwatch.DescribeAlarmsForMetricOutput, err error) {
+	s, err := scopeOfAll(ctx, "DescribeAlarmsForMetric")
+	if err != nil {
+		return out, err
+	}
+	out.MetricAlarms = []cloudwatch.MetricAlarm{}
+	for _, r := range a.watch.AlarmsForMetric(s, watch.MetricFilter{
+		Metric:    metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
+		Statistic: string(val(in.Statistic)), ExtendedStatistic: val(in.ExtendedStatistic), Period: int(val(in.Period)), Unit: metric.Unit(val(in.Unit)),
+	}) {
+		if len(r.Definition.Metrics) == 0 {
+			out.MetricAlarms = append(out.MetricAlarms, metricAlarmOut(s, r))
+		}
+	}
+	return out, nil
+}
+
+func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAlarmHistoryInput) (out cloudwatch.DescribeAlarmHistoryOutput, err error) {
+	s, err := scopeOfAll(ctx, "DescribeAlarmHistory")
+	if err != nil {
+		return out, err
+	}
+	out.AlarmHistoryItems = []cloudwatch.AlarmHistoryItem{}
+	if in.AlarmContributorId != nil {
+		return out, nil // only alarms on PromQL queries have contributors
+	}
+	f := alarm.HistoryFilter{
+		Alarm: val(in.AlarmName), Kind: alarm.HistoryKind(val(in.HistoryItemType)), From: at(in.StartDate), Until: at(in.EndDate),
+		Ascending: val(in.ScanBy) == cloudwatch.ScanByTimestampAscending,
+	}
+	if isMetric, isComposite := types(in.AlarmTypes); isMetric != isComposite {
+		f.Composite = &isComposite
+	}
+	p, err := newPager("DescribeAlarmHistory", s, f)
+	if err != nil {
+		return out, err
+	}
+	if !p.read(in.NextToken, &f.After) {
+		return out, awserr.Declared("InvalidNextToken", badToken)
+	}
+	f.Limit = int(val(in.MaxRecords))
+	page, more, err := a.watch.History(ctx, s, f)
+	if err != nil {
+		return out, err
+	}
+	for _, h := range page {
+		out.AlarmHistoryItems = append(out.AlarmHistoryItems, historyOut(h))
+	}
+	if more {
+		out.NextToken, err = p.next(page[len(page)-1].Seq)
+	}
+	return out, err
+}
+
+func historyOut(h alarm.HistoryItem) cloudwatch.AlarmHistoryItem {
+	kind := cloudwatch.AlarmTypeMetricAlarm
+	if h.Composite {
+		kind = cloudwatch.AlarmTypeCompositeAlarm
+	}
+	return cloudwatch.AlarmHistoryItem{
+		AlarmName: &h.Alarm, AlarmType: &kind, Timestamp: shape.At(h.At), HistoryItemType: new(cloudwatch.HistoryItemType(h.Kind)),
+		HistorySummary: &h.Summary, HistoryData: text(h.Data),
+	}
+}

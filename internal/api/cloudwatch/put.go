@@ -1,0 +1,140 @@
+package cloudwatch
+
+import (
+	"context"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+)
+
+func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmInput) (out none, err error) {
+	s, err := scope(ctx, "PutMetricAlarm", *in.AlarmName)
+	if err != nil {
+		return out, err
+	}
+	d, err := metricAlarm(s, in)
+	if err != nil {
+		return out, err
+	}
+	return out, a.watch.PutAlarm(ctx, s, d, tagsIn(in.Tags))
+}
+
+// metricAlarm turns the request into the domain's alarm.
+func metricAlarm(s arn.Scope, in cloudwatch.PutMetricAlarmInput) (alarm.Definition, error) {
+	if in.EvaluationCriteria != nil || in.EvaluationInterval != nil {
+		return alarm.Definition{}, unsupported("EvaluationCriteria (an alarm on a PromQL query)")
+	}
+	metrics, err := queriesIn(s, in.Metrics)
+	return alarm.Definition{
+		Name: *in.AlarmName, Description: val(in.AlarmDescription),
+		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
+		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
+		Metric:    metric.ID{Namespace: val(in.Namespace), Name: val(in.MetricName), Dimensions: dimensionsIn(in.Dimensions)},
+		Statistic: string(val(in.Statistic)), ExtendedStatistic: val(in.ExtendedStatistic),
+		Period: int(val(in.Period)), Unit: metric.Unit(val(in.Unit)),
+		Metrics: metrics, ThresholdMetricID: val(in.ThresholdMetricId),
+		EvaluationPeriods: int(val(in.EvaluationPeriods)), DatapointsToAlarm: int(val(in.DatapointsToAlarm)),
+		Threshold: in.Threshold, ComparisonOperator: string(val(in.ComparisonOperator)),
+		TreatMissingData: val(in.TreatMissingData), EvaluateLowSampleCountPercentile: val(in.EvaluateLowSampleCountPercentile),
+	}, err
+}
+
+// queriesIn turns metric math into the domain's.
+func queriesIn(s arn.Scope, in []cloudwatch.MetricDataQuery) (out []alarm.Query, err error) {
+	for _, q := range in {
+		if account := val(q.AccountId); account != "" && account != s.Account {
+			return nil, unsupported("AccountId of another account")
+		}
+		x := alarm.Query{
+			ID: *q.Id, Label: val(q.Label), Expression: val(q.Expression),
+			ReturnData: q.ReturnData, Period: int(val(q.Period)), AccountID: val(q.AccountId),
+		}
+		if m := q.MetricStat; m != nil {
+			x.Stat = &alarm.MetricStat{
+				Metric: metric.ID{Namespace: val(m.Metric.Namespace), Name: val(m.Metric.MetricName), Dimensions: dimensionsIn(m.Metric.Dimensions)},
+				Period: int(*m.Period), Stat: *m.Stat, Unit: metric.Unit(val(m.Unit)),
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func queriesOut(in []alarm.Query) (out []cloudwatch.MetricDataQuery) {
+	for _, q := range in {
+		x := cloudwatch.MetricDataQuery{
+			Id: &q.ID, Label: text(q.Label), Expression: text(q.Expression),
+			ReturnData: q.ReturnData, Period: number(q.Period), AccountId: text(q.AccountID),
+		}
+		if m := q.Stat; m != nil {
+			x.MetricStat = &cloudwatch.MetricStat{
+				Metric: metricOut(m.Metric), Period: number(m.Period), Stat: &m.Stat, Unit: text(cloudwatch.StandardUnit(m.Unit)),
+			}
+		}
+		if x.ReturnData == nil {
+			x.ReturnData = new(true) // the default, which clients compare with
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+func metricOut(id metric.ID) *cloudwatch.Metric {
+	return &cloudwatch.Metric{Namespace: &id.Namespace, MetricName: &id.Name, Dimensions: dimensionsOut(id.Dimensions)}
+}
+
+func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeAlarmInput) (out none, err error) {
+	s, err := scope(ctx, "PutCompositeAlarm", *in.AlarmName)
+	if err != nil {
+		return out, err
+	}
+	return out, a.watch.PutAlarm(ctx, s, alarm.Definition{
+		Name: *in.AlarmName, Description: val(in.AlarmDescription),
+		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
+		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
+		Rule: *in.AlarmRule, Suppressor: val(in.ActionsSuppressor),
+		SuppressorWaitPeriod: whole(in.ActionsSuppressorWaitPeriod), SuppressorExtensionPeriod: whole(in.ActionsSuppressorExtensionPeriod),
+	}, tagsIn(in.Tags))
+}
+
+func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInput) (out none, err error) {
+	s, err := scope(ctx, "SetAlarmState", *in.AlarmName)
+	if err != nil {
+		return out, err
+	}
+	return out, declared(a.watch.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, val(in.StateReasonData)))
+}
+
+func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out none, err error) {
+	s, err := scope(ctx, "DeleteAlarms", in.AlarmNames...)
+	if err != nil {
+		return out, err
+	}
+	return out, a.watch.DeleteAlarms(ctx, s, in.AlarmNames)
+}
+
+func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmActionsInput) (out none, err error) {
+	s, err := scope(ctx, "EnableAlarmActions", in.AlarmNames...)
+	if err != nil {
+		return out, err
+	}
+	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, true)
+}
+
+func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlarmActionsInput) (out none, err error) {
+	s, err := scope(ctx, "DisableAlarmActions", in.AlarmNames...)
+	if err != nil {
+		return out, err
+	}
+	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, false)
+}
+
+func tagsIn(in []cloudwatch.Tag) (out []hosting.Tag) {
+	for _, t := range in {
+		out = append(out, hosting.Tag{Key: *t.Key, Value: *t.Value})
+	}
+	return out
+}

@@ -1,0 +1,74 @@
+package cloudwatch
+
+import (
+	"context"
+	"errors"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+)
+
+// owned returns the ARN of an alarm in the caller's own account and region. Any
+// other does not exist for the caller.
+func owned(ctx context.Context, op, resource string) (arn.Scope, string, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, "", errors.New("a request without a caller")
+	}
+	s, name, err := arn.ParseAlarm(resource)
+	if err != nil {
+		return s, "", err
+	}
+	if s != c.Scope() {
+		return s, "", unknown(resource)
+	}
+	return s, s.Alarm(name), access.Allow(c, "cloudwatch:"+op, s.Alarm(name))
+}
+
+// unknown says that there is no such alarm. The model has no place for a
+// sentence, so what typed clients can show is in its other members.
+func unknown(resource string) error {
+	e := awserr.Declared("ResourceNotFoundException", "Could not find alarm %q.", resource)
+	e.Members = map[string]any{"ResourceType": "alarm", "ResourceId": resource}
+	return e
+}
+
+// tagging is err as the operations on tags say it.
+func tagging(resource string, err error) error {
+	if errors.Is(err, fault.NotFound) {
+		return unknown(resource)
+	}
+	return err
+}
+
+func (a *api) listTagsForResource(ctx context.Context, in cloudwatch.ListTagsForResourceInput) (out cloudwatch.ListTagsForResourceOutput, err error) {
+	s, id, err := owned(ctx, "ListTagsForResource", *in.ResourceARN)
+	if err != nil {
+		return out, err
+	}
+	tags, err := a.watch.Tags(ctx, s, id)
+	out.Tags = []cloudwatch.Tag{}
+	for _, t := range tags {
+		out.Tags = append(out.Tags, cloudwatch.Tag{Key: &t.Key, Value: &t.Value})
+	}
+	return out, tagging(id, err)
+}
+
+func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (out cloudwatch.TagResourceOutput, err error) {
+	s, id, err := owned(ctx, "TagResource", *in.ResourceARN)
+	if err != nil {
+		return out, err
+	}
+	return out, tagging(id, a.watch.AddTags(ctx, s, id, tagsIn(in.Tags)))
+}
+
+func (a *api) untagResource(ctx context.Context, in cloudwatch.UntagResourceInput) (out cloudwatch.UntagResourceOutput, err error) {
+	s, id, err := owned(ctx, "UntagResource", *in.ResourceARN)
+	if err != nil {
+		return out, err
+	}
+	return out, tagging(id, a.watch.RemoveTags(ctx, s, id, in.TagKeys))
+}
