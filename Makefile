@@ -13,7 +13,7 @@ E2E      = ./internal/e2e/...
 FUZZTIME ?= 30s
 SOAK     ?= 30m
 
-.PHONY: help build setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e bench soak fuzz clean
+.PHONY: help build setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim bench soak soak-sim fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ setup-build setup-test setup-bench: setup-%:
 demo: build ## watch a model being deployed, and replaced under load
 	bin/slipway demo
 
-test: setup-test build check e2e ## everything: make check, then whole servers with real clients
+test: setup-test build check sim e2e ## everything: make check, the simulation, then whole servers with real clients
 
 check: fmt lint generated tidy race ## format, vet, staticcheck, generate, tidy, import rules, tests with -race
 
@@ -59,11 +59,17 @@ race: setup-test
 e2e: setup-test build
 	SLIPWAY_REQUIRE_POSTGRES=1 go test -timeout 30m $(E2E)
 
+sim: ## 100,000 deployments under virtual time, every fifth of them through the store, all promises checked
+	SLIPWAY_SIM_ROLLOUTS=100000 go test -timeout 20m -v ./internal/sim
+
 bench: setup-bench build ## measure the router against nginx and HAProxy, and the rest of the promises
 	go run ./internal/bench
 
 soak: setup-test build ## the availability tests for a long time (SOAK=30m)
 	SLIPWAY_SOAK=$(SOAK) go test -timeout 0 -run 'Soak' -v $(E2E)
+
+soak-sim: ## the same with a million
+	SLIPWAY_SIM_ROLLOUTS=1000000 go test -timeout 0 -v ./internal/sim
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)

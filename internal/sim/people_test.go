@@ -1,0 +1,247 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+)
+
+var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+
+// people ask for deployments, send requests and set alarms off.
+type people struct {
+	d        dice
+	quota    int // deployments still to be asked for
+	accepted int
+	refused  int
+	named    int
+	alarms   map[string]bool      // those in ALARM
+	fired    map[string]time.Time // when they were last
+	counts   map[string]int64     // requests by endpoint and configuration
+}
+
+// visit looks at an endpoint and asks for something that suits it.
+func (y *yard) visit(s *spot) {
+	defer func() {
+		if y.err == nil && (y.quota > 0 || s.stored != nil) {
+			wait := y.d.upTo(2 * time.Minute)
+			if y.quota <= 0 {
+				wait = y.d.between(10*time.Second, time.Minute)
+			}
+			y.after(wait, func() { y.visit(s) })
+		}
+	}()
+	if s.stored == nil {
+		if y.quota > 0 {
+			y.create(s)
+		}
+		return
+	}
+	y.alert(s)
+	if s.stored.Status.Busy() && !y.d.one(50) { // who asks all the same is refused
+		y.steer(s)
+		return
+	}
+	var asked string
+	again := false // deleting twice is one deletion
+	err := y.db.Change(y.ctx, func(tx *store.Tx) error {
+		e, err := tx.Endpoint(y.ctx, scope, s.name)
+		if err != nil {
+			return err
+		}
+		busy := e.Status.Busy()
+		if asked, err = y.ask(e, now()); err != nil {
+			return err
+		}
+		if again = asked == "delete" && s.stored.Status == hosting.Deleting; busy && !again {
+			y.broken("%s was accepted while %s", asked, e.Status)
+		}
+		return tx.SaveEndpoint(y.ctx, e)
+	})
+	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid) {
+		y.refused++
+		return
+	}
+	if y.must(err); !again {
+		y.began(s, asked)
+	}
+}
+
+// steer may tell the deployment in progress something, now and a few times on.
+func (y *yard) steer(s *spot) {
+	if y.calm || !y.d.one(6) {
+		return
+	}
+	verb := y.verb()
+	err := y.db.Change(y.ctx, func(tx *store.Tx) error {
+		e, err := tx.Endpoint(y.ctx, scope, s.name)
+		if err != nil {
+			return err
+		}
+		if err := e.Order(verb, "eve", now()); err != nil {
+			return err
+		}
+		return tx.SaveEndpoint(y.ctx, e)
+	})
+	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid || f.Kind == fault.NotFound) {
+		return
+	}
+	y.must(err)
+	y.note("%s: %s", s.name, verb)
+	y.tally[string(verb)]++
+	y.checkEndpoint(s.id)
+	y.ringAll()
+	y.after(y.d.upTo(30*time.Second), func() {
+		if s.stored != nil {
+			y.steer(s)
+		}
+	})
+}
+
+func (y *people) verb() rollout.Verb {
+	return []rollout.Verb{rollout.Pause, rollout.Resume, rollout.Pause, rollout.Resume, rollout.Promote, rollout.Abort}[y.d.IntN(6)]
+}
+
+func (y *yard) began(s *spot, asked string) {
+	y.quota--
+	y.accepted++
+	y.note("%s: %s", s.name, asked)
+	y.checkEndpoint(s.id)
+	y.ringAll()
+	y.soon()
+}
+
+// ask changes e as somebody might want it.
+func (y *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
+	d := y.d
+	id := hosting.DeploymentID(y.name("d"))
+	switch {
+	case y.quota <= 0 || e.Status == hosting.Failed && !d.one(5) || d.one(12):
+		return "delete", e.Delete(id, now)
+	case d.one(5):
+		var ds []hosting.Desire
+		for _, w := range e.Weights {
+			n, weight := 1+d.IntN(5), float64(d.IntN(5))
+			ds = append(ds, hosting.Desire{Variant: w.Variant, Count: &n, Weight: &weight})
+		}
+		return "scale", e.Scale(id, ds, now)
+	}
+	if err := e.MayUpdate(); err != nil {
+		return "", err
+	}
+	u := hosting.Update{Launch: y.launch(id, y.shape(e.Weights), now), RetainAll: d.one(3)}
+	switch d.IntN(6) {
+	case 0:
+	case 1:
+		u.RetainDeploymentConfig = true
+	default:
+		u.DeploymentConfig = &hosting.DeploymentConfig{Policy: y.policy(e.Name), Document: []byte(`{}`)}
+	}
+	if d.one(4) {
+		u.Exclude = []hosting.Property{[]hosting.Property{hosting.DesiredInstanceCount, hosting.DesiredWeight}[d.IntN(2)]}
+	}
+	what := "update"
+	if u.DeploymentConfig != nil {
+		what = "update " + string(u.DeploymentConfig.Policy.Strategy)
+	}
+	return what, e.Update(u)
+}
+
+// create brings an endpoint up where there is none.
+func (y *yard) create(s *spot) {
+	s.id = hosting.EndpointID(y.name("e"))
+	e, err := hosting.Create(s.id, s.name, y.launch(hosting.DeploymentID(y.name("d")), y.shape(nil), now()), nil)
+	y.must(err)
+	y.must(y.db.Change(y.ctx, func(tx *store.Tx) error { return tx.InsertEndpoint(y.ctx, e) }))
+	y.spots[s.id] = s
+	y.began(s, "create")
+}
+
+// shape is the variants of a new configuration: often those of the old one.
+func (y *people) shape(old []hosting.Weight) (vs []hosting.Variant) {
+	d := y.d
+	n := 1 + max(0, d.IntN(8)-5)
+	if len(old) > 0 && !d.one(8) {
+		n = len(old)
+	}
+	for i := range n {
+		vs = append(vs, hosting.Variant{Name: fmt.Sprint("v", i), ModelName: "m", InstanceCount: 1 + d.IntN(3), Weight: float64(d.IntN(3))})
+		if d.one(10) {
+			vs[i].InstanceCount += d.IntN(7)
+		}
+	}
+	return vs
+}
+
+func (y *people) launch(id hosting.DeploymentID, vs []hosting.Variant, now time.Time) hosting.Launch {
+	return hosting.Launch{
+		Deployment: id, Fleet: hosting.FleetID(y.name("f")), Now: now,
+		Config: hosting.EndpointConfig{Scope: scope, Name: y.name("c"), Variants: vs},
+		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
+	}
+}
+
+func (y *people) name(kind string) string {
+	y.named++
+	return fmt.Sprintf("%s-%d", kind, y.named)
+}
+
+func (y *people) policy(endpoint string) *rollout.Policy {
+	d := y.d
+	size := func() rollout.Size {
+		if d.one(3) {
+			return rollout.Size{Type: rollout.InstanceCount, Value: 1 + d.IntN(2)}
+		}
+		return rollout.Size{Type: rollout.CapacityPercent, Value: 10 + d.IntN(41)}
+	}
+	p := &rollout.Policy{
+		Strategy:   []rollout.Strategy{rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling, rollout.Rolling}[d.IntN(5)],
+		CanarySize: size(), LinearStepSize: size(), MaximumBatchSize: size(),
+		WaitInterval: time.Duration(d.IntN(4)) * 4 * time.Second, TerminationWait: time.Duration(d.IntN(3)) * 6 * time.Second,
+		MaximumExecutionTimeout: time.Duration(120+d.IntN(180)) * time.Second,
+	}
+	if d.one(2) {
+		p.RollbackMaximumBatchSize = size()
+	}
+	if !d.one(3) {
+		p.Alarms = []string{endpoint}
+	}
+	if d.one(8) {
+		p.MinimumRequests = 1 + d.IntN(20)
+	}
+	return p
+}
+
+// alert may set the endpoint's alarm off for a while, or have it flap.
+func (y *yard) alert(s *spot) {
+	if y.calm || !y.d.one(8) {
+		return
+	}
+	for range 1 + y.d.IntN(3) {
+		y.after(y.d.upTo(2*time.Minute), func() {
+			if y.alarms[s.name] || y.calm {
+				return
+			}
+			y.note("alarm %s fires", s.name)
+			y.alarms[s.name], y.fired[s.name] = true, time.Now()
+			y.rings[y.d.IntN(len(y.servers))] = true
+			y.after(y.d.upTo(time.Minute), func() {
+				y.note("alarm %s is quiet", s.name)
+				y.alarms[s.name], y.fired[s.name] = false, time.Now()
+			})
+		})
+	}
+}
+
+// countRequests is the counter of requests that a configuration answered.
+func (y *people) countRequests(endpoint, config string) int64 {
+	key := endpoint + "/" + config
+	y.counts[key] += int64(y.d.IntN(20))
+	return y.counts[key]
+}

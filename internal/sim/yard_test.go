@@ -1,0 +1,360 @@
+package sim
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/deployer"
+)
+
+// dice returns a number from 0 to n-1.
+type dice struct{ *rand.Rand }
+
+func roll(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 7))} }
+
+func (d dice) one(in int) bool { return d.IntN(in) == 0 }
+func (d dice) upTo(t time.Duration) time.Duration {
+	return time.Duration(d.Int64N(int64(t))).Truncate(time.Millisecond)
+}
+func (d dice) between(a, b time.Duration) time.Duration { return a + d.upTo(b-a) }
+
+// yard is one life: a database, servers that share it, and the world around
+// them. Every call of a server to the database waits at a gate; the yard lets
+// one through at a time, in an order that only the seed decides.
+type yard struct {
+	db      *store.DB
+	log     *slog.Logger
+	ctx     context.Context
+	calls   chan *call
+	waiting []*call
+	servers []*server
+	events  events
+	rings   map[int]bool // servers that were rung for and have not looked since
+	calm    bool         // no more faults
+	trail   []string     // what happened last
+	digest  hash.Hash64  // of all that ever happened
+
+	herd
+	people
+	audit
+}
+
+// call is a server that waits at the gate.
+type call struct {
+	from   *server
+	what   string
+	answer chan fate
+	after  time.Time // not before then: the server is slow
+}
+
+// fate is what becomes of a call.
+type fate int
+
+const (
+	done   fate = iota
+	failed      // nothing happened, and the server knows
+	lost        // the server died before it happened
+	torn        // the server died in the middle of it
+	mute        // it happened, then the server died
+)
+
+var (
+	errAway = errors.New("the database is away")
+	errDead = errors.New("this server is dead")
+)
+
+// server is one life of a replica: engine and deployer as they ship.
+type server struct {
+	y       *yard
+	replica int
+	dead    bool
+	cancel  context.CancelFunc
+	gone    chan struct{}
+	bell    loop.Bell
+	key     string // the deployment whose turn it takes
+	fired   bool   // the alarms when it last looked
+	changed bool   // its last transaction wrote something
+}
+
+func (y *yard) boot(replica int) {
+	ctx, cancel := context.WithCancel(y.ctx)
+	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewBell()}
+	d := &deployer.Deployer{Log: y.log, Change: s.change, Watched: s.watched, Firing: s.firing, Answered: s.answered, Changed: func() { s.changed = true }}
+	r := &loop.Runner{
+		Queue: s, Log: y.log, Wake: s.bell, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
+		Turn: func(ctx context.Context, key string) (time.Time, error) {
+			s.key = key
+			return d.Turn(ctx, key)
+		},
+	}
+	y.servers[replica] = s
+	go func() { defer close(s.gone); r.Run(ctx) }()
+}
+
+// do waits at the gate and meets its fate there.
+func (s *server) do(what string, f func(torn bool) error) error {
+	if s.dead {
+		return errDead
+	}
+	c := &call{from: s, what: what, answer: make(chan fate)}
+	s.y.calls <- c
+	how := <-c.answer
+	if how == lost || how == torn || how == mute {
+		s.dead = true
+		s.cancel()
+	}
+	switch how {
+	case failed:
+		return errAway
+	case lost:
+		return errDead
+	case torn:
+		_ = f(true) // nobody is there to hear of it
+		return errDead
+	case mute:
+		_ = f(false) // nor of this
+		return errDead
+	case done:
+	}
+	return f(false)
+}
+
+// Claim implements loop.Queue.
+func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
+	err = s.do("claim", func(bool) (err error) {
+		c, next, err = s.y.db.Claim(ctx, now, until)
+		return err
+	})
+	return c, next, err
+}
+
+// Release implements loop.Queue.
+func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error {
+	return s.do("release", func(bool) error { return s.y.db.Release(ctx, c, due) })
+}
+
+func (s *server) change(ctx context.Context, f func(deployer.Tx) error) error {
+	return s.do("change", func(torn bool) error {
+		return s.y.db.Change(ctx, func(tx *store.Tx) error {
+			if err := f(tx); err != nil || !torn {
+				return err
+			}
+			return errDead
+		})
+	})
+}
+
+func (s *server) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
+	s.fired = false
+	e, err := s.y.db.EndpointOf(ctx, id)
+	if err != nil || e == nil {
+		return deployer.Watch{}, err
+	}
+	w := deployer.Watch{Scope: e.Scope, Endpoint: e.Name}
+	w.Alarms, w.Config = e.Watched()
+	if d := e.Deployment; d != nil && (d.State.Phase != rollout.Launching || d.State.Step > 0) {
+		w.Since = d.State.Since
+	}
+	return w, nil
+}
+
+func (s *server) firing(_ context.Context, w deployer.Watch) (out []hosting.TrippedAlarm, err error) {
+	for _, n := range w.Alarms {
+		on, last := s.y.alarms[n], s.y.fired[n]
+		if on || !w.Since.IsZero() && last.After(w.Since) {
+			s.fired = true
+			out = append(out, hosting.TrippedAlarm{Name: n, Reason: "too many", Since: last})
+		}
+	}
+	return out, nil
+}
+
+func (s *server) answered(_ arn.Scope, endpoint, config string) int64 {
+	return s.y.countRequests(endpoint, config)
+}
+
+// live goes on until finished says so. What happens next is drawn from all
+// that could: calls at the gate, events that are due, rings to be heard.
+func (y *yard) live(finished func() bool) error {
+	for y.err == nil && !finished() {
+		synctest.Wait()
+		y.collect()
+		now := time.Now()
+		var ready []func()
+		for _, c := range y.waiting {
+			if !c.after.After(now) {
+				ready = append(ready, func() { y.admit(c) })
+			}
+		}
+		if len(y.events) > 0 && !y.events[0].at.After(now) {
+			ready = append(ready, func() { heap.Pop(&y.events).(event).do() })
+		}
+		for r := range y.servers {
+			if s := y.servers[r]; y.rings[r] && s != nil && !y.atGate(s) {
+				ready = append(ready, func() { y.rings[r] = false; s.bell.Ring() })
+			}
+		}
+		if len(ready) > 0 {
+			ready[y.d.IntN(len(ready))]()
+			continue
+		}
+		if y.sleep(); y.err != nil {
+			return y.err
+		}
+	}
+	return y.err
+}
+
+// collect takes in who has arrived at the gate, in an order of ours.
+func (y *yard) collect() {
+	for {
+		select {
+		case c := <-y.calls:
+			y.waiting = append(y.waiting, c)
+			slices.SortFunc(y.waiting, func(a, b *call) int { return cmp.Compare(a.from.replica, b.from.replica) })
+			if c.what == "claim" {
+				y.rings[c.from.replica] = false // it is about to look
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (y *yard) atGate(s *server) bool {
+	return slices.ContainsFunc(y.waiting, func(c *call) bool { return c.from == s })
+}
+
+// sleep lets time pass until something happens.
+func (y *yard) sleep() {
+	until := time.Hour
+	for _, c := range y.waiting {
+		until = min(until, time.Until(c.after))
+	}
+	if len(y.events) > 0 {
+		until = min(until, time.Until(y.events[0].at))
+	}
+	t := time.NewTimer(until)
+	defer t.Stop()
+	select {
+	case c := <-y.calls:
+		y.waiting = append(y.waiting, c)
+		if c.what == "claim" {
+			y.rings[c.from.replica] = false
+		}
+	case <-t.C:
+	}
+}
+
+// admit lets one call through, or has its server meet with an accident, and
+// checks what was committed.
+func (y *yard) admit(c *call) {
+	s := c.from
+	how := done
+	if !y.calm && c.after.IsZero() {
+		switch n := y.d.IntN(1000); {
+		case n < 4:
+			how = failed
+		case n < 6:
+			how = lost
+		case n < 8:
+			how = torn
+		case n < 11:
+			how = mute
+		case n < 13:
+			c.after = time.Now().Add(y.d.upTo(2 * time.Minute)) // longer than a lease
+			y.note("replica %d is slow to %s", s.replica, c.what)
+			return
+		}
+	}
+	y.waiting = slices.DeleteFunc(y.waiting, func(w *call) bool { return w == c })
+	s.changed = false
+	y.tally[c.what]++
+	y.note("replica %d: %s %s %d", s.replica, c.what, s.key, how)
+	c.answer <- how
+	synctest.Wait()
+	if s.dead {
+		<-s.gone
+		y.note("replica %d died", s.replica)
+		y.servers[s.replica] = nil
+		y.after(y.d.upTo(90*time.Second), func() { y.boot(s.replica) })
+	}
+	if c.what == "change" && (s.changed || how == mute) {
+		y.ringAll()
+		y.soon()
+		y.check(s.key, s.fired && how != torn)
+	}
+}
+
+// ringAll tells every server that something may have fallen due, except that
+// word may get lost: they look now and then anyway.
+func (y *yard) ringAll() {
+	for r := range y.servers {
+		if !y.d.one(4) {
+			y.rings[r] = true
+		}
+	}
+}
+
+// note remembers what happened last, for whoever has to find out why.
+func (y *yard) note(format string, args ...any) {
+	const enough = 200
+	if len(y.trail) >= 2*enough {
+		y.trail = slices.Clone(y.trail[enough:])
+	}
+	line := time.Now().UTC().Format("15:04:05.000 ") + fmt.Sprintf(format, args...)
+	y.trail = append(y.trail, line)
+	_, _ = io.WriteString(y.digest, line) // a hash takes anything
+}
+
+// must is for what cannot fail while the database is there.
+func (y *yard) must(err error) {
+	if err != nil {
+		y.broken("the database failed: %w", err)
+	}
+}
+
+// event is something that happens at its time.
+type event struct {
+	at time.Time
+	n  int
+	do func()
+}
+
+type events []event
+
+func (h events) Len() int { return len(h) }
+func (h events) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].n < h[j].n
+	}
+	return h[i].at.Before(h[j].at)
+}
+func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *events) Push(x any)   { *h = append(*h, x.(event)) }
+func (h *events) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return e
+}
+
+func (y *yard) after(d time.Duration, do func()) {
+	y.numbered++
+	heap.Push(&y.events, event{time.Now().Add(d), y.numbered, do})
+}
