@@ -6,10 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/service/notify"
 )
 
 // slipway runs the command line against the server and returns what it printed
@@ -231,5 +235,37 @@ func TestAWebhookIsToldOfEverythingThoughItAndTheServerWereDown(t *testing.T) {
 	eventually(t, 30*time.Second, "everything was told", func() bool { return len(w.all()) >= len(want) })
 	if d := cmp.Diff(want, w.all()); d != "" {
 		t.Error(d)
+	}
+}
+
+// The code that the documentation gives to receivers.
+func TestTheDocumentedReceiverVerifiesASignature(t *testing.T) {
+	page, err := os.ReadFile("../../docs/webhooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, found := strings.Cut(string(page), "```python\n")
+	code, _, closed := strings.Cut(code, "```")
+	if !found || !closed {
+		t.Fatal("docs/webhooks.md has no Python")
+	}
+	for _, secret := range []string{webhookSecret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
+		key, err := notify.SigningKey(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, old := strconv.FormatInt(time.Now().Unix(), 10), strconv.FormatInt(time.Now().Unix()-3600, 10)
+		body := `{"detail":"é"}`
+		for _, c := range []struct{ stamp, signed, want string }{
+			{now, notify.Signature(key, "id", now, []byte(body)), "True"},
+			{now, notify.Signature(key, "id", old, []byte(body)), "False"},
+			{old, notify.Signature(key, "id", old, []byte(body)), "False"},
+		} {
+			call := fmt.Sprintf("\nprint(verify(%q, {'Webhook-Id': 'id', 'Webhook-Timestamp': %q, 'Webhook-Signature': %q}, '%s'.encode()))\n", secret, c.stamp, c.signed, body)
+			out, err := exec.Command("python3", "-c", code+call).CombinedOutput()
+			if got := strings.TrimSpace(string(out)); err != nil || got != c.want {
+				t.Errorf("%v: %s, want %s", err, got, c.want)
+			}
+		}
 	}
 }

@@ -3,7 +3,12 @@ package store_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +213,103 @@ func TestAnOutboxIsBounded(t *testing.T) {
 		db.Tell(store.Subscriber{Name: "w"})
 		if n, err := db.ForgetOutboxes(t.Context()); err != nil || n != 10 {
 			t.Errorf("%d were of a subscriber that is gone, %v", n, err)
+		}
+	})
+}
+
+// statuses writes n changes of the status of e; change i gives i as its reason,
+// the first, the creation, none.
+func statuses(t *testing.T, db *store.DB, e *hosting.Endpoint, n int) {
+	for i := range n {
+		err := db.Change(t.Context(), func(tx *store.Tx) error {
+			if i == 0 {
+				return tx.InsertEndpoint(t.Context(), e)
+			}
+			e.Status, e.FailureReason = []hosting.Status{hosting.Updating, hosting.RollingBack}[i%2], strconv.Itoa(i)
+			return tx.SaveEndpoint(t.Context(), e)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// receivers notes what several deliverers of one queue hand over.
+type receivers struct {
+	*store.Outbox
+	mu     sync.Mutex
+	taken  map[hosting.EndpointID][]string // reasons
+	n      int
+	inHand map[hosting.EndpointID]bool
+}
+
+// deliver makes one attempt, which may fail, at whatever is due.
+func (r *receivers) deliver(ctx context.Context, fails bool) error {
+	c, _, err := r.Claim(ctx, t0.Add(time.Hour), t0.Add(2*time.Hour))
+	if err != nil || c.Key == "" {
+		return err
+	}
+	n, ok, err := r.Notice(ctx, c.Key)
+	if err != nil || !ok {
+		return fmt.Errorf("a claimed event is gone: %w", err)
+	}
+	var event struct{ Detail struct{ FailureReason string } }
+	if err := json.Unmarshal(n.Body, &event); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if r.inHand[n.Endpoint] {
+		err = fmt.Errorf("two events of %s are being delivered at a time", n.Endpoint)
+	}
+	r.inHand[n.Endpoint] = true
+	r.mu.Unlock()
+	runtime.Gosched() // let the others have a try at it
+	r.mu.Lock()
+	if !fails {
+		r.taken[n.Endpoint] = append(r.taken[n.Endpoint], event.Detail.FailureReason)
+		r.n++
+	}
+	r.inHand[n.Endpoint] = false
+	r.mu.Unlock()
+	if fails {
+		return errors.Join(err, r.Failed(ctx, c.Key, n.Attempts+1, t0), r.Release(ctx, c, time.Time{}))
+	}
+	return errors.Join(err, r.Delivered(ctx, c.Key), r.Release(ctx, c, time.Time{}))
+}
+
+func (r *receivers) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n
+}
+
+// Several servers share a queue: whoever delivers, and however often it fails,
+// nobody sees an endpoint's events out of order, or two at a time.
+func TestManyDeliverersKeepTheOrderOfEveryEndpoint(t *testing.T) {
+	const endpoints, events, deliverers = 4, 6, 5
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
+		r := &receivers{Outbox: db.Outbox("w"), taken: map[hosting.EndpointID][]string{}, inHand: map[hosting.EndpointID]bool{}}
+		var wg sync.WaitGroup
+		for i := range endpoints {
+			e := endpoint(t, fmt.Sprint("e", i), 1)
+			wg.Go(func() { statuses(t, db, e, events) }) // while others deliver already
+		}
+		for i := range deliverers {
+			wg.Go(func() {
+				random := rand.New(rand.NewPCG(1, uint64(i)))
+				for r.count() < endpoints*events && !t.Failed() {
+					if err := r.deliver(t.Context(), random.IntN(3) == 0); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for i := range endpoints {
+			if d := cmp.Diff([]string{"", "1", "2", "3", "4", "5"}, r.taken[hosting.EndpointID(fmt.Sprint("e-e", i))]); d != "" {
+				t.Errorf("endpoint %d: %s", i, d)
+			}
 		}
 	})
 }
