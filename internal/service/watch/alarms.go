@@ -201,12 +201,8 @@ func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, 
 		if r.State, err = old.State.Set(v, reason, data, now); err != nil {
 			return err
 		}
-		wrote, err := tx.SaveAlarmState(ctx, &r)
-		if err != nil {
+		if _, err := tx.SaveAlarmState(ctx, &r); err != nil { // the row is locked: it writes
 			return err
-		}
-		if !wrote {
-			return errStale // not reached: the row is locked
 		}
 		return s.transition(ctx, tx, &old.State, &r, now)
 	})
@@ -291,6 +287,21 @@ func moved(before *alarm.State, r *alarm.Record, now time.Time) alarm.HistoryIte
 		Summary: "Alarm updated from " + string(before.Value) + " to " + string(r.State.Value),
 		Data:    document(map[string]any{"version": "1.0", "oldState": state(before), "newState": state(&r.State)}),
 	}
+}
+
+// endOfAlarm reads what moved wrote: whether it is about the end of an ALARM,
+// and what the reason of that was.
+func endOfAlarm(h alarm.HistoryItem) (reason string, over bool) {
+	var d struct {
+		OldState struct {
+			StateValue  alarm.StateValue
+			StateReason string
+		}
+	}
+	if err := json.Unmarshal([]byte(h.Data), &d); err != nil {
+		return "", false
+	}
+	return d.OldState.StateReason, d.OldState.StateValue == alarm.StateAlarm
 }
 
 func document(v any) string {

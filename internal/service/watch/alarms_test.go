@@ -2,9 +2,12 @@ package watch_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -170,6 +173,48 @@ func TestCompositeAlarmsAreRefusedWhatCannotWork(t *testing.T) {
 	}
 	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"upper"}))
 	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"a", "up"}))
+}
+
+func TestACompositeAlarmIsRightAfterItsChildrenRaced(t *testing.T) {
+	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w.put(watching())
+	w.put(watching(func(d *alarm.Definition) { d.Name = "b" }))
+	w.put(alarm.Definition{Name: "either", Rule: "ALARM(a) OR ALARM(b)"})
+	states := []alarm.StateValue{alarm.StateOK, alarm.StateAlarm}
+	for range 20 {
+		var wg sync.WaitGroup
+		for _, n := range []string{"a", "b"} {
+			wg.Go(func() {
+				for range 5 {
+					if err := w.SetAlarmState(t.Context(), scope, n, states[rand.IntN(2)], "r", ""); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		want := alarm.StateOK
+		if w.state("a").Value == alarm.StateAlarm || w.state("b").Value == alarm.StateAlarm {
+			want = alarm.StateAlarm
+		}
+		if w.is("either", want); t.Failed() {
+			return
+		}
+	}
+}
+
+func TestAnAlarmThatWasDeletedAndPutAgainTripsWhoWasJudgedByIt(t *testing.T) {
+	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w.put(watching())
+	before := time.Now()
+	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"a"}))
+	w.put(watching())
+	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, before); err != nil || len(ts) != 1 || ts[0].Reason != "The alarm was deleted." {
+		t.Errorf("%+v, %v", ts, err)
+	}
+	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, time.Now()); err != nil || len(ts) != 0 {
+		t.Errorf("%+v, %v", ts, err)
+	}
 }
 
 func TestActionsAreSwitchedAndTagsChanged(t *testing.T) {

@@ -169,9 +169,40 @@ func (s *Service) carryOut(ctx context.Context, cs []change) error {
 			}
 			transitions = append(transitions, moved...)
 		}
-		cs = s.above(transitions)
+		cs = append(s.above(transitions), s.again(cs)...)
 	}
 	return nil
+}
+
+// again judges composite alarms once more that were just written, or that were
+// not because somebody else did: their children may have changed meanwhile in
+// another goroutine, which saw the state before.
+func (s *Service) again(cs []change) (again []change) {
+	for _, c := range cs {
+		if !c.from.Definition.Composite() {
+			continue
+		}
+		e := s.book.find(c.from.Region, c.from.Definition.Name)
+		if e == nil || e.State.ByHand {
+			continue
+		}
+		if n, ok := s.composite(e.Region, e.Definition.Name, s.latest(e)); ok {
+			again = append(again, n)
+		}
+	}
+	return again
+}
+
+// latest is the child of a composite alarm that changed last, as a cause.
+func (s *Service) latest(e *entry) alarm.Cause {
+	sc := arn.Scope{Region: e.Region, Account: s.Account}
+	cause := alarm.Cause{Self: sc.Alarm(e.Definition.Name)}
+	for _, name := range children(e) {
+		if c := s.book.find(e.Region, name); c != nil && !c.State.Transitioned.Before(cause.At) {
+			cause.Child, cause.Value, cause.At = sc.Alarm(name), c.State.Value, c.State.Transitioned
+		}
+	}
+	return cause
 }
 
 // write writes new states and returns those whose value is another. A state of
@@ -284,8 +315,8 @@ func (b *book) tripped(region, name string, since time.Time) (hosting.TrippedAla
 	c := b.chapter(region)
 	e := c.alarms[name]
 	switch {
-	case e == nil:
-		return hosting.TrippedAlarm{Name: name, Reason: "The alarm does not exist any more.", Since: c.deleted[name].at}, true
+	case e == nil, !since.IsZero() && c.deleted[name].at.After(since): // a new one of the same name has seen nothing
+		return hosting.TrippedAlarm{Name: name, Reason: "The alarm was deleted.", Since: c.deleted[name].at}, true
 	case e.State.Value == alarm.StateAlarm:
 		return hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}, true
 	case !since.IsZero() && e.fired.till.After(since):

@@ -157,6 +157,10 @@ func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
 		if ts := firing(time.Now()); len(ts) != 0 {
 			w.t.Errorf("fired since now: %+v", ts)
 		}
+		again := newWorld(w.t, w.db)
+		if after, err := again.Firing(w.t.Context(), scope, []string{"a"}, before); err != nil || len(after) != 1 || after[0].Reason != ts[0].Reason {
+			w.t.Errorf("after a restart: %+v, %v", after, err)
+		}
 	})
 }
 
@@ -168,7 +172,7 @@ func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
 		w.put(watching(func(d *alarm.Definition) { d.Name = "fine" }))
 		w.Sample(sample(true))
 		ts, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
-		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" || ts[1].Reason != "The alarm does not exist any more." {
+		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" || ts[1].Reason != "The alarm was deleted." {
 			t.Errorf("%+v", ts)
 		}
 		w.is("a", alarm.StateAlarm)

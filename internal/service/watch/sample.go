@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"context"
 	"hash/maphash"
 	"maps"
 	"math/rand/v2"
@@ -96,8 +97,8 @@ func (ts *taps) each(f func(*tap)) {
 	}
 }
 
-// tap gathers the samples of a fleet in cells, one for each core that is at it,
-// and pours them into its lines once a second and whenever somebody looks.
+// tap gathers the samples of a fleet in cells, some for each core that is at it.
+// They are poured into its lines once a second and whenever somebody looks.
 type tap struct {
 	fleet
 	shelf *shelf
@@ -112,9 +113,9 @@ type tap struct {
 	spare   cell          // empty; takes the place of one that is poured
 	stripes atomic.Int32  // in use
 	stripe  [maxStripes]struct {
-		mu sync.Mutex // guards the cell
-		cell
-		_ [64]byte // cores do not share what each writes
+		mu    sync.Mutex // guards the cells
+		cells [2]cell    // of even and of odd seconds
+		_     [64]byte   // cores do not share what each writes
 	}
 }
 
@@ -136,7 +137,14 @@ func (s *Service) Sample(x router.Sample) {
 	f := fleet{x.Key.Region, x.Key.Name, x.Variant, x.Config}
 	t := (*s.taps.shard(f).Load())[f]
 	if t == nil {
-		if t = s.newTap(f); t == nil {
+		// Where there was no room a moment ago, looking again is not for
+		// every request.
+		now := x.At.Unix()
+		if now > s.full.Load() {
+			t = s.newTap(f)
+		}
+		if t == nil {
+			s.full.Store(now)
 			s.unrecorded.Add(1)
 			return
 		}
@@ -235,13 +243,14 @@ func (t *tap) add(x *router.Sample) bool {
 	at := x.At.Add(x.ModelLatency + x.OverheadLatency).Unix()
 	i := t.claim()
 	st := &t.stripe[i]
-	if st.at != at {
-		if st.n > 0 {
-			t.pour(&st.cell)
+	c := &st.cells[at&1]
+	if c.at != at {
+		if c.n > 0 { // nobody came for it in two seconds
+			t.pour(c)
 		}
-		st.reset(at)
+		c.reset(at)
 	}
-	st.count(x)
+	c.count(x)
 	st.mu.Unlock()
 	if !t.dirty.Load() { // a store would take the line from the other cores
 		t.dirty.Store(true)
@@ -335,13 +344,15 @@ func (t *tap) drain() {
 	}
 	for i := range t.stripe[:t.stripes.Load()] {
 		st := &t.stripe[i]
-		st.mu.Lock()
-		st.cell, t.spare = t.spare, st.cell
-		st.mu.Unlock()
-		if t.spare.n > 0 {
-			t.pour(&t.spare)
+		for k := range st.cells {
+			st.mu.Lock()
+			st.cells[k], t.spare = t.spare, st.cells[k]
+			st.mu.Unlock()
+			if t.spare.n > 0 {
+				t.pour(&t.spare)
+			}
+			t.spare.reset(0)
 		}
-		t.spare.reset(0)
 	}
 }
 
@@ -412,6 +423,20 @@ func (s *Service) interested(region string, j *alarm.Judge) {
 			for _, t := range l.taps {
 				s.interest(t)
 			}
+		}
+	}
+}
+
+// drainAll drains once a second until ctx ends, so that requests need not.
+func (s *Service) drainAll(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.drain()
 		}
 	}
 }

@@ -27,9 +27,9 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +107,7 @@ type Service struct {
 	unsaved  []metric.Stored // handed out by the series and not in the store yet
 
 	squeeze    time.Duration // by how much seconds are kept shorter; of the keeper's goroutine
+	full       atomic.Int64  // second in which there was no room for a fleet's metrics
 	unrecorded atomic.Int64  // samples of endpoints that found no room since the last report
 }
 
@@ -135,10 +136,37 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 			return nil, fmt.Errorf("load alarm %q of %s: %w", r.Definition.Name, r.Region, err)
 		}
 	}
+	for region := range s.book.regions {
+		if err := s.recall(ctx, region); err != nil {
+			return nil, fmt.Errorf("load history of alarms: %w", err)
+		}
+	}
 	if err := cfg.Store.Samples(ctx, s.restore); err != nil {
 		return nil, fmt.Errorf("load samples: %w", err)
 	}
 	return s, nil
+}
+
+// recall reads which alarms of a region have fired and recovered lately, for
+// the deployments that were under way when the server stopped.
+func (s *Service) recall(ctx context.Context, region string) error {
+	const longest, most = 24 * time.Hour, 2000
+	lines, _, err := s.Store.AlarmHistory(ctx, alarm.HistoryFilter{
+		Region: region, Kind: alarm.StateUpdate, From: time.Now().Add(-longest), Limit: most,
+	})
+	if err != nil {
+		return err
+	}
+	began := map[string]time.Time{}
+	for _, h := range slices.Backward(lines) {
+		if e := s.book.find(region, h.Alarm); e != nil {
+			if reason, over := endOfAlarm(h); over {
+				e.fired = fired{reason: reason, from: began[h.Alarm], till: h.At}
+			}
+		}
+		began[h.Alarm] = h.At
+	}
+	return nil
 }
 
 func orElse[T int | time.Duration](v *T, otherwise T) {
@@ -165,6 +193,7 @@ func (s *Service) restore(st metric.Stored) error {
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.evaluateAll(ctx) })
+	wg.Go(func() { s.drainAll(ctx) })
 	wg.Go(func() { s.keep(ctx) })
 	wg.Wait()
 }
@@ -175,6 +204,3 @@ func (s *Service) Close() error {
 	defer cancel()
 	return s.Flush(ctx)
 }
-
-// errStale says that an alarm was changed by somebody else meanwhile.
-var errStale = errors.New("watch: the alarm has changed")
