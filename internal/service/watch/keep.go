@@ -44,10 +44,11 @@ func (s *Service) keep(ctx context.Context) {
 	}
 }
 
-// How much of the samples one transaction of a flush writes: others wait for it.
+// How much of the samples one transaction of a flush writes: an alarm that
+// fires waits for it.
 const (
-	flushSeries = 500
-	flushBytes  = 1 << 20
+	flushSeries = 100
+	flushBytes  = 256 << 10
 )
 
 // Flush writes the samples that changed since the last flush.
