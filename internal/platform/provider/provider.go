@@ -65,6 +65,14 @@ type Notifier interface {
 	Changes() <-chan struct{}
 }
 
+// Listener is implemented by Providers whose instances share a host's ports
+// with other programs.
+type Listener interface {
+	// Listens reports whether it is the instance itself that listens at its
+	// address, and not somebody who was faster.
+	Listens(ctx context.Context, id ID) (bool, error)
+}
+
 // LogReader is implemented by Providers that keep an instance's output.
 type LogReader interface {
 	// Logs returns the last bytes of what id wrote, at most tail of them,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,10 +27,10 @@ type yard struct {
 	t     *testing.T
 	db    *store.DB
 	turns loop.Bell
-	fail  int // turns that still fail before they do anything
+	fail  atomic.Int64 // turns that still fail before they do anything
 
-	firing   []hosting.TrippedAlarm
-	answered int64
+	firing   atomic.Pointer[[]hosting.TrippedAlarm]
+	answered atomic.Int64
 }
 
 // inBubble runs f under virtual time.
@@ -60,16 +61,20 @@ func (y *yard) start() (stop func()) {
 	ctx, cancel := context.WithCancel(y.t.Context())
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
 	d := &deployer.Deployer{Log: log, Changed: y.turns.Ring, Watched: y.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-		if y.fail > 0 {
-			y.fail--
+		if y.fail.Add(-1) >= 0 {
 			return errors.New("the database is away")
 		}
 		return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
-	d.Firing = func(context.Context, deployer.Watch) ([]hosting.TrippedAlarm, error) { return y.firing, nil }
+	d.Firing = func(context.Context, deployer.Watch) ([]hosting.TrippedAlarm, error) {
+		if f := y.firing.Load(); f != nil {
+			return *f, nil
+		}
+		return nil, nil
+	}
 	d.Answered = func(_ arn.Scope, _, config string) int64 {
 		if config == "c2" {
-			return y.answered
+			return y.answered.Load()
 		}
 		return 0
 	}
@@ -171,7 +176,7 @@ func TestAnUpdateOutlivesItsServers(t *testing.T) {
 		y.obey(hosting.InstanceReady)
 		y.want(hosting.InService, "c1", "")
 
-		y.fail = 3
+		y.fail.Store(3)
 		y.change(func(e *hosting.Endpoint) error {
 			policy := &rollout.Policy{Strategy: rollout.AllAtOnce, TerminationWait: 10 * time.Minute}
 			return e.Update(hosting.Update{Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}})
@@ -258,9 +263,9 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 		})
 		y.obey(hosting.InstanceReady)
 		y.want(hosting.Updating, "c1", rollout.Baking)
-		y.answered = 7
+		y.answered.Store(7)
 		time.Sleep(time.Minute)
-		y.firing = []hosting.TrippedAlarm{{Name: "errors", Reason: "Threshold Crossed: 1 datapoint."}}
+		y.firing.Store(&[]hosting.TrippedAlarm{{Name: "errors", Reason: "Threshold Crossed: 1 datapoint."}})
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		e := y.endpoint()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -212,6 +213,9 @@ func (k *keeper) becomeReady(ctx context.Context, address string) error {
 		}
 		err := k.ping(ctx, address)
 		if err == nil {
+			err = k.listens(ctx)
+		}
+		if err == nil {
 			break
 		}
 		if !time.Now().Before(deadline) {
@@ -225,6 +229,19 @@ func (k *keeper) becomeReady(ctx context.Context, address string) error {
 	}
 	k.row.Status = hosting.InstanceReady
 	return k.report(ctx, hosting.InstanceReport{ID: k.row.ID, Status: hosting.InstanceReady, Address: address, Attempts: k.row.Attempts})
+}
+
+// listens makes sure that it was the instance that answered.
+func (k *keeper) listens(ctx context.Context) error {
+	l, ok := k.m.Provider.(provider.Listener)
+	if !ok {
+		return nil
+	}
+	itself, err := l.Listens(ctx, provider.ID(k.row.ID))
+	if err == nil && !itself {
+		err = errors.New("somebody else answers at its address")
+	}
+	return err
 }
 
 // notHealthy is the failure of never having passed a health check (spec §3.6).
@@ -249,7 +266,7 @@ func (k *keeper) stayReady(ctx context.Context, address string) error {
 		if s := k.takeExit(); s != nil {
 			return k.notHealthy(fmt.Errorf("the process ended: %s", s.Detail))
 		}
-		err := k.ping(ctx, address)
+		err := k.check(ctx, address)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -271,11 +288,24 @@ func (k *keeper) stayReady(ctx context.Context, address string) error {
 		}
 		if healthy {
 			healthy = false
+			k.m.Log.WarnContext(ctx, "instance failed a health check and gets no requests until it passes one", "endpoint", k.row.Spec.Endpoint, "instance", k.row.ID, "err", err)
 			if err := k.report(ctx, hosting.InstanceReport{ID: k.row.ID, Status: hosting.InstanceUnhealthy, Attempts: k.row.Attempts, Detail: err.Error()}); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// check is a health check of an instance that was healthy. One that was not
+// answered in time is repeated at once before it counts: on a host that stalls,
+// every instance is slow at the same moment, and taking all of them out would
+// refuse requests that would only have been late.
+func (k *keeper) check(ctx context.Context, address string) error {
+	err := k.ping(ctx, address)
+	if err != nil && os.IsTimeout(err) && ctx.Err() == nil {
+		return k.ping(ctx, address)
+	}
+	return err
 }
 
 // ping is one health check: GET /ping answers 200 (spec §6.6).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +17,15 @@ import (
 
 // table is a source of routes that a test writes to.
 type table struct {
+	mu     sync.Mutex
 	routes []hosting.Route
 	fail   error
 	reads  int
 }
 
 func (s *table) RoutesSince(_ context.Context, version int64) (out []hosting.Route, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.reads++
 	for _, r := range s.routes {
 		if r.Version > version {
@@ -29,6 +33,14 @@ func (s *table) RoutesSince(_ context.Context, version int64) (out []hosting.Rou
 		}
 	}
 	return out, s.fail
+}
+
+// become changes what the source says.
+func (s *table) become(fail error, routes ...hosting.Route) (reads int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail, s.routes = fail, routes
+	return s.reads
 }
 
 var key = router.Key{Region: "us-east-1", Name: "e"}
@@ -114,13 +126,13 @@ func TestAFailingSourceLeavesTheRoutesAsTheyAreAndIsAskedAgain(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); f.Run(ctx) }()
 		synctest.Wait()
-		s.fail, s.routes = errors.New("away"), nil
+		s.become(errors.New("away"))
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
-		if _, ok := r.Endpoint(key); !ok || s.reads < 4 {
-			t.Errorf("routed %t after %d reads", ok, s.reads)
+		reads := s.become(nil, route(2, "e-1"))
+		if _, ok := r.Endpoint(key); !ok || reads < 4 {
+			t.Errorf("routed %t after %d reads", ok, reads)
 		}
-		s.fail, s.routes = nil, []hosting.Route{route(2, "e-1")}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if _, ok := r.Endpoint(key); ok {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -76,6 +77,7 @@ var (
 	_ provider.Provider  = (*Provider)(nil)
 	_ provider.LogReader = (*Provider)(nil)
 	_ provider.Notifier  = (*Provider)(nil)
+	_ provider.Listener  = (*Provider)(nil)
 )
 
 // entry is one instance id; it exists while a run or a verb does.
@@ -128,7 +130,7 @@ func open(cfg Config) (*Provider, error) {
 		cfg: cfg, log: cfg.Log, epoll: -1, wake: -1,
 		changes: make(chan struct{}, 1), closing: make(chan struct{}),
 		entries: map[provider.ID]*entry{}, watched: map[int]*run{}, blind: map[*run]bool{}, ports: map[int]bool{},
-		port: cfg.LastPort,
+		port: firstGuess(cfg),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -242,6 +244,15 @@ func (r *run) status(id provider.ID) provider.Status {
 		return provider.Status{ID: id, Exited: true, Detail: r.detail, ModelDir: r.rec.ModelDir}
 	}
 	return provider.Status{ID: id, Address: r.rec.address(), ModelDir: r.rec.ModelDir}
+}
+
+// firstGuess is where in the range the first port is looked for: not at the
+// same place in every server of a host.
+func firstGuess(cfg Config) int {
+	if cfg.FirstPort == 0 {
+		return 0
+	}
+	return cfg.FirstPort + rand.IntN(cfg.LastPort-cfg.FirstPort+1)
 }
 
 var errClosed = fault.New(fault.Unavailable, "the process provider is closed")

@@ -321,3 +321,26 @@ func untilReady(t testing.TB, address string) {
 	}
 	t.Fatalf("%s is never ready", address)
 }
+
+func TestWhoeverTookThePortIsNotTheInstance(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, process.Config{})
+	p := h.open()
+	st := mustEnsure(t, p, "x", spec(t, map[string]string{"TESTMODEL_LISTEN_MS": "600000"}))
+	if itself, err := p.Listens(t.Context(), "x"); err != nil || itself {
+		t.Errorf("nobody listens yet, but Listens = %t, %v", itself, err)
+	}
+	thief, err := net.Listen("tcp", st.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thief.Close()
+	if itself, err := p.Listens(t.Context(), "x"); err != nil || itself {
+		t.Errorf("somebody else listens, but Listens = %t, %v", itself, err)
+	}
+	own := mustEnsure(t, p, "y", spec(t, nil))
+	untilReady(t, own.Address)
+	if itself, err := p.Listens(t.Context(), "y"); err != nil || !itself {
+		t.Errorf("the instance listens, but Listens = %t, %v", itself, err)
+	}
+}
