@@ -253,7 +253,9 @@ func (r *receivers) deliver(ctx context.Context, fails bool) error {
 	if err != nil || !ok {
 		return fmt.Errorf("a claimed event is gone: %w", err)
 	}
-	var event struct{ Detail struct{ FailureReason string } }
+	var event struct {
+		Detail struct{ FailureReason string }
+	}
 	if err := json.Unmarshal(n.Body, &event); err != nil {
 		return err
 	}
