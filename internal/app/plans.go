@@ -4,10 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/service/control"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/service/watch"
 )
 
 // allowance is how long instances may take, for plans.
@@ -16,17 +17,31 @@ func (a *App) allowance() control.Allowance {
 	return control.Allowance{Download: t.DownloadTimeout, Startup: time.Duration(l.StartupWindow), Stop: t.DrainLimit + t.StopGrace}
 }
 
-// suspect adds to a plan what only the running server knows.
+// suspect adds to a plan what only the running server knows: how the alarms
+// stand, and whether there is traffic to judge by.
 func (a *App) suspect(_ context.Context, e *hosting.Endpoint) (out []record.Finding, err error) {
-	var answered uint64
-	for _, c := range a.router.Counts(router.Key{Region: e.Scope.Region, Name: e.Name}) {
-		answered += c.Invocations
+	p := e.Deployment.Plan
+	for _, s := range a.watch.Suspicions(e.Scope, p.Policy.Alarms, record.ShortestBake(p)) {
+		out = append(out, record.Finding{Severity: record.Warning, Code: string(s.Kind), Message: s.Text})
 	}
-	if answered == 0 {
-		out = append(out, record.Finding{
-			Severity: record.Warning, Code: "NoTraffic",
-			Message: "The endpoint has answered no request since the server started: without traffic, a deployment proves nothing.",
+	const lately = 5 * time.Minute
+	var answered float64
+	end := time.Now().Truncate(time.Second).Add(time.Second)
+	for _, v := range p.Variants {
+		points, err := a.watch.Statistics(e.Scope, watch.StatisticsQuery{
+			Metric: metric.ID{Namespace: watch.Namespace, Name: "Invocations", Dimensions: []metric.Dimension{
+				{Name: "EndpointName", Value: e.Name}, {Name: "VariantName", Value: v.Name},
+			}},
+			Start: end.Add(-lately), End: end, Period: time.Minute, Stats: []metric.Stat{metric.Sum},
 		})
+		if err != nil {
+			return nil, err
+		}
+		for _, at := range points {
+			if n := at.Values[0]; n != nil {
+				answered += *n
+			}
+		}
 	}
-	return out, nil
+	return append(out, record.Starved(p, int64(answered), lately)...), nil
 }

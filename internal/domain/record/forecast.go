@@ -127,3 +127,44 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 	}
 	return out
 }
+
+// ShortestBake returns the shortest wait of p, in which its alarms have the
+// least time to see something.
+func ShortestBake(p rollout.Plan) time.Duration {
+	shortest, _ := p.Wait(0)
+	for i := range p.Steps() {
+		w, _ := p.Wait(i)
+		shortest = min(shortest, w)
+	}
+	return shortest
+}
+
+// few is how many requests in a bake are hardly a proof.
+const few = 10
+
+// Starved returns what is suspicious about p if the endpoint's traffic goes on
+// as it was lately, so many requests in that time.
+func Starved(p rollout.Plan, requests int64, lately time.Duration) []Finding {
+	if requests == 0 {
+		return []Finding{{Warning, "NoTraffic", fmt.Sprintf("The endpoint has answered no request in the last %s: without traffic, a deployment proves nothing.", round(lately))}}
+	}
+	line := rollout.Timeline(p, time.Unix(0, 0))
+	for i, m := range line {
+		if m.State.Phase != rollout.Baking {
+			continue
+		}
+		share := 0.0
+		for _, v := range m.State.Variants {
+			share = max(share, v.NewShare)
+		}
+		wait := line[i+1].At - m.At // something always follows a bake
+		expected := float64(requests) / lately.Seconds() * wait.Seconds() * share
+		if expected >= few || p.Policy.MinimumRequests > 0 {
+			continue
+		}
+		return []Finding{{Warning, "LowTraffic", fmt.Sprintf(
+			"At the rate of the last %s (%d requests), the new fleet would see about %.1f requests in the %s that step %d is baked: that proves little.",
+			round(lately), requests, expected, round(wait), m.State.Step+1)}}
+	}
+	return nil
+}

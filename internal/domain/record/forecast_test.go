@@ -1,0 +1,58 @@
+package record_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+func TestTrafficTooThinToProveAnythingIsSuspicious(t *testing.T) {
+	p := canary(t) // of a quarter for five minutes, then of all for two
+	patient := p
+	patient.Policy.MinimumRequests = 50
+	for name, c := range map[string]struct {
+		plan     rollout.Plan
+		requests int64
+		want     string
+	}{
+		"none":                           {p, 0, "The endpoint has answered no request in the last 5m0s: without traffic, a deployment proves nothing."},
+		"a few":                          {p, 20, "At the rate of the last 5m0s (20 requests), the new fleet would see about 5.0 requests in the 5m0s that step 1 is baked: that proves little."},
+		"just enough in both steps":      {p, 40, ""},
+		"enough":                         {p, 1000, ""},
+		"a few, but they are waited for": {patient, 20, ""},
+	} {
+		got := ""
+		for _, f := range record.Starved(c.plan, c.requests, 5*time.Minute) {
+			got += f.Message
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestAForecastKnowsItsPeakAndItsWorstCase(t *testing.T) {
+	a := record.Allowance{Launch: 10 * time.Minute, Stop: 9 * time.Minute}
+	f := record.Foresee(canary(t), a)
+	if f.Wait != 7*time.Minute || f.Worst != 17*time.Minute || f.Peak != 8 {
+		t.Errorf("waits %s, at most %s, %d instances", f.Wait, f.Worst, f.Peak)
+	}
+	p := canary(t)
+	p.Policy.MinimumRequests = 1
+	if f := record.Foresee(p, a); f.Worst != rollout.DefaultTimeout {
+		t.Errorf("waiting for requests ends after %s", f.Worst)
+	}
+	p.Policy = rollout.Policy{
+		Strategy: rollout.Rolling, MaximumBatchSize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+		WaitInterval: time.Minute, MaximumExecutionTimeout: time.Hour,
+	}
+	// Four batches: each may launch for ten minutes, bakes one, and may stop for nine.
+	if f := record.Foresee(p, a); f.Wait != 4*time.Minute || f.Worst != time.Hour || f.Peak != 5 {
+		t.Errorf("rolling waits %s, at most %s, %d instances", f.Wait, f.Worst, f.Peak)
+	}
+	if got := record.ShortestBake(canary(t)); got != 2*time.Minute {
+		t.Errorf("the shortest bake is %s", got)
+	}
+}
