@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,22 +16,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
+	runtimetypes "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 
 	"github.com/slipway-ml/slipway/internal/openload"
 )
 
 // clients are the AWS SDK's, unmodified, pointed at the demo's server.
 type clients struct {
-	s3        *s3.Client
-	sagemaker *sagemaker.Client
-	runtime   *sagemakerruntime.Client
+	s3         *s3.Client
+	sagemaker  *sagemaker.Client
+	cloudwatch *cloudwatch.Client
+	runtime    *sagemakerruntime.Client
 }
 
 const image = "slipway/onnx"
+
+// configOf names the model and the endpoint configuration of a version.
+func configOf(version string) string { return endpoint + "-" + version }
 
 func newClients(ctx context.Context, srv *server) (*clients, error) {
 	// Only the server's own credentials file counts: a person's AWS settings
@@ -48,8 +55,9 @@ func newClients(ctx context.Context, srv *server) (*clients, error) {
 		HTTPClient:   openload.NewHTTPClient(inFlight),
 	}
 	return &clients{
-		s3:        s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
-		sagemaker: sagemaker.NewFromConfig(cfg),
+		s3:         s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
+		sagemaker:  sagemaker.NewFromConfig(cfg),
+		cloudwatch: cloudwatch.NewFromConfig(cfg),
 		runtime: sagemakerruntime.NewFromConfig(cfg, func(o *sagemakerruntime.Options) {
 			o.RetryMaxAttempts = 1 // a failed request must be seen, not repeated
 		}),
@@ -67,15 +75,16 @@ func (c *clients) put(ctx context.Context, bucket, key string, body []byte) erro
 }
 
 // createModel makes the model of a version and an endpoint configuration of the
-// same name. Its variant carries the version's name, so that every answer says
-// who gave it.
+// same name. The variant is called the same in each, as the guardrails demand;
+// who answered is told by the model server, in a header of its own.
 func (c *clients) createModel(ctx context.Context, version string) error {
-	name := aws.String(endpoint + "-" + version)
+	name := aws.String(configOf(version))
 	_, err := c.sagemaker.CreateModel(ctx, &sagemaker.CreateModelInput{
 		ModelName: name,
 		PrimaryContainer: &types.ContainerDefinition{
 			Image:        aws.String(image),
 			ModelDataUrl: aws.String("s3://" + bucket + "/" + version + "/model.tar.gz"),
+			Environment:  map[string]string{"SLIPWAY_ONNX_CUSTOM_ATTRIBUTES": version},
 		},
 	})
 	if err != nil {
@@ -84,7 +93,7 @@ func (c *clients) createModel(ctx context.Context, version string) error {
 	_, err = c.sagemaker.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
 		EndpointConfigName: name,
 		ProductionVariants: []types.ProductionVariant{{
-			VariantName:          aws.String(version),
+			VariantName:          aws.String(variant),
 			ModelName:            name,
 			InitialInstanceCount: aws.Int32(instances),
 			InstanceType:         types.ProductionVariantInstanceTypeMlM5Large,
@@ -93,32 +102,18 @@ func (c *clients) createModel(ctx context.Context, version string) error {
 	return err
 }
 
+// createEndpoint returns once the endpoint is in service.
 func (c *clients) createEndpoint(ctx context.Context, version string) error {
-	_, err := c.sagemaker.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{
-		EndpointName: aws.String(endpoint), EndpointConfigName: aws.String(endpoint + "-" + version),
-	})
-	return err
-}
-
-func (c *clients) updateEndpoint(ctx context.Context, version string) error {
-	_, err := c.sagemaker.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{
-		EndpointName: aws.String(endpoint), EndpointConfigName: aws.String(endpoint + "-" + version),
-	})
-	return err
-}
-
-// waitInService waits for the endpoint, and fails unless it then serves
-// version: an update that was rolled back ends in service, too.
-func (c *clients) waitInService(ctx context.Context, version string) error {
+	name := aws.String(endpoint)
+	_, err := c.sagemaker.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: name, EndpointConfigName: aws.String(configOf(version))})
+	if err != nil {
+		return err
+	}
 	w := sagemaker.NewEndpointInServiceWaiter(c.sagemaker, func(o *sagemaker.EndpointInServiceWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 100*time.Millisecond, 200*time.Millisecond
 	})
-	out, err := w.WaitForOutput(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(endpoint)}, time.Minute)
-	if err != nil {
+	if err := w.Wait(ctx, &sagemaker.DescribeEndpointInput{EndpointName: name}, time.Minute); err != nil {
 		return errors.Join(err, c.failureReason(ctx))
-	}
-	if got := aws.ToString(out.EndpointConfigName); got != endpoint+"-"+version {
-		return fmt.Errorf("the endpoint serves %s: %s", got, aws.ToString(out.FailureReason))
 	}
 	return nil
 }
@@ -143,9 +138,9 @@ func (c *clients) deleteEndpoint(ctx context.Context) error {
 	return w.Wait(ctx, &sagemaker.DescribeEndpointInput{EndpointName: name}, time.Minute)
 }
 
-// classify asks the endpoint which digit the image shows, and says which
-// version answered.
-func (c *clients) classify(ctx context.Context, pixels []float32) (digit int, version string, err error) {
+// classify asks the endpoint which digit the image shows. If the model itself
+// failed on the image, the answer has its words, and the error is not nil.
+func (c *clients) classify(ctx context.Context, pixels []float32) (answer, error) {
 	out, err := c.runtime.InvokeEndpoint(ctx, &sagemakerruntime.InvokeEndpointInput{
 		EndpointName: aws.String(endpoint),
 		ContentType:  aws.String("text/csv"),
@@ -153,10 +148,30 @@ func (c *clients) classify(ctx context.Context, pixels []float32) (digit int, ve
 		Body:         csvRow(pixels),
 	})
 	if err != nil {
-		return 0, "", err
+		return answer{failure: ownFailure(err)}, err
 	}
-	digit, err = parseAnswer(out.Body)
-	return digit, aws.ToString(out.InvokedProductionVariant), err
+	digit, err := parseAnswer(out.Body)
+	return answer{digit: digit, version: aws.ToString(out.CustomAttributes)}, err
+}
+
+// ownFailure is what a model said that ran and failed on its input, or "" for
+// any other error: those are the server's.
+func ownFailure(err error) string {
+	e, ok := errors.AsType[*runtimetypes.ModelError](err)
+	if !ok || aws.ToInt32(e.OriginalStatusCode) != http.StatusInternalServerError {
+		return ""
+	}
+	var body struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal([]byte(aws.ToString(e.OriginalMessage)), &body) != nil {
+		return ""
+	}
+	words, found := strings.CutPrefix(body.Error, "the model failed on this input: ")
+	if !found {
+		return ""
+	}
+	return words
 }
 
 func csvRow(pixels []float32) []byte {

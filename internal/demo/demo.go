@@ -11,7 +11,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/slipway-ml/slipway/models"
 )
@@ -27,14 +33,27 @@ type Options struct {
 
 const (
 	endpoint  = "digits"
+	variant   = "main"
 	bucket    = "models"
-	instances = 2
-	rate      = 150 // requests per second
-	// How long the load lasts before the update begins and after it is done.
-	before, after = 6 * time.Second, 6 * time.Second
+	instances = 4
+	rate      = 200 // requests per second
+	broken    = "v3"
+	// How long one instance of a new version is watched before the others get
+	// traffic, and these before the old version is stopped, in seconds.
+	canaryBake, finalBake = 4, 2
+	// tolerated is the percentage of errors that an alarm lets pass.
+	tolerated = 5
+	// promised is how long the broken version may get requests after its first
+	// bad answer.
+	promised = 2 * time.Second
+	// pause is how long the load goes on before, between and after the updates.
+	pause = 4 * time.Second
 	// limit bounds the whole demo, should something hang.
 	limit = 3 * time.Minute
 )
+
+// versions of the model, in the order in which they are deployed.
+func versions() []string { return []string{"v1", "v2", broken} }
 
 // Run shows the demo and returns an error unless every check held.
 func Run(ctx context.Context, o Options) error {
@@ -46,7 +65,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s := newScreen(o.Out, o.Plain)
 	defer s.close()
-	s.title("Slipway demo: a real model goes live, and is replaced under load")
+	s.title("Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back")
 
 	began := time.Now()
 	failed, err := perform(ctx, s, o, dir)
@@ -84,7 +103,7 @@ func perform(ctx context.Context, s *screen, o Options, dir string) (failed int,
 		return 0, err
 	}
 	d := &show{screen: s, clients: c, server: srv}
-	for _, step := range []func(context.Context) error{d.upload, d.create, d.replaceUnderLoad, d.checkTraffic, d.remove} {
+	for _, step := range []func(context.Context) error{d.upload, d.create, d.deployUnderLoad, d.account, d.records, d.remove} {
 		if err := step(ctx); err != nil {
 			return d.failed, err
 		}
@@ -98,7 +117,14 @@ type show struct {
 	*clients
 	server  *server
 	traffic *traffic
+	told    []told // of the update under way, or of the last
 	failed  int
+}
+
+// told is when DescribeEndpoint told of a stage: who had answered by then.
+type told struct {
+	stage
+	by shares
 }
 
 // check prints what was expected of the facts, and counts what did not hold.
@@ -115,126 +141,185 @@ func (d *show) upload(ctx context.Context) error {
 		return err
 	}
 	size := 0
-	for _, v := range []string{"v1", "v2"} {
+	for _, v := range versions() {
 		archive := models.Archive(v)
 		size += len(archive)
 		if err := d.put(ctx, bucket, v+"/model.tar.gz", archive); err != nil {
 			return err
 		}
+		if err := d.createModel(ctx, v); err != nil {
+			return err
+		}
 	}
-	d.done("upload", fmt.Sprintf("two ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket), time.Since(began))
+	d.done("upload", fmt.Sprintf("three ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket), time.Since(began))
 	return nil
 }
 
 func (d *show) create(ctx context.Context) error {
 	began := time.Now()
-	for _, v := range []string{"v1", "v2"} {
-		if err := d.createModel(ctx, v); err != nil {
-			return err
-		}
-	}
 	if err := d.createEndpoint(ctx, "v1"); err != nil {
-		return err
-	}
-	if err := d.waitInService(ctx, "v1"); err != nil {
 		return err
 	}
 	d.done("deploy", fmt.Sprintf("v1 in service on %d instances", instances), time.Since(began))
 
 	images, labels := models.TestSet()
-	got, by, err := d.classify(ctx, images[0])
+	a, err := d.classify(ctx, images[0])
 	if err != nil {
 		return err
 	}
-	d.picture(images[0], fmt.Sprintf("sent to the endpoint: %s reads it as %d; it is %d", by, got, labels[0]))
+	d.picture(images[0], fmt.Sprintf("sent to the endpoint: %s reads it as %d; it is %d", a.version, a.digit, labels[0]))
 	return nil
 }
 
-// replaceUnderLoad is the heart of it: steady traffic, and an update meanwhile.
-func (d *show) replaceUnderLoad(ctx context.Context) error {
+// deployUnderLoad is the heart of it: steady traffic, and two updates
+// meanwhile.
+func (d *show) deployUnderLoad(ctx context.Context) error {
 	images, labels := models.TestSet()
 	d.note(fmt.Sprintf("now %d requests a second, whatever the answers do: the test set of %d images, again and again", rate, len(images)))
 	d.traffic = newTraffic(d.clients, images, labels)
 	d.traffic.start(ctx)
-	stopped := false
-	defer func() {
-		if !stopped { // an error: its cause is told, not the traffic's
-			_ = d.traffic.finish()
-		}
-	}()
+	err := d.updates(ctx)
+	return errors.Join(err, d.traffic.finish())
+}
 
-	if err := d.watch(ctx, before); err != nil {
+func (d *show) updates(ctx context.Context) error {
+	if err := d.watch(ctx, pause); err != nil {
 		return err
 	}
+	if err := d.improve(ctx); err != nil {
+		return err
+	}
+	if err := d.watch(ctx, pause); err != nil {
+		return err
+	}
+	if err := d.breakIt(ctx); err != nil {
+		return err
+	}
+	return d.watch(ctx, pause)
+}
+
+// improve replaces v1 by v2.
+func (d *show) improve(ctx context.Context) error {
+	d.head(fmt.Sprintf("v2 by canary: 1 of %d instances for %d s, then all; an alarm on more than %d %% errors in a second would undo it", instances, canaryBake, tolerated))
 	began := time.Now()
-	d.traffic.mark(updateBegan)
-	if err := d.updateEndpoint(ctx, "v2"); err != nil {
+	out, err := d.replace(ctx, "v2", v2Began, v2Ended)
+	if err != nil {
 		return err
 	}
-	updated := make(chan error, 1)
-	go func() { updated <- d.waitInService(ctx, "v2") }()
-	if err := d.watchUntil(ctx, updated); err != nil {
-		return err
-	}
-	d.traffic.mark(updateEnded)
 	d.done("update", "v2 in service, v1 stopped, under load", time.Since(began))
-	if err := d.watch(ctx, after); err != nil {
+	serves := aws.ToString(out.EndpointConfigName)
+	d.check(out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2") && out.FailureReason == nil,
+		"the endpoint is %s on %s%s", out.EndpointStatus, serves, because(out.FailureReason))
+	share, of := d.canaryShare("v2")
+	const quarter, off = 1. / instances, 0.15 // what is told of a stage comes a little late
+	d.check(of > 0 && share > quarter-off && share < quarter+off, "the canary took its share: %.1f %% of %d requests, where 1 of %d instances is %.0f %%", 100*share, of, instances, 100*quarter)
+	return nil
+}
+
+// breakIt tries to replace v2 by v3, as v2 replaced v1.
+func (d *show) breakIt(ctx context.Context) error {
+	d.head("v3 the same way: it starts and passes its health check, but fails on about a third of what people send")
+	began := time.Now()
+	out, err := d.replace(ctx, broken, v3Began, v3Ended)
+	if err != nil {
 		return err
 	}
-	stopped = true
-	return d.traffic.finish()
+	d.done("rollback", "v2 serves everything, v3 stopped, under load", time.Since(began))
+	d.verdict(ctx)
+	d.note("FailureReason: " + aws.ToString(out.FailureReason))
+	serves := aws.ToString(out.EndpointConfigName)
+	d.check(out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2"), "the endpoint is %s on %s", out.EndpointStatus, serves)
+	d.check(strings.Contains(aws.ToString(out.FailureReason), alarmOf(broken)), "it says which alarm undid the update: %s", alarmOf(broken))
+	return nil
+}
+
+// verdict tells when v3 began to fail, when its alarm saw it, and when its last
+// request was sent.
+func (d *show) verdict(ctx context.Context) {
+	at, reason, err := d.tripped(ctx, broken)
+	if err != nil {
+		d.check(false, "%v", err)
+		return
+	}
+	e := d.traffic.exposed()
+	if e.firstBad.IsZero() {
+		return // a check will tell
+	}
+	since := func(t time.Time) time.Duration { return t.Sub(d.traffic.began) }
+	d.event(since(e.firstBad), broken, "gave its first bad answer")
+	d.event(since(at), broken, "has its alarm in ALARM: "+reason)
+	d.event(since(e.lastSent), broken, "was sent its last request")
+}
+
+func because(reason *string) string {
+	if reason == nil {
+		return ""
+	}
+	return ": " + *reason
+}
+
+// replace updates the endpoint to a version and shows what happens until the
+// update is over.
+func (d *show) replace(ctx context.Context, version string, began, ended int) (out *sagemaker.DescribeEndpointOutput, err error) {
+	if err := d.putAlarm(ctx, version); err != nil {
+		return nil, err
+	}
+	d.told = nil
+	d.traffic.mark(began)
+	if err := d.update(ctx, version); err != nil {
+		return nil, err
+	}
+	stages, over := make(chan stage), make(chan struct{})
+	go func() {
+		defer close(over)
+		out, err = d.follow(ctx, func(s stage) {
+			select {
+			case stages <- s:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	d.watchUntil(over, stages, version == broken)
+	d.traffic.mark(ended)
+	return out, err
+}
+
+// canaryShare is the part of the traffic that a version took while its canary
+// was watched.
+func (d *show) canaryShare(version string) (share float64, of int) {
+	i := slices.IndexFunc(d.told, func(t told) bool { return t.status == "Baking" })
+	if i < 0 || i+1 >= len(d.told) {
+		return 0, 0
+	}
+	by := d.told[i+1].by.since(d.told[i].by)
+	return float64(by[slices.Index(versions(), version)]) / max(1, float64(by.total())), by.total()
 }
 
 // watch shows the traffic for a while.
 func (d *show) watch(ctx context.Context, long time.Duration) error {
-	over := make(chan error, 1)
-	timer := time.AfterFunc(long, func() { over <- nil })
-	defer timer.Stop()
-	return d.watchUntil(ctx, over)
+	while, cancel := context.WithTimeout(ctx, long)
+	defer cancel()
+	d.watchUntil(while.Done(), nil, false)
+	return ctx.Err()
 }
 
-// watchUntil shows the traffic until over says how it went.
-func (d *show) watchUntil(ctx context.Context, over <-chan error) error {
-	tick := time.NewTicker(d.interval())
+// watchUntil shows the traffic, and the stages of an update, until over is
+// closed.
+func (d *show) watchUntil(over <-chan struct{}, stages <-chan stage, fast bool) {
+	tick := time.NewTicker(d.interval(fast))
 	defer tick.Stop()
+	doing := ""
 	for {
 		select {
-		case err := <-over:
-			return err
+		case <-over:
+			return
+		case s := <-stages:
+			d.told = append(d.told, told{s, d.traffic.shares()})
+			doing = d.stage(time.Since(d.traffic.began), s)
 		case <-tick.C:
-			d.live(d.traffic.glance())
-		case <-ctx.Done():
-			return ctx.Err()
+			g := d.traffic.glance(d.window())
+			g.stage = doing
+			d.live(g)
 		}
 	}
-}
-
-func (d *show) checkTraffic(context.Context) error {
-	t := d.traffic
-	d.table(t.rows())
-	sum := t.sum()
-	d.check(sum.failed == 0 && sum.ok == sum.sent, "no request failed: %d sent, %d answered", sum.sent, sum.ok)
-	if t.report.FirstErr != nil {
-		d.note("the first failure: " + t.report.FirstErr.Error())
-	}
-	d.check(t.only(beforeUpdate, "v1"), "before the update every answer came from v1")
-	d.check(t.only(afterUpdate, "v2"), "after the update every answer came from v2")
-	d.check(t.both(), "during the update the traffic moved from v1 to v2")
-	v1, v2 := t.accuracy("v1"), t.accuracy("v2")
-	d.check(v2 > v1 && v1 > 0.5, "v2 is better: %.1f %% of digits right, up from %.1f %%", 100*v2, 100*v1)
-	if image, one, two, ok := t.improved(); ok {
-		d.picture(image, fmt.Sprintf("one that v2 gets right: v1 read it as %d, v2 reads %d", one, two))
-	}
-	return nil
-}
-
-func (d *show) remove(ctx context.Context) error {
-	began := time.Now()
-	if err := d.deleteEndpoint(ctx); err != nil {
-		return err
-	}
-	d.done("remove", "endpoint deleted", time.Since(began))
-	left := len(d.server.leftovers())
-	d.check(left == 0, "no model process is left: %d", left)
-	return nil
 }

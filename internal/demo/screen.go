@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,20 @@ func isTerminal(w io.Writer) bool {
 	}
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// width is how many characters the terminal has in a line at this moment.
+func (s *screen) width() int {
+	const usual = 80
+	f, ok := s.w.(*os.File)
+	if !ok {
+		return usual
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return usual
+	}
+	return int(size.Col)
 }
 
 // Colours of the 16 that every terminal has, so that they suit its theme.
@@ -72,6 +87,9 @@ func (s *screen) print(text string) {
 }
 
 func (s *screen) title(text string) { s.line("\n" + s.bold(text) + "\n") }
+
+// head begins an act.
+func (s *screen) head(text string) { s.line("\n  " + s.bold(text)) }
 
 func (s *screen) note(text string) { s.line("  " + s.paint(grey(), text)) }
 
@@ -123,12 +141,20 @@ func (s *screen) picture(pixels []float32, caption string) {
 	s.line("")
 }
 
+// table prints rows of equal length under a heading: the first column to the
+// left, the others to the right.
 func (s *screen) table(rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
 	s.line("")
 	for i, row := range rows {
-		text := fmt.Sprintf("  %-18s", row[0])
-		for _, cell := range row[1:] {
-			text += fmt.Sprintf("%13s", cell)
+		text := fmt.Sprintf("  %-*s", widths[0], row[0])
+		for j, cell := range row[1:] {
+			text += fmt.Sprintf("   %*s", widths[j+1], cell)
 		}
 		if i == 0 {
 			text = s.paint(grey(), text)
@@ -138,47 +164,96 @@ func (s *screen) table(rows [][]string) {
 	s.line("")
 }
 
-// interval is how often live is worth calling.
-func (s *screen) interval() time.Duration {
-	if s.fancy {
+// interval is how often live is worth calling, at a time when much happens at
+// once or not.
+func (s *screen) interval(fast bool) time.Duration {
+	switch {
+	case s.fancy:
 		return 100 * time.Millisecond
+	case fast:
+		return 250 * time.Millisecond
 	}
 	return time.Second
+}
+
+// window is how many intervals the shares are told over: about a second.
+func (s *screen) window() int {
+	if s.fancy {
+		return 10
+	}
+	return 1
+}
+
+// stage says what an update does now, and returns what it said.
+func (s *screen) stage(at time.Duration, st stage) string {
+	version := strings.TrimPrefix(st.fleet, endpoint+"-")
+	s.event(at, version, s.bold(fmt.Sprintf("%-17s", st.status))+" "+st.message)
+	return version + ": " + st.message
+}
+
+// event says what happened at a time since the traffic began.
+func (s *screen) event(at time.Duration, version, text string) {
+	s.line(fmt.Sprintf("  %6.1f s  %s %s", at.Seconds(), s.colourOf(version, version), text))
+}
+
+// colourOf paints a text in the colour of a version.
+func (s *screen) colourOf(version, text string) string {
+	switch version {
+	case "v1":
+		return s.paint(yellow(), text)
+	case "v2":
+		return s.paint(green(), text)
+	}
+	return s.paint(red(), text)
 }
 
 // live shows the traffic at this moment: redrawn in place on a terminal, a line
 // elsewhere.
 func (s *screen) live(g glance) {
 	if !s.fancy {
-		s.line(fmt.Sprintf("  traffic: %d sent, %d answered, %d failed; v1 %d, v2 %d; p50 %s, p99 %s",
-			g.sent, g.ok, g.failed, g.v1, g.v2, milliseconds(g.p50), milliseconds(g.p99)))
+		s.line(fmt.Sprintf("  %6.1f s  v1 %3d/s  v2 %3d/s  v3 %3d/s   500s of v3 %d, lost %d   p50 %s, p99 %s",
+			g.at.Seconds(), g.by[0], g.by[1], g.by[2], g.sum.broken, g.sum.lost, milliseconds(g.p50), milliseconds(g.p99)))
 		return
 	}
-	failed := s.paint(green(), "0 failed")
-	if g.failed > 0 {
-		failed = s.paint(red(), fmt.Sprintf("%d failed", g.failed))
+	lost := s.paint(green(), "0 lost")
+	if g.sum.lost > 0 {
+		lost = s.paint(red(), fmt.Sprintf("%d lost", g.sum.lost))
 	}
 	lines := []string{
 		"",
-		fmt.Sprintf("    requests     %s sent   %s   %d under way", s.bold(fmt.Sprint(g.sent)), failed, g.sent-g.ok-g.failed),
-		"    answered by  " + s.share(g),
+		fmt.Sprintf("    requests     %s sent   %s   %d that v3 failed on   %d under way", s.bold(fmt.Sprint(g.sum.sent)), lost, g.sum.broken, g.sum.sent-g.sum.ok-g.sum.broken-g.sum.lost),
+		"    answered by  " + s.share(g.by),
 		fmt.Sprintf("    p99 latency  %s  %s", s.paint(blue(), spark(g.trend)), milliseconds(g.p99)),
+		"    deployment   " + g.stage,
 		"",
 	}
 	s.erase()
-	s.print(strings.Join(lines, "\n") + "\n")
+	// A line that wrapped would be two to erase.
+	fit := lipgloss.NewStyle().MaxWidth(s.width())
+	for _, line := range lines {
+		s.print(fit.Render(line) + "\n")
+	}
 	s.drawn = len(lines)
 }
 
-// share draws how the last answers divide between the versions.
-func (s *screen) share(g glance) string {
+// share draws how the requests of the last second divide between the versions.
+func (s *screen) share(by shares) string {
 	const width = 40
-	total := g.v1 + g.v2
+	total := by.total()
 	if total == 0 {
 		return s.paint(grey(), strings.Repeat("░", width))
 	}
-	right := (g.v2*width + total/2) / total
-	return "v1 " + s.paint(yellow(), strings.Repeat("█", width-right)) + s.paint(green(), strings.Repeat("█", right)) + " v2"
+	bar, legend, sum, drawn := "", "", 0, 0
+	for v, name := range versions() {
+		sum += by[v]
+		edge := (sum*width + total/2) / total
+		bar += s.colourOf(name, strings.Repeat("█", edge-drawn))
+		drawn = edge
+		if by[v] > 0 {
+			legend += "  " + s.colourOf(name, fmt.Sprintf("%s %d %%", name, (by[v]*100+total/2)/total))
+		}
+	}
+	return bar + legend
 }
 
 // spark draws durations as bars, the longest one full height.

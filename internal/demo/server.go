@@ -17,6 +17,7 @@ import (
 
 // server is a Slipway in a process of its own, as a person would run it.
 type server struct {
+	program string
 	cmd     *exec.Cmd
 	url     string
 	dataDir string
@@ -32,7 +33,7 @@ func startServer(ctx context.Context, program, dir string) (*server, error) {
 			return nil, err
 		}
 	}
-	s := &server{dataDir: filepath.Join(dir, "data"), log: filepath.Join(dir, "server.log"), exited: make(chan error, 1)}
+	s := &server{program: program, dataDir: filepath.Join(dir, "data"), log: filepath.Join(dir, "server.log"), exited: make(chan error, 1)}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
@@ -87,6 +88,18 @@ func ready(ctx context.Context, url string) bool {
 	}
 	_ = resp.Body.Close() // only the status matters
 	return resp.StatusCode == http.StatusOK
+}
+
+// run runs another command of the program against the server, and returns what
+// it prints.
+func (s *server) run(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, s.program, append(args, "--data-dir", s.dataDir)...).Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(out), fmt.Errorf("slipway %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(e.Stderr))
+	}
+	return string(out), err
 }
 
 // leftovers are the model processes of this server that are still running, by

@@ -16,16 +16,20 @@ const inFlight = 64
 type phase int
 
 const (
-	beforeUpdate phase = iota
-	duringUpdate
-	afterUpdate
+	servingV1 phase = iota
+	updatingV2
+	servingV2
+	updatingV3
+	afterRollback
 	phases
 )
 
-// The marks that divide the phases.
+// The marks that divide the phases, in order.
 const (
-	updateBegan = iota
-	updateEnded
+	v2Began = iota
+	v2Ended
+	v3Began
+	v3Ended
 	marks
 )
 
@@ -37,31 +41,37 @@ type traffic struct {
 
 	halt     chan struct{}
 	finished chan struct{}
+	began    time.Time
 	report   *openload.Report
 	err      error
 
 	sent atomic.Int64
 	at   [marks]atomic.Pointer[time.Time]
 
-	mu      sync.Mutex
-	answers map[int]answer // by request, until its result is counted
-	phases  [phases]tally
-	models  map[string]*scores
-	recent  []time.Duration // p-values of the last ticks are drawn from these
-	drawn   []time.Duration // p99 of each past tick
-	seen    [2]int          // answers of v1 and v2 at the last glance
+	mu        sync.Mutex
+	answers   map[int]answer // by request, until its result is counted
+	phases    [phases]tally
+	models    map[string]*scores
+	firstLost error
+	broken    exposure        // to the broken version
+	recent    []time.Duration // p-values of the last ticks are drawn from these
+	drawn     []time.Duration // p99 of each past tick
+	seen      []seen          // who answered, at the last ticks
 }
 
+// answer is what a model made of a request: a digit, or a failure of its own.
 type answer struct {
 	digit   int
 	version string
+	failure string // the model's own words, "" for none
 }
 
-// tally is what became of the requests of one phase.
+// tally is what became of the requests of one phase. Every one of them was
+// answered, refused by the broken model itself, or lost.
 type tally struct {
-	ok, failed int
-	by         map[string]int
-	latency    openload.Histogram
+	ok, broken, lost int
+	by               map[string]int // who answered or refused
+	latency          openload.Histogram
 }
 
 // scores are a version's answers: the last one per image, -1 for none.
@@ -70,10 +80,19 @@ type scores struct {
 	read         []int
 }
 
+// exposure is what the broken version got to see of the traffic.
+type exposure struct {
+	requests int       // that it answered or refused
+	firstBad time.Time // when its first refusal arrived
+	lastSent time.Time // when the last request that it got was sent
+	image    int       // one that it refused
+	words    string    // and what it said
+}
+
 func newTraffic(c *clients, images [][]float32, labels []int) *traffic {
 	t := &traffic{
 		clients: c, images: images, labels: labels,
-		halt: make(chan struct{}), finished: make(chan struct{}),
+		halt: make(chan struct{}), finished: make(chan struct{}), began: time.Now(),
 		answers: map[int]answer{}, models: map[string]*scores{},
 	}
 	for i := range t.phases {
@@ -104,32 +123,51 @@ func (t *traffic) mark(m int) {
 
 func (t *traffic) send(ctx context.Context, seq int) error {
 	t.sent.Add(1)
-	digit, version, err := t.clients.classify(ctx, t.images[seq%len(t.images)])
-	if err != nil {
-		return err
+	a, err := t.clients.classify(ctx, t.images[seq%len(t.images)])
+	if err == nil || a.failure != "" {
+		t.mu.Lock()
+		t.answers[seq] = a
+		t.mu.Unlock()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.answers[seq] = answer{digit, version}
-	return nil
+	return err
 }
 
-// count puts a finished request in its phase.
+// count puts a finished request in its phase. A failure of the model's own is
+// excused only while the broken version may answer: every other model has
+// answered the whole test set, so who failed is known then.
 func (t *traffic) count(r openload.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := &t.phases[t.phaseOf(r)]
-	if r.Class != openload.OK {
-		p.failed++
-		return
-	}
+	where := t.phaseOf(r)
+	p := &t.phases[where]
 	a := t.answers[r.Seq]
 	delete(t.answers, r.Seq)
-	p.ok++
+	switch {
+	case r.Class == openload.OK:
+		p.ok++
+		p.latency.Add(r.Latency())
+		t.recent = append(t.recent, r.Latency())
+		t.score(a, r.Seq%len(t.images))
+	case a.failure != "" && where == updatingV3:
+		p.broken++
+		a.version = broken
+		if t.broken.firstBad.IsZero() || r.Ended.Before(t.broken.firstBad) {
+			t.broken.firstBad, t.broken.image, t.broken.words = r.Ended, r.Seq%len(t.images), a.failure
+		}
+	default:
+		p.lost++
+		if t.firstLost == nil {
+			t.firstLost = r.Err
+		}
+		return
+	}
 	p.by[a.version]++
-	p.latency.Add(r.Latency())
-	t.recent = append(t.recent, r.Latency())
-	t.score(a, r.Seq%len(t.images))
+	if a.version == broken {
+		t.broken.requests++
+		if r.Started.After(t.broken.lastSent) {
+			t.broken.lastSent = r.Started
+		}
+	}
 }
 
 func (t *traffic) score(a answer, image int) {
@@ -148,20 +186,22 @@ func (t *traffic) score(a answer, image int) {
 	}
 }
 
-// phaseOf goes by what the request could see: it is before the update if it
+// phaseOf goes by what the request could see: it is before an update if it
 // ended before that began, and after it if it was sent once that was over.
 func (t *traffic) phaseOf(r openload.Result) phase {
-	began, ended := t.at[updateBegan].Load(), t.at[updateEnded].Load()
-	switch {
-	case began == nil || r.Ended.Before(*began):
-		return beforeUpdate
-	case ended != nil && r.Started.After(*ended):
-		return afterUpdate
+	for p := servingV1; p < afterRollback; p += 2 {
+		began, ended := t.at[p].Load(), t.at[p+1].Load()
+		if began == nil || r.Ended.Before(*began) {
+			return p
+		}
+		if ended == nil || !r.Started.After(*ended) {
+			return p + 1
+		}
 	}
-	return duringUpdate
+	return afterRollback
 }
 
-type sum struct{ sent, ok, failed int }
+type sum struct{ sent, ok, broken, lost int }
 
 func (t *traffic) sum() sum {
 	t.mu.Lock()
@@ -169,21 +209,64 @@ func (t *traffic) sum() sum {
 	s := sum{sent: int(t.sent.Load())}
 	for i := range t.phases {
 		s.ok += t.phases[i].ok
-		s.failed += t.phases[i].failed
+		s.broken += t.phases[i].broken
+		s.lost += t.phases[i].lost
 	}
 	return s
 }
 
-// only reports whether all answers of a phase, and at least one, came from
-// version.
-func (t *traffic) only(p phase, version string) bool {
-	return t.phases[p].ok > 0 && t.phases[p].by[version] == t.phases[p].ok
+// shares are the requests that each version answered or refused, in the order
+// of versions.
+type shares [3]int
+
+func (s shares) total() int { return s[0] + s[1] + s[2] }
+
+func (s shares) since(before shares) shares {
+	for i := range s {
+		s[i] -= before[i]
+	}
+	return s
 }
 
-// both reports whether both versions, and no other, answered in the update.
-func (t *traffic) both() bool {
-	by := t.phases[duringUpdate].by
-	return by["v1"] > 0 && by["v2"] > 0 && by["v1"]+by["v2"] == t.phases[duringUpdate].ok
+// over turns counts into requests a second.
+func (s shares) over(d time.Duration) shares {
+	for i := range s {
+		s[i] = int(float64(s[i])/max(d, time.Millisecond).Seconds() + 0.5)
+	}
+	return s
+}
+
+// shares returns who took the requests so far.
+func (t *traffic) shares() (s shares) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.phases {
+		for v, name := range versions() {
+			s[v] += t.phases[i].by[name]
+		}
+	}
+	return s
+}
+
+// exposed returns what the broken version has seen so far.
+func (t *traffic) exposed() exposure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken
+}
+
+// only reports whether all requests of a phase, and at least one of each, were
+// answered or refused by the given versions.
+func (t *traffic) only(p phase, versions ...string) bool {
+	all := 0
+	for _, v := range versions {
+		n := t.phases[p].by[v]
+		if n == 0 {
+			return false
+		}
+		all += n
+	}
+	return all == t.phases[p].ok+t.phases[p].broken
 }
 
 // accuracy is the share of right answers of a version.

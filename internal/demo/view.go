@@ -9,21 +9,36 @@ import (
 
 // glance is the traffic at one moment, for the live view.
 type glance struct {
-	sent, ok, failed int
-	v1, v2           int // answers since the last glance
-	p50, p99         time.Duration
-	trend            []time.Duration // p99 of each glance so far, oldest first
+	at       time.Duration // since the traffic began
+	sum      sum
+	by       shares // requests a second, over the last second or less
+	p50, p99 time.Duration
+	trend    []time.Duration // p99 of each glance so far, oldest first
+	stage    string          // what the deployment is doing, "" for none
 }
 
 // trendLength bounds the trend to what a terminal shows.
 const trendLength = 48
 
-func (t *traffic) glance() glance {
-	s := t.sum()
+// seen is who had answered by a moment.
+type seen struct {
+	at time.Time
+	by shares
+}
+
+// glance looks at the traffic, and at who answered since so many glances ago.
+func (t *traffic) glance(back int) glance {
+	now := seen{time.Now(), t.shares()}
+	g := glance{at: now.at.Sub(t.began), sum: t.sum()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	g := glance{sent: s.sent, ok: s.ok, failed: s.failed}
-	g.v1, g.v2 = t.shares()
+	last := seen{at: t.began}
+	if n := len(t.seen); n > 0 {
+		last = t.seen[max(0, n-back)]
+	}
+	g.by = now.by.since(last.by).over(now.at.Sub(last.at))
+	t.seen = append(t.seen, now)
+	t.seen = t.seen[max(0, len(t.seen)-back):]
 	slices.Sort(t.recent)
 	if n := len(t.recent); n > 0 {
 		g.p50, g.p99 = t.recent[n/2], t.recent[n*99/100]
@@ -35,28 +50,14 @@ func (t *traffic) glance() glance {
 	return g
 }
 
-// shares returns the answers of each version since the last call.
-func (t *traffic) shares() (v1, v2 int) {
-	total := func(version string) int {
-		if s := t.models[version]; s != nil {
-			return s.total
-		}
-		return 0
-	}
-	now := [2]int{total("v1"), total("v2")}
-	v1, v2 = now[0]-t.seen[0], now[1]-t.seen[1]
-	t.seen = now
-	return v1, v2
-}
-
 // rows is the account as a table: a heading, then a row per phase.
 func (t *traffic) rows() [][]string {
-	rows := [][]string{{"", "requests", "failed", "v1 / v2", "p50", "p99", "max"}}
-	for i, name := range []string{"before the update", "during the update", "after the update"} {
+	rows := [][]string{{"", "requests", "v1 / v2 / v3", "500s of v3", "lost", "p50", "p99", "max"}}
+	for i, name := range []string{"v1 in service", "v2 by canary", "v2 in service", "v3 by canary", "v2 in service again"} {
 		p := &t.phases[i]
 		rows = append(rows, []string{
-			name, strconv.Itoa(p.ok + p.failed), strconv.Itoa(p.failed),
-			fmt.Sprintf("%d / %d", p.by["v1"], p.by["v2"]),
+			name, strconv.Itoa(p.ok + p.broken + p.lost),
+			fmt.Sprintf("%d / %d / %d", p.by["v1"], p.by["v2"], p.by["v3"]), strconv.Itoa(p.broken), strconv.Itoa(p.lost),
 			milliseconds(p.latency.Quantile(0.5)), milliseconds(p.latency.Quantile(0.99)), milliseconds(p.latency.Max()),
 		})
 	}
