@@ -29,7 +29,7 @@ func Kinds() []Kind { return []Kind{StateChange, DeploymentChange} }
 
 // Notice is an event that is still to be delivered somewhere.
 type Notice struct {
-	Endpoint hosting.EndpointID
+	Endpoint string // region/name: what is delivered in order
 	Kind     Kind
 	At       time.Time
 	Body     []byte // JSON, as the receiver gets it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,8 +62,8 @@ func (tx *Tx) tell(ctx context.Context, k notice.Kind, e *hosting.Endpoint, is [
 			continue
 		}
 		_, err := tx.ExecContext(ctx, `
-			insert into outbox (webhook, endpoint_id, seq, at, kind, due, body) values ($1, $2, $3, $4, $5, $4, $6)`,
-			s.Name, e.ID, seq, micros(now), k, string(body))
+			insert into outbox (webhook, endpoint, seq, at, kind, due, body) values ($1, $2, $3, $4, $5, $4, $6)`,
+			s.Name, e.Scope.Region+"/"+strings.ToLower(e.Name), seq, micros(now), k, string(body))
 		if err != nil {
 			return wrap("write event", err)
 		}
@@ -82,7 +83,7 @@ func (db *DB) Outbox(subscriber string) *Outbox { return &Outbox{db, subscriber}
 
 // heads selects the oldest event of every endpoint: only they may be
 // delivered, so that one that fails keeps back those after it.
-const heads = `select min(seq) from outbox where webhook = $1 group by endpoint_id`
+const heads = `select min(seq) from outbox where webhook = $1 group by endpoint`
 
 // Claim implements loop.Queue.
 func (o *Outbox) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
@@ -121,7 +122,7 @@ func (o *Outbox) Release(ctx context.Context, c loop.Claim, _ time.Time) error {
 func (o *Outbox) Notice(ctx context.Context, key string) (n notice.Notice, ok bool, err error) {
 	var at int64
 	var body string
-	err = o.db.read.QueryRowContext(ctx, `select endpoint_id, kind, at, attempts, body from outbox where webhook = $1 and seq = $2`, o.name, key).
+	err = o.db.read.QueryRowContext(ctx, `select endpoint, kind, at, attempts, body from outbox where webhook = $1 and seq = $2`, o.name, key).
 		Scan(&n.Endpoint, &n.Kind, &at, &n.Attempts, &body)
 	if errors.Is(err, sql.ErrNoRows) {
 		return n, false, nil

@@ -158,7 +158,7 @@ func TestAFailedEventKeepsBackOnlyThoseAfterIt(t *testing.T) {
 		if c, next := claimEvent(t, o, t0.Add(time.Minute)); c.Key != "" || !next.Equal(later) {
 			t.Errorf("claimed %q, next at %v", c.Key, next)
 		}
-		if n, ok, err := o.Notice(t.Context(), first.Key); err != nil || !ok || n.Attempts != 3 || n.Endpoint != "e-e" {
+		if n, ok, err := o.Notice(t.Context(), first.Key); err != nil || !ok || n.Attempts != 3 || n.Endpoint != "us-east-1/e" {
 			t.Errorf("%+v %t %v", n, ok, err)
 		}
 		if d := cmp.Diff([]string{"e CREATING", "e IN_SERVICE"}, drain(t, o, later)); d != "" {
@@ -166,6 +166,25 @@ func TestAFailedEventKeepsBackOnlyThoseAfterIt(t *testing.T) {
 		}
 		if _, ok, err := o.Notice(t.Context(), first.Key); ok || err != nil {
 			t.Errorf("a delivered event is still there: %v", err)
+		}
+	})
+}
+
+func TestALaterEndpointOfTheSameNameIsToldOfAfterwards(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
+		first := endpoint(t, "e", 1)
+		insert(t, db, first)
+		change(t, db, func(ctx context.Context, tx *store.Tx) error { return tx.DeleteEndpoint(ctx, first, t0) })
+		second := endpoint(t, "E", 1)
+		insert(t, db, second)
+		o := db.Outbox("w")
+		c, _ := claimEvent(t, o, t0)
+		if c, _ := claimEvent(t, o, t0); c.Key != "" {
+			t.Error("the later endpoint's event was handed out while the first one's is being delivered")
+		}
+		if n, _, err := o.Notice(t.Context(), c.Key); err != nil || said(t, n) != "e CREATING" {
+			t.Errorf("%s, %v", n.Body, err)
 		}
 	})
 }
@@ -238,9 +257,9 @@ func statuses(t *testing.T, db *store.DB, e *hosting.Endpoint, n int) {
 type receivers struct {
 	*store.Outbox
 	mu     sync.Mutex
-	taken  map[hosting.EndpointID][]string // reasons
+	taken  map[string][]string // reasons
 	n      int
-	inHand map[hosting.EndpointID]bool
+	inHand map[string]bool
 }
 
 // deliver makes one attempt, which may fail, at whatever is due.
@@ -291,7 +310,7 @@ func TestManyDeliverersKeepTheOrderOfEveryEndpoint(t *testing.T) {
 	const endpoints, events, deliverers = 4, 6, 5
 	onBoth(t, func(t *testing.T, db *store.DB) {
 		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
-		r := &receivers{Outbox: db.Outbox("w"), taken: map[hosting.EndpointID][]string{}, inHand: map[hosting.EndpointID]bool{}}
+		r := &receivers{Outbox: db.Outbox("w"), taken: map[string][]string{}, inHand: map[string]bool{}}
 		var wg sync.WaitGroup
 		for i := range endpoints {
 			e := endpoint(t, fmt.Sprint("e", i), 1)
@@ -309,7 +328,7 @@ func TestManyDeliverersKeepTheOrderOfEveryEndpoint(t *testing.T) {
 		}
 		wg.Wait()
 		for i := range endpoints {
-			if d := cmp.Diff([]string{"", "1", "2", "3", "4", "5"}, r.taken[hosting.EndpointID(fmt.Sprint("e-e", i))]); d != "" {
+			if d := cmp.Diff([]string{"", "1", "2", "3", "4", "5"}, r.taken[fmt.Sprint("us-east-1/e", i)]); d != "" {
 				t.Errorf("endpoint %d: %s", i, d)
 			}
 		}

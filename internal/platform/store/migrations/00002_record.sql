@@ -15,7 +15,7 @@ create index event_deployment on event (deployment_id, seq);
 -- in the transaction that the event tells of, gone when it was delivered.
 create table outbox (
 	webhook      text    not null,             -- its name in the configuration
-	endpoint_id  text    not null,             -- events of one endpoint are delivered in order of seq
+	endpoint     text    not null,             -- region/name, lower case: events of one endpoint, and of a later one of its name, are delivered in order of seq
 	seq          bigint  not null,
 	at           bigint  not null,
 	kind         text    not null,             -- the event's detail-type
@@ -23,7 +23,7 @@ create table outbox (
 	due          bigint  not null,
 	leased_until bigint  not null default 0,
 	body         text    not null,
-	primary key (webhook, endpoint_id, seq)
+	primary key (webhook, endpoint, seq)
 );
 
 -- +goose Down
