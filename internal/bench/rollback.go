@@ -136,9 +136,11 @@ func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) 
 	if err == nil {
 		err = s.inService(ctx, "e")
 	}
-	time.Sleep(1500 * time.Millisecond) // the alarm is to be OK again before the next round, and a late request to be seen
+	if err == nil {
+		err = s.alarmIsOK(ctx) // before the next round; and by then a late request was seen
+	}
 	close(stop)
-	if err := errors.Join(err, <-done); err != nil {
+	if err = errors.Join(err, <-done); err != nil {
 		return 0, 0, err
 	}
 	mu.Lock()
@@ -147,4 +149,18 @@ func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) 
 		return 0, 0, fmt.Errorf("the bad model never answered")
 	}
 	return max(0, last.Sub(first)), bad, nil
+}
+
+func (s *benchServer) alarmIsOK(ctx context.Context) error {
+	cw := cloudwatch.NewFromConfig(s.aws)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		out, err := cw.DescribeAlarms(ctx, &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"bad-5xx"}})
+		if err != nil {
+			return err
+		}
+		if len(out.MetricAlarms) == 1 && out.MetricAlarms[0].StateValue == cwtypes.StateValueOk {
+			return nil
+		}
+	}
+	return fmt.Errorf("the alarm was not OK again within a minute")
 }
