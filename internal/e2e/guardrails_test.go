@@ -159,23 +159,14 @@ func TestABadCanaryIsRolledBackInFrontOfTheClient(t *testing.T) {
 	s.stop()
 }
 
+// rejected is the FailureReason after the alarm of configuration "bad".
+const rejected = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [bad-5xx]."
+
 // wantMoments checks each moment of a rolled back canary against spec §3.4.
 func (c *sdk) wantMoments(moments []moment, asked *types.DeploymentConfig) {
 	c.t.Helper()
-	const reason = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [bad-5xx]."
-	stages := map[string]struct {
-		green    int32 // instances with traffic
-		rolledUp bool  // FailureReason is set
-	}{
-		"Creating: Launching 4 instance(s).":                                                                              {0, false},
-		"ActivatingTraffic: Activating traffic on canary capacity of 1 instance(s).":                                      {1, false},
-		"Baking: Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s).": {1, false},
-		"ActivatingTraffic: Activating traffic on full capacity of 4 instance(s).":                                        {0, true},
-		"Deleting: Terminating 4 instance(s).":                                                                            {0, true},
-	}
 	seen := map[string]bool{}
 	for i, m := range moments {
-		last := i == len(moments)-1
 		what := fmt.Sprintf("moment %d, %s %q", i, m.EndpointStatus, m.stage)
 		word, _, _ := strings.Cut(m.stage, ":")
 		seen[word] = true
@@ -190,36 +181,47 @@ func (c *sdk) wantMoments(moments []moment, asked *types.DeploymentConfig) {
 			aws.ToFloat32(v.CurrentWeight) != 1 || aws.ToFloat32(v.DesiredWeight) != 1 {
 			c.t.Errorf("%s: ProductionVariants %+v", what, v)
 		}
-		if last {
-			if m.EndpointStatus != types.EndpointStatusInService || m.PendingDeploymentSummary != nil || m.stage != "" || aws.ToString(m.FailureReason) != reason {
-				c.t.Errorf("%s: at the end, with %q", what, aws.ToString(m.FailureReason))
-			}
-			continue
-		}
-		if m.EndpointStatus != types.EndpointStatusUpdating || m.PendingDeploymentSummary == nil {
-			c.t.Errorf("%s: pending is %+v", what, m.PendingDeploymentSummary)
-			continue
-		}
-		p := m.PendingDeploymentSummary
-		g := p.ProductionVariants[0]
-		if aws.ToString(p.EndpointConfigName) != "bad" || p.StartTime == nil || aws.ToInt32(g.DesiredInstanceCount) != guardedFleet || aws.ToFloat32(g.CurrentWeight) != 1 {
-			c.t.Errorf("%s: pending is %+v", what, p)
-		}
-		want, known := stages[m.stage]
-		if m.stage == "" { // between two stages
-			known, want.green, want.rolledUp = true, aws.ToInt32(g.CurrentInstanceCount), m.FailureReason != nil
-		}
-		if strings.HasPrefix(m.stage, "Deleting: Terminating ") { // fewer, as they end
-			known, want = true, stages["Deleting: Terminating 4 instance(s)."]
-		}
-		if !known || aws.ToInt32(g.CurrentInstanceCount) != want.green || (aws.ToString(m.FailureReason) == reason) != want.rolledUp || (m.FailureReason != nil) != want.rolledUp {
-			c.t.Errorf("%s: %d green instances have traffic, FailureReason %q", what, aws.ToInt32(g.CurrentInstanceCount), aws.ToString(m.FailureReason))
+		if i < len(moments)-1 {
+			c.wantPending(what, m)
+		} else if m.EndpointStatus != types.EndpointStatusInService || m.PendingDeploymentSummary != nil || m.stage != "" || aws.ToString(m.FailureReason) != rejected {
+			c.t.Errorf("%s: at the end, with %q", what, aws.ToString(m.FailureReason))
 		}
 	}
 	for _, word := range []string{"Creating", "Baking"} { // the others may be over between two looks
 		if !seen[word] {
 			c.t.Errorf("%s was never shown: %v", word, seen)
 		}
+	}
+}
+
+// wantPending checks what a moment before the end shows of the new fleet.
+func (c *sdk) wantPending(what string, m moment) {
+	c.t.Helper()
+	p := m.PendingDeploymentSummary
+	if m.EndpointStatus != types.EndpointStatusUpdating || p == nil {
+		c.t.Errorf("%s: pending is %+v", what, p)
+		return
+	}
+	g := p.ProductionVariants[0]
+	if aws.ToString(p.EndpointConfigName) != "bad" || p.StartTime == nil || aws.ToInt32(g.DesiredInstanceCount) != guardedFleet || aws.ToFloat32(g.CurrentWeight) != 1 {
+		c.t.Errorf("%s: pending is %+v", what, p)
+	}
+	green, isRejected := int32(0), false
+	switch {
+	case m.stage == "": // between two stages
+		green, isRejected = aws.ToInt32(g.CurrentInstanceCount), m.FailureReason != nil
+	case m.stage == "Creating: Launching 4 instance(s).":
+	case m.stage == "ActivatingTraffic: Activating traffic on canary capacity of 1 instance(s).",
+		m.stage == "Baking: Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s).":
+		green = 1
+	case m.stage == "ActivatingTraffic: Activating traffic on full capacity of 4 instance(s).", // of the old fleet again
+		strings.HasPrefix(m.stage, "Deleting: Terminating "): // fewer and fewer
+		isRejected = true
+	default:
+		c.t.Errorf("%s: this is no stage of it", what)
+	}
+	if reason := aws.ToString(m.FailureReason); aws.ToInt32(g.CurrentInstanceCount) != green || (reason == rejected) != isRejected || (reason != "") != isRejected {
+		c.t.Errorf("%s: %d green instances have traffic, FailureReason %q", what, aws.ToInt32(g.CurrentInstanceCount), reason)
 	}
 }
 
