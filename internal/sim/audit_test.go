@@ -79,7 +79,7 @@ func (y *yard) check(key string, fired bool) {
 // observe takes note of an endpoint as it was just written, and of its route.
 func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, route hosting.Route) {
 	y.checks++
-	prev, had := s.stored, s.route
+	prev, had, rows := s.stored, s.route, s.is
 	y.follows(s, prev, e)
 	s.stored, s.is, s.route = e, is, route
 	if e.Deployment == nil && whole(e, is) {
@@ -93,6 +93,7 @@ func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, rou
 		s.keepsCapacity(),
 		s.rejects(prev != nil && prev.Deployment != nil && prev.Deployment.State.Turned.IsZero()),
 		s.keepsRouted(accepted, had),
+		s.undoesTrafficFirst(rows, had),
 		viewFits(e, is),
 		holdsStill(prev, e),
 	); err != nil {

@@ -161,7 +161,7 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 
 func newYard(ctx context.Context, db *store.DB, seed uint64, size int, log *slog.Logger) *yard {
 	y := &yard{
-		db: db, log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(),
+		db: db, log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
 		herd:   herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
 		people: people{d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{}, counts: map[string]int64{}},
 		audit:  newAudit(),

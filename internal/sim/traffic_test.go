@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -28,6 +29,29 @@ func count(r hosting.Route, variant string) (n int) {
 		n += of
 	}
 	return n
+}
+
+// undoesTrafficFirst: an update lets no instance go in the write that takes it
+// off the route, except at an end that leaves what is healthy.
+func (s *spot) undoesTrafficFirst(had []hosting.Instance, route hosting.Route) error {
+	d := s.stored.Deployment
+	if d == nil || d.Plan.Kind != rollout.Update {
+		return nil
+	}
+	wanted := map[string]bool{}
+	for _, i := range s.is {
+		wanted[string(i.ID)] = i.Wanted
+	}
+	for _, i := range had {
+		for _, v := range route.Variants {
+			for _, f := range v.Fleets {
+				if i.Wanted && !wanted[string(i.ID)] && slices.ContainsFunc(f.Instances, func(r hosting.RouteInstance) bool { return r.ID == string(i.ID) }) {
+					return fmt.Errorf("%s/%s/%d was let go while it was routed", i.Fleet, i.Variant, i.Ordinal)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // keepsRouted: to accept a change takes no instance off the route.

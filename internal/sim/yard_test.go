@@ -45,9 +45,10 @@ type yard struct {
 	servers []*server
 	events  events
 	rings   map[int]bool // servers that were rung for and have not looked since
-	calm    bool         // no more faults
-	trail   []string     // what happened last
-	digest  hash.Hash64  // of all that ever happened
+	leases  map[string]time.Time
+	calm    bool        // no more faults
+	trail   []string    // what happened last
+	digest  hash.Hash64 // of all that ever happened
 
 	herd
 	people
@@ -138,6 +139,12 @@ func (s *server) do(what string, f func(torn bool) error) error {
 func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
 	err = s.do("claim", func(bool) (err error) {
 		c, next, err = s.y.db.Claim(ctx, now, until)
+		if held := s.y.leases[c.Key]; err == nil && c.Key != "" {
+			if held.After(now) {
+				s.y.broken("%s was claimed though another lease of it lasts until %v", c.Key, held)
+			}
+			s.y.leases[c.Key] = until
+		}
 		return err
 	})
 	return c, next, err
@@ -145,7 +152,15 @@ func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim,
 
 // Release implements loop.Queue.
 func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error {
-	return s.do("release", func(bool) error { return s.y.db.Release(ctx, c, due) })
+	return s.do("release", func(bool) error {
+		if err := s.y.db.Release(ctx, c, due); err != nil {
+			return err
+		}
+		if s.y.leases[c.Key].Equal(c.Until) { // else it has passed to another
+			delete(s.y.leases, c.Key)
+		}
+		return nil
+	})
 }
 
 func (s *server) change(ctx context.Context, f func(deployer.Tx) error) error {
