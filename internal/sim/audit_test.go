@@ -122,8 +122,12 @@ func (y *yard) checkEndpoint(id hosting.EndpointID) {
 		y.vanished(s)
 		return
 	}
-	if y.must(err); err == nil {
-		y.observe(s, e, is, route)
+	if y.must(err); err != nil {
+		return
+	}
+	y.observe(s, e, is, route)
+	if d := e.Deployment; d != nil && d.Exposure.Requests > y.answers[s.name+"/"+d.To()] {
+		y.broken("%s: %d requests are recorded of %d", s.name, d.Exposure.Requests, y.answers[s.name+"/"+d.To()])
 	}
 }
 

@@ -28,7 +28,6 @@ type animal struct {
 	endpoint hosting.EndpointID
 	breed    *breed
 	unwanted bool
-	ready    bool
 	life     int // an event of an earlier life means nothing any more
 	attempts int
 }

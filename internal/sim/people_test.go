@@ -23,7 +23,7 @@ type people struct {
 	named    int
 	alarms   map[string]bool      // those in ALARM
 	fired    map[string]time.Time // when they were last
-	counts   map[string]int64     // requests by endpoint and configuration
+	answers  map[string]int64     // requests that were answered, by endpoint and configuration
 }
 
 // visit looks at an endpoint and asks for something that suits it.
@@ -237,11 +237,4 @@ func (y *yard) alert(s *spot) {
 			})
 		})
 	}
-}
-
-// countRequests is the counter of requests that a configuration answered.
-func (y *people) countRequests(endpoint, config string) int64 {
-	key := endpoint + "/" + config
-	y.counts[key] += int64(y.d.IntN(20))
-	return y.counts[key]
 }

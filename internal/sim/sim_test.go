@@ -163,7 +163,7 @@ func newYard(ctx context.Context, db *store.DB, seed uint64, size int, log *slog
 	y := &yard{
 		db: db, log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
 		herd:   herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
-		people: people{d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{}, counts: map[string]int64{}},
+		people: people{d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{}, answers: map[string]int64{}},
 		audit:  newAudit(),
 	}
 	y.servers = make([]*server, 1+y.d.IntN(2))

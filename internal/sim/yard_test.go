@@ -90,11 +90,12 @@ type server struct {
 	key     string // the deployment whose turn it takes
 	fired   bool   // the alarms when it last looked
 	changed bool   // its last transaction wrote something
+	counts  map[string]int64
 }
 
 func (y *yard) boot(replica int) {
 	ctx, cancel := context.WithCancel(y.ctx)
-	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewBell()}
+	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewBell(), counts: map[string]int64{}}
 	d := &deployer.Deployer{Log: y.log, Change: s.change, Watched: s.watched, Firing: s.firing, Answered: s.answered, Changed: func() { s.changed = true }}
 	r := &loop.Runner{
 		Queue: s, Log: y.log, Wake: s.bell, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
@@ -200,7 +201,13 @@ func (s *server) firing(_ context.Context, w deployer.Watch) (out []hosting.Trip
 }
 
 func (s *server) answered(_ arn.Scope, endpoint, config string) int64 {
-	return s.y.countRequests(endpoint, config)
+	key, n := endpoint+"/"+config, int64(s.y.d.IntN(20))
+	s.y.answers[key] += n
+	if len(s.y.servers) > 1 {
+		return s.y.answers[key] // as if all requests came to one router
+	}
+	s.counts[key] += n // forgotten when the server dies
+	return s.counts[key]
 }
 
 // live goes on until finished says so. What happens next is drawn from all
