@@ -91,10 +91,11 @@ func newDemo() *cobra.Command {
 	var o demo.Options
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Deploy a real model, put it under load and replace it; takes less than a minute",
-		Long: `Starts a server in a temporary directory, deploys a real ONNX model with the AWS SDK,
-sends it the model's test set at a steady rate, and updates the endpoint to a better
-model meanwhile. Exits 0 only if no request failed and every other check held.`,
+		Short: "Update a real model under load by canary, then watch a bad one be rolled back; takes less than a minute",
+		Long: `Starts a server in a temporary directory, deploys a real ONNX model with the AWS SDK
+and sends it the model's test set at a steady rate. A better model replaces it by
+canary; then a broken one is tried, and undone by its alarm. Every request is
+accounted for. Exits 0 only if the server lost none and every other check held.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
