@@ -49,14 +49,12 @@ after its update was rolled back: they call that a success.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
 			progress := cmd.ErrOrStderr()
 			if c.json {
 				progress = io.Discard
 			}
-			last, err := r.await(ctx, args[0], poll, progress)
-			if last == nil {
+			last, err := r.await(cmd.Context(), args[0], poll, time.After(timeout), progress)
+			if err != nil {
 				return err
 			}
 			if c.json {
@@ -69,9 +67,7 @@ after its update was rolled back: they call that a success.`,
 				}
 			}
 			switch {
-			case err != nil && cmd.Context().Err() != nil:
-				return cmd.Context().Err()
-			case err != nil:
+			case val(last.Verdict) == "InProgress":
 				return &exit{exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary)))}
 			case val(last.Verdict) != "Succeeded":
 				return &exit{exitRolledBack, clean(val(last.Summary))}
@@ -88,21 +84,16 @@ after its update was rolled back: they call that a success.`,
 	return cmd
 }
 
-// await returns the endpoint's newest deployment once it has ended; if ctx ends
-// before, as it was last seen, nil if it never was. It tells of every phase.
-func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration, progress io.Writer) (last *slipway.DeploymentSummary, err error) {
+// await returns the endpoint's newest deployment once it has ended, or as it is
+// when the time is over; it looks at least once. It tells of every phase.
+func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration, over <-chan time.Time, progress io.Writer) (last *slipway.DeploymentSummary, err error) {
 	var seen time.Time // when the server last answered
 	for {
 		all, err := r.deployments(ctx, endpoint, 5) // a newer one may begin meanwhile
-		switch {
-		case err == nil:
+		if err == nil {
 			seen = time.Now()
-		case ctx.Err() != nil:
-			return last, ctx.Err()
-		default:
-			if _, gone := errors.AsType[*away](err); !gone || time.Since(seen) > patience {
-				return nil, err
-			}
+		} else if _, gone := errors.AsType[*away](err); !gone || ctx.Err() != nil || time.Since(seen) > patience {
+			return nil, err
 		}
 		for _, d := range all {
 			if last != nil && val(last.DeploymentId) != val(d.DeploymentId) {
@@ -119,7 +110,12 @@ func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration,
 		}
 		select {
 		case <-ctx.Done():
-			return last, ctx.Err()
+			return nil, ctx.Err()
+		case <-over:
+			if last == nil {
+				return nil, fmt.Errorf("nothing is known of a deployment of %s", endpoint)
+			}
+			return last, nil
 		case <-time.After(poll):
 		}
 	}

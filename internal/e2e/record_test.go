@@ -87,7 +87,7 @@ func TestSlipwayWaitFailsWhereOtherWaitersCallARollbackASuccess(t *testing.T) {
 	}
 
 	c.update("broken", nil)
-	s.wantSlipway(3, `Still not over after 1ms: `, "wait", "live", "--timeout", "1ms", "--poll", "1ms")
+	s.wantSlipway(3, `Still not over after 1ms: `, "wait", "live", "--timeout", "1ms", "--poll", "1h")
 	if got := c.awaitInService("live"); got != "v2" { // the SDK's own waiter, content
 		t.Errorf("in service is %s", got)
 	}
