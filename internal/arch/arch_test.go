@@ -24,7 +24,7 @@ var wings = []struct {
 	{"service", []string{"internal/service"}},
 	{"wire", []string{"internal/wire"}},
 	{"api", []string{"internal/api"}},
-	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "internal/deps", "models"}},
+	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "models"}},
 	{"cmd", []string{"cmd", "tools", "internal/arch", "internal/apptest", "internal/e2e", "internal/sim"}},
 }
 
