@@ -263,10 +263,13 @@ func wait(seconds float64) string {
 	return duration(seconds)
 }
 
-// duration is a number of seconds, to the tenth below a minute.
+// duration is a number of seconds, to what people read of it.
 func duration(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
-	if d < time.Minute {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
 		return d.Round(100 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
