@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/rule"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -21,7 +22,7 @@ const maxTags = 50
 // in INSUFFICIENT_DATA until it is evaluated, which is due at once. Errors are
 // fault.Invalid, fault.Unsupported, and fault.Limit beyond MaxAlarms.
 func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition, tags []hosting.Tag) error {
-	if err := printable(d.Name, d.Description, d.Rule, d.Suppressor); err != nil {
+	if err := printable(textsOf(&d)...); err != nil {
 		return err
 	}
 	j, err := alarm.NewJudge(d)
@@ -72,6 +73,25 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 		return nil
 	}
 	return s.judgeComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
+}
+
+// textsOf returns what of a definition must be read back as it was written.
+func textsOf(d *alarm.Definition) []string {
+	texts := []string{d.Name, d.Description, d.Rule, d.Suppressor}
+	add := func(id metric.ID) {
+		texts = append(texts, id.Namespace, id.Name)
+		for _, x := range id.Dimensions {
+			texts = append(texts, x.Name, x.Value)
+		}
+	}
+	add(d.Metric)
+	for _, q := range d.Metrics {
+		texts = append(texts, q.Label, q.Expression)
+		if q.Stat != nil {
+			add(q.Stat.Metric)
+		}
+	}
+	return texts
 }
 
 // mayDependOn refuses a composite alarm whose children do not exist, or that
