@@ -80,3 +80,15 @@ type LogReader interface {
 	// kept. An id without a log is fault.NotFound.
 	Logs(ctx context.Context, id ID, tail int) ([]byte, error)
 }
+
+// Usage is what an instance takes of its host.
+type Usage struct {
+	CPU    time.Duration // since it started; starts again with another start
+	Memory float64       // share of the memory that it may use, 0 to 1
+}
+
+// Meter is implemented by Providers that know what instances take.
+type Meter interface {
+	// Usage returns what each running instance takes at this moment.
+	Usage(ctx context.Context) (map[ID]Usage, error)
+}

@@ -183,6 +183,16 @@ func (r *Router) Endpoint(k Key) (Endpoint, bool) {
 	return Endpoint{}, false
 }
 
+// Each calls f with every endpoint in the table, as of some moment since it was
+// called.
+func (r *Router) Each(f func(Key, Endpoint)) {
+	for i := range r.shards {
+		for k, en := range *r.shards[i].table.Load() {
+			f(k, en.route.Load().endpoint)
+		}
+	}
+}
+
 // Outstanding returns the requests in flight on an instance, also when it is
 // not in the table any more.
 func (r *Router) Outstanding(instanceID string) int {

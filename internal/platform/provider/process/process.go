@@ -78,6 +78,7 @@ var (
 	_ provider.LogReader = (*Provider)(nil)
 	_ provider.Notifier  = (*Provider)(nil)
 	_ provider.Listener  = (*Provider)(nil)
+	_ provider.Meter     = (*Provider)(nil)
 )
 
 // entry is one instance id; it exists while a run or a verb does.
