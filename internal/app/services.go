@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/control"
@@ -114,10 +115,30 @@ func (a *App) firing(ctx context.Context, w deployer.Watch) ([]hosting.TrippedAl
 	return a.watch.Firing(ctx, w.Scope, w.Alarms, w.Since)
 }
 
+// metered returns what the instances that take traffic take of this host.
+func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
+	used, err := a.process.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.router.Each(func(k router.Key, e router.Endpoint) {
+		for _, v := range e.Variants {
+			for _, f := range v.Fleets {
+				for _, i := range f.Instances {
+					if u, ok := used[provider.ID(i.ID)]; ok {
+						out = append(out, watch.Instance{Endpoint: k, Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory})
+					}
+				}
+			}
+		}
+	})
+	return out, nil
+}
+
 func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	return watch.New(ctx, watch.Config{
 		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Ring, Log: a.log,
-		Counts: func(k router.Key) []router.Counts { return a.router.Counts(k) },
+		Counts: func(k router.Key) []router.Counts { return a.router.Counts(k) }, Instances: a.metered,
 		Change: func(ctx context.Context, f func(watch.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -222,6 +223,37 @@ func TestRequestsInFlightAreSampled(t *testing.T) {
 			if got := w.stat(id, metric.Maximum); got != want {
 				t.Errorf("config %q: %v in flight, want %v", config, got, want)
 			}
+		}
+		stop()
+		ok(t, db.Close())
+	})
+}
+
+func TestInstancesAreSampledOnceAMinute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		looks := time.Duration(0)
+		w := newWorld(t, db, func(c *watch.Config) {
+			c.Instances = func(context.Context) ([]watch.Instance, error) {
+				looks++
+				i := watch.Instance{Endpoint: router.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
+				j := i
+				j.ID, j.CPU, j.Memory = "2", 0, 0.75
+				return []watch.Instance{i, j}, nil
+			}
+		})
+		stop := w.run()
+		time.Sleep(time.Minute + time.Second)
+		id := errorsOf("e", "v", "")
+		id.Namespace, id.Name = watch.InstanceNamespace, "CPUUtilization"
+		if got, n := w.stat(id, metric.Maximum), w.stat(id, metric.SampleCount); got != 150 || n != 2 {
+			t.Errorf("%v %% of a core at most, in %v samples", got, n)
+		}
+		id.Name = "MemoryUtilization"
+		if got := w.stat(id, metric.Average); got != 50 {
+			t.Errorf("%v %% of the memory", got)
 		}
 		stop()
 		ok(t, db.Close())

@@ -21,6 +21,7 @@ const (
 func (s *Service) keep(ctx context.Context) {
 	flush := time.NewTimer(s.FlushEvery)
 	gauge, tidy, prune := time.NewTicker(10*time.Second), time.NewTicker(time.Minute), time.NewTicker(10*time.Minute)
+	s.sampleInstances(ctx, time.Now())
 	defer func() { flush.Stop(); gauge.Stop(); tidy.Stop(); prune.Stop() }()
 	for {
 		select {
@@ -35,6 +36,7 @@ func (s *Service) keep(ctx context.Context) {
 		case <-gauge.C:
 			s.sampleInFlight(time.Now())
 		case <-tidy.C:
+			s.sampleInstances(ctx, time.Now())
 			s.tidy(ctx, time.Now())
 		case <-prune.C:
 			if err := s.Store.PruneAlarmHistory(ctx, time.Now().Add(-historyAge), historyKept); err != nil && ctx.Err() == nil {

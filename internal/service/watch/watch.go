@@ -82,7 +82,10 @@ type Config struct {
 	// Counts returns the counters of an endpoint's fleets, for the requests in
 	// flight. Nil: they are not sampled.
 	Counts func(router.Key) []router.Counts
-	Log    *slog.Logger
+	// Instances returns what the instances that take traffic take of their
+	// hosts. It is asked once a minute. Nil: they are not sampled.
+	Instances func(ctx context.Context) ([]Instance, error)
+	Log       *slog.Logger
 
 	MaxSeries  int           // 100,000
 	MaxBytes   int           // of packed samples; 512 MiB
@@ -106,9 +109,11 @@ type Service struct {
 	flushing sync.Mutex      // held by the one flush under way; guards unsaved
 	unsaved  []metric.Stored // handed out by the series and not in the store yet
 
+	instances map[string]seen // by ID; of the keeper's goroutine
+
 	squeeze    time.Duration // by how much seconds are kept shorter; of the keeper's goroutine
 	full       atomic.Int64  // second in which there was no room for a fleet's metrics
-	unrecorded atomic.Int64  // samples of endpoints that found no room since the last report
+	unrecorded atomic.Int64  // samples that found no room since the last report
 }
 
 // New reads alarms and samples from the store.
