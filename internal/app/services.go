@@ -162,8 +162,8 @@ func (a *App) door(api *runtime.API) http.Handler {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
 		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
-		MissingAlarms: a.watch.Missing,
-		Allowance:     a.allowance(), Suspect: a.suspect,
+		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
+		Allowance: a.allowance(), Suspect: a.suspect,
 	})
 	return door.New(door.Config{
 		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,

@@ -39,6 +39,8 @@ type Config struct {
 	Limits Limits `json:"limits"`
 	// Log says how to log.
 	Log Log `json:"log"`
+	// Guardrails says what deployments have to hold beyond what a request asks.
+	Guardrails Guardrails `json:"guardrails"`
 	// Webhooks are told of everything that happens to endpoints.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
@@ -77,6 +79,15 @@ type Limits struct {
 	MaxModelBytes int64 `json:"maxModelBytes"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
+}
+
+// Guardrails says what deployments have to hold beyond what a request asks.
+type Guardrails struct {
+	// MinimumRequests is how many requests the new fleet has to answer after
+	// each step before its bake may end: a bake that nobody used proves
+	// nothing. It counts for updates with a DeploymentConfig, and the
+	// deployment's timeout bounds the wait. 0 asks for none.
+	MinimumRequests int `json:"minimumRequests"`
 }
 
 // Log says how to log.
@@ -173,6 +184,9 @@ func (c Config) Validate() error {
 		bad("database.url: %w", err)
 	}
 	faults = append(faults, c.Limits.faults()...)
+	if c.Guardrails.MinimumRequests < 0 {
+		bad("guardrails.minimumRequests: must not be negative")
+	}
 	faults = append(faults, webhookFaults(c.Webhooks)...)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)

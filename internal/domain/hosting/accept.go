@@ -148,6 +148,10 @@ type Update struct {
 	Exclude                []Property
 	DeploymentConfig       *DeploymentConfig
 	RetainDeploymentConfig bool
+	// MinimumRequests is how many requests the new fleet has to answer before
+	// a bake may end; it is the server's own, and counts where there is a
+	// deployment configuration.
+	MinimumRequests int
 }
 
 // Update accepts a new configuration: the fleet in service stays as it is, the
@@ -187,8 +191,9 @@ func (e *Endpoint) Update(u Update) error {
 		}
 	}
 	var policy *rollout.Policy
-	if last != nil {
-		policy = last.Policy
+	if last != nil && last.Policy != nil {
+		policy = new(*last.Policy)
+		policy.MinimumRequests = u.MinimumRequests
 	}
 	plan, err := rollout.NewPlan(rollout.Update, policy, vs)
 	if err != nil {

@@ -60,6 +60,9 @@ type Config struct {
 	// ModelDataExists reports whether the object store holds what a model
 	// names; nil skips the check. It is asked at CreateModel, as AWS does.
 	ModelDataExists func(ctx context.Context, d hosting.ModelData) error
+	// MinimumRequests is how many requests a new fleet has to answer before a
+	// bake may end; 0 asks for none.
+	MinimumRequests int
 	// MissingAlarms returns those of the named alarms that do not exist; nil
 	// skips the check. It is asked at UpdateEndpoint (spec §4.5).
 	MissingAlarms func(s arn.Scope, names []string) []string

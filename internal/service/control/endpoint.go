@@ -125,6 +125,7 @@ func (c *Control) update(ctx context.Context, tx Tx, e *hosting.Endpoint, in Upd
 	return e.Update(hosting.Update{
 		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
 		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
+		MinimumRequests: c.MinimumRequests,
 	})
 }
 

@@ -152,18 +152,31 @@ func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID, o o
 	return due, true, tx.SaveEndpoint(ctx, e)
 }
 
-// glances is how often alarms are looked at while nothing else is due; a
-// tripped alarm rings besides.
-const glances = 10 * time.Second
+// How often a deployment is looked at while nothing else is due: for alarms,
+// which ring besides when they trip, and for a count of requests, which does
+// not.
+const (
+	glances    = 10 * time.Second
+	headcounts = time.Second
+)
 
 // lookAgain returns when a deployment is next due: while it is judged by
-// alarms that is soon, whatever it is waiting for (spec §4.5).
+// alarms or waits for requests that is soon, whatever else it is waiting for
+// (spec §4.5).
 func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time.Time) time.Time {
-	if alarms, _ := e.Watched(); len(alarms) == 0 || !s.Phase.Undoable() {
+	if !s.Phase.Undoable() {
 		return due
 	}
-	if next := now.Add(glances); due.IsZero() || next.Before(due) {
-		return next
+	soon := func(in time.Duration) {
+		if next := now.Add(in); due.IsZero() || next.Before(due) {
+			due = next
+		}
+	}
+	if alarms, _ := e.Watched(); len(alarms) > 0 {
+		soon(glances)
+	}
+	if e.Deployment.Plan.Policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
+		soon(headcounts)
 	}
 	return due
 }

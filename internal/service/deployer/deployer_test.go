@@ -279,3 +279,35 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 		}
 	})
 }
+
+// Nobody uses the canary: its bake is over and goes on all the same, until the
+// requests that were asked for have come.
+func TestABakeWaitsForItsRequests(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.create(2)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.change(func(e *hosting.Endpoint) error {
+			policy := &rollout.Policy{
+				Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1}, WaitInterval: time.Minute,
+			}
+			return e.Update(hosting.Update{
+				Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}, MinimumRequests: 10,
+			})
+		})
+		y.obey(hosting.InstanceReady)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		y.want(hosting.Updating, "c1", rollout.Baking)
+		if step := y.endpoint().Deployment.State.Step; step != 0 {
+			y.t.Errorf("step %d was reached without a request", step)
+		}
+		y.answered.Store(10)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if d := y.endpoint().Deployment; d == nil || d.State.Step != 1 {
+			y.t.Errorf("ten requests did not end the bake: %+v", d)
+		}
+	})
+}
