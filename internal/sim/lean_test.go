@@ -27,14 +27,15 @@ func TestTheDecisionsKeepTheirPromises(t *testing.T) {
 		}
 		return
 	}
-	chains := uint64(max(1, wanted(t, 2000)/perChain))
+	from, last := seeds(t, wanted(t, 2000)/perChain)
 	var next, rollouts atomic.Uint64
+	next.Store(from - 1)
 	begun := time.Now()
 	t.Run("chains", func(t *testing.T) {
 		for w := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
 				t.Parallel()
-				for seed := next.Add(1); seed <= chains && !t.Failed(); seed = next.Add(1) {
+				for seed := next.Add(1); seed <= last && !t.Failed(); seed = next.Add(1) {
 					c := newChain(seed)
 					if err := c.live(); err != nil {
 						t.Errorf("seed %d: %v\nto see it again: SLIPWAY_SIM_SEED=%d go test ./internal/sim -run TestTheDecisionsKeepTheirPromises", seed, err, seed)
@@ -44,7 +45,7 @@ func TestTheDecisionsKeepTheirPromises(t *testing.T) {
 			})
 		}
 	})
-	told(t, chains, rollouts.Load(), time.Since(begun))
+	told(t, from, last, rollouts.Load(), time.Since(begun))
 }
 
 // chain is one endpoint and all that happens to it.

@@ -41,21 +41,22 @@ func TestTheShippingCodeKeepsItsPromises(t *testing.T) {
 		life(t, template, seed, size, slog.New(slog.NewTextHandler(t.Output(), nil)))
 		return
 	}
-	lives := uint64(max(1, n/size))
+	from, last := seeds(t, n/size)
 	var next, rollouts atomic.Uint64
+	next.Store(from - 1)
 	begun := time.Now()
 	t.Run("lives", func(t *testing.T) {
 		for w := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
 				t.Parallel()
-				for seed := next.Add(1); seed <= lives && !t.Failed(); seed = next.Add(1) {
+				for seed := next.Add(1); seed <= last && !t.Failed(); seed = next.Add(1) {
 					accepted, _ := life(t, template, seed, size, slog.New(slog.DiscardHandler))
 					rollouts.Add(uint64(accepted))
 				}
 			})
 		}
 	})
-	told(t, lives, rollouts.Load(), time.Since(begun))
+	told(t, from, last, rollouts.Load(), time.Since(begun))
 }
 
 // A failing seed is worth something only if it fails again.
@@ -82,9 +83,22 @@ func onlySeed(t *testing.T) (uint64, bool) {
 	return seed, true
 }
 
+// seeds returns the first and the last of n seeds. SLIPWAY_SIM_FROM is the
+// first, so that not every run lives the same lives.
+func seeds(t *testing.T, n int) (from, last uint64) {
+	from = 1
+	if text := os.Getenv("SLIPWAY_SIM_FROM"); text != "" {
+		var err error
+		if from, err = strconv.ParseUint(text, 10, 63); err != nil || from == 0 {
+			t.Fatalf("SLIPWAY_SIM_FROM is %q: %v", text, err)
+		}
+	}
+	return from, from + uint64(max(1, n)) - 1
+}
+
 // told prints what was lived through.
-func told(t *testing.T, seeds, deployments uint64, took time.Duration) {
-	t.Logf("seeds 1 to %d: %d deployments in %v, %.0f a second", seeds, deployments, took.Round(time.Millisecond), float64(deployments)/took.Seconds())
+func told(t *testing.T, from, last, deployments uint64, took time.Duration) {
+	t.Logf("seeds %d to %d: %d deployments in %v, %.0f a second", from, last, deployments, took.Round(time.Millisecond), float64(deployments)/took.Seconds())
 }
 
 // wanted is how many deployments to live through.
