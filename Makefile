@@ -68,7 +68,7 @@ bench: setup-bench build ## measure the router against nginx and HAProxy, and th
 soak: setup-test build ## the availability tests for a long time (SOAK=30m)
 	SLIPWAY_SOAK=$(SOAK) go test -timeout 0 -run 'Soak' -v $(E2E)
 
-soak-sim: ## the same with a million
+soak-sim: ## the same with a million (other lives: SLIPWAY_SIM_FROM=<first seed>)
 	SLIPWAY_SIM_ROLLOUTS=1000000 go test -timeout 0 -v ./internal/sim
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
