@@ -15,6 +15,11 @@ import (
 // it has unless the request asks for fewer (spec §7.3).
 const maxPage = 100_800
 
+// maxAsked is how many datapoints a request may ask for over all of its pages
+// and queries. Each page is cut out of all of them: without a bound, a few
+// requests would take the memory that requests for models need.
+const maxAsked = 20 * maxPage
+
 func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInput) (out cloudwatch.GetMetricDataOutput, err error) {
 	s, err := scopeOfAll(ctx, "GetMetricData")
 	if err != nil {
@@ -34,6 +39,9 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 	if !p.read(in.NextToken, &from) {
 		return out, awserr.Declared("InvalidNextToken", badToken)
 	}
+	if asked(in) > maxAsked {
+		return out, fault.New(fault.Invalid, "The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or decreasing the time range or the number of queries.", maxAsked)
+	}
 	queries, err := queriesIn(s, in.MetricDataQueries)
 	if err != nil {
 		return out, err
@@ -49,6 +57,23 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 		out.NextToken, err = p.next(next)
 	}
 	return out, err
+}
+
+// asked is how many datapoints all queries together may have; an expression as
+// many as the metric with the shortest period.
+func asked(in cloudwatch.GetMetricDataInput) (n int64) {
+	span := in.EndTime.Unix() - in.StartTime.Unix()
+	most, expressions := int64(0), int64(0)
+	for _, q := range in.MetricDataQueries {
+		if q.MetricStat == nil {
+			expressions++
+			continue
+		}
+		periods := span/int64(max(1, *q.MetricStat.Period)) + 1
+		n += periods
+		most = max(most, periods)
+	}
+	return n + expressions*most
 }
 
 // position is how far the pages of GetMetricData have come. It names a time

@@ -283,7 +283,7 @@ func TestMetricMathThatCannotBeIsRefused(t *testing.T) {
 		queries = append(queries, types.MetricDataQuery{Id: aws.String(fmt.Sprintf("e%d", i)), Expression: aws.String("FILL(m1, 0)")})
 	}
 	_, err := w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{StartTime: &week, EndTime: &begin, MetricDataQueries: queries})
-	w.refused(err, http.StatusBadRequest, "ValidationError", "too many datapoints")
+	w.refused(err, http.StatusBadRequest, "ValidationError", "more than 2016000 datapoints in all")
 	queries = append(queries, stat("m2", "Orders", "Sum", false))
 	_, err = w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{StartTime: aws.Time(begin.Add(-time.Hour)), EndTime: &begin, MetricDataQueries: queries})
 	w.refused(err, http.StatusBadRequest, "ValidationError", "500")
