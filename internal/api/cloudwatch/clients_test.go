@@ -2,6 +2,7 @@ package cloudwatch_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"os"
 	"os/exec"
@@ -22,14 +23,17 @@ func python(t *testing.T) string {
 	return ""
 }
 
-// Left alone, boto3 speaks JSON. Its older and other selves speak the rest.
+// Left alone, boto3 speaks JSON, and its older versions Query.
 func TestBoto3DrivesAlarmsInEveryProtocol(t *testing.T) {
 	py := python(t)
-	for _, protocol := range []string{"json", "query", "smithy-rpc-v2-cbor"} {
+	for _, protocol := range []string{"default", "json", "query", "smithy-rpc-v2-cbor"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			out, err := exec.CommandContext(t.Context(), py, "testdata/alarms.py", w.url, w.key.ID, w.key.Secret, protocol).CombinedOutput()
+			if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() == 77 {
+				t.Skip("NOT TESTED: this boto3 does not speak " + protocol)
+			}
 			if err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}

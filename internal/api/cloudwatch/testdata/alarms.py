@@ -1,5 +1,6 @@
 """Drives alarms and metrics with an unmodified boto3, in the protocol that is
-named; any failed assertion is the exit code."""
+named; any failed assertion is the exit code, and 77 says that this boto3 does
+not speak it."""
 import datetime
 import sys
 import time
@@ -22,7 +23,10 @@ def only(service, type_name, api_version=None):
     return model
 
 
-if protocol != "json":  # which is what it speaks when left alone
+spoken = load("cloudwatch", "service-2")["metadata"]
+if protocol != "default":
+    if protocol not in spoken.get("protocols", [spoken["protocol"]]):
+        sys.exit(77)
     loader.load_service_model = only
 cw = session.client("cloudwatch", endpoint_url=url, config=boto3.session.Config(retries={"max_attempts": 0}))
 
@@ -115,7 +119,8 @@ refused("InvalidNextToken", "invalid", cw.describe_alarms, NextToken="x")
 refused("ResourceNotFoundException", "Could not find alarm", cw.list_tags_for_resource, ResourceARN=got["AlarmArn"] + "x")
 refused("ValidationError", "anomaly detection", cw.put_metric_alarm, **{
     **{k: v for k, v in alarm.items() if k != "Threshold"}, "AlarmName": "x", "ThresholdMetricId": "ad", "ComparisonOperator": "GreaterThanUpperThreshold"})
-refused("ValidationError", "EvaluationCriteria", cw.put_metric_alarm, AlarmName="x", EvaluationCriteria={"PromQLCriteria": {"Query": "up"}}, EvaluationInterval=60)
+if "EvaluationCriteria" in cw.meta.service_model.operation_model("PutMetricAlarm").input_shape.members:
+    refused("ValidationError", "EvaluationCriteria", cw.put_metric_alarm, AlarmName="x", EvaluationCriteria={"PromQLCriteria": {"Query": "up"}}, EvaluationInterval=60)
 
 refused("ValidationError", "depending on it: [any]", cw.delete_alarms, AlarmNames=["a0"])
 cw.delete_alarms(AlarmNames=["any"])
