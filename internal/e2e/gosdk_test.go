@@ -158,7 +158,8 @@ func TestTheGoSDKSeesTypedErrors(t *testing.T) {
 		e.ErrorMessage() != `Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/nope".` {
 		t.Errorf("a missing endpoint: %v", err)
 	}
-	// Guardrails that are not there yet are refused, not ignored.
+	// Guardrails that do not fit the fleet are refused: one instance of one is
+	// more than half of it (spec §4.2).
 	c.deployable("n", 1, nil)
 	_, err = c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("live"), EndpointConfigName: aws.String("n"),
