@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -85,7 +86,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
-	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Firing: a.firing, Answered: a.answered, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Firing: a.firing, Answered: a.answered, Counter: rand.Text(), Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
 	a.turns = &loop.Runner{

@@ -214,25 +214,30 @@ func (d *Deployment) To() string {
 }
 
 // Exposure counts the requests that a deployment's new fleet has answered,
-// over restarts of whoever counts: Raw is the counter as last read, which
-// starts again at 0. What it read first is not of this deployment: the same
-// configuration may have served before.
+// over restarts of whoever counts. What a counter read first is not of this
+// deployment: the same configuration may have served before.
 type Exposure struct {
 	Requests int64
-	Raw      int64
-	Based    bool // Raw has been read
+	Raw      int64  // the counter as last read
+	Counter  string // whose it was: each process counts from 0
+	Based    bool   // Raw has been read
+	// AtLeast says that Requests is a lower bound: a process died with what
+	// it had counted since it was last read.
+	AtLeast bool
 }
 
-// Add returns the exposure after the counter read raw.
-func (x Exposure) Add(raw int64) Exposure {
-	if !x.Based {
-		return Exposure{Raw: raw, Based: true}
+// Add returns the exposure after a counter read raw.
+func (x Exposure) Add(raw int64, counter string) Exposure {
+	switch {
+	case !x.Based:
+		return Exposure{Raw: raw, Counter: counter, Based: true}
+	case counter != x.Counter:
+		x.Requests, x.AtLeast = x.Requests+raw, true
+	default:
+		x.Requests += max(0, raw-x.Raw)
 	}
-	gained := raw - x.Raw
-	if gained < 0 {
-		gained = raw
-	}
-	return Exposure{Requests: x.Requests + gained, Raw: raw, Based: true}
+	x.Raw, x.Counter = raw, counter
+	return x
 }
 
 // TrippedAlarm is an alarm that was in ALARM when a deployment was judged.

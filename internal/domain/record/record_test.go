@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,6 +167,22 @@ func TestTheSentenceOfEveryVerdict(t *testing.T) {
 		}}
 		if got := r.Sentence(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+// A server that was killed took its counts with it: a bake that seems to have
+// seen nothing is not said to prove nothing.
+func TestACountThatWasLostIsNotTakenForNoTraffic(t *testing.T) {
+	r := run(t, canary(t), func(rollout.State, *rollout.Facts) hosting.Exposure {
+		return hosting.Exposure{Based: true, AtLeast: true}
+	})
+	if got := r.Sentence(); strings.Contains(got, "proves nothing") || !strings.Contains(got, "a lower bound") {
+		t.Errorf("Sentence = %s", got)
+	}
+	for _, s := range r.Steps(r.Ended) {
+		if s.Note != "" {
+			t.Errorf("step %d notes %q", s.Number, s.Note)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (r Record) Steps(now time.Time) []Step {
 
 // judged says whether a bake that ended saw anything to judge.
 func (r Record) judged(s Step) string {
-	if s.Phase == rollout.Baking && r.Counted() && s.Requests == 0 {
+	if s.Phase == rollout.Baking && r.Counted() && !r.Exposure.AtLeast && s.Requests == 0 {
 		return "No request reached the new fleet during this bake: it proves nothing."
 	}
 	return ""
@@ -131,7 +131,10 @@ func (r Record) Sentence() string {
 
 // unproven names the steps whose bake saw no request: passing one is no proof.
 func (r Record) unproven() string {
-	if !r.Counted() || len(r.State.Unproven) == 0 {
+	switch {
+	case r.Exposure.AtLeast:
+		return " The server was restarted meanwhile: the count of requests is a lower bound."
+	case !r.Counted() || len(r.State.Unproven) == 0:
 		return ""
 	}
 	var steps []string

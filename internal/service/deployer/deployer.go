@@ -44,7 +44,9 @@ type Deployer struct {
 	// Answered returns how many requests the fleet of a configuration has
 	// answered since this process counts. Nil: nobody counts.
 	Answered func(s arn.Scope, endpoint, config string) int64
-	Log      *slog.Logger
+	// Counter names this process's counters, which begin at 0 with it.
+	Counter string
+	Log     *slog.Logger
 }
 
 // Watch is what has to be asked about a deployment before its turn.
@@ -132,7 +134,7 @@ func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID, o o
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	before := e.Deployment.State
 	if o.counts {
-		e.Deployment.Exposure = e.Deployment.Exposure.Add(o.answered)
+		e.Deployment.Exposure = e.Deployment.Exposure.Add(o.answered, d.Counter)
 	}
 	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, o.firing, now))
 	if !due.Equal(now) {
