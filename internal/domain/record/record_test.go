@@ -122,6 +122,26 @@ func TestABakeThatSawNoRequestIsCalledThat(t *testing.T) {
 	}
 }
 
+func TestAStepThatWasNotToBeBakedIsNotCalledUnproven(t *testing.T) {
+	quiet := func(rollout.State, *rollout.Facts) hosting.Exposure { return hosting.Exposure{Based: true} }
+	p := canary(t)
+	p.Policy.TerminationWait = 0
+	r := run(t, p, quiet)
+	const want = `The update to "v2" succeeded after 5m0s. No request reached the new fleet during the bake of step 1 of 2: that proves nothing.`
+	if r.Sentence() != want {
+		t.Error(r.Sentence())
+	}
+	for _, s := range r.Steps(r.Ended) {
+		if (s.Phase == rollout.Baking && s.Number == 1) != (s.Note != "") {
+			t.Errorf("%s of step %d: %q", s.Phase, s.Number, s.Note)
+		}
+	}
+	p.Policy.WaitInterval = 0
+	if r = run(t, p, quiet); r.Sentence() != `The update to "v2" succeeded after 2ms.` {
+		t.Error(r.Sentence())
+	}
+}
+
 func TestARollbackNamesItsReasonOnceAndItsExposure(t *testing.T) {
 	r := run(t, canary(t), func(s rollout.State, f *rollout.Facts) hosting.Exposure {
 		if f != nil && s.Phase == rollout.Baking {

@@ -63,10 +63,17 @@ func (r Record) Steps(now time.Time) []Step {
 
 // judged says whether a bake that ended saw anything to judge.
 func (r Record) judged(s Step) string {
-	if s.Phase == rollout.Baking && r.Counted() && !r.Exposure.AtLeast && s.Requests == 0 {
+	if s.Phase == rollout.Baking && r.Counted() && !r.Exposure.AtLeast && s.Requests == 0 && r.meant(s.Number-1) {
 		return "No request reached the new fleet during this bake: it proves nothing."
 	}
 	return ""
+}
+
+// meant reports whether step i was planned to be baked at all: the glance at
+// the alarms of a step without a wait was never to see requests.
+func (r Record) meant(i int) bool {
+	wait, _ := r.Plan.Wait(i)
+	return wait > 0
 }
 
 // Share is the part of the variants' traffic that the new fleet takes in s, in
@@ -131,15 +138,17 @@ func (r Record) Sentence() string {
 
 // unproven names the steps whose bake saw no request: passing one is no proof.
 func (r Record) unproven() string {
-	switch {
-	case r.Exposure.AtLeast:
+	if r.Exposure.AtLeast {
 		return " The server was restarted meanwhile: the count of requests is a lower bound."
-	case !r.Counted() || len(r.State.Unproven) == 0:
-		return ""
 	}
 	var steps []string
 	for _, i := range r.State.Unproven {
-		steps = append(steps, strconv.Itoa(i+1))
+		if r.meant(i) {
+			steps = append(steps, strconv.Itoa(i+1))
+		}
+	}
+	if !r.Counted() || len(steps) == 0 {
+		return ""
 	}
 	return fmt.Sprintf(" No request reached the new fleet during the bake of step %s of %d: that proves nothing.", strings.Join(steps, ", "), r.Plan.Steps())
 }
