@@ -29,7 +29,9 @@ func Main() int {
 	context.AfterFunc(ctx, stop)
 
 	if err := New().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "slipway:", err)
+		if err.Error() != "" {
+			fmt.Fprintln(os.Stderr, "slipway:", err)
+		}
 		if e, ok := errors.AsType[*exit](err); ok {
 			return e.code
 		}

@@ -19,7 +19,7 @@ const (
 	exitUnderWay   = 3 // the time to wait was over before the deployment was
 )
 
-// exit is an error with an exit code of its own.
+// exit is an error with an exit code of its own. Without a text, all is said.
 type exit struct {
 	code int
 	text string
@@ -69,13 +69,15 @@ after its update was rolled back: they call that a success.`,
 			switch {
 			case val(last.Verdict) == "InProgress":
 				return &exit{exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary)))}
-			case val(last.Verdict) != "Succeeded":
-				return &exit{exitRolledBack, clean(val(last.Summary))}
-			case c.json:
-				return nil
+			case !c.json:
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), clean(val(last.Summary))); err != nil {
+					return err
+				}
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), clean(val(last.Summary)))
-			return err
+			if val(last.Verdict) != "Succeeded" {
+				return &exit{code: exitRolledBack}
+			}
+			return nil
 		},
 	}
 	c.bind(cmd)
@@ -85,7 +87,8 @@ after its update was rolled back: they call that a success.`,
 }
 
 // await returns the endpoint's newest deployment once it has ended, or as it is
-// when the time is over; it looks at least once. It tells of every phase.
+// when the time is over; it looks at least once. It tells of every phase until
+// then.
 func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration, over <-chan time.Time, progress io.Writer) (last *slipway.DeploymentSummary, err error) {
 	var seen time.Time // when the server last answered
 	for {
@@ -99,7 +102,8 @@ func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration,
 			if last != nil && val(last.DeploymentId) != val(d.DeploymentId) {
 				continue
 			}
-			if last == nil || val(last.Phase) != val(d.Phase) {
+			// How it came out is the answer, not a phase on the way.
+			if val(d.Verdict) == "InProgress" && (last == nil || val(last.Phase) != val(d.Phase)) {
 				fmt.Fprintf(progress, "%s %s\n", time.Now().UTC().Format(time.TimeOnly), clean(val(d.Summary)))
 			}
 			last = &d

@@ -91,7 +91,9 @@ func TestSlipwayWaitFailsWhereOtherWaitersCallARollbackASuccess(t *testing.T) {
 	if got := c.awaitInService("live"); got != "v2" { // the SDK's own waiter, content
 		t.Errorf("in service is %s", got)
 	}
-	s.wantSlipway(2, `slipway: The update to "broken" was rolled back after `, "wait", "live")
+	if out, errs, code := s.slipway("wait", "live"); code != 2 || !strings.HasPrefix(out, `The update to "broken" was rolled back after `) || errs != "" {
+		t.Errorf("exit code %d, printed %q and %q; the verdict is said once", code, out, errs)
+	}
 	var last struct{ DeploymentId, Verdict, StartedBy string }
 	if err := json.Unmarshal([]byte(s.wantSlipway(2, "", "wait", "live", "--json")), &last); err != nil || last.Verdict != "RolledBack" || last.StartedBy == "" {
 		t.Errorf("%+v, %v", last, err)
