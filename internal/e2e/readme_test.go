@@ -8,7 +8,9 @@ import (
 	"testing"
 )
 
-// The session in the README is run as it stands, in the repository's folder.
+// The sessions in the README are run as they stand, one after the other, in the
+// repository's folder. What they leave under way must come out as the README
+// says: the better model takes over.
 func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	py := python(t)
 	const readsEndpoint = "import botocore; assert tuple(map(int, botocore.__version__.split('.')[:2])) >= (1, 31)"
@@ -19,10 +21,14 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```python\n")
-	session, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("the README has no Python session")
+	session, blocks := "", 0
+	for _, after := range strings.Split(string(text), "```python\n")[1:] {
+		block, _, _ := strings.Cut(after, "```")
+		session += block
+		blocks++
+	}
+	if blocks != 2 {
+		t.Fatalf("the README has %d Python sessions, not 2", blocks)
 	}
 	s := startServer(t)
 	script := filepath.Join(s.dir, "session.py")
@@ -37,5 +43,8 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	// The first image of the test set is a nine, and v1 knows.
 	if !strings.HasPrefix(out, "b'9,") {
 		t.Errorf("the session printed %q", out)
+	}
+	if now := s.sdk().awaitInService("digits"); now != "digits-2" {
+		t.Errorf("the guarded update ended on %s", now)
 	}
 }
