@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
@@ -21,7 +22,14 @@ func (a *App) allowance() control.Allowance {
 // stand, and whether there is traffic to judge by.
 func (a *App) suspect(_ context.Context, e *hosting.Endpoint) (out []record.Finding, err error) {
 	p := e.Deployment.Plan
-	for _, s := range a.watch.Suspicions(e.Scope, p.Policy.Alarms, record.ShortestBake(p)) {
+	g := alarm.Guarded{Endpoint: e.Name, From: e.Deployment.From, To: e.Deployment.To()}
+	g.Step, g.Bake = record.ShortestBake(p)
+	for _, v := range p.Variants {
+		if v.New > 0 {
+			g.Variants = append(g.Variants, v.Name)
+		}
+	}
+	for _, s := range a.watch.Suspicions(e.Scope, p.Policy.Alarms, g) {
 		out = append(out, record.Finding{Severity: record.Warning, Code: string(s.Kind), Message: s.Text})
 	}
 	const lately = 5 * time.Minute

@@ -16,6 +16,7 @@ type SuspicionKind string
 // The kinds of suspicion. None of them is an error.
 const (
 	AlreadyInAlarm  SuspicionKind = "AlreadyInAlarm"  // the deployment would be rolled back at once
+	CannotSee       SuspicionKind = "CannotSee"       // no sample of the new instances reaches it
 	BakeTooShort    SuspicionKind = "BakeTooShort"    // the bake can end before the alarm has seen its periods
 	NeverFires      SuspicionKind = "NeverFires"      // no sample can breach
 	AlwaysFires     SuspicionKind = "AlwaysFires"     // every sample breaches
@@ -35,11 +36,11 @@ type Suspicion struct {
 
 // Look is what a judgement about an alarm takes besides its definition.
 type Look struct {
-	State State
-	Bake  time.Duration // how long the new instances are watched before the deployment goes on, at the least
-	Now   time.Time
-	Read  Reader
-	Units func(metric.Key) []metric.Unit // in which a metric has samples at all
+	Guarded Guarded
+	State   State
+	Now     time.Time
+	Read    Reader
+	Units   func(metric.Key) []metric.Unit // in which a metric has samples at all
 }
 
 // recently is how far back a metric must have had a sample not to be suspicious.
@@ -61,9 +62,12 @@ func (j *Judge) Suspicions(l Look) []Suspicion {
 		}
 		return found
 	}
-	if need := time.Duration(j.d.EvaluationPeriods) * j.period; l.Bake < need {
-		add(BakeTooShort, "looks at %s of %s, but the bake lasts %s: it can end before the alarm has seen enough.",
-			counted(j.d.EvaluationPeriods, "period", "", ""), j.period, l.Bake)
+	if why := j.blind(l.Guarded); why != "" {
+		add(CannotSee, "%s", why)
+	}
+	if bake, need := l.Guarded.Bake, time.Duration(j.d.EvaluationPeriods)*j.period; bake > 0 && bake < need {
+		add(BakeTooShort, "looks at %s of %s, but the bake of step %d lasts %s: it can end before the alarm has seen enough.",
+			counted(j.d.EvaluationPeriods, "period", "", ""), j.period, l.Guarded.Step, bake)
 	}
 	j.suspectThreshold(add)
 	if kept := metric.Retention(j.period); time.Duration(j.rangeCount())*j.period > kept {

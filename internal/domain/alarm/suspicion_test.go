@@ -30,7 +30,8 @@ var doubts = map[string]struct {
 }{
 	"a good guard":             {func(*alarm.Definition) {}, "OK", time.Minute, nil, ""},
 	"it is in ALARM":           {func(*alarm.Definition) {}, "ALARM", time.Minute, []alarm.SuspicionKind{alarm.AlreadyInAlarm}, "is in ALARM already: fine"},
-	"the bake is too short":    {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 2 * time.Minute, []alarm.SuspicionKind{alarm.BakeTooShort}, "looks at 3 periods of 1m0s, but the bake lasts 2m0s"},
+	"the bake is too short":    {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 2 * time.Minute, []alarm.SuspicionKind{alarm.BakeTooShort}, "looks at 3 periods of 1m0s, but the bake of step 2 lasts 2m0s"},
+	"there is no bake":         {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 0, nil, ""},
 	"AWS's own example":        {named("Invocation5XXErrors", "Average", alarm.Greater, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, "the Average of Invocation5XXErrors is between 0.0 and 1.0, never greater than 1.0."},
 	"the same of other errors": {named("InvocationModelErrors", "Average", alarm.GreaterOrEqual, 5), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
 	"a maximum of 4XX":         {named("Invocation4XXErrors", "Maximum", alarm.Greater, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
@@ -75,7 +76,7 @@ func TestADoubtfulGuardIsPointedOut(t *testing.T) {
 			state := ok()
 			state.Value = c.state
 			found := judge(t, threshold(c.change)).Suspicions(alarm.Look{
-				State: state, Bake: c.bake, Now: t0, Read: s.read,
+				State: state, Guarded: alarm.Guarded{Step: 2, Bake: c.bake}, Now: t0, Read: s.read,
 				Units: func(k metric.Key) []metric.Unit {
 					var units []metric.Unit
 					for u := range s[k] {

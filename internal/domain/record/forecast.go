@@ -128,15 +128,16 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 	return out
 }
 
-// ShortestBake returns the shortest wait of p, in which its alarms have the
-// least time to see something.
-func ShortestBake(p rollout.Plan) time.Duration {
-	shortest, _ := p.Wait(0)
+// ShortestBake returns the step of p, from 1, whose wait is the shortest, and
+// that wait: in it, alarms have the least time to see something. Steps without
+// a wait do not count, Suspicious tells of them; if none has one, both are 0.
+func ShortestBake(p rollout.Plan) (step int, wait time.Duration) {
 	for i := range p.Steps() {
-		w, _ := p.Wait(i)
-		shortest = min(shortest, w)
+		if w, _ := p.Wait(i); w > 0 && (wait == 0 || w < wait) {
+			step, wait = i+1, w
+		}
 	}
-	return shortest
+	return step, wait
 }
 
 // few is how many requests in a bake are hardly a proof.
@@ -152,6 +153,9 @@ func Starved(p rollout.Plan, requests int64, lately time.Duration) []Finding {
 	for i, m := range line {
 		if m.State.Phase != rollout.Baking {
 			continue
+		}
+		if planned, _ := p.Wait(m.State.Step); planned == 0 {
+			continue // a glance at the alarms, of which Suspicious tells
 		}
 		share := 0.0
 		for _, v := range m.State.Variants {

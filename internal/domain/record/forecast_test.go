@@ -12,6 +12,8 @@ func TestTrafficTooThinToProveAnythingIsSuspicious(t *testing.T) {
 	p := canary(t) // of a quarter for five minutes, then of all for two
 	patient := p
 	patient.Policy.MinimumRequests = 50
+	glanced := p
+	glanced.Policy.TerminationWait = 0
 	for name, c := range map[string]struct {
 		plan     rollout.Plan
 		requests int64
@@ -21,6 +23,7 @@ func TestTrafficTooThinToProveAnythingIsSuspicious(t *testing.T) {
 		"a few":                          {p, 20, "At the rate of the last 5m0s (20 requests), the new fleet would see about 5.0 requests in the 5m0s that step 1 is baked: that proves little."},
 		"just enough in both steps":      {p, 40, ""},
 		"enough":                         {p, 1000, ""},
+		"enough where it is baked":       {glanced, 40, ""},
 		"a few, but they are waited for": {patient, 20, ""},
 	} {
 		got := ""
@@ -52,7 +55,24 @@ func TestAForecastKnowsItsPeakAndItsWorstCase(t *testing.T) {
 	if f := record.Foresee(p, a); f.Wait != 4*time.Minute || f.Worst != time.Hour || f.Peak != 5 {
 		t.Errorf("rolling waits %s, at most %s, %d instances", f.Wait, f.Worst, f.Peak)
 	}
-	if got := record.ShortestBake(canary(t)); got != 2*time.Minute {
-		t.Errorf("the shortest bake is %s", got)
+}
+
+func TestTheShortestBakeIsOneOfThoseThatThereAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, last time.Duration
+		step        int
+		want        time.Duration
+	}{
+		"the last":                {5 * time.Minute, 2 * time.Minute, 2, 2 * time.Minute},
+		"the first":               {time.Minute, 2 * time.Minute, 1, time.Minute},
+		"the last step has none":  {5 * time.Minute, 0, 1, 5 * time.Minute},
+		"no step is baked at all": {0, 0, 0, 0},
+		"both are baked as long":  {time.Minute, time.Minute, 1, time.Minute},
+	} {
+		p := canary(t)
+		p.Policy.WaitInterval, p.Policy.TerminationWait = c.first, c.last
+		if step, got := record.ShortestBake(p); step != c.step || got != c.want {
+			t.Errorf("%s: step %d for %s", name, step, got)
+		}
 	}
 }

@@ -194,12 +194,11 @@ func (f *MetricsFilter) matches(id metric.ID) bool {
 	return true
 }
 
-// Suspicions returns what is doubtful about guarding a deployment whose
-// shortest bake is so long by the named alarms. Children of composite alarms
-// are looked at too. Alarms that do not exist are the business of Missing.
-func (s *Service) Suspicions(sc arn.Scope, names []string, bake time.Duration) (found []alarm.Suspicion) {
+// Suspicions returns what is doubtful about guarding a deployment by the named
+// alarms. Children of composite alarms are looked at too. Alarms that do not exist are the business of Missing.
+func (s *Service) Suspicions(sc arn.Scope, names []string, g alarm.Guarded) (found []alarm.Suspicion) {
 	s.drain()
-	look := alarm.Look{Bake: bake, Now: time.Now(), Read: s.reader(sc.Region), Units: func(k metric.Key) []metric.Unit {
+	look := alarm.Look{Guarded: g, Now: time.Now(), Read: s.reader(sc.Region), Units: func(k metric.Key) []metric.Unit {
 		if l := s.shelf.find(lineKey{sc.Region, k}); l != nil {
 			return l.units()
 		}
