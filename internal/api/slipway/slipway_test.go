@@ -150,7 +150,7 @@ func TestWhatIsSuspiciousAboutAPlan(t *testing.T) {
 			"no guardrail at all":     {nil, "small", "NoGuardrail FewerInstances NoWeight Looked"},
 			"a bake without alarms":   {func(p *rollout.Policy) { p.Alarms = nil }, "v2", "NothingWatched Looked"},
 			"a last step without one": {func(p *rollout.Policy) { p.TerminationWait = 0 }, "v2", "StepWithoutBake Looked"},
-			"alarms without a bake":   {func(p *rollout.Policy) { p.Strategy, p.TerminationWait = rollout.AllAtOnce, 0 }, "v2", "NoBake Looked"},
+			"alarms without a bake":   {func(p *rollout.Policy) { p.Strategy, p.TerminationWait = rollout.AllAtOnce, 0 }, "v2", "NoBake SizeIgnored Looked"},
 			"nothing of its own":      {func(*rollout.Policy) {}, "v2", "Looked"},
 		} {
 			if c.change != nil {

@@ -112,6 +112,7 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 			}
 		}
 	}
+	suspectSizes(d.Plan, warn)
 	for _, v := range d.Plan.Variants {
 		switch {
 		case v.New == 0:
@@ -126,6 +127,29 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 		}
 	}
 	return out
+}
+
+// suspectSizes looks for steps that are not as small as they were asked for.
+func suspectSizes(p rollout.Plan, warn func(code, format string, args ...any)) {
+	name, size := p.Policy.StepSize()
+	for _, v := range p.Variants {
+		if name != "" && v.New > 0 && size.Of(v.New) == v.New {
+			warn("FirstStepTakesAll", "%s is %d%% of the capacity, but one instance at the least: production variant %q will have only %d, so step 1 moves all of its traffic.",
+				name, size.Value, v.Name, v.New)
+		}
+	}
+	for _, other := range []struct {
+		name string
+		size rollout.Size
+	}{{"CanarySize", p.Policy.CanarySize}, {"LinearStepSize", p.Policy.LinearStepSize}} {
+		switch {
+		case other.size.Value == 0 || other.name == name:
+		case p.Policy.Strategy == rollout.AllAtOnce:
+			warn("SizeIgnored", "%s is ignored: a deployment of type %s moves all traffic in one step.", other.name, p.Policy.Strategy)
+		default:
+			warn("SizeIgnored", "%s is ignored: the steps of a deployment of type %s are set by %s.", other.name, p.Policy.Strategy, name)
+		}
+	}
 }
 
 // ShortestBake returns the step of p, from 1, whose wait is the shortest, and

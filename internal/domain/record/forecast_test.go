@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
@@ -73,6 +74,42 @@ func TestTheShortestBakeIsOneOfThoseThatThereAre(t *testing.T) {
 		p.Policy.WaitInterval, p.Policy.TerminationWait = c.first, c.last
 		if step, got := record.ShortestBake(p); step != c.step || got != c.want {
 			t.Errorf("%s: step %d for %s", name, step, got)
+		}
+	}
+}
+
+func TestStepsThatAreNotAsSmallAsAskedForAreSuspicious(t *testing.T) {
+	quarter := rollout.Size{Type: rollout.CapacityPercent, Value: 25}
+	for name, c := range map[string]struct {
+		policy rollout.Policy
+		counts []int
+		want   string
+	}{
+		"a canary of four":         {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{4}, ""},
+		"a canary of two":          {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{2}, ""},
+		"a canary of one":          {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{1}, `FirstStepTakesAll: CanarySize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`},
+		"of the second variant":    {rollout.Policy{Strategy: rollout.Linear, LinearStepSize: quarter}, []int{4, 1}, `FirstStepTakesAll: LinearStepSize is 25% of the capacity, but one instance at the least: production variant "b" will have only 1, so step 1 moves all of its traffic.`},
+		"a batch of one":           {rollout.Policy{Strategy: rollout.Rolling, MaximumBatchSize: quarter}, []int{1}, `FirstStepTakesAll: MaximumBatchSize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`},
+		"all at once":              {rollout.Policy{Strategy: rollout.AllAtOnce}, []int{1}, ""},
+		"all at once, with a size": {rollout.Policy{Strategy: rollout.AllAtOnce, CanarySize: quarter}, []int{4}, "SizeIgnored: CanarySize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step."},
+		"all at once, with a step": {rollout.Policy{Strategy: rollout.AllAtOnce, LinearStepSize: quarter}, []int{4}, "SizeIgnored: LinearStepSize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step."},
+		"the size of another type": {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter, LinearStepSize: quarter}, []int{4}, "SizeIgnored: LinearStepSize is ignored: the steps of a deployment of type CANARY are set by CanarySize."},
+	} {
+		c.policy.Alarms, c.policy.WaitInterval, c.policy.TerminationWait = []string{"errors"}, time.Minute, time.Minute
+		var variants []rollout.Variant
+		for i, n := range c.counts {
+			variants = append(variants, rollout.Variant{Name: string(rune('a' + i)), Old: n, New: n})
+		}
+		p, err := rollout.NewPlan(rollout.Update, &c.policy, variants)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := ""
+		for _, f := range record.Suspicious(&hosting.Endpoint{Deployment: &hosting.Deployment{Plan: p}}) {
+			got += f.Code + ": " + f.Message
+		}
+		if got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
 		}
 	}
 }

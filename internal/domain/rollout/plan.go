@@ -141,6 +141,13 @@ func (c Policy) limit() (limit, bool) {
 	return limit{}, false
 }
 
+// StepSize returns the size of the first step as the policy gives it, and the
+// API's name of it. AllAtOnce has none: then the name is "".
+func (c Policy) StepSize() (name string, z Size) {
+	l, _ := c.limit()
+	return l.name, l.size
+}
+
 // Check judges what can be judged without knowing the fleets: that the size of
 // the strategy is there, and its range if it is given in percent. It is all
 // that CreateEndpoint asks of a policy (spec §4.2). Sizes of other strategies
