@@ -121,6 +121,9 @@ func TestPeopleStepInFromTheCommandLine(t *testing.T) {
 			t.Errorf("no %q in the plan:\n%s", word, plan)
 		}
 	}
+	c.guard("live", "v1")
+	s.wantSlipway(0, `Alarm "v1-5xx" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`,
+		"plan", "update-endpoint", "--endpoint-name", "live", "--endpoint-config-name", "v2", "--deployment-config", `{"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"v1-5xx"}]}}`)
 	s.wantSlipway(1, "has no deployment in progress", "pause", "live")
 
 	baking := func() bool {
