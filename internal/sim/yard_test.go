@@ -61,6 +61,7 @@ type call struct {
 	what   string
 	answer chan fate
 	after  time.Time // not before then: the server is slow
+	fired  bool      // an alarm was in ALARM when the server last looked before the call
 }
 
 // fate is what becomes of a call.
@@ -113,7 +114,7 @@ func (s *server) do(what string, f func(torn bool) error) error {
 	if s.dead {
 		return errDead
 	}
-	c := &call{from: s, what: what, answer: make(chan fate)}
+	c := &call{from: s, what: what, answer: make(chan fate), fired: s.fired}
 	s.y.calls <- c
 	how := <-c.answer
 	if how == lost || how == torn || how == mute {
@@ -319,7 +320,8 @@ func (y *yard) admit(c *call) {
 	if c.what == "change" && (s.changed || how == mute) {
 		y.ringAll()
 		y.soon()
-		y.check(s.key, s.fired && how != torn)
+		// By now the server has looked again, for its next call.
+		y.check(s.key, c.fired && how != torn)
 	}
 }
 
