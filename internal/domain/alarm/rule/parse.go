@@ -73,41 +73,32 @@ func (p *parser) symbol(c byte) bool {
 }
 
 func (p *parser) either() (node, error) {
-	first, err := p.all()
-	if err != nil {
-		return nil, err
+	ns, err := p.joined("OR", p.all)
+	if err != nil || len(ns) > 1 {
+		return either(ns), err
 	}
-	n := either{first}
-	for p.word("OR") != "" {
-		next, err := p.all()
-		if err != nil {
-			return nil, err
-		}
-		n = append(n, next)
-	}
-	if len(n) == 1 {
-		return first, nil
-	}
-	return n, nil
+	return ns[0], nil
 }
 
 func (p *parser) all() (node, error) {
-	first, err := p.one()
-	if err != nil {
-		return nil, err
+	ns, err := p.joined("AND", p.one)
+	if err != nil || len(ns) > 1 {
+		return all(ns), err
 	}
-	n := all{first}
-	for p.word("AND") != "" {
-		next, err := p.one()
+	return ns[0], nil
+}
+
+// joined reads one operand, and another after each word.
+func (p *parser) joined(word string, operand func() (node, error)) (ns []node, err error) {
+	for {
+		n, err := operand()
 		if err != nil {
 			return nil, err
 		}
-		n = append(n, next)
+		if ns = append(ns, n); p.word(word) == "" {
+			return ns, nil
+		}
 	}
-	if len(n) == 1 {
-		return first, nil
-	}
-	return n, nil
 }
 
 func (p *parser) one() (node, error) {
