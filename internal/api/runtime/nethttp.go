@@ -22,6 +22,26 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.aborted {
 		panic(http.ErrAbortHandler) // net/http's way to cut an answer short
 	}
+	if x.unread {
+		x.linger()
+	}
+}
+
+// Bounds of linger: how long, and how much.
+const (
+	lingerFor   = 2 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger reads on for a moment after the answer to a client that is still
+// sending: closing at once would reset the connection and take the answer from
+// under its eyes. net/http does so itself only on connections that go on.
+func (x *adapter) linger() {
+	c := http.NewResponseController(x.w)
+	if c.Flush() != nil || c.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes) // the answer is out; nothing depends on the rest
 }
 
 // bodyBudget bounds the bodies that the net/http side holds at a time.
@@ -46,6 +66,7 @@ type adapter struct {
 
 	status  int // to be written with the first byte
 	began   bool
+	unread  bool // the client was refused while it may still be sending
 	aborted bool
 }
 
@@ -56,14 +77,14 @@ func (x *adapter) Abort()             { x.aborted = true }
 func (x *adapter) Body() ([]byte, error) {
 	limit := int64(x.api.MaxBody)
 	if x.r.ContentLength > limit {
-		return nil, http1.ErrTooLarge
+		return nil, x.refuse(http1.ErrTooLarge)
 	}
 	buf := make([]byte, 0, 512)
 	for {
 		if len(buf) == cap(buf) {
 			size := min(max(4*int64(cap(buf)), 16<<10), limit+1)
 			if !x.api.budget.take(size) {
-				return nil, http1.ErrBusy
+				return nil, x.refuse(http1.ErrBusy)
 			}
 			x.held += size
 			buf = append(make([]byte, 0, size), buf...)
@@ -72,13 +93,21 @@ func (x *adapter) Body() ([]byte, error) {
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:
-			return nil, http1.ErrTooLarge
+			return nil, x.refuse(http1.ErrTooLarge)
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case err != nil:
 			return nil, err
 		}
 	}
+}
+
+// refuse gives up on the body. Answers are written while it still comes in.
+func (x *adapter) refuse(err error) error {
+	x.unread = true
+	// HTTP/2 has no need of it and says so.
+	_ = http.NewResponseController(x.w).EnableFullDuplex()
+	return err
 }
 
 func (x *adapter) Begin(status int, length int64) {
