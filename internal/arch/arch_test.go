@@ -24,8 +24,8 @@ var wings = []struct {
 	{"service", []string{"internal/service"}},
 	{"wire", []string{"internal/wire"}},
 	{"api", []string{"internal/api"}},
-	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "models"}},
-	{"cmd", []string{"cmd", "tools", "internal/arch", "internal/apptest", "internal/e2e", "internal/sim"}},
+	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "models", "internal/agent", "internal/simdevices"}},
+	{"cmd", []string{"internal/deps", "cmd", "tools", "internal/arch", "internal/apptest", "internal/e2e", "internal/sim"}},
 }
 
 // sideways lists the imports inside a wing that are allowed, and why.
