@@ -57,6 +57,7 @@ var sideways = map[string]map[string]string{
 	"internal/modelserver/onnxfile": {"internal/modelserver/tensor": "a model's signature is made of specifications"},
 	"internal/modelserver/onnx":     {"internal/modelserver/tensor": "it computes with tensors", "internal/modelserver/onnxfile": "it reads the signature from the file"},
 	"internal/modelserver/onnxtest": {"internal/modelserver/onnx": "it starts the runtime for tests"},
+	"internal/agent/model":          {"internal/modelserver/tensor": "models take and give tensors"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 
