@@ -1,0 +1,149 @@
+package edge
+
+import (
+	"strings"
+	"time"
+)
+
+// FailurePolicy is what a device does when a deployment fails on it (spec §4.7).
+type FailurePolicy string
+
+// The failure policies.
+const (
+	RollbackOnFailure FailurePolicy = "ROLLBACK_ON_FAILURE" // the default
+	DoNothing         FailurePolicy = "DO_NOTHING"
+)
+
+// The states that a definition asks for and a result reports.
+const (
+	Deploy   = "DEPLOY"
+	Undeploy = "UNDEPLOY"
+)
+
+// Deployment is what a device is asked to do (spec §3.2). Its name is the
+// idempotency key: the same name is the same order.
+type Deployment struct {
+	Name        string
+	OnFailure   FailurePolicy
+	Definitions []Definition
+}
+
+// Definition is the part of a deployment about one model handle.
+type Definition struct {
+	Handle string
+	S3URL  string // of the package; "" to undeploy
+	SHA1   string // of the object, lower-case hex
+	State  string // Deploy or Undeploy
+}
+
+// Hints say when a device should come again; zero says nothing.
+type Hints struct{ Poll, Heartbeat time.Duration }
+
+// Heartbeat is what a device says of itself (spec §3.3).
+type Heartbeat struct {
+	Fleet, Device string
+	AgentVersion  string
+	Models        []LoadedModel
+	HasModels     bool // Models was sent, though it may be empty
+	Metrics       []Metric
+	Dropped       int // metrics that made no sense
+	Result        *Result
+}
+
+// Metric is one value that an agent measured.
+type Metric struct {
+	Dimension, Name string
+	Value           float64
+	At              time.Time // the device's clock
+}
+
+// Result is the outcome of a deployment as the device reports it.
+type Result struct {
+	Deployment string
+	Status     string // "" if absent; SUCCESS in any case of letters is a success
+	Message    string
+	Start, End time.Time // the device's clock
+	Models     []ModelResult
+}
+
+// ModelResult is the outcome for one model handle.
+type ModelResult struct {
+	Handle, Name, Version string
+	Desired, State        string // Deploy or Undeploy
+	Status                string // SUCCESS or FAIL
+	Reason                string
+	RollbackFailure       string // why going back failed
+}
+
+// Outcome is what a result means.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Progress Outcome = iota // not over yet
+	Success
+	Failure
+)
+
+// success and fail are what devices say.
+const (
+	success = "SUCCESS"
+	fail    = "FAIL"
+)
+
+// maxMessage bounds the message that is kept for a device, in bytes.
+const maxMessage = 1024
+
+// Judge says what a result means (spec §3.3 rules 4 and 5).
+func Judge(r Result) Outcome {
+	if r.Status == "" && len(r.Models) == 0 {
+		return Progress
+	}
+	for _, m := range r.Models {
+		if !strings.EqualFold(m.Status, success) && (r.Status == "" || strings.EqualFold(m.Status, fail)) {
+			return Failure
+		}
+	}
+	if r.Status != "" && !strings.EqualFold(r.Status, success) {
+		return Failure
+	}
+	return Success
+}
+
+// Message tells a result in words (spec §3.3 rule 6).
+func Message(r Result, p FailurePolicy) string {
+	var parts []string
+	if r.Message != "" {
+		parts = append(parts, r.Message)
+	}
+	rolledBack := false
+	var broken []string
+	for _, m := range r.Models {
+		if strings.EqualFold(m.Status, fail) {
+			reason := m.Reason
+			if reason == "" {
+				reason = "failed, no reason given"
+			}
+			parts = append(parts, m.Handle+": "+reason)
+			rolledBack = true
+		}
+		if m.RollbackFailure != "" {
+			broken = append(broken, "rollback failed: "+m.RollbackFailure)
+		}
+	}
+	switch {
+	case len(broken) > 0:
+		parts = append(parts, broken...)
+	case rolledBack && p == RollbackOnFailure:
+		parts = append(parts, "rolled back")
+	}
+	return clip(strings.Join(parts, "; "))
+}
+
+// clip cuts a message to what is kept, between two characters.
+func clip(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage], "")
+}

@@ -1,0 +1,140 @@
+package edge_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+var t0 = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+
+func TestAPercentageIsRoundedUpAndAtLeastOne(t *testing.T) {
+	for _, c := range []struct{ percentage, n, want int }{{1, 3, 1}, {34, 3, 2}, {50, 3, 2}, {100, 3, 3}, {10, 0, 0}, {1, 1_000_000, 10_000}} {
+		if got := edge.Target(c.percentage, c.n); got != c.want {
+			t.Errorf("%d %% of %d: %d, want %d", c.percentage, c.n, got, c.want)
+		}
+	}
+}
+
+func TestASelectionHasExactlyItsOwnMember(t *testing.T) {
+	for name, c := range map[string]struct {
+		s  edge.Selection
+		ok bool
+	}{
+		"percentage":        {edge.Selection{Type: edge.ByPercentage, Percentage: 10}, true},
+		"percentage 0":      {edge.Selection{Type: edge.ByPercentage}, false},
+		"percentage 101":    {edge.Selection{Type: edge.ByPercentage, Percentage: 101}, false},
+		"percentage, names": {edge.Selection{Type: edge.ByPercentage, Percentage: 1, Names: []string{"a"}}, false},
+		"names":             {edge.Selection{Type: edge.ByName, Names: []string{"b", "a", "b"}}, true},
+		"no names":          {edge.Selection{Type: edge.ByName}, false},
+		"contains":          {edge.Selection{Type: edge.ByNameContains, NameContains: "cam"}, true},
+		"contains, percent": {edge.Selection{Type: edge.ByNameContains, NameContains: "cam", Percentage: 1}, false},
+		"something else":    {edge.Selection{Type: "ALL"}, false},
+	} {
+		s, err := c.s.Check()
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "names" && (len(s.Names) != 2 || !s.Takes("b") || s.Takes("c")) {
+			t.Errorf("names: %v", s.Names)
+		}
+	}
+}
+
+func TestAResultIsASuccessOnlyIfNothingSaysOtherwise(t *testing.T) {
+	good, bad := edge.ModelResult{Handle: "m", Status: "SUCCESS"}, edge.ModelResult{Handle: "m", Status: "FAIL", Reason: "bad signature"}
+	for name, c := range map[string]struct {
+		r    edge.Result
+		want edge.Outcome
+	}{
+		"nothing said":         {edge.Result{}, edge.Progress},
+		"success, no models":   {edge.Result{Status: "success"}, edge.Success},
+		"models alone":         {edge.Result{Models: []edge.ModelResult{good, good}}, edge.Success},
+		"one model failed":     {edge.Result{Models: []edge.ModelResult{good, bad}}, edge.Failure},
+		"a contradiction":      {edge.Result{Status: "SUCCESS", Models: []edge.ModelResult{bad}}, edge.Failure},
+		"an error bucket":      {edge.Result{Status: "DISKFULL", Models: []edge.ModelResult{good}}, edge.Failure},
+		"a model says nothing": {edge.Result{Models: []edge.ModelResult{{Handle: "m"}}}, edge.Failure},
+	} {
+		if got := edge.Judge(c.r); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+	if got := edge.Message(edge.Result{Message: "1 of 1 failed", Models: []edge.ModelResult{bad}}, edge.RollbackOnFailure); got != "1 of 1 failed; m: bad signature; rolled back" {
+		t.Error(got)
+	}
+}
+
+func TestARowKeepsItsOutcome(t *testing.T) {
+	r := edge.Row{Deployment: "d-1", Status: edge.DeviceReady}
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Delivered, At: t0})
+	if r.Status != edge.DeviceInProgress || !r.Started.Equal(t0) {
+		t.Fatalf("%+v", r)
+	}
+	if _, changed := edge.NextDevice(r, edge.Event{Kind: edge.Reported, Deployment: "d-0", Outcome: edge.Failure}); changed {
+		t.Error("a result of another order was taken")
+	}
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Reported, At: t0, Deployment: "d-1", Outcome: edge.Success})
+	if r.Status != edge.DeviceDeployed {
+		t.Fatalf("%+v", r)
+	}
+	for _, e := range []edge.Event{{Kind: edge.Reported, Deployment: "d-1", Outcome: edge.Failure}, {Kind: edge.StopAsked}, {Kind: edge.Deregistered}, {Kind: edge.TimedOut}, {Kind: edge.Restarted, Deployment: "d-2"}} {
+		if _, changed := edge.NextDevice(r, e); changed {
+			t.Errorf("event %d changed a deployed row", e.Kind)
+		}
+	}
+}
+
+func TestAStageEndsWithItsLastDevice(t *testing.T) {
+	s := edge.Stage{Name: "s", Status: edge.StageReady}
+	s, _, err := s.Start("d-1", t0)
+	if err != nil || s.Status != edge.StageStarting {
+		t.Fatal(s, err)
+	}
+	s.Counts = edge.Counts{Ready: 1, Deployed: 2, Failed: 1}
+	s, _ = edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0, Written: true})
+	if s.Status != edge.StageInProgress {
+		t.Fatal(s)
+	}
+	s.Counts.Move(edge.DeviceReady, edge.DeviceDeployed)
+	s, _ = edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0})
+	if s.Status != edge.StageFailed || s.Message != "1 of 4 devices failed" {
+		t.Error(s.Status, s.Message)
+	}
+}
+
+func TestAPolicyStopsOrUndoesAStageThatFailsTooOften(t *testing.T) {
+	s := edge.Stage{Status: edge.StageInProgress, Counts: edge.Counts{Ready: 90, Deployed: 8, Failed: 2}}
+	p := edge.Policy{FailureThreshold: 10, MinSample: 10, OnFailure: edge.StopStage}
+	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageStopping || n.Verdict != edge.Refused {
+		t.Error(n)
+	}
+	p.MinSample = 11
+	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageInProgress {
+		t.Error("judged by too few:", n)
+	}
+	p.MinSample, p.OnFailure = 0, edge.RollBackPlan
+	if n, a := edge.NextStage(p, s, edge.Facts{Now: t0}); !a.Undo || n.Verdict != edge.RolledBack {
+		t.Error(n, a)
+	}
+}
+
+func TestAStagePassesOverUnreachableDevicesAndChainsAfterItsBake(t *testing.T) {
+	p := edge.Policy{AutoNext: true, Bake: time.Minute, SuccessThreshold: 90, MinSample: 5}
+	s := edge.Stage{Status: edge.StageInProgress, Counts: edge.Counts{Ready: 3, Deployed: 10, Failed: 1}}
+	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0, Reachable: 1}); n.Verdict != edge.Undecided {
+		t.Error("a reachable device was not waited for:", n)
+	}
+	n, a := edge.NextStage(p, s, edge.Facts{Now: t0})
+	if n.Verdict != edge.Passed || n.Late != 3 || a.StartNext || !a.Wake.Equal(t0.Add(time.Minute)) {
+		t.Error(n, a)
+	}
+	if n, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Minute)}); !a.StartNext || n.Status != edge.StageInProgress {
+		t.Error(n, a)
+	}
+	if _, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Hour)}); a.StartNext {
+		t.Error("the next stage was started twice")
+	}
+}

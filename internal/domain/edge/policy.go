@@ -1,0 +1,66 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// Reaction is what a policy does when too many devices fail.
+type Reaction string
+
+// The reactions.
+const (
+	NoReaction   Reaction = ""
+	StopStage    Reaction = "STOP"
+	RollBackPlan Reaction = "ROLLBACK"
+)
+
+// Policy is what Slipway can do with a plan beyond AWS. The zero Policy does
+// nothing, as AWS: every stage is started by hand, and waits for its devices.
+type Policy struct {
+	// AutoNext starts the next stage of the plan Bake after a stage passed.
+	AutoNext bool          `json:",omitempty"`
+	Bake     time.Duration `json:",omitempty"`
+	// SuccessThreshold, in percent of the devices that reported, lets a stage
+	// pass although devices are pending, if none of those is reachable; these
+	// are late and still get their order. 0: all devices must succeed.
+	SuccessThreshold float64 `json:",omitempty"`
+	// MinSample is how many devices must have reported before a threshold says
+	// anything while others are pending.
+	MinSample int `json:",omitempty"`
+	// Reachable is how long ago a device may have been heard of; 0 is an hour.
+	Reachable time.Duration `json:",omitempty"`
+	// FailureThreshold, in percent of the devices that reported: when more have
+	// failed, OnFailure happens.
+	FailureThreshold float64  `json:",omitempty"`
+	OnFailure        Reaction `json:",omitempty"`
+	// DeviceTimeout fails a device that has not reported so long after it was
+	// given its order, or after the stage started if it never came; 0: never.
+	DeviceTimeout time.Duration `json:",omitempty"`
+}
+
+// Check judges a policy.
+func (p Policy) Check() error {
+	switch {
+	case p.Bake < 0 || p.Reachable < 0 || p.DeviceTimeout < 0 || p.MinSample < 0:
+		return fault.New(fault.Invalid, "A policy's times and numbers cannot be negative.")
+	case !(p.SuccessThreshold >= 0 && p.SuccessThreshold <= 100) || !(p.FailureThreshold >= 0 && p.FailureThreshold <= 100):
+		return fault.New(fault.Invalid, "Thresholds are percentages between 0 and 100.")
+	case p.OnFailure != NoReaction && p.OnFailure != StopStage && p.OnFailure != RollBackPlan:
+		return fault.New(fault.Invalid, "Unknown reaction %q: it is STOP or ROLLBACK.", p.OnFailure)
+	case p.FailureThreshold > 0 && p.OnFailure == NoReaction:
+		return fault.New(fault.Invalid, "A failure threshold needs a reaction: STOP or ROLLBACK.")
+	case p.Bake > 0 && !p.AutoNext:
+		return fault.New(fault.Invalid, "A bake needs the automatic next stage.")
+	}
+	return nil
+}
+
+// Window is how long ago a reachable device was heard of at most.
+func (p Policy) Window() time.Duration {
+	if p.Reachable == 0 {
+		return time.Hour
+	}
+	return p.Reachable
+}
