@@ -41,6 +41,8 @@ type Config struct {
 	Log Log `json:"log"`
 	// Guardrails says what deployments have to hold beyond what a request asks.
 	Guardrails Guardrails `json:"guardrails"`
+	// Devices says how devices are served.
+	Devices Devices `json:"devices"`
 	// Webhooks are told of everything that happens to endpoints.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
@@ -120,7 +122,8 @@ func Default() Config {
 			MaxModelBytes: 16 << 30,
 			DrainTimeout:  Duration(30 * time.Second),
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Devices: defaultDevices(),
+		Log:     Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -187,6 +190,7 @@ func (c Config) Validate() error {
 	if c.Guardrails.MinimumRequests < 0 {
 		bad("guardrails.minimumRequests: must not be negative")
 	}
+	faults = append(faults, c.Devices.faults()...)
 	faults = append(faults, webhookFaults(c.Webhooks)...)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
