@@ -65,7 +65,7 @@ var sideways = map[string]map[string]string{
 // everyWireMayImport are packages of the wire that the others there build on.
 var everyWireMayImport = map[string]bool{
 	"internal/wire/shape": true, "internal/wire/awserr": true, "internal/wire/access": true, "internal/wire/sigv4": true,
-	"internal/wire/rpc": true,
+	"internal/wire/rpc": true, "internal/wire/page": true,
 }
 
 // everyPlatformMayImport are packages that any part of the platform may use.

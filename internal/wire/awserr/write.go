@@ -86,11 +86,18 @@ func WriteCBOR(w http.ResponseWriter, namespace string, e *Error) {
 }
 
 // WriteREST answers in REST-JSON: the code in a header, the rest in the body.
-func WriteREST(w http.ResponseWriter, e *Error) {
+func WriteREST(w http.ResponseWriter, e *Error) { WriteRESTAs(w, "Message", e) }
+
+// WriteRESTAs is WriteREST for a service that calls the sentence by another
+// member; "" is the usual Message.
+func WriteRESTAs(w http.ResponseWriter, member string, e *Error) {
+	if member == "" {
+		member = "Message"
+	}
 	if e.Code != "" {
 		w.Header().Set("x-amzn-ErrorType", e.Code)
 	}
-	body := appendMembers([]byte("{"), "Message", e)
+	body := appendMembers([]byte("{"), member, e)
 	write(w, "application/json", e.Status, append(body, '}'))
 }
 

@@ -1,14 +1,11 @@
 package awsquery
 
 import (
-	"encoding/base64"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/slipway-ml/slipway/internal/wire/shape"
@@ -93,7 +90,7 @@ func value(s *shape.Shape, v reflect.Value, n node) error {
 	if !utf8.ValidString(*n.value) {
 		return failed("The parameter %s is not valid UTF-8.", n.path())
 	}
-	if !scalar(s, v, *n.value) {
+	if !shape.SetText(s, v, *n.value) {
 		return failed("%q at %s can not be converted to %s", clip(*n.value), n.path(), s.Kind.Named())
 	}
 	return nil
@@ -203,76 +200,4 @@ func elements(n node, wrapper string) ([]item, error) {
 		}
 	}
 	return items, nil
-}
-
-// scalar stores text if it is a value of the shape, and reports whether it is.
-func scalar(s *shape.Shape, v reflect.Value, text string) bool {
-	switch s.Kind {
-	case shape.String:
-		v.SetString(text)
-	case shape.Integer, shape.Long:
-		i, err := strconv.ParseInt(text, 10, v.Type().Bits())
-		if err != nil {
-			return false
-		}
-		v.SetInt(i)
-	case shape.Float, shape.Double:
-		f, ok := float(text, v.Type().Bits())
-		if !ok {
-			return false
-		}
-		v.SetFloat(f)
-	case shape.Boolean:
-		if text != "true" && text != "false" {
-			return false
-		}
-		v.SetBool(text == "true")
-	case shape.Timestamp:
-		at, ok := instant(text)
-		if !ok {
-			return false
-		}
-		v.Set(reflect.ValueOf(shape.Time{Time: at}))
-	case shape.Blob:
-		b, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			return false
-		}
-		v.SetBytes(b)
-	default:
-		return false
-	}
-	return true
-}
-
-// float reads decimal numbers and the three words for what is none.
-func float(text string, bits int) (float64, bool) {
-	switch text {
-	case "NaN":
-		return math.NaN(), true
-	case "Infinity":
-		return math.Inf(1), true
-	case "-Infinity":
-		return math.Inf(-1), true
-	}
-	if strings.Trim(text, "0123456789+-.eE") != "" { // no hexadecimal, no underscores, no other words
-		return 0, false
-	}
-	f, err := strconv.ParseFloat(text, bits)
-	return f, err == nil
-}
-
-// instant reads the forms of ISO 8601 that clients write, in UTC unless they
-// say otherwise, and seconds since 1970.
-func instant(text string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "20060102T150405Z07:00", time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at.UTC(), at.Year() >= 1
-		}
-	}
-	f, ok := float(text, 64)
-	if !ok {
-		return time.Time{}, false
-	}
-	return shape.Seconds(f)
 }

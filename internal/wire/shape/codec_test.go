@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakeredge"
 )
 
 func TestABodyOfTheWrongTypesIsRefusedWithTheReason(t *testing.T) {
@@ -260,5 +262,54 @@ func TestDoublesHaveWordsForWhatIsNoNumber(t *testing.T) {
 	}
 	if err := shape.Decode([]byte(`{"ProductionVariants":[{"InitialVariantWeight":"NaN"}]}`), &sagemaker.CreateEndpointConfigInput{}); err == nil {
 		t.Error("a weight that is no number was read")
+	}
+}
+
+func TestATimeMayBeWrittenInISO8601(t *testing.T) {
+	want := time.UnixMilli(1795290785123).UTC()
+	for text, at := range map[string]time.Time{
+		`1795290785.123`: want, `"2026-11-21T19:53:05.123Z"`: want, `"2026-11-21T20:53:05.123+01:00"`: want,
+		`"Sat, 21 Nov 2026 19:53:05 GMT"`: want.Truncate(time.Second),
+	} {
+		var in sagemakeredge.SendHeartbeatRequest
+		if err := shape.Decode([]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &in); err != nil || !in.DeploymentResult.DeploymentEndTime.Equal(at) {
+			t.Errorf("%s: %v %v", text, in.DeploymentResult, err)
+		}
+	}
+	for _, text := range []string{`"yesterday"`, `"0000-01-01T00:00:00Z"`, `""`, `"1795290785.123"`, `true`} {
+		if err := shape.Decode([]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &sagemakeredge.SendHeartbeatRequest{}); err == nil {
+			t.Errorf("%s was read", text)
+		}
+	}
+}
+
+func TestAFreeMemberIsKeptAsItWasSent(t *testing.T) {
+	const doc = `{"AgentMetrics":[ 1, {"a":[null]}, "x" ],"AgentVersion":"1","DeviceName":"d","DeviceFleetName":"f"}`
+	var in sagemakeredge.SendHeartbeatRequest
+	if err := shape.Decode([]byte(doc), &in); err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Collect(in.AgentMetrics.Elements)
+	if len(all) != 3 || string(all[1]) != `{"a":[null]}` || string(shape.Append(nil, in)) != doc {
+		t.Errorf("%q", all)
+	}
+	for e := range in.AgentMetrics.Elements {
+		if string(e) != "1" {
+			t.Errorf("%q came after enough", e)
+		}
+		break
+	}
+	for text, isList := range map[string]bool{`null`: false, `[]`: true, `{}`: false, `7`: false, `"[]"`: false, `false`: false} {
+		var in sagemakeredge.SendHeartbeatRequest
+		if err := shape.Decode([]byte(`{"AgentMetrics":`+text+`}`), &in); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if all := slices.Collect(in.AgentMetrics.Elements); in.AgentMetrics.IsList() != isList || len(all) != 0 {
+			t.Errorf("%s has %q", text, all)
+		}
+	}
+	for _, text := range []string{`[`, `[1,]`, `{"a"}`, `nul`, ``} {
+		if err := shape.Decode([]byte(`{"AgentMetrics":`+text+`}`), &in); err == nil {
+			t.Errorf("%s was read", text)
+		}
 	}
 }

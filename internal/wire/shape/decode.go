@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
 	"strconv"
 	"unicode/utf8"
@@ -38,8 +37,9 @@ func decodeError(format string, args ...any) error {
 }
 
 // Decode reads one JSON object into v, a pointer to a generated struct. Names
-// are compared by case, unknown members are skipped, null means absent, and the
-// last of two members of one name wins. Any error is a *DecodeError.
+// are compared by case, unknown members and those that travel elsewhere are
+// skipped, null means absent, and the last of two members of one name wins.
+// Any error is a *DecodeError.
 // What it reads is bounded in depth and in the memory it takes per byte.
 func Decode(data []byte, v Value) error {
 	if !utf8.Valid(data) {
@@ -122,6 +122,8 @@ func (d *decoder) value(s *Shape, v reflect.Value) error {
 		return d.list(s, v)
 	case Map:
 		return d.mapping(s, v)
+	case Free:
+		return d.document(v)
 	default:
 		return d.scalar(s, v)
 	}
@@ -133,7 +135,7 @@ func (d *decoder) structure(s *Shape, v reflect.Value) error {
 	}
 	return d.object(func(name []byte) error {
 		for i := range s.Members {
-			if s.Members[i].Name != string(name) {
+			if s.Members[i].Name != string(name) || s.Members[i].Location != "" {
 				continue
 			}
 			if d.null() {
@@ -251,7 +253,7 @@ func (d *decoder) skip() error {
 var targets = [...]string{
 	Structure: "a Structure", List: "a List", Map: "a Map",
 	String: "a String", Integer: "an Integer", Long: "a Long", Float: "a Float", Double: "a Double",
-	Boolean: "a Boolean", Timestamp: "a Timestamp", Blob: "a Blob",
+	Boolean: "a Boolean", Timestamp: "a Timestamp", Blob: "a Blob", Free: "a Document",
 }
 
 // scalar decodes everything that is neither a list nor an object.
@@ -265,22 +267,8 @@ func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 		if err != nil {
 			return err
 		}
-		switch s.Kind {
-		case String:
-			v.SetString(string(str))
+		if setString(s.Kind, v, str) {
 			return nil
-		case Blob:
-			blob, err := base64.StdEncoding.AppendDecode([]byte{}, str)
-			if err != nil {
-				return mismatch("STRING_VALUE")
-			}
-			v.SetBytes(blob)
-			return nil
-		case Double:
-			if f, ok := notANumber(string(str)); ok {
-				v.SetFloat(f)
-				return nil
-			}
 		}
 		return mismatch("STRING_VALUE")
 	case c == '-' || c >= '0' && c <= '9':
@@ -313,17 +301,34 @@ func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 	return d.malformed()
 }
 
-// notANumber reads the words for the doubles that JSON has no number for.
-func notANumber(word string) (float64, bool) {
-	switch word {
-	case "NaN":
-		return math.NaN(), true
-	case "Infinity":
-		return math.Inf(1), true
-	case "-Infinity":
-		return math.Inf(-1), true
+// setString stores what JSON writes as a string, and reports whether the kind
+// is written so.
+func setString(k Kind, v reflect.Value, str []byte) bool {
+	switch k {
+	case String:
+		v.SetString(string(str))
+	case Blob:
+		blob, err := base64.StdEncoding.AppendDecode([]byte{}, str)
+		if err != nil {
+			return false
+		}
+		v.SetBytes(blob)
+	case Timestamp:
+		at, ok := instant(string(str))
+		if !ok {
+			return false
+		}
+		v.Set(reflect.ValueOf(Time{at}))
+	case Double:
+		f, ok := notANumber(string(str))
+		if !ok {
+			return false
+		}
+		v.SetFloat(f)
+	default:
+		return false
 	}
-	return 0, false
+	return true
 }
 
 // setNumber stores num if it fits, and reports whether it did.

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Append appends v, a generated struct, to b as JSON: absent members left out,
-// required lists and maps always there, times as epoch seconds, floats with a
+// Append appends v, a generated struct, to b as JSON: absent members and those
+// that travel elsewhere left out, required lists and maps always there, times as epoch seconds, floats with a
 // decimal point as the API prints them, or as the words "NaN", "Infinity" and
 // "-Infinity". Maps are in the order of their keys.
 func Append(b []byte, v Value) []byte {
@@ -51,6 +51,8 @@ func appendValue(b []byte, s *Shape, v reflect.Value) []byte {
 	case Blob:
 		b = base64.StdEncoding.AppendEncode(append(b, '"'), v.Bytes())
 		return append(b, '"')
+	case Free:
+		return append(b, v.Bytes()...)
 	}
 	panic("shape: no such kind")
 }
@@ -59,7 +61,7 @@ func appendStructure(b []byte, s *Shape, v reflect.Value) []byte {
 	b = append(b, '{')
 	for i := range s.Members {
 		m, f := &s.Members[i], v.Field(i)
-		if !m.Shown(f) {
+		if !m.Shown(f) || m.Location != "" {
 			continue
 		}
 		b = append(appendString(comma(b, '{'), m.Name), ':')

@@ -34,6 +34,7 @@ const (
 	Boolean
 	Timestamp
 	Blob
+	Free // any value: its receiver reads it, element by element as Elem if it likes
 )
 
 // A Shape describes one kind of value and its constraints.
@@ -66,6 +67,7 @@ type Member struct {
 
 	// Location is where a REST protocol carries the member: "uri", "header",
 	// "querystring", "payload", or "" for the JSON body. Wire is its name there.
+	// Decode and Append leave alone what is not in the body.
 	Location, Wire string
 }
 
@@ -103,6 +105,10 @@ type Service struct {
 	// TypeNamespace stands before the names of its errors, with a "#" between,
 	// in the protocols that followed Query; "" where there was none to follow.
 	TypeNamespace string
+
+	// ErrorMember is what its errors call their sentence in JSON: "message", or
+	// "" for the usual "Message".
+	ErrorMember string
 
 	Operations []Operation
 }

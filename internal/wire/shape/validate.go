@@ -77,7 +77,7 @@ func (c *checker) value(s *Shape, v reflect.Value) {
 		}
 		c.structure(s, v)
 		return
-	case Timestamp, Boolean:
+	case Timestamp, Boolean, Free:
 		return
 	}
 	for b := range c.breaches(s, v).each {
@@ -296,7 +296,7 @@ func show(b *strings.Builder, s *Shape, v reflect.Value) {
 	case Timestamp:
 		t, _ := reflect.TypeAssert[Time](v)
 		b.Write(appendTime(nil, t.Time))
-	case Blob:
+	case Blob, Free:
 		fmt.Fprintf(b, "%d bytes", v.Len())
 	case List:
 		b.WriteByte('[')

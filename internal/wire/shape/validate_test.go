@@ -100,7 +100,7 @@ var violations = map[string]struct {
 		"",
 	},
 	"a header's structure, too": {
-		&sagemakerruntime.InvokeEndpointInput{}, `{"EndpointName":"e","Body":"","TargetVariant":"-"}`,
+		&sagemakerruntime.InvokeEndpointInput{EndpointName: new("e"), Body: []byte{}, TargetVariant: new("-")}, `{"EndpointName":7,"TargetVariant":null}`,
 		"1 validation error detected: Value '-' at 'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*",
 	},
 }

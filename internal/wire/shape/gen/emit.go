@@ -78,6 +78,9 @@ func (e *emitter) api() (string, error) {
 	if e.TypeNamespace != "" {
 		fmt.Fprintf(&b, "TypeNamespace: %q,\n", e.TypeNamespace)
 	}
+	if m := e.errorMember(); m != "Message" {
+		fmt.Fprintf(&b, "ErrorMember: %q,\n", m)
+	}
 	b.WriteString("Operations: []shape.Operation{\n")
 	for _, name := range slices.Sorted(maps.Keys(e.Operations)) {
 		op := e.Operations[name]
@@ -120,7 +123,7 @@ func (e *emitter) structs() (string, error) {
 				tag = m.Name
 			}
 			goType := e.goType(m.Shape)
-			if t := e.Shapes[m.Shape].Type; t != "list" && t != "map" && t != "blob" {
+			if t := e.Shapes[m.Shape].Type; t != "list" && t != "map" && t != "blob" && t != "document" {
 				goType = "*" + goType // absent is not zero
 			}
 			fmt.Fprintf(&b, "%s %s `json:%q`\n", export(m.Name), goType, tag)
@@ -163,7 +166,7 @@ func (e *emitter) goType(name string) string {
 	default:
 		return map[string]string{
 			"integer": "int32", "long": "int64", "float": "float32", "double": "float64",
-			"boolean": "bool", "timestamp": "shape.Time", "blob": "[]byte",
+			"boolean": "bool", "timestamp": "shape.Time", "blob": "[]byte", "document": "shape.Document",
 		}[f.Type]
 	}
 }
@@ -201,7 +204,7 @@ func (e *emitter) enums() (string, error) {
 
 var kinds = map[string]string{
 	"structure": "Structure", "list": "List", "map": "Map", "string": "String", "integer": "Integer", "long": "Long",
-	"float": "Float", "double": "Double", "boolean": "Boolean", "timestamp": "Timestamp", "blob": "Blob",
+	"float": "Float", "double": "Double", "boolean": "Boolean", "timestamp": "Timestamp", "blob": "Blob", "document": "Free",
 }
 
 func (e *emitter) shapes() (string, error) {

@@ -97,6 +97,19 @@ func load(name string) (*service, error) {
 	return &s, nil
 }
 
+// errorMember is what the errors of a REST service call their sentence. The
+// other protocols have their own ways, whatever the facts say.
+func (s *service) errorMember() string {
+	if slices.Contains(s.Protocols, "rest-json") {
+		for _, f := range s.Shapes {
+			if f.Exception && slices.ContainsFunc(f.Members, func(m member) bool { return m.Name == "message" }) {
+				return "message"
+			}
+		}
+	}
+	return "Message"
+}
+
 // refs names the shapes that a shape is made of.
 func (f *fact) refs() []string {
 	var out []string
