@@ -37,6 +37,7 @@ var sideways = map[string]map[string]string{
 	"internal/domain/hosting": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
 	"internal/domain/arn":     {"internal/domain/fault": "a malformed name is a fault"},
 	"internal/domain/edge":    {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
+	"internal/domain/trust":   {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
 	"internal/domain/rollout": {"internal/domain/fault": "a plan that cannot run is a fault"},
 
 	"internal/domain/alarm":         {"internal/domain/fault": "an alarm that cannot be is a fault"},
