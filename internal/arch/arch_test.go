@@ -60,6 +60,7 @@ var sideways = map[string]map[string]string{
 	"internal/modelserver/onnx":     {"internal/modelserver/tensor": "it computes with tensors", "internal/modelserver/onnxfile": "it reads the signature from the file"},
 	"internal/modelserver/onnxtest": {"internal/modelserver/onnx": "it starts the runtime for tests"},
 	"internal/agent/model":          {"internal/modelserver/tensor": "models take and give tensors"},
+	"internal/agent/capture":        {"internal/agent/model": "tensor types have words in captured data", "internal/modelserver/tensor": "it keeps tensors"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 
