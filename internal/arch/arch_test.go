@@ -61,6 +61,7 @@ var sideways = map[string]map[string]string{
 	"internal/modelserver/onnxtest": {"internal/modelserver/onnx": "it starts the runtime for tests"},
 	"internal/agent/model":          {"internal/modelserver/tensor": "models take and give tensors"},
 	"internal/agent/capture":        {"internal/agent/model": "tensor types have words in captured data", "internal/modelserver/tensor": "it keeps tensors"},
+	"internal/agent/handles":        {"internal/agent/model": "it keeps loaded models", "internal/modelserver/tensor": "calls carry tensors"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 
