@@ -23,6 +23,11 @@ var api = shape.Service{
 			Output: &sDescribeDeploymentOutput,
 		},
 		{
+			Name: "DescribeEdgeDeployment", Method: "POST", URI: "/", Status: 200,
+			Input:  &sDescribeEdgeDeploymentInput,
+			Output: &sDescribeEdgeDeploymentOutput,
+		},
+		{
 			Name: "ListDeployments", Method: "POST", URI: "/", Status: 200,
 			Input:  &sListDeploymentsInput,
 			Output: &sListDeploymentsOutput,
@@ -45,6 +50,16 @@ var api = shape.Service{
 			Name: "ResumeDeployment", Method: "POST", URI: "/", Status: 200,
 			Input:  &sOrderInput,
 			Output: &sOrderOutput,
+		},
+		{
+			Name: "SetEdgePackageFloor", Method: "POST", URI: "/", Status: 200,
+			Input:  &sSetEdgePackageFloorInput,
+			Output: &sSetEdgePackageFloorOutput,
+		},
+		{
+			Name: "SetEdgePolicy", Method: "POST", URI: "/", Status: 200,
+			Input:  &sSetEdgePolicyInput,
+			Output: &sSetEdgePolicyOutput,
 		},
 	},
 }

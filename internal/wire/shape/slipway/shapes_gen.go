@@ -88,13 +88,64 @@ var (
 		{Name: "Steps", Shape: &sDeploymentSteps, Required: true},
 		{Name: "Orders", Shape: &sDeploymentOrders, Required: true},
 	}}
+	sDescribeEdgeDeploymentInput = shape.Shape{Name: "DescribeEdgeDeploymentInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EdgeDeploymentPlanName", Shape: &sEntityName, Required: true},
+	}}
+	sDescribeEdgeDeploymentOutput = shape.Shape{Name: "DescribeEdgeDeploymentOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EdgeDeploymentPlanArn", Shape: &sText},
+		{Name: "EdgeDeploymentPlanName", Shape: &sText},
+		{Name: "DeviceFleetName", Shape: &sText},
+		{Name: "Policy", Shape: &sEdgePolicy},
+		{Name: "Stages", Shape: &sEdgeStages},
+		{Name: "Events", Shape: &sEdgeEvents},
+	}}
+	sEdgeEvent = shape.Shape{Name: "EdgeEvent", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Time", Shape: &sTime, Required: true},
+		{Name: "StageName", Shape: &sText},
+		{Name: "Kind", Shape: &sText, Required: true},
+		{Name: "Message", Shape: &sText},
+		{Name: "By", Shape: &sText},
+	}}
+	sEdgeEvents  = shape.Shape{Name: "EdgeEvents", Kind: shape.List, Elem: &sEdgeEvent}
+	sEdgePercent = shape.Shape{Name: "EdgePercent", Kind: shape.Double, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 100}}
+	sEdgePolicy  = shape.Shape{Name: "EdgePolicy", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "AutoNext", Shape: &sFlag},
+		{Name: "BakeInSeconds", Shape: &sEdgeSeconds},
+		{Name: "SuccessThreshold", Shape: &sEdgePercent},
+		{Name: "MinimumSample", Shape: &sSample},
+		{Name: "ReachableInSeconds", Shape: &sEdgeSeconds},
+		{Name: "FailureThreshold", Shape: &sEdgePercent},
+		{Name: "OnFailure", Shape: &sEdgeReaction},
+		{Name: "DeviceTimeoutInSeconds", Shape: &sEdgeSeconds},
+	}}
+	sEdgeReaction = shape.Shape{Name: "EdgeReaction", Kind: shape.String, Enum: []string{
+		"NONE", "STOP", "ROLLBACK",
+	}}
+	sEdgeSeconds = shape.Shape{Name: "EdgeSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 31536000}}
+	sEdgeStage   = shape.Shape{Name: "EdgeStage", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "StageName", Shape: &sText, Required: true},
+		{Name: "StageStatus", Shape: &sText, Required: true},
+		{Name: "Message", Shape: &sText},
+		{Name: "Verdict", Shape: &sText},
+		{Name: "FailureHandlingPolicy", Shape: &sText},
+		{Name: "DeploymentName", Shape: &sText},
+		{Name: "Success", Shape: &sCount},
+		{Name: "Pending", Shape: &sCount},
+		{Name: "Failed", Shape: &sCount},
+		{Name: "Stopped", Shape: &sCount},
+		{Name: "Late", Shape: &sCount},
+		{Name: "StartTime", Shape: &sTime},
+	}}
+	sEdgeStages   = shape.Shape{Name: "EdgeStages", Kind: shape.List, Elem: &sEdgeStage}
 	sEndpointName = shape.Shape{Name: "EndpointName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
+	sEntityName   = shape.Shape{Name: "EntityName", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern1}
 	sFinding      = shape.Shape{Name: "Finding", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Severity", Shape: &sText, Required: true},
 		{Name: "Code", Shape: &sText, Required: true},
 		{Name: "Message", Shape: &sText, Required: true},
 	}}
 	sFindings             = shape.Shape{Name: "Findings", Kind: shape.List, Elem: &sFinding}
+	sFlag                 = shape.Shape{Name: "Flag", Kind: shape.Boolean}
 	sListDeploymentsInput = shape.Shape{Name: "ListDeploymentsInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
 		{Name: "MaxResults", Shape: &sMaxResults},
@@ -105,7 +156,7 @@ var (
 		{Name: "NextToken", Shape: &sNextToken},
 	}}
 	sMaxResults = shape.Shape{Name: "MaxResults", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 100}}
-	sNextToken  = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern1}
+	sNextToken  = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern2}
 	sOrderInput = shape.Shape{Name: "OrderInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
 	}}
@@ -137,10 +188,29 @@ var (
 		{Name: "Variants", Shape: &sStepVariants, Required: true},
 		{Name: "TotalInstanceCount", Shape: &sCount, Required: true},
 	}}
-	sPlannedSteps = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
-	sRequests     = shape.Shape{Name: "Requests", Kind: shape.Long}
-	sSeconds      = shape.Shape{Name: "Seconds", Kind: shape.Double}
-	sStepVariant  = shape.Shape{Name: "StepVariant", Kind: shape.Structure, Members: []shape.Member{
+	sPlannedSteps             = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
+	sRequests                 = shape.Shape{Name: "Requests", Kind: shape.Long}
+	sSample                   = shape.Shape{Name: "Sample", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 0}}
+	sSeconds                  = shape.Shape{Name: "Seconds", Kind: shape.Double}
+	sSerial                   = shape.Shape{Name: "Serial", Kind: shape.Long, Min: shape.Bound{Set: true, N: 0}}
+	sSetEdgePackageFloorInput = shape.Shape{Name: "SetEdgePackageFloorInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "ModelName", Shape: &sEntityName, Required: true},
+		{Name: "EdgePackagingJobName", Shape: &sEntityName},
+		{Name: "Serial", Shape: &sSerial},
+	}}
+	sSetEdgePackageFloorOutput = shape.Shape{Name: "SetEdgePackageFloorOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "ModelName", Shape: &sText},
+		{Name: "Serial", Shape: &sSerial},
+	}}
+	sSetEdgePolicyInput = shape.Shape{Name: "SetEdgePolicyInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EdgeDeploymentPlanName", Shape: &sEntityName, Required: true},
+		{Name: "Policy", Shape: &sEdgePolicy, Required: true},
+	}}
+	sSetEdgePolicyOutput = shape.Shape{Name: "SetEdgePolicyOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EdgeDeploymentPlanArn", Shape: &sText},
+		{Name: "Policy", Shape: &sEdgePolicy},
+	}}
+	sStepVariant = shape.Shape{Name: "StepVariant", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "VariantName", Shape: &sVariantName, Required: true},
 		{Name: "TrafficPercent", Shape: &sPercent, Required: true},
 		{Name: "PreviousInstanceCount", Shape: &sCount, Required: true},
@@ -163,5 +233,6 @@ var (
 // Shared by the shapes that have the same one.
 var (
 	pattern0 = shape.Pattern{Text: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern1 = shape.Pattern{Text: `.*`}
+	pattern1 = shape.Pattern{Text: `^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`}
+	pattern2 = shape.Pattern{Text: `.*`}
 )

@@ -111,6 +111,73 @@ type DescribeDeploymentOutput struct {
 // Shape describes the members and their constraints.
 func (DescribeDeploymentOutput) Shape() *shape.Shape { return &sDescribeDeploymentOutput }
 
+// DescribeEdgeDeploymentInput is what DescribeEdgeDeployment takes; required: EdgeDeploymentPlanName.
+type DescribeEdgeDeploymentInput struct {
+	EdgeDeploymentPlanName *string `json:"EdgeDeploymentPlanName"`
+}
+
+// Shape describes the members and their constraints.
+func (DescribeEdgeDeploymentInput) Shape() *shape.Shape { return &sDescribeEdgeDeploymentInput }
+
+// DescribeEdgeDeploymentOutput is what DescribeEdgeDeployment answers; nothing is required.
+type DescribeEdgeDeploymentOutput struct {
+	EdgeDeploymentPlanArn  *string     `json:"EdgeDeploymentPlanArn,omitempty"`
+	EdgeDeploymentPlanName *string     `json:"EdgeDeploymentPlanName,omitempty"`
+	DeviceFleetName        *string     `json:"DeviceFleetName,omitempty"`
+	Policy                 *EdgePolicy `json:"Policy,omitempty"`
+	Stages                 []EdgeStage `json:"Stages,omitempty"`
+	Events                 []EdgeEvent `json:"Events,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DescribeEdgeDeploymentOutput) Shape() *shape.Shape { return &sDescribeEdgeDeploymentOutput }
+
+// EdgeEvent is part of other structures; required: Time, Kind.
+type EdgeEvent struct {
+	Time      *shape.Time `json:"Time"`
+	StageName *string     `json:"StageName,omitempty"`
+	Kind      *string     `json:"Kind"`
+	Message   *string     `json:"Message,omitempty"`
+	By        *string     `json:"By,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (EdgeEvent) Shape() *shape.Shape { return &sEdgeEvent }
+
+// EdgePolicy is part of other structures; nothing is required.
+type EdgePolicy struct {
+	AutoNext               *bool         `json:"AutoNext,omitempty"`
+	BakeInSeconds          *int32        `json:"BakeInSeconds,omitempty"`
+	SuccessThreshold       *float64      `json:"SuccessThreshold,omitempty"`
+	MinimumSample          *int32        `json:"MinimumSample,omitempty"`
+	ReachableInSeconds     *int32        `json:"ReachableInSeconds,omitempty"`
+	FailureThreshold       *float64      `json:"FailureThreshold,omitempty"`
+	OnFailure              *EdgeReaction `json:"OnFailure,omitempty"`
+	DeviceTimeoutInSeconds *int32        `json:"DeviceTimeoutInSeconds,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (EdgePolicy) Shape() *shape.Shape { return &sEdgePolicy }
+
+// EdgeStage is part of other structures; required: StageName, StageStatus.
+type EdgeStage struct {
+	StageName             *string     `json:"StageName"`
+	StageStatus           *string     `json:"StageStatus"`
+	Message               *string     `json:"Message,omitempty"`
+	Verdict               *string     `json:"Verdict,omitempty"`
+	FailureHandlingPolicy *string     `json:"FailureHandlingPolicy,omitempty"`
+	DeploymentName        *string     `json:"DeploymentName,omitempty"`
+	Success               *int32      `json:"Success,omitempty"`
+	Pending               *int32      `json:"Pending,omitempty"`
+	Failed                *int32      `json:"Failed,omitempty"`
+	Stopped               *int32      `json:"Stopped,omitempty"`
+	Late                  *int32      `json:"Late,omitempty"`
+	StartTime             *shape.Time `json:"StartTime,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (EdgeStage) Shape() *shape.Shape { return &sEdgeStage }
+
 // Finding is part of other structures; required: Severity, Code, Message.
 type Finding struct {
 	Severity *string `json:"Severity"`
@@ -193,6 +260,43 @@ type PlannedStep struct {
 
 // Shape describes the members and their constraints.
 func (PlannedStep) Shape() *shape.Shape { return &sPlannedStep }
+
+// SetEdgePackageFloorInput is what SetEdgePackageFloor takes; required: ModelName.
+type SetEdgePackageFloorInput struct {
+	ModelName            *string `json:"ModelName"`
+	EdgePackagingJobName *string `json:"EdgePackagingJobName,omitempty"`
+	Serial               *int64  `json:"Serial,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (SetEdgePackageFloorInput) Shape() *shape.Shape { return &sSetEdgePackageFloorInput }
+
+// SetEdgePackageFloorOutput is what SetEdgePackageFloor answers; nothing is required.
+type SetEdgePackageFloorOutput struct {
+	ModelName *string `json:"ModelName,omitempty"`
+	Serial    *int64  `json:"Serial,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (SetEdgePackageFloorOutput) Shape() *shape.Shape { return &sSetEdgePackageFloorOutput }
+
+// SetEdgePolicyInput is what SetEdgePolicy takes; required: EdgeDeploymentPlanName, Policy.
+type SetEdgePolicyInput struct {
+	EdgeDeploymentPlanName *string     `json:"EdgeDeploymentPlanName"`
+	Policy                 *EdgePolicy `json:"Policy"`
+}
+
+// Shape describes the members and their constraints.
+func (SetEdgePolicyInput) Shape() *shape.Shape { return &sSetEdgePolicyInput }
+
+// SetEdgePolicyOutput is what SetEdgePolicy answers; nothing is required.
+type SetEdgePolicyOutput struct {
+	EdgeDeploymentPlanArn *string     `json:"EdgeDeploymentPlanArn,omitempty"`
+	Policy                *EdgePolicy `json:"Policy,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (SetEdgePolicyOutput) Shape() *shape.Shape { return &sSetEdgePolicyOutput }
 
 // StepVariant is part of other structures; required: VariantName, TrafficPercent, PreviousInstanceCount, PreviousActiveInstanceCount, InstanceCount, ActiveInstanceCount.
 type StepVariant struct {
