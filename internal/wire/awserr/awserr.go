@@ -36,6 +36,8 @@ const (
 	Runtime
 	STS
 	CloudWatch
+	SageMakerEdge // what devices call
+	IoT
 	services
 )
 
@@ -94,6 +96,30 @@ var table = [services][fault.Unsupported + 1]name{
 		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
 		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
 	},
+	SageMakerEdge: { // edge specification §1.2, §3.3
+		fault.Internal:    {"InternalServiceException", http.StatusInternalServerError},
+		fault.Invalid:     {"ValidationException", http.StatusBadRequest},
+		fault.NotFound:    {"ValidationException", http.StatusBadRequest},
+		fault.Exists:      {"ValidationException", http.StatusBadRequest},
+		fault.InUse:       {"ValidationException", http.StatusBadRequest},
+		fault.Conflict:    {"ValidationException", http.StatusBadRequest},
+		fault.Limit:       {"ThrottlingException", http.StatusTooManyRequests},
+		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
+		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
+		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
+	},
+	IoT: {
+		fault.Internal:    {"InternalFailureException", http.StatusInternalServerError},
+		fault.Invalid:     {"InvalidRequestException", http.StatusBadRequest},
+		fault.NotFound:    {"ResourceNotFoundException", http.StatusNotFound},
+		fault.Exists:      {"ResourceAlreadyExistsException", http.StatusConflict},
+		fault.InUse:       {"DeleteConflictException", http.StatusConflict},
+		fault.Conflict:    {"VersionConflictException", http.StatusConflict},
+		fault.Limit:       {"LimitExceededException", http.StatusGone},
+		fault.Unavailable: {"ServiceUnavailableException", http.StatusServiceUnavailable},
+		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
+		fault.Unsupported: {"InvalidRequestException", http.StatusBadRequest},
+	},
 }
 
 // A row is what an operation of a service answers in place of the table's word.
@@ -135,19 +161,19 @@ var exceptions = map[row]name{
 
 // Of returns what the service's clients are told when op fails with err: the
 // code and status of its kind, and its public sentence. A body that could not
-// be decoded is a SerializationException.
+// be decoded is a SerializationException, but for IoT an invalid request.
 func Of(s Service, op string, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	if e, ok := errors.AsType[*shape.DecodeError](err); ok {
+		if s == IoT {
+			return &Error{Code: "InvalidRequestException", Status: http.StatusBadRequest, Message: e.Text}
+		}
 		return &Error{Code: "SerializationException", Status: http.StatusBadRequest, Message: e.Text}
 	}
 	kind, msg := fault.Public(err)
-	n, ok := exceptions[row{s, op, kind}]
-	if !ok {
-		n = table[s][kind]
-	}
+	n := nameOf(s, op, kind)
 	return &Error{Code: n.code, Status: n.status, Message: msg}
 }
 

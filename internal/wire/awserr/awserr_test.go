@@ -20,7 +20,7 @@ import (
 )
 
 func TestEveryKindOfFaultHasAnAnswerInEveryService(t *testing.T) {
-	for s := awserr.SageMaker; s <= awserr.CloudWatch; s++ {
+	for s := awserr.SageMaker; s <= awserr.IoT; s++ {
 		for k := fault.Internal; k <= fault.Unsupported; k++ {
 			if e := awserr.Of(s, "Any", fault.New(k, "x")); e.Status < 400 || e.Status > 599 {
 				t.Errorf("service %d, %v: %d %q", s, k, e.Status, e.Code)

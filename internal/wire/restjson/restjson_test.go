@@ -25,7 +25,7 @@ var at = time.UnixMilli(1795290785123).UTC()
 // things is a small IoT: it answers by the names that it is given.
 func things(log *slog.Logger) *restjson.Handler {
 	return restjson.NewHandler(
-		restjson.Config{Service: iot.API(), Errors: awserr.SageMaker, Log: log, MaxBody: 4096},
+		restjson.Config{Service: iot.API(), Errors: awserr.IoT, Log: log, MaxBody: 4096},
 		restjson.Bind("CreateThing", func(_ context.Context, in iot.CreateThingRequest) (iot.CreateThingResponse, error) {
 			if *in.ThingName == "there" {
 				return iot.CreateThingResponse{}, &awserr.Error{
@@ -139,7 +139,7 @@ func TestARequestIsReadFromItsPathQueryHeadersAndBody(t *testing.T) {
 
 func TestHintsTravelInHeadersBesideTheBody(t *testing.T) {
 	h := restjson.NewHandler(
-		restjson.Config{Service: sagemakeredge.API(), Errors: awserr.SageMaker, Log: logger(t)},
+		restjson.Config{Service: sagemakeredge.API(), Errors: awserr.SageMakerEdge, Log: logger(t)},
 		restjson.Bind("SendHeartbeat", func(_ context.Context, in sagemakeredge.SendHeartbeatRequest) (sagemakeredge.SendHeartbeatResult, error) {
 			n := len(slices.Collect(in.AgentMetrics.Elements))
 			return sagemakeredge.SendHeartbeatResult{PollAfter: new(int32(n)), HeartbeatAfter: new(int32(1))}, nil
