@@ -42,9 +42,9 @@ func main() {
 
 // config is what the flags and the environment say.
 type config struct {
-	modelDir, host, lib, logLevel string
-	port, threads                 int
-	server                        modelserver.Options
+	modelDir, host, listen, lib, logLevel string
+	port, threads                         int
+	server                                modelserver.Options
 }
 
 func parse(args []string, getenv func(string) string, stderr io.Writer) (config, error) {
@@ -57,6 +57,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.StringVar(&c.modelDir, "model-dir", "/opt/ml/model", "directory with model.onnx, or 1/model.onnx (env SM_MODEL_DIR)")
 	fs.StringVar(&c.host, "host", "127.0.0.1", "address to listen on")
 	fs.IntVar(&c.port, "port", 8080, "port to listen on, 0 for a free one (env SAGEMAKER_BIND_TO_PORT)")
+	fs.StringVar(&c.listen, "listen", "", "unix:PATH to listen on a socket that only this user can open, instead of a port")
 	fs.StringVar(&c.lib, "lib", "", "ONNX Runtime library, or its directory; default lib/ beside the program, then SLIPWAY_ONNXRUNTIME, then the system's")
 	fs.IntVar(&c.threads, "threads", 1, "threads inside one run of the model; 0 for all cores")
 	fs.StringVar(&c.server.Name, "model-name", c.server.Name, "name of the model in /v2/models/NAME")
@@ -88,6 +89,9 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	}
 	if c.port < 0 || c.port > 65535 {
 		errs = append(errs, fmt.Errorf("the port must be 0 to 65535, not %d", c.port))
+	}
+	if path, ok := strings.CutPrefix(c.listen, "unix:"); c.listen != "" && (!ok || path == "") {
+		errs = append(errs, fmt.Errorf("listen must be unix:PATH, not %q", c.listen))
 	}
 	if c.threads < 0 || c.threads > 1024 {
 		errs = append(errs, fmt.Errorf("the threads must be 0 to 1024, not %d", c.threads))
@@ -123,6 +127,17 @@ func libraries(flagValue, env string) []string {
 	return append(found, file, "libonnxruntime.so")
 }
 
+// listen opens the port or the socket. Whoever can open the socket may use the
+// model, so that nobody else may even before its mode is set.
+func listen(c *config) (net.Listener, error) {
+	path, ok := strings.CutPrefix(c.listen, "unix:")
+	if !ok {
+		return net.Listen("tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	}
+	defer syscall.Umask(syscall.Umask(0o077))
+	return net.Listen("unix", path)
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -147,7 +162,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	ln, err := listen(&c)
 	if err != nil {
 		return err
 	}

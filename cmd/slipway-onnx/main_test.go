@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -107,6 +108,32 @@ func TestTheProgramServesUntilItIsTold(t *testing.T) {
 	}
 }
 
+func TestASocketIsForThisUserAlone(t *testing.T) {
+	onnxtest.Runtime(t)
+	path := filepath.Join(t.TempDir(), "s")
+	_, stderr := program(t, nil, "--model-dir", modelDir(t), "--listen", "unix:"+path)
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() && !strings.Contains(lines.Text(), "model ready") {
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != os.ModeSocket|0o700 {
+		t.Fatalf("the socket is %v, %v", info.Mode(), err)
+	}
+	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	defer c.CloseIdleConnections()
+	resp, err := c.Post("http://worker/invocations", "text/csv", strings.NewReader("1,2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || string(body) != "2,4\n" {
+		t.Errorf("%s %s %v", resp.Status, body, err)
+	}
+}
+
 func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 	broken := t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "model.onnx"), []byte("<html>"), 0o600); err != nil {
@@ -126,6 +153,7 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 		"an unknown flag":   {[]string{"--modle-dir", good}, "", false, "flag provided but not defined"},
 		"a stray argument":  {[]string{"--model-dir", good, "x"}, "", false, `unexpected argument "x"`},
 		"a bad environment": {[]string{"--model-dir", good}, "SLIPWAY_ONNX_MAX_BATCH=many", false, "the environment variable SLIPWAY_ONNX_MAX_BATCH"},
+		"a bad listen":      {[]string{"--model-dir", good, "--listen", "tcp:1"}, "", false, `listen must be unix:PATH`},
 		"a bad port":        {[]string{"--model-dir", good, "--port", "70000"}, "", false, "the port must be 0 to 65535"},
 		"a bad level":       {[]string{"--model-dir", good, "--log-level", "loud"}, "", false, `the log level "loud"`},
 	} {
