@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
 // Fleet is a device fleet (spec §2.1): a name, where its devices put what they
 // sample, and the role that they assume.
 type Fleet struct {
+	ID          int64 `json:"-"` // of the store
 	Scope       arn.Scope
 	Name        string
 	RoleARN     string // "" if none
@@ -22,6 +24,8 @@ type Fleet struct {
 	Alias       bool // whether IotRoleAlias is reported
 	Created     time.Time
 	Modified    time.Time
+	Devices     int  `json:"-"` // how many are registered
+	Deleting    bool `json:"-"` // it is being deleted: only that may go on
 }
 
 // OutputConfig is where outputs go (spec §6.2). Of a fleet only S3Location and
@@ -31,6 +35,22 @@ type OutputConfig struct {
 	KMSKeyID     string `json:",omitempty"`
 	PresetType   string `json:",omitempty"`
 	PresetConfig string `json:",omitempty"` // JSON, as the caller wrote it
+}
+
+// MaxRegister is how many devices one call may register (spec §11 Q17).
+const MaxRegister = 1000
+
+// Check judges a fleet as a whole: an alias needs a role to stand for.
+func (f Fleet) Check() error {
+	if f.Alias && f.RoleARN == "" {
+		return fault.New(fault.Invalid, "EnableIotRoleAlias needs a RoleArn: device fleet %s has none.", f.Name)
+	}
+	return nil
+}
+
+// Same reports whether a registration repeats this one (spec §11 Q16).
+func (d Device) Same(o Device) bool {
+	return d.Name == o.Name && d.Description == o.Description && d.Thing == o.Thing
 }
 
 // ARN returns the fleet's ARN.
@@ -83,6 +103,32 @@ type LoadedModel struct {
 	LatestInference time.Time `json:"i,omitzero"`
 }
 
+// What the control plane shows of a version: EdgeVersion has at most 30
+// characters (spec §1.5).
+const maxShownVersion = 30
+
+// ShownVersion is a version as the control plane shows it (spec §3.3).
+func ShownVersion(v string) string { return v[:min(len(v), maxShownVersion)] }
+
+// Shown reports whether the control plane shows the model: its name is one that
+// the API can say (spec §3.3 rule 2).
+func (m LoadedModel) Shown() bool { return entityName(m.Name) && m.Version != "" }
+
+// entityName reports whether s is an EntityName (spec §1.5).
+func entityName(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // Merge returns the models of a new report, keeping times that it lacks and
 // that an earlier report had for the same name and version (spec §3.3 rule 1).
 func Merge(had, now []LoadedModel) []LoadedModel {
@@ -103,72 +149,4 @@ func Merge(had, now []LoadedModel) []LoadedModel {
 		out = append(out, m)
 	}
 	return out
-}
-
-// Report is what GetDeviceFleetReport tells (spec §2.11).
-type Report struct {
-	Registered, Connected int
-	Versions              []VersionCount
-	Models                []ModelStat
-}
-
-// VersionCount is how many devices run a version of the agent.
-type VersionCount struct {
-	Version string
-	Devices int
-}
-
-// ModelStat counts the devices that have a version of a model.
-type ModelStat struct {
-	Name, Version                        string
-	Offline, Connected, Active, Sampling int
-}
-
-// Tally adds one device to a report. Whoever was heard of since `since` is
-// connected.
-func (r *Report) Tally(d Device, since time.Time) {
-	r.Registered++
-	connected := d.Heartbeat.After(since)
-	if connected {
-		r.Connected++
-	}
-	if d.AgentVersion != "" {
-		r.version(d.AgentVersion).Devices++
-	}
-	for _, m := range d.Models {
-		s := r.model(m.Name, m.Version)
-		switch {
-		case !connected:
-			s.Offline++
-			continue
-		default:
-			s.Connected++
-		}
-		if m.LatestInference.After(since) {
-			s.Active++
-		}
-		if m.LatestSample.After(since) {
-			s.Sampling++
-		}
-	}
-}
-
-func (r *Report) version(v string) *VersionCount {
-	for i := range r.Versions {
-		if r.Versions[i].Version == v {
-			return &r.Versions[i]
-		}
-	}
-	r.Versions = append(r.Versions, VersionCount{Version: v})
-	return &r.Versions[len(r.Versions)-1]
-}
-
-func (r *Report) model(name, version string) *ModelStat {
-	for i := range r.Models {
-		if r.Models[i].Name == name && r.Models[i].Version == version {
-			return &r.Models[i]
-		}
-	}
-	r.Models = append(r.Models, ModelStat{Name: name, Version: version})
-	return &r.Models[len(r.Models)-1]
 }

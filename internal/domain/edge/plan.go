@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -22,6 +23,7 @@ type Plan struct {
 	Fleet    string
 	Models   []ModelConfig
 	Stages   []Stage
+	Totals   Counts // the sum over the stages, also where Stages is left out
 	Policy   Policy
 	Created  time.Time
 	Modified time.Time
@@ -138,4 +140,16 @@ func NoDevice(fleet, device string) *fault.Error {
 // NoDeviceToDeregister is what deregistering answers.
 func NoDeviceToDeregister(fleet, device string) *fault.Error {
 	return fault.New(fault.NotFound, "Device with name %s does not exist in device fleet %s", device, fleet)
+}
+
+// Missing reports whether err says that something does not exist.
+func Missing(err error) bool { return errors.Is(err, fault.NotFound) }
+
+// Reworded is err, but said in other words if it says that something does not
+// exist: operations differ in them.
+func Reworded(err error, words *fault.Error) error {
+	if Missing(err) {
+		return words
+	}
+	return err
 }
