@@ -1,0 +1,308 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// ownPrefix begins every key that is ours.
+const ownPrefix = "slipway_"
+
+// Load reads the file at path over the defaults and validates the outcome.
+// Paths in it that are not absolute begin at the file's directory, so that a
+// bundle may lie anywhere.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, err
+	}
+	defer f.Close() // only read: nothing can be lost
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return Config{}, err
+	}
+	if len(text) > maxFile {
+		return Config{}, fmt.Errorf("%s: more than %d bytes", path, maxFile)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := Parse(text, dir)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse reads a file's text as Load does; relative paths begin at dir. Every
+// fault is in the error.
+func Parse(text []byte, dir string) (Config, error) {
+	c := Default()
+	var file map[string]json.RawMessage
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&file); err != nil {
+		return Config{}, fmt.Errorf("not a JSON object: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("more than one JSON value")
+	}
+	var faults []error
+	known := c.settings()
+	for _, key := range slices.Sorted(maps.Keys(file)) {
+		set, ok := known[key]
+		if !ok {
+			if !loaded(key) {
+				c.Ignored = append(c.Ignored, key)
+			}
+			continue
+		}
+		if raw := file[key]; string(raw) != "null" {
+			if err := set(raw); err != nil {
+				faults = append(faults, fmt.Errorf("%s: %w", key, err))
+			}
+		}
+	}
+	c.settle(file)
+	c.anchor(dir)
+	faults = append(faults, c.Validate())
+	if err := errors.Join(faults...); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// settle gives the defaults that depend on other keys.
+func (c *Config) settle(file map[string]json.RawMessage) {
+	has := func(key string) bool { _, ok := file[key]; return ok }
+	ours := false
+	for key := range file {
+		ours = ours || strings.HasPrefix(key, ownPrefix)
+	}
+	// A file of the old agent keeps the pace that it had (spec §8.2, 4).
+	if !ours && !has("sagemaker_edge_model_deployment_poll_interval") {
+		c.Poll = oldPoll
+	}
+	// The newer name of a key wins, wherever they stand in the file.
+	for newer, older := range map[string]string{
+		"sagemaker_edge_core_device_name": "sagemaker_edge_core_device_uuid",
+		"slipway_endpoint":                "sagemaker_edge_core_endpoint_override",
+		"slipway_tls_ca":                  "sagemaker_edge_provider_aws_ca_cert_file",
+		"slipway_data_root":               "sagemaker_edge_local_data_root_path",
+		"slipway_poll_seconds":            "sagemaker_edge_model_deployment_poll_interval",
+	} {
+		if has(newer) && has(older) {
+			// A fault in it was told already.
+			_ = c.settings()[newer](file[newer])
+		}
+	}
+	var verbose bool
+	if raw, ok := file["sagemaker_edge_log_verbose"]; ok && !has("slipway_log_level") && flag(&verbose)(raw) == nil && verbose {
+		c.LogLevel = "debug"
+	}
+}
+
+// anchor makes the paths absolute.
+func (c *Config) anchor(dir string) {
+	for _, p := range []*string{
+		&c.RootsDir, &c.DataRoot, &c.Socket, &c.Capture.Dir,
+		&c.Cloud.CAFile, &c.Cloud.CertFile, &c.Cloud.KeyFile,
+	} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// setter reads the value of one key.
+type setter func(json.RawMessage) error
+
+// settings are the keys that mean something, and where their values go.
+func (c *Config) settings() map[string]setter {
+	return map[string]setter{
+		"sagemaker_edge_core_device_name":       text(&c.Device),
+		"sagemaker_edge_core_device_uuid":       text(&c.Device), // its name until 2021
+		"sagemaker_edge_core_device_fleet_name": text(&c.Fleet),
+		"sagemaker_edge_core_iot_thing_name":    text(&c.Thing),
+		"sagemaker_edge_core_region":            text(&c.Region),
+		"sagemaker_edge_core_root_certs_path":   text(&c.RootsDir),
+		"sagemaker_edge_core_endpoint_override": text(&c.Cloud.Endpoint),
+
+		"sagemaker_edge_provider_provider":              text(&c.Cloud.Provider),
+		"sagemaker_edge_provider_aws_ca_cert_file":      text(&c.Cloud.CAFile),
+		"sagemaker_edge_provider_aws_cert_file":         text(&c.Cloud.CertFile),
+		"sagemaker_edge_provider_aws_cert_pk_file":      text(&c.Cloud.KeyFile),
+		"sagemaker_edge_provider_aws_iot_cred_endpoint": text(&c.Cloud.Credentials),
+		"sagemaker_edge_provider_s3_bucket_name":        text(&c.Capture.Bucket),
+
+		"sagemaker_edge_core_folder_prefix":                               text(&c.Capture.Prefix),
+		"sagemaker_edge_core_capture_data_destination":                    text(&c.Capture.Destination),
+		"sagemaker_edge_core_capture_data_disk_path":                      text(&c.Capture.Dir),
+		"sagemaker_edge_core_capture_data_buffer_size":                    whole(&c.Capture.Buffer),
+		"sagemaker_edge_core_capture_data_batch_size":                     whole(&c.Capture.Batch),
+		"sagemaker_edge_core_capture_data_push_period_seconds":            duration(&c.Capture.Push, time.Second),
+		"sagemaker_edge_core_capture_data_base64_embed_limit":             whole(&c.Capture.EmbedLimit),
+		"sagemaker_edge_core_capture_data_periodic_upload":                flag(&c.Capture.Upload),
+		"sagemaker_edge_core_capture_data_periodic_upload_period_seconds": duration(&c.Capture.UploadPeriod, time.Second),
+
+		"sagemaker_edge_log_verbose":                    flag(new(bool)), // see settle
+		"sagemaker_edge_local_data_root_path":           text(&c.DataRoot),
+		"sagemaker_edge_model_deployment_poll_interval": duration(&c.Poll, time.Minute),
+
+		"slipway_endpoint":          text(&c.Cloud.Endpoint),
+		"slipway_s3_endpoint":       text(&c.Cloud.Objects),
+		"slipway_tls_ca":            text(&c.Cloud.CAFile),
+		"slipway_tolerate_clock":    flag(&c.Cloud.TolerateClock),
+		"slipway_data_root":         text(&c.DataRoot),
+		"slipway_poll_seconds":      duration(&c.Poll, time.Second),
+		"slipway_heartbeat_seconds": duration(&c.Heartbeat, time.Second),
+		"slipway_socket":            text(&c.Socket),
+		"slipway_oip_http":          text(&c.OIPHTTP),
+		"slipway_oip_grpc":          text(&c.OIPGRPC),
+		"slipway_max_message_bytes": whole(&c.MaxMessage),
+		"slipway_engines":           commands(&c.Engines),
+		"slipway_model_memory_mb":   mebibytes(&c.ModelMemory),
+		"slipway_agent_memory_mb":   mebibytes(&c.AgentMemory),
+		"slipway_max_package_mb":    mebibytes(&c.MaxPackage),
+		"slipway_strict_time":       flag(&c.StrictTime),
+		"slipway_log_level":         text(&c.LogLevel),
+	}
+}
+
+// loaded reports whether key names something of the old agent's that is built
+// into this one, or means nothing to it by design: not worth a word.
+func loaded(key string) bool {
+	switch key {
+	case "sagemaker_edge_provider_provider_path", "sagemaker_edge_telemetry_libsystemd_path",
+		"sagemaker_edge_db_module_path", "sagemaker_edge_deployment_lib_path":
+		return true
+	}
+	return false
+}
+
+func text(to *string) setter {
+	return func(raw json.RawMessage) error {
+		if err := json.Unmarshal(raw, to); err != nil {
+			return errors.New("must be a string")
+		}
+		*to = strings.TrimSpace(*to)
+		return nil
+	}
+}
+
+// number reads a number, or a string that holds one.
+func number(raw json.RawMessage) (int64, error) {
+	s := string(raw)
+	if len(raw) > 0 && raw[0] == '"' {
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return 0, err
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	if err != nil {
+		return 0, errors.New("must be a whole number, or a string with one")
+	}
+	return n, nil
+}
+
+func whole[T int | int64](to *T) setter {
+	return func(raw json.RawMessage) error {
+		n, err := number(raw)
+		if err != nil {
+			return err
+		}
+		if int64(T(n)) != n {
+			return fmt.Errorf("%d is too large", n)
+		}
+		*to = T(n)
+		return nil
+	}
+}
+
+// scaled reads a number of units; what does not fit is a fault.
+func scaled(raw json.RawMessage, unit int64) (int64, error) {
+	n, err := number(raw)
+	if err != nil {
+		return 0, err
+	}
+	if n > math.MaxInt64/unit || n < math.MinInt64/unit {
+		return 0, fmt.Errorf("%d is too large", n)
+	}
+	return n * unit, nil
+}
+
+func duration(to *time.Duration, unit time.Duration) setter {
+	return func(raw json.RawMessage) error {
+		n, err := scaled(raw, int64(unit))
+		if err == nil {
+			*to = time.Duration(n)
+		}
+		return err
+	}
+}
+
+func mebibytes(to *int64) setter {
+	return func(raw json.RawMessage) error {
+		n, err := scaled(raw, 1<<20)
+		if err == nil {
+			*to = n
+		}
+		return err
+	}
+}
+
+// flag reads a truth value, or a string that holds one.
+func flag(to *bool) setter {
+	return func(raw json.RawMessage) error {
+		s := string(raw)
+		if len(raw) > 0 && raw[0] == '"' {
+			if err := json.Unmarshal(raw, &s); err != nil {
+				return err
+			}
+		}
+		switch strings.ToLower(strings.TrimSpace(s)) {
+		case "true", "1":
+			*to = true
+		case "false", "0", "":
+			*to = false
+		default:
+			return errors.New("must be true or false")
+		}
+		return nil
+	}
+}
+
+// commands reads the engines: runtimes to commands. They replace the defaults
+// one by one; an empty command takes a default away.
+func commands(to *map[string][]string) setter {
+	return func(raw json.RawMessage) error {
+		var given map[string][]string
+		if err := json.Unmarshal(raw, &given); err != nil {
+			return errors.New(`must map runtimes to commands: {"onnx": ["program", "argument"]}`)
+		}
+		merged := maps.Clone(*to)
+		for runtime, command := range given {
+			if len(command) == 0 {
+				delete(merged, runtime)
+				continue
+			}
+			merged[runtime] = command
+		}
+		*to = merged
+		return nil
+	}
+}
