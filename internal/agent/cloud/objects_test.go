@@ -183,23 +183,25 @@ func TestAnAnswerWithoutEndIsNotReadToItsEnd(t *testing.T) {
 	c := dial(t, s)
 	beat(t, c)
 	for name, start := range map[string]string{"white space": " ", "a list": `{"Deployments":[{"DeploymentName":"`} {
-		sent := 0
+		taken := make(chan int, 1)
 		s.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
 			_, _ = io.WriteString(w, start)
 			chunk := bytes.Repeat([]byte(" "), 64<<10)
-			for sent = 0; sent < 64<<20; {
+			sent := 0
+			for sent < 64<<20 {
 				n, err := w.Write(chunk)
 				if sent += n; err != nil {
 					break
 				}
 			}
+			taken <- sent
 			return true
 		})
 		_, _, err := c.Deployments(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "does not end") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if sent > 8<<20 {
+		if sent := <-taken; sent > 8<<20 {
 			t.Errorf("%s: %d bytes were taken", name, sent)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -117,7 +118,7 @@ func Start(tb testing.TB, ca CA, change func(*httptest.Server)) *Server {
 	pool.AddCert(ca.Cert)
 	s.http = httptest.NewUnstartedServer(s)
 	s.http.EnableHTTP2 = true
-	s.http.Config.ErrorLog = nil
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.http.TLS = &tls.Config{
 		Certificates: []tls.Certificate{ca.Issue(tb, "server", true, from, until)},
 		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: pool,
