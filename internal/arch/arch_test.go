@@ -55,6 +55,8 @@ var sideways = map[string]map[string]string{
 	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them"},
 	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
 
+	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
+
 	"internal/modelserver/codec":    {"internal/modelserver/tensor": "it reads and writes tensors"},
 	"internal/modelserver/onnxfile": {"internal/modelserver/tensor": "a model's signature is made of specifications"},
 	"internal/modelserver/onnx":     {"internal/modelserver/tensor": "it computes with tensors", "internal/modelserver/onnxfile": "it reads the signature from the file"},
