@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/router"
@@ -55,6 +56,7 @@ type App struct {
 	manager  *instance.Manager
 	turns    *loop.Runner
 	notify   *notify.Service
+	fleet    *fleet.Service
 	bells    bells
 
 	listener net.Listener
@@ -84,7 +86,7 @@ func (b bells) ring() {
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
-	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.listen} {
+	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildEdge, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()
 			return nil, err
