@@ -64,6 +64,7 @@ var sideways = map[string]map[string]string{
 	"internal/agent/model":          {"internal/modelserver/tensor": "models take and give tensors"},
 	"internal/agent/capture":        {"internal/agent/model": "tensor types have words in captured data", "internal/modelserver/tensor": "it keeps tensors"},
 	"internal/agent/handles":        {"internal/agent/model": "it keeps loaded models", "internal/modelserver/tensor": "calls carry tensors"},
+	"internal/agent/serve":          {"internal/agent/model": "it serves loaded models", "internal/agent/capture": "it takes captures", "internal/agent/shm": "tensors may lie in shared memory", "internal/agent/proto/edgemanager": "a protocol", "internal/agent/proto/oip": "a protocol", "internal/agent/handles": "its tests call through the table", "internal/modelserver/codec": "the protocol in JSON is read and written there", "internal/modelserver/tensor": "calls carry tensors"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 
