@@ -52,7 +52,7 @@ var sideways = map[string]map[string]string{
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},
-	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them"},
+	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
 	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
