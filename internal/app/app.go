@@ -44,7 +44,9 @@ type App struct {
 	log *slog.Logger
 
 	keys     *access.Keys
-	verifier *sigv4.Verifier
+	sessions *access.Sessions
+	verifier *sigv4.Verifier // of operators: devices invoke no endpoint
+	callers  *sigv4.Verifier // of operators and devices
 	db       *store.DB
 	objects  *objects.Store
 	models   *artifact.Cache
@@ -117,7 +119,11 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if a.keys, err = access.OpenFile(a.cfg.CredentialsPath(), a.cfg.Account); err != nil {
 		return fmt.Errorf("open credentials: %w", err)
 	}
+	if a.sessions, err = access.OpenSessions(filepath.Join(dir, "session.key")); err != nil {
+		return fmt.Errorf("open the key of the sessions: %w", err)
+	}
 	a.verifier = sigv4.NewVerifier(a.keys)
+	a.callers = sigv4.NewVerifier(access.Ring{Keys: a.keys, Sessions: a.sessions})
 	if url := a.cfg.Database.URL; url != "" {
 		a.db, err = store.OpenPostgres(ctx, url)
 	} else {
