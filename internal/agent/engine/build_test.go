@@ -1,0 +1,190 @@
+package engine_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-ml/slipway/internal/agent/engine"
+	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
+	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/models"
+	ox "github.com/slipway-ml/slipway/models/onnxwrite"
+)
+
+// built compiles slipway-onnx at most once in a test process; the go command
+// leaves an up-to-date one alone.
+var built = sync.OnceValues(func() (string, error) {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), ".cache", "engine")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "slipway-onnx")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/slipway-ml/slipway/cmd/slipway-onnx")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+// config returns a configuration with the real slipway-onnx; without ONNX
+// Runtime the test is skipped, loudly.
+func config(t testing.TB) engine.Config {
+	t.Helper()
+	onnxtest.Runtime(t)
+	c := bare(t)
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Program, c.Library = path, onnxtest.Library()
+	return c
+}
+
+// bare returns a configuration that has no slipway-onnx.
+func bare(t testing.TB) engine.Config {
+	t.Helper()
+	// A test's own directory may have too long a path for a socket.
+	dir, err := os.MkdirTemp("", "engine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	c := engine.Default()
+	c.RunDir = filepath.Join(dir, "run")
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	return c
+}
+
+func open(t testing.TB, c engine.Config) *engine.Engine {
+	t.Helper()
+	e, err := engine.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := e.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// digits unpacks a version of the sample models.
+func digits(t testing.TB, version string) model.Package {
+	t.Helper()
+	p := model.Package{Dir: t.TempDir(), ModelName: "digits", ModelVersion: version, Runtime: engine.ONNX}
+	z, err := gzip.NewReader(bytes.NewReader(models.Archive(version)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return p
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(p.Dir, filepath.Base(h.Name)), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sum is a model that adds its inputs a and b.
+func sum(t testing.TB) model.Package {
+	t.Helper()
+	g := &ox.Graph{
+		Name:    "sum",
+		Inputs:  []ox.Value{{Name: "a", Type: ox.Float, Dims: []any{"n", 2}}, {Name: "b", Type: ox.Float, Dims: []any{"n", 2}}},
+		Outputs: []ox.Value{{Name: "y", Type: ox.Float, Dims: []any{"n", 2}}},
+		Nodes:   []ox.Node{{Op: "Add", Inputs: []string{"a", "b"}, Outputs: []string{"y"}}},
+	}
+	p := model.Package{Dir: t.TempDir(), ModelName: "sum", ModelVersion: "1", Runtime: engine.ONNX}
+	if err := os.WriteFile(filepath.Join(p.Dir, "model.onnx"), g.Marshal(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func load(t testing.TB, e *engine.Engine, p model.Package) *engine.Worker {
+	t.Helper()
+	r, err := e.Load(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.(*engine.Worker)
+}
+
+func floats(name string, shape []int64, values ...float32) tensor.Tensor {
+	t := tensor.Tensor{Name: name, Type: tensor.Float32, Shape: shape}
+	for _, v := range values {
+		t.Data = binary.LittleEndian.AppendUint32(t.Data, math.Float32bits(v))
+	}
+	return t
+}
+
+// images returns the test set as inputs of one image each.
+func images() (inputs [][]tensor.Tensor, labels []int) {
+	pixels, labels := models.TestSet()
+	for _, p := range pixels {
+		inputs = append(inputs, []tensor.Tensor{floats("image", []int64{1, 64}, p...)})
+	}
+	return inputs, labels
+}
+
+// eventually waits for what other processes do.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("not after 20 s: %s", what)
+		}
+	}
+}
+
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(b, []byte(") Z "))
+}

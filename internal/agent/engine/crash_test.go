@@ -1,0 +1,180 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/agent/engine"
+	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+)
+
+func TestNoPredictionFailsWhenTheWorkerIsKilledUnderLoad(t *testing.T) {
+	e := open(t, config(t))
+	w := load(t, e, digits(t, "v2"))
+	inputs, _ := images()
+	var good, failed atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for client := range 4 {
+		wg.Go(func() {
+			for i := client; ctx.Err() == nil; i++ {
+				if _, err := w.Predict(t.Context(), inputs[i%len(inputs)]); err != nil {
+					failed.Add(1)
+					t.Error(err)
+					return
+				}
+				good.Add(1)
+			}
+		})
+	}
+	const kills = 8
+	for n := range kills {
+		before := good.Load()
+		eventually(t, "predictions go on", func() bool { return good.Load() > before+200 || failed.Load() > 0 })
+		pid := w.PID()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Errorf("kill %d: %v", n, err)
+		}
+		eventually(t, "another worker", func() bool { now := w.PID(); return now != 0 && now != pid })
+	}
+	cancel()
+	wg.Wait()
+	s := e.Stats()
+	t.Logf("%d predictions, %d failed, %d restarts", good.Load(), failed.Load(), s.Restarts)
+	if s.Restarts != kills || s.OOMKills != 0 {
+		t.Errorf("counted %+v after %d kills", s, kills)
+	}
+}
+
+func TestASwapUnderLoadLosesNoCall(t *testing.T) {
+	e := open(t, config(t))
+	inputs, _ := images()
+	var cur atomic.Pointer[engine.Worker]
+	cur.Store(load(t, e, digits(t, "v1")))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			w := cur.Load()
+			_, err := w.Predict(t.Context(), inputs[i%len(inputs)])
+			if errors.Is(err, model.ErrUnavailable) && cur.Load() != w {
+				continue // flipped before the call began: what the table of handles does
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range 6 {
+		next := load(t, e, digits(t, []string{"v2", "v1"}[i%2]))
+		if err := cur.Swap(next).Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	wg.Wait()
+	if s := e.Stats(); s.Workers != 1 || s.Restarts != 0 {
+		t.Errorf("counted %+v", s)
+	}
+}
+
+func TestWorkersDieWithTheAgent(t *testing.T) {
+	c := config(t)
+	if os.Getenv("ENGINE_TEST_AGENT") != "" {
+		c.RunDir = os.Getenv("ENGINE_TEST_AGENT")
+		load(t, open(t, c), digits(t, "v1"))
+		syscall.Kill(os.Getpid(), syscall.SIGKILL) // as a crash would
+		select {}
+	}
+	agent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorkersDieWithTheAgent$")
+	agent.Env = append(os.Environ(), "ENGINE_TEST_AGENT="+c.RunDir)
+	if out, err := agent.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the agent: %v\n%s", err, out)
+	}
+	mark := []byte("SLIPWAY_AGENT_RUN_DIR=" + c.RunDir)
+	eventually(t, "no worker is left", func() bool { return len(marked(t, string(mark))) == 0 })
+	open(t, c) // the lock went with it
+}
+
+// marked returns the processes with a variable in their environment.
+func marked(t *testing.T, variable string) (list []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		if b, err := os.ReadFile(name); err == nil && strings.Contains("\x00"+string(b), "\x00"+variable) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// script is an engine made of a shell script.
+func script(t *testing.T, c *engine.Config, body string) model.Package {
+	t.Helper()
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Command = map[string]engine.Command{"opaque": {Args: []string{sh, "-c", body, "sh", "{port}", "{model_dir}"}}}
+	one := []tensor.Spec{{Name: "x", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: 1}}}}
+	return model.Package{Dir: t.TempDir(), ModelName: "m", Runtime: "opaque", Signature: tensor.Signature{Inputs: one, Outputs: one}}
+}
+
+func TestAWorkerThatIsNeverReadyIsEndedWithItsChildren(t *testing.T) {
+	c := bare(t)
+	p := script(t, &c, "echo 'thinking it over' >&2; sleep 1000 & sleep 1000")
+	c.StartTimeout = 100 * time.Millisecond
+	e := open(t, c)
+	_, err := e.Load(t.Context(), p)
+	if err == nil || !strings.Contains(err.Error(), "was not ready within 100ms") {
+		t.Errorf("got %v", err)
+	}
+	if left := marked(t, "SLIPWAY_AGENT_RUN_DIR="+c.RunDir); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestAWorkerThatEndsAtOnceIsReportedWithItsLastWord(t *testing.T) {
+	c := bare(t)
+	p := script(t, &c, "echo starting; echo 'no such accelerator' >&2; exit 7")
+	_, err := open(t, c).Load(t.Context(), p)
+	if err == nil || !strings.Contains(err.Error(), "exit status 7: no such accelerator") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhatAnEarlierAgentsWorkerStartedIsEnded(t *testing.T) {
+	c := bare(t)
+	orphan := exec.CommandContext(t.Context(), "sleep", "1000")
+	orphan.Env = []string{"SLIPWAY_AGENT_RUN_DIR=" + c.RunDir}
+	other := exec.CommandContext(t.Context(), "sleep", "1000")
+	other.Env = []string{"SLIPWAY_AGENT_RUN_DIR=" + c.RunDir + "-2"}
+	for _, cmd := range []*exec.Cmd{orphan, other} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, c)
+	if err := orphan.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("it ended with %v", err)
+	}
+	if !alive(other.Process.Pid) {
+		t.Error("another agent's worker was ended too")
+	}
+	_ = other.Process.Kill() // it is ours
+	_ = other.Wait()         // as above
+}
