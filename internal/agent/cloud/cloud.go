@@ -75,7 +75,6 @@ type Client struct {
 	keys      keyring
 	pause     pause
 	etags     etags
-	told      told
 	online    atomic.Bool
 }
 

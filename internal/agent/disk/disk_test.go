@@ -236,9 +236,9 @@ func TestASyncAfterAFailedOneSavesNothing(t *testing.T) {
 }
 
 func TestEqualDisksCostNextToNothing(t *testing.T) {
-	const disks = 3_000
+	const disks = 2_000
 	pool := disk.NewPool()
-	data := make([]byte, 300_000)
+	data := make([]byte, 100_000)
 	before := heap()
 	all := make([]*disk.Memory, disks)
 	for i := range all {

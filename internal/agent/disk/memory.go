@@ -59,6 +59,21 @@ func (m *Memory) Cut() {
 	m.dead = true
 }
 
+// Alive says whether the power is still there.
+func (m *Memory) Alive() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.dead
+}
+
+// Copy returns another disk with the same content, and false if this one is
+// not at rest.
+func (m *Memory) Copy() (*Memory, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{pool: m.pool, size: m.size, rest: m.rest, used: m.used}, m.live == nil
+}
+
 // Ops returns how many operations changed the disk so far.
 func (m *Memory) Ops() int {
 	m.mu.Lock()

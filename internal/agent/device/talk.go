@@ -1,0 +1,202 @@
+package device
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+)
+
+const (
+	maxDone   = 8  // results kept for a server that asks for a deployment again
+	maxQueued = 16 // results that wait to be reported
+)
+
+// register asks whether the device may use the server.
+func (d *Device) register(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Settings.Call)
+	defer cancel()
+	active, ttl, err := d.cfg.Cloud.Registration(ctx)
+	if err != nil {
+		d.lost(ctx, "registration", err)
+		d.regAt = d.clock + d.backoff(&d.regFails)
+		return
+	}
+	d.found()
+	d.regFails = 0
+	if !active && d.registered {
+		d.cfg.Log.WarnContext(ctx, "the server does not know this device any more; models go on serving")
+	}
+	d.registered = active
+	until := d.clock + d.clamp(ttl, d.cfg.Settings.MinWait)
+	if active {
+		d.registeredUntil = until
+	}
+	d.regAt = until
+}
+
+// lost notes that a call did not get through.
+func (d *Device) lost(ctx context.Context, call string, err error) {
+	if !d.offline {
+		d.cfg.Log.WarnContext(ctx, "the server does not answer; models go on serving", "call", call, "err", err)
+	}
+	d.offline = true
+}
+
+func (d *Device) found() { d.offline = false }
+
+// clamp keeps what the server asks for within bounds; zero asks for otherwise.
+func (d *Device) clamp(hint, otherwise time.Duration) time.Duration {
+	if hint <= 0 {
+		hint = otherwise
+	}
+	return min(max(hint, d.cfg.Settings.MinWait), d.cfg.Settings.MaxWait)
+}
+
+// later returns a time at least t from now, spread a little, so that devices
+// that met once do not meet for ever.
+func (d *Device) later(t time.Duration) time.Duration { return d.clock + t + d.within(t/10) }
+
+func (d *Device) heed(h edge.Hints) {
+	if h.Poll > 0 {
+		d.pollEvery = d.clamp(h.Poll, 0)
+	}
+	if h.Heartbeat > 0 {
+		d.beatWait = d.clamp(h.Heartbeat, 0)
+	}
+}
+
+// heartbeat says what is loaded, and the oldest result that the server has not
+// taken yet.
+func (d *Device) heartbeat(ctx context.Context) {
+	h := edge.Heartbeat{
+		Fleet: d.cfg.Fleet, Device: d.cfg.Name, AgentVersion: d.cfg.AgentVersion,
+		HasModels: true, Models: []edge.LoadedModel{},
+	}
+	for _, i := range d.cfg.Table.List() {
+		h.Models = append(h.Models, edge.LoadedModel{Name: i.ModelName, Version: i.ModelVersion, LatestInference: i.LastInference})
+	}
+	if d.cfg.Metrics != nil {
+		h.Metrics = d.cfg.Metrics()
+	}
+	// A result is only told once a cut cannot take it back.
+	if len(d.state.Results) > 0 && !d.unsaved {
+		r := d.state.Results[0]
+		if r.End.IsZero() { // it ended while the device started
+			r.End = d.last.Round(0)
+		}
+		h.Result = &r
+	}
+	call, cancel := context.WithTimeout(ctx, d.cfg.Settings.Call)
+	defer cancel()
+	hints, err := d.cfg.Cloud.Heartbeat(call, h)
+	if err != nil {
+		d.lost(ctx, "heartbeat", err)
+		d.beatAt = d.clock + d.backoff(&d.beatFails)
+		return
+	}
+	d.found()
+	d.beatFails = 0
+	d.heed(hints)
+	d.beatAt = d.later(d.beatWait)
+	if h.Result != nil {
+		d.told(ctx, *h.Result)
+	}
+}
+
+// told notes that the server took a result.
+func (d *Device) told(ctx context.Context, r edge.Result) {
+	next := d.state.Clone()
+	next.Results = next.Results[1:]
+	next.Done = append(next.Done, r)
+	if n := len(next.Done); n > maxDone {
+		next.Done = next.Done[n-maxDone:]
+	}
+	if next.Job != nil && next.Job.Name == r.Deployment {
+		next.Job = nil
+	}
+	// Should the disk refuse, the result is told again after a restart: the
+	// server knows it by its name.
+	if d.keep(ctx, next) == nil {
+		d.collect(ctx)
+	}
+	d.cfg.Log.InfoContext(ctx, "result reported", "deployment", r.Deployment, "status", r.Status)
+	if len(next.Results) > 0 {
+		d.beatAt = d.clock
+	} else if d.more {
+		d.pollAt = d.clock
+	}
+}
+
+// poll asks what to deploy.
+func (d *Device) poll(ctx context.Context) {
+	call, cancel := context.WithTimeout(ctx, d.cfg.Settings.Call)
+	defer cancel()
+	offered, hints, err := d.cfg.Cloud.Deployments(call)
+	if err != nil {
+		d.lost(ctx, "poll", err)
+		d.pollAt = d.clock + d.backoff(&d.pollFails)
+		return
+	}
+	d.found()
+	d.pollFails = 0
+	d.heed(hints)
+	d.pollAt = d.later(d.pollEvery)
+	if d.unsaved {
+		return // the disk comes first
+	}
+	d.consider(ctx, offered)
+}
+
+// consider begins the oldest deployment that is new, gives up the one under way
+// if it is not offered any more, and tells results again that were not heard.
+func (d *Device) consider(ctx context.Context, offered []edge.Deployment) {
+	under := ""
+	if d.state.Job != nil {
+		under = d.state.Job.Name
+	}
+	here := false
+	var fresh []edge.Deployment
+	for _, o := range offered {
+		switch {
+		case o.Name == under && under != "":
+			here = true
+		case contains(d.state.Results, o.Name):
+		case contains(d.state.Done, o.Name):
+			d.repeat(ctx, o.Name)
+		default:
+			fresh = append(fresh, o)
+		}
+	}
+	if under != "" && !here {
+		d.abandon(ctx)
+	}
+	if d.state.Job == nil && len(fresh) > 0 && !d.unsaved {
+		d.accept(ctx, fresh[0])
+		fresh = fresh[1:]
+	}
+	d.more = len(fresh) > 0
+}
+
+func contains(rs []edge.Result, name string) bool {
+	for _, r := range rs {
+		if r.Deployment == name {
+			return true
+		}
+	}
+	return false
+}
+
+// repeat reports a finished deployment again: its name is the same order.
+func (d *Device) repeat(ctx context.Context, name string) {
+	next := d.state.Clone()
+	for i, r := range next.Done {
+		if r.Deployment == name {
+			next.Results = append(next.Results, r)
+			next.Done = append(next.Done[:i], next.Done[i+1:]...)
+			break
+		}
+	}
+	d.beatAt = d.clock
+	_ = d.keep(ctx, next) // it is only told once it is saved
+}
