@@ -34,11 +34,12 @@ var sideways = map[string]map[string]string{
 	"internal/domain/notice": {"internal/domain/hosting": "it tells of an endpoint", "internal/domain/rollout": "and of what its fleets are doing"},
 	"internal/api/slipway":   {"internal/api/sagemaker": "an update is planned as it is asked for"},
 
-	"internal/domain/hosting": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
-	"internal/domain/arn":     {"internal/domain/fault": "a malformed name is a fault"},
-	"internal/domain/edge":    {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
-	"internal/domain/trust":   {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
-	"internal/domain/rollout": {"internal/domain/fault": "a plan that cannot run is a fault"},
+	"internal/domain/hosting":   {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
+	"internal/domain/arn":       {"internal/domain/fault": "a malformed name is a fault"},
+	"internal/domain/edge":      {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
+	"internal/domain/packaging": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
+	"internal/domain/trust":     {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
+	"internal/domain/rollout":   {"internal/domain/fault": "a plan that cannot run is a fault"},
 
 	"internal/domain/alarm":         {"internal/domain/fault": "an alarm that cannot be is a fault"},
 	"internal/domain/alarm/metric":  {"internal/domain/fault": "samples are refused with a fault"},

@@ -1,0 +1,137 @@
+package packaging
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/packaging"
+)
+
+// optimizedRecord says what the optimiser was and did.
+type optimizedRecord struct {
+	Tool   string `json:"tool"` // program and version of the runtime
+	Level  string `json:"level"`
+	Before string `json:"before_sha256"` // of the model file
+	After  string `json:"after_sha256"`
+}
+
+type optimized struct {
+	record optimizedRecord
+	file   string
+}
+
+func (o optimized) note() string {
+	return fmt.Sprintf("Optimised (%s) by %s: %s became %s.", o.record.Level, o.record.Tool, o.record.Before, o.record.After)
+}
+
+// replace puts the optimised model in the place of the original, whose data in
+// other files it has taken in.
+func (o optimized) replace(items []item, model string, external []External) []item {
+	items = slices.DeleteFunc(slices.Clone(items), func(i item) bool {
+		return slices.ContainsFunc(external, func(e External) bool { return e.Location == i.name })
+	})
+	for n := range items {
+		if items[n].name == model {
+			items[n].path = o.file
+		}
+	}
+	return items
+}
+
+// optimize has the real runtime optimise a model. It runs in a process of its
+// own: the model is hostile, and the runtime native code.
+func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph) (o optimized, err error) {
+	argv, err := s.cfg.Optimizer()
+	if err != nil || len(argv) == 0 {
+		return o, fail(fmt.Sprintf("ClientError: The model was not optimised as x-optimize asks: this server has no slipway-onnx (%v).", err))
+	}
+	program, err := exec.LookPath(argv[0])
+	if err != nil {
+		return o, fail("ClientError: The model was not optimised as x-optimize asks: slipway-onnx was not found on this server.")
+	}
+	args := append(slices.Clone(argv[1:]), "optimize", "--model", model, "--out", to, "--level", level)
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), "HOME="+s.cfg.WorkDir) // the library may want to write there
+	// A group of its own, so that nothing that it starts outlives the job.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	stdout, stderr := &clipped{max: 64 << 10}, &clipped{max: 4 << 10}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return o, ctx.Err()
+		}
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			return o, fmt.Errorf("run %s: %w", program, err)
+		}
+		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s", lastLine(stderr.String(), err)))
+	}
+	var said struct {
+		Tool    string `json:"tool"`
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &said); err != nil {
+		return o, fmt.Errorf("read what %s said: %w", program, err)
+	}
+	after, err := s.inspect(to)
+	if err != nil {
+		return o, err
+	}
+	if !sameTensors(after.Inputs, g.Inputs) || !sameTensors(after.Outputs, g.Outputs) || len(after.External) > 0 {
+		return o, fail("ClientError: The optimised model takes or gives something else than the original, so it was not used.")
+	}
+	o = optimized{file: to, record: optimizedRecord{Tool: strings.TrimSpace(said.Tool + " " + said.Version), Level: level}}
+	if o.record.Before, err = digestFile(ctx, model); err != nil {
+		return o, err
+	}
+	o.record.After, err = digestFile(ctx, to)
+	return o, err
+}
+
+// sameTensors compares names and types: an optimiser may learn more of shapes.
+func sameTensors(a, b []packaging.Tensor) bool {
+	face := func(ts []packaging.Tensor) (out [][2]string) {
+		for _, t := range ts {
+			out = append(out, [2]string{t.Name, t.DataType})
+		}
+		return out
+	}
+	return reflect.DeepEqual(face(a), face(b))
+}
+
+func lastLine(said string, err error) string {
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(said, "?")), "\n")
+	if last := strings.TrimPrefix(lines[len(lines)-1], "slipway-onnx: "); last != "" {
+		return last
+	}
+	return err.Error() + "."
+}
+
+// clipped keeps the last max bytes that were written to it.
+type clipped struct {
+	bytes.Buffer
+	max int
+}
+
+func (c *clipped) Write(p []byte) (int, error) {
+	n := len(p)
+	if n > c.max {
+		p = p[n-c.max:]
+	}
+	if over := c.Len() + len(p) - c.max; over > 0 {
+		c.Next(over)
+	}
+	_, err := c.Buffer.Write(p)
+	return n, err
+}

@@ -1,0 +1,330 @@
+// Package packaging carries out compilation and edge packaging jobs and keeps
+// the keys that sign packages. A job is a durable row whose turns are taken by
+// loop.Runner: a turn may be taken twice, outputs appear whole or not at all,
+// and a job that was asked to stop does. It promises that a COMPLETED job's
+// output is there and is what the record says. What a job may do and what
+// follows is decided by package domain/packaging; handing packages to devices
+// is not its job.
+package packaging
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+)
+
+// Tx is what jobs and keys need of one transaction.
+type Tx interface {
+	InsertJob(ctx context.Context, j *packaging.Job) error
+	// Job and JobByID lock what they read.
+	Job(ctx context.Context, k packaging.Kind, s arn.Scope, name string) (*packaging.Job, error)
+	JobByID(ctx context.Context, id string) (*packaging.Job, error)
+	SaveJob(ctx context.Context, j *packaging.Job, due time.Time) error
+	DeleteJob(ctx context.Context, j *packaging.Job) error
+	UnfinishedJobs(ctx context.Context) (int, error)
+	NextSerial(ctx context.Context) (uint64, error)
+	SetFloor(ctx context.Context, s arn.Scope, model string, floor uint64) error
+
+	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
+	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
+	DeleteTags(ctx context.Context, arn string, keys ...string) error
+
+	NextSigningKey(ctx context.Context) (uint64, error)
+	SigningRoots(ctx context.Context) ([]packaging.SigningRoot, error)
+	SigningKeys(ctx context.Context) ([]packaging.SigningKey, error)
+	InsertSigningRoot(ctx context.Context, r packaging.SigningRoot) error
+	InsertSigningKey(ctx context.Context, k packaging.SigningKey) error
+	RetireSigningKeys(ctx context.Context, below uint64, revoke bool) error
+	RetireSigningRoots(ctx context.Context, but string, distrust bool) error
+}
+
+// Reader is what is needed of the store outside a transaction.
+type Reader interface {
+	Job(ctx context.Context, k packaging.Kind, s arn.Scope, name string) (*packaging.Job, error)
+	ListJobs(ctx context.Context, s arn.Scope, f packaging.Filter) ([]*packaging.Job, bool, error)
+	// RenewJob keeps the lease of a job in work and returns its status.
+	RenewJob(ctx context.Context, id string, until time.Time) (packaging.Status, error)
+	Floor(ctx context.Context, s arn.Scope, model string) (uint64, error)
+	SigningRoots(ctx context.Context) ([]packaging.SigningRoot, error)
+	SigningKeys(ctx context.Context) ([]packaging.SigningKey, error)
+}
+
+// Objects is what is needed of the object store.
+type Objects interface {
+	Get(ctx context.Context, bucket, key string) (io.ReadCloser, objects.Info, error)
+	Stat(ctx context.Context, bucket, key string) (objects.Info, error)
+	Put(ctx context.Context, bucket, key string, body io.Reader, p objects.Put) (objects.Info, error)
+}
+
+// Archive is a model archive, unpacked on this host.
+type Archive struct {
+	Dir    string // read-only
+	SHA256 string // of the archive, hex
+}
+
+// Graph is what an ONNX file says of itself.
+type Graph struct {
+	IRVersion, Opset int64
+	Initializers     int
+	Inputs, Outputs  []packaging.Tensor
+	External         []External
+}
+
+// External is data of a model in another file, under a name relative to the
+// model's directory that is not to be trusted.
+type External struct {
+	Location       string
+	Offset, Length int64 // in bytes; Length 0: to the end
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Read    Reader
+	Queue   loop.Queue // of jobs
+	Objects Objects
+	// Fetch unpacks an archive, which is hostile, from the object store. Its
+	// errors are those of artifact.Cache.Fetch.
+	Fetch func(ctx context.Context, uri string) (Archive, error)
+	// Inspect reads an ONNX file; its error says, in a sentence for the caller,
+	// why it is none.
+	Inspect func(path string) (Graph, error)
+	// Optimizer returns the command that runs slipway-onnx, without arguments.
+	Optimizer func() ([]string, error)
+	// ArtifactInUse reports whether an active stage refers to the object; such
+	// an object is not overwritten. Nil: none does.
+	ArtifactInUse func(ctx context.Context, s3url string) (bool, error)
+	WorkDir       string // for temporary files; emptied by New
+	Concurrency   int    // jobs at a time; 0 means 2
+	Log           *slog.Logger
+}
+
+// Service carries out jobs.
+type Service struct {
+	cfg  Config
+	log  *slog.Logger
+	bell loop.Bell
+
+	mu   sync.Mutex
+	dirs map[string]int // in use, by how many turns
+}
+
+// New returns a Service. It removes what a crash left in the work directory.
+func New(c Config) (*Service, error) {
+	if c.Concurrency <= 0 {
+		c.Concurrency = 2
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(c.WorkDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the work directory of packaging: %w", err)
+	}
+	left, err := os.ReadDir(c.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("clean the work directory of packaging: %w", err)
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(c.WorkDir, e.Name())); err != nil {
+			return nil, fmt.Errorf("clean the work directory of packaging: %w", err)
+		}
+	}
+	return &Service{cfg: c, log: c.Log, bell: loop.NewBell(), dirs: map[string]int{}}, nil
+}
+
+// Dirs returns the directories that Fetch returned and turns still read.
+func (s *Service) Dirs() (dirs []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.dirs {
+		dirs = append(dirs, d)
+	}
+	return dirs
+}
+
+func (s *Service) use(dir string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dirs[dir] += n; s.dirs[dir] == 0 {
+		delete(s.dirs, dir)
+	}
+}
+
+// maxTags is how many tags a job may have; maxUnfinished how many jobs may
+// wait or be in work.
+const (
+	maxTags       = 50
+	maxUnfinished = 1000
+)
+
+// CreateCompilation records a compilation job and returns its ARN.
+func (s *Service) CreateCompilation(ctx context.Context, sc arn.Scope, name string, c packaging.Compile, document []byte, tags []hosting.Tag) (string, error) {
+	if _, _, ok := packaging.SplitS3(c.Input); !ok {
+		return "", fault.New(fault.Invalid, "InputConfig.S3Uri must be the s3:// address of an object.")
+	}
+	if err := checkLocation(c.OutputAt); err != nil {
+		return "", err
+	}
+	if c.Shapes != "" {
+		if _, err := packaging.ParseShapes(c.Shapes); err != nil {
+			return "", err
+		}
+	}
+	j := &packaging.Job{Kind: packaging.Compilation, Scope: sc, Name: name, Document: document, Compile: &c}
+	return s.create(ctx, j, tags, c.MaxTime, nil)
+}
+
+// CreatePackaging records a packaging job. The compilation job must be
+// COMPLETED (spec §2.12).
+func (s *Service) CreatePackaging(ctx context.Context, sc arn.Scope, name string, p packaging.Pack, document []byte, tags []hosting.Tag) (string, error) {
+	if err := checkLocation(p.OutputAt); err != nil {
+		return "", err
+	}
+	j := &packaging.Job{Kind: packaging.Packaging, Scope: sc, Name: name, Document: document}
+	return s.create(ctx, j, tags, 0, func(tx Tx) error {
+		p := p
+		c, err := tx.Job(ctx, packaging.Compilation, sc, p.CompilationJob)
+		if err != nil {
+			_, text := fault.Public(err)
+			return fault.New(fault.Invalid, "%s", text).Because(err)
+		}
+		if c.State.Status != packaging.Completed {
+			return fault.New(fault.Invalid, "The compilation job '%s' is %s; only a COMPLETED one can be packaged.", c.Name, c.State.Status)
+		}
+		p.Source, p.Target = *c.Compile.Result, c.Compile.Target
+		p.Serial, err = tx.NextSerial(ctx)
+		j.Pack = &p
+		return err
+	})
+}
+
+func checkLocation(uri string) error {
+	bucket, key, ok := packaging.SplitS3(uri + "/x") // a bucket alone is a location
+	if !ok || bucket == "" || len(key) > 1000 {
+		return fault.New(fault.Invalid, "S3OutputLocation must be an s3:// address.")
+	}
+	return nil
+}
+
+func (s *Service) create(ctx context.Context, j *packaging.Job, tags []hosting.Tag, maxTime time.Duration, prepare func(Tx) error) (string, error) {
+	j.ID, j.State = newID(), packaging.New(now(), maxTime)
+	err := s.cfg.Change(ctx, func(tx Tx) error {
+		if n, err := tx.UnfinishedJobs(ctx); err != nil {
+			return err
+		} else if n >= maxUnfinished {
+			return fault.New(fault.Limit, "There are %d unfinished jobs; wait until some have ended.", n)
+		}
+		if prepare != nil {
+			if err := prepare(tx); err != nil {
+				return err
+			}
+		}
+		if err := tx.InsertJob(ctx, j); err != nil {
+			return err
+		}
+		if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+			return err
+		}
+		return tx.PutTags(ctx, j.ARN(), tags)
+	})
+	if err != nil {
+		return "", err
+	}
+	s.bell.Ring()
+	return j.ARN(), nil
+}
+
+// Job returns a job's record.
+func (s *Service) Job(ctx context.Context, k packaging.Kind, sc arn.Scope, name string) (*packaging.Job, error) {
+	return s.cfg.Read.Job(ctx, k, sc, name)
+}
+
+// List returns a page of jobs and whether more follow.
+func (s *Service) List(ctx context.Context, sc arn.Scope, f packaging.Filter) ([]*packaging.Job, bool, error) {
+	return s.cfg.Read.ListJobs(ctx, sc, f)
+}
+
+// Stop asks a job to stop. One that ended stays as it is.
+func (s *Service) Stop(ctx context.Context, k packaging.Kind, sc arn.Scope, name string) error {
+	err := s.cfg.Change(ctx, func(tx Tx) error {
+		j, err := tx.Job(ctx, k, sc, name)
+		if err != nil {
+			return err
+		}
+		at := now()
+		next, changed := packaging.Stop(j.State, at)
+		if !changed {
+			return nil
+		}
+		j.State = next
+		return tx.SaveJob(ctx, j, at)
+	})
+	if err == nil {
+		s.bell.Ring()
+	}
+	return err
+}
+
+// DeleteCompilation removes the record of a compilation job that ended.
+// Artifacts and packaging jobs stay (spec §2.28).
+func (s *Service) DeleteCompilation(ctx context.Context, sc arn.Scope, name string) error {
+	return s.cfg.Change(ctx, func(tx Tx) error {
+		j, err := tx.Job(ctx, packaging.Compilation, sc, name)
+		if err != nil {
+			return err
+		}
+		if !j.State.Status.Terminal() {
+			return fault.New(fault.Invalid, "The compilation job '%s' is %s; stop it before you delete it.", name, j.State.Status)
+		}
+		if err := tx.DeleteJob(ctx, j); err != nil {
+			return err
+		}
+		return tx.DeleteTags(ctx, j.ARN())
+	})
+}
+
+// Package returns what a COMPLETED packaging job made; for another one, a
+// fault.Invalid.
+func (s *Service) Package(ctx context.Context, sc arn.Scope, job string) (packaging.Artifact, error) {
+	j, err := s.cfg.Read.Job(ctx, packaging.Packaging, sc, job)
+	if err != nil {
+		return packaging.Artifact{}, err
+	}
+	r := j.Pack.Result
+	if j.State.Status != packaging.Completed || r == nil {
+		return packaging.Artifact{}, fault.New(fault.Invalid, "The edge packaging job '%s' is %s, not COMPLETED.", job, j.State.Status)
+	}
+	return packaging.Artifact{
+		Job: job, S3URL: r.URI, SHA1: r.SHA1, SHA256: r.SHA256, Size: r.Size,
+		ModelName: j.Pack.ModelName, ModelVersion: j.Pack.ModelVersion, Serial: j.Pack.Serial,
+	}, nil
+}
+
+// SetFloor makes devices refuse, as soon as they accepted a package made from
+// now on, packages of the model with a smaller serial. A floor never falls.
+func (s *Service) SetFloor(ctx context.Context, sc arn.Scope, model string, serial uint64) error {
+	return s.cfg.Change(ctx, func(tx Tx) error { return tx.SetFloor(ctx, sc, model, serial) })
+}
+
+func newID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return "j-" + hex.EncodeToString(b[:])
+}
+
+// now is the present to the microsecond, as the store keeps it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,246 @@
+package packaging_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
+	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/packaging"
+)
+
+var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+
+// bench is a packaging service on a real store, real objects and a real cache.
+type bench struct {
+	*packaging.Service
+	t       testing.TB
+	db      *store.DB
+	objects *objects.Store
+}
+
+type source struct{ *objects.Store }
+
+func (s source) Stat(ctx context.Context, bucket, key string) (artifact.Info, error) {
+	i, err := s.Store.Stat(ctx, bucket, key)
+	return artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
+}
+
+func (s source) Get(ctx context.Context, bucket, key string) (io.ReadCloser, artifact.Info, error) {
+	r, i, err := s.Store.Get(ctx, bucket, key)
+	return r, artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
+}
+
+func (s source) List(context.Context, string, string) iter.Seq2[artifact.Info, error] {
+	return func(func(artifact.Info, error) bool) {}
+}
+
+// inspect does what the program does with package onnxfile.
+func inspect(path string) (g packaging.Graph, err error) {
+	d, err := onnxfile.DescribeFile(path)
+	if err != nil {
+		return g, err
+	}
+	convert := func(specs []tensor.Spec) (out []domain.Tensor) {
+		for _, s := range specs {
+			t := domain.Tensor{Name: s.Name, DataType: strings.Replace(s.Type.OIP(), "FP", "FLOAT", 1), Unranked: !s.Ranked}
+			for _, d := range s.Shape {
+				t.Shape = append(t.Shape, d.Size)
+			}
+			out = append(out, t)
+		}
+		return out
+	}
+	g = packaging.Graph{IRVersion: d.IRVersion, Opset: d.Opset, Initializers: d.Initializers, Inputs: convert(d.Signature.Inputs), Outputs: convert(d.Signature.Outputs)}
+	for _, e := range d.External {
+		g.External = append(g.External, packaging.External(e))
+	}
+	return g, nil
+}
+
+// open makes a service in dir; run takes turns until the test ends.
+func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, "db"))
+	check(err)
+	check(db.ForgetJobLeases(t.Context()))
+	objs, err := objects.Open(filepath.Join(dir, "objects"))
+	check(err)
+	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: source{objs}})
+	check(err)
+	c := packaging.Config{
+		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, Inspect: inspect, WorkDir: filepath.Join(dir, "work"),
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
+			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+		Fetch: func(ctx context.Context, uri string) (packaging.Archive, error) {
+			m, err := cache.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
+			return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err
+		},
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := packaging.New(c)
+	check(err)
+	t.Cleanup(func() {
+		for _, f := range []func() error{cache.Close, objs.Close, db.Close} {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return &bench{s, t, db, objs}
+}
+
+func start(t testing.TB, change ...func(*packaging.Config)) *bench {
+	t.Helper()
+	b := open(t, t.TempDir(), change...)
+	b.run()
+	if err := b.objects.CreateBucket(t.Context(), "models"); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	b.t.Cleanup(func() { cancel(); <-done })
+}
+
+func (b *bench) put(key string, content []byte) string {
+	b.t.Helper()
+	if _, err := b.objects.Put(b.t.Context(), "models", key, bytes.NewReader(content), objects.Put{}); err != nil {
+		b.t.Fatal(err)
+	}
+	return "s3://models/" + key
+}
+
+func (b *bench) get(uri string) []byte {
+	b.t.Helper()
+	bucket, key, _ := domain.SplitS3(uri)
+	r, _, err := b.objects.Get(b.t.Context(), bucket, key)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return content
+}
+
+var linux = domain.Target{OS: "LINUX", Arch: "X86_64"}
+
+// compile runs a compilation to its end.
+func (b *bench) compile(name string, c domain.Compile) *domain.Job {
+	b.t.Helper()
+	if c.OutputAt == "" {
+		c.OutputAt = "s3://models/out/"
+	}
+	if c.Target == (domain.Target{}) {
+		c.Target = linux
+	}
+	if _, err := b.CreateCompilation(b.t.Context(), scope, name, c, []byte("{}"), nil); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.await(domain.Compilation, name)
+}
+
+func (b *bench) pack(name string, p domain.Pack) *domain.Job {
+	b.t.Helper()
+	if p.OutputAt == "" {
+		p.OutputAt = "s3://models/packages"
+	}
+	if _, err := b.CreatePackaging(b.t.Context(), scope, name, p, []byte("{}"), nil); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.await(domain.Packaging, name)
+}
+
+func (b *bench) await(k domain.Kind, name string) *domain.Job {
+	b.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		j, err := b.Job(b.t.Context(), k, scope, name)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if j.State.Status.Terminal() {
+			return j
+		}
+	}
+	b.t.Fatal("the job did not end")
+	return nil
+}
+
+type file struct{ name, content string }
+
+func tarGz(t testing.TB, files ...file) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	gz := gzip.NewWriter(&b)
+	tw := tar.NewWriter(gz)
+	for _, f := range files {
+		if err := tw.WriteHeader(&tar.Header{Name: f.name, Size: int64(len(f.content)), Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(tw, f.content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func untar(t testing.TB, archive []byte) map[string]string {
+	t.Helper()
+	gz, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for tr := tar.NewReader(gz); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[h.Name] = string(content)
+	}
+}
