@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/router"
@@ -43,7 +44,9 @@ type App struct {
 	log *slog.Logger
 
 	keys     *access.Keys
-	verifier *sigv4.Verifier
+	sessions *access.Sessions
+	verifier *sigv4.Verifier // of operators: devices invoke no endpoint
+	callers  *sigv4.Verifier // of operators and devices
 	db       *store.DB
 	objects  *objects.Store
 	models   *artifact.Cache
@@ -55,6 +58,7 @@ type App struct {
 	manager  *instance.Manager
 	turns    *loop.Runner
 	notify   *notify.Service
+	fleet    *fleet.Service
 	bells    bells
 
 	listener net.Listener
@@ -84,7 +88,7 @@ func (b bells) ring() {
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
-	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.listen} {
+	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildEdge, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()
 			return nil, err
@@ -115,7 +119,11 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if a.keys, err = access.OpenFile(a.cfg.CredentialsPath(), a.cfg.Account); err != nil {
 		return fmt.Errorf("open credentials: %w", err)
 	}
+	if a.sessions, err = access.OpenSessions(filepath.Join(dir, "session.key")); err != nil {
+		return fmt.Errorf("open the key of the sessions: %w", err)
+	}
 	a.verifier = sigv4.NewVerifier(a.keys)
+	a.callers = sigv4.NewVerifier(access.Ring{Keys: a.keys, Sessions: a.sessions})
 	if url := a.cfg.Database.URL; url != "" {
 		a.db, err = store.OpenPostgres(ctx, url)
 	} else {

@@ -167,9 +167,9 @@ func (a *App) door(api *runtime.API) http.Handler {
 		Allowance: a.allowance(), Suspect: a.suspect,
 	})
 	return door.New(door.Config{
-		Verifier: a.verifier, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
+		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:    api,
-		SageMaker:  sagemaker.NewHandler(ctl, a.log),
+		SageMaker:  sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
 		Slipway:    slipway.NewHandler(ctl, a.log),
 		STS:        sts.New(a.log),
 		CloudWatch: cloudwatch.NewHandler(a.watch, a.log),

@@ -53,7 +53,7 @@ var sideways = map[string]map[string]string{
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},
-	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them"},
+	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
 	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
@@ -67,6 +67,7 @@ var sideways = map[string]map[string]string{
 	"internal/agent/depot":          {"internal/agent/disk": "it lies on one"},
 	"internal/agent/device":         {"internal/agent/disk": "files go through it", "internal/agent/depot": "it keeps what is on the disk", "internal/agent/model": "it loads models", "internal/modelserver/tensor": "a manifest's signature is one of tensors"},
 	"internal/agent/handles":        {"internal/agent/model": "it keeps loaded models", "internal/modelserver/tensor": "calls carry tensors"},
+	"internal/agent/serve":          {"internal/agent/model": "it serves loaded models", "internal/agent/capture": "it takes captures", "internal/agent/shm": "tensors may lie in shared memory", "internal/agent/proto/edgemanager": "a protocol", "internal/agent/proto/oip": "a protocol", "internal/agent/handles": "its tests call through the table", "internal/modelserver/codec": "the protocol in JSON is read and written there", "internal/modelserver/tensor": "calls carry tensors"},
 	"internal/agent/engine":         {"internal/agent/model": "it serves its contract", "internal/modelserver/tensor": "it passes tensors on", "internal/modelserver/codec": "workers speak the Open Inference Protocol"},
 	"internal/agent/golden":         {"internal/agent/model": "it asks a loaded model", "internal/modelserver/tensor": "it compares tensors", "internal/modelserver/codec": "the file has them as the Open Inference Protocol does"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},

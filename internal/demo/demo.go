@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s := newScreen(o.Out, o.Plain)
 	defer s.close()
-	s.title("Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back")
+	s.title("Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back;\n  and then the same on a fleet of devices")
 
 	began := time.Now()
 	failed, err := perform(ctx, s, o, dir)
@@ -102,8 +102,8 @@ func perform(ctx context.Context, s *screen, o Options, dir string) (failed int,
 	if err != nil {
 		return 0, err
 	}
-	d := &show{screen: s, clients: c, server: srv}
-	for _, step := range []func(context.Context) error{d.upload, d.create, d.deployUnderLoad, d.account, d.records, d.remove} {
+	d := &show{screen: s, clients: c, server: srv, dir: dir}
+	for _, step := range []func(context.Context) error{d.upload, d.create, d.deployUnderLoad, d.account, d.records, d.remove, d.edge} {
 		if err := step(ctx); err != nil {
 			return d.failed, err
 		}
@@ -116,6 +116,7 @@ type show struct {
 	*screen
 	*clients
 	server  *server
+	dir     string // temporary
 	traffic *traffic
 	told    []told // of the update under way, or of the last
 	failed  int

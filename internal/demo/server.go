@@ -25,6 +25,9 @@ type server struct {
 	exited  chan error // gets what the process ended with, once
 }
 
+// settings let devices come every second, so that nobody has to wait for them.
+const settings = "devices: {pollIdle: 1s, pollActive: 1s, heartbeat: 1s}\n"
+
 // startServer returns once the server answers.
 func startServer(ctx context.Context, program, dir string) (*server, error) {
 	if program == "" {
@@ -39,7 +42,11 @@ func startServer(ctx context.Context, program, dir string) (*server, error) {
 		return nil, err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(program, "server", "--listen", "127.0.0.1:0", "--data-dir", s.dataDir)
+	file := filepath.Join(dir, "slipway.yaml")
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		return nil, err
+	}
+	s.cmd = exec.Command(program, "server", "--config", file, "--listen", "127.0.0.1:0", "--data-dir", s.dataDir)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// A group of its own: Ctrl-C reaches the demo, which stops the server in
 	// order.

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
@@ -78,9 +80,53 @@ func (c *Client) Deployments(ctx context.Context) ([]edge.Deployment, edge.Hints
 }
 
 // Heartbeat reports (spec §3.3). The device and its fleet are the client's own,
-// whatever h says.
+// whatever h says. Models that the server was told of last time are left out,
+// which the API reads as unchanged; now and then they are said again, for a
+// server that has forgotten.
 func (c *Client) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, error) {
-	return c.ask(ctx, "send a heartbeat", "/SendHeartbeat", heartbeatOf(c.who(), h), nil)
+	if h.HasModels && c.told.same(h.Models) {
+		h.HasModels = false
+	}
+	hints, err := c.ask(ctx, "send a heartbeat", "/SendHeartbeat", heartbeatOf(c.who(), h), nil)
+	switch {
+	case err != nil:
+		c.told.forget()
+	case h.HasModels:
+		c.told.remember(h.Models)
+	}
+	return hints, err
+}
+
+// sayAgain is after how many heartbeats the models are said again.
+const sayAgain = 12
+
+// told is what models the server knows of.
+type told struct {
+	mu     sync.Mutex
+	models []edge.LoadedModel
+	left   int // heartbeats that may leave them out
+}
+
+func (t *told) same(models []edge.LoadedModel) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left == 0 || !slices.Equal(t.models, models) {
+		return false
+	}
+	t.left--
+	return true
+}
+
+func (t *told) remember(models []edge.LoadedModel) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.models, t.left = slices.Clone(models), sayAgain-1
+}
+
+func (t *told) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left = 0
 }
 
 // ask makes one call of the data plane. A nil answer is not read.

@@ -75,6 +75,7 @@ type Client struct {
 	keys      keyring
 	pause     pause
 	etags     etags
+	told      told
 	online    atomic.Bool
 }
 

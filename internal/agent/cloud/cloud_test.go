@@ -119,27 +119,43 @@ func TestAHeartbeatSaysAllThatTheAgentKnows(t *testing.T) {
 	}
 }
 
-func TestNothingLoadedIsSaidAndNothingNewIsNot(t *testing.T) {
+func TestModelsAreSaidWhenTheyChangeAndNowAndThen(t *testing.T) {
 	s := cloudtest.New(t)
 	c := dial(t, s)
-	var bodies []string
-	s.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	said := make(chan string, 1)
+	status := http.StatusOK
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/SendHeartbeat" {
 			return false
 		}
-		var raw json.RawMessage
-		_ = json.NewDecoder(r.Body).Decode(&raw)
-		bodies = append(bodies, string(raw))
+		var beat struct{ Models json.RawMessage }
+		_ = json.NewDecoder(r.Body).Decode(&beat)
+		w.WriteHeader(status)
+		said <- string(beat.Models)
 		return true
 	})
-	for _, h := range []edge.Heartbeat{{AgentVersion: "1"}, {AgentVersion: "1", HasModels: true}} {
-		if _, err := c.Heartbeat(t.Context(), h); err != nil {
-			t.Fatal(err)
+	one := edge.Heartbeat{AgentVersion: "1", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1"}}}
+	none := edge.Heartbeat{AgentVersion: "1", HasModels: true}
+	const text = `[{"ModelName":"defects","ModelVersion":"1"}]`
+	beat := func(h edge.Heartbeat, want string) {
+		t.Helper()
+		_, err := c.Heartbeat(t.Context(), h)
+		if got := <-said; got != want || (err == nil) != (status == http.StatusOK) {
+			t.Errorf("said %q and got %v, want %q", got, err, want)
 		}
 	}
-	if strings.Contains(bodies[0], "Models") || !strings.Contains(bodies[1], `"Models":[]`) {
-		t.Errorf("sent %s", bodies)
+	beat(edge.Heartbeat{AgentVersion: "1"}, "")
+	beat(none, "[]")
+	beat(none, "")
+	beat(one, text)
+	status = http.StatusInternalServerError
+	beat(one, "")
+	status = http.StatusOK
+	beat(one, text)
+	for range 11 {
+		beat(one, "")
 	}
+	beat(one, text)
 }
 
 func TestCredentialsAreRenewedInTimeAndUsedToTheirEndWhileTheServerIsAway(t *testing.T) {

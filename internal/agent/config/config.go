@@ -7,6 +7,7 @@ package config
 
 import (
 	"fmt"
+	"io/fs"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -46,15 +47,20 @@ type Config struct {
 	// reports, until the server hints otherwise.
 	Poll, Heartbeat time.Duration
 	// Socket is where applications connect, unless the command line says.
-	Socket string
-	// OIPHTTP and OIPGRPC are host:port addresses that serve the Open Inference
-	// Protocol besides the socket; "" for none.
-	OIPHTTP, OIPGRPC string
+	// SocketMode is who may, and AllowUIDs, if there are any, who else may not.
+	Socket     string
+	SocketMode fs.FileMode
+	AllowUIDs  []uint32
+	// Loopback is a host:port on the loopback interface that serves what the
+	// socket does; "" for none. Callers there show the token in TokenFile.
+	Loopback, TokenFile string
 	// MaxMessage bounds a call of an application, in bytes.
 	MaxMessage int64
-	// Engines maps a package's runtime to the command that serves it; {port}
-	// and {model_dir} stand for the instance's own.
-	Engines map[string][]string
+
+	// ONNX says how slipway-onnx is started, Engines what serves other
+	// runtimes, by name.
+	ONNX    ONNX
+	Engines map[string]Engine
 	// ModelMemory is what loaded models may take together, in bytes; 0 means
 	// what the machine has.
 	ModelMemory int64
@@ -104,6 +110,22 @@ type Capture struct {
 	UploadPeriod time.Duration
 }
 
+// ONNX says how slipway-onnx is started.
+type ONNX struct {
+	Program string // "" means beside the agent, or on PATH
+	Library string // of ONNX Runtime; "" means where slipway-onnx finds it
+	Threads int    // inside one run of a model
+}
+
+// Engine is a program of the container contract that serves a runtime. In its
+// command {port}, {socket} and {model_dir} stand for the worker's own.
+type Engine struct {
+	Command []string          `json:"command"`
+	Format  string            `json:"format,omitempty"` // how tensors travel; "" means oip-json
+	Env     map[string]string `json:"env,omitempty"`
+	Header  map[string]string `json:"header,omitempty"` // of every invocation
+}
+
 // Default returns the configuration of a file that says nothing.
 func Default() Config {
 	return Config{
@@ -116,13 +138,12 @@ func Default() Config {
 		Poll:        time.Minute,
 		Heartbeat:   5 * time.Minute,
 		Socket:      "/run/slipway-agent/agent.sock",
+		SocketMode:  0o660,
 		MaxMessage:  64 << 20,
-		AgentMemory: 48 << 20,
-		MaxPackage:  16 << 30,
+		ONNX:        ONNX{Threads: 1},
+		AgentMemory: 32 << 20,
+		MaxPackage:  4 << 30,
 		LogLevel:    "info",
-		Engines: map[string][]string{
-			"onnx": {"slipway-onnx", "--model-dir", "{model_dir}", "--port", "{port}"},
-		},
 	}
 }
 
@@ -167,3 +188,7 @@ func (c Config) CaptureDir() string {
 	}
 	return filepath.Join(c.DataRoot, "capture")
 }
+
+// RunDir returns the directory for the sockets of workers: beside the
+// application's, which has to be short as well.
+func (c Config) RunDir() string { return c.Socket + ".d" }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -155,13 +156,16 @@ func TestPlacesAndEnginesAreSettled(t *testing.T) {
 		"captured data lies below the data root": {
 			map[string]any{"slipway_data_root": "/d"}, func(c config.Config) any { return c.CaptureDir() }, "/d/capture",
 		},
-		"an engine is added beside the built-in one": {
+		"an engine is a command": {
 			map[string]any{"slipway_engines": map[string]any{"opaque": []string{"serve", "{port}"}}},
-			func(c config.Config) any { return len(c.Engines["onnx"]) > 0 && c.Engines["opaque"][0] == "serve" }, true,
+			func(c config.Config) any { return c.Engines["opaque"].Command[0] }, "serve",
 		},
-		"an empty command takes an engine away": {
-			map[string]any{"slipway_engines": map[string]any{"onnx": []string{}}},
-			func(c config.Config) any { return len(c.Engines) }, 0,
+		"an engine may say how tensors travel": {
+			map[string]any{"slipway_engines": map[string]any{"dlr": map[string]any{"command": []string{"dlr"}, "format": "npy"}}},
+			func(c config.Config) any { return c.Engines["dlr"].Command[0] + " " + c.Engines["dlr"].Format }, "dlr npy",
+		},
+		"the socket has a mode": {
+			map[string]any{"slipway_socket_mode": "0600"}, func(c config.Config) any { return c.SocketMode }, fs.FileMode(0o600),
 		},
 		"a level wins over being verbose": {
 			map[string]any{"sagemaker_edge_log_verbose": "true", "slipway_log_level": "warn"},
@@ -219,7 +223,11 @@ func TestEveryFaultIsToldAtOnceByItsKey(t *testing.T) {
 		"slipway_tolerate_clock":                               true,
 		"slipway_poll_seconds":                                 0,
 		"slipway_heartbeat_seconds":                            json.RawMessage("99999999999999999999"),
-		"slipway_oip_http":                                     "localhost",
+		"slipway_loopback":                                     "localhost",
+		"slipway_token_file":                                   nil,
+		"slipway_socket_mode":                                  "rw",
+		"slipway_socket_uids":                                  []int{-1},
+		"slipway_onnx_threads":                                 -1,
 		"slipway_max_message_bytes":                            1,
 		"slipway_engines":                                      "onnx",
 		"slipway_model_memory_mb":                              -1,
@@ -273,7 +281,7 @@ func TestUnknownKeysAreRememberedForOneLineOfTheLog(t *testing.T) {
 
 func FuzzAnyFileIsReadOrRefused(f *testing.F) {
 	f.Add([]byte(edgeManager))
-	f.Add([]byte(`{"slipway_engines":{"":[""]}}`))
+	f.Add([]byte(`{"slipway_engines":{"":[""],"a":{"command":["x"]}}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if c, err := config.Parse(text, "/"); err == nil {
 			if err := c.Validate(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -119,7 +120,7 @@ func (c *Config) settle(file map[string]json.RawMessage) {
 // anchor makes the paths absolute.
 func (c *Config) anchor(dir string) {
 	for _, p := range []*string{
-		&c.RootsDir, &c.DataRoot, &c.Socket, &c.Capture.Dir,
+		&c.RootsDir, &c.DataRoot, &c.Socket, &c.Capture.Dir, &c.TokenFile,
 		&c.Cloud.CAFile, &c.Cloud.CertFile, &c.Cloud.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -171,10 +172,15 @@ func (c *Config) settings() map[string]setter {
 		"slipway_poll_seconds":      duration(&c.Poll, time.Second),
 		"slipway_heartbeat_seconds": duration(&c.Heartbeat, time.Second),
 		"slipway_socket":            text(&c.Socket),
-		"slipway_oip_http":          text(&c.OIPHTTP),
-		"slipway_oip_grpc":          text(&c.OIPGRPC),
+		"slipway_socket_mode":       mode(&c.SocketMode),
+		"slipway_socket_uids":       users(&c.AllowUIDs),
+		"slipway_loopback":          text(&c.Loopback),
+		"slipway_token_file":        text(&c.TokenFile),
 		"slipway_max_message_bytes": whole(&c.MaxMessage),
-		"slipway_engines":           commands(&c.Engines),
+		"slipway_engines":           engines(&c.Engines),
+		"slipway_onnx_program":      text(&c.ONNX.Program),
+		"slipway_onnx_library":      text(&c.ONNX.Library),
+		"slipway_onnx_threads":      whole(&c.ONNX.Threads),
 		"slipway_model_memory_mb":   mebibytes(&c.ModelMemory),
 		"slipway_agent_memory_mb":   mebibytes(&c.AgentMemory),
 		"slipway_max_package_mb":    mebibytes(&c.MaxPackage),
@@ -286,23 +292,48 @@ func flag(to *bool) setter {
 	}
 }
 
-// commands reads the engines: runtimes to commands. They replace the defaults
-// one by one; an empty command takes a default away.
-func commands(to *map[string][]string) setter {
+// mode reads permissions, "0660".
+func mode(to *fs.FileMode) setter {
 	return func(raw json.RawMessage) error {
-		var given map[string][]string
-		if err := json.Unmarshal(raw, &given); err != nil {
-			return errors.New(`must map runtimes to commands: {"onnx": ["program", "argument"]}`)
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			return errors.New(`must be a string such as "0660"`)
 		}
-		merged := maps.Clone(*to)
-		for runtime, command := range given {
-			if len(command) == 0 {
-				delete(merged, runtime)
-				continue
+		n, err := strconv.ParseUint(s, 8, 9)
+		if err != nil {
+			return fmt.Errorf("%q is not permissions such as 0660", s)
+		}
+		*to = fs.FileMode(n)
+		return nil
+	}
+}
+
+func users(to *[]uint32) setter {
+	return func(raw json.RawMessage) error {
+		if json.Unmarshal(raw, to) != nil {
+			return errors.New("must be a list of user ids")
+		}
+		return nil
+	}
+}
+
+// engines reads programs by runtime; a list alone is a command.
+func engines(to *map[string]Engine) setter {
+	return func(raw json.RawMessage) error {
+		var given map[string]json.RawMessage
+		if json.Unmarshal(raw, &given) != nil {
+			return errors.New(`must map runtimes to programs: {"opaque": ["program", "argument"]}`)
+		}
+		*to = make(map[string]Engine, len(given))
+		for _, runtime := range slices.Sorted(maps.Keys(given)) {
+			var e Engine
+			dec := json.NewDecoder(bytes.NewReader(given[runtime]))
+			dec.DisallowUnknownFields()
+			if json.Unmarshal(given[runtime], &e.Command) != nil && dec.Decode(&e) != nil {
+				return fmt.Errorf(`%q must be a command, or have "command", "format", "env" and "header"`, runtime)
 			}
-			merged[runtime] = command
+			(*to)[runtime] = e
 		}
-		*to = merged
 		return nil
 	}
 }

@@ -22,9 +22,11 @@ const (
 	maxEmbed  = 3072
 	// longest is the longest period that makes sense.
 	longest = 31 * 24 * time.Hour
-	// maxSocket is the longest path that the kernel takes for a socket.
-	maxSocket = 107
 )
+
+// MaxSocket is the longest path of a socket, in bytes: it leaves room, in what
+// the kernel takes, for those of workers, which are beside it.
+const MaxSocket = 78
 
 var (
 	deviceName = regexp.MustCompile(`^[a-zA-Z0-9]([-_]*[a-zA-Z0-9])*$`)
@@ -62,16 +64,18 @@ func (c Config) Validate() error {
 	}
 	span("slipway_poll_seconds (or sagemaker_edge_model_deployment_poll_interval)", c.Poll)
 	span("slipway_heartbeat_seconds", c.Heartbeat)
-	for key, addr := range map[string]string{"slipway_oip_http": c.OIPHTTP, "slipway_oip_grpc": c.OIPGRPC} {
-		f.unless(addr == "" || hostPort(addr), "%s: %q is not host:port", key, addr)
-	}
+	f.unless(c.Loopback == "" || hostPort(c.Loopback), "slipway_loopback: %q is not host:port", c.Loopback)
+	f.unless(c.Loopback == "" || c.TokenFile != "", "slipway_token_file: is missing, and the loopback port is open to every user of the device")
+	f.unless(c.SocketMode&0o200 != 0, "slipway_socket_mode: the owner must be able to connect")
 	f.unless(c.MaxMessage >= 64<<10 && c.MaxMessage <= 1<<30, "slipway_max_message_bytes: must be from 64 KiB to 1 GiB")
 	f.unless(c.ModelMemory >= 0, "slipway_model_memory_mb: must not be negative")
 	f.unless(c.AgentMemory >= 16<<20, "slipway_agent_memory_mb: must be at least 16")
 	f.unless(c.MaxPackage >= 1<<20, "slipway_max_package_mb: must be at least 1")
 	for _, runtime := range slices.Sorted(maps.Keys(c.Engines)) {
-		f.unless(runtime != "" && c.Engines[runtime][0] != "", "slipway_engines: %q needs a program", runtime)
+		command := c.Engines[runtime].Command
+		f.unless(runtime != "" && len(command) > 0 && command[0] != "", "slipway_engines: %q needs a program", runtime)
 	}
+	f.unless(c.ONNX.Threads >= 0 && c.ONNX.Threads <= 1024, "slipway_onnx_threads: must be 0 to 1024")
 	f.unless(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "slipway_log_level: %q is not debug, info, warn or error", c.LogLevel)
 	return errors.Join(f...)
 }
@@ -140,5 +144,5 @@ func (c Config) validateCapture(f *faults) {
 
 func (c Config) validatePaths(f *faults) {
 	f.unless(c.DataRoot != "", "slipway_data_root (or sagemaker_edge_local_data_root_path): is missing")
-	f.unless(c.Socket != "" && len(c.Socket) <= maxSocket, "slipway_socket: a path of 1 to %d bytes", maxSocket)
+	f.unless(c.Socket != "" && len(c.Socket) <= MaxSocket, "slipway_socket: a path of 1 to %d bytes", MaxSocket)
 }

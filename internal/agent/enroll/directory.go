@@ -25,6 +25,7 @@ const (
 	keyFile    = "private.pem.key"
 	caFile     = "ca.pem"
 	rootsDir   = "roots"
+	socketName = "agent.sock"
 )
 
 // region is what may be part of a file's name.
@@ -98,8 +99,11 @@ func (d directory) settings(said map[string]string) ([]byte, error) {
 		"sagemaker_edge_provider_aws_cert_file":    certFile,
 		"sagemaker_edge_provider_aws_cert_pk_file": keyFile,
 		"slipway_data_root":                        "data",
-		"slipway_socket":                           "agent.sock",
 	})
+	// Where the directory lies too deep for a socket, the default has to do.
+	if abs, err := filepath.Abs(d.path); err == nil && len(filepath.Join(abs, socketName)) <= config.MaxSocket {
+		file["slipway_socket"] = socketName
+	}
 	text, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -20,33 +21,35 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
-// NewHandler serves the operations of ctl as AWS JSON 1.1. It expects the
-// caller in the request's context (access.With). Instance types are accepted
-// beyond those that the API knows.
-func NewHandler(ctl *control.Control, log *slog.Logger, instanceTypes ...string) *awsjson.Handler {
+// NewHandler serves the operations of ctl, and more of other parts, as AWS JSON
+// 1.1. It expects the caller in the request's context (access.With). Instance
+// types are accepted beyond those that the API knows.
+func NewHandler(ctl *control.Control, log *slog.Logger, more []awsjson.Op, instanceTypes ...string) *awsjson.Handler {
 	a := &api{ctl}
 	return awsjson.NewHandler(
 		awsjson.Config{
 			Service: sagemaker.API(), Errors: awserr.SageMaker, Log: log,
 			Enums: shape.Enums{"ProductionVariantInstanceType": instanceTypes},
 		},
-		awsjson.Bind("CreateModel", a.createModel),
-		awsjson.Bind("DescribeModel", a.describeModel),
-		awsjson.Bind("ListModels", a.listModels),
-		awsjson.Bind("DeleteModel", a.deleteModel),
-		awsjson.Bind("CreateEndpointConfig", a.createEndpointConfig),
-		awsjson.Bind("DescribeEndpointConfig", a.describeEndpointConfig),
-		awsjson.Bind("ListEndpointConfigs", a.listEndpointConfigs),
-		awsjson.Bind("DeleteEndpointConfig", a.deleteEndpointConfig),
-		awsjson.Bind("CreateEndpoint", a.createEndpoint),
-		awsjson.Bind("DescribeEndpoint", a.describeEndpoint),
-		awsjson.Bind("ListEndpoints", a.listEndpoints),
-		awsjson.Bind("UpdateEndpoint", a.updateEndpoint),
-		awsjson.Bind("UpdateEndpointWeightsAndCapacities", a.updateWeights),
-		awsjson.Bind("DeleteEndpoint", a.deleteEndpoint),
-		awsjson.Bind("AddTags", a.addTags),
-		awsjson.Bind("ListTags", a.listTags),
-		awsjson.Bind("DeleteTags", a.deleteTags),
+		slices.Concat(more, []awsjson.Op{
+			awsjson.Bind("CreateModel", a.createModel),
+			awsjson.Bind("DescribeModel", a.describeModel),
+			awsjson.Bind("ListModels", a.listModels),
+			awsjson.Bind("DeleteModel", a.deleteModel),
+			awsjson.Bind("CreateEndpointConfig", a.createEndpointConfig),
+			awsjson.Bind("DescribeEndpointConfig", a.describeEndpointConfig),
+			awsjson.Bind("ListEndpointConfigs", a.listEndpointConfigs),
+			awsjson.Bind("DeleteEndpointConfig", a.deleteEndpointConfig),
+			awsjson.Bind("CreateEndpoint", a.createEndpoint),
+			awsjson.Bind("DescribeEndpoint", a.describeEndpoint),
+			awsjson.Bind("ListEndpoints", a.listEndpoints),
+			awsjson.Bind("UpdateEndpoint", a.updateEndpoint),
+			awsjson.Bind("UpdateEndpointWeightsAndCapacities", a.updateWeights),
+			awsjson.Bind("DeleteEndpoint", a.deleteEndpoint),
+			awsjson.Bind("AddTags", a.addTags),
+			awsjson.Bind("ListTags", a.listTags),
+			awsjson.Bind("DeleteTags", a.deleteTags),
+		})...,
 	)
 }
 

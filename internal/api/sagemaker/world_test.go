@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 			return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "errors" })
 		},
 	})
-	h := api.NewHandler(ctl, slog.New(slog.NewTextHandler(t.Output(), nil)), "ml.mine.large")
+	h := api.NewHandler(ctl, slog.New(slog.NewTextHandler(t.Output(), nil)), nil, "ml.mine.large")
 	srv := httptest.NewServer(signedFor(h))
 	t.Cleanup(func() {
 		srv.Close()

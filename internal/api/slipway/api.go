@@ -40,19 +40,21 @@ func Service() *shape.Service {
 	return &s
 }
 
-// NewHandler serves the operations. It expects the caller in the request's
+// NewHandler serves the operations on endpoints, and more of other parts. It expects the caller in the request's
 // context (access.With).
-func NewHandler(ctl *control.Control, log *slog.Logger) *awsjson.Handler {
+func NewHandler(ctl *control.Control, log *slog.Logger, more ...awsjson.Op) *awsjson.Handler {
 	a := &api{ctl}
 	return awsjson.NewHandler(
 		awsjson.Config{Service: Service(), Errors: awserr.SageMaker, Log: log},
-		awsjson.Bind("ListDeployments", a.listDeployments),
-		awsjson.Bind("DescribeDeployment", a.describeDeployment),
-		awsjson.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
-		awsjson.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
-		awsjson.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
-		awsjson.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
-		awsjson.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
+		slices.Concat(more, []awsjson.Op{
+			awsjson.Bind("ListDeployments", a.listDeployments),
+			awsjson.Bind("DescribeDeployment", a.describeDeployment),
+			awsjson.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
+			awsjson.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
+			awsjson.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
+			awsjson.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
+			awsjson.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
+		})...,
 	)
 }
 

@@ -65,7 +65,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			},
 		})
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
-		w.handlers = map[string]http.Handler{"SageMaker": hostingapi.NewHandler(ctl, log), "Slipway": api.NewHandler(ctl, log)}
+		w.handlers = map[string]http.Handler{"SageMaker": hostingapi.NewHandler(ctl, log, nil), "Slipway": api.NewHandler(ctl, log)}
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},
 			Change: func(ctx context.Context, f func(deployer.Tx) error) error {

@@ -30,6 +30,10 @@ type Tx interface {
 	// (due at once), its instances' and its route.
 	SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error
 
+	// EdgeARN returns the ARN of a fleet, device, plan or job as it has it
+	// itself: a name in other letters finds it if no other is meant.
+	EdgeARN(ctx context.Context, s arn.Scope, kind, name string) (string, error)
+
 	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
 	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
 	DeleteTags(ctx context.Context, arn string, keys ...string) error

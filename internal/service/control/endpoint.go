@@ -303,6 +303,8 @@ func resolve(ctx context.Context, tx Tx, resource string) (string, error) {
 			return "", err
 		}
 		return e.ARN(), nil
+	case arn.KindDeviceFleet, arn.KindEdgeDeployment, arn.KindEdgePackagingJob, arn.KindCompilationJob:
+		return tx.EdgeARN(ctx, s, kind, name)
 	}
 	return "", fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -15,13 +16,26 @@ type Caller struct {
 	AccessKeyID string
 	ARN         string // of the identity
 	UserID      string
-	Account     string // twelve digits
-	Region      string // that the request was signed for
+	Account     string  // twelve digits
+	Region      string  // that the request was signed for
+	Device      *Device // nil for an administrator
+}
+
+// Device is a caller with the temporary credentials of a device. It may do
+// little, and that only for itself.
+type Device struct {
+	Thing         string // "" if its certificate is attached to none
+	Alias         string // the role alias that the credentials came through
+	CertificateID string
 }
 
 // CallerOf returns the caller that an identity is, in the server's account.
 func CallerOf(id sigv4.Identity, account string) Caller {
-	return Caller{AccessKeyID: id.AccessKeyID, ARN: id.ARN, UserID: id.UserID, Account: account, Region: id.Region}
+	c := Caller{AccessKeyID: id.AccessKeyID, ARN: id.ARN, UserID: id.UserID, Account: account, Region: id.Region}
+	if s := id.Session; s != nil {
+		c.Device = &Device{Thing: s.Thing, Alias: s.Alias, CertificateID: s.CertificateID}
+	}
+	return c
 }
 
 // Scope returns where the names that the caller uses are unique.
@@ -40,8 +54,21 @@ func From(ctx context.Context) (Caller, bool) {
 	return c, ok
 }
 
+// ofDevices are the actions that a device may do. For which device, and to
+// which object, is judged where the names are known.
+var ofDevices = map[string]bool{
+	"sagemaker:GetDeployments": true, "sagemaker:GetDeviceRegistration": true, "sagemaker:SendHeartbeat": true,
+	"s3:GetObject": true, "s3:HeadObject": true, "s3:PutObject": true, "s3:GetBucketLocation": true,
+	"sts:GetCallerIdentity": true,
+}
+
 // Allow decides whether the caller may do action, such as
 // "sagemaker:CreateModel", to resource, an ARN. Every key is an administrator's
-// today, so everything is allowed; policies will be judged here and nowhere
-// else. A refusal is a fault.Denied.
-func Allow(Caller, string, string) error { return nil }
+// today, and may do everything; a device may do next to nothing. Policies will
+// be judged here and nowhere else. A refusal is a fault.Denied.
+func Allow(c Caller, action, resource string) error {
+	if c.Device == nil || ofDevices[action] {
+		return nil
+	}
+	return fault.New(fault.Denied, "User: %s is not authorized to perform: %s on resource: %s", c.ARN, action, resource)
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,16 +34,7 @@ func OpenFile(path, account string) (*Keys, error) {
 	if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create the credentials file: %w", err)
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read the credentials file: %w", err)
-	case !info.Mode().IsRegular() || info.Size() > maxFile:
-		return nil, fmt.Errorf("%s is not a credentials file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s holds secret keys but others may read it (mode %04o): replace its keys if someone may have, then run: chmod 600 %[1]s", path, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(path)
+	text, err := readSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials file: %w", err)
 	}
@@ -53,8 +45,45 @@ func OpenFile(path, account string) (*Keys, error) {
 	return k, nil
 }
 
+// readSecret reads a file whose secrets nobody else can have seen.
+func readSecret(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || info.Size() > maxFile:
+		return nil, fmt.Errorf("%s is not a file of keys", path)
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%s holds secret keys but others may read it (mode %04o): replace its keys if someone may have, then run: chmod 600 %[1]s", path, info.Mode().Perm())
+	}
+	return os.ReadFile(path)
+}
+
+// OpenSessions reads the key of the sessions from the file at path, and creates
+// it, random, if there is none. Without the file, sessions that were issued are
+// worth nothing: devices fetch new ones. A file that others may read is refused.
+func OpenSessions(path string) (*Sessions, error) {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails (crypto/rand)
+	if err := writeOnce(path, fmt.Appendf(nil, "%x\n", key)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create the key of the sessions: %w", err)
+	}
+	text, err := readSecret(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the sessions: %w", err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(b) != len(key) {
+		return nil, fmt.Errorf("%s does not hold a key of 32 bytes in hexadecimal", path)
+	}
+	return NewSessions([32]byte(b)), nil
+}
+
 // Key finds a key by its ID.
 func (k *Keys) Key(id string) (sigv4.Key, bool) {
+	if k == nil { // a Ring of devices alone
+		return sigv4.Key{}, false
+	}
 	key, ok := k.byID[id]
 	return key, ok
 }
@@ -63,20 +92,25 @@ func (k *Keys) Key(id string) (sigv4.Key, bool) {
 func (k *Keys) Default() sigv4.Key { return k.initial }
 
 func create(path string) error {
+	id, secret := newKey()
+	return writeOnce(path, fmt.Appendf(nil, "# The keys that may use this Slipway server: an AWS shared-credentials file.\n# Each profile is one administrator's key.\n[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", id, secret))
+}
+
+// writeOnce writes a file that only its owner may read. It fails with
+// fs.ErrExist if there is one already.
+func writeOnce(path string, content []byte) error {
 	if _, err := os.Stat(path); err == nil {
 		return fs.ErrExist
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	id, secret := newKey()
-	text := fmt.Sprintf("# The keys that may use this Slipway server: an AWS shared-credentials file.\n# Each profile is one administrator's key.\n[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", id, secret)
 	f, err := os.CreateTemp(filepath.Dir(path), ".credentials-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // the link below is what stays
-	_, err = f.WriteString(text)
+	_, err = f.Write(content)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return err
@@ -181,6 +215,9 @@ func userID(keyID string) string {
 // session token has none of its secrets shown that way.
 func (k *Keys) Authenticate(id, secret string) (sigv4.Key, bool) {
 	var found sigv4.Key
+	if k == nil {
+		return found, false
+	}
 	shown := sha256.Sum256([]byte(secret))
 	for _, key := range k.byID { // all of them: time tells nothing
 		want := sha256.Sum256([]byte(key.Secret))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -45,10 +46,21 @@ type Config struct {
 	Slipway    http.Handler // our own operations, in the same words: X-Amz-Target: Slipway.*
 	STS        http.Handler // AWS Query
 	CloudWatch http.Handler // AWS JSON, Query and CBOR
+	Edge       http.Handler // REST-JSON: what devices call
+	IoT        http.Handler // REST-JSON
+	Enroll     http.Handler // gets POST /enroll unverified, its body bounded
 	S3         S3
 	Metrics    http.Handler
 	Console    http.Handler // serves what a browser needs, unverified: it holds no data
 	Ready      func() bool  // whether the server takes traffic; nil: always
+
+	// Devices reach Edge, STS, and of S3 the objects that DeviceObject lets them
+	// have; nil: none. Everything else is denied to them.
+	DeviceObject DeviceObject
+
+	// SessionAlive reports whether the certificate of a device is still good. It
+	// is asked on every request, and must answer from memory. nil: always.
+	SessionAlive func(access.Device) bool
 
 	MaxBody int64 // of a control-plane request, in bytes; 0 means 4 MiB
 }
@@ -102,24 +114,30 @@ func (d *door) route(r *http.Request) http.HandlerFunc {
 	switch {
 	case service == "s3" || sigv4.IsV2(r):
 		return d.s3
+	case edgePaths[r.URL.Path] && (service == "sagemaker" || service == ""):
+		return d.whole(api{d.Edge, "sagemaker", awserr.WriteREST, sigv4.StyleJSON, true})
+	case service == "iot" && target == "":
+		return d.whole(api{d.IoT, "iot", writeIoT, sigv4.StyleJSON, false})
+	case service == "" && d.Enroll != nil && r.Method == http.MethodPost && r.URL.Path == "/enroll":
+		return d.enroll
 	case strings.HasPrefix(r.URL.Path, "/endpoints/"):
 		return d.runtime
 	case d.Console != nil && (r.URL.Path == "/" && browses(r) || strings.HasPrefix(r.URL.Path, "/console/")):
 		return d.console
 	case service == "sts":
-		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery})
+		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
 	case service == "monitoring", strings.HasPrefix(target, cloudWatchTarget+"."), isCBOR(r):
 		return d.cloudWatch(r)
 	case strings.HasPrefix(target, "SageMaker."):
-		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON})
+		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON, false})
 	case strings.HasPrefix(target, "Slipway."):
-		return d.whole(api{d.Slipway, "sagemaker", writeJSON, sigv4.StyleJSON})
+		return d.whole(api{d.Slipway, "sagemaker", writeJSON, sigv4.StyleJSON, false})
 	case service == "sagemaker" || target != "":
 		return d.unknown
 	case service != "":
-		return d.whole(api{nil, service, writeJSON, sigv4.StyleJSON})
+		return d.whole(api{nil, service, writeJSON, sigv4.StyleJSON, false})
 	case isForm(r) || r.URL.Query().Has("Action"):
-		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery})
+		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
 	case r.Method == http.MethodPost && r.URL.Path == "/":
 		return d.unknown
 	}
@@ -142,9 +160,12 @@ type api struct {
 	service string // of the credential scope
 	write   func(http.ResponseWriter, *awserr.Error)
 	style   sigv4.Style
+	devices bool // whether devices may call it
 }
 
 func writeJSON(w http.ResponseWriter, e *awserr.Error) { awserr.WriteJSON(w, "1.1", e) }
+
+func writeIoT(w http.ResponseWriter, e *awserr.Error) { awserr.WriteRESTAs(w, "message", e) }
 
 func writeQuery(ns string) func(http.ResponseWriter, *awserr.Error) {
 	return func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteQuery(w, ns, e) }
@@ -156,7 +177,7 @@ func isCBOR(r *http.Request) bool {
 }
 
 func (d *door) cloudWatch(r *http.Request) http.HandlerFunc {
-	a := api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery}
+	a := api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery, false}
 	switch {
 	case isCBOR(r):
 		a.style, a.write = sigv4.StyleJSON, func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteCBOR(w, cloudWatchTypes, e) }
@@ -186,6 +207,10 @@ func (d *door) whole(a api) http.HandlerFunc {
 		if err == nil && id.Service != a.service {
 			err = sigv4.WrongService(a.service)
 		}
+		c := d.caller(id)
+		if err == nil {
+			err = d.admit(c, a.devices)
+		}
 		if err != nil {
 			d.refuse(w, r, a, err)
 			return
@@ -194,7 +219,7 @@ func (d *door) whole(a api) http.HandlerFunc {
 			a.write(w, &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: "The service " + a.service + " is not served by Slipway."})
 			return
 		}
-		r = r.WithContext(access.With(r.Context(), d.caller(id)))
+		r = r.WithContext(access.With(r.Context(), c))
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		a.handler.ServeHTTP(w, r)
 	}
@@ -210,13 +235,13 @@ func (d *door) caller(id sigv4.Identity) access.Caller {
 
 // refuse answers a request that did not get past the door.
 func (d *door) refuse(w http.ResponseWriter, r *http.Request, a api, err error) {
-	e := &awserr.Error{Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read."}
-	if s, ok := errors.AsType[*sigv4.Error](err); ok {
-		query := s.In(sigv4.StyleQuery).Code
-		s = s.In(a.style)
-		e = &awserr.Error{Code: s.Code, Status: s.Status, Message: s.Message, Query: query}
-	} else if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
+	var e *awserr.Error
+	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		e = awserr.TooLarge(tooBig.Limit)
+	} else if _, ok := errors.AsType[*sigv4.Error](err); ok || errors.Is(err, fault.Denied) {
+		e = refusalOf(err, a.style)
+	} else {
+		e = &awserr.Error{Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read."}
 	}
 	d.logRefusal(r, a.service, e.Status, e.Code)
 	a.write(w, e)
@@ -235,7 +260,7 @@ func (d *door) unknown(w http.ResponseWriter, r *http.Request) {
 			e.Message = "The operation " + t + " is not known."
 		}
 		writeJSON(w, e)
-	}), "sagemaker", writeJSON, sigv4.StyleJSON}
+	}), "sagemaker", writeJSON, sigv4.StyleJSON, false}
 	if _, service := sigv4.ScopeOf(sigv4.FromHTTP(r)); service != "" {
 		a.service = service
 	}
@@ -265,7 +290,17 @@ func (d *door) s3(w http.ResponseWriter, r *http.Request) {
 		d.S3.Refuse(w, r, e.Status, e.Code, e.Message)
 		return
 	}
-	r = r.WithContext(access.With(r.Context(), d.caller(id)))
+	c := d.caller(id)
+	if err := d.deviceObject(r, c); err != nil {
+		e := refusalOf(err, sigv4.StyleS3)
+		if e.Status >= http.StatusInternalServerError {
+			d.Log.ErrorContext(r.Context(), "device not judged", "thing", c.Device.Thing, "err", err)
+		}
+		d.logRefusal(r, "s3", e.Status, e.Code)
+		d.S3.Refuse(w, r, e.Status, e.Code, e.Message)
+		return
+	}
+	r = r.WithContext(access.With(r.Context(), c))
 	r.Body = payload
 	d.S3.ServeHTTP(w, r)
 }

@@ -51,16 +51,20 @@ func open(t *testing.T, change func(*door.Config)) house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := door.Config{
+	c := config(t, keys)
+	if change != nil {
+		change(&c)
+	}
+	return house{door.New(c), keys.Default()}
+}
+
+func config(t testing.TB, keys *access.Keys) door.Config {
+	return door.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1",
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), Slipway: echo("slipway"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
 		MaxBody: 1 << 10,
 	}
-	if change != nil {
-		change(&c)
-	}
-	return house{door.New(c), keys.Default()}
 }
 
 // ask is a request, signed for a service unless that is "".
@@ -85,7 +89,7 @@ func (h house) request(t *testing.T, a ask) *http.Request {
 		if a.service == "s3" {
 			out.Header.Set("X-Amz-Content-Sha256", hash)
 		}
-		err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: h.key.ID, SecretAccessKey: h.key.Secret}, out, hash, a.service, "eu-west-1", time.Now())
+		err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: h.key.ID, SecretAccessKey: h.key.Secret, SessionToken: h.key.SessionToken}, out, hash, a.service, "eu-west-1", time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ func (d *door) metrics(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, ok := d.keyHolder(r)
-	if !ok {
+	if !ok || id.Session != nil { // no device's business
 		d.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
 		w.Header().Set("WWW-Authenticate", `Basic realm="slipway"`)
 		plain(w, http.StatusUnauthorized, "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")

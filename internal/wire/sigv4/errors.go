@@ -42,6 +42,9 @@ func Mismatch() *Error { return fail(reasonSignature, "") }
 // UnknownKey is the refusal of an access key that the keyring does not hold.
 func UnknownKey() *Error { return fail(reasonUnknownKey, "") }
 
+// BadToken is the refusal of a session token that is worth nothing (any more).
+func BadToken() *Error { return fail(reasonBadToken, "") }
+
 func fail(r reason, detail string) *Error {
 	return (&Error{reason: r, detail: detail}).In(StyleJSON)
 }

@@ -151,16 +151,10 @@ func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identi
 	if now.Unix() >= end {
 		return Identity{}, fail(reasonExpiredURL, "Request has expired")
 	}
-	key, ok := v.keys.Key(keyID)
-	switch {
-	case !ok || key.Secret == "":
-		return Identity{}, fail(reasonUnknownKey, "")
-	case !key.Expires.IsZero() && !now.Before(key.Expires):
-		return Identity{}, fail(reasonExpiredToken, "")
-	}
 	headers, token := amzHeaders(r)
-	if !equal(key.SessionToken, token) {
-		return Identity{}, fail(reasonBadToken, "")
+	key, e := v.find(keyID, token, now)
+	if e != nil {
+		return Identity{}, e
 	}
 	text := r.Method + "\n" + headerOrParam(r, "content-md5") + "\n" + headerOrParam(r, "content-type") + "\n" + expires + "\n" +
 		headers + resource(r)
@@ -168,7 +162,7 @@ func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identi
 	if !equal(macV2(key.Secret, text), strings.ReplaceAll(signature, " ", "+")) {
 		return Identity{}, fail(reasonSignature, "")
 	}
-	return Identity{AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Service: serviceS3, Signed: now}, nil
+	return Identity{AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Service: serviceS3, Signed: now, Session: key.Session}, nil
 }
 
 func headerOrParam(r *http.Request, name string) string {

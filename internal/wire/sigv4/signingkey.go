@@ -21,6 +21,10 @@ type keyScope struct{ keyID, day, region, service string }
 // maxSigningKeys bounds the cache: a few keys, regions and services a day.
 const maxSigningKeys = 1024
 
+// Memo keeps the signing key that a key last yielded, for keys that are too many
+// for the verifier's own cache. Whoever keeps the Key keeps it in memory.
+type Memo struct{ last atomic.Pointer[signingKey] }
+
 // signingKeys caches signing keys. Readers take no lock; writers copy.
 type signingKeys struct {
 	known atomic.Pointer[map[keyScope]*signingKey]
@@ -29,16 +33,24 @@ type signingKeys struct {
 }
 
 // find returns the signing key for a, made anew if it is not known.
-func (c *signingKeys) find(a *auth, secret string) (sk *signingKey, cached bool) {
-	if m := c.known.Load(); m != nil {
-		if sk, ok := (*m)[keyScope{a.keyID, a.day, a.region, a.service}]; ok && sk.secret == secret {
-			return sk, true
-		}
+func (c *signingKeys) find(a *auth, key Key) (sk *signingKey, cached bool) {
+	scope := keyScope{a.keyID, a.day, a.region, a.service}
+	if key.Memo != nil {
+		sk = key.Memo.last.Load()
+	} else if m := c.known.Load(); m != nil {
+		sk = (*m)[scope]
 	}
-	return newSigningKey(a, secret), false
+	if sk != nil && sk.keyScope == scope && sk.secret == key.Secret {
+		return sk, true
+	}
+	return newSigningKey(a, key), false
 }
 
-func (c *signingKeys) remember(sk *signingKey) {
+func (c *signingKeys) remember(sk *signingKey, key Key) {
+	if key.Memo != nil {
+		key.Memo.last.Store(sk)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var next map[keyScope]*signingKey
@@ -51,14 +63,14 @@ func (c *signingKeys) remember(sk *signingKey) {
 	c.known.Store(&next)
 }
 
-func newSigningKey(a *auth, secret string) *signingKey {
-	date := mac([]byte("AWS4"+secret), []byte(a.day))
+func newSigningKey(a *auth, key Key) *signingKey {
+	date := mac([]byte("AWS4"+key.Secret), []byte(a.day))
 	region := mac(date[:], []byte(a.region))
 	service := mac(region[:], []byte(a.service))
 	return &signingKey{
 		// Copies: the parts of a are views of a request's buffer.
-		keyScope: keyScope{strings.Clone(a.keyID), strings.Clone(a.day), strings.Clone(a.region), strings.Clone(a.service)},
-		secret:   secret,
+		keyScope: keyScope{key.ID, strings.Clone(a.day), strings.Clone(a.region), strings.Clone(a.service)},
+		secret:   key.Secret,
 		key:      mac(service[:], []byte(terminal)),
 	}
 }

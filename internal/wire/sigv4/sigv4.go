@@ -34,7 +34,13 @@ type Key struct {
 	Expires      time.Time // zero: never
 	ARN          string
 	UserID       string
+
+	Session *Session // of temporary credentials of a device; nil otherwise
+	Memo    *Memo    // of a key that is one of very many; nil for one of a few
 }
+
+// Session is the device that temporary credentials were issued to.
+type Session struct{ Thing, Alias, CertificateID string }
 
 // String names the key and nothing secret.
 func (k Key) String() string { return "key " + k.ID }
@@ -51,6 +57,18 @@ type Keyring interface {
 	Key(accessKeyID string) (Key, bool)
 }
 
+// SessionKeyring is a Keyring that knows temporary credentials as well: those
+// that are worth nothing without the token that was issued with them. It is
+// asked for access keys that Key does not know.
+type SessionKeyring interface {
+	Keyring
+
+	// Session finds the key that a token was issued with. It is for the
+	// verifier to see whether it has expired. What it is given may be a view of
+	// the request.
+	Session(accessKeyID, token string) (Key, bool)
+}
+
 // Identity is who signed a request, and for what.
 type Identity struct {
 	AccessKeyID string
@@ -59,6 +77,7 @@ type Identity struct {
 	Region      string // of the credential scope
 	Service     string // of the credential scope, such as "sagemaker"
 	Signed      time.Time
+	Session     *Session // the device that signed, nil for anybody else
 }
 
 // Limits in time. AWS allows five minutes of clock skew, S3 fifteen.
@@ -80,18 +99,21 @@ const (
 // use and takes no lock on the way.
 type Verifier struct {
 	keys     Keyring
+	sessions SessionKeyring // nil if the keyring is none
 	services []string
 	signing  signingKeys
 	scratch  sync.Pool
 }
 
 // NewVerifier returns a verifier that accepts requests signed for one of the
-// services; with none named, for those that Slipway serves.
+// services; with none named, for those that Slipway serves. A keyring that is a
+// SessionKeyring has its temporary credentials accepted.
 func NewVerifier(keys Keyring, services ...string) *Verifier {
 	if len(services) == 0 {
 		services = []string{"sagemaker", "s3", "monitoring", "sts", "iot", "application-autoscaling"}
 	}
 	v := &Verifier{keys: keys, services: slices.Clone(services)}
+	v.sessions, _ = keys.(SessionKeyring)
 	v.scratch.New = func() any { return &scratch{buf: make([]byte, 0, 2048)} }
 	return v
 }
@@ -154,19 +176,33 @@ func (v *Verifier) admit(r Request, sc *scratch, now time.Time) (auth, Key, *Err
 	if e != nil {
 		return a, Key{}, e.In(a.style())
 	}
-	key, ok := v.keys.Key(a.keyID)
-	switch {
-	case !ok || key.Secret == "":
-		e = fail(reasonUnknownKey, "")
-	case !key.Expires.IsZero() && !now.Before(key.Expires):
-		e = fail(reasonExpiredToken, "")
-	case !equal(key.SessionToken, a.token):
-		e = fail(reasonBadToken, "")
-	}
+	key, e := v.find(a.keyID, a.token, now)
 	if e != nil {
 		return a, Key{}, e.In(a.style())
 	}
 	return a, key, nil
+}
+
+// find returns the key that a request was signed with, if it carries the token
+// that belongs to it, none included, and the key has not expired.
+func (v *Verifier) find(keyID, token string, now time.Time) (Key, *Error) {
+	key, ok := v.keys.Key(keyID)
+	wanted := key.SessionToken
+	if !ok && v.sessions != nil && token != "" {
+		if key, ok = v.sessions.Session(keyID, token); !ok {
+			return Key{}, fail(reasonBadToken, "")
+		}
+		wanted = token // the session was found by it
+	}
+	switch {
+	case !ok || key.Secret == "":
+		return Key{}, fail(reasonUnknownKey, "")
+	case !key.Expires.IsZero() && !now.Before(key.Expires):
+		return Key{}, fail(reasonExpiredToken, "")
+	case !equal(wanted, token):
+		return Key{}, fail(reasonBadToken, "")
+	}
+	return key, nil
 }
 
 func (v *Verifier) admitScope(a *auth) *Error {
@@ -220,7 +256,7 @@ func (v *Verifier) check(r Request, sc *scratch, a *auth, key Key, hash string) 
 	}
 	sum := sha256.Sum256(sc.buf)
 	sc.stringToSign(a, sum)
-	sk, cached := v.signing.find(a, key.Secret)
+	sk, cached := v.signing.find(a, key)
 	mac := sk.sign(sc.buf)
 	var want, got [64]byte
 	hexInto(want[:], mac[:])
@@ -229,9 +265,11 @@ func (v *Verifier) check(r Request, sc *scratch, a *auth, key Key, hash string) 
 		return Identity{}, nil, fail(reasonSignature, "").In(a.style())
 	}
 	if !cached { // only what a holder of the secret signed gets into the cache
-		v.signing.remember(sk)
+		v.signing.remember(sk, key)
 	}
-	return Identity{AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Region: sk.region, Service: sk.service, Signed: a.signed}, sk, nil
+	return Identity{
+		AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Region: sk.region, Service: sk.service, Signed: a.signed, Session: key.Session,
+	}, sk, nil
 }
 
 func (v *Verifier) putScratch(sc *scratch) {

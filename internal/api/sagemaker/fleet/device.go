@@ -1,0 +1,128 @@
+package fleet
+
+import (
+	"context"
+	"regexp"
+	"sync"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+)
+
+// entityName is what the control plane accepts as a name. The data plane is
+// more generous, so a device may have said what no client may read (§3.3).
+var entityName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`) })
+
+func isEntityName(s string) bool { return len(s) <= 63 && entityName().MatchString(s) }
+
+// maxShown is how long a version may be in the control plane's answers, in bytes.
+const maxShown = 30
+
+// shown is a version for the control plane (§3.3).
+func shown(version string) string {
+	if len(version) > maxShown {
+		return version[:maxShown] // the pattern knows only ASCII
+	}
+	return version
+}
+
+func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "RegisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	devices := make([]edge.Device, 0, len(in.Devices))
+	for _, d := range in.Devices {
+		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: val(d.Description), Thing: val(d.IotThingName)})
+	}
+	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, tagsIn(in.Tags))
+}
+
+func (a *api) deregister(ctx context.Context, in sagemaker.DeregisterDevicesRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "DeregisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	return out, a.svc.Deregister(ctx, s, *in.DeviceFleetName, in.DeviceNames)
+}
+
+func (a *api) updateDevices(ctx context.Context, in sagemaker.UpdateDevicesRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "UpdateDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	updates := make([]edge.DeviceUpdate, 0, len(in.Devices))
+	for _, d := range in.Devices {
+		updates = append(updates, edge.DeviceUpdate{Name: *d.DeviceName, Description: d.Description, Thing: d.IotThingName})
+	}
+	return out, a.svc.UpdateDevices(ctx, s, *in.DeviceFleetName, updates)
+}
+
+// describeDevice has one page of models: a heartbeat bounds how many there are.
+func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceRequest) (out sagemaker.DescribeDeviceResponse, err error) {
+	s, err := scope(ctx, "DescribeDevice", arn.KindDeviceFleet, *in.DeviceFleetName+"/device/"+*in.DeviceName)
+	if err != nil {
+		return out, err
+	}
+	if val(in.NextToken) != "" {
+		return out, page.Invalid()
+	}
+	d, err := a.svc.Device(ctx, s, *in.DeviceFleetName, *in.DeviceName)
+	if err != nil {
+		return out, err
+	}
+	out = sagemaker.DescribeDeviceResponse{
+		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: text(d.Thing),
+		RegistrationTime: moment(d.Registered), LatestHeartbeat: moment(d.Heartbeat), AgentVersion: text(shown(d.AgentVersion)),
+	}
+	for _, m := range d.Models {
+		if isEntityName(m.Name) {
+			out.Models = append(out.Models, sagemaker.EdgeModel{
+				ModelName: &m.Name, ModelVersion: new(shown(m.Version)), LatestSampleTime: moment(m.LatestSample), LatestInference: moment(m.LatestInference),
+			})
+		}
+	}
+	return out, nil
+}
+
+func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) (out sagemaker.ListDevicesResponse, err error) {
+	s, err := scope(ctx, "ListDevices", arn.KindDeviceFleet, "*")
+	if err != nil {
+		return out, err
+	}
+	f := edge.DeviceFilter{Fleet: val(in.DeviceFleetName), Model: val(in.ModelName), HeartbeatAfter: at(in.LatestHeartbeatAfter)}
+	p, err := page.Of[edge.Cursor]("ListDevices", s, f)
+	if err != nil {
+		return out, err
+	}
+	if f.After, err = p.After(in.NextToken); err != nil {
+		return out, err
+	}
+	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
+		return out, err
+	}
+	ds, more, err := a.svc.ListDevices(ctx, s, f)
+	if err != nil {
+		return out, err
+	}
+	out.DeviceSummaries = []sagemaker.DeviceSummary{}
+	for _, d := range ds {
+		sum := sagemaker.DeviceSummary{
+			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: text(d.Thing),
+			RegistrationTime: moment(d.Registered), LatestHeartbeat: moment(d.Heartbeat), AgentVersion: text(shown(d.AgentVersion)),
+		}
+		for _, m := range d.Models {
+			if isEntityName(m.Name) {
+				sum.Models = append(sum.Models, sagemaker.EdgeModelSummary{ModelName: &m.Name, ModelVersion: new(shown(m.Version))})
+			}
+		}
+		out.DeviceSummaries = append(out.DeviceSummaries, sum)
+	}
+	if more {
+		out.NextToken = p.Next(f.Cursor(ds[len(ds)-1]))
+	}
+	return out, nil
+}

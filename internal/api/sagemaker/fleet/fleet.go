@@ -1,0 +1,188 @@
+// Package fleet serves the control plane's operations on device fleets,
+// devices, deployment plans and their stages (edge specification §2). It turns
+// the API's structures into the domain's, makes one call down, and turns the
+// answer back. What may be asked is not its job: package edge judges that.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+)
+
+// Ops returns the operations of svc.
+func Ops(svc *fleet.Service) []awsjson.Op {
+	a := &api{svc}
+	return []awsjson.Op{
+		awsjson.Bind("CreateDeviceFleet", a.createFleet),
+		awsjson.Bind("DescribeDeviceFleet", a.describeFleet),
+		awsjson.Bind("UpdateDeviceFleet", a.updateFleet),
+		awsjson.Bind("DeleteDeviceFleet", a.deleteFleet),
+		awsjson.Bind("ListDeviceFleets", a.listFleets),
+		awsjson.Bind("GetDeviceFleetReport", a.report),
+		awsjson.Bind("RegisterDevices", a.register),
+		awsjson.Bind("DeregisterDevices", a.deregister),
+		awsjson.Bind("UpdateDevices", a.updateDevices),
+		awsjson.Bind("DescribeDevice", a.describeDevice),
+		awsjson.Bind("ListDevices", a.listDevices),
+		awsjson.Bind("CreateEdgeDeploymentPlan", a.createPlan),
+		awsjson.Bind("DescribeEdgeDeploymentPlan", a.describePlan),
+		awsjson.Bind("ListEdgeDeploymentPlans", a.listPlans),
+		awsjson.Bind("DeleteEdgeDeploymentPlan", a.deletePlan),
+		awsjson.Bind("CreateEdgeDeploymentStage", a.createStage),
+		awsjson.Bind("DeleteEdgeDeploymentStage", a.deleteStage),
+		awsjson.Bind("StartEdgeDeploymentStage", a.startStage),
+		awsjson.Bind("StopEdgeDeploymentStage", a.stopStage),
+		awsjson.Bind("ListStageDevices", a.listStageDevices),
+	}
+}
+
+type api struct{ svc *fleet.Service }
+
+// scope returns where the caller's names live, if the caller may do op to the
+// resource of that kind and name.
+func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	s := c.Scope()
+	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
+}
+
+func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "CreateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	f := edge.Fleet{
+		Scope: s, Name: *in.DeviceFleetName, RoleARN: val(in.RoleArn), Description: val(in.Description), Output: outputIn(in.OutputConfig),
+	}
+	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, tagsIn(in.Tags))
+}
+
+func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFleetRequest) (out sagemaker.DescribeDeviceFleetResponse, err error) {
+	s, err := scope(ctx, "DescribeDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	f, err := a.svc.Fleet(ctx, s, *in.DeviceFleetName)
+	return sagemaker.DescribeDeviceFleetResponse{
+		DeviceFleetName: &f.Name, DeviceFleetArn: new(f.ARN()), OutputConfig: outputOut(f.Output), Description: text(f.Description),
+		CreationTime: moment(f.Created), LastModifiedTime: moment(f.Modified), RoleArn: text(f.RoleARN), IotRoleAlias: text(f.RoleAliasARN()),
+	}, err
+}
+
+func (a *api) updateFleet(ctx context.Context, in sagemaker.UpdateDeviceFleetRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "UpdateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	return out, a.svc.UpdateFleet(ctx, s, *in.DeviceFleetName, edge.FleetUpdate{
+		Output: outputIn(in.OutputConfig), RoleARN: in.RoleArn, Description: in.Description, Alias: in.EnableIotRoleAlias,
+	})
+}
+
+func (a *api) deleteFleet(ctx context.Context, in sagemaker.DeleteDeviceFleetRequest) (out shape.None, err error) {
+	s, err := scope(ctx, "DeleteDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	return out, a.svc.DeleteFleet(ctx, s, *in.DeviceFleetName)
+}
+
+func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportRequest) (out sagemaker.GetDeviceFleetReportResponse, err error) {
+	s, err := scope(ctx, "GetDeviceFleetReport", arn.KindDeviceFleet, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	f, r, at, err := a.svc.Report(ctx, s, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	out = sagemaker.GetDeviceFleetReportResponse{
+		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output), Description: text(f.Description), ReportGenerated: moment(at),
+		DeviceStats:   &sagemaker.DeviceStats{ConnectedDeviceCount: long(r.Connected), RegisteredDeviceCount: long(r.Registered)},
+		AgentVersions: []sagemaker.AgentVersion{}, ModelStats: []sagemaker.EdgeModelStat{},
+	}
+	for _, v := range r.Versions {
+		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(shown(v.Version)), AgentCount: long(v.Devices)})
+	}
+	for _, m := range r.Models {
+		if !isEntityName(m.Name) {
+			continue // no client could ask for it
+		}
+		out.ModelStats = append(out.ModelStats, sagemaker.EdgeModelStat{
+			ModelName: &m.Name, ModelVersion: new(shown(m.Version)), OfflineDeviceCount: long(m.Offline), ConnectedDeviceCount: long(m.Connected),
+			ActiveDeviceCount: long(m.Active), SamplingDeviceCount: long(m.Sampling),
+		})
+	}
+	return out, nil
+}
+
+func outputIn(in *sagemaker.EdgeOutputConfig) edge.OutputConfig {
+	return edge.OutputConfig{
+		S3Location: val(in.S3OutputLocation), KMSKeyID: val(in.KmsKeyId),
+		PresetType: string(val(in.PresetDeploymentType)), PresetConfig: val(in.PresetDeploymentConfig),
+	}
+}
+
+func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
+	out := &sagemaker.EdgeOutputConfig{S3OutputLocation: new(o.S3Location), KmsKeyId: text(o.KMSKeyID), PresetDeploymentConfig: text(o.PresetConfig)}
+	if o.PresetType != "" {
+		out.PresetDeploymentType = new(sagemaker.EdgePresetDeploymentType(o.PresetType))
+	}
+	return out
+}
+
+func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
+	for _, t := range in {
+		out = append(out, hosting.Tag{Key: val(t.Key), Value: val(t.Value)})
+	}
+	return out
+}
+
+// val is what p points to, and the zero value if it was absent.
+func val[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// text is s for the wire, and absent if it is empty.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// moment is t for the wire, and absent if there is none.
+func moment(t time.Time) *shape.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &shape.Time{Time: t}
+}
+
+// at is t for the domain; the zero time if it was absent.
+func at(t *shape.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+func long(n int) *int64 { return new(int64(n)) }
+
+func integer(n int) *int32 { return new(int32(n)) }

@@ -1,0 +1,154 @@
+package fleet
+
+import (
+	"context"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+)
+
+// Sizes of pages that were not asked for (edge spec §1.6).
+const (
+	defaultPage      = 100
+	defaultPlansPage = 50
+	defaultStages    = 10
+)
+
+// limit is the size of a page. The model sets no least value; none and less
+// make no sense.
+func limit(asked *int32, otherwise int) (int, error) {
+	switch {
+	case asked == nil:
+		return otherwise, nil
+	case *asked < 1:
+		return 0, fault.New(fault.Invalid, "MaxResults must be at least 1, not %d.", *asked)
+	}
+	return int(*asked), nil
+}
+
+// ascending reads a SortOrder: newest first unless asked otherwise.
+func ascending(o *sagemaker.SortOrder) bool { return val(o) == sagemaker.SortOrderAscending }
+
+func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsRequest) (out sagemaker.ListDeviceFleetsResponse, err error) {
+	s, err := scope(ctx, "ListDeviceFleets", arn.KindDeviceFleet, "*")
+	if err != nil {
+		return out, err
+	}
+	f := edge.FleetFilter{
+		NameContains: val(in.NameContains),
+		Times: edge.Times{
+			CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
+			ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
+		},
+		SortBy: edge.SortBy(val(in.SortBy)), Ascending: ascending(in.SortOrder),
+	}
+	p, err := page.Of[edge.Cursor]("ListDeviceFleets", s, f)
+	if err != nil {
+		return out, err
+	}
+	if f.After, err = p.After(in.NextToken); err != nil {
+		return out, err
+	}
+	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
+		return out, err
+	}
+	fs, more, err := a.svc.ListFleets(ctx, s, f)
+	if err != nil {
+		return out, err
+	}
+	out.DeviceFleetSummaries = []sagemaker.DeviceFleetSummary{}
+	for _, l := range fs {
+		out.DeviceFleetSummaries = append(out.DeviceFleetSummaries, sagemaker.DeviceFleetSummary{
+			DeviceFleetArn: new(l.ARN()), DeviceFleetName: &l.Name, CreationTime: moment(l.Created), LastModifiedTime: moment(l.Modified),
+		})
+	}
+	if more {
+		out.NextToken = p.Next(f.Cursor(fs[len(fs)-1]))
+	}
+	return out, nil
+}
+
+func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlansRequest) (out sagemaker.ListEdgeDeploymentPlansResponse, err error) {
+	s, err := scope(ctx, "ListEdgeDeploymentPlans", arn.KindEdgeDeployment, "*")
+	if err != nil {
+		return out, err
+	}
+	f := edge.PlanFilter{
+		NameContains: val(in.NameContains), FleetContains: val(in.DeviceFleetNameContains),
+		Times: edge.Times{
+			CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
+			ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
+		},
+		SortBy: edge.SortBy(val(in.SortBy)), Ascending: ascending(in.SortOrder),
+	}
+	p, err := page.Of[edge.Cursor]("ListEdgeDeploymentPlans", s, f)
+	if err != nil {
+		return out, err
+	}
+	if f.After, err = p.After(in.NextToken); err != nil {
+		return out, err
+	}
+	if f.Limit, err = limit(in.MaxResults, defaultPlansPage); err != nil {
+		return out, err
+	}
+	ps, more, err := a.svc.ListPlans(ctx, s, f)
+	if err != nil {
+		return out, err
+	}
+	out.EdgeDeploymentPlanSummaries = []sagemaker.EdgeDeploymentPlanSummary{}
+	for i := range ps {
+		l, c := &ps[i], ps[i].Totals
+		out.EdgeDeploymentPlanSummaries = append(out.EdgeDeploymentPlanSummaries, sagemaker.EdgeDeploymentPlanSummary{
+			EdgeDeploymentPlanArn: new(l.ARN()), EdgeDeploymentPlanName: &l.Name, DeviceFleetName: &l.Fleet,
+			EdgeDeploymentSuccess: integer(c.Success()), EdgeDeploymentPending: integer(c.Pending()), EdgeDeploymentFailed: integer(c.Failed),
+			CreationTime: moment(l.Created), LastModifiedTime: moment(l.Modified),
+		})
+	}
+	if more {
+		out.NextToken = p.Next(f.Cursor(ps[len(ps)-1]))
+	}
+	return out, nil
+}
+
+func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevicesRequest) (out sagemaker.ListStageDevicesResponse, err error) {
+	plan, stage := *in.EdgeDeploymentPlanName, *in.StageName
+	s, err := scope(ctx, "ListStageDevices", arn.KindEdgeDeployment, plan)
+	if err != nil {
+		return out, err
+	}
+	f := edge.RowFilter{ExcludeOwnedElsewhere: val(in.ExcludeDevicesDeployedInOtherStage)}
+	pages, err := page.Of[edge.Cursor]("ListStageDevices", s, []any{plan, stage, f})
+	if err != nil {
+		return out, err
+	}
+	if f.After, err = pages.After(in.NextToken); err != nil {
+		return out, err
+	}
+	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
+		return out, err
+	}
+	p, err := a.svc.Plan(ctx, s, plan)
+	if err != nil {
+		return out, err
+	}
+	rows, more, err := a.svc.StageDevices(ctx, s, plan, stage, f)
+	if err != nil {
+		return out, err
+	}
+	out.DeviceDeploymentSummaries = []sagemaker.DeviceDeploymentSummary{}
+	for _, r := range rows {
+		out.DeviceDeploymentSummaries = append(out.DeviceDeploymentSummaries, sagemaker.DeviceDeploymentSummary{
+			EdgeDeploymentPlanArn: new(s.EdgeDeployment(plan)), EdgeDeploymentPlanName: &plan, StageName: &stage, DeployedStageName: text(r.OwnerStage),
+			DeviceFleetName: &p.Fleet, DeviceName: &r.Device, DeviceArn: new(s.Device(p.Fleet, r.Device)),
+			DeviceDeploymentStatus: new(sagemaker.DeviceDeploymentStatus(r.Status)), DeviceDeploymentStatusMessage: text(r.Message),
+			Description: text(r.Description), DeploymentStartTime: moment(r.Started),
+		})
+	}
+	if more {
+		out.NextToken = pages.Next(f.Cursor(rows[len(rows)-1]))
+	}
+	return out, nil
+}

@@ -1,0 +1,165 @@
+package slipway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// Floors sets which packages of a model devices may still take.
+type Floors interface {
+	// SetFloor makes every later package of the model carry the floor: devices
+	// refuse packages with a smaller serial once they have one of them.
+	SetFloor(ctx context.Context, s arn.Scope, model string, serial int64) error
+	// Serial returns the serial of a completed packaging job's package.
+	Serial(ctx context.Context, s arn.Scope, job string) (model string, serial int64, err error)
+}
+
+// EdgeOps returns the operations on edge deployment plans that the SageMaker
+// API lacks.
+func EdgeOps(svc *fleet.Service, floors Floors) []awsjson.Op {
+	a := &edgeAPI{svc, floors}
+	return []awsjson.Op{
+		awsjson.Bind("SetEdgePolicy", a.setPolicy),
+		awsjson.Bind("DescribeEdgeDeployment", a.describe),
+		awsjson.Bind("SetEdgePackageFloor", a.setFloor),
+	}
+}
+
+type edgeAPI struct {
+	svc    *fleet.Service
+	floors Floors
+}
+
+// planCaller returns who calls, if they may do op to the plan.
+func planCaller(ctx context.Context, op, plan string) (access.Caller, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return c, errors.New("a request without a caller")
+	}
+	return c, access.Allow(c, "slipway:"+op, c.Scope().EdgeDeployment(plan))
+}
+
+func (a *edgeAPI) setPolicy(ctx context.Context, in slipway.SetEdgePolicyInput) (out slipway.SetEdgePolicyOutput, err error) {
+	c, err := planCaller(ctx, "SetEdgePolicy", *in.EdgeDeploymentPlanName)
+	if err != nil {
+		return out, err
+	}
+	p := policyIn(*in.Policy)
+	if err := a.svc.SetPolicy(ctx, c.Scope(), *in.EdgeDeploymentPlanName, p, c.ARN); err != nil {
+		return out, err
+	}
+	return slipway.SetEdgePolicyOutput{EdgeDeploymentPlanArn: new(c.Scope().EdgeDeployment(*in.EdgeDeploymentPlanName)), Policy: policyOut(p)}, nil
+}
+
+func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymentInput) (out slipway.DescribeEdgeDeploymentOutput, err error) {
+	name := *in.EdgeDeploymentPlanName
+	c, err := planCaller(ctx, "DescribeEdgeDeployment", name)
+	if err != nil {
+		return out, err
+	}
+	p, err := a.svc.Plan(ctx, c.Scope(), name)
+	if err != nil {
+		return out, err
+	}
+	events, err := a.svc.History(ctx, c.Scope(), name)
+	if err != nil {
+		return out, err
+	}
+	out = slipway.DescribeEdgeDeploymentOutput{
+		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet, Policy: policyOut(p.Policy),
+		Stages: []slipway.EdgeStage{}, Events: []slipway.EdgeEvent{},
+	}
+	for _, s := range p.Stages {
+		n := s.Counts
+		out.Stages = append(out.Stages, slipway.EdgeStage{
+			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: text(s.Message), Verdict: text(string(s.Verdict)),
+			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: text(s.Deployment), StartTime: stamp(s.Started),
+			Success: small(n.Success()), Pending: small(n.Pending()), Failed: small(n.Failed), Stopped: small(n.Stopped), Late: small(s.Late),
+		})
+	}
+	for _, e := range events {
+		out.Events = append(out.Events, slipway.EdgeEvent{Time: stamp(e.At), StageName: text(e.Stage), Kind: new(string(e.Kind)), Message: text(e.Text), By: text(e.By)})
+	}
+	return out, nil
+}
+
+func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorInput) (out slipway.SetEdgePackageFloorOutput, err error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return out, errors.New("a request without a caller")
+	}
+	if (in.EdgePackagingJobName == nil) == (in.Serial == nil) {
+		return out, fault.New(fault.Invalid, "Exactly one of EdgePackagingJobName or Serial must be specified.")
+	}
+	var serial int64
+	if in.Serial != nil {
+		serial = *in.Serial
+	} else {
+		if err := access.Allow(c, "slipway:SetEdgePackageFloor", c.Scope().EdgePackagingJob(*in.EdgePackagingJobName)); err != nil {
+			return out, err
+		}
+		var model string
+		if model, serial, err = a.floors.Serial(ctx, c.Scope(), *in.EdgePackagingJobName); err != nil {
+			return out, err
+		}
+		if model != *in.ModelName {
+			return out, fault.New(fault.Invalid, "The packaging job %q made a package of the model %q, not of %q.", *in.EdgePackagingJobName, model, *in.ModelName)
+		}
+	}
+	return slipway.SetEdgePackageFloorOutput{ModelName: in.ModelName, Serial: &serial}, a.floors.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
+}
+
+func policyIn(in slipway.EdgePolicy) edge.Policy {
+	seconds := func(n *int32) time.Duration { return time.Duration(value(n)) * time.Second }
+	p := edge.Policy{
+		AutoNext: value(in.AutoNext), Bake: seconds(in.BakeInSeconds), SuccessThreshold: value(in.SuccessThreshold),
+		MinSample: int(value(in.MinimumSample)), Reachable: seconds(in.ReachableInSeconds), FailureThreshold: value(in.FailureThreshold),
+		DeviceTimeout: seconds(in.DeviceTimeoutInSeconds),
+	}
+	switch value(in.OnFailure) {
+	case slipway.EdgeReactionStop:
+		p.OnFailure = edge.StopStage
+	case slipway.EdgeReactionRollback:
+		p.OnFailure = edge.RollBackPlan
+	}
+	return p
+}
+
+func policyOut(p edge.Policy) *slipway.EdgePolicy {
+	seconds := func(d time.Duration) *int32 { return new(int32(d / time.Second)) }
+	on := slipway.EdgeReactionNone
+	if p.OnFailure != edge.NoReaction {
+		on = slipway.EdgeReaction(p.OnFailure)
+	}
+	return &slipway.EdgePolicy{
+		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold, MinimumSample: small(p.MinSample),
+		ReachableInSeconds: seconds(p.Window()), FailureThreshold: &p.FailureThreshold, OnFailure: &on, DeviceTimeoutInSeconds: seconds(p.DeviceTimeout),
+	}
+}
+
+// value is what p points to, and the zero value if it was absent.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+func small(n int) *int32 { return new(int32(n)) }
+
+func stamp(t time.Time) *shape.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &shape.Time{Time: t}
+}

@@ -1,0 +1,238 @@
+// Package identity is who devices are: it keeps the device CA, things and their
+// certificates, the policies attached to those and the role aliases, and says
+// what credentials the holder of a certificate may have (edge spec §5).
+//
+// It promises that a certificate's private key is handed out once and kept
+// nowhere; that credentials are granted only for an active certificate, a thing
+// that is attached to it, and an alias that its policies allow; that a session
+// which stands on a certificate is dead as soon as that is deactivated,
+// detached or deleted, within PollEvery on the other servers that share the
+// database; and that an enrollment makes everything a device needs in one
+// transaction, once.
+//
+// The CA's key, and the seed of the secrets of enrollment tokens, are in the
+// store, so that all servers of one database share them. What protects them is
+// what protects the database: the data directory's mode for SQLite, the
+// database's own access control for PostgreSQL. They are never logged and never
+// leave this package.
+//
+// Issuing sessions, and the words of the AWS APIs, is not its job; nor is any
+// other action that a policy may allow.
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+)
+
+// Tx is what a change needs of one transaction. What it reads it locks. The
+// Insert methods say whether there was none of the name before.
+type Tx interface {
+	AliasTx
+
+	InsertThingType(ctx context.Context, t trust.ThingType) (bool, error)
+	ThingType(ctx context.Context, s arn.Scope, name string) (trust.ThingType, error)
+	InsertThing(ctx context.Context, t trust.Thing) (bool, error)
+	Thing(ctx context.Context, s arn.Scope, name string) (trust.Thing, error)
+	DeleteThing(ctx context.Context, s arn.Scope, name string) error
+
+	InsertCertificate(ctx context.Context, c trust.Certificate) error
+	Certificate(ctx context.Context, s arn.Scope, id string) (trust.Certificate, error)
+	SetCertificateStatus(ctx context.Context, id string, status trust.Status, now time.Time) error
+	DeleteCertificate(ctx context.Context, id string, now time.Time) error
+
+	AttachThing(ctx context.Context, s arn.Scope, id, thing string) error
+	DetachThing(ctx context.Context, s arn.Scope, id, thing string) error
+	ThingsOf(ctx context.Context, id, after string, limit int) ([]string, error)
+	CertificatesOfThing(ctx context.Context, s arn.Scope, thing, after string, limit int) ([]string, error)
+
+	InsertPolicy(ctx context.Context, p trust.Policy) (bool, error)
+	Policy(ctx context.Context, s arn.Scope, name string) (trust.Policy, error)
+	DeletePolicy(ctx context.Context, s arn.Scope, name string) error
+	AttachPolicy(ctx context.Context, s arn.Scope, id, policy string) error
+	DetachPolicy(ctx context.Context, s arn.Scope, id, policy string) error
+	PoliciesOf(ctx context.Context, id string, limit int) ([]string, error)
+	CertificatesOfPolicy(ctx context.Context, s arn.Scope, policy, after string, limit int) ([]string, error)
+
+	DeleteRoleAlias(ctx context.Context, s arn.Scope, name string) error
+
+	// The fleets that devices enroll in.
+	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
+	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
+	InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) ([]edge.Device, error)
+	SaveDevice(ctx context.Context, d edge.Device) error
+
+	PutEnrollment(ctx context.Context, e trust.Enrollment) error
+	Enrollment(ctx context.Context, account, id string) (trust.Enrollment, bool, error)
+	// CountEnrollments forgets those that have expired first.
+	CountEnrollments(ctx context.Context, now time.Time) (int, error)
+
+	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
+	DeleteTags(ctx context.Context, arn string, keys ...string) error
+}
+
+// Store is what is needed of the store outside a transaction.
+type Store interface {
+	DeviceCA(ctx context.Context) (trust.Authority, bool, error)
+	// KeepDeviceCA does nothing if there is one.
+	KeepDeviceCA(ctx context.Context, a trust.Authority) error
+
+	ThingType(ctx context.Context, s arn.Scope, name string) (trust.ThingType, error)
+	Thing(ctx context.Context, s arn.Scope, name string) (trust.Thing, error)
+	Things(ctx context.Context, s arn.Scope, f trust.ThingFilter) ([]trust.Thing, error)
+	Certificate(ctx context.Context, s arn.Scope, id string) (trust.Certificate, error)
+	ThingsOf(ctx context.Context, id, after string, limit int) ([]string, error)
+	CertificatesOfThing(ctx context.Context, s arn.Scope, thing, after string, limit int) ([]string, error)
+	Policy(ctx context.Context, s arn.Scope, name string) (trust.Policy, error)
+	CertificatesOfPolicy(ctx context.Context, s arn.Scope, policy, after string, limit int) ([]string, error)
+	RoleAlias(ctx context.Context, s arn.Scope, name string) (trust.RoleAlias, error)
+	RoleAliases(ctx context.Context, s arn.Scope, after string, ascending bool, limit int) ([]string, error)
+
+	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
+	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
+	ListDevices(ctx context.Context, s arn.Scope, f edge.DeviceFilter) ([]edge.Device, bool, error)
+
+	Holder(ctx context.Context, account, id string) (trust.Holder, bool, error)
+	CertificateChanges(ctx context.Context, after int64, limit int) ([]trust.Change, error)
+	PruneCertificates(ctx context.Context, before time.Time) error
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Store   Store
+	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Account string
+	Log     *slog.Logger
+
+	// SigningRoots returns what packages have to be signed under, PEM by
+	// region. Nil: nothing.
+	SigningRoots func(ctx context.Context) (map[string]string, error)
+	// Endpoint is the host:port at which devices reach the device listener; ""
+	// while there is none.
+	Endpoint func() string
+	// URL is where devices that have no certificate yet reach the server, such
+	// as http://10.0.0.5:9400. Nil: they cannot enroll.
+	URL func() string
+
+	// MaxSession is the longest that a role's credentials may last; 12 h.
+	MaxSession time.Duration
+	// PollEvery is how often changes by other servers are looked for; 1 s.
+	PollEvery time.Duration
+}
+
+// maxKeys bounds how many RSA keys are made at once: each takes a processor for
+// some tenths of a second.
+const maxKeys = 2
+
+// Service keeps identities. Its methods may be called at the same time.
+type Service struct {
+	Config
+	ca    *devicetls.CA
+	seed  []byte
+	keys  chan struct{} // holds a token for each RSA key in the making
+	index index
+}
+
+// New opens the device CA, and makes one if there is none, and reads which
+// certificates are good.
+func New(ctx context.Context, c Config) (*Service, error) {
+	if c.MaxSession == 0 {
+		c.MaxSession = 12 * time.Hour
+	}
+	if c.PollEvery == 0 {
+		c.PollEvery = time.Second
+	}
+	if c.Endpoint == nil {
+		c.Endpoint = func() string { return "" }
+	}
+	s := &Service{Config: c, keys: make(chan struct{}, maxKeys)}
+	a, err := authority(ctx, c.Store)
+	if err != nil {
+		return nil, err
+	}
+	if s.ca, err = devicetls.OpenCA(a.Certificate, a.Key); err != nil {
+		return nil, err
+	}
+	s.seed = a.Seed
+	if err := s.refresh(ctx); err != nil {
+		return nil, fmt.Errorf("load certificates: %w", err)
+	}
+	return s, nil
+}
+
+// authority returns the one device CA of the store.
+func authority(ctx context.Context, st Store) (trust.Authority, error) {
+	a, ok, err := st.DeviceCA(ctx)
+	if err != nil || ok {
+		return a, err
+	}
+	mine := trust.Authority{Seed: make([]byte, 32), Created: time.Now()}
+	_, _ = rand.Read(mine.Seed) // never fails (crypto/rand)
+	if mine.Certificate, mine.Key, err = devicetls.NewCA(); err != nil {
+		return a, err
+	}
+	if err := st.KeepDeviceCA(ctx, mine); err != nil {
+		return a, err
+	}
+	// Another server may have been faster: what the store has counts.
+	if a, ok, err = st.DeviceCA(ctx); err == nil && !ok {
+		err = fmt.Errorf("the device CA was not kept")
+	}
+	return a, err
+}
+
+// CA returns the certificate of the device CA, PEM: what devices trust the
+// listener by.
+func (s *Service) CA() string { return s.ca.PEM() }
+
+// change makes a change, and the certificates that it touched known at once.
+func (s *Service) change(ctx context.Context, f func(Tx) error) error {
+	if err := s.Change(ctx, f); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := s.refresh(ctx); err != nil {
+		// The change is made; the next look finds it.
+		s.Log.WarnContext(ctx, "changes of certificates were not read", "err", err)
+	}
+	return nil
+}
+
+// Run follows what other servers change, and forgets what is gone, until ctx
+// ends.
+func (s *Service) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.every(ctx, s.PollEvery, "changes of certificates were not read", s.refresh) })
+	wg.Go(func() {
+		s.every(ctx, 10*time.Minute, "old certificates were not forgotten", func(ctx context.Context) error {
+			return s.Store.PruneCertificates(ctx, time.Now().Add(-keepGone))
+		})
+	})
+}
+
+func (s *Service) every(ctx context.Context, d time.Duration, failed string, do func(context.Context) error) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, failed, "err", err)
+		}
+	}
+}
