@@ -148,6 +148,22 @@ func sum(t testing.TB) model.Package {
 	return p
 }
 
+// double is a model that adds its input to itself, described by its manifest.
+func double(t testing.TB) model.Package {
+	t.Helper()
+	value := func(name string) []ox.Value { return []ox.Value{{Name: name, Type: ox.Float, Dims: []any{"n", 2}}} }
+	g := &ox.Graph{Name: "double", Inputs: value("x"), Outputs: value("y"), Nodes: []ox.Node{{Op: "Add", Inputs: []string{"x", "x"}, Outputs: []string{"y"}}}}
+	p := model.Package{Dir: t.TempDir(), ModelName: "double", ModelVersion: "1", Runtime: engine.ONNX}
+	spec := func(name string) []tensor.Spec {
+		return []tensor.Spec{{Name: name, Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1}, {Size: 2}}}}
+	}
+	p.Signature = tensor.Signature{Inputs: spec("x"), Outputs: spec("y")}
+	if err := os.WriteFile(filepath.Join(p.Dir, "model.onnx"), g.Marshal(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func load(t testing.TB, e *engine.Engine, p model.Package) *engine.Worker {
 	t.Helper()
 	r, err := e.Load(t.Context(), p)
@@ -182,6 +198,22 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("not after 20 s: %s", what)
 		}
 	}
+}
+
+// connected tells whether a process that had no connection before has one.
+func connected(t testing.TB, pid int) bool {
+	t.Helper()
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := 0
+	for _, fd := range fds {
+		if link, err := os.Readlink(fd); err == nil && strings.HasPrefix(link, "socket:") {
+			sockets++
+		}
+	}
+	return sockets > 1 // one listens
 }
 
 func alive(pid int) bool {

@@ -134,7 +134,7 @@ func (c *conns) exchange(ctx context.Context, q *request, limit time.Time, left 
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			return nil, &lostError{cause: err}
+			return nil, &lostError{sent: fresh, cause: err} // what was sent before was lost with the process
 		}
 		a, sent, err := c.attempt(ctx, k, q, limit)
 		if err == nil {

@@ -49,6 +49,7 @@ type Config struct {
 	MaxBody      int64         // bytes of a call or an answer
 	StartTimeout time.Duration // until a worker must be ready
 	CallTimeout  time.Duration // after which a call's worker is taken for hung, and replaced
+	HealthEvery  time.Duration // how often an idle worker is asked whether it is well
 	RestartWait  time.Duration // how long calls wait for a worker that is restarting
 	Grace        time.Duration // between SIGTERM and SIGKILL
 
@@ -90,7 +91,7 @@ const (
 func Default() Config {
 	return Config{
 		Threads: 1, InFlight: 16, Queue: 256, MaxBody: 64 << 20,
-		StartTimeout: 2 * time.Minute, CallTimeout: time.Minute, RestartWait: 20 * time.Second, Grace: 10 * time.Second,
+		StartTimeout: 2 * time.Minute, CallTimeout: time.Minute, HealthEvery: 30 * time.Second, RestartWait: 20 * time.Second, Grace: 10 * time.Second,
 		Reserve: 32 << 20, Factor: 2,
 	}
 }
@@ -109,7 +110,7 @@ func (c *Config) Validate() error {
 	bad(c.InFlight < 1 || c.InFlight > 4096, "the calls in flight must be 1 to 4096, not %d", c.InFlight)
 	bad(c.Queue < 0 || c.Queue > 1<<20, "the queue must hold 0 to %d calls, not %d", 1<<20, c.Queue)
 	bad(c.MaxBody < 1 || c.MaxBody > 1<<30, "the largest call must have 1 to %d bytes, not %d", 1<<30, c.MaxBody)
-	for name, d := range map[string]time.Duration{"start timeout": c.StartTimeout, "call timeout": c.CallTimeout, "restart wait": c.RestartWait, "grace": c.Grace} {
+	for name, d := range map[string]time.Duration{"start timeout": c.StartTimeout, "call timeout": c.CallTimeout, "health period": c.HealthEvery, "restart wait": c.RestartWait, "grace": c.Grace} {
 		bad(d <= 0, "the %s must be longer than nothing", name)
 	}
 	bad(c.Budget < 0 || c.Reserve < 0, "the memory budget and reserve must not be negative")

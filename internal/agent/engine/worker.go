@@ -136,7 +136,6 @@ func (w *Worker) publish(p *process) {
 }
 
 const (
-	healthEvery = 30 * time.Second // how often an idle worker is asked
 	stableAfter = 30 * time.Second // a worker that ran so long may crash anew
 	firstPause  = 100 * time.Millisecond
 	longestWait = 10 * time.Second // shorter than calls wait for
@@ -145,7 +144,7 @@ const (
 // supervise starts a new process whenever the last one ended, until the Worker
 // is closed; then it ends the one there is.
 func (w *Worker) supervise(p *process) {
-	health := time.NewTicker(healthEvery)
+	health := time.NewTicker(w.e.cfg.HealthEvery)
 	defer health.Stop()
 	began, crashes := time.Now(), 0
 	for {
