@@ -41,13 +41,17 @@ func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edg
 	}
 	var outs []tensor.Tensor
 	err := e.s.parts.Models.Call(ctx, r.Name, func(l *model.Loaded) error {
-		from := source{who: callerIn(ctx), left: e.s.cfg.MaxShared}
+		memory := lease{from: &e.s.memory}
+		from := source{who: callerIn(ctx), left: e.s.cfg.MaxShared, take: memory.take}
 		in, err := from.decode(r.Tensors, &l.Info.Signature)
 		if err != nil {
 			return err
 		}
-		outs, err = l.Predict(ctx, in)
-		return err
+		if outs, err = l.Predict(ctx, in); err != nil {
+			return err
+		}
+		memory.giveBack(outs)
+		return nil
 	})
 	if err != nil {
 		return nil, err

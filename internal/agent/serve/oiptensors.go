@@ -120,7 +120,7 @@ func typed(t *tensor.Tensor, c *oip.InferTensorContents) error {
 	n := typedLen(t.Type, c)
 	if t.Type == tensor.String {
 		t.Strings = make([]string, n)
-		for i, s := range c.BytesContents {
+		for i, s := range c.GetBytesContents() {
 			t.Strings[i] = string(s)
 		}
 		return nil

@@ -71,6 +71,7 @@ type Server struct {
 	calls     chan struct{} // one for each call under way
 	records   limiter       // of what callers can make us log
 	buffers   sync.Pool     // of *bytes.Buffer, for bodies
+	memory    lender
 }
 
 // New listens on the addresses of cfg; Run serves.

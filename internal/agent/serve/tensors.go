@@ -59,7 +59,8 @@ func carrierOf(t tensor.Type) edgemanager.DataType {
 // source reads the bytes of tensors, for one caller and one call.
 type source struct {
 	who  *Caller
-	left int // bytes of shared memory that the call may still bring
+	left int                   // bytes of shared memory that the call may still bring
+	take func(n uint64) []byte // gives memory for them; nil: new memory
 }
 
 // bytes returns the bytes of a tensor, of want bytes if that is not 0. The
@@ -77,6 +78,9 @@ func (s *source) bytes(value []byte, h *edgemanager.SharedMemoryHandle, want uin
 			return nil, fault.New(fault.Limit, "the call brings more shared memory than the limit: %d bytes, when %d are left", n, s.left)
 		}
 		s.left -= int(n)
+		if s.take != nil {
+			return s.take(n), nil
+		}
 		return make([]byte, n), nil
 	})
 }
@@ -154,19 +158,21 @@ func (s *source) fill(t *edgemanager.Tensor, spec *tensor.Spec) (tensor.Tensor, 
 // measured reads the bytes of a tensor, and finds a dimension of -1 in shape by
 // their number.
 func (s *source) measured(t *edgemanager.Tensor, name string, typ tensor.Type, shape []int64) ([]byte, error) {
-	open, known := -1, int64(1)
 	size := int64(max(typ.Size(), 1))
+	open, fixed := -1, make([]int64, 0, len(shape))
 	for i, d := range shape {
 		switch {
-		case d >= 0 && d > 0 && known > maxElements/size/d:
-			return nil, fault.New(fault.Invalid, "input %q: the shape %s is too large", name, tensor.ShapeString(shape))
 		case d >= 0:
-			known *= d
+			fixed = append(fixed, d)
 		case d < -1 || open >= 0:
 			return nil, fault.New(fault.Invalid, "input %q: the shape %s leaves more than one dimension open; send all of them in tensor_metadata", name, tensor.ShapeString(shape))
 		default:
 			open = i
 		}
+	}
+	known, ok := tensor.Elements(fixed, maxElements/size)
+	if !ok {
+		return nil, fault.New(fault.Invalid, "input %q: the shape %s is too large", name, tensor.ShapeString(shape))
 	}
 	want := uint64(known * size)
 	if open >= 0 || typ == tensor.String {

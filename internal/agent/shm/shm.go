@@ -10,7 +10,9 @@ package shm
 import (
 	"errors"
 	"math"
+	"os"
 	"runtime/debug"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -116,8 +118,23 @@ func copyGuarded(to, from []byte) (err error) {
 			err = fault.New(fault.Limit, "the shared memory could not be read: the device is short of memory")
 		}
 	}()
+	populate(from)
 	copy(to, from)
 	return nil
+}
+
+// populate maps the pages of b in one step, which takes less than half the time
+// of a fault for each. Linux knows how since 5.14; without it copying works all
+// the same.
+func populate(b []byte) {
+	page := os.Getpagesize()
+	if len(b) < 2*page {
+		return
+	}
+	// The mapping begins at a page, so that the one of the first byte is ours.
+	before := int(uintptr(unsafe.Pointer(&b[0])) % uintptr(page))
+	whole := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&b[0]), -before)), len(b)+before)
+	_ = unix.Madvise(whole, unix.MADV_POPULATE_READ) // faster if it works
 }
 
 func gone(w Window, err error) error {
