@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,15 +52,29 @@ func TestPredictTakesWhateverMetadataLeavesOut(t *testing.T) {
 	}
 }
 
+// refused is a request that Predict must refuse, and what it must say.
+type refused struct {
+	model   string
+	tensors []*em.Tensor
+	code    codes.Code
+	says    string
+}
+
+func (w *world) refuses(t *testing.T, cases map[string]refused) {
+	t.Helper()
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: c.model, Tensors: c.tensors})
+			if says := wantCode(t, err, c.code); !strings.Contains(says, c.says) {
+				t.Errorf("got  %s\nwant %s", says, c.says)
+			}
+		})
+	}
+}
+
 func TestPredictSaysWhichInputIsWrongAndWhatWasExpected(t *testing.T) {
-	w := start(t, nil)
 	const f32 = em.DataType_FLOAT32
-	for name, c := range map[string]struct {
-		model   string
-		tensors []*em.Tensor
-		code    codes.Code
-		says    string
-	}{
+	start(t, nil).refuses(t, map[string]refused{
 		"another type": {
 			"double",
 			[]*em.Tensor{value(meta(inputName, em.DataType_FLOAT64, 1, 4), make([]byte, 32))},
@@ -85,6 +100,12 @@ func TestPredictSaysWhichInputIsWrongAndWhatWasExpected(t *testing.T) {
 			[]*em.Tensor{value(nil, nil)},
 			codes.InvalidArgument, `input "donn\xe9es": expected shape [n, 4] of FLOAT, got [0, 4], which holds nothing`,
 		},
+	})
+}
+
+func TestPredictRefusesTensorsThatItCannotPlace(t *testing.T) {
+	const f32 = em.DataType_FLOAT32
+	start(t, nil).refuses(t, map[string]refused{
 		"no tensor": {"double", nil, codes.InvalidArgument, `input "donn\xe9es" is missing: expected shape [n, 4] of FLOAT`},
 		"two tensors": {
 			"double",
@@ -126,21 +147,9 @@ func TestPredictSaysWhichInputIsWrongAndWhatWasExpected(t *testing.T) {
 			[]*em.Tensor{value(meta("x", 99, 4), make([]byte, 4))},
 			codes.InvalidArgument, `input "x": the data type 99 is unknown`,
 		},
-		"too many tensors": {"any", make([]*em.Tensor, 257), codes.InvalidArgument, "257 tensors are more than the limit of 256"},
+		"too many tensors": {"any", slices.Repeat([]*em.Tensor{{}}, 257), codes.InvalidArgument, "257 tensors are more than the limit of 256"},
 		"no such model":    {"other", nil, codes.NotFound, `no model is loaded under the name "other"`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for i, x := range c.tensors {
-				if x == nil {
-					c.tensors[i] = &em.Tensor{}
-				}
-			}
-			_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: c.model, Tensors: c.tensors})
-			if says := wantCode(t, err, c.code); !strings.Contains(says, c.says) {
-				t.Errorf("got  %s\nwant %s", says, c.says)
-			}
-		})
-	}
+	})
 }
 
 func TestTypesThatTheProtocolLacksTravelUnderOneOfTheirSize(t *testing.T) {
