@@ -23,6 +23,7 @@ package identity
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -235,4 +236,11 @@ func (s *Service) every(ctx context.Context, d time.Duration, failed string, do 
 			s.Log.WarnContext(ctx, failed, "err", err)
 		}
 	}
+}
+
+// TLSConfig returns the configuration of the device listener (devicetls.Config)
+// for the names, host names or addresses, by which devices reach it besides
+// localhost.
+func (s *Service) TLSConfig(names ...string) (*tls.Config, error) {
+	return devicetls.Config(s.ca, names...)
 }

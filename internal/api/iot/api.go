@@ -1,0 +1,174 @@
+// Package iot serves the part of the AWS IoT API that provisioning devices for
+// SageMaker Edge Manager takes (edge spec §5.3): it turns the API's structures
+// into the domain's, makes one call down, and turns the answer back. What a
+// certificate allows, and giving out credentials, is not its job.
+package iot
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/service/identity"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/restjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
+)
+
+// NewHandler serves the operations over ids. It expects the caller in the
+// request's context (access.With).
+func NewHandler(ids *identity.Service, log *slog.Logger) *restjson.Handler {
+	a := &api{ids}
+	return restjson.NewHandler(
+		restjson.Config{Service: iot.API(), Errors: awserr.IoT, Log: log},
+		restjson.Bind("CreateThingType", a.createThingType),
+		restjson.Bind("DescribeThingType", a.describeThingType),
+		restjson.Bind("CreateThing", a.createThing),
+		restjson.Bind("DescribeThing", a.describeThing),
+		restjson.Bind("DeleteThing", a.deleteThing),
+		restjson.Bind("ListThings", a.listThings),
+		restjson.Bind("CreateKeysAndCertificate", a.createKeysAndCertificate),
+		restjson.Bind("DescribeCertificate", a.describeCertificate),
+		restjson.Bind("UpdateCertificate", a.updateCertificate),
+		restjson.Bind("DeleteCertificate", a.deleteCertificate),
+		restjson.Bind("AttachThingPrincipal", a.attachThingPrincipal),
+		restjson.Bind("DetachThingPrincipal", a.detachThingPrincipal),
+		restjson.Bind("ListThingPrincipals", a.listThingPrincipals),
+		restjson.Bind("ListPrincipalThings", a.listPrincipalThings),
+		restjson.Bind("CreatePolicy", a.createPolicy),
+		restjson.Bind("GetPolicy", a.getPolicy),
+		restjson.Bind("DeletePolicy", a.deletePolicy),
+		restjson.Bind("AttachPolicy", a.attachPolicy),
+		restjson.Bind("DetachPolicy", a.detachPolicy),
+		restjson.Bind("ListTargetsForPolicy", a.listTargetsForPolicy),
+		restjson.Bind("CreateRoleAlias", a.createRoleAlias),
+		restjson.Bind("DescribeRoleAlias", a.describeRoleAlias),
+		restjson.Bind("UpdateRoleAlias", a.updateRoleAlias),
+		restjson.Bind("DeleteRoleAlias", a.deleteRoleAlias),
+		restjson.Bind("ListRoleAliases", a.listRoleAliases),
+		restjson.Bind("DescribeEndpoint", a.describeEndpoint),
+	)
+}
+
+type api struct{ ids *identity.Service }
+
+// none is the answer of the operations that have no output.
+type none = shape.None
+
+// scope returns where the caller's names live, if the caller may do op to the
+// resource, which is named from the scope on.
+func scope(ctx context.Context, op string, resource func(arn.Scope) string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	s := c.Scope()
+	return s, access.Allow(c, "iot:"+op, resource(s))
+}
+
+// all is the resource of operations that permissions do not narrow.
+func all(arn.Scope) string { return "*" }
+
+func thing(name string) func(arn.Scope) string {
+	return func(s arn.Scope) string { return trust.Thing{Scope: s, Name: name}.ARN() }
+}
+
+func thingType(name string) func(arn.Scope) string {
+	return func(s arn.Scope) string { return trust.ThingType{Scope: s, Name: name}.ARN() }
+}
+
+func certificate(id string) func(arn.Scope) string {
+	return func(s arn.Scope) string { return trust.CertificateARN(s, identity.CanonicalID(id)) }
+}
+
+func policy(name string) func(arn.Scope) string {
+	return func(s arn.Scope) string { return trust.Policy{Scope: s, Name: name}.ARN() }
+}
+
+func alias(name string) func(arn.Scope) string {
+	return func(s arn.Scope) string { return trust.AliasARN(s, name) }
+}
+
+// named is the resource that the request itself names by its ARN.
+func named(resource string) func(arn.Scope) string {
+	return func(arn.Scope) string { return resource }
+}
+
+// declared gives a refusal the members and the name that the model has for it,
+// where its kind does not tell.
+func declared(err error) error {
+	_, sentence := fault.Public(err)
+	if t, ok := errors.AsType[*identity.Taken](err); ok {
+		return &awserr.Error{
+			Code: "ResourceAlreadyExistsException", Status: http.StatusConflict, Message: sentence,
+			Members: map[string]any{"resourceId": t.ID, "resourceArn": t.ARN},
+		}
+	}
+	if errors.Is(err, trust.ErrMalformed) {
+		return &awserr.Error{Code: "MalformedPolicyException", Status: http.StatusBadRequest, Message: sentence}
+	}
+	return err
+}
+
+// unsupported refuses what the real API has by its name: to accept it and do
+// nothing would look like success.
+func unsupported(what string) error {
+	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
+}
+
+// describeEndpoint tells where the device listener is. Both of the kinds that
+// provisioning tools ask for are there; others are not served.
+func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointRequest) (out iot.DescribeEndpointResponse, err error) {
+	if _, err := scope(ctx, "DescribeEndpoint", all); err != nil {
+		return out, err
+	}
+	switch kind := val(in.EndpointType); kind {
+	case "", "iot:Data", "iot:Data-ATS", "iot:CredentialProvider":
+	default:
+		return out, fault.New(fault.Invalid, "The endpoint type is not one of iot:CredentialProvider, iot:Data-ATS and iot:Data, which are served.")
+	}
+	at := a.ids.Endpoint()
+	if at == "" {
+		return out, fault.New(fault.Invalid, "There is no endpoint for devices: the device listener is off.")
+	}
+	out.EndpointAddress = &at
+	return out, nil
+}
+
+// val is what p points to, and the zero value if it was absent.
+func val[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// text is s for the wire, and absent if it is empty.
+func text[T ~string](s T) *T {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// list is s for the wire, there even if it is empty.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func tagsIn(in []iot.Tag) (out []hosting.Tag) {
+	for _, t := range in {
+		out = append(out, hosting.Tag{Key: *t.Key, Value: val(t.Value)})
+	}
+	return out
+}
