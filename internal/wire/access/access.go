@@ -27,13 +27,14 @@ type Device struct {
 	Thing         string // "" if its certificate is attached to none
 	Alias         string // the role alias that the credentials came through
 	CertificateID string
+	Region        string // where the thing is, "" if that does not matter
 }
 
 // CallerOf returns the caller that an identity is, in the server's account.
 func CallerOf(id sigv4.Identity, account string) Caller {
 	c := Caller{AccessKeyID: id.AccessKeyID, ARN: id.ARN, UserID: id.UserID, Account: account, Region: id.Region}
 	if s := id.Session; s != nil {
-		c.Device = &Device{Thing: s.Thing, Alias: s.Alias, CertificateID: s.CertificateID}
+		c.Device = &Device{Thing: s.Thing, Alias: s.Alias, CertificateID: s.CertificateID, Region: s.Region}
 	}
 	return c
 }

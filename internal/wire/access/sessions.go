@@ -26,6 +26,7 @@ type Session struct {
 	RoleARN       string
 	CertificateID string
 	Account       string // of the role, twelve digits
+	Region        string // where the thing is, "" if that does not matter
 	Expires       time.Time
 }
 
@@ -122,8 +123,8 @@ func (s *Sessions) seal(id string) cipher.AEAD {
 	return aead
 }
 
-func (x *Session) fields() [5]*string {
-	return [...]*string{&x.Thing, &x.Alias, &x.RoleARN, &x.CertificateID, &x.Account}
+func (x *Session) fields() [6]*string {
+	return [...]*string{&x.Thing, &x.Alias, &x.RoleARN, &x.CertificateID, &x.Account, &x.Region}
 }
 
 // encode writes the fields, each after its length, and the expiry in seconds.
@@ -187,7 +188,7 @@ func (s *Sessions) Session(id, token string) (sigv4.Key, bool) {
 	id = strings.Clone(id) // it may be a view of the request
 	k := sigv4.Key{
 		ID: id, Secret: s.secret(id), Expires: x.Expires, ARN: x.arn(), UserID: roleID(x.RoleARN) + ":" + x.name(),
-		Session: &sigv4.Session{Thing: x.Thing, Alias: x.Alias, CertificateID: x.CertificateID}, Memo: new(sigv4.Memo),
+		Session: &sigv4.Session{Thing: x.Thing, Alias: x.Alias, CertificateID: x.CertificateID, Region: x.Region}, Memo: new(sigv4.Memo),
 	}
 	s.known.put(id, sum, k)
 	return k, true

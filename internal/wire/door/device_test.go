@@ -142,6 +142,22 @@ func TestARevokedCertificateEndsItsSessions(t *testing.T) {
 	}
 }
 
+func TestADeviceOfAnotherRegionIsAnother(t *testing.T) {
+	y := openYard(t, nil)
+	for region, want := range map[string]int{"": 200, "eu-west-1": 200, "us-east-1": 403} {
+		c, err := y.sessions.Issue(access.Session{
+			Thing: "cam-1", RoleARN: "r", CertificateID: "c", Account: "000000000000", Region: region, Expires: time.Now().Add(time.Hour),
+		}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
+		if status, got, _ := h.answer(t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"})); status != want {
+			t.Errorf("%q: %d %s", region, status, got)
+		}
+	}
+}
+
 func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 	y := openYard(t, nil)
 	by := fmt.Sprintf(" by %q in \"eu-west-1\" of 000000000000: ", y.key.ID)

@@ -69,6 +69,7 @@ type Config struct {
 	Log     *slog.Logger
 	MaxBody int64       // bytes, compressed or not; 0 means 1 MiB
 	Enums   shape.Enums // values to accept beyond the model's
+	Quiet   bool        // log successes at level Debug, where there are very many
 
 	// Protocols are asked in order whether a request is theirs. The last serves
 	// what none of the others claims.
@@ -114,6 +115,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		answer = awserr.Of(h.Errors, name, err)
 		p.Refuse(w, answer)
+	}
+	if h.Quiet && err == nil && !h.Log.Enabled(r.Context(), slog.LevelDebug) {
+		return
 	}
 	h.record(r.Context(), answer, err,
 		slog.String("service", h.Service.Name), slog.String("op", name), slog.String("protocol", p.Name()), slog.String("request_id", id),
@@ -182,6 +186,9 @@ func IsName(name string) bool {
 // that is not the caller's is in it; our own bugs are the errors among them.
 func (h *Handler) record(ctx context.Context, answer *awserr.Error, err error, facts ...slog.Attr) {
 	level := slog.LevelInfo
+	if h.Quiet && answer.Status < http.StatusBadRequest {
+		level = slog.LevelDebug
+	}
 	if answer.Status >= http.StatusInternalServerError {
 		facts = append(facts, slog.Any("err", err))
 		if ctx.Err() == nil && answer.Status == http.StatusInternalServerError { // not a client that left

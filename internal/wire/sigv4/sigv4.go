@@ -40,7 +40,7 @@ type Key struct {
 }
 
 // Session is the device that temporary credentials were issued to.
-type Session struct{ Thing, Alias, CertificateID string }
+type Session struct{ Thing, Alias, CertificateID, Region string }
 
 // String names the key and nothing secret.
 func (k Key) String() string { return "key " + k.ID }
