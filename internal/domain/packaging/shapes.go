@@ -39,9 +39,9 @@ func ParseShapes(text string) (Shapes, error) {
 	}
 	var out Shapes
 	add := func(name string, v any) error {
-		dims, err := parseDims(v)
-		if err != nil {
-			return fault.New(fault.Invalid, "%s", Reason("Input %s has wrong shape in Input Shape dictionary. %s", name, err))
+		dims, why := parseDims(v)
+		if why != "" {
+			return fault.New(fault.Invalid, "%s", Reason("Input %s has wrong shape in Input Shape dictionary. %s", name, why))
 		}
 		out = append(out, Tensor{Name: name, Shape: dims})
 		return nil
@@ -78,15 +78,16 @@ func requote(text string) []byte {
 
 const maxRank = 16
 
-func parseDims(v any) ([]int64, error) {
+// parseDims returns a shape, or a sentence that says why v is none.
+func parseDims(v any) (dims []int64, why string) {
 	if m, ok := v.(map[string]any); ok {
 		v = m["shape"]
 	}
 	list, ok := v.([]any)
 	if !ok || len(list) > maxRank {
-		return nil, fmt.Errorf("A shape is a list of at most %d numbers.", maxRank) //nolint:staticcheck // a sentence for people
+		return nil, fmt.Sprintf("A shape is a list of at most %d numbers.", maxRank)
 	}
-	dims := make([]int64, len(list))
+	dims = make([]int64, len(list))
 	for i, d := range list {
 		if d == nil {
 			dims[i] = -1
@@ -95,11 +96,11 @@ func parseDims(v any) ([]int64, error) {
 		n, ok := d.(json.Number)
 		size, err := n.Int64()
 		if !ok || err != nil || size == 0 || size < -1 {
-			return nil, fmt.Errorf("%v is not the size of a dimension.", d) //nolint:staticcheck // a sentence for people
+			return nil, fmt.Sprintf("%.40v is not the size of a dimension.", d)
 		}
 		dims[i] = size
 	}
-	return dims, nil
+	return dims, ""
 }
 
 // Fit holds the shapes to the inputs of a model; an open dimension on either
