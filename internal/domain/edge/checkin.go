@@ -36,6 +36,46 @@ type Definition struct {
 	State  string // Deploy or Undeploy
 }
 
+// Package is a signed package that a job has made, as of a moment.
+type Package struct {
+	Job   string
+	S3URL string
+	SHA1  string // of the object, lower-case hex
+}
+
+// Order is what a stage deploys, frozen when it starts.
+type Order struct {
+	OnFailure FailurePolicy
+	Models    []OrderedModel
+}
+
+// OrderedModel is the package that a handle gets.
+type OrderedModel struct {
+	Handle  string
+	Package int64 // of the store
+	S3URL   string
+	SHA1    string
+}
+
+// Definitions returns what a device is asked to do about each handle. before
+// returns, for an order to go back, what the device had; it is nil for an order
+// to deploy.
+func (o Order) Definitions(before func(handle string) (Package, bool)) []Definition {
+	ds := make([]Definition, 0, len(o.Models))
+	for _, m := range o.Models {
+		d := Definition{Handle: m.Handle, S3URL: m.S3URL, SHA1: m.SHA1, State: Deploy}
+		if before != nil {
+			if p, ok := before(m.Handle); ok {
+				d.S3URL, d.SHA1 = p.S3URL, p.SHA1
+			} else {
+				d = Definition{Handle: m.Handle, State: Undeploy}
+			}
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
 // Hints say when a device should come again; zero says nothing.
 type Hints struct{ Poll, Heartbeat time.Duration }
 
@@ -146,4 +186,25 @@ func clip(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxMessage], "")
+}
+
+// Polled is a device that asks, and what it is to be told.
+type Polled struct {
+	Device  Device
+	Fleet   int64 // the id of its fleet
+	Devices int   // how many the fleet has
+	Active  bool  // a stage of the fleet is being carried out
+	Open    bool  // something is wanted of the device
+	Offers  []Offer
+}
+
+// Offer is a stage's order as one device is given it.
+type Offer struct {
+	Stage, Plan int64 // of the store
+	Attempt     int64
+	Deployment  string
+	Order       Order
+	Live        bool // the stage gives its order to devices
+	Status      DeviceStatus
+	Undoing     bool
 }

@@ -68,19 +68,19 @@ func TestAResultIsASuccessOnlyIfNothingSaysOtherwise(t *testing.T) {
 }
 
 func TestARowKeepsItsOutcome(t *testing.T) {
-	r := edge.Row{Deployment: "d-1", Status: edge.DeviceReady}
-	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Delivered, At: t0})
+	r := edge.Row{Attempt: 1, Status: edge.DeviceReady}
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Delivered, At: t0, Attempt: 1})
 	if r.Status != edge.DeviceInProgress || !r.Started.Equal(t0) {
 		t.Fatalf("%+v", r)
 	}
-	if _, changed := edge.NextDevice(r, edge.Event{Kind: edge.Reported, Deployment: "d-0", Outcome: edge.Failure}); changed {
+	if _, changed := edge.NextDevice(r, edge.Event{Kind: edge.Reported, Attempt: 0, Outcome: edge.Failure}); changed {
 		t.Error("a result of another order was taken")
 	}
-	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Reported, At: t0, Deployment: "d-1", Outcome: edge.Success})
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Reported, At: t0, Attempt: 1, Outcome: edge.Success})
 	if r.Status != edge.DeviceDeployed {
 		t.Fatalf("%+v", r)
 	}
-	for _, e := range []edge.Event{{Kind: edge.Reported, Deployment: "d-1", Outcome: edge.Failure}, {Kind: edge.StopAsked}, {Kind: edge.Deregistered}, {Kind: edge.TimedOut}, {Kind: edge.Restarted, Deployment: "d-2"}} {
+	for _, e := range []edge.Event{{Kind: edge.Reported, Attempt: 1, Outcome: edge.Failure}, {Kind: edge.StopAsked}, {Kind: edge.Deregistered}, {Kind: edge.TimedOut, Fresh: true}, {Kind: edge.Restarted, Attempt: 2}} {
 		if _, changed := edge.NextDevice(r, e); changed {
 			t.Errorf("event %d changed a deployed row", e.Kind)
 		}
@@ -88,13 +88,18 @@ func TestARowKeepsItsOutcome(t *testing.T) {
 }
 
 func TestAStageEndsWithItsLastDevice(t *testing.T) {
-	s := edge.Stage{Name: "s", Status: edge.StageReady}
+	s := edge.Stage{Name: "s", Status: edge.StageReady, Selection: edge.Selection{Type: edge.ByPercentage, Percentage: 100}}
 	s, _, err := s.Start("d-1", t0)
-	if err != nil || s.Status != edge.StageStarting {
+	if err != nil || s.Status != edge.StageStarting || s.Sweep.Kind != edge.Write {
 		t.Fatal(s, err)
 	}
+	s.Cut = s.Selection.Freeze(9, 4)
+	if n, a := edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0}); n.Status != edge.StageStarting || !a.Wake.Equal(t0) {
+		t.Fatal("it did not wait for its rows:", n)
+	}
+	s = s.Swept()
 	s.Counts = edge.Counts{Ready: 1, Deployed: 2, Failed: 1}
-	s, _ = edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0, Written: true})
+	s, _ = edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0})
 	if s.Status != edge.StageInProgress {
 		t.Fatal(s)
 	}
@@ -106,9 +111,9 @@ func TestAStageEndsWithItsLastDevice(t *testing.T) {
 }
 
 func TestAPolicyStopsOrUndoesAStageThatFailsTooOften(t *testing.T) {
-	s := edge.Stage{Status: edge.StageInProgress, Counts: edge.Counts{Ready: 90, Deployed: 8, Failed: 2}}
+	s := edge.Stage{Status: edge.StageInProgress, Deployment: "d-1", Counts: edge.Counts{Ready: 90, Deployed: 8, Failed: 2}}
 	p := edge.Policy{FailureThreshold: 10, MinSample: 10, OnFailure: edge.StopStage}
-	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageStopping || n.Verdict != edge.Refused {
+	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageStopping || n.Verdict != edge.Refused || n.Sweep.Kind != edge.Halt {
 		t.Error(n)
 	}
 	p.MinSample = 11
@@ -116,15 +121,31 @@ func TestAPolicyStopsOrUndoesAStageThatFailsTooOften(t *testing.T) {
 		t.Error("judged by too few:", n)
 	}
 	p.MinSample, p.OnFailure = 0, edge.RollBackPlan
-	if n, a := edge.NextStage(p, s, edge.Facts{Now: t0}); !a.Undo || n.Verdict != edge.RolledBack {
+	n, a := edge.NextStage(p, s, edge.Facts{Now: t0})
+	if a.Undo == "" {
+		t.Fatal(n, a)
+	}
+	n, ok := n.RollBack("d-2", a.Undo, t0)
+	if !ok || n.Verdict != edge.RolledBack || n.Sweep.Kind != edge.Undo || n.Attempt != 1 {
+		t.Error(n)
+	}
+	if _, again := n.Swept().RollBack("d-3", "", t0); again {
+		t.Error("a stage was rolled back twice")
+	}
+	n = n.Swept()
+	n.Counts = edge.Counts{Failed: 10, Stopped: 90}
+	if n, a = edge.NextStage(p, n, edge.Facts{Now: t0}); n.Status != edge.StageFailed || a.Undo != "" {
 		t.Error(n, a)
+	}
+	if _, _, err := n.Start("d-4", t0); err == nil {
+		t.Error("a stage that was rolled back was started again")
 	}
 }
 
 func TestAStagePassesOverUnreachableDevicesAndChainsAfterItsBake(t *testing.T) {
 	p := edge.Policy{AutoNext: true, Bake: time.Minute, SuccessThreshold: 90, MinSample: 5}
 	s := edge.Stage{Status: edge.StageInProgress, Counts: edge.Counts{Ready: 3, Deployed: 10, Failed: 1}}
-	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0, Reachable: 1}); n.Verdict != edge.Undecided {
+	if n, a := edge.NextStage(p, s, edge.Facts{Now: t0, Reachable: true}); n.Verdict != edge.Undecided || a.Wake.IsZero() {
 		t.Error("a reachable device was not waited for:", n)
 	}
 	n, a := edge.NextStage(p, s, edge.Facts{Now: t0})

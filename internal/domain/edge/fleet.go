@@ -114,6 +114,11 @@ func ShownVersion(v string) string { return v[:min(len(v), maxShownVersion)] }
 // the API can say (spec §3.3 rule 2).
 func (m LoadedModel) Shown() bool { return entityName(m.Name) && m.Version != "" }
 
+// Equal reports whether two models are the same in all that was said of them.
+func (m LoadedModel) Equal(o LoadedModel) bool {
+	return m.Name == o.Name && m.Version == o.Version && m.LatestSample.Equal(o.LatestSample) && m.LatestInference.Equal(o.LatestInference)
+}
+
 // entityName reports whether s is an EntityName (spec §1.5).
 func entityName(s string) bool {
 	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {

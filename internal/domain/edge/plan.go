@@ -25,6 +25,7 @@ type Plan struct {
 	Stages   []Stage
 	Totals   Counts // the sum over the stages, also where Stages is left out
 	Policy   Policy
+	Removing bool // a stage was deleted, and its rows are not all gone yet
 	Created  time.Time
 	Modified time.Time
 }
@@ -58,7 +59,7 @@ func (p *Plan) Check() error {
 	if n := len(p.Models); n < 1 || n > MaxModels {
 		return fault.New(fault.Invalid, "ModelConfigs must have between 1 and %d entries, not %d.", MaxModels, n)
 	}
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(p.Models))
 	for _, m := range p.Models {
 		if seen[m.Handle] {
 			return fault.New(fault.Invalid, "ModelHandle %q is given twice.", m.Handle)
@@ -92,6 +93,18 @@ func (p *Plan) AddStages(add []Stage) error {
 	}
 	p.Stages = have
 	return nil
+}
+
+// Shares returns a handle that both plans deploy to, or "".
+func (p *Plan) Shares(o []ModelConfig) string {
+	for _, m := range p.Models {
+		for _, n := range o {
+			if m.Handle == n.Handle {
+				return m.Handle
+			}
+		}
+	}
+	return ""
 }
 
 // Deletable judges whether the plan may be deleted: no stage is active.

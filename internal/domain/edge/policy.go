@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -63,4 +65,24 @@ func (p Policy) Window() time.Duration {
 		return time.Hour
 	}
 	return p.Reachable
+}
+
+// String tells a policy in words.
+func (p Policy) String() string {
+	if p == (Policy{}) {
+		return "stages are started by hand and wait for all their devices"
+	}
+	var parts []string
+	say := func(when bool, format string, args ...any) {
+		if when {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	say(p.AutoNext, "the next stage starts %s after one has passed", p.Bake)
+	say(p.SuccessThreshold > 0, "a stage passes when %g %% of the devices that reported succeeded and no other was heard of for %s", p.SuccessThreshold, p.Window())
+	say(p.MinSample > 0, "no verdict before %d devices reported", p.MinSample)
+	say(p.OnFailure == StopStage, "a stage is stopped when more than %g %% fail", p.FailureThreshold)
+	say(p.OnFailure == RollBackPlan, "the plan is rolled back when more than %g %% fail", p.FailureThreshold)
+	say(p.DeviceTimeout > 0, "a device fails after %s", p.DeviceTimeout)
+	return strings.Join(parts, "; ")
 }

@@ -19,18 +19,32 @@ const (
 
 // Row is one device in one stage.
 type Row struct {
-	DeviceID   int64
-	Device     string
-	Deployment string // the name of the order it is (or was last) given
-	Status     DeviceStatus
-	Message    string
-	Started    time.Time // when the order was first delivered; the server's clock
-	Ended      time.Time // when its outcome was known
+	DeviceID int64
+	Device   string
+	Attempt  int64 // the number of the stage's order that it was last given
+	Status   DeviceStatus
+	Message  string
+	Started  time.Time // when the order was first delivered; the server's clock
+	Ended    time.Time // when its outcome was known
 	// Undoing says that the order is to go back to what the device had before
 	// the stage: a policy rolled the stage back (see Policy). A row that is
 	// undone ends as FAILED, whatever the device reports.
 	Undoing bool
+	// Gone says that the device left the fleet, Busy that another plan wants
+	// something of it. They are facts about the row, not part of it.
+	Gone, Busy bool
 }
+
+// SweptRow is a row that a sweep of its stage comes to, and whether the stage
+// has the device, or only lists it.
+type SweptRow struct {
+	Row
+	Owned bool
+}
+
+// MayTake reports whether another stage of the plan may take the device over
+// (spec §4.4).
+func (r Row) MayTake() bool { return r.Status == DeviceFailed || r.Status == DeviceStopped }
 
 // Unfinished reports whether the row still waits for its device.
 func (r Row) Unfinished() bool {
@@ -45,23 +59,26 @@ type EventKind uint8
 
 // The events.
 const (
-	Delivered    EventKind = iota // the device was given the order
-	Reported                      // it reported an Outcome and a Message
-	StopAsked                     // the stage was stopped
-	GraceOver                     // a stopping row was waited for long enough
-	Deregistered                  // the device left the fleet
-	TimedOut                      // the policy's time for a device is over
-	Restarted                     // the stage was started again under a new Deployment
-	Undone                        // the policy rolls the stage back under a new Deployment
+	Nothing      EventKind = iota
+	Delivered              // the device was given the order
+	Reported               // it reported an Outcome and a Message
+	StopAsked              // the stage was stopped
+	GraceOver              // a stopping row was waited for long enough
+	Deregistered           // the device left the fleet
+	TimedOut               // the policy's time for a device is over
+	Restarted              // the stage was started again under a new order
+	Undone                 // the policy rolls the stage back under a new order
 )
 
 // Event is something that happened to a row.
 type Event struct {
-	Kind       EventKind
-	At         time.Time
-	Deployment string // of Reported: what the result is for; of Restarted and Undone: the new order
-	Outcome    Outcome
-	Message    string
+	Kind    EventKind
+	At      time.Time
+	Attempt int64 // of Delivered and Reported: whose result it is; of Restarted and Undone: the new order
+	Outcome Outcome
+	Message string
+	Before  time.Time // of TimedOut: only what was delivered no later
+	Fresh   bool      // of TimedOut: and what never was
 }
 
 // NextDevice returns the row after an event, and whether anything changed. A row
@@ -70,8 +87,9 @@ type Event struct {
 func NextDevice(r Row, e Event) (Row, bool) {
 	was := r
 	switch e.Kind {
+	case Nothing:
 	case Delivered:
-		if r.Status == DeviceReady {
+		if r.Status == DeviceReady && r.Attempt == e.Attempt {
 			r.Status, r.Started = DeviceInProgress, e.At
 		}
 	case Reported:
@@ -92,26 +110,44 @@ func NextDevice(r Row, e Event) (Row, bool) {
 			r.Status, r.Message, r.Ended = DeviceStopped, "device deregistered", e.At
 		}
 	case TimedOut:
-		if r.Offered() {
+		if r.Status == DeviceInProgress && !r.Started.After(e.Before) || r.Status == DeviceReady && e.Fresh {
 			r.Status, r.Message, r.Ended = DeviceFailed, clip(e.Message), e.At
 		}
 	case Restarted:
-		if r.Status == DeviceStopped || r.Status == DeviceFailed {
-			r = Row{DeviceID: r.DeviceID, Device: r.Device, Deployment: e.Deployment, Status: DeviceReady}
+		if (r.Status == DeviceStopped || r.Status == DeviceFailed) && !r.Gone && r.Attempt != e.Attempt {
+			r = Row{DeviceID: r.DeviceID, Device: r.Device, Attempt: e.Attempt, Status: DeviceReady}
 		}
 	case Undone:
-		if r.Status == DeviceDeployed {
-			r = Row{DeviceID: r.DeviceID, Device: r.Device, Deployment: e.Deployment, Status: DeviceReady, Undoing: true, Message: clip(e.Message)}
-		}
+		r = undone(r, e)
 	}
 	return r, r != was
+}
+
+// undone gives a device the order to go back, if it has or may have what the
+// stage deployed. What another plan wants of the device goes first: it decides
+// what the device has in the end.
+func undone(r Row, e Event) Row {
+	had := !r.Started.IsZero() || r.Status == DeviceDeployed
+	switch {
+	case r.Gone || r.Attempt == e.Attempt || r.Undoing:
+	case r.Status == DeviceReady:
+		r.Status, r.Message, r.Ended = DeviceStopped, clip("not deployed: "+e.Message), e.At
+	case r.Status == DeviceFailed || !had:
+	case r.Busy:
+		if r.Unfinished() {
+			r.Status, r.Message, r.Ended = DeviceStopped, "not rolled back: another plan deploys to the device", e.At
+		}
+	default:
+		r = Row{DeviceID: r.DeviceID, Device: r.Device, Attempt: e.Attempt, Status: DeviceReady, Undoing: true, Message: clip(e.Message)}
+	}
+	return r
 }
 
 // reported takes a device's word. A result that comes late is still the truth,
 // unless it is of an earlier order or the row has its outcome already. What a
 // device never got it may report all the same: an answer may have been lost.
 func reported(r Row, e Event) Row {
-	if e.Deployment != r.Deployment || e.Outcome == Progress {
+	if e.Attempt != r.Attempt || e.Outcome == Progress {
 		return r
 	}
 	late := r.Status == DeviceStopped && !r.Started.IsZero()

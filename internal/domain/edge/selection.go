@@ -3,6 +3,7 @@ package edge
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -26,6 +27,19 @@ type Selection struct {
 	Percentage   int      `json:",omitempty"`
 	Names        []string `json:",omitempty"`
 	NameContains string   `json:",omitempty"`
+}
+
+// String tells a selection in words.
+func (s Selection) String() string {
+	switch s.Type {
+	case ByPercentage:
+		return fmt.Sprintf("%d percent of the fleet", s.Percentage)
+	case ByName:
+		return fmt.Sprintf("%d devices by name", len(s.Names))
+	case ByNameContains:
+		return fmt.Sprintf("the devices whose name contains %q", s.NameContains)
+	}
+	return "no device"
 }
 
 // Check judges a selection, and returns it without repeated names.
@@ -74,9 +88,60 @@ func (s Selection) Takes(name string) bool {
 // at least one if there is any (spec §4.4).
 func Target(percentage, n int) int { return (percentage*n + 99) / 100 }
 
+// Highest returns the rank of the last of the target devices that come first.
+// It sorts ranks.
+func Highest(ranks []uint64, target int) uint64 {
+	if target >= len(ranks) {
+		return ^uint64(0)
+	}
+	slices.Sort(ranks)
+	return ranks[max(0, target-1)]
+}
+
 // Rank is a device's place in the order in which PERCENTAGE stages of a plan
 // draw devices: pseudo-random, and the same for ever.
 func Rank(planARN, device string) uint64 {
 	h := sha256.Sum256([]byte(planARN + "\x00" + device))
 	return binary.BigEndian.Uint64(h[:8])
+}
+
+// Walk is a way through the devices of a fleet, in the order of their ids.
+type Walk struct {
+	Fleet  int64 // the id of it
+	Plan   int64 // in which the devices may have owners
+	After  int64 // the device that was looked at last
+	Newest int64 // the last that counts
+}
+
+// Candidate is a device that a stage may select, and the stage that has it in
+// the plan.
+type Candidate struct {
+	ID     int64
+	Name   string
+	Stage  int64 // 0: no stage has it
+	Status DeviceStatus
+}
+
+// Selectable reports whether a stage that writes its rows selects a device: it
+// will list it, if it cannot take it over. planARN is that of its plan.
+func (s Stage) Selectable(planARN string, c Candidate) bool {
+	if s.Selection.Type != ByPercentage {
+		return s.Selection.Takes(c.Name)
+	}
+	if c.Stage != 0 && c.Stage != s.ID {
+		return false
+	}
+	return s.Cut.Highest == ^uint64(0) || Rank(planARN, c.Name) <= s.Cut.Highest
+}
+
+// Takes reports whether the stage would deploy to a device that it selects.
+func (s Stage) Takes(c Candidate) bool {
+	return c.Stage == 0 || (c.Stage == s.ID || s.Selection.Type != ByPercentage) && Row{Status: c.Status}.MayTake()
+}
+
+// Rival is an active stage of another plan that deploys to a handle as well.
+type Rival struct {
+	Plan   string
+	Handle string
+	Stage  Stage
 }

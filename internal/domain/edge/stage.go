@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -22,27 +21,53 @@ const (
 	StageStopped    StageStatus = "STOPPED"
 )
 
-// Stage is one step of a plan.
+// Stage is one step of a plan. A change that concerns its rows is made of many
+// small ones: a Sweep, which goes over them chunk by chunk.
 type Stage struct {
-	ID        int64 // of the store
-	Name      string
-	Selection Selection
+	ID        int64     `json:"-"` // of the store
+	Name      string    `json:"-"`
+	Selection Selection `json:"-"`
 	OnFailure FailurePolicy
 
-	Status     StageStatus
-	Message    string
-	Deployment string    // the name of the order in hand; a new one at every start
-	Started    time.Time // when it was last asked to start
-	Frozen     bool      // its devices are chosen: at the first start
-	StopAsked  time.Time // since when it is STOPPING
-	Counts     Counts    // of its own rows, not of those that another stage owns
+	Status     StageStatus `json:"-"`
+	Message    string      `json:",omitempty"`
+	Attempt    int64       `json:"-"`          // numbers the orders; a new one at every start
+	Deployment string      `json:"-"`          // the name of the order in hand
+	Started    time.Time   `json:"-"`          // when it was last asked to start
+	Ordered    time.Time   `json:",omitzero"`  // when the order in hand was made: at a start, or when it was rolled back
+	Cut        *Cut        `json:",omitempty"` // which devices there were at its first start; nil before
+	Written    bool        `json:",omitempty"` // every device of the cut has its row
+	StopAsked  time.Time   `json:",omitzero"`  // since when it is STOPPING
+	Sweep      Sweep       `json:",omitzero"`
+	Counts     Counts      `json:"-"` // of its own rows, not of those that another stage owns
 
-	Verdict   Verdict   // of the policy
-	Judged    time.Time // when the verdict was reached
-	Late      int       // devices that were unreachable when the stage passed
-	Chained   bool      // the next stage was started because this one passed
-	CutRows   int64     // while STARTING: how far its rows are written (the store's measure)
-	CutDevice int64     // the newest device that it may select
+	Verdict Verdict   `json:",omitempty"` // of the policy
+	Judged  time.Time `json:",omitzero"`  // when the verdict was reached
+	Late    int       `json:",omitempty"` // devices that were unreachable when the stage passed
+	Chained bool      `json:",omitempty"` // the next stage was started because this one passed
+}
+
+// Cut is what a stage selects from, frozen at its first start (spec §4.4).
+type Cut struct {
+	Newest  int64 // the id of the newest device that it may select
+	Devices int   // how many were registered
+	Target  int   `json:",omitempty"` // of PERCENTAGE: how many it takes at most
+	// Highest is, of PERCENTAGE, the rank of the last device that it takes, once
+	// the devices were Ranked.
+	Highest uint64 `json:",omitempty"`
+	Ranked  bool   `json:",omitempty"`
+}
+
+// Freeze returns the cut of a selection among n devices.
+func (s Selection) Freeze(newest int64, n int) *Cut {
+	c := &Cut{Newest: newest, Devices: n}
+	if s.Type == ByPercentage {
+		c.Target = Target(s.Percentage, n)
+		if c.Target >= n {
+			c.Highest, c.Ranked = ^uint64(0), true
+		}
+	}
+	return c
 }
 
 // Verdict is what the policy says of a stage.
@@ -56,11 +81,73 @@ const (
 	RolledBack Verdict = "ROLLED_BACK" // undone by a failure threshold
 )
 
+// Sweep is something that is being done to all rows of a stage, in the order of
+// their devices, a chunk in a transaction.
+type Sweep struct {
+	Kind   SweepKind
+	At     int64     // how far it is: the id of the last device, or an index into the names of a selection
+	Before time.Time `json:",omitzero"`  // of Expire: fail rows delivered no later
+	Fresh  bool      `json:",omitempty"` // of Expire: and rows never delivered
+	Why    string    `json:",omitempty"` // of Grace, Expire and Undo: what is told of the rows
+}
+
+// SweepKind is what a sweep does to a row.
+type SweepKind string
+
+// The sweeps.
+const (
+	NoSweep SweepKind = ""
+	Write   SweepKind = "WRITE"   // a device that is selected gets its row
+	Restart SweepKind = "RESTART" // what failed or was stopped gets the new order
+	Halt    SweepKind = "HALT"    // the stage was stopped
+	Grace   SweepKind = "GRACE"   // stopping rows were waited for long enough
+	Expire  SweepKind = "EXPIRE"  // the policy's time for a device is over
+	Undo    SweepKind = "UNDO"    // the policy rolls the stage back
+)
+
+// Selects reports whether the stage is still choosing its devices: other stages
+// that choose after it have to wait.
+func (s Stage) Selects() bool {
+	return s.Sweep.Kind == Write || s.Sweep.Kind == Restart
+}
+
+// Event returns what the stage's sweep means to one of its rows.
+func (s Stage) Event(now time.Time) Event {
+	e := Event{At: now, Attempt: s.Attempt, Message: s.Sweep.Why, Before: s.Sweep.Before, Fresh: s.Sweep.Fresh}
+	switch s.Sweep.Kind {
+	case Write, Restart:
+		e.Kind = Restarted
+	case Halt:
+		e.Kind = StopAsked
+	case Grace:
+		e.Kind = GraceOver
+	case Expire:
+		e.Kind = TimedOut
+	case Undo:
+		e.Kind = Undone
+	case NoSweep:
+		e.Kind = Nothing
+	}
+	return e
+}
+
+// Swept returns the stage after its sweep has passed the last row.
+func (s Stage) Swept() Stage {
+	if s.Sweep.Kind == Write {
+		s.Written = true
+	}
+	s.Sweep = Sweep{}
+	return s
+}
+
 // Active reports whether the stage is being carried out; a plan with such a
 // stage cannot be deleted (spec §4.2).
 func (s Stage) Active() bool {
 	return s.Status == StageStarting || s.Status == StageInProgress || s.Status == StageStopping
 }
+
+// Offers reports whether devices are given the order in hand.
+func (s Stage) Offers() bool { return s.Status == StageStarting || s.Status == StageInProgress }
 
 // Start returns the stage as it is once its start was asked for, and whether
 // anything is to be done; a stage that runs already just goes on (spec §4.2).
@@ -78,9 +165,18 @@ func (s Stage) Start(order string, now time.Time) (Stage, bool, error) {
 	if s.Verdict == RolledBack {
 		return s, false, fault.New(fault.Invalid, "Stage '%s' was rolled back by its policy. Create another plan.", s.Name)
 	}
-	s.Status, s.Message, s.Deployment, s.Started, s.StopAsked = StageStarting, "", order, now, time.Time{}
+	s.Status, s.Message, s.Started, s.StopAsked = StageStarting, "", now, time.Time{}
 	s.Verdict, s.Judged, s.Late, s.Chained = Undecided, time.Time{}, 0, false
-	return s, true, nil
+	s.Sweep = Sweep{Kind: Write}
+	if s.Written {
+		s.Sweep.Kind = Restart
+	}
+	return s.order(order, now), true, nil
+}
+
+func (s Stage) order(name string, now time.Time) Stage {
+	s.Attempt, s.Deployment, s.Ordered = s.Attempt+1, name, now
+	return s
 }
 
 // Stop returns the stage once its stop was asked for, and whether its rows are
@@ -90,164 +186,40 @@ func (s Stage) Stop(now time.Time) (Stage, bool, error) {
 	case StageStopping, StageStopped:
 		return s, false, nil
 	case StageStarting, StageInProgress:
-		s.Status, s.StopAsked = StageStopping, now
+		s.Status, s.StopAsked, s.Sweep = StageStopping, now, Sweep{Kind: Halt}
 		return s, true, nil
 	case StageCreating, StageReady, StageDeployed, StageFailed:
 	}
 	return s, false, fault.New(fault.Invalid, "Stage '%s' is %s; only a stage that runs can be stopped.", s.Name, s.Status)
 }
 
-// Facts are what a stage is judged by.
-type Facts struct {
-	Now       time.Time
-	Written   bool      // every row that a start asked for is there (STARTING), or stopped (STOPPING)
-	Reachable int       // offered rows whose device was heard of within Policy.Reachable
-	Oldest    time.Time // earliest delivery of a row in progress; zero if none
-	StopGrace time.Duration
-	Last      bool // no stage follows
+// RollBack returns the stage under an order that undoes what it has deployed,
+// and whether there is anything to undo. order is the name of that order.
+func (s Stage) RollBack(order, why string, now time.Time) (Stage, bool) {
+	if s.Deployment == "" || s.Verdict == RolledBack {
+		return s, false
+	}
+	if !s.Active() && s.Counts.Deployed+s.Counts.Pending()+s.Counts.Stopped == 0 {
+		return s, false
+	}
+	s.Status, s.Message, s.StopAsked = StageInProgress, why, time.Time{}
+	s.Verdict, s.Judged, s.Sweep = RolledBack, now, Sweep{Kind: Undo, Why: why}
+	return s.order(order, now), true
 }
 
-// Action is what is to be done about a stage, besides keeping its new state.
-type Action struct {
-	GraceOver bool      // stopping rows were waited for long enough: stop them
-	Expire    time.Time // fail rows in progress delivered before; zero: none
-	ExpireAll bool      // and rows never delivered
-	Undo      bool      // roll back every device of the plan that has been deployed to
-	StartNext bool
-	Wake      time.Time // when to ask again at the latest; zero: when something happens
+// Deletable judges whether the stage may be deleted (spec §2.21).
+func (s Stage) Deletable(plan string) error {
+	if s.Active() {
+		return fault.New(fault.InUse, "Stage '%s' of edge deployment plan '%s' cannot be deleted: it is %s.", s.Name, plan, s.Status)
+	}
+	return nil
 }
 
-// NextStage decides what a stage does next. It is asked again whenever a row or
-// the stage changed, and at Action.Wake. A stopped stage stays stopped whatever
-// devices report later; the counters tell (spec §4.5).
-func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
-	var a Action
-	switch s.Status {
-	case StageStarting:
-		if !f.Written {
-			a.Wake = f.Now
-			return s, a
-		}
-		s.Status = StageInProgress
-	case StageStopping:
-		return stopping(s, f)
-	case StageInProgress:
-	case StageDeployed, StageFailed:
-		if s.Verdict == RolledBack || s.Verdict == Refused {
-			return s, a
-		}
-	case StageCreating, StageReady, StageStopped:
-		return s, a
+// NothingToDeploy is what starting a stage answers that would find no device to
+// deploy to.
+func (s Stage) NothingToDeploy() *fault.Error {
+	if s.Written {
+		return fault.New(fault.Invalid, "Nothing to deploy: no device of stage '%s' has failed or was stopped.", s.Name)
 	}
-	a = expire(p, s, f)
-	s = judge(p, s, f)
-	switch {
-	case s.Verdict == Refused && p.OnFailure == StopStage && s.Status == StageInProgress:
-		s.Status, s.StopAsked = StageStopping, f.Now
-		a.Wake = f.Now
-		return s, a
-	case s.Verdict == Refused && p.OnFailure == RollBackPlan:
-		a.Undo, s.Verdict = true, RolledBack
-		return s, a
-	}
-	if s.Status == StageInProgress && s.Counts.Pending() == 0 {
-		s = ended(s)
-	}
-	if s.Verdict == Passed && p.AutoNext && !s.Chained && !f.Last {
-		if at := s.Judged.Add(p.Bake); f.Now.Before(at) {
-			a.Wake = earlier(a.Wake, at)
-		} else {
-			s.Chained, a.StartNext = true, true
-		}
-	}
-	return s, a
-}
-
-// ended is a stage whose last row has its outcome.
-func ended(s Stage) Stage {
-	s.Status, s.Message = StageDeployed, ""
-	if n := s.Counts.Failed; n > 0 || s.Verdict == RolledBack {
-		s.Status, s.Message = StageFailed, fmt.Sprintf("%d of %d devices failed", n, s.Counts.Total())
-	}
-	if s.Verdict == Passed && s.Status == StageFailed {
-		s.Message += "; the stage passed its policy"
-	}
-	if s.Verdict == RolledBack {
-		s.Message += "; rolled back by its policy"
-	}
-	return s
-}
-
-func stopping(s Stage, f Facts) (Stage, Action) {
-	var a Action
-	switch over := s.StopAsked.Add(f.StopGrace); {
-	case !f.Written:
-		a.Wake = f.Now
-	case s.Counts.Ready == 0 && s.Counts.InProgress == 0 && s.Counts.Stopping == 0:
-		s.Status = StageStopped
-	case !f.Now.Before(over):
-		a.GraceOver, a.Wake = true, f.Now
-	default:
-		a.Wake = over
-	}
-	return s, a
-}
-
-// expire finds the rows whose time is over.
-func expire(p Policy, s Stage, f Facts) (a Action) {
-	if p.DeviceTimeout <= 0 || s.Status != StageInProgress {
-		return a
-	}
-	border := f.Now.Add(-p.DeviceTimeout)
-	if !f.Oldest.IsZero() {
-		if f.Oldest.After(border) {
-			a.Wake = f.Oldest.Add(p.DeviceTimeout)
-		} else {
-			a.Expire = border
-		}
-	}
-	if s.Counts.Ready > 0 {
-		if s.Started.After(border) {
-			a.Wake = earlier(a.Wake, s.Started.Add(p.DeviceTimeout))
-		} else {
-			a.ExpireAll = true
-		}
-	}
-	return a
-}
-
-// judge applies the thresholds of the policy. A stage that passed may still be
-// refused while devices report.
-func judge(p Policy, s Stage, f Facts) Stage {
-	if s.Verdict == Refused || s.Verdict == RolledBack {
-		return s
-	}
-	over := s.Counts.Deployed + s.Counts.Failed
-	enough := over >= max(1, p.MinSample) || s.Counts.Pending() == 0 && over > 0
-	if p.OnFailure != NoReaction && enough && float64(s.Counts.Failed)*100 > p.FailureThreshold*float64(over) {
-		s.Verdict, s.Judged = Refused, f.Now
-		s.Message = fmt.Sprintf("%d of %d devices failed, more than %g %%", s.Counts.Failed, over, p.FailureThreshold)
-		return s
-	}
-	if s.Verdict == Passed {
-		return s
-	}
-	passed := s.Counts.Pending() == 0 && s.Counts.Failed == 0 && s.Counts.Deployed > 0
-	if p.SuccessThreshold > 0 {
-		passed = f.Reachable == 0 && enough && float64(s.Counts.Deployed)*100 >= p.SuccessThreshold*float64(over)
-	}
-	if passed {
-		s.Verdict, s.Judged, s.Late = Passed, f.Now, s.Counts.Pending()
-		if s.Late > 0 {
-			s.Message = fmt.Sprintf("passed its policy: %d of %d devices succeeded, %d not reachable", s.Counts.Deployed, over, s.Late)
-		}
-	}
-	return s
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
+	return fault.New(fault.Invalid, "Nothing to deploy: stage '%s' selects %s, and no such device is left that no other stage of the plan deploys to.", s.Name, s.Selection)
 }

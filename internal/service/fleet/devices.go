@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
@@ -56,7 +57,7 @@ func (s *Service) Deregister(ctx context.Context, sc arn.Scope, name string, dev
 	if len(devices) > maxDeregister {
 		return fault.New(fault.Limit, "At most %d devices can be deregistered in one call, not %d.", maxDeregister, len(devices))
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	err := s.Change(ctx, func(tx Tx) error {
 		f, err := tx.Fleet(ctx, sc, name)
 		if err != nil {
 			return edge.Reworded(err, edge.NoFleetOfDevice(name))
@@ -74,8 +75,69 @@ func (s *Service) Deregister(ctx context.Context, sc arn.Scope, name string, dev
 			}
 			ds = append(ds, d)
 		}
+		if err := release(ctx, tx, ds); err != nil {
+			return err
+		}
 		return tx.DeleteDevices(ctx, f, ds)
 	})
+	if err == nil {
+		s.Ring()
+	}
+	return err
+}
+
+// release ends what stages still want of devices that leave.
+func release(ctx context.Context, tx Tx, ds []edge.Device) error {
+	at := now()
+	var plans []int64
+	open := make([][]edge.Offer, len(ds))
+	for i, d := range ds {
+		var err error
+		if open[i], err = tx.OpenRowsOf(ctx, d.ID); err != nil {
+			return err
+		}
+		for _, o := range open[i] {
+			plans = append(plans, o.Plan)
+		}
+	}
+	if len(plans) == 0 {
+		return nil
+	}
+	slices.Sort(plans)
+	plans = slices.Compact(plans)
+	if err := tx.LockPlans(ctx, plans); err != nil {
+		return err
+	}
+	deltas := map[int64]*edge.Counts{}
+	for i, d := range ds {
+		for _, o := range open[i] {
+			r, ok, err := tx.RowOf(ctx, o.Stage, d.ID)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			if err := move(ctx, tx, o.Stage, r, edge.Event{Kind: edge.Deregistered, At: at}, deltas); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.CountRows(ctx, plans, deltas, at)
+}
+
+// move lets an event happen to a row, and notes what it does to the counters of
+// its stage.
+func move(ctx context.Context, tx Tx, stage int64, r edge.Row, e edge.Event, deltas map[int64]*edge.Counts) error {
+	next, changed := edge.NextDevice(r, e)
+	if !changed {
+		return nil
+	}
+	if deltas[stage] == nil {
+		deltas[stage] = new(edge.Counts)
+	}
+	deltas[stage].Move(r.Status, next.Status)
+	return tx.SaveRow(ctx, stage, next)
 }
 
 // UpdateDevices changes devices, all or none.

@@ -7,7 +7,10 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base32"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -22,60 +25,98 @@ type (
 	DeviceUpdate = edge.DeviceUpdate
 )
 
-// Tx is what the verbs about fleets and devices need of one transaction.
-type Tx interface {
-	// Fleet reads and locks a fleet.
-	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
-	InsertFleet(ctx context.Context, f edge.Fleet) error
-	SaveFleet(ctx context.Context, f edge.Fleet) error
-	DeleteFleet(ctx context.Context, f edge.Fleet) error
-	// ActiveStage returns a stage of the fleet that is being carried out, or "".
-	ActiveStage(ctx context.Context, f edge.Fleet) (string, error)
-
-	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
-	// InsertDevices returns those that were registered already, as they are.
-	InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) ([]edge.Device, error)
-	SaveDevice(ctx context.Context, d edge.Device) error
-	DeleteDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) error
-	SomeDevices(ctx context.Context, f edge.Fleet, n int) ([]edge.Device, error)
-
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
-	DeleteTags(ctx context.Context, arn string, keys ...string) error
+// Packages knows what the packaging jobs have made.
+type Packages interface {
+	// Package returns what a job has made; a job that is not COMPLETED is a fault.
+	Package(ctx context.Context, s arn.Scope, job string) (edge.Package, error)
+	// SHA1Now reads an object again and returns its SHA-1, in lower-case hex.
+	SHA1Now(ctx context.Context, s3url string) (string, error)
 }
 
-// Reader is what the verbs need of the store outside a transaction.
-type Reader interface {
-	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
-	ListFleets(ctx context.Context, s arn.Scope, f edge.FleetFilter) ([]edge.Fleet, bool, error)
-	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
-	ListDevices(ctx context.Context, s arn.Scope, f edge.DeviceFilter) ([]edge.Device, bool, error)
-	// EachCheckin calls f with what every device of a fleet last said of itself.
-	EachCheckin(ctx context.Context, fl edge.Fleet, f func(edge.Device)) error
-}
-
-// Config is what a Service is made of.
+// Config is what a Service is made of. Zero durations and numbers are the
+// defaults.
 type Config struct {
-	Change func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
-	Read   Reader
-	Log    *slog.Logger
+	Change   func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Read     Reader
+	Packages Packages
+	Log      *slog.Logger
+	// Ring says that a stage may have fallen due. It must not block.
+	Ring func()
 	// EnsureAlias makes the role alias of a fleet exist and stand for a role. It
 	// may be called again. Nil: nobody keeps role aliases.
 	EnsureAlias func(ctx context.Context, s arn.Scope, fleet, roleARN string) error
+	// Measured is told of the metrics of a heartbeat that was written. It must not
+	// block. Nil: nobody wants them.
+	Measured func(s arn.Scope, h edge.Heartbeat)
+	// NewOrder returns a name that no order ever had. Nil: a random one.
+	NewOrder func() string
+
 	// Window is how long ago a device that counts as connected may have been
-	// heard of; 0 is an hour (spec §2.11).
+	// heard of; an hour (spec §2.11).
 	Window time.Duration
+	// StopGrace is how long a stage that was stopped waits for devices that have
+	// its order; a day (spec §4.5).
+	StopGrace time.Duration
+	// RegisteredTTL and UnregisteredTTL are how long a device may believe what
+	// GetDeviceRegistration says; an hour and a minute (spec §3.1).
+	RegisteredTTL, UnregisteredTTL time.Duration
+	// IdlePoll and ActivePoll are when devices are asked to come again, ActivePoll
+	// while a stage of their fleet is active; a minute and ten seconds. PollRate is
+	// how many times a second the devices of one fleet may come together: a large
+	// fleet is asked to come less often; 2000.
+	IdlePoll, ActivePoll time.Duration
+	PollRate             int
+	// Queue is how many check-ins may wait to be written; more are refused; 8192.
+	Queue int
+	// Batch is how many of them one transaction writes; 1000.
+	Batch int
+	// Chunk is how many rows of a stage one transaction changes; 500.
+	Chunk int
+	// TurnTime is how long a stage's turn may go on before others have theirs; two
+	// seconds.
+	TurnTime time.Duration
 }
 
-// Service carries out verbs.
-type Service struct{ Config }
+// Service carries out verbs, takes turns and lets devices check in.
+type Service struct {
+	Config
+	queue chan *checkin
+	done  chan struct{} // closed when nobody writes check-ins any more
+}
 
 // New returns a Service.
 func New(c Config) *Service {
-	if c.Window == 0 {
-		c.Window = time.Hour
+	orElse(&c.Window, time.Hour)
+	orElse(&c.StopGrace, 24*time.Hour)
+	orElse(&c.RegisteredTTL, time.Hour)
+	orElse(&c.UnregisteredTTL, time.Minute)
+	orElse(&c.IdlePoll, time.Minute)
+	orElse(&c.ActivePoll, 10*time.Second)
+	orElse(&c.TurnTime, 2*time.Second)
+	orElse(&c.PollRate, 2000)
+	orElse(&c.Queue, 8192)
+	orElse(&c.Batch, 1000)
+	orElse(&c.Chunk, 500)
+	if c.NewOrder == nil {
+		c.NewOrder = newOrder
 	}
-	return &Service{c}
+	if c.Ring == nil {
+		c.Ring = func() {}
+	}
+	return &Service{Config: c, queue: make(chan *checkin, c.Queue), done: make(chan struct{})}
+}
+
+func orElse[T comparable](v *T, usual T) {
+	if *v == *new(T) {
+		*v = usual
+	}
+}
+
+// newOrder returns 26 letters and digits after "d-" (spec §3.2 rule 8).
+func newOrder() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return "d-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
 }
 
 // now is the present to the microsecond, as the store keeps it.

@@ -33,6 +33,7 @@ create index device_walk on device (fleet_id, id);
 create table edge_plan (
 	id       bigint primary key,
 	region   text   not null,
+	account  text   not null,
 	name     text   not null,
 	fleet    text   not null,     -- the name of one, which may be gone
 	created  bigint not null,
@@ -53,6 +54,7 @@ create table edge_stage (
 	name         text    not null,
 	status       text    not null,
 	active       integer not null default 0,
+	removed      integer not null default 0,   -- it is deleted; its rows are still to go
 	attempt      bigint  not null default 0,   -- the number of the order in hand; a row of an earlier one is not offered
 	deployment   text    not null default '',  -- its name
 	started      bigint  not null default 0,

@@ -1,0 +1,177 @@
+package edge
+
+import (
+	"fmt"
+	"time"
+)
+
+// Facts are what a stage is judged by.
+type Facts struct {
+	Now       time.Time
+	Reachable bool      // an unfinished row is of a device that was heard of within Policy.Reachable
+	Oldest    time.Time // earliest delivery of a row in progress; zero if none
+	StopGrace time.Duration
+	Last      bool // no stage follows
+}
+
+// Action is what is to be done about a stage, besides keeping its new state.
+type Action struct {
+	Undo      string // roll back every device of the plan that has been deployed to, and say why; "": don't
+	StartNext bool
+	Wake      time.Time // when to ask again at the latest; zero: when something happens
+}
+
+// NextStage decides what a stage does next. It is asked again whenever a row or
+// the stage changed, and at Action.Wake. A sweep that goes on is finished first.
+// A stopped stage stays stopped whatever devices report later; the counters
+// tell (spec §4.5).
+func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
+	var a Action
+	if s.Sweep.Kind != NoSweep {
+		a.Wake = f.Now
+		return s, a
+	}
+	switch s.Status {
+	case StageStarting:
+		if s.Counts.Total() == 0 {
+			s.Status, s.Message, s.Cut, s.Written = StageReady, s.NothingToDeploy().Public, nil, false
+			return s, a
+		}
+		s.Status = StageInProgress
+	case StageStopping:
+		return stopping(s, f)
+	case StageInProgress:
+	case StageDeployed, StageFailed:
+		return chain(p, s, f, a) // what is over is judged no more
+	case StageCreating, StageReady, StageStopped:
+		return s, a
+	}
+	if s, a = expire(p, s, f); s.Sweep.Kind != NoSweep {
+		return s, a
+	}
+	s = judge(p, s, f)
+	switch {
+	case s.Verdict == Refused && p.OnFailure == StopStage && s.Counts.Pending() > 0:
+		s.Status, s.StopAsked, s.Sweep = StageStopping, f.Now, Sweep{Kind: Halt}
+		a.Wake = f.Now
+		return s, a
+	case s.Verdict == Refused && p.OnFailure == RollBackPlan:
+		a.Undo, a.Wake = s.Message, f.Now
+		return s, a
+	}
+	if s.Counts.Pending() == 0 {
+		s = ended(s)
+	} else if s.Verdict == Undecided && p.SuccessThreshold > 0 {
+		a.Wake = earlier(a.Wake, f.Now.Add(min(p.Window()/4, time.Minute))) // devices become unreachable as time goes by
+	}
+	return chain(p, s, f, a)
+}
+
+// chain lets the next stage start once this one has passed and baked.
+func chain(p Policy, s Stage, f Facts, a Action) (Stage, Action) {
+	if s.Verdict != Passed || !p.AutoNext || s.Chained || f.Last {
+		return s, a
+	}
+	if at := s.Judged.Add(p.Bake); f.Now.Before(at) {
+		a.Wake = earlier(a.Wake, at)
+	} else {
+		s.Chained, a.StartNext = true, true
+	}
+	return s, a
+}
+
+// ended is a stage whose last row has its outcome.
+func ended(s Stage) Stage {
+	refusal := ""
+	if s.Verdict == Refused {
+		refusal = s.Message
+	}
+	s.Status, s.Message = StageDeployed, ""
+	if n := s.Counts.Failed; n > 0 || s.Verdict == RolledBack {
+		s.Status, s.Message = StageFailed, fmt.Sprintf("%d of %d devices failed", n, s.Counts.Total())
+	}
+	switch {
+	case s.Verdict == Passed && s.Status == StageFailed:
+		s.Message += "; the stage passed its policy"
+	case s.Verdict == RolledBack:
+		s.Message += "; rolled back by its policy"
+	case refusal != "":
+		s.Message = refusal
+	}
+	return s
+}
+
+func stopping(s Stage, f Facts) (Stage, Action) {
+	var a Action
+	over := s.StopAsked.Add(f.StopGrace)
+	switch {
+	case s.Counts.Pending() == 0:
+		s.Status = StageStopped
+	case !f.Now.Before(over):
+		s.Sweep = Sweep{Kind: Grace, Why: "stopped; no result within " + f.StopGrace.String()}
+		a.Wake = f.Now
+	default:
+		a.Wake = over
+	}
+	return s, a
+}
+
+// expire finds the rows whose time is over.
+func expire(p Policy, s Stage, f Facts) (Stage, Action) {
+	var a Action
+	if p.DeviceTimeout <= 0 {
+		return s, a
+	}
+	border := f.Now.Add(-p.DeviceTimeout)
+	late := !f.Oldest.IsZero() && !f.Oldest.After(border)
+	fresh := s.Counts.Ready > 0 && !s.Ordered.After(border)
+	if late || fresh {
+		s.Sweep = Sweep{Kind: Expire, Before: border, Fresh: fresh, Why: "no result within " + p.DeviceTimeout.String()}
+		a.Wake = f.Now
+		return s, a
+	}
+	if !f.Oldest.IsZero() {
+		a.Wake = f.Oldest.Add(p.DeviceTimeout)
+	}
+	if s.Counts.Ready > 0 {
+		a.Wake = earlier(a.Wake, s.Ordered.Add(p.DeviceTimeout))
+	}
+	return s, a
+}
+
+// judge applies the thresholds of the policy. A stage that passed may still be
+// refused while devices report.
+func judge(p Policy, s Stage, f Facts) Stage {
+	if s.Verdict == Refused || s.Verdict == RolledBack {
+		return s
+	}
+	over := s.Counts.Deployed + s.Counts.Failed
+	enough := over >= max(1, p.MinSample) || s.Counts.Pending() == 0 && over > 0
+	if p.OnFailure != NoReaction && enough && float64(s.Counts.Failed)*100 > p.FailureThreshold*float64(over) {
+		s.Verdict, s.Judged = Refused, f.Now
+		s.Message = fmt.Sprintf("%d of %d devices failed, more than %g %%", s.Counts.Failed, over, p.FailureThreshold)
+		return s
+	}
+	if s.Verdict == Passed {
+		return s
+	}
+	passed := s.Counts.Pending() == 0 && s.Counts.Failed == 0 && s.Counts.Deployed > 0
+	if p.SuccessThreshold > 0 {
+		waits := f.Reachable && s.Counts.Pending() > 0
+		passed = !waits && enough && float64(s.Counts.Deployed)*100 >= p.SuccessThreshold*float64(over)
+	}
+	if passed {
+		s.Verdict, s.Judged, s.Late = Passed, f.Now, s.Counts.Pending()
+		if s.Late > 0 {
+			s.Message = fmt.Sprintf("passed its policy: %d of %d devices succeeded, %d not reachable", s.Counts.Deployed, over, s.Late)
+		}
+	}
+	return s
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

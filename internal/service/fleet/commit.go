@@ -1,0 +1,292 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// checkin is a heartbeat, or the delivery of orders, that waits to be written.
+type checkin struct {
+	scope         arn.Scope
+	fleet, device string
+	at            time.Time // the server's clock
+
+	heartbeat *edge.Heartbeat
+	caller    edge.Caller
+	outcome   edge.Outcome
+	polled    edge.Polled // of a heartbeat, once it is written
+
+	id     int64        // of a delivery: the device
+	offers []edge.Offer // what it is to be given
+	given  []edge.Offer // what it was given, once that is written
+
+	err  error      // why this one was refused, though the others were written
+	done chan error // answered once
+}
+
+// writeTime bounds one transaction of check-ins.
+const writeTime = 30 * time.Second
+
+// Run writes check-ins, as many in one transaction as wait, until ctx ends. Then
+// it answers those that wait, and returns.
+func (s *Service) Run(ctx context.Context) {
+	defer close(s.done)
+	for {
+		select {
+		case c := <-s.queue:
+			s.writeAll(ctx, c)
+		case <-ctx.Done():
+			for {
+				select {
+				case c := <-s.queue:
+					s.writeAll(ctx, c)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// writeAll writes a check-in and those that wait behind it.
+func (s *Service) writeAll(ctx context.Context, first *checkin) {
+	batch := []*checkin{first}
+	for len(batch) < s.Batch {
+		select {
+		case c := <-s.queue:
+			batch = append(batch, c)
+			continue
+		default:
+		}
+		break
+	}
+	// The same order in every server: they wait for each other's rows, but never
+	// in a circle.
+	slices.SortStableFunc(batch, func(a, b *checkin) int {
+		return cmp.Or(cmp.Compare(a.scope.Region, b.scope.Region), cmp.Compare(a.fleet, b.fleet), cmp.Compare(a.device, b.device))
+	})
+	s.commit(context.WithoutCancel(ctx), batch)
+}
+
+// commit writes a batch and answers everybody. If it cannot be written as a
+// whole, its halves are tried, so that one bad check-in does not fail the
+// others.
+func (s *Service) commit(ctx context.Context, batch []*checkin) {
+	bounded, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	var changed bool
+	err := s.Change(bounded, func(tx Tx) error {
+		b := newBatch(tx)
+		if err := b.write(bounded, batch); err != nil {
+			return err
+		}
+		changed = len(b.deltas) > 0
+		return nil
+	})
+	if err != nil && len(batch) > 1 && s.writable(ctx) {
+		s.commit(ctx, batch[:len(batch)/2])
+		s.commit(ctx, batch[len(batch)/2:])
+		return
+	}
+	if err != nil {
+		s.Log.ErrorContext(ctx, "check-ins were not written", "count", len(batch), "err", err)
+	} else if changed {
+		s.Ring()
+	}
+	for _, c := range batch {
+		c.done <- cmp.Or(err, c.err)
+	}
+}
+
+// writable reports whether the store takes transactions at all.
+func (s *Service) writable(ctx context.Context) bool {
+	bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return s.Change(bounded, func(Tx) error { return nil }) == nil
+}
+
+// batch is a transaction of check-ins.
+type batch struct {
+	tx      Tx
+	devices map[place]*edge.Polled
+	orders  map[string]edge.Offer // by deployment; of stage 0: there is no such order
+	deltas  map[int64]*edge.Counts
+	plans   map[int64]bool // whose rows have changed
+}
+
+type place struct{ region, fleet, device string }
+
+func newBatch(tx Tx) *batch {
+	return &batch{tx, map[place]*edge.Polled{}, map[string]edge.Offer{}, map[int64]*edge.Counts{}, map[int64]bool{}}
+}
+
+// write writes every check-in, or notes why it is refused. An error is one of
+// the whole batch.
+func (b *batch) write(ctx context.Context, cs []*checkin) error {
+	if err := b.lock(ctx, cs); err != nil {
+		return err
+	}
+	for _, c := range cs {
+		c.err = nil
+		var err error
+		if c.heartbeat != nil {
+			err = b.heartbeat(ctx, c)
+		} else {
+			err = b.deliver(ctx, c)
+		}
+		if kind, _ := fault.Public(err); err != nil && kind == fault.Internal {
+			return err
+		}
+		c.err = err
+	}
+	var at time.Time
+	for _, c := range cs {
+		if c.at.After(at) {
+			at = c.at
+		}
+	}
+	plans := make([]int64, 0, len(b.plans))
+	for id := range b.plans {
+		plans = append(plans, id)
+	}
+	slices.Sort(plans)
+	return b.tx.CountRows(ctx, plans, b.deltas, at)
+}
+
+// lock locks the plans whose rows may change.
+func (b *batch) lock(ctx context.Context, cs []*checkin) error {
+	plans := map[int64]bool{}
+	for _, c := range cs {
+		for _, o := range c.offers {
+			plans[o.Plan] = true
+		}
+		if c.heartbeat != nil && c.heartbeat.Result != nil {
+			o, err := b.ordered(ctx, c.heartbeat.Result.Deployment)
+			if err != nil {
+				return err
+			}
+			if o.Stage != 0 {
+				plans[o.Plan] = true
+			}
+		}
+	}
+	if len(plans) == 0 {
+		return nil
+	}
+	ids := make([]int64, 0, len(plans))
+	for id := range plans {
+		ids = append(ids, id)
+	}
+	clear(b.orders) // to be read again once they are locked
+	return b.tx.LockPlans(ctx, ids)
+}
+
+func (b *batch) ordered(ctx context.Context, deployment string) (edge.Offer, error) {
+	if o, known := b.orders[deployment]; known {
+		return o, nil
+	}
+	if deployment == "" {
+		return edge.Offer{}, nil
+	}
+	o, ok, err := b.tx.Ordered(ctx, deployment)
+	if !ok {
+		o = edge.Offer{}
+	}
+	b.orders[deployment] = o
+	return o, err
+}
+
+// heartbeat records what a device said of itself.
+func (b *batch) heartbeat(ctx context.Context, c *checkin) error {
+	at := place{c.scope.Region, c.fleet, c.device}
+	p := b.devices[at]
+	if p == nil {
+		found, err := b.tx.CheckinDevice(ctx, c.scope, c.fleet, c.device)
+		if err != nil {
+			return err
+		}
+		p = &found
+		b.devices[at] = p
+	}
+	if err := allowed(c.caller, p.Device); err != nil {
+		return err
+	}
+	h, d := c.heartbeat, &p.Device
+	same := d.AgentVersion == h.AgentVersion
+	d.AgentVersion = h.AgentVersion
+	if c.at.After(d.Heartbeat) {
+		d.Heartbeat = c.at
+	}
+	if h.HasModels {
+		models := edge.Merge(d.Models, h.Models)
+		same = same && d.Models != nil && slices.EqualFunc(d.Models, models, edge.LoadedModel.Equal)
+		d.Models = models
+	}
+	c.polled = *p
+	if err := b.tx.SaveCheckin(ctx, *d, same); err != nil || h.Result == nil {
+		return err
+	}
+	return b.result(ctx, c, *h.Result)
+}
+
+// result lets the outcome of a deployment happen to the device's row. One that
+// is unknown, or over, changes nothing.
+func (b *batch) result(ctx context.Context, c *checkin, r edge.Result) error {
+	o, err := b.ordered(ctx, r.Deployment)
+	if err != nil || o.Stage == 0 {
+		return err
+	}
+	row, ok, err := b.tx.RowOf(ctx, o.Stage, c.polled.Device.ID)
+	if err != nil || !ok {
+		return err
+	}
+	e := edge.Event{Kind: edge.Reported, At: c.at, Attempt: o.Attempt, Outcome: c.outcome, Message: clean(edge.Message(r, o.Order.OnFailure))}
+	next, changed := edge.NextDevice(row, e)
+	if !changed {
+		return nil
+	}
+	b.plans[o.Plan] = true
+	if err := move(ctx, b.tx, o.Stage, row, e, b.deltas); err != nil {
+		return err
+	}
+	switch {
+	case row.Undoing && e.Outcome == edge.Success:
+		return b.tx.RestoreHandles(ctx, row.DeviceID, o.Plan)
+	case next.Status == edge.DeviceDeployed:
+		return b.tx.PutHandles(ctx, row.DeviceID, o.Plan, o.Order)
+	}
+	return nil
+}
+
+// deliver notes that a device was given orders, and leaves out what is no longer
+// to be given.
+func (b *batch) deliver(ctx context.Context, c *checkin) error {
+	var given []edge.Offer
+	for _, was := range c.offers {
+		o, err := b.ordered(ctx, was.Deployment)
+		if err != nil {
+			return err
+		}
+		row, ok, err := b.tx.RowOf(ctx, was.Stage, c.id)
+		if err != nil {
+			return err
+		}
+		if !ok || o.Stage != was.Stage || !o.Live || row.Attempt != o.Attempt || !row.Offered() {
+			continue
+		}
+		b.plans[o.Plan] = true
+		if err := move(ctx, b.tx, o.Stage, row, edge.Event{Kind: edge.Delivered, At: c.at, Attempt: o.Attempt}, b.deltas); err != nil {
+			return err
+		}
+		o.Undoing = row.Undoing
+		given = append(given, o)
+	}
+	c.given = given
+	return nil
+}

@@ -1,0 +1,323 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+)
+
+// errMoved says that what a start was judged by has changed meanwhile.
+var errMoved = errors.New("the plan or another one changed meanwhile")
+
+// StartStage starts a stage, or starts it again. What can be judged is judged
+// now, which devices are selected is frozen now; their rows are written by the
+// turns of the loop (spec §4.4).
+func (s *Service) StartStage(ctx context.Context, sc arn.Scope, plan, stage string) error {
+	for range 5 {
+		p, err := s.Read.Plan(ctx, sc, plan)
+		if err != nil {
+			return err
+		}
+		i := p.Stage(stage)
+		if i < 0 {
+			return edge.NoStage(plan, stage)
+		}
+		if err := s.start(ctx, p, p.Stages[i], ""); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+	return fault.New(fault.Unavailable, "Stage '%s' cannot be started at this moment: other stages are being started.", stage).Because(errMoved)
+}
+
+// start judges the start of a stage of a plan, and begins it.
+func (s *Service) start(ctx context.Context, p *edge.Plan, st edge.Stage, by string) error {
+	b := beginning{plan: p, judged: st, by: by, order: s.NewOrder()}
+	next, changed, err := st.Start(b.order, now())
+	if err != nil || !changed {
+		return err
+	}
+	if b.packages, err = s.packages(ctx, p); err != nil {
+		return err
+	}
+	f, err := s.Read.Fleet(ctx, p.Scope, p.Fleet)
+	if err != nil {
+		return edge.Reworded(err, edge.NoFleetOfDevice(p.Fleet))
+	}
+	if err := s.selects(ctx, p, f, &next); err != nil {
+		return err
+	}
+	if b.rivals, err = s.rivals(ctx, p, f, &next); err != nil {
+		return err
+	}
+	b.cut = next.Cut
+	if err := s.Change(ctx, func(tx Tx) error { return b.begin(ctx, tx) }); err != nil {
+		return err
+	}
+	failpoint.Hit("fleet.begun")
+	s.Log.InfoContext(ctx, "stage started", "plan", p.Name, "stage", st.Name, "deployment", b.order)
+	s.Ring()
+	return nil
+}
+
+// packages returns what the plan deploys, after looking whether it is still what
+// was made.
+func (s *Service) packages(ctx context.Context, p *edge.Plan) ([]edge.Package, error) {
+	out := make([]edge.Package, len(p.Models))
+	for i, m := range p.Models {
+		pkg, err := s.Packages.Package(ctx, p.Scope, m.Job)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := s.Packages.SHA1Now(ctx, pkg.S3URL)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.EqualFold(sum, pkg.SHA1) {
+			return nil, fault.New(fault.Invalid, "The package %s of edge packaging job '%s' is not what the job made: its SHA-1 is %s, not %s.", pkg.S3URL, m.Job, sum, pkg.SHA1)
+		}
+		out[i] = pkg
+	}
+	return out, nil
+}
+
+// scan is how many devices are read at a time.
+const scan = 5000
+
+// each calls f with the devices of a walk until f says that it has seen enough.
+func (s *Service) each(ctx context.Context, w edge.Walk, f func(edge.Candidate) (enough bool)) error {
+	for {
+		cs, err := s.Read.Candidates(ctx, w, scan)
+		if err != nil {
+			return err
+		}
+		for _, c := range cs {
+			if f(c) {
+				return nil
+			}
+		}
+		if len(cs) < scan {
+			return nil
+		}
+		w.After = cs[len(cs)-1].ID
+	}
+}
+
+// selects refuses a start that would find nothing to deploy to.
+func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) error {
+	if st.Written {
+		ok, err := s.Read.Restartable(ctx, *st)
+		if err == nil && !ok {
+			return st.NothingToDeploy()
+		}
+		return err
+	}
+	if st.Selection.Type == edge.ByName {
+		return s.selectsByName(ctx, p, f, *st)
+	}
+	w := edge.Walk{Fleet: f.ID, Plan: p.ID, Newest: math.MaxInt64}
+	if st.Cut != nil {
+		w.Newest = st.Cut.Newest
+	}
+	found := false
+	err := s.each(ctx, w, func(c edge.Candidate) bool {
+		found = (st.Selection.Type == edge.ByPercentage || st.Selection.Takes(c.Name)) && st.Takes(c)
+		return found
+	})
+	if err == nil && !found {
+		return st.NothingToDeploy()
+	}
+	return err
+}
+
+// namesShown is how many missing devices a refusal names.
+const namesShown = 10
+
+func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet, st edge.Stage) error {
+	var missing []string
+	found := false
+	for names := range slices.Chunk(st.Selection.Names, scan) {
+		cs, err := s.Read.Named(ctx, f.ID, p.ID, names)
+		if err != nil {
+			return err
+		}
+		there := make(map[string]bool, len(cs))
+		for _, c := range cs {
+			there[c.Name] = true
+			found = found || st.Takes(c)
+		}
+		for _, n := range names {
+			if !there[n] {
+				missing = append(missing, n)
+			}
+		}
+	}
+	switch {
+	case len(missing) > namesShown && st.Cut == nil:
+		return fault.New(fault.Invalid, "Not registered in device fleet %s: %s and %d more.", f.Name, strings.Join(missing[:namesShown], ", "), len(missing)-namesShown)
+	case len(missing) > 0 && st.Cut == nil:
+		return fault.New(fault.Invalid, "Not registered in device fleet %s: %s.", f.Name, strings.Join(missing, ", "))
+	case !found:
+		return st.NothingToDeploy()
+	}
+	return nil
+}
+
+// rank finds the rank of the last device that a PERCENTAGE stage takes. All that
+// it keeps of a device are eight bytes.
+func (s *Service) rank(ctx context.Context, p *edge.Plan, fleet int64, st edge.Stage, cut edge.Cut) (*edge.Cut, error) {
+	planARN := p.ARN()
+	ranks := make([]uint64, 0, cut.Devices)
+	err := s.each(ctx, edge.Walk{Fleet: fleet, Plan: p.ID, Newest: cut.Newest}, func(c edge.Candidate) bool {
+		if c.Stage == 0 || c.Stage == st.ID {
+			ranks = append(ranks, edge.Rank(planARN, c.Name))
+		}
+		return false
+	})
+	cut.Highest, cut.Ranked = edge.Highest(ranks, cut.Target), true
+	return &cut, err
+}
+
+// rivals refuses a start that would deploy to a handle of a device while another
+// plan does: who won would be a race. It returns the other plans that it has
+// looked at.
+func (s *Service) rivals(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) ([]edge.Rival, error) {
+	rs, err := s.Read.Rivals(ctx, f.ID, p)
+	if err != nil || len(rs) == 0 {
+		return rs, err
+	}
+	if st.Cut == nil {
+		newest := int64(0)
+		n := 0
+		err := s.each(ctx, edge.Walk{Fleet: f.ID, Plan: p.ID, Newest: math.MaxInt64}, func(c edge.Candidate) bool {
+			newest, n = c.ID, n+1
+			return false
+		})
+		if err != nil {
+			return nil, err
+		}
+		st.Cut = st.Selection.Freeze(newest, n)
+	}
+	if st.Selection.Type == edge.ByPercentage && !st.Cut.Ranked {
+		if st.Cut, err = s.rank(ctx, p, f.ID, *st, *st.Cut); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range rs {
+		if err := s.clash(ctx, p, *st, r); err != nil {
+			return nil, err
+		}
+	}
+	return rs, nil
+}
+
+func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge.Rival) error {
+	conflict := func(device string) error {
+		return fault.New(fault.Invalid, "Stage '%s' of edge deployment plan '%s' is deploying to model handle %s of device %s.", r.Stage.Name, r.Plan, r.Handle, device)
+	}
+	if r.Stage.Selects() {
+		if r.Stage.Selection.Type != edge.ByName || st.Selection.Type != edge.ByName {
+			return fault.New(fault.Unavailable, "Stage '%s' of edge deployment plan '%s', which deploys to model handle %s as well, is still choosing its devices. Try again.", r.Stage.Name, r.Plan, r.Handle)
+		}
+		for _, n := range r.Stage.Selection.Names {
+			if st.Selection.Takes(n) {
+				return conflict(n)
+			}
+		}
+		return nil
+	}
+	for after := int64(0); ; {
+		cs, err := s.Read.OpenRows(ctx, r.Stage.ID, p.ID, after, scan)
+		if err != nil {
+			return err
+		}
+		for _, c := range cs {
+			taken := c.ID <= st.Cut.Newest && st.Selectable(p.ARN(), c) && st.Takes(c)
+			if st.Written {
+				if taken, err = s.Read.HasRow(ctx, st, c.ID); err != nil {
+					return err
+				}
+			}
+			if taken {
+				return conflict(c.Name)
+			}
+			after = c.ID
+		}
+		if len(cs) < scan {
+			return nil
+		}
+	}
+}
+
+// beginning is a start that was judged.
+type beginning struct {
+	plan     *edge.Plan
+	judged   edge.Stage
+	packages []edge.Package
+	rivals   []edge.Rival
+	cut      *edge.Cut // nil: as of now
+	order    string
+	by       string
+}
+
+// begin makes a stage STARTING, unless what it was judged by has changed.
+func (b beginning) begin(ctx context.Context, tx Tx) error {
+	f, err := fleetForWork(ctx, tx, b.plan.Scope, b.plan.Fleet)
+	if err != nil {
+		return err
+	}
+	p, err := tx.Plan(ctx, b.plan.Scope, b.plan.Name)
+	if err != nil {
+		return err
+	}
+	i := p.Stage(b.judged.Name)
+	if i < 0 || p.ID != b.plan.ID || p.Stages[i].Attempt != b.judged.Attempt || p.Stages[i].Status != b.judged.Status {
+		return errMoved
+	}
+	rivals, err := tx.Rivals(ctx, f.ID, p)
+	if err != nil {
+		return err
+	}
+	for _, r := range rivals {
+		known := slices.ContainsFunc(b.rivals, func(k edge.Rival) bool {
+			return k.Stage.ID == r.Stage.ID && k.Stage.Attempt == r.Stage.Attempt
+		})
+		if !known {
+			return errMoved
+		}
+	}
+	p.Modified = now()
+	st, _, err := p.Stages[i].Start(b.order, p.Modified)
+	if err != nil {
+		return err
+	}
+	if st.Cut = b.cut; st.Cut == nil {
+		newest, err := tx.NewestDevice(ctx, f)
+		if err != nil {
+			return err
+		}
+		st.Cut = st.Selection.Freeze(newest, f.Devices)
+	}
+	o := edge.Order{OnFailure: st.OnFailure}
+	for i, m := range p.Models {
+		pkg := b.packages[i]
+		id, err := tx.PackageID(ctx, pkg)
+		if err != nil {
+			return err
+		}
+		o.Models = append(o.Models, edge.OrderedModel{Handle: m.Handle, Package: id, S3URL: pkg.S3URL, SHA1: pkg.SHA1})
+	}
+	if err := tx.BeginStage(ctx, st, f, o); err != nil {
+		return err
+	}
+	if err := tell(ctx, tx, p, st.Name, edge.EventStage, b.by, "%s: %s of %d devices, as %s", st.Status, st.Selection, st.Cut.Devices, st.Deployment); err != nil {
+		return err
+	}
+	return tx.SaveStage(ctx, p, st, p.Modified)
+}

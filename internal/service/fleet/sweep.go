@@ -1,0 +1,139 @@
+package fleet
+
+import (
+	"context"
+
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+)
+
+// scanned is how many chunks' worth of devices are looked at for one that is
+// written: of a small selection most are passed over.
+const scanned = 20
+
+// write takes a step of choosing the devices of a stage: what it chooses is read
+// outside of the transaction that writes it, which is short.
+func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error {
+	if st.Selection.Type == edge.ByPercentage && !st.Cut.Ranked {
+		fleet, err := s.Read.FleetOf(ctx, st.ID)
+		if err != nil {
+			return err
+		}
+		cut, err := s.rank(ctx, p, fleet, st, *st.Cut)
+		if err != nil {
+			return err
+		}
+		return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+			st.Cut = cut
+			return st, false, nil
+		})
+	}
+	ids, at, last, err := s.choose(ctx, p, st)
+	if err != nil {
+		return err
+	}
+	return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+		err := tx.TakeDevices(ctx, p, st, ids, st.Selection.Type != edge.ByPercentage, st.Event(now()))
+		st.Sweep.At = at
+		return st, last, err
+	})
+}
+
+// choose returns a chunk of the devices that a stage selects, how far it has
+// looked for them, and whether that was all.
+func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids []int64, at int64, last bool, err error) {
+	fleet, err := s.Read.FleetOf(ctx, st.ID)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	at = st.Sweep.At
+	if names := st.Selection.Names; st.Selection.Type == edge.ByName {
+		from, to := min(len(names), int(at)), min(len(names), int(at)+s.Chunk)
+		cs, err := s.Read.Named(ctx, fleet, p.ID, names[from:to])
+		for _, c := range cs {
+			if c.ID <= st.Cut.Newest {
+				ids = append(ids, c.ID)
+			}
+		}
+		return ids, int64(to), to == len(names), err
+	}
+	planARN, w := p.ARN(), edge.Walk{Fleet: fleet, Plan: p.ID, After: at, Newest: st.Cut.Newest}
+	size := min(scan, scanned*s.Chunk)
+	for seen := 0; seen < scanned*s.Chunk; seen += size {
+		cs, err := s.Read.Candidates(ctx, w, size)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		for _, c := range cs {
+			if len(ids) == s.Chunk {
+				return ids, w.After, false, nil
+			}
+			if st.Selectable(planARN, c) {
+				ids = append(ids, c.ID)
+			}
+			w.After = c.ID
+		}
+		if len(cs) < size {
+			return ids, w.After, true, nil
+		}
+	}
+	return ids, w.After, false, nil
+}
+
+// sweep takes a step of a sweep over the rows that a stage has.
+func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
+	return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+		rows, err := tx.NextRows(ctx, st, s.Chunk)
+		if err != nil {
+			return st, false, err
+		}
+		e := st.Event(now())
+		deltas := map[int64]*edge.Counts{}
+		var listed []int64
+		for _, r := range rows {
+			st.Sweep.At = r.DeviceID
+			if !r.Owned {
+				listed = append(listed, r.DeviceID)
+				continue
+			}
+			if err := move(ctx, tx, st.ID, r.Row, e, deltas); err != nil {
+				return st, false, err
+			}
+		}
+		if err := tx.CountRows(ctx, []int64{p.ID}, deltas, e.At); err != nil {
+			return st, false, err
+		}
+		if st.Sweep.Kind == edge.Restart {
+			err = tx.TakeDevices(ctx, p, st, listed, true, e)
+		}
+		return st, len(rows) < s.Chunk, err
+	})
+}
+
+// sweeping runs a step of a stage's sweep in a transaction, unless the stage is
+// no longer where the step begins. f returns how far it came, and whether that
+// was all.
+func (s *Service) sweeping(ctx context.Context, was edge.Stage, f func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error)) error {
+	return s.Change(ctx, func(tx Tx) error {
+		p, err := tx.PlanOfStage(ctx, was.ID)
+		if err != nil || p == nil {
+			return err
+		}
+		st := p.Stages[stageIndex(p, was.ID)]
+		if st.Sweep != was.Sweep || st.Attempt != was.Attempt {
+			return nil
+		}
+		p.Modified = now()
+		st, last, err := f(tx, p, st)
+		switch {
+		case err != nil:
+			return err
+		case !last:
+			return tx.SaveSweep(ctx, st)
+		case st.Selects():
+			if err := tx.WakeSelecting(ctx, p, p.Modified); err != nil {
+				return err
+			}
+		}
+		return tx.SaveStage(ctx, p, st.Swept(), p.Modified)
+	})
+}
