@@ -316,8 +316,18 @@ func (s *Service) Package(ctx context.Context, sc arn.Scope, job string) (packag
 
 // SetFloor makes devices refuse, as soon as they accepted a package made from
 // now on, packages of the model with a smaller serial. A floor never falls.
-func (s *Service) SetFloor(ctx context.Context, sc arn.Scope, model string, serial uint64) error {
-	return s.cfg.Change(ctx, func(tx Tx) error { return tx.SetFloor(ctx, sc, model, serial) })
+func (s *Service) SetFloor(ctx context.Context, sc arn.Scope, model string, serial int64) error {
+	if serial < 0 {
+		return fault.New(fault.Invalid, "A serial is not negative.")
+	}
+	return s.cfg.Change(ctx, func(tx Tx) error { return tx.SetFloor(ctx, sc, model, uint64(serial)) })
+}
+
+// Serial returns the model and the serial of what a COMPLETED packaging job
+// made.
+func (s *Service) Serial(ctx context.Context, sc arn.Scope, job string) (model string, serial int64, err error) {
+	a, err := s.Package(ctx, sc, job)
+	return a.ModelName, int64(a.Serial), err
 }
 
 func newID() string {

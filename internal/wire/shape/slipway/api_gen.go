@@ -18,6 +18,11 @@ var api = shape.Service{
 			Output: &sOrderOutput,
 		},
 		{
+			Name: "CreateSigningKey", Method: "POST", URI: "/", Status: 200,
+			Input:  &sCreateSigningKeyInput,
+			Output: &sSigningKeysOutput,
+		},
+		{
 			Name: "DescribeDeployment", Method: "POST", URI: "/", Status: 200,
 			Input:  &sDescribeDeploymentInput,
 			Output: &sDescribeDeploymentOutput,
@@ -31,6 +36,11 @@ var api = shape.Service{
 			Name: "ListDeployments", Method: "POST", URI: "/", Status: 200,
 			Input:  &sListDeploymentsInput,
 			Output: &sListDeploymentsOutput,
+		},
+		{
+			Name: "ListSigningKeys", Method: "POST", URI: "/", Status: 200,
+			Input:  &sListSigningKeysInput,
+			Output: &sSigningKeysOutput,
 		},
 		{
 			Name: "PauseDeployment", Method: "POST", URI: "/", Status: 200,
@@ -50,6 +60,11 @@ var api = shape.Service{
 			Name: "ResumeDeployment", Method: "POST", URI: "/", Status: 200,
 			Input:  &sOrderInput,
 			Output: &sOrderOutput,
+		},
+		{
+			Name: "RotateSigningKey", Method: "POST", URI: "/", Status: 200,
+			Input:  &sRotateSigningKeyInput,
+			Output: &sSigningKeysOutput,
 		},
 		{
 			Name: "SetEdgePackageFloor", Method: "POST", URI: "/", Status: 200,

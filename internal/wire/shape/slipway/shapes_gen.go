@@ -5,10 +5,11 @@ package slipway
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
 var (
-	sAlarmNames      = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
-	sCount           = shape.Shape{Name: "Count", Kind: shape.Integer}
-	sDeploymentId    = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
-	sDeploymentOrder = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
+	sAlarmNames            = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
+	sCount                 = shape.Shape{Name: "Count", Kind: shape.Integer}
+	sCreateSigningKeyInput = shape.Shape{Name: "CreateSigningKeyInput", Kind: shape.Structure}
+	sDeploymentId          = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
+	sDeploymentOrder       = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Time", Shape: &sTime, Required: true},
 		{Name: "Order", Shape: &sText, Required: true},
 		{Name: "By", Shape: &sText, Required: true},
@@ -155,9 +156,10 @@ var (
 		{Name: "Deployments", Shape: &sDeploymentSummaries, Required: true},
 		{Name: "NextToken", Shape: &sNextToken},
 	}}
-	sMaxResults = shape.Shape{Name: "MaxResults", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 100}}
-	sNextToken  = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern2}
-	sOrderInput = shape.Shape{Name: "OrderInput", Kind: shape.Structure, Members: []shape.Member{
+	sListSigningKeysInput = shape.Shape{Name: "ListSigningKeysInput", Kind: shape.Structure}
+	sMaxResults           = shape.Shape{Name: "MaxResults", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 100}}
+	sNextToken            = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern2}
+	sOrderInput           = shape.Shape{Name: "OrderInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
 	}}
 	sOrderOutput = shape.Shape{Name: "OrderOutput", Kind: shape.Structure, Members: []shape.Member{
@@ -188,8 +190,12 @@ var (
 		{Name: "Variants", Shape: &sStepVariants, Required: true},
 		{Name: "TotalInstanceCount", Shape: &sCount, Required: true},
 	}}
-	sPlannedSteps             = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
-	sRequests                 = shape.Shape{Name: "Requests", Kind: shape.Long}
+	sPlannedSteps          = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
+	sRequests              = shape.Shape{Name: "Requests", Kind: shape.Long}
+	sRotateSigningKeyInput = shape.Shape{Name: "RotateSigningKeyInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Revoke", Shape: &sFlag},
+		{Name: "NewRoot", Shape: &sFlag},
+	}}
 	sSample                   = shape.Shape{Name: "Sample", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 0}}
 	sSeconds                  = shape.Shape{Name: "Seconds", Kind: shape.Double}
 	sSerial                   = shape.Shape{Name: "Serial", Kind: shape.Long, Min: shape.Bound{Set: true, N: 0}}
@@ -210,7 +216,27 @@ var (
 		{Name: "EdgeDeploymentPlanArn", Shape: &sText},
 		{Name: "Policy", Shape: &sEdgePolicy},
 	}}
-	sStepVariant = shape.Shape{Name: "StepVariant", Kind: shape.Structure, Members: []shape.Member{
+	sSigningKey = shape.Shape{Name: "SigningKey", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "KeyNumber", Shape: &sSerial, Required: true},
+		{Name: "RootId", Shape: &sText, Required: true},
+		{Name: "Status", Shape: &sText, Required: true},
+		{Name: "CreationTime", Shape: &sTime, Required: true},
+		{Name: "Certificate", Shape: &sText, Required: true},
+	}}
+	sSigningKeys       = shape.Shape{Name: "SigningKeys", Kind: shape.List, Elem: &sSigningKey}
+	sSigningKeysOutput = shape.Shape{Name: "SigningKeysOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Region", Shape: &sText, Required: true},
+		{Name: "Roots", Shape: &sSigningRoots, Required: true},
+		{Name: "Keys", Shape: &sSigningKeys, Required: true},
+	}}
+	sSigningRoot = shape.Shape{Name: "SigningRoot", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "RootId", Shape: &sText, Required: true},
+		{Name: "Trusted", Shape: &sFlag, Required: true},
+		{Name: "CreationTime", Shape: &sTime, Required: true},
+		{Name: "Certificate", Shape: &sText, Required: true},
+	}}
+	sSigningRoots = shape.Shape{Name: "SigningRoots", Kind: shape.List, Elem: &sSigningRoot}
+	sStepVariant  = shape.Shape{Name: "StepVariant", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "VariantName", Shape: &sVariantName, Required: true},
 		{Name: "TrafficPercent", Shape: &sPercent, Required: true},
 		{Name: "PreviousInstanceCount", Shape: &sCount, Required: true},

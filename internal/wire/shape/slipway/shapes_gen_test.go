@@ -13,6 +13,7 @@ import (
 func TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, structs) }
 
 var structs = []shape.Value{
+	&slipway.CreateSigningKeyInput{},
 	&slipway.DeploymentOrder{},
 	&slipway.DeploymentPlan{},
 	&slipway.DeploymentStep{},
@@ -27,15 +28,20 @@ var structs = []shape.Value{
 	&slipway.Finding{},
 	&slipway.ListDeploymentsInput{},
 	&slipway.ListDeploymentsOutput{},
+	&slipway.ListSigningKeysInput{},
 	&slipway.OrderInput{},
 	&slipway.OrderOutput{},
 	&slipway.PlanUpdateEndpointOutput{},
 	&slipway.PlanVariant{},
 	&slipway.PlannedStep{},
+	&slipway.RotateSigningKeyInput{},
 	&slipway.SetEdgePackageFloorInput{},
 	&slipway.SetEdgePackageFloorOutput{},
 	&slipway.SetEdgePolicyInput{},
 	&slipway.SetEdgePolicyOutput{},
+	&slipway.SigningKey{},
+	&slipway.SigningKeysOutput{},
+	&slipway.SigningRoot{},
 	&slipway.StepVariant{},
 	&slipway.TrippedAlarm{},
 }

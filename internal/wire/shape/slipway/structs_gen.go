@@ -4,6 +4,13 @@ package slipway
 
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
+// CreateSigningKeyInput is what CreateSigningKey takes; nothing is required.
+type CreateSigningKeyInput struct {
+}
+
+// Shape describes the members and their constraints.
+func (CreateSigningKeyInput) Shape() *shape.Shape { return &sCreateSigningKeyInput }
+
 // DeploymentOrder is part of other structures; required: Time, Order, By, Effect.
 type DeploymentOrder struct {
 	Time            *shape.Time `json:"Time"`
@@ -207,6 +214,13 @@ type ListDeploymentsOutput struct {
 // Shape describes the members and their constraints.
 func (ListDeploymentsOutput) Shape() *shape.Shape { return &sListDeploymentsOutput }
 
+// ListSigningKeysInput is what ListSigningKeys takes; nothing is required.
+type ListSigningKeysInput struct {
+}
+
+// Shape describes the members and their constraints.
+func (ListSigningKeysInput) Shape() *shape.Shape { return &sListSigningKeysInput }
+
 // OrderInput is what AbortDeployment, PauseDeployment, PromoteDeployment, ResumeDeployment takes; required: EndpointName.
 type OrderInput struct {
 	EndpointName *string `json:"EndpointName"`
@@ -261,6 +275,15 @@ type PlannedStep struct {
 // Shape describes the members and their constraints.
 func (PlannedStep) Shape() *shape.Shape { return &sPlannedStep }
 
+// RotateSigningKeyInput is what RotateSigningKey takes; nothing is required.
+type RotateSigningKeyInput struct {
+	Revoke  *bool `json:"Revoke,omitempty"`
+	NewRoot *bool `json:"NewRoot,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (RotateSigningKeyInput) Shape() *shape.Shape { return &sRotateSigningKeyInput }
+
 // SetEdgePackageFloorInput is what SetEdgePackageFloor takes; required: ModelName.
 type SetEdgePackageFloorInput struct {
 	ModelName            *string `json:"ModelName"`
@@ -297,6 +320,39 @@ type SetEdgePolicyOutput struct {
 
 // Shape describes the members and their constraints.
 func (SetEdgePolicyOutput) Shape() *shape.Shape { return &sSetEdgePolicyOutput }
+
+// SigningKey is part of other structures; required: KeyNumber, RootId, Status, CreationTime, Certificate.
+type SigningKey struct {
+	KeyNumber    *int64      `json:"KeyNumber"`
+	RootId       *string     `json:"RootId"`
+	Status       *string     `json:"Status"`
+	CreationTime *shape.Time `json:"CreationTime"`
+	Certificate  *string     `json:"Certificate"`
+}
+
+// Shape describes the members and their constraints.
+func (SigningKey) Shape() *shape.Shape { return &sSigningKey }
+
+// SigningKeysOutput is what CreateSigningKey, ListSigningKeys, RotateSigningKey answers; required: Region, Roots, Keys.
+type SigningKeysOutput struct {
+	Region *string       `json:"Region"`
+	Roots  []SigningRoot `json:"Roots"`
+	Keys   []SigningKey  `json:"Keys"`
+}
+
+// Shape describes the members and their constraints.
+func (SigningKeysOutput) Shape() *shape.Shape { return &sSigningKeysOutput }
+
+// SigningRoot is part of other structures; required: RootId, Trusted, CreationTime, Certificate.
+type SigningRoot struct {
+	RootId       *string     `json:"RootId"`
+	Trusted      *bool       `json:"Trusted"`
+	CreationTime *shape.Time `json:"CreationTime"`
+	Certificate  *string     `json:"Certificate"`
+}
+
+// Shape describes the members and their constraints.
+func (SigningRoot) Shape() *shape.Shape { return &sSigningRoot }
 
 // StepVariant is part of other structures; required: VariantName, TrafficPercent, PreviousInstanceCount, PreviousActiveInstanceCount, InstanceCount, ActiveInstanceCount.
 type StepVariant struct {

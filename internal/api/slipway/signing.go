@@ -1,0 +1,76 @@
+package slipway
+
+import (
+	"context"
+	"errors"
+
+	"github.com/slipway-ml/slipway/internal/service/packaging"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// SigningOps returns the operations on the keys that sign packages. Private
+// halves never leave the server.
+func SigningOps(svc *packaging.Service) []awsjson.Op {
+	a := &signingAPI{svc}
+	return []awsjson.Op{
+		awsjson.Bind("CreateSigningKey", a.create),
+		awsjson.Bind("ListSigningKeys", a.list),
+		awsjson.Bind("RotateSigningKey", a.rotate),
+	}
+}
+
+type signingAPI struct{ svc *packaging.Service }
+
+// signingCaller returns who calls, if they may do op to the keys.
+func signingCaller(ctx context.Context, op string) (access.Caller, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return c, errors.New("a request without a caller")
+	}
+	return c, access.Allow(c, "slipway:"+op, "*")
+}
+
+func (a *signingAPI) create(ctx context.Context, _ slipway.CreateSigningKeyInput) (out slipway.SigningKeysOutput, err error) {
+	return a.do(ctx, "CreateSigningKey", a.svc.CreateSigning)
+}
+
+func (a *signingAPI) list(ctx context.Context, _ slipway.ListSigningKeysInput) (out slipway.SigningKeysOutput, err error) {
+	return a.do(ctx, "ListSigningKeys", a.svc.Signing)
+}
+
+func (a *signingAPI) rotate(ctx context.Context, in slipway.RotateSigningKeyInput) (out slipway.SigningKeysOutput, err error) {
+	return a.do(ctx, "RotateSigningKey", func(ctx context.Context) (packaging.Signing, error) {
+		return a.svc.Rotate(ctx, packaging.Rotation{Revoke: value(in.Revoke), NewRoot: value(in.NewRoot)})
+	})
+}
+
+func (a *signingAPI) do(ctx context.Context, op string, verb func(context.Context) (packaging.Signing, error)) (out slipway.SigningKeysOutput, err error) {
+	c, err := signingCaller(ctx, op)
+	if err != nil {
+		return out, err
+	}
+	s, err := verb(ctx)
+	if err != nil {
+		return out, err
+	}
+	out = slipway.SigningKeysOutput{Region: new(c.Scope().Region), Roots: []slipway.SigningRoot{}, Keys: []slipway.SigningKey{}}
+	for _, r := range s.Roots {
+		out.Roots = append(out.Roots, slipway.SigningRoot{RootId: &r.ID, Trusted: &r.Trusted, CreationTime: shape.At(r.Created), Certificate: &r.Certificate})
+	}
+	for i, k := range s.Keys {
+		status := "RETIRED"
+		switch {
+		case k.Revoked:
+			status = "REVOKED"
+		case i == len(s.Keys)-1:
+			status = "ACTIVE"
+		}
+		out.Keys = append(out.Keys, slipway.SigningKey{
+			KeyNumber: new(int64(k.Number)), RootId: &k.Root, Status: &status, CreationTime: shape.At(k.Created), Certificate: &k.Certificate,
+		})
+	}
+	return out, nil
+}
