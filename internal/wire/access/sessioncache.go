@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -18,6 +19,7 @@ const maxSessions = 1 << 14
 type sessionCache struct {
 	mu         sync.Mutex
 	young, old map[string]cachedSession
+	most       int // in a generation; 0 is maxSessions
 }
 
 type cachedSession struct {
@@ -49,7 +51,7 @@ func (c *sessionCache) put(id string, token [32]byte, k sigv4.Key) {
 
 // keep puts a session among the young.
 func (c *sessionCache) keep(id string, s cachedSession) {
-	if c.young == nil || len(c.young) >= maxSessions {
+	if c.young == nil || len(c.young) >= cmp.Or(c.most, maxSessions) {
 		c.young, c.old = make(map[string]cachedSession), c.young
 	}
 	c.young[id] = s

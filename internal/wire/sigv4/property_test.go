@@ -72,7 +72,12 @@ func rfc3986(s string) []byte {
 }
 
 func TestWhatTheSDKSignsVerifiesAndNothingElse(t *testing.T) {
-	v := sigv4.NewVerifier(testRing())
+	for name, keys := range map[string]sigv4.Keyring{"a table of keys": testRing(), "sessions without a table": newSessionRing()} {
+		t.Run(name, func(t *testing.T) { signedVerifies(t, sigv4.NewVerifier(keys)) })
+	}
+}
+
+func signedVerifies(t *testing.T, v *sigv4.Verifier) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := drawCall(rt)
 		var r *http.Request
