@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 )
@@ -21,12 +22,14 @@ type (
 	inferOutput = oip.ModelInferRequest_InferRequestedOutputTensor
 )
 
-// plainModel is one whose names are UTF-8: "x" in, "x" out, FP32 [n, 4].
-func plainModel(w *world) {
+// plainRunner has names in UTF-8: "x" in, "x" out, FP32 [n, 4].
+func plainRunner() model.Runner {
 	row := []tensor.Dim{{Size: -1, Symbol: "n"}, {Size: 4}}
 	spec := []tensor.Spec{{Name: "x", Type: tensor.Float32, Ranked: true, Shape: row}}
-	w.models.Swap("plain", load(echo{tensor.Signature{Inputs: spec, Outputs: spec}}, "7"))
+	return echo{tensor.Signature{Inputs: spec, Outputs: spec}}
 }
+
+func plainModel(w *world) { w.models.Swap("plain", load(plainRunner(), "7")) }
 
 func TestInferenceAnswersInTheFormOfTheRequest(t *testing.T) {
 	w := start(t, nil)

@@ -207,7 +207,7 @@ func loader(_ context.Context, dir, handle string) (*model.Loaded, error) {
 	case "gone":
 		return nil, fs.ErrNotExist
 	}
-	l := load(newDoubler(), "1")
+	l := load(plainRunner(), "1")
 	l.Dir = dir
 	return l, nil
 }
