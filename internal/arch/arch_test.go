@@ -54,7 +54,7 @@ var sideways = map[string]map[string]string{
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},
 	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
-	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it"},
+	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle"},
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
 

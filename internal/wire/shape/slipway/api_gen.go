@@ -18,6 +18,11 @@ var api = shape.Service{
 			Output: &sOrderOutput,
 		},
 		{
+			Name: "CreateDeviceEnrollment", Method: "POST", URI: "/", Status: 200,
+			Input:  &sCreateDeviceEnrollmentInput,
+			Output: &sCreateDeviceEnrollmentOutput,
+		},
+		{
 			Name: "CreateSigningKey", Method: "POST", URI: "/", Status: 200,
 			Input:  &sCreateSigningKeyInput,
 			Output: &sSigningKeysOutput,
@@ -36,6 +41,11 @@ var api = shape.Service{
 			Name: "ListDeployments", Method: "POST", URI: "/", Status: 200,
 			Input:  &sListDeploymentsInput,
 			Output: &sListDeploymentsOutput,
+		},
+		{
+			Name: "ListDeviceIdentities", Method: "POST", URI: "/", Status: 200,
+			Input:  &sListDeviceIdentitiesInput,
+			Output: &sListDeviceIdentitiesOutput,
 		},
 		{
 			Name: "ListSigningKeys", Method: "POST", URI: "/", Status: 200,
@@ -60,6 +70,11 @@ var api = shape.Service{
 			Name: "ResumeDeployment", Method: "POST", URI: "/", Status: 200,
 			Input:  &sOrderInput,
 			Output: &sOrderOutput,
+		},
+		{
+			Name: "RevokeDevice", Method: "POST", URI: "/", Status: 200,
+			Input:  &sRevokeDeviceInput,
+			Output: &sRevokeDeviceOutput,
 		},
 		{
 			Name: "RotateSigningKey", Method: "POST", URI: "/", Status: 200,

@@ -5,8 +5,18 @@ package slipway
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
 var (
-	sAlarmNames            = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
-	sCount                 = shape.Shape{Name: "Count", Kind: shape.Integer}
+	sAlarmNames                  = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
+	sCertificateIds              = shape.Shape{Name: "CertificateIds", Kind: shape.List, Elem: &sText}
+	sCount                       = shape.Shape{Name: "Count", Kind: shape.Integer}
+	sCreateDeviceEnrollmentInput = shape.Shape{Name: "CreateDeviceEnrollmentInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeviceFleetName", Shape: &sEntityName, Required: true},
+		{Name: "DeviceName", Shape: &sEntityName, Required: true},
+		{Name: "TtlInSeconds", Shape: &sEnrollmentSeconds},
+	}}
+	sCreateDeviceEnrollmentOutput = shape.Shape{Name: "CreateDeviceEnrollmentOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Token", Shape: &sText, Required: true},
+		{Name: "ExpirationTime", Shape: &sTime, Required: true},
+	}}
 	sCreateSigningKeyInput = shape.Shape{Name: "CreateSigningKeyInput", Kind: shape.Structure}
 	sDeploymentId          = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
 	sDeploymentOrder       = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
@@ -100,6 +110,20 @@ var (
 		{Name: "Stages", Shape: &sEdgeStages},
 		{Name: "Events", Shape: &sEdgeEvents},
 	}}
+	sDeviceCertificate = shape.Shape{Name: "DeviceCertificate", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "CertificateId", Shape: &sText, Required: true},
+		{Name: "Status", Shape: &sText, Required: true},
+		{Name: "CreationTime", Shape: &sTime, Required: true},
+		{Name: "Enrolled", Shape: &sFlag, Required: true},
+	}}
+	sDeviceCertificates = shape.Shape{Name: "DeviceCertificates", Kind: shape.List, Elem: &sDeviceCertificate}
+	sDeviceIdentities   = shape.Shape{Name: "DeviceIdentities", Kind: shape.List, Elem: &sDeviceIdentity}
+	sDeviceIdentity     = shape.Shape{Name: "DeviceIdentity", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeviceName", Shape: &sText, Required: true},
+		{Name: "IotThingName", Shape: &sText},
+		{Name: "LatestHeartbeat", Shape: &sTime},
+		{Name: "Certificates", Shape: &sDeviceCertificates, Required: true},
+	}}
 	sEdgeEvent = shape.Shape{Name: "EdgeEvent", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Time", Shape: &sTime, Required: true},
 		{Name: "StageName", Shape: &sText},
@@ -137,10 +161,11 @@ var (
 		{Name: "Late", Shape: &sCount},
 		{Name: "StartTime", Shape: &sTime},
 	}}
-	sEdgeStages   = shape.Shape{Name: "EdgeStages", Kind: shape.List, Elem: &sEdgeStage}
-	sEndpointName = shape.Shape{Name: "EndpointName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
-	sEntityName   = shape.Shape{Name: "EntityName", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern1}
-	sFinding      = shape.Shape{Name: "Finding", Kind: shape.Structure, Members: []shape.Member{
+	sEdgeStages        = shape.Shape{Name: "EdgeStages", Kind: shape.List, Elem: &sEdgeStage}
+	sEndpointName      = shape.Shape{Name: "EndpointName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
+	sEnrollmentSeconds = shape.Shape{Name: "EnrollmentSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 60}, Max: shape.Bound{Set: true, N: 2592000}}
+	sEntityName        = shape.Shape{Name: "EntityName", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern1}
+	sFinding           = shape.Shape{Name: "Finding", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Severity", Shape: &sText, Required: true},
 		{Name: "Code", Shape: &sText, Required: true},
 		{Name: "Message", Shape: &sText, Required: true},
@@ -154,6 +179,15 @@ var (
 	}}
 	sListDeploymentsOutput = shape.Shape{Name: "ListDeploymentsOutput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Deployments", Shape: &sDeploymentSummaries, Required: true},
+		{Name: "NextToken", Shape: &sNextToken},
+	}}
+	sListDeviceIdentitiesInput = shape.Shape{Name: "ListDeviceIdentitiesInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeviceFleetName", Shape: &sEntityName, Required: true},
+		{Name: "MaxResults", Shape: &sMaxResults},
+		{Name: "NextToken", Shape: &sNextToken},
+	}}
+	sListDeviceIdentitiesOutput = shape.Shape{Name: "ListDeviceIdentitiesOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeviceIdentities", Shape: &sDeviceIdentities, Required: true},
 		{Name: "NextToken", Shape: &sNextToken},
 	}}
 	sListSigningKeysInput = shape.Shape{Name: "ListSigningKeysInput", Kind: shape.Structure}
@@ -190,8 +224,15 @@ var (
 		{Name: "Variants", Shape: &sStepVariants, Required: true},
 		{Name: "TotalInstanceCount", Shape: &sCount, Required: true},
 	}}
-	sPlannedSteps          = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
-	sRequests              = shape.Shape{Name: "Requests", Kind: shape.Long}
+	sPlannedSteps      = shape.Shape{Name: "PlannedSteps", Kind: shape.List, Elem: &sPlannedStep}
+	sRequests          = shape.Shape{Name: "Requests", Kind: shape.Long}
+	sRevokeDeviceInput = shape.Shape{Name: "RevokeDeviceInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeviceFleetName", Shape: &sEntityName, Required: true},
+		{Name: "DeviceName", Shape: &sEntityName, Required: true},
+	}}
+	sRevokeDeviceOutput = shape.Shape{Name: "RevokeDeviceOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "CertificateIds", Shape: &sCertificateIds, Required: true},
+	}}
 	sRotateSigningKeyInput = shape.Shape{Name: "RotateSigningKeyInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Revoke", Shape: &sFlag},
 		{Name: "NewRoot", Shape: &sFlag},

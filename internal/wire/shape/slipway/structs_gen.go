@@ -4,6 +4,25 @@ package slipway
 
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
+// CreateDeviceEnrollmentInput is what CreateDeviceEnrollment takes; required: DeviceFleetName, DeviceName.
+type CreateDeviceEnrollmentInput struct {
+	DeviceFleetName *string `json:"DeviceFleetName"`
+	DeviceName      *string `json:"DeviceName"`
+	TtlInSeconds    *int32  `json:"TtlInSeconds,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (CreateDeviceEnrollmentInput) Shape() *shape.Shape { return &sCreateDeviceEnrollmentInput }
+
+// CreateDeviceEnrollmentOutput is what CreateDeviceEnrollment answers; required: Token, ExpirationTime.
+type CreateDeviceEnrollmentOutput struct {
+	Token          *string     `json:"Token"`
+	ExpirationTime *shape.Time `json:"ExpirationTime"`
+}
+
+// Shape describes the members and their constraints.
+func (CreateDeviceEnrollmentOutput) Shape() *shape.Shape { return &sCreateDeviceEnrollmentOutput }
+
 // CreateSigningKeyInput is what CreateSigningKey takes; nothing is required.
 type CreateSigningKeyInput struct {
 }
@@ -139,6 +158,28 @@ type DescribeEdgeDeploymentOutput struct {
 // Shape describes the members and their constraints.
 func (DescribeEdgeDeploymentOutput) Shape() *shape.Shape { return &sDescribeEdgeDeploymentOutput }
 
+// DeviceCertificate is part of other structures; required: CertificateId, Status, CreationTime, Enrolled.
+type DeviceCertificate struct {
+	CertificateId *string     `json:"CertificateId"`
+	Status        *string     `json:"Status"`
+	CreationTime  *shape.Time `json:"CreationTime"`
+	Enrolled      *bool       `json:"Enrolled"`
+}
+
+// Shape describes the members and their constraints.
+func (DeviceCertificate) Shape() *shape.Shape { return &sDeviceCertificate }
+
+// DeviceIdentity is part of other structures; required: DeviceName, Certificates.
+type DeviceIdentity struct {
+	DeviceName      *string             `json:"DeviceName"`
+	IotThingName    *string             `json:"IotThingName,omitempty"`
+	LatestHeartbeat *shape.Time         `json:"LatestHeartbeat,omitempty"`
+	Certificates    []DeviceCertificate `json:"Certificates"`
+}
+
+// Shape describes the members and their constraints.
+func (DeviceIdentity) Shape() *shape.Shape { return &sDeviceIdentity }
+
 // EdgeEvent is part of other structures; required: Time, Kind.
 type EdgeEvent struct {
 	Time      *shape.Time `json:"Time"`
@@ -214,6 +255,25 @@ type ListDeploymentsOutput struct {
 // Shape describes the members and their constraints.
 func (ListDeploymentsOutput) Shape() *shape.Shape { return &sListDeploymentsOutput }
 
+// ListDeviceIdentitiesInput is what ListDeviceIdentities takes; required: DeviceFleetName.
+type ListDeviceIdentitiesInput struct {
+	DeviceFleetName *string `json:"DeviceFleetName"`
+	MaxResults      *int32  `json:"MaxResults,omitempty"`
+	NextToken       *string `json:"NextToken,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (ListDeviceIdentitiesInput) Shape() *shape.Shape { return &sListDeviceIdentitiesInput }
+
+// ListDeviceIdentitiesOutput is what ListDeviceIdentities answers; required: DeviceIdentities.
+type ListDeviceIdentitiesOutput struct {
+	DeviceIdentities []DeviceIdentity `json:"DeviceIdentities"`
+	NextToken        *string          `json:"NextToken,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (ListDeviceIdentitiesOutput) Shape() *shape.Shape { return &sListDeviceIdentitiesOutput }
+
 // ListSigningKeysInput is what ListSigningKeys takes; nothing is required.
 type ListSigningKeysInput struct {
 }
@@ -274,6 +334,23 @@ type PlannedStep struct {
 
 // Shape describes the members and their constraints.
 func (PlannedStep) Shape() *shape.Shape { return &sPlannedStep }
+
+// RevokeDeviceInput is what RevokeDevice takes; required: DeviceFleetName, DeviceName.
+type RevokeDeviceInput struct {
+	DeviceFleetName *string `json:"DeviceFleetName"`
+	DeviceName      *string `json:"DeviceName"`
+}
+
+// Shape describes the members and their constraints.
+func (RevokeDeviceInput) Shape() *shape.Shape { return &sRevokeDeviceInput }
+
+// RevokeDeviceOutput is what RevokeDevice answers; required: CertificateIds.
+type RevokeDeviceOutput struct {
+	CertificateIds []string `json:"CertificateIds"`
+}
+
+// Shape describes the members and their constraints.
+func (RevokeDeviceOutput) Shape() *shape.Shape { return &sRevokeDeviceOutput }
 
 // RotateSigningKeyInput is what RotateSigningKey takes; nothing is required.
 type RotateSigningKeyInput struct {

@@ -1,0 +1,118 @@
+package slipway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/service/identity"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+)
+
+// DeviceOps returns the operations on the identities of devices that the AWS
+// APIs lack.
+func DeviceOps(ids *identity.Service) []awsjson.Op {
+	a := &deviceAPI{ids}
+	return []awsjson.Op{
+		awsjson.Bind("CreateDeviceEnrollment", a.enroll),
+		awsjson.Bind("ListDeviceIdentities", a.list),
+		awsjson.Bind("RevokeDevice", a.revoke),
+	}
+}
+
+type deviceAPI struct{ ids *identity.Service }
+
+// fleetCaller returns the caller's scope, if the caller may do op to a device
+// of the fleet, or to all of them if device is "".
+func fleetCaller(ctx context.Context, op, fleet, device string) (arn.Scope, error) {
+	c, ok := access.From(ctx)
+	if !ok {
+		return arn.Scope{}, errors.New("a request without a caller")
+	}
+	s := c.Scope()
+	resource := s.DeviceFleet(fleet)
+	if device != "" {
+		resource = s.Device(fleet, device)
+	}
+	return s, access.Allow(c, "slipway:"+op, resource)
+}
+
+// usualTTL is how long a token is good unless the request says otherwise.
+const usualTTL = time.Hour
+
+func (a *deviceAPI) enroll(ctx context.Context, in slipway.CreateDeviceEnrollmentInput) (out slipway.CreateDeviceEnrollmentOutput, err error) {
+	s, err := fleetCaller(ctx, "CreateDeviceEnrollment", *in.DeviceFleetName, *in.DeviceName)
+	if err != nil {
+		return out, err
+	}
+	ttl := usualTTL
+	if in.TtlInSeconds != nil {
+		ttl = time.Duration(*in.TtlInSeconds) * time.Second
+	}
+	t, err := a.ids.Invite(ctx, s, *in.DeviceFleetName, *in.DeviceName, ttl)
+	return slipway.CreateDeviceEnrollmentOutput{Token: new(t.String()), ExpirationTime: shape.At(t.Expires)}, err
+}
+
+func (a *deviceAPI) list(ctx context.Context, in slipway.ListDeviceIdentitiesInput) (out slipway.ListDeviceIdentitiesOutput, err error) {
+	s, err := fleetCaller(ctx, "ListDeviceIdentities", *in.DeviceFleetName, "")
+	if err != nil {
+		return out, err
+	}
+	pages, err := page.Of[string]("ListDeviceIdentities", s, *in.DeviceFleetName)
+	if err != nil {
+		return out, err
+	}
+	after, err := pages.After(in.NextToken)
+	if err != nil {
+		return out, err
+	}
+	limit := 100
+	if in.MaxResults != nil {
+		limit = int(*in.MaxResults)
+	}
+	all, more, err := a.ids.Identities(ctx, s, *in.DeviceFleetName, after, limit)
+	if err != nil {
+		return out, err
+	}
+	out.DeviceIdentities = []slipway.DeviceIdentity{}
+	for _, i := range all {
+		out.DeviceIdentities = append(out.DeviceIdentities, identityOut(i))
+	}
+	if more {
+		out.NextToken = pages.Next(all[len(all)-1].Device)
+	}
+	return out, nil
+}
+
+func identityOut(i identity.Identity) slipway.DeviceIdentity {
+	out := slipway.DeviceIdentity{DeviceName: &i.Device, Certificates: []slipway.DeviceCertificate{}}
+	if i.Thing != "" {
+		out.IotThingName = &i.Thing
+	}
+	if !i.Heard.IsZero() {
+		out.LatestHeartbeat = shape.At(i.Heard)
+	}
+	for _, c := range i.Certificates {
+		out.Certificates = append(out.Certificates, slipway.DeviceCertificate{
+			CertificateId: &c.ID, Status: new(string(c.Status)), CreationTime: shape.At(c.Created), Enrolled: &c.Enrolled,
+		})
+	}
+	return out
+}
+
+func (a *deviceAPI) revoke(ctx context.Context, in slipway.RevokeDeviceInput) (out slipway.RevokeDeviceOutput, err error) {
+	s, err := fleetCaller(ctx, "RevokeDevice", *in.DeviceFleetName, *in.DeviceName)
+	if err != nil {
+		return out, err
+	}
+	ended, err := a.ids.Revoke(ctx, s, *in.DeviceFleetName, *in.DeviceName)
+	if ended == nil {
+		ended = []string{}
+	}
+	return slipway.RevokeDeviceOutput{CertificateIds: ended}, err
+}
