@@ -41,7 +41,7 @@ type Depot struct {
 	state      *State
 	generation uint64 // the highest ever tried
 	slot       int8   // where the state lies that was saved last
-	older      *State // what the other slot holds, nil when nothing that can be read
+	stale      bool   // the other slot refers to what the state does not
 }
 
 // Finding is what Open met on the disk.
@@ -55,7 +55,7 @@ type Finding struct {
 func Open(fsys disk.FS) (*Depot, Finding, error) {
 	d := &Depot{disk: fsys, state: &State{}}
 	var found Finding
-	read := 0
+	var other *State
 	for i, name := range slots {
 		b, err := disk.ReadLimited(fsys, name, maxState)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -66,21 +66,17 @@ func Open(fsys disk.FS) (*Depot, Finding, error) {
 		if err == nil {
 			s, generation, err = decode(b)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			found.Damaged = append(found.Damaged, fmt.Sprintf("%s: %v", name, err))
-			continue
-		}
-		read++
-		if read == 1 || generation > d.generation {
-			d.older, d.state, d.generation, d.slot = d.state, s, generation, int8(i)
-		} else {
-			d.older = s
+		case other == nil || generation > d.generation:
+			other, d.state, d.generation, d.slot = d.state, s, generation, int8(i)
+		default:
+			other = s
 		}
 	}
-	if read < 2 {
-		d.older = nil
-	}
-	found.Lost = read == 0 && len(found.Damaged) > 0
+	found.Lost = other == nil && len(found.Damaged) > 0
+	d.stale = other != nil && other.beyond(d.state)
 	return d, found, d.prepare()
 }
 
@@ -123,7 +119,8 @@ func (d *Depot) Save(next *State) error {
 	if err := d.disk.SyncDir("."); err != nil {
 		return fmt.Errorf("save the state: %w", err)
 	}
-	d.older, d.state, d.slot = d.state, next, slot
+	d.stale = d.state.beyond(next)
+	d.state, d.slot = next, slot
 	return nil
 }
 
@@ -182,20 +179,15 @@ func (d *Depot) DropPart(id ID) error {
 }
 
 // Collect removes what neither the state nor a download under way refers to.
-// It first lets the older generation of the state go, if that alone refers to
-// something.
+// It first lets the older generation of the state go, if that refers to what
+// the state does not.
 func (d *Depot) Collect() error {
-	refs := d.state.packages()
-	if d.older != nil {
-		for id := range d.older.packages() {
-			if !refs[id] {
-				if err := d.Save(d.state); err != nil {
-					return err
-				}
-				break
-			}
+	if d.stale {
+		if err := d.Save(d.state); err != nil {
+			return err
 		}
 	}
+	refs := d.state.packages()
 	fetching := map[ID]bool{}
 	if d.state.Job != nil {
 		for _, m := range d.state.Job.Models {

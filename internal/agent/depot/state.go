@@ -63,6 +63,8 @@ type Job struct {
 	Phase  Phase              `json:"phase"`
 	Models []Model            `json:"models"`
 	Notes  []string           `json:"notes,omitempty"` // for the operator
+
+	Refused bool `json:"refused,omitempty"` // as a whole: it makes no sense
 }
 
 // Model is the part of a Job about one handle.
@@ -138,6 +140,20 @@ func (s *State) packages() map[ID]bool {
 	}
 	delete(refs, "")
 	return refs
+}
+
+// beyond reports whether s refers to a package or a deployment that o does not.
+func (s *State) beyond(o *State) bool {
+	if s.Job != nil && o.Job == nil {
+		return true
+	}
+	refs := o.packages()
+	for id := range s.packages() {
+		if !refs[id] {
+			return true
+		}
+	}
+	return false
 }
 
 const (

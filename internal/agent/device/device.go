@@ -92,7 +92,9 @@ type Settings struct {
 	MaxBackoff       time.Duration // between attempts; 5 min
 }
 
-func (s *Settings) withDefaults() *Settings {
+// WithDefaults returns the settings with no field left to its default; many
+// devices can share it.
+func (s *Settings) WithDefaults() *Settings {
 	var d Settings
 	if s != nil {
 		d = *s
@@ -107,6 +109,9 @@ func (s *Settings) withDefaults() *Settings {
 	d.Tries, d.Loads = cmp.Or(d.Tries, 8), cmp.Or(d.Loads, 5)
 	d.Reserve, d.Growth = cmp.Or(d.Reserve, 1<<20), cmp.Or(d.Growth, 2)
 	d.MaxBackoff = cmp.Or(d.MaxBackoff, 5*time.Minute)
+	if s != nil && d == *s {
+		return s // shared by many
+	}
 	return &d
 }
 
@@ -124,6 +129,10 @@ type Device struct {
 	healAt, saveAt                       time.Duration
 	beatFails, pollFails, regFails       uint8
 	workFails, healFails, saveFails      uint8
+	litterFails                          uint8
+	littered                             bool // something on the disk waits to be removed
+	litterAt                             time.Duration
+	refused                              uint8 // how often the server refused the oldest result
 	serving                              []served
 	work                                 *working // nil without a deployment under way
 	registeredUntil, pollEvery, beatWait time.Duration
@@ -162,7 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Device, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
-	cfg.Settings = cfg.Settings.withDefaults()
+	cfg.Settings = cfg.Settings.WithDefaults()
 	dep, found, err := depot.Open(cfg.Disk)
 	if err != nil {
 		return nil, err
@@ -222,7 +231,7 @@ type task struct {
 // tasks lists what waits to be done, the most urgent first. Downloads wait
 // while the server cannot be reached; all else goes on without it.
 func (d *Device) tasks() []task {
-	list := make([]task, 0, 5)
+	list := make([]task, 0, 6)
 	if d.unsaved {
 		list = append(list, task{d.saveAt, d.saveAgain})
 	}
@@ -233,6 +242,9 @@ func (d *Device) tasks() []task {
 	}
 	if d.state.Job != nil && d.state.Job.Phase != depot.Ended && !d.unsaved && (!d.offline && d.registered || !d.needsNetwork()) {
 		list = append(list, task{d.workAt, d.turn})
+	}
+	if d.littered && !d.unsaved {
+		list = append(list, task{d.litterAt, d.collect})
 	}
 	if d.missing() {
 		list = append(list, task{d.healAt, d.heal})
@@ -293,13 +305,25 @@ func (d *Device) keep(ctx context.Context, next *depot.State) error {
 }
 
 func (d *Device) saveAgain(ctx context.Context) {
-	if d.save(ctx, d.state) == nil {
-		d.collect(ctx)
+	if d.save(ctx, d.state) != nil {
+		return
+	}
+	d.collect(ctx)
+	if len(d.state.Results) > 0 && !d.offline {
+		d.beatAt = d.clock
 	}
 }
 
+// collect clears the disk up. It may fail for a while.
 func (d *Device) collect(ctx context.Context) {
-	if err := d.depot.Collect(); err != nil {
+	err := d.depot.Collect()
+	d.littered = err != nil
+	if err == nil {
+		d.litterFails = 0
+		return
+	}
+	d.litterAt = d.clock + d.backoff(&d.litterFails)
+	if d.litterFails == 1 {
 		d.cfg.Log.WarnContext(ctx, "what is not needed any more could not be removed", "err", err)
 	}
 }

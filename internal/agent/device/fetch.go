@@ -37,6 +37,7 @@ func (d *Device) bring(ctx context.Context, i int) {
 	}
 	whole, err := d.slice(ctx, i)
 	switch {
+	case err != nil && ctx.Err() != nil: // being stopped
 	case err != nil:
 		d.setback(ctx, i, err)
 	case whole:
@@ -116,8 +117,11 @@ func (d *Device) slice(ctx context.Context, i int) (whole bool, err error) {
 			return false, hopeless{err}
 		}
 	}
-	if readErr == nil && got == 0 {
+	switch {
+	case got == 0 && readErr == nil:
 		readErr = io.ErrUnexpectedEOF
+	case got > 0 && ctx.Err() != nil:
+		readErr = nil // slow, but it comes
 	}
 	return false, readErr
 }
@@ -197,7 +201,7 @@ func (d *Device) setback(ctx context.Context, i int, err error) {
 			return // the disk comes first
 		}
 		reason := no.Error()
-		if disk.Full(err) {
+		if disk.Full(err) || errors.Is(err, depot.ErrNoRoom) {
 			reason = "the disk is full: " + reason
 		}
 		_ = d.depot.DropPart(m.Package) // Collect tries again

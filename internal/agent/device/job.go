@@ -42,11 +42,18 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 	}
 	for _, def := range o.Definitions[:min(len(o.Definitions), maxModels)] {
 		m, why := newModel(def)
-		if slices.ContainsFunc(job.Models, func(other depot.Model) bool { return other.Handle == m.Handle }) {
+		twice := slices.ContainsFunc(job.Models, func(other depot.Model) bool { return other.Handle == m.Handle })
+		if twice {
 			why = "the deployment names this handle twice"
 		}
 		if why != "" && reason == "" {
 			reason = fmt.Sprintf("%q cannot be deployed: %s", brief(def.Handle), why)
+		}
+		if twice {
+			continue
+		}
+		if !entityName.MatchString(m.Handle) {
+			continue // nor could it be reported
 		}
 		m.Failed = why
 		job.Models = append(job.Models, m)
@@ -62,14 +69,14 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 				job.Models[i].Failed = "not deployed: " + reason
 			}
 		}
-		job.Notes = append(job.Notes, reason)
+		job.Notes, job.Refused = append(job.Notes, reason), true
 		d.state = next
 		d.finish(ctx)
 		return
 	}
 	// Should the disk refuse, the server offers it again.
 	if d.save(ctx, next) != nil {
-		d.work = nil
+		d.work, d.pollAt = nil, d.saveAt
 	}
 }
 
@@ -80,12 +87,11 @@ func newModel(def edge.Definition) (m depot.Model, why string) {
 	}
 	switch {
 	case !entityName.MatchString(def.Handle):
-		m.Handle, m.Package = brief(def.Handle), ""
 		return m, "the handle is not a name"
 	case m.Desired == edge.Undeploy:
 		m.URL, m.Package = "", ""
 	case m.Desired != edge.Deploy:
-		m.Package = ""
+		m.Package, m.Desired = "", edge.Deploy
 		return m, fmt.Sprintf("this device does not know the state %q", brief(def.State))
 	case !m.Package.Valid():
 		m.Package = ""
@@ -347,6 +353,8 @@ func result(s *depot.State, now time.Time) edge.Result {
 	notes := job.Notes
 	if n := len(notes); n > 0 && notes[n-1] == stopped {
 		r.Status, notes = stopped, append(notes[:n-1:n-1], "stopped before anything was installed")
+	} else if job.Refused {
+		r.Status = fail
 	} else if failed > 0 {
 		r.Status = fail
 		notes = append([]string{fmt.Sprintf("%d of %d models failed", failed, len(job.Models))}, notes...)

@@ -2,8 +2,12 @@ package device_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
 // cutShort breaks every transfer off after n bytes.
@@ -34,4 +38,14 @@ func refuseAfterRestart(w *wares, _ *box) func(*engine) {
 			}
 		}
 	}
+}
+
+// picky is a server that refuses results that name models.
+type picky struct{ *cloud }
+
+func (p picky) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, error) {
+	if h.Result != nil && len(h.Result.Models) > 0 {
+		return edge.Hints{}, fault.New(fault.Invalid, "1 validation error detected")
+	}
+	return p.cloud.Heartbeat(ctx, h)
 }

@@ -126,7 +126,7 @@ func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle
 	defer cancel()
 	r, err := d.cfg.Engine.Load(loading, model.Package{
 		Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion,
-		Runtime: m.Metadata.Runtime, Signature: signature(&m),
+		Runtime: m.Metadata.Runtime, Signature: Signature(&m),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the model could not be loaded: %w", err)
@@ -168,9 +168,9 @@ func (d *Device) judge(ctx context.Context, id depot.ID, m *bundle.Manifest, r m
 	return nil
 }
 
-// signature tells a manifest's tensors as an engine knows them; one that it
-// cannot tell in full is left to the engine.
-func signature(m *bundle.Manifest) tensor.Signature {
+// Signature tells a manifest's tensors as an engine knows them; one that it
+// cannot tell in full is left to the engine, and empty.
+func Signature(m *bundle.Manifest) tensor.Signature {
 	in, ok := specs(m.Inputs)
 	out, ok2 := specs(m.Outputs)
 	if !ok || !ok2 {

@@ -2,13 +2,15 @@ package device
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
 const (
-	maxDone   = 8  // results kept for a server that asks for a deployment again
+	maxDone   = 4  // results kept for a server that asks for a deployment again
 	maxQueued = 16 // results that wait to be reported
 )
 
@@ -81,33 +83,51 @@ func (d *Device) heartbeat(ctx context.Context) {
 	}
 	// A result is only told once a cut cannot take it back.
 	if len(d.state.Results) > 0 && !d.unsaved {
-		r := d.state.Results[0]
-		if r.End.IsZero() { // it ended while the device started
-			r.End = d.last.Round(0)
-		}
-		h.Result = &r
+		h.Result = d.wording(d.state.Results[0])
 	}
 	call, cancel := context.WithTimeout(ctx, d.cfg.Settings.Call)
 	defer cancel()
 	hints, err := d.cfg.Cloud.Heartbeat(call, h)
-	if err != nil {
+	switch {
+	case err != nil:
+		if h.Result != nil && errors.Is(err, fault.Invalid) {
+			d.refused++
+		}
 		d.lost(ctx, "heartbeat", err)
 		d.beatAt = d.clock + d.backoff(&d.beatFails)
 		return
+	case h.Result != nil:
+		d.refused = 0
+		defer d.told(ctx, d.state.Results[0])
 	}
 	d.found()
 	d.beatFails = 0
 	d.heed(hints)
 	d.beatAt = d.later(d.beatWait)
-	if h.Result != nil {
-		d.told(ctx, *h.Result)
+}
+
+// wording is how a result is reported. A server that refuses what it does not
+// understand is told less and less.
+func (d *Device) wording(r edge.Result) *edge.Result {
+	const patience = 4
+	if r.End.IsZero() { // it ended while the device started
+		r.End = d.last.Round(0)
 	}
+	switch {
+	case d.refused < patience:
+	case d.refused < 2*patience:
+		r.Models = nil
+	default:
+		r = edge.Result{Deployment: r.Deployment, Status: r.Status}
+	}
+	return &r
 }
 
 // told notes that the server took a result.
 func (d *Device) told(ctx context.Context, r edge.Result) {
 	next := d.state.Clone()
 	next.Results = next.Results[1:]
+	r.Start, r.End = time.Time{}, time.Time{} // devices with the same history have the same state
 	next.Done = append(next.Done, r)
 	if n := len(next.Done); n > maxDone {
 		next.Done = next.Done[n-maxDone:]
@@ -192,6 +212,7 @@ func (d *Device) repeat(ctx context.Context, name string) {
 	next := d.state.Clone()
 	for i, r := range next.Done {
 		if r.Deployment == name {
+			r.Start, r.End = d.last.Round(0), d.last.Round(0)
 			next.Results = append(next.Results, r)
 			next.Done = append(next.Done[:i], next.Done[i+1:]...)
 			break
