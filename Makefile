@@ -13,7 +13,7 @@ E2E      = ./internal/e2e/...
 FUZZTIME ?= 30s
 SOAK     ?= 30m
 
-.PHONY: help build setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim bench soak soak-sim fuzz clean
+.PHONY: help build agents setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim bench soak soak-sim fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,17 @@ help: ## list the targets
 build: setup-build ## put the programs in bin/ and the inference library in bin/lib/
 	@mkdir -p bin
 	@if [ -d cmd/slipway ]; then CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway; fi
+	@CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -tags grpcnotrace -o bin/ ./cmd/slipway-agent
 	@if [ -d cmd/slipway-onnx ]; then CGO_ENABLED=1 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway-onnx; fi
 	@if [ -x scripts/fetch-onnxruntime.sh ]; then scripts/fetch-onnxruntime.sh; fi
+
+agents: ## the device agent for amd64, arm64 and armv7 in bin/agents/
+	@mkdir -p bin/agents
+	@for arch in amd64 arm64 arm; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build $(GOFLAGS_RELEASE) -tags grpcnotrace \
+			-o bin/agents/slipway-agent-linux-$${arch/%arm/armv7} ./cmd/slipway-agent; \
+	done
+	@ls -l bin/agents
 
 setup-build setup-test setup-bench: setup-%:
 	@scripts/setup.sh $*

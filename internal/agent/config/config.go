@@ -41,12 +41,14 @@ type Config struct {
 	Capture Capture
 
 	// DataRoot holds packages and what the agent remembers. Two agents cannot
-	// share one.
+	// share one. Unless it is set, it is what the service manager made, or the
+	// directory "data" beside the file.
 	DataRoot string
 	// Poll and Heartbeat are how often the agent asks for deployments and
 	// reports, until the server hints otherwise.
 	Poll, Heartbeat time.Duration
-	// Socket is where applications connect, unless the command line says.
+	// Socket is where applications connect: unless it is set or the command line
+	// says, agent.sock in the service's runtime directory, or beside the file.
 	// SocketMode is who may, and AllowUIDs, if there are any, who else may not.
 	Socket     string
 	SocketMode fs.FileMode
@@ -134,10 +136,10 @@ func Default() Config {
 			Destination: ToDisk, Buffer: 30, Batch: 10, Push: 4 * time.Second,
 			EmbedLimit: maxEmbed, UploadPeriod: 8 * time.Second,
 		},
-		DataRoot:    "/var/lib/slipway-agent",
+		DataRoot:    "data",
 		Poll:        time.Minute,
 		Heartbeat:   5 * time.Minute,
-		Socket:      "/run/slipway-agent/agent.sock",
+		Socket:      "agent.sock",
 		SocketMode:  0o660,
 		MaxMessage:  64 << 20,
 		ONNX:        ONNX{Threads: 1},

@@ -49,13 +49,13 @@ const edgeManager = `{
 }`
 
 func TestAFileOfEdgeManagersAgentIsReadUnchanged(t *testing.T) {
-	c, err := config.Parse([]byte(edgeManager), "/etc")
+	c, err := config.Parse([]byte(edgeManager), config.Place{Dir: "/etc"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.Default()
 	want.Device, want.Fleet, want.Thing, want.Region = "cam-01", "plant-a", "thing:1", "us-west-2"
-	want.RootsDir, want.DataRoot = "/opt/edge/roots", "/var/edge"
+	want.RootsDir, want.DataRoot, want.Socket = "/opt/edge/roots", "/var/edge", "/etc/agent.sock"
 	want.Poll, want.LogLevel = 30*time.Minute, "debug"
 	want.Cloud = config.Cloud{
 		Provider: "Aws", Endpoint: "edge.example.com:9443",
@@ -173,7 +173,7 @@ func TestPlacesAndEnginesAreSettled(t *testing.T) {
 		},
 		"null is absent": {
 			map[string]any{"slipway_socket": json.RawMessage("null")},
-			func(c config.Config) any { return c.Socket }, config.Default().Socket,
+			func(c config.Config) any { return c.Socket + " " + c.DataRoot }, "/b/agent.sock /b/data",
 		},
 		"without a provider only the names are needed": {
 			map[string]any{
@@ -190,7 +190,7 @@ func check(t *testing.T, cases map[string]meaning) {
 	t.Helper()
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			c, err := config.Parse(with(t, tc.changes), "/b")
+			c, err := config.Parse(with(t, tc.changes), config.Place{Dir: "/b"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func TestEveryFaultIsToldAtOnceByItsKey(t *testing.T) {
 		"slipway_socket":                                       "/" + strings.Repeat("s", 200),
 		"slipway_log_level":                                    "loud",
 	}
-	_, err := config.Parse(with(t, bad), "/b")
+	_, err := config.Parse(with(t, bad), config.Place{Dir: "/b"})
 	if err == nil {
 		t.Fatal("nothing was refused")
 	}
@@ -249,7 +249,7 @@ func TestEveryFaultIsToldAtOnceByItsKey(t *testing.T) {
 
 func TestWhatIsNoConfigurationIsRefused(t *testing.T) {
 	for _, text := range []string{"", "[]", "nonsense", "{}{}", `{"a":`} {
-		if _, err := config.Parse([]byte(text), "/"); err == nil {
+		if _, err := config.Parse([]byte(text), config.Place{Dir: "/"}); err == nil {
 			t.Errorf("%q was read", text)
 		}
 	}
@@ -257,8 +257,30 @@ func TestWhatIsNoConfigurationIsRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"a":"`+strings.Repeat("x", 1<<20)+`"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "bytes") {
+	if _, err := config.Load(path, "", none); err == nil || !strings.Contains(err.Error(), "bytes") {
 		t.Errorf("a huge file: %v", err)
+	}
+}
+
+func none(string) string { return "" }
+
+func TestAServiceHasItsDataAndSocketWhereSystemdWantsThem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "agent.json")
+	env := map[string]string{"STATE_DIRECTORY": "/var/lib/slipway-agent:/other", "RUNTIME_DIRECTORY": "/run/slipway-agent"}
+	for set, want := range map[string]string{
+		"": "/var/lib/slipway-agent /run/slipway-agent/agent.sock", "set": "/d /s",
+	} {
+		changes := map[string]any{}
+		if set != "" {
+			changes = map[string]any{"slipway_data_root": "/d", "slipway_socket": "/s"}
+		}
+		if err := os.WriteFile(path, with(t, changes), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(path, "", func(k string) string { return env[k] })
+		if got := c.DataRoot + " " + c.Socket; got != want || err != nil {
+			t.Errorf("%s: %s, %v; want %s", set, got, err, want)
+		}
 	}
 }
 
@@ -267,7 +289,7 @@ func TestUnknownKeysAreRememberedForOneLineOfTheLog(t *testing.T) {
 	if err := os.WriteFile(path, with(t, map[string]any{"zeta": 1, "slipway_future": []int{1}}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(path)
+	c, err := config.Load(path, "", none)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +305,7 @@ func FuzzAnyFileIsReadOrRefused(f *testing.F) {
 	f.Add([]byte(edgeManager))
 	f.Add([]byte(`{"slipway_engines":{"":[""],"a":{"command":["x"]}}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if c, err := config.Parse(text, "/"); err == nil {
+		if c, err := config.Parse(text, config.Place{Dir: "/"}); err == nil {
 			if err := c.Validate(); err != nil {
 				t.Errorf("what was read is not valid: %v", err)
 			}

@@ -23,10 +23,17 @@ const maxFile = 1 << 20
 // ownPrefix begins every key that is ours.
 const ownPrefix = "slipway_"
 
+// Place is where a configuration stands and what its place offers. Paths that
+// are not absolute begin at Dir, so that a bundle may lie anywhere. State and
+// Runtime are the directories that a service manager made for data and for
+// sockets; "" leaves both in Dir. Socket wins over what the file says, unless
+// it is "".
+type Place struct{ Dir, State, Runtime, Socket string }
+
 // Load reads the file at path over the defaults and validates the outcome.
-// Paths in it that are not absolute begin at the file's directory, so that a
-// bundle may lie anywhere.
-func Load(path string) (Config, error) {
+// socket, if not "", wins over the file's; getenv tells what systemd made for
+// the service.
+func Load(path, socket string, getenv func(string) string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Config{}, err
@@ -43,17 +50,21 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	c, err := Parse(text, dir)
+	first := func(list string) string { dir, _, _ := strings.Cut(list, ":"); return dir }
+	c, err := Parse(text, Place{dir, first(getenv("STATE_DIRECTORY")), first(getenv("RUNTIME_DIRECTORY")), socket})
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }
 
-// Parse reads a file's text as Load does; relative paths begin at dir. Every
-// fault is in the error.
-func Parse(text []byte, dir string) (Config, error) {
+// Parse reads the text of a file at a place. Every fault is in the error.
+func Parse(text []byte, at Place) (Config, error) {
 	c := Default()
+	c.DataRoot, c.Socket = filepath.Join(at.State, c.DataRoot), filepath.Join(at.Runtime, c.Socket)
+	if at.State != "" {
+		c.DataRoot = at.State
+	}
 	var file map[string]json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&file); err != nil {
@@ -79,7 +90,10 @@ func Parse(text []byte, dir string) (Config, error) {
 		}
 	}
 	c.settle(file)
-	c.anchor(dir)
+	c.anchor(at.Dir)
+	if at.Socket != "" {
+		c.Socket = at.Socket
+	}
 	faults = append(faults, c.Validate())
 	if err := errors.Join(faults...); err != nil {
 		return Config{}, err

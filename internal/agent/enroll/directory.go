@@ -25,8 +25,9 @@ const (
 	keyFile    = "private.pem.key"
 	caFile     = "ca.pem"
 	rootsDir   = "roots"
-	socketName = "agent.sock"
 )
+
+const pollKey = "slipway_poll_seconds"
 
 // region is what may be part of a file's name.
 var region = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
@@ -93,22 +94,22 @@ func (d directory) settings(said map[string]string) ([]byte, error) {
 	if file == nil {
 		file = map[string]string{}
 	}
+	// With a key of ours the file is none of the old agent's, which asked once a
+	// day.
+	if _, says := file[pollKey]; !says {
+		file[pollKey] = "60"
+	}
 	maps.Copy(file, map[string]string{
 		"sagemaker_edge_core_root_certs_path":      rootsDir,
 		"sagemaker_edge_provider_aws_ca_cert_file": caFile,
 		"sagemaker_edge_provider_aws_cert_file":    certFile,
 		"sagemaker_edge_provider_aws_cert_pk_file": keyFile,
-		"slipway_data_root":                        "data",
 	})
-	// Where the directory lies too deep for a socket, the default has to do.
-	if abs, err := filepath.Abs(d.path); err == nil && len(filepath.Join(abs, socketName)) <= config.MaxSocket {
-		file["slipway_socket"] = socketName
-	}
 	text, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := config.Parse(text, "/"); err != nil {
+	if _, err := config.Parse(text, config.Place{Dir: "/"}); err != nil {
 		return nil, fmt.Errorf("the server's answer is refused: %w", err)
 	}
 	return append(text, '\n'), nil

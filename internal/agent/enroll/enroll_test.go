@@ -80,7 +80,7 @@ func TestATokenBecomesAnIdentityThatAnAgentStartsFrom(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
 		}
 	}
-	c, err := config.Load(filepath.Join(dir, "agent.json"))
+	c, err := config.Load(filepath.Join(dir, "agent.json"), "/run/agent.sock", func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@
 package codec
 
 import (
+	"math"
 	"mime"
 	"strings"
 
@@ -107,7 +108,7 @@ func decodeTriton(m Media, body []byte, g *tensor.Signature) (Request, error) {
 func parseSize(s string) (int, bool) {
 	n := 0
 	for _, c := range []byte(s) {
-		if c < '0' || c > '9' || n > 1<<40 {
+		if c < '0' || c > '9' || n > (math.MaxInt-9)/10 {
 			return 0, false
 		}
 		n = n*10 + int(c-'0')

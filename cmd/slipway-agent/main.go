@@ -1,0 +1,124 @@
+// Command slipway-agent keeps the models of one device: it takes signed packages
+// from a Slipway server, serves them to applications on a Unix socket, and never
+// loses a model that worked.
+//
+//	slipway-agent --config FILE                 run (FILE: Edge Manager's, or a bundle's agent.json)
+//	slipway-agent -a SOCKET -c FILE [-f]        the same, with Edge Manager's flags
+//	slipway-agent enroll --token TOKEN --dir D  get an identity; then: slipway-agent --config D/agent.json
+//
+// It logs JSON on standard error, and exits with 1 and a reason if it cannot go on.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/slipway-ml/slipway/internal/agent"
+	"github.com/slipway-ml/slipway/internal/agent/config"
+	"github.com/slipway-ml/slipway/internal/agent/enroll"
+)
+
+func main() {
+	// Edge Manager's unit stops its agent with SIGHUP (spec §7.2).
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	if err := run(ctx, os.Args[1:], os.Stdin, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(os.Stderr, "slipway-agent: %v\n", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "enroll" {
+		return runEnroll(ctx, args[1:], stdin, stderr)
+	}
+	return runAgent(ctx, args, stderr)
+}
+
+// runEnroll spends a token. One given as - is read from standard input, so that
+// no list of processes shows it.
+func runEnroll(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer) error {
+	fs := flag.NewFlagSet("slipway-agent enroll", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	token := fs.String("token", "", "what 'slipway device enroll' printed; - reads it from standard input")
+	dir := fs.String("dir", "", "directory for the identity and agent.json")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *token == "" || *dir == "" || fs.NArg() > 0 {
+		return errors.New("enroll needs --token and --dir, and nothing else")
+	}
+	if *token == "-" {
+		line, err := bufio.NewReader(io.LimitReader(stdin, 16<<10)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the token: %w", err)
+		}
+		*token = strings.TrimSpace(line)
+	}
+	if err := enroll.Run(ctx, *token, *dir); err != nil {
+		return err
+	}
+	fmt.Fprintf(stderr, "enrolled; start with: slipway-agent --config %s/%s\n", strings.TrimRight(*dir, "/"), enroll.ConfigFile)
+	return nil
+}
+
+func runAgent(ctx context.Context, args []string, stderr io.Writer) error {
+	fs := flag.NewFlagSet("slipway-agent", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	var path, socket string
+	fs.StringVar(&path, "config", "", "configuration file")
+	fs.StringVar(&path, "c", "", "the same")
+	fs.StringVar(&socket, "a", "", "path of the socket for applications, in place of the configuration's")
+	force := fs.Bool("f", false, "replace a socket file that nobody listens on; with -a it is an error otherwise")
+	version := fs.Bool("version", false, "print the version")
+	switch err := fs.Parse(args); {
+	case err != nil:
+		return err
+	case *version:
+		fmt.Fprintln(stderr, agent.Version)
+		return nil
+	case path == "" || fs.NArg() > 0:
+		return errors.New("a configuration is needed: --config FILE")
+	}
+	keep := socket != "" && !*force
+	if socket != "" {
+		abs, err := filepath.Abs(socket)
+		if err != nil {
+			return err
+		}
+		socket = abs
+	}
+	cfg, err := config.Load(path, socket, os.Getenv)
+	if err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		return err
+	}
+	// Little garbage is kept: an agent is idle nearly always, and its memory is
+	// its models'.
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(cfg.AgentMemory)
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	a, err := agent.New(ctx, cfg, agent.Options{KeepSocket: keep, Log: log})
+	if err != nil {
+		return err
+	}
+	defer a.Close(context.WithoutCancel(ctx))
+	debug.FreeOSMemory() // what starting took
+	return a.Run(ctx)
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/agent/device"
+	"github.com/slipway-ml/slipway/internal/agent/golden"
+	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/platform/bundle"
+)
+
+// judge runs the golden cases of a package.
+func judge(ctx context.Context, r model.Runner, text []byte) error {
+	cases, err := golden.Parse(text)
+	if err != nil {
+		return err
+	}
+	return golden.Run(ctx, r, cases)
+}
+
+// goldenTime bounds the golden cases of a package that an application loads.
+const goldenTime = time.Minute
+
+// load loads a package that an application unpacked, after the same tests as
+// one that was deployed. What the device learnt about old packages does not
+// count: who may write to its folders may load from them.
+func (a *Agent) load(ctx context.Context, dir, handle string) (*model.Loaded, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() // only read: nothing can be lost
+	m, err := a.verifier.Check(ctx, root.FS())
+	if err != nil {
+		return nil, err
+	}
+	p := model.Package{Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Runtime: m.Metadata.Runtime, Signature: device.Signature(&m)}
+	r, err := timed{a.engine, a.metrics.loaded}.Load(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if _, has := m.File(bundle.GoldenName); has {
+		judging, cancel := context.WithTimeout(ctx, goldenTime)
+		defer cancel()
+		if _, err := golden.Check(judging, dir, r); err != nil {
+			return nil, errors.Join(fmt.Errorf("the model failed its golden inputs: %w", err), r.Close(context.WithoutCancel(judging)))
+		}
+	}
+	return &model.Loaded{Runner: r, Info: model.Info{
+		Handle: handle, ModelName: p.ModelName, ModelVersion: p.ModelVersion, Dir: dir, Signature: r.Signature(), LoadedAt: time.Now(),
+	}}, nil
+}
+
+// nobody is the server of an agent without one.
+type nobody struct{ device.Cloud }
+
+// Registration says that the device is not registered, and may ask again in a
+// day; nothing else is asked then.
+func (nobody) Registration(context.Context) (bool, time.Duration, error) {
+	return false, 24 * time.Hour, nil
+}
+
+// Deployments offers none.
+func (nobody) Deployments(context.Context) ([]edge.Deployment, edge.Hints, error) {
+	return nil, edge.Hints{}, nil
+}
+
+// Heartbeat goes nowhere.
+func (nobody) Heartbeat(context.Context, edge.Heartbeat) (edge.Hints, error) {
+	return edge.Hints{}, nil
+}
+
+// socketFree refuses a path that is taken. A socket that a crash left behind is
+// replaced later, unless it is to be kept; one that somebody listens on never.
+func socketFree(path string, keep bool) error {
+	switch _, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for the socket: %w", err)
+	case keep:
+		return fmt.Errorf("%s exists already; -f replaces a socket that nobody listens on", path)
+	}
+	return nil
+}
