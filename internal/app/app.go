@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/notify"
+	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/routing"
 	"github.com/slipway-ml/slipway/internal/service/watch"
@@ -43,23 +44,24 @@ type App struct {
 	cfg config.Config
 	log *slog.Logger
 
-	keys     *access.Keys
-	sessions *access.Sessions
-	verifier *sigv4.Verifier // of operators: devices invoke no endpoint
-	callers  *sigv4.Verifier // of operators and devices
-	db       *store.DB
-	objects  *objects.Store
-	models   *artifact.Cache
-	process  *process.Provider
-	metrics  *prometheus.Registry
-	router   *router.Router
-	watch    *watch.Service
-	follower *routing.Follower
-	manager  *instance.Manager
-	turns    *loop.Runner
-	notify   *notify.Service
-	fleet    *fleet.Service
-	bells    bells
+	keys      *access.Keys
+	sessions  *access.Sessions
+	verifier  *sigv4.Verifier // of operators: devices invoke no endpoint
+	callers   *sigv4.Verifier // of operators and devices
+	db        *store.DB
+	objects   *objects.Store
+	models    *artifact.Cache
+	process   *process.Provider
+	metrics   *prometheus.Registry
+	router    *router.Router
+	watch     *watch.Service
+	follower  *routing.Follower
+	manager   *instance.Manager
+	turns     *loop.Runner
+	notify    *notify.Service
+	fleet     *fleet.Service
+	packaging *packaging.Service
+	bells     bells
 
 	listener net.Listener
 	data     *http1.Server // accepts every connection, keeps those of the data plane
@@ -88,7 +90,7 @@ func (b bells) ring() {
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
-	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildEdge, a.listen} {
+	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()
 			return nil, err
@@ -184,7 +186,8 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.watch.Run(background) })
 	wg.Go(func() { a.notify.Run(background) })
 	wg.Go(func() { a.tidy(background) })
-	wg.Go(func() { a.models.Run(background, a.manager.ModelDirs) })
+	wg.Go(func() { a.packaging.Run(background) })
+	wg.Go(func() { a.models.Run(background, a.modelDirs) })
 
 	failed := make(chan error, 2)
 	serve := func(name string, f func() error) {

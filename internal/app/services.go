@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -170,7 +171,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:    api,
 		SageMaker:  sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
-		Slipway:    slipway.NewHandler(ctl, a.log),
+		Slipway:    slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging))...),
 		STS:        sts.New(a.log),
 		CloudWatch: cloudwatch.NewHandler(a.watch, a.log),
 		S3:         s3.New(a.objects, a.log),

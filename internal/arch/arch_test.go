@@ -51,7 +51,7 @@ var sideways = map[string]map[string]string{
 	"internal/service/routing":   {"internal/service/router": "it keeps one up to date"},
 	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
-	"internal/app":               {"internal/config": "it runs a configuration"},
+	"internal/app":               {"internal/config": "it runs a configuration", "internal/modelserver/onnxfile": "models are read before they are packaged", "internal/modelserver/tensor": "and their signatures"},
 	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},
 	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
 	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle"},
