@@ -136,6 +136,7 @@ type Engine struct {
 	cfg    Config
 	lock   *os.File // held while the run directory is in use
 	memory *memory
+	yields bool         // loading workers give way to serving ones
 	serial atomic.Int64 // of processes
 
 	restarts, oomKills atomic.Int64
@@ -165,7 +166,7 @@ func New(c Config) (*Engine, error) {
 		_ = lock.Close() // not held
 		return nil, fmt.Errorf("the run directory %s is in use by another agent: %w", c.RunDir, err)
 	}
-	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), workers: map[*Worker]bool{}}
+	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), yields: canYield(), workers: map[*Worker]bool{}}
 	if n := endLeftovers(c.RunDir); n > 0 {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)
 	}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/model"
@@ -227,6 +230,25 @@ func TestEveryFaultOfAConfigurationIsReported(t *testing.T) {
 	for _, want := range []string{"absolute", "threads", "in flight", "largest call", "start timeout", "grace", "factor", `"dlr" needs a command`, `unknown format "xml"`, "malformed header", "log"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %q: %v", want, err)
+		}
+	}
+}
+
+func TestAWorkerThatLoadedInTheBackgroundServesInTheForeground(t *testing.T) {
+	e := open(t, config(t))
+	load(t, e, digits(t, "v1"))
+	pid := load(t, e, digits(t, "v2")).PID()
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads %v, %v", threads, err)
+	}
+	for _, path := range threads {
+		tid, err := strconv.Atoi(filepath.Base(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := unix.SchedGetAttr(tid, 0); err == nil && a.Policy != 0 {
+			t.Errorf("thread %d has policy %d", tid, a.Policy)
 		}
 	}
 }

@@ -76,6 +76,7 @@ func (e *Engine) launch(p model.Package) (*launch, error) {
 type place struct {
 	network, address string
 	port             int
+	solo             bool // the program starts no other
 	token            string
 	args, env        []string
 }
@@ -105,7 +106,7 @@ const (
 
 // settle chooses where process number n listens.
 func (l *launch) settle(runDir string, n int64) (place, error) {
-	at := place{network: "unix", address: filepath.Join(runDir, strconv.FormatInt(n, 10)+".sock"), token: rand.Text()}
+	at := place{network: "unix", address: filepath.Join(runDir, strconv.FormatInt(n, 10)+".sock"), token: rand.Text(), solo: l.oipName != ""}
 	socket := at.address
 	if !l.socket {
 		// The kernel chooses; listens makes sure that nobody else took it meanwhile.

@@ -40,10 +40,10 @@ func group(pgid int) []int {
 	return list
 }
 
-// groupMemory returns the bytes that a group of processes holds for itself:
-// pages of files, such as the library's, can be had again and are left out.
-func groupMemory(pgid int) (sum int64) {
-	for _, pid := range group(pgid) {
+// memoryOf returns the bytes that processes hold for themselves: pages of
+// files, such as the library's, can be had again and are left out.
+func memoryOf(pids []int) (sum int64) {
+	for _, pid := range pids {
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 		if err != nil {
 			continue // it has just ended

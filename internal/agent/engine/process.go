@@ -24,11 +24,13 @@ type process struct {
 	*conns
 	at   place
 	pid  int
+	solo bool // it has no children, ever
 	tail tail
 	done chan struct{} // closed when it and its group have ended; how is set before
 	how  string
 
 	oomBefore int64
+	polite    *time.Timer // ends its politeness; nil if it never was
 
 	mu    sync.Mutex
 	gone  bool   // its number may soon be another's
@@ -38,7 +40,7 @@ type process struct {
 // begin starts the program in a group of its own. The kernel kills it when the
 // thread that started it ends, so that thread is kept for as long as it runs.
 func begin(at place, dir string, c *conns) (*process, error) {
-	p := &process{conns: c, at: at, done: make(chan struct{}), oomBefore: oomKills()}
+	p := &process{conns: c, at: at, solo: at.solo, done: make(chan struct{}), oomBefore: oomKills()}
 	cmd := &exec.Cmd{
 		Path: at.args[0], Args: at.args, Env: at.env, Dir: dir, Stdout: &p.tail, Stderr: &p.tail,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
@@ -149,6 +151,14 @@ func (p *process) stop(grace time.Duration) {
 		p.kill("it did not end when asked to")
 		<-p.done
 	}
+}
+
+// members returns the process and what it started, while it runs.
+func (p *process) members() []int {
+	if p.solo {
+		return []int{p.pid}
+	}
+	return group(p.pid)
 }
 
 func (p *process) ended() bool {

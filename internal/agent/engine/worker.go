@@ -51,11 +51,13 @@ func newWorker(e *Engine, p model.Package, l *launch) *Worker {
 
 // start brings up the first process, learns the signature and makes one run.
 func (w *Worker) start(ctx context.Context) error {
-	p, err := w.spawn(ctx)
+	p, err := w.spawn(ctx, w.e.yields && len(w.e.all()) > 1)
 	if err != nil {
 		return err
 	}
-	if err := w.prepare(ctx, p); err != nil {
+	err = w.prepare(ctx, p)
+	p.hurry()
+	if err != nil {
 		p.kill("it was not fit for use")
 		<-p.done
 		if p.why() == "" && p.lacksMemory() {
@@ -69,8 +71,9 @@ func (w *Worker) start(ctx context.Context) error {
 }
 
 // spawn starts a process and waits until it is ready; when it fails, nothing is
-// left running.
-func (w *Worker) spawn(ctx context.Context) (*process, error) {
+// left running. A polite one gives way to other processes until it is told to
+// hurry.
+func (w *Worker) spawn(ctx context.Context, polite bool) (*process, error) {
 	at, err := w.launch.settle(w.e.cfg.RunDir, w.e.serial.Add(1))
 	if err != nil {
 		return nil, err
@@ -78,6 +81,9 @@ func (w *Worker) spawn(ctx context.Context) (*process, error) {
 	p, err := begin(at, w.e.cfg.RunDir, w.launch.connections(at, w.e.cfg.MaxBody))
 	if err != nil {
 		return nil, err
+	}
+	if polite {
+		p.giveWay(whileLoading)
 	}
 	if err := p.await(ctx, w.e.cfg.StartTimeout); err != nil {
 		p.kill("it was not ready")
@@ -150,6 +156,9 @@ func (w *Worker) supervise(p *process) {
 	for {
 		select {
 		case <-w.stopping:
+			if w.e.yields {
+				p.giveWay(whileEnding)
+			}
 			p.stop(w.e.cfg.Grace)
 			return
 		case <-health.C:
@@ -195,7 +204,7 @@ func (w *Worker) again(crashes *int) *process {
 			t.Stop()
 			return nil
 		}
-		p, err := w.spawn(ctx)
+		p, err := w.spawn(ctx, false)
 		if err == nil {
 			return p
 		}
@@ -244,8 +253,8 @@ func (w *Worker) PID() int {
 }
 
 func (w *Worker) rss() int64 {
-	if pid := w.PID(); pid > 0 {
-		return groupMemory(pid)
+	if p := w.cur.Load(); p != nil && !p.ended() {
+		return memoryOf(p.members())
 	}
 	return 0
 }

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A worker that loads beside one that serves must not take the processor from
+// it: while it loads, it runs only when nobody else wants to (SCHED_IDLE). Not
+// every user may take that back: it needs CAP_SYS_NICE or a nice limit that
+// admits 0 (LimitNICE=0 in a systemd unit). Without, workers load like any
+// other process.
+
+const schedOther = 0
+
+// How long a worker gives way: on a machine without a pause it would never be
+// ready, or gone.
+const (
+	whileLoading = 5 * time.Second
+	whileEnding  = time.Second
+)
+
+// canYield tells whether this process may give way and come back. It tries on
+// a thread that ends with the attempt if it can't come back.
+func canYield() bool {
+	result := make(chan bool)
+	go func() {
+		runtime.LockOSThread()
+		if unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_IDLE}, 0) != nil {
+			runtime.UnlockOSThread() // it is as it was
+			result <- false
+			return
+		}
+		back := unix.SchedSetAttr(0, &unix.SchedAttr{Policy: schedOther}, 0) == nil
+		if back {
+			runtime.UnlockOSThread()
+		}
+		result <- back
+	}()
+	return <-result
+}
+
+// schedule gives all threads of processes a policy. Threads that begin meanwhile
+// inherit it from those that have it, so that a second pass finds the last.
+func schedule(pids []int, policy uint32, passes int) {
+	for range passes {
+		for _, pid := range pids {
+			dir := "/proc/" + strconv.Itoa(pid) + "/task"
+			threads, err := os.ReadDir(dir)
+			if err != nil {
+				continue // it has just ended
+			}
+			for _, t := range threads {
+				if tid, err := strconv.Atoi(t.Name()); err == nil {
+					_ = unix.SchedSetAttr(tid, &unix.SchedAttr{Policy: policy}, 0) // it has just ended
+				}
+			}
+		}
+	}
+}
+
+// giveWay makes the process, but not its children, run only when no other
+// wants to, for so long at most.
+func (p *process) giveWay(most time.Duration) {
+	schedule([]int{p.pid}, unix.SCHED_IDLE, 1)
+	p.polite = time.AfterFunc(most, func() {
+		if !p.ended() {
+			schedule(p.members(), schedOther, 2)
+		}
+	})
+}
+
+// hurry ends what giveWay began.
+func (p *process) hurry() {
+	if p.polite != nil && p.polite.Stop() && !p.ended() {
+		schedule(p.members(), schedOther, 2)
+	}
+}
