@@ -1,10 +1,9 @@
 // Package serve lets applications on the device use the models that are loaded:
 // it speaks the Edge Manager protocol and the Open Inference Protocol (gRPC and
 // HTTP) on one Unix socket, and on a loopback port if asked to. It promises
-// that every caller is known or has a token, that what one call, connection or
-// caller may cost is bounded, that a failure names its reason, and that a
-// model's panic costs one call. Loading models, and keeping captured data, is
-// not its job.
+// that every caller is known or has a token, that what calls and connections may
+// cost together is bounded, that a failure names its reason, and that a panic
+// costs one call. Loading models, and keeping captured data, is not its job.
 package serve
 
 import (
@@ -69,7 +68,8 @@ type Server struct {
 	grpc      *grpc.Server
 	http      *http.Server
 	calls     chan struct{} // one for each call under way
-	records   limiter       // of what callers can make us log
+	records   limiter       // of the failures that callers can make us log
+	arrivals  limiter       // of their connections
 	buffers   sync.Pool     // of *bytes.Buffer, for bodies
 	memory    lender
 }

@@ -140,7 +140,9 @@ func TestAPanicCostsOneCall(t *testing.T) {
 	w.models.Swap("bad", load(bad, "1"))
 	_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "bad", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}})
 	wantCode(t, err, codes.Internal)
-	if status, _, _ := w.web("POST", "/v2/models/bad/infer", `{"inputs":[{"name":"donn\ufffdes","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`); status != 400 && status != 500 {
+	bad.sig.Inputs[0].Name = "x" // JSON has no names that are not UTF-8
+	w.models.Swap("bad", load(bad, "1"))
+	if status, _, _ := w.web("POST", "/v2/models/bad/infer", `{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`); status != 500 {
 		t.Errorf("HTTP answered %d", status)
 	}
 	if _, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}}); err != nil {

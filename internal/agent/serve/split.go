@@ -74,7 +74,7 @@ func (p *splitter) admit(c net.Conn) {
 	}
 	if refused != "" {
 		_ = c.Close() // nobody we serve
-		if p.s.records.may(time.Now()) {
+		if p.s.arrivals.may(time.Now()) {
 			p.s.log.Warn("connection refused", "caller", who, "reason", refused, "err", err)
 		}
 		return
@@ -110,7 +110,7 @@ func (p *splitter) sniff(c *conn) {
 	if string(c.head) == greeting {
 		to, protocol = p.grpc, "grpc"
 	}
-	if p.s.records.may(time.Now()) {
+	if p.s.arrivals.may(time.Now()) {
 		p.s.log.Info("application connected", "protocol", protocol, "caller", c.who)
 	}
 	select {
