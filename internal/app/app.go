@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
@@ -61,12 +62,17 @@ type App struct {
 	notify    *notify.Service
 	fleet     *fleet.Service
 	packaging *packaging.Service
+	identity  *identity.Service
+	stages    *loop.Runner
 	bells     bells
 
 	listener net.Listener
 	data     *http1.Server // accepts every connection, keeps those of the data plane
 	control  *http.Server  // gets the others
-	ready    atomic.Bool
+
+	deviceListener net.Listener // nil without one
+	devices        *http.Server
+	ready          atomic.Bool
 
 	stops []stop // run in reverse
 }
@@ -78,7 +84,7 @@ type stop struct {
 }
 
 // bells are rung when rows may have changed; each has one listener.
-type bells struct{ turns, instances, routes, notices loop.Bell }
+type bells struct{ turns, instances, routes, notices, stages loop.Bell }
 
 func (b bells) ring() {
 	b.routes.Ring()
@@ -89,7 +95,7 @@ func (b bells) ring() {
 
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
+	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
 	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()
@@ -164,8 +170,12 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
 	})
 	a.data = http1.NewServer(http1.Config{MaxBody: int(l.MaxBodyBytes), Log: a.log}, runtime.Prefix, api.Serve)
+	door := a.door(api)
+	if err := a.listenForDevices(ctx, door); err != nil {
+		return err
+	}
 	a.control = &http.Server{
-		Handler: a.door(api), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: door, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	return nil
@@ -187,9 +197,12 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.notify.Run(background) })
 	wg.Go(func() { a.tidy(background) })
 	wg.Go(func() { a.packaging.Run(background) })
+	wg.Go(func() { a.identity.Run(background) })
+	wg.Go(func() { a.fleet.Run(background) })
+	wg.Go(func() { a.stages.Run(background) })
 	wg.Go(func() { a.models.Run(background, a.modelDirs) })
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	serve := func(name string, f func() error) {
 		wg.Go(func() {
 			if err := f(); !errors.Is(err, http1.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
@@ -199,6 +212,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	serve("the data plane", func() error { return a.data.Serve(a.listener) })
 	serve("the control plane", func() error { return a.control.Serve(netutil.LimitListener(a.data.Rest(), maxControlConns)) })
+	if a.devices != nil {
+		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })
+	}
 	a.ready.Store(true)
 
 	var err error
@@ -210,18 +226,27 @@ func (a *App) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "stopping; instances go on", "drainTimeout", time.Duration(a.cfg.Limits.DrainTimeout))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.Limits.DrainTimeout))
 	defer cancel()
-	var both sync.WaitGroup
-	var dataErr, controlErr error
-	both.Go(func() { dataErr = a.data.Shutdown(drain) })
-	both.Go(func() {
-		if controlErr = a.control.Shutdown(drain); controlErr != nil {
-			_ = a.control.Close() // what would not drain is cut off
-		}
-	})
-	both.Wait()
+	var all sync.WaitGroup
+	var dataErr, controlErr, deviceErr error
+	all.Go(func() { dataErr = a.data.Shutdown(drain) })
+	all.Go(func() { controlErr = shutdown(drain, a.control) })
+	all.Go(func() { deviceErr = shutdown(drain, a.devices) })
+	all.Wait()
 	stopBackground()
 	wg.Wait()
-	return errors.Join(err, dataErr, controlErr)
+	return errors.Join(err, dataErr, controlErr, deviceErr)
+}
+
+// shutdown lets what is under way end; what does not end in time is cut off.
+func shutdown(ctx context.Context, s *http.Server) error {
+	if s == nil {
+		return nil
+	}
+	err := s.Shutdown(ctx)
+	if err != nil {
+		_ = s.Close() // the reason is told
+	}
+	return err
 }
 
 // tidy forgets, now and then, what nobody needs any more.

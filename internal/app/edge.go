@@ -2,25 +2,51 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 )
 
 // buildEdge joins the services of the edge to the store and to each other.
-func (a *App) buildEdge(context.Context) error {
+func (a *App) buildEdge(ctx context.Context) (err error) {
+	a.identity, err = identity.New(ctx, identity.Config{
+		Store: a.db, Account: a.cfg.Account, Log: a.log, SigningRoots: a.signingRoots, Endpoint: a.devicesEndpoint, URL: a.url,
+		Change: func(ctx context.Context, f func(identity.Tx) error) error {
+			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("open the identities of devices: %w", err)
+	}
+	d := a.cfg.Devices
 	a.fleet = fleet.New(fleet.Config{
-		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Window: time.Duration(a.cfg.Devices.Connected),
+		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Ring, EnsureAlias: a.identity.EnsureAlias,
+		Window: time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace), RegisteredTTL: time.Duration(d.RegistrationTTL),
+		IdlePoll: time.Duration(d.PollIdle), ActivePoll: time.Duration(d.PollActive),
 		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
 	})
+	a.stages = &loop.Runner{
+		Queue: a.db.Stages(), Turn: a.fleet.Turn, Log: a.log, Wake: a.bells.stages,
+		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
+	}
 	return nil
+}
+
+// signingRoots is what devices trust packages by. It is the same in every
+// region.
+func (a *App) signingRoots(ctx context.Context) (map[string]string, error) {
+	pem, err := a.packaging.RootsPEM(ctx)
+	return map[string]string{a.cfg.Region: string(pem)}, err
 }
 
 // edgeOps are the operations of the edge that are spoken as SageMaker's.

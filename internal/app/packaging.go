@@ -27,7 +27,7 @@ func (a *App) buildPackaging(ctx context.Context) (err error) {
 	}
 	a.packaging, err = packaging.New(packaging.Config{
 		Read: a.db, Queue: store.Jobs{DB: a.db}, Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
-		Fetch: a.fetchArchive, Inspect: inspectONNX, Optimizer: a.optimizer,
+		Fetch: a.fetchArchive, Inspect: inspectONNX, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},

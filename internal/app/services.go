@@ -13,6 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/slipway-ml/slipway/internal/api/cloudwatch"
+	"github.com/slipway-ml/slipway/internal/api/credentials"
+	"github.com/slipway-ml/slipway/internal/api/edge"
+	"github.com/slipway-ml/slipway/internal/api/iot"
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
@@ -50,8 +53,10 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// The provider's lock says that no other server uses this directory,
 		// and with it this database.
-		if err := a.db.ForgetLeases(ctx); err != nil {
-			return err
+		for _, forget := range []func(context.Context) error{a.db.ForgetLeases, a.db.Stages().ForgetLeases} {
+			if err := forget(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	a.models, err = artifact.New(artifact.Config{
@@ -169,14 +174,19 @@ func (a *App) door(api *runtime.API) http.Handler {
 	})
 	return door.New(door.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
-		Runtime:    api,
-		SageMaker:  sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
-		Slipway:    slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging))...),
-		STS:        sts.New(a.log),
-		CloudWatch: cloudwatch.NewHandler(a.watch, a.log),
-		S3:         s3.New(a.objects, a.log),
-		Metrics:    promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
-		Ready:      func() bool { return a.ready.Load() && a.reachable() },
+		Runtime:      api,
+		SageMaker:    sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
+		Slipway:      slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging))...),
+		STS:          sts.New(a.log),
+		CloudWatch:   cloudwatch.NewHandler(a.watch, a.log),
+		S3:           s3.New(a.objects, a.log),
+		Metrics:      promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
+		Edge:         edge.NewHandler(a.fleet, a.log),
+		IoT:          iot.NewHandler(a.identity, a.log),
+		Enroll:       credentials.NewEnroll(a.identity, a.log),
+		SessionAlive: credentials.Alive(a.identity),
+		DeviceObject: (&deviceObjects{fetch: a.db.FleetObjects, fleet: a.db.Fleet}).judge,
+		Ready:        func() bool { return a.ready.Load() && a.reachable() },
 	})
 }
 

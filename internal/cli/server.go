@@ -42,7 +42,11 @@ func serve(cmd *cobra.Command, cfg config.Config) error {
 	if err := rememberAddress(cfg, a.Addr()); err != nil {
 		return err
 	}
-	log.Info("slipway is ready", "address", "http://"+a.Addr(), "dataDir", cfg.DataDir)
+	ready := []any{"address", "http://" + a.Addr(), "dataDir", cfg.DataDir}
+	if devices := a.DevicesAddr(); devices != "" {
+		ready = append(ready, "devices", "https://"+devices)
+	}
+	log.Info("slipway is ready", ready...)
 	return a.Run(cmd.Context())
 }
 

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/api/credentials"
+	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+)
+
+// listenForDevices takes the address of the mutual-TLS listener, if there is to
+// be one: the credentials provider, and every API besides.
+func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
+	addr, wanted := a.cfg.DevicesListen()
+	if !wanted {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for devices: %w", err)
+	}
+	a.deviceListener = devicetls.Limit(l)
+	a.onStop("device listener", func() error { _ = l.Close(); return nil }) // as the other's
+	host, _, _ := net.SplitHostPort(l.Addr().String())                      // it is an address
+	config, err := a.identity.TLSConfig(append(a.cfg.Devices.Names, host)...)
+	if err != nil {
+		return fmt.Errorf("listen for devices: %w", err)
+	}
+	// For people and their tools; it is no secret.
+	if err := os.WriteFile(filepath.Join(a.cfg.DataDir, "devices-ca.pem"), []byte(a.identity.CA()), 0o644); err != nil {
+		return fmt.Errorf("write the certificate of the device CA: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(credentials.Prefix, credentials.New(a.identity, a.sessions, a.log))
+	mux.Handle("/", apis)
+	a.devices = devicetls.Server(config, mux, a.log)
+	return nil
+}
+
+// DevicesAddr is the host:port of the device listener, "" without one.
+func (a *App) DevicesAddr() string {
+	if a.deviceListener == nil {
+		return ""
+	}
+	return a.deviceListener.Addr().String()
+}
+
+// devicesEndpoint is the host:port by which devices reach their listener.
+func (a *App) devicesEndpoint() string {
+	if a.deviceListener == nil {
+		return ""
+	}
+	return reachable(a.DevicesAddr(), a.cfg.Devices.Names)
+}
+
+// url is where devices reach the server before they have a certificate.
+func (a *App) url() string { return "http://" + reachable(a.Addr(), a.cfg.Devices.Names) }
+
+// reachable is an address of ours as others write it: under the first name that
+// was configured, and never "every address of this host".
+func reachable(addr string, names []string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	switch {
+	case len(names) > 0:
+		host = names[0]
+	case net.ParseIP(host).IsUnspecified():
+		host = "127.0.0.1"
+		if strings.Contains(addr, "[") {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
