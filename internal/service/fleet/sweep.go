@@ -57,8 +57,9 @@ func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids 
 		return ids, int64(to), to == len(names), err
 	}
 	planARN, w := p.ARN(), edge.Walk{Fleet: fleet, Plan: p.ID, After: at, Newest: st.Cut.Newest}
-	size := min(scan, scanned*s.Chunk)
-	for seen := 0; seen < scanned*s.Chunk; seen += size {
+	// More is read at a time as long as little of it is selected.
+	size := s.Chunk
+	for seen := 0; seen < scanned*s.Chunk; size = min(scan, 2*size) {
 		cs, err := s.Read.Candidates(ctx, w, size)
 		if err != nil {
 			return nil, 0, false, err
@@ -72,7 +73,7 @@ func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids 
 			}
 			w.After = c.ID
 		}
-		if len(cs) < size {
+		if seen += len(cs); len(cs) < size {
 			return ids, w.After, true, nil
 		}
 	}

@@ -130,8 +130,7 @@ func (s *Service) decide(ctx context.Context, p *edge.Plan, i int, started bool)
 		st := p.Stages[i]
 		next, a := edge.NextStage(p.Policy, st, f)
 		if a.StartNext && !started {
-			chain = true
-			return nil
+			chain, next.Chained, a.Wake = true, false, f.Now // noted when that is done
 		}
 		due = a.Wake
 		if reflect.DeepEqual(st, next) && a.Undo == "" {
