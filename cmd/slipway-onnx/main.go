@@ -2,6 +2,7 @@
 // contract (/ping, /invocations) and the Open Inference Protocol (/v2).
 //
 //	slipway-onnx [serve] --model-dir DIR --port PORT
+//	slipway-onnx optimize --model F --out F --level basic|extended|all
 //
 // Every flag may come from the environment instead: --max-batch is
 // SLIPWAY_ONNX_MAX_BATCH, and so on; the port and the model directory come from
@@ -32,7 +33,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stderr); err != nil {
+	var err error
+	if args := os.Args[1:]; len(args) > 0 && args[0] == "optimize" {
+		err = optimize(args[1:], os.Getenv, os.Stdout, os.Stderr)
+	} else {
+		err = run(ctx, args, os.Getenv, os.Stderr)
+	}
+	if err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(os.Stderr, "slipway-onnx: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}

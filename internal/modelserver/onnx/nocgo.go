@@ -41,3 +41,6 @@ func (*Model) Close() error { return nil }
 
 // Run fails.
 func (*Model) Run([]tensor.Tensor) ([]tensor.Tensor, error) { return nil, errNoCgo }
+
+// Optimize fails.
+func (*Runtime) Optimize(string, string, Level) error { return errNoCgo }

@@ -3,6 +3,8 @@ package packaging_test
 import (
 	"bytes"
 	"context"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,7 +13,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
+	"github.com/slipway-ml/slipway/models"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
 
@@ -189,6 +193,36 @@ func TestAnOptimisationWithoutTheToolFailsInsteadOfBeingSkipped(t *testing.T) {
 	in := b.put("m.tar.gz", tarGz(t, file{"m.onnx", doubler()}))
 	j := b.compile("c", domain.Compile{Input: in, Framework: "ONNX", Optimize: "basic"})
 	if j.State.Status != domain.Failed || !strings.Contains(j.State.Reason, "slipway-onnx was not found") {
+		t.Errorf("%+v", j.State)
+	}
+}
+
+func TestTheRealRuntimeOptimisesAModelAndTheRecordSaysSo(t *testing.T) {
+	library := onnxtest.Library()
+	if library == "" {
+		onnxtest.Runtime(t) // it skips, or fails under CI
+	}
+	tool := filepath.Join(t.TempDir(), "slipway-onnx")
+	if out, err := exec.Command("go", "build", "-o", tool, "github.com/slipway-ml/slipway/cmd/slipway-onnx").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Setenv("SLIPWAY_ONNXRUNTIME", library)
+	b := start(t, func(c *packaging.Config) { c.Optimizer = func() ([]string, error) { return []string{tool}, nil } })
+	in := b.put("m.tar.gz", models.Archive("v2"))
+	for _, level := range []string{"basic", "extended", "all"} {
+		j := b.compile("c-"+level, domain.Compile{Input: in, Framework: "ONNX", Optimize: level})
+		if j.State.Status != domain.Completed {
+			t.Fatalf("%s: %+v", level, j.State)
+		}
+		if len(j.Compile.Result.Notes) != 1 || !strings.HasPrefix(j.Compile.Result.Notes[0], "Optimised ("+level+") by onnxruntime 1.") {
+			t.Errorf("%s: notes %q", level, j.Compile.Result.Notes)
+		}
+		if got := untar(t, b.get(j.Compile.Result.URI))["slipway_compiled.json"]; !strings.Contains(got, `"after_sha256"`) || !strings.Contains(got, `"tool": "onnxruntime `) {
+			t.Errorf("%s: %s", level, got)
+		}
+	}
+	broken := b.put("b.tar.gz", tarGz(t, file{"m.onnx", strings.ReplaceAll(doubler(), "Add", "Odd")}))
+	if j := b.compile("broken", domain.Compile{Input: broken, Framework: "ONNX", Optimize: "basic"}); j.State.Status != domain.Failed || !strings.Contains(j.State.Reason, "could not be optimised: the model can't be optimised: ") {
 		t.Errorf("%+v", j.State)
 	}
 }

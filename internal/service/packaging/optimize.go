@@ -75,7 +75,7 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph
 		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 			return o, fmt.Errorf("run %s: %w", program, err)
 		}
-		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s", lastLine(stderr.String(), err)))
+		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s", complaint(stderr.String(), err)))
 	}
 	var said struct {
 		Tool    string `json:"tool"`
@@ -110,12 +110,15 @@ func sameTensors(a, b []packaging.Tensor) bool {
 	return reflect.DeepEqual(face(a), face(b))
 }
 
-func lastLine(said string, err error) string {
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(said, "?")), "\n")
-	if last := strings.TrimPrefix(lines[len(lines)-1], "slipway-onnx: "); last != "" {
-		return last
+// complaint is what the tool said last, or how it ended if it said nothing: a
+// crash of native code says a lot, and nothing to a caller.
+func complaint(said string, err error) string {
+	for _, line := range slices.Backward(strings.Split(strings.ToValidUTF8(said, "?"), "\n")) {
+		if why, ok := strings.CutPrefix(line, "slipway-onnx: "); ok {
+			return why
+		}
 	}
-	return err.Error() + "."
+	return fmt.Sprintf("slipway-onnx ended with %v.", err)
 }
 
 // clipped keeps the last max bytes that were written to it.
