@@ -37,7 +37,7 @@ type Options struct {
 	// KeepSocket makes a socket file that is there already an error, although
 	// nobody listens on it: Edge Manager's -a without -f.
 	KeepSocket bool
-	// Settings are of the state machine; its polls and heartbeats are the
+	// Settings are of the state machine; Poll, Heartbeat and Spread are the
 	// configuration's.
 	Settings device.Settings
 	Getenv   func(string) string // nil: os.Getenv
@@ -198,6 +198,7 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 	}
 	settings := a.settings
 	settings.Poll, settings.Heartbeat = a.cfg.Poll, a.cfg.Heartbeat
+	settings.Spread = max(a.cfg.Spread, 1) // 0 would mean its default
 	a.device, err = device.Open(ctx, device.Config{
 		Fleet: a.cfg.Fleet, Name: a.cfg.Device, AgentVersion: Version,
 		Disk: a.models, Cloud: server, Engine: timed{a.engine, a.metrics.loaded}, Table: a.table,

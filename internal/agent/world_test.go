@@ -101,8 +101,6 @@ func newWorld(t *testing.T, settings map[string]any) *world {
 	}
 	root := w.path("roots", "us-east-1.pem")
 	cloudtest.Write(t, root, bundle.EncodeRoots([]*x509.Certificate{authority.Root}), 0o444)
-	w.Answer("X-Slipway-Poll-After", "1")
-	w.Answer("X-Slipway-Heartbeat-After", "1")
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +109,7 @@ func newWorld(t *testing.T, settings map[string]any) *world {
 		"sagemaker_edge_core_device_name": "cam-01", "sagemaker_edge_core_device_fleet_name": "plant", "sagemaker_edge_core_region": "us-east-1",
 		"sagemaker_edge_core_root_certs_path": "roots", "sagemaker_edge_provider_aws_iot_cred_endpoint": w.Credentials(),
 		"sagemaker_edge_provider_aws_ca_cert_file": w.CAFile, "sagemaker_edge_provider_aws_cert_file": w.CertFile, "sagemaker_edge_provider_aws_cert_pk_file": w.KeyFile,
-		"slipway_data_root": "data", "slipway_socket": "s", "slipway_poll_seconds": 1, "slipway_heartbeat_seconds": 1,
+		"slipway_data_root": "data", "slipway_socket": "s", "slipway_poll_seconds": 1, "slipway_heartbeat_seconds": 1, "slipway_spread_seconds": 0,
 		"slipway_engines": map[string]any{"opaque": map[string]any{"command": []string{exe, "{socket}"}, "env": map[string]string{workerEnv: "1"}}},
 	}
 	for k, v := range settings {
@@ -196,7 +194,7 @@ func (w *world) tryStart(t *testing.T, o agent.Options) (*running, error) {
 		return nil, err
 	}
 	log := &lines{out: t.Output()}
-	o.Settings = device.Settings{Spread: 1, MinWait: 50 * time.Millisecond}
+	o.Settings = device.Settings{MinWait: 50 * time.Millisecond}
 	o.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := agent.New(t.Context(), cfg, o)
 	if err != nil {

@@ -47,6 +47,9 @@ type Config struct {
 	// Poll and Heartbeat are how often the agent asks for deployments and
 	// reports, until the server hints otherwise.
 	Poll, Heartbeat time.Duration
+	// Spread is within what time the first of each come after a start, so that
+	// a fleet that got its power back does not come at once.
+	Spread time.Duration
 	// Socket is where applications connect: unless it is set or the command line
 	// says, agent.sock in the service's runtime directory, or beside the file.
 	// SocketMode is who may, and AllowUIDs, if there are any, who else may not.
@@ -139,6 +142,7 @@ func Default() Config {
 		DataRoot:    "data",
 		Poll:        time.Minute,
 		Heartbeat:   5 * time.Minute,
+		Spread:      10 * time.Second,
 		Socket:      "agent.sock",
 		SocketMode:  0o660,
 		MaxMessage:  64 << 20,

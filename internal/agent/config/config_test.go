@@ -222,6 +222,7 @@ func TestEveryFaultIsToldAtOnceByItsKey(t *testing.T) {
 		"slipway_s3_endpoint":                                  "https://s.example.com/path",
 		"slipway_tolerate_clock":                               true,
 		"slipway_poll_seconds":                                 0,
+		"slipway_spread_seconds":                               -1,
 		"slipway_heartbeat_seconds":                            json.RawMessage("99999999999999999999"),
 		"slipway_loopback":                                     "localhost",
 		"slipway_token_file":                                   nil,

@@ -185,6 +185,7 @@ func (c *Config) settings() map[string]setter {
 		"slipway_data_root":         text(&c.DataRoot),
 		"slipway_poll_seconds":      duration(&c.Poll, time.Second),
 		"slipway_heartbeat_seconds": duration(&c.Heartbeat, time.Second),
+		"slipway_spread_seconds":    duration(&c.Spread, time.Second),
 		"slipway_socket":            text(&c.Socket),
 		"slipway_socket_mode":       mode(&c.SocketMode),
 		"slipway_socket_uids":       users(&c.AllowUIDs),

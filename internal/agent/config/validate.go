@@ -64,6 +64,7 @@ func (c Config) Validate() error {
 	}
 	span("slipway_poll_seconds (or sagemaker_edge_model_deployment_poll_interval)", c.Poll)
 	span("slipway_heartbeat_seconds", c.Heartbeat)
+	f.unless(c.Spread >= 0 && c.Spread <= longest, "slipway_spread_seconds: must be from 0 to %d days", longest/(24*time.Hour))
 	f.unless(c.Loopback == "" || hostPort(c.Loopback), "slipway_loopback: %q is not host:port", c.Loopback)
 	f.unless(c.Loopback == "" || c.TokenFile != "", "slipway_token_file: is missing, and the loopback port is open to every user of the device")
 	f.unless(c.SocketMode&0o200 != 0, "slipway_socket_mode: the owner must be able to connect")

@@ -1,0 +1,237 @@
+package agent_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/agent/cloudtest"
+)
+
+// program builds slipway-agent as make build does.
+func program(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	path := filepath.Join(t.TempDir(), "slipway-agent")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "grpcnotrace", "-o", path, "../../cmd/slipway-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// process is a running slipway-agent.
+type process struct {
+	cmd   *exec.Cmd
+	ready chan struct{}
+	log   lines
+	ended chan struct{}
+}
+
+// launch starts path; ready is closed when it says so.
+func launch(t *testing.T, path string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(path, args...), ready: make(chan struct{}), ended: make(chan struct{})}
+	p.log.out = t.Output()
+	out, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		var once sync.Once
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			_, _ = p.log.Write(append(bytes.Clone(lines.Bytes()), '\n'))
+			if bytes.Contains(lines.Bytes(), []byte("slipway-agent is ready")) {
+				once.Do(func() { close(p.ready) })
+			}
+		}
+		_ = p.cmd.Wait() // how it ended is in ProcessState
+	}()
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill ends it as a power cut would, and waits.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+}
+
+func (p *process) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.ready:
+	case <-p.ended:
+		t.Fatalf("it ended: %v\n%s", p.cmd.ProcessState, p.log.String())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("it is not ready after 30 s:\n%s", p.log.String())
+	}
+}
+
+// pss is what the process takes of the machine's memory, in KiB.
+func pss(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Skip("the kernel does not say what a process takes: ", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no Pss in smaps_rollup")
+	return 0
+}
+
+// The promise is the median over five minutes (SLIPWAY_IDLE=5m); by default a
+// few seconds have to do.
+func TestAnIdleAgentIsSmall(t *testing.T) {
+	path := program(t)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the program has %.1f MiB", float64(info.Size())/(1<<20))
+	if info.Size() > 20<<20 {
+		t.Error("that is more than 20 MiB")
+	}
+	w := newWorld(t, map[string]any{"slipway_poll_seconds": 300, "slipway_heartbeat_seconds": 300})
+	w.Answer("X-Slipway-Poll-After", "300")
+	w.Answer("X-Slipway-Heartbeat-After", "300")
+	p := launch(t, path, "--config", w.config)
+	p.wait(t)
+	cloudtest.Until(t.Context(), t, "the first heartbeat came", func() bool { return len(w.Beats()) > 0 })
+	idle, err := time.ParseDuration(os.Getenv("SLIPWAY_IDLE"))
+	if err != nil {
+		idle = 2 * time.Second
+	}
+	var samples []int
+	for end := time.Now().Add(idle); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		samples = append(samples, pss(t, p.cmd.Process.Pid))
+	}
+	slices.Sort(samples)
+	median := samples[len(samples)/2]
+	t.Logf("median PSS over %v: %.1f MiB (%.1f to %.1f)", idle, float64(median)/1024, float64(samples[0])/1024, float64(samples[len(samples)-1])/1024)
+	if median > 20<<10 {
+		t.Error("that is more than 20 MiB")
+	}
+}
+
+func TestTheProgramIsKilledTwentyTimesDuringUpdatesAndAlwaysServesTheOldOrTheNew(t *testing.T) {
+	path := program(t)
+	w := newWorld(t, nil)
+	random := rand.New(rand.NewPCG(7, 7))
+	p := launch(t, path, "--config", w.config)
+	p.wait(t)
+	d := w.release(t, 1)
+	w.Offer(d)
+	w.result(t, d.DeploymentName)
+	before := identity(t, w)
+	old, served := float32(1), map[float32]int{}
+	for kill := range 20 {
+		// A deployment is offered, and the power goes some time into it.
+		next := float32(kill + 2)
+		d := w.release(t, float64(next))
+		w.Offer(d)
+		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+		p.kill()
+		p = launch(t, path, "--config", w.config)
+		p.wait(t)
+		y, err := w.application(t).predict(t.Context(), 1)
+		if err != nil || y != old && y != next {
+			t.Fatalf("after kill %d it answers %g (%v), neither the old %g nor the new %g\n%s", kill, y, err, old, next, p.log.String())
+		}
+		served[y-old]++
+		// What was begun is finished, whatever happened.
+		if res := w.result(t, d.DeploymentName); res.DeploymentStatus != "SUCCESS" {
+			t.Fatalf("after kill %d: %+v", kill, res)
+		}
+		if y, err := w.application(t).predict(t.Context(), 1); err != nil || y != next {
+			t.Fatalf("after kill %d the deployment is done and it answers %g (%v), want %g", kill, y, err, next)
+		}
+		old = next
+	}
+	t.Logf("of 20 kills %d left the old model and %d the new", served[0], served[1])
+	if identity(t, w) != before {
+		t.Error("the identity was touched")
+	}
+	var crashes any
+	cloudtest.Until(t.Context(), t, "the crashes were counted", func() bool {
+		for _, b := range w.Beats() {
+			for _, m := range b.AgentMetrics {
+				if m.MetricName == "AgentCrashCount" {
+					crashes = m.Value
+				}
+			}
+		}
+		return crashes == 20.0
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("SIGHUP ended it with %d", code)
+	}
+}
+
+func TestTheCommandLineIsEdgeManagersAndOurs(t *testing.T) {
+	path := program(t)
+	w := newWorld(t, nil)
+	p := launch(t, path, "-a", w.path("other"), "-c", w.config)
+	p.wait(t)
+	p.kill()
+	run := func(args ...string) string {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+		if err == nil && args[0] != "-version" {
+			t.Errorf("%q ended well", args)
+		}
+		return string(out)
+	}
+	for says, args := range map[string][]string{
+		"exists already; -f":            {"-a", w.path("other"), "-c", w.config},
+		"--config FILE":                 {"-a", w.path("other")},
+		"no such file":                  {"--config", w.path("none")},
+		"flag provided but not defined": {"--nonsense"},
+		"needs --token and --dir":       {"enroll", "--dir", w.dir},
+		"not an enrollment token":       {"enroll", "--token", "x", "--dir", w.path("new")},
+		"0.":                            {"-version"},
+	} {
+		if got := run(args...); !strings.Contains(got, says) {
+			t.Errorf("%q says %q, want %q", args, got, says)
+		}
+	}
+	launch(t, path, "-a", w.path("other"), "-c", w.config, "-f").wait(t)
+	for line := range strings.Lines(p.log.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is not JSON: %s", line)
+		}
+	}
+}
