@@ -148,6 +148,33 @@ func TestAWorkerThatIsNeverReadyIsEndedWithItsChildren(t *testing.T) {
 	}
 }
 
+func TestClosingTheEngineGivesUpWhatIsLoading(t *testing.T) {
+	c := bare(t)
+	p := script(t, &c, "sleep 1000")
+	e, err := engine.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		_, err := e.Load(t.Context(), p)
+		result <- err
+	}()
+	eventually(t, "a worker", func() bool { return len(marked(t, "SLIPWAY_AGENT_RUN_DIR="+c.RunDir)) > 0 })
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("the load: %v", err)
+	}
+	if left := marked(t, "SLIPWAY_AGENT_RUN_DIR="+c.RunDir); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	if _, err := e.Load(t.Context(), p); !errors.Is(err, model.ErrUnavailable) {
+		t.Errorf("a load after it: %v", err)
+	}
+}
+
 func TestAWorkerThatEndsAtOnceIsReportedWithItsLastWord(t *testing.T) {
 	c := bare(t)
 	p := script(t, &c, "echo starting; echo 'no such accelerator' >&2; exit 7")

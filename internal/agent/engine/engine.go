@@ -141,6 +141,10 @@ type Engine struct {
 
 	restarts, oomKills atomic.Int64
 
+	closing context.Context // ends with Close, and what is loading with it
+	close   context.CancelFunc
+	loads   sync.WaitGroup
+
 	mu      sync.Mutex
 	closed  bool
 	workers map[*Worker]bool
@@ -167,6 +171,7 @@ func New(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("the run directory %s is in use by another agent: %w", c.RunDir, err)
 	}
 	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), yields: canYield(), workers: map[*Worker]bool{}}
+	e.closing, e.close = context.WithCancel(context.Background())
 	if n := endLeftovers(c.RunDir); n > 0 {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)
 	}
@@ -199,7 +204,12 @@ func (e *Engine) load(ctx context.Context, p model.Package) (*Worker, error) {
 		return nil, fmt.Errorf("%w: the engine has been closed", model.ErrUnavailable)
 	}
 	e.workers[w] = true
+	e.loads.Add(1)
 	e.mu.Unlock()
+	defer e.loads.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.closing, cancel)()
 	if err := w.start(ctx); err != nil {
 		e.forget(w)
 		return nil, fmt.Errorf("start %s %s: %w", p.ModelName, p.ModelVersion, err)
@@ -244,12 +254,14 @@ func (e *Engine) Stats() Stats {
 	return Stats{Workers: len(e.all()), Restarts: e.restarts.Load(), OOMKills: e.oomKills.Load(), Memory: e.measure()}
 }
 
-// Close closes every Runner and gives the run directory back. The context
+// Close gives up what is loading, closes every Runner and gives the run directory back. The context
 // bounds how long calls under way may take.
 func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
+	e.close()
+	e.loads.Wait()
 	var wg sync.WaitGroup
 	for _, w := range e.all() {
 		wg.Go(func() { _ = w.Close(ctx) }) // it ends in any case; calls cut off have their own error

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +13,7 @@ import (
 // A worker that loads beside one that serves must not take the processor from
 // it: while it loads, it runs only when nobody else wants to (SCHED_IDLE). Not
 // every user may take that back: it needs CAP_SYS_NICE or a nice limit that
-// admits 0 (LimitNICE=0 in a systemd unit). Without, workers load like any
+// admits 0 (LimitNICE=+0 in a systemd unit). Without, workers load like any
 // other process.
 
 const schedOther = 0
@@ -30,12 +31,12 @@ func canYield() bool {
 	result := make(chan bool)
 	go func() {
 		runtime.LockOSThread()
-		if unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_IDLE}, 0) != nil {
+		if setPolicy(0, unix.SCHED_IDLE) != nil {
 			runtime.UnlockOSThread() // it is as it was
 			result <- false
 			return
 		}
-		back := unix.SchedSetAttr(0, &unix.SchedAttr{Policy: schedOther}, 0) == nil
+		back := setPolicy(0, schedOther) == nil
 		if back {
 			runtime.UnlockOSThread()
 		}
@@ -44,9 +45,21 @@ func canYield() bool {
 	return <-result
 }
 
+// setPolicy sets the policy of a thread, 0 for this one. It is the older of two
+// system calls: the other one does not show its policy to a seccomp filter, so
+// that a unit with RestrictRealtime= may refuse it.
+func setPolicy(tid, policy int) error {
+	var priority int32 // struct sched_param
+	_, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), uintptr(policy), uintptr(unsafe.Pointer(&priority)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // schedule gives all threads of processes a policy. Threads that begin meanwhile
 // inherit it from those that have it, so that a second pass finds the last.
-func schedule(pids []int, policy uint32, passes int) {
+func schedule(pids []int, policy int, passes int) {
 	for range passes {
 		for _, pid := range pids {
 			dir := "/proc/" + strconv.Itoa(pid) + "/task"
@@ -56,7 +69,7 @@ func schedule(pids []int, policy uint32, passes int) {
 			}
 			for _, t := range threads {
 				if tid, err := strconv.Atoi(t.Name()); err == nil {
-					_ = unix.SchedSetAttr(tid, &unix.SchedAttr{Policy: policy}, 0) // it has just ended
+					_ = setPolicy(tid, policy) // it has just ended
 				}
 			}
 		}
