@@ -34,9 +34,13 @@ func newDeviceEnroll() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll FLEET NAME",
 		Short: "Make a token, or a bundle, with which a device joins a fleet",
-		Long: `Prints a token. The agent on the device spends it, once: it makes a key that never
-leaves the device, and gets a certificate and its configuration. Whoever has the token
-can be that device, until it is spent, replaced by another, or too old.
+		Long: `Prints a token. The agent on the device spends it, once, with
+
+  slipway-agent enroll --token TOKEN --dir DIR
+
+which makes a key that never leaves the device, and gets a certificate and its
+configuration. Whoever has the token can be that device, until it is spent, replaced by
+another, or too old.
 
 With --bundle the token is spent here, and a directory is written that an agent starts
 from. It holds the device's private key: bring it over as you would a password.

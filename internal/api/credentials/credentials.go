@@ -103,7 +103,8 @@ func (p *provider) serve(r *http.Request) (out reply, thing string, err error) {
 	}
 	now := time.Now()
 	c, err := p.sessions.Issue(access.Session{
-		Thing: g.Thing, Alias: g.Alias, RoleARN: g.RoleARN, CertificateID: g.CertificateID, Account: g.Scope.Account, Expires: now.Add(g.Duration),
+		Thing: g.Thing, Alias: g.Alias, RoleARN: g.RoleARN, CertificateID: g.CertificateID,
+		Account: g.Scope.Account, Region: g.Scope.Region, Expires: now.Add(g.Duration),
 	}, now)
 	if err != nil {
 		return out, g.Thing, err

@@ -128,7 +128,7 @@ func TestADeviceGetsCredentialsForItsThing(t *testing.T) {
 		if len(got.Credentials) != 4 || !strings.HasPrefix(got.Credentials["accessKeyId"], "ASIA") || got.Credentials["secretAccessKey"] == "" || got.Credentials["sessionToken"] == "" {
 			t.Error(name, len(got.Credentials))
 		}
-		want := access.Session{Thing: c.thing, Alias: "A", RoleARN: role, CertificateID: c.ID, Account: scope.Account}
+		want := access.Session{Thing: c.thing, Alias: "A", RoleARN: role, CertificateID: c.ID, Account: scope.Account, Region: scope.Region}
 		last := w.sessions.last
 		last.Expires = time.Time{}
 		if d := cmp.Diff(want, last); d != "" {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,11 +34,14 @@ const role = "arn:aws:iam::123456789012:role/Devices"
 // issuer keeps the sessions that it was asked for.
 type issuer struct {
 	*access.Sessions
+	mu   sync.Mutex
 	last access.Session
 	err  error
 }
 
 func (i *issuer) Issue(x access.Session, now time.Time) (access.Credentials, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.last = x
 	if i.err != nil {
 		return access.Credentials{}, i.err

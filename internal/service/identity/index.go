@@ -16,7 +16,7 @@ import (
 const keepGone = time.Hour
 
 // index is which certificates are good, and for which things, in memory: every
-// request that stands on one asks. It takes about 150 bytes for each active
+// request that stands on one asks. It takes about 100 bytes for each active
 // certificate.
 type index struct {
 	reading sync.Mutex // held by who reads the store; guards version and read

@@ -82,6 +82,13 @@ for call in (lambda: mine.client("sagemaker", endpoint_url=url).list_device_flee
     except botocore.exceptions.ClientError as e:
         assert e.response["Error"]["Code"] == "AccessDeniedException", e
 
+elsewhere = boto3.session.Session(got["accessKeyId"], got["secretAccessKey"], got["sessionToken"], "eu-west-1")
+try:
+    elsewhere.client("sts", endpoint_url=url).get_caller_identity()
+    raise SystemExit("a device may act in another region")
+except botocore.exceptions.ClientError as e:
+    assert e.response["Error"]["Code"] == "AccessDenied", e
+
 # Clean-up, as the workshops do it.
 certificate = made["certificateId"]
 assert iot.list_thing_principals(thingName=device)["principals"] == [made["certificateArn"]]
