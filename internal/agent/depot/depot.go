@@ -216,7 +216,7 @@ func (d *Depot) sweep(dir string, keep func(ID) bool) error {
 			continue
 		}
 		removed = true
-		if rmErr := d.removeAll(dir + "/" + e.Name()); rmErr != nil {
+		if rmErr := disk.RemoveAll(d.disk, dir+"/"+e.Name()); rmErr != nil {
 			err = errors.Join(err, rmErr)
 		}
 	}
@@ -225,10 +225,6 @@ func (d *Depot) sweep(dir string, keep func(ID) bool) error {
 	}
 	return err
 }
-
-// removeAll removes a folder of ours. Folders are flat, and their names are
-// made safe too, so that a simulated disk comes to rest.
-func (d *Depot) removeAll(name string) error { return disk.RemoveAll(d.disk, name) }
 
 // Stage is a package that is being unpacked. It is a bundle.Sink.
 type Stage struct {
@@ -282,7 +278,7 @@ func (s *Stage) Install() error {
 		return err
 	}
 	if s.d.Has(s.id) { // damaged, or it would not have been fetched again
-		if err := s.d.removeAll(place); err != nil {
+		if err := disk.RemoveAll(fsys, place); err != nil {
 			return err
 		}
 	}
@@ -293,4 +289,9 @@ func (s *Stage) Install() error {
 }
 
 // Drop removes what was unpacked so far.
-func (s *Stage) Drop() error { return s.d.removeAll(s.dir()) }
+func (s *Stage) Drop() error {
+	if _, err := fs.Stat(s.d.disk, s.dir()); err != nil {
+		return nil // there is nothing, or the disk says why later
+	}
+	return errors.Join(disk.RemoveAll(s.d.disk, s.dir()), s.d.disk.SyncDir(staging))
+}

@@ -147,7 +147,10 @@ func TestNothingThatIsReferredToIsEverCollected(t *testing.T) {
 	}
 	// The generation before the present one refers to nothing that is gone.
 	for _, file := range []string{"state.a", "state.b"} {
-		c, _ := m.Copy()
+		c, ok := m.Copy()
+		if !ok {
+			t.Fatal("the disk is not at rest")
+		}
 		must(t, disk.WriteSynced(c, file, nil))
 		d, _ := open(t, c)
 		for _, h := range d.State().Handles {

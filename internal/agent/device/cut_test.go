@@ -312,4 +312,7 @@ func (c *cutting) end(b *box, n int, seeds []uint64) {
 		}
 	}
 	b.wantTidy()
+	if _, rests := b.disk.Copy(); !rests {
+		c.t.Fatalf("%s: something on the disk was never made safe", where)
+	}
 }

@@ -235,6 +235,27 @@ func TestASyncAfterAFailedOneSavesNothing(t *testing.T) {
 	}
 }
 
+func TestADiskComesToRestOnceEveryNameIsSafe(t *testing.T) {
+	m := disk.NewMemory(disk.NewPool(), 0)
+	must(t, m.Mkdir("d"))
+	must(t, m.Mkdir("d/e"))
+	must(t, disk.WriteSynced(m, "d/e/f", []byte("x")))
+	for _, d := range []string{"d/e", "d", "."} {
+		must(t, m.SyncDir(d))
+	}
+	if _, rests := m.Copy(); !rests {
+		t.Error("with a new tree it does not")
+	}
+	must(t, disk.RemoveAll(m, "d"))
+	if _, rests := m.Copy(); rests {
+		t.Error("it rests although a removal may be forgotten")
+	}
+	must(t, m.SyncDir("."))
+	if _, rests := m.Copy(); !rests {
+		t.Error("without the tree it does not")
+	}
+}
+
 func TestEqualDisksCostNextToNothing(t *testing.T) {
 	const disks = 2_000
 	pool := disk.NewPool()

@@ -160,7 +160,7 @@ func (m *Memory) Create(name string) (File, error) {
 		switch {
 		case f == nil:
 			f = &inode{}
-			m.enter(entry{parent, base, f})
+			m.enter(entry{dir: parent, name: base, to: f})
 		case f.dir:
 			return syscall.EISDIR
 		}
@@ -219,7 +219,7 @@ func (m *Memory) Rename(from, to string) error {
 		case old != nil:
 			m.forget(old)
 		}
-		m.enter(entry{src, a, nil}, entry{dst, b, f})
+		m.enter(entry{dir: src, name: a}, entry{dir: dst, name: b, to: f})
 		return nil
 	})
 }
@@ -232,6 +232,7 @@ func (m *Memory) Remove(name string) error {
 			return err
 		}
 		f := parent.kids[base]
+		e := entry{dir: parent, name: base}
 		switch {
 		case f == nil:
 			return fs.ErrNotExist
@@ -239,10 +240,11 @@ func (m *Memory) Remove(name string) error {
 			if m.expand(f); len(f.kids) > 0 {
 				return syscall.ENOTEMPTY
 			}
+			e.gone = f
 		default:
 			m.forget(f)
 		}
-		m.enter(entry{parent, base, nil})
+		m.enter(e)
 		return nil
 	})
 }
@@ -260,7 +262,7 @@ func (m *Memory) Mkdir(name string) error {
 			}
 			return fs.ErrExist
 		}
-		m.enter(entry{parent, base, &inode{dir: true, kids: map[string]*inode{}, safe: map[string]*inode{}}})
+		m.enter(entry{dir: parent, name: base, to: &inode{dir: true, kids: map[string]*inode{}, safe: map[string]*inode{}}})
 		return nil
 	})
 }

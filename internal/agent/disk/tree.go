@@ -28,6 +28,7 @@ type entry struct {
 	dir  *inode
 	name string
 	to   *inode
+	gone *inode // a directory that was removed
 }
 
 // change is entries that reach the platter together, as long as none of their
@@ -230,8 +231,20 @@ func (m *Memory) enter(entries ...entry) {
 // it left was synced: nothing else is promised.
 func (m *Memory) flush(d *inode) {
 	d.safe = maps.Clone(d.kids)
+	// What happened in a directory that is gone for good matters no more.
+	safe := map[*inode]bool{d: true}
+	for found := true; found; {
+		found = false
+		for _, c := range m.cache {
+			for _, e := range c.entries {
+				if e.gone != nil && safe[e.dir] && !safe[e.gone] {
+					safe[e.gone], found = true, true
+				}
+			}
+		}
+	}
 	m.cache = slices.DeleteFunc(m.cache, func(c *change) bool {
-		c.entries = slices.DeleteFunc(c.entries, func(e entry) bool { return e.dir == d })
+		c.entries = slices.DeleteFunc(c.entries, func(e entry) bool { return safe[e.dir] })
 		return len(c.entries) == 0
 	})
 	if len(m.cache) == 0 {
