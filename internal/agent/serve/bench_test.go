@@ -33,7 +33,7 @@ func (p plainEcho) Predict(_ context.Context, r *em.PredictRequest) (*em.Predict
 	if p.whole {
 		return &em.PredictResponse{Tensors: r.Tensors}, nil
 	}
-	return &em.PredictResponse{}, nil
+	return &em.PredictResponse{Tensors: []*em.Tensor{value(meta("n", em.DataType_FLOAT32, 1), make([]byte, 4))}}, nil
 }
 
 func plain(b *testing.B, whole bool) em.AgentClient {
@@ -61,7 +61,7 @@ func plain(b *testing.B, whole bool) em.AgentClient {
 }
 
 // Predict through the socket, by value and by shared memory, beside a gRPC
-// server that does nothing with the same messages. "in" answers with one
+// server that does nothing with the same messages but answer. "in" answers with one
 // number, "both ways" with as much as it got.
 func BenchmarkPredict(b *testing.B) {
 	w := start(b, func(c *serve.Config) { c.MaxShared = 64 << 20 })

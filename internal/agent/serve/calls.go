@@ -34,9 +34,15 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 	if !s.begin() {
 		return nil, status.Error(codes.ResourceExhausted, s.busy())
 	}
-	context.AfterFunc(ctx, s.end) // however the stream ends, its context does
-	return ctx, nil
+	// However the stream ends, its context does. Most end well, in around, which
+	// gives the place back without a goroutine for it.
+	stop := context.AfterFunc(ctx, s.end)
+	return context.WithValue(ctx, placeKey{}, stop), nil
 }
+
+// placeKey finds what keeps the end of a call's context from giving its place
+// back: a func() bool, true if it did.
+type placeKey struct{}
 
 func (s *Server) begin() bool {
 	select {
@@ -66,6 +72,13 @@ func callerIn(ctx context.Context) *Caller {
 // around wraps every gRPC call: its time is bounded, a panic is its own
 // failure, and its error becomes a status.
 func (s *Server) around(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	if keep, ok := ctx.Value(placeKey{}).(func() bool); ok {
+		defer func() {
+			if keep() {
+				s.end()
+			}
+		}()
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.limitOf(info.FullMethod))
 	defer cancel()
 	defer func() {
