@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -34,6 +35,10 @@ type disk struct {
 	fleet  string // <prefix>/<fleet>
 	bucket string
 	quota  int64
+
+	// mu keeps a folder from being removed, because it is empty, between being
+	// made and being used.
+	mu sync.Mutex
 
 	used    atomic.Int64 // bytes, in blocks
 	deleted atomic.Int64 // events
@@ -129,6 +134,11 @@ func (d *disk) write(folder string, w *writer) error {
 	if err := d.makeRoom(size); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.mkdir(folder); err != nil {
+		return err
+	}
 	files := append(w.files, aside{uuid.NewString() + manifestEnds, w.lines.Bytes()})
 	for i, f := range files {
 		if err := d.writeFile(folder, f); err != nil {
@@ -141,20 +151,10 @@ func (d *disk) write(folder string, w *writer) error {
 	return d.sync(folder)
 }
 
-// writeFile writes one whole file. The folder may be removed while it is empty,
-// by an upload that ends just now: then it is made again.
+// writeFile writes one whole file.
 func (d *disk) writeFile(folder string, f aside) error {
 	temp := path.Join(folder, temporary+uuid.NewString())
-	var file *os.File
-	var err error
-	for range 3 {
-		if err = d.mkdir(folder); err != nil {
-			return err
-		}
-		if file, err = d.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
+	file, err := d.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err
 	}
@@ -278,6 +278,8 @@ func (d *disk) removeEvents(folder, manifest string, names []string) bool {
 
 // prune removes folder and the directories above it as far as they are empty.
 func (d *disk) prune(folder string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for dir := folder; dir != d.fleet && dir != "."; dir = path.Dir(dir) {
 		if d.root.Remove(dir) != nil {
 			return // not empty

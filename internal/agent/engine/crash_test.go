@@ -98,7 +98,7 @@ func TestWorkersDieWithTheAgent(t *testing.T) {
 		select {}
 	}
 	agent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorkersDieWithTheAgent$")
-	agent.Env = append(os.Environ(), "ENGINE_TEST_AGENT="+c.RunDir)
+	agent.Env = append(os.Environ(), "ENGINE_TEST_AGENT="+c.RunDir, "TMPDIR="+t.TempDir())
 	if out, err := agent.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the agent: %v\n%s", err, out)
 	}
