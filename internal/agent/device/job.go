@@ -193,7 +193,9 @@ func (d *Device) serves(handle string, id depot.ID) bool {
 		return false
 	}
 	i := d.find(handle)
-	return i >= 0 && d.serving[i].id == id
+	// An application may have unloaded it.
+	return i >= 0 && d.serving[i].id == id &&
+		slices.ContainsFunc(d.cfg.Table.List(), func(l model.Info) bool { return l.Handle == handle })
 }
 
 func (d *Device) find(handle string) int {
