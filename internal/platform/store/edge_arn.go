@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/packaging"
 )
 
 // EdgeARN returns the ARN of an edge resource as it has it itself. A name is
@@ -28,6 +29,9 @@ func (tx *Tx) EdgeARN(ctx context.Context, s arn.Scope, kind, name string) (stri
 			return "", orElse(err, missing)
 		}
 		return s.Device(own, member), nil
+	}
+	if k, ok := packaging.Resource(kind); ok {
+		return tx.jobARN(ctx, k, s, name, missing)
 	}
 	table := map[string]string{arn.KindEdgeDeployment: "edge_plan"}[kind]
 	if table == "" {

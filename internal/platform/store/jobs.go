@@ -50,6 +50,36 @@ func job(ctx context.Context, q querier, k packaging.Kind, s arn.Scope, name, lo
 	return &j, wrap("read job", err)
 }
 
+// jobARN returns the ARN of a job, for tags: one whose name is written in other
+// letters is found if it is the only one (edge spec §1.4).
+func (tx *Tx) jobARN(ctx context.Context, k packaging.Kind, s arn.Scope, name string, missing error) (string, error) {
+	rows, err := tx.QueryContext(ctx, `select name from job where kind = $1 and region = $2 and lower(name) = lower($3)`, string(k), s.Region, name)
+	if err != nil {
+		return "", wrap("find job", err)
+	}
+	defer rows.Close()
+	var found []string
+	for rows.Next() {
+		var own string
+		if err := rows.Scan(&own); err != nil {
+			return "", wrap("find job", err)
+		}
+		if own == name {
+			found = []string{own}
+			break
+		}
+		found = append(found, own)
+	}
+	if err := rows.Err(); err != nil {
+		return "", wrap("find job", err)
+	}
+	if len(found) != 1 {
+		return "", missing
+	}
+	j := packaging.Job{Kind: k, Scope: s, Name: found[0]}
+	return j.ARN(), nil
+}
+
 // JobByID reads and locks a job; nil if it is gone.
 func (tx *Tx) JobByID(ctx context.Context, id string) (*packaging.Job, error) {
 	var j packaging.Job

@@ -197,3 +197,26 @@ func TestRetiredKeysLoseTheirPrivateHalf(t *testing.T) {
 		}
 	})
 }
+
+func TestJobsAreFoundByTheirARNForTags(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.InsertJob(ctx, newJob("Job", packaging.Compilation, t0)), tx.InsertJob(ctx, newJob("two", packaging.Packaging, t0)), tx.InsertJob(ctx, newJob("TWO", packaging.Packaging, t0)))
+		})
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			for given, want := range map[string]string{"Job": "Job", "job": "Job", "none": ""} {
+				got, err := tx.EdgeARN(ctx, scope, "compilation-job", given)
+				if want == "" && !errors.Is(err, fault.NotFound) || want != "" && got != scope.CompilationJob(want) {
+					t.Errorf("%s: %q, %v", given, got, err)
+				}
+			}
+			if got, err := tx.EdgeARN(ctx, scope, "edge-packaging-job", "two"); got != scope.EdgePackagingJob("two") {
+				t.Errorf("the very name: %q, %v", got, err)
+			}
+			if got, err := tx.EdgeARN(ctx, scope, "edge-packaging-job", "Two"); !errors.Is(err, fault.NotFound) {
+				t.Errorf("one of two: %q, %v", got, err)
+			}
+			return nil
+		})
+	})
+}
