@@ -68,10 +68,8 @@ type shore struct {
 	orders int
 
 	devices  []*simDevice
-	stopped  map[string]bool            // "plan/stage" that a person stopped and nobody started since
-	deployed map[string]bool            // "plan/stage/device id" that was DEPLOYED
-	offered  map[string]string          // an order's name: "plan/stage" it was first seen in
-	done     map[string]map[string]bool // order → device → outcomes that it had: "S" or "F" were true
+	stopped  map[string]bool // "plan/stage" that a person stopped and nobody started since
+	deployed map[string]bool // "plan/stage/device id" that was DEPLOYED
 }
 
 // simDevice is a device that does what it is told, badly.

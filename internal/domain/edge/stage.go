@@ -111,6 +111,10 @@ func (s Stage) Selects() bool {
 	return s.Sweep.Kind == Write || s.Sweep.Kind == Restart
 }
 
+// Unsettled reports whether the stage may want something of a device yet without
+// a row that says so: another plan cannot know, and has to wait.
+func (s Stage) Unsettled() bool { return s.Selects() || s.Sweep.Kind == Undo }
+
 // Event returns what the stage's sweep means to one of its rows.
 func (s Stage) Event(now time.Time) Event {
 	e := Event{At: now, Attempt: s.Attempt, Message: s.Sweep.Why, Before: s.Sweep.Before, Fresh: s.Sweep.Fresh}

@@ -221,7 +221,7 @@ func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge
 	conflict := func(device string) error {
 		return fault.New(fault.Invalid, "Stage '%s' of edge deployment plan '%s' is deploying to model handle %s of device %s.", r.Stage.Name, r.Plan, r.Handle, device)
 	}
-	if r.Stage.Selects() {
+	if r.Stage.Unsettled() {
 		if r.Stage.Selection.Type != edge.ByName || st.Selection.Type != edge.ByName {
 			return fault.New(fault.Unavailable, "Stage '%s' of edge deployment plan '%s', which deploys to model handle %s as well, is still choosing its devices. Try again.", r.Stage.Name, r.Plan, r.Handle)
 		}

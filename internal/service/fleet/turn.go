@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,6 +57,8 @@ func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time,
 		return s.decide(ctx, p, i, false)
 	case st.Selects() && mustWait(p, i):
 		return false, now().Add(patience), nil
+	case st.Sweep.Kind == edge.Undo:
+		return s.undo(ctx, p, st)
 	case st.Sweep.Kind == edge.Write:
 		err = s.write(ctx, p, st)
 	default:
@@ -64,8 +67,25 @@ func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time,
 	return true, due, err
 }
 
-// patience is how long a stage waits for others of its plan before it looks
-// again; it is woken before.
+// undo takes a step of rolling a stage back. Other plans that are choosing their
+// devices go first: what they want of a device decides what it has in the end.
+func (s *Service) undo(ctx context.Context, p *edge.Plan, st edge.Stage) (more bool, due time.Time, err error) {
+	fleet, err := s.Read.FleetOf(ctx, st.ID)
+	if err != nil {
+		return false, due, err
+	}
+	rivals, err := s.Read.Rivals(ctx, fleet, p)
+	if err != nil {
+		return false, due, err
+	}
+	if slices.ContainsFunc(rivals, func(r edge.Rival) bool { return r.Stage.Selects() }) {
+		return false, now().Add(patience), nil
+	}
+	return true, due, s.sweep(ctx, st)
+}
+
+// patience is how long a stage waits for others before it looks again; by those
+// of its plan it is woken before.
 const patience = 500 * time.Millisecond
 
 // mustWait reports whether a stage has to choose its devices after others of its
