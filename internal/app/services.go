@@ -176,7 +176,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:      api,
 		SageMaker:    sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
-		Slipway:      slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging))...),
+		Slipway:      slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging), slipway.DeviceOps(a.identity))...),
 		STS:          sts.New(a.log),
 		CloudWatch:   cloudwatch.NewHandler(a.watch, a.log),
 		S3:           s3.New(a.objects, a.log),
