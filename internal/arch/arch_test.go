@@ -52,9 +52,9 @@ var sideways = map[string]map[string]string{
 	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration", "internal/modelserver/onnxfile": "models are read before they are packaged", "internal/modelserver/tensor": "and their signatures"},
-	"internal/bench":             {"internal/openload": "it measures at a fixed rate"},
+	"internal/bench":             {"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "which it deploys"},
 	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
-	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle"},
+	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle", "internal/simdevices": "a command runs it"},
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
 
@@ -70,6 +70,7 @@ var sideways = map[string]map[string]string{
 	"internal/agent/serve":          {"internal/agent/model": "it serves loaded models", "internal/agent/capture": "it takes captures", "internal/agent/shm": "tensors may lie in shared memory", "internal/agent/proto/edgemanager": "a protocol", "internal/agent/proto/oip": "a protocol", "internal/agent/handles": "its tests call through the table", "internal/modelserver/codec": "the protocol in JSON is read and written there", "internal/modelserver/tensor": "calls carry tensors"},
 	"internal/agent/engine":         {"internal/agent/model": "it serves its contract", "internal/modelserver/tensor": "it passes tensors on", "internal/modelserver/codec": "workers speak the Open Inference Protocol"},
 	"internal/agent/golden":         {"internal/agent/model": "it asks a loaded model", "internal/modelserver/tensor": "it compares tensors", "internal/modelserver/codec": "the file has them as the Open Inference Protocol does"},
+	"internal/simdevices":           {"internal/agent/device": "each is the agent's state machine", "internal/agent/disk": "on a simulated disk", "internal/agent/depot": "which says what a device believes", "internal/agent/model": "it simulates an engine", "internal/agent/golden": "packages have golden inputs", "internal/modelserver/tensor": "models take tensors", "internal/openload": "it counts with its histogram"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 

@@ -55,7 +55,7 @@ func New() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
-	root.AddCommand(newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning())
+	root.AddCommand(newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(), newSimDevices())
 	root.AddCommand(newOrders()...)
 	return root
 }
