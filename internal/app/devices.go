@@ -20,7 +20,9 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	if !wanted {
 		return nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	// Probes of the kernel, every 15 seconds, would cost a device more than all
+	// that it has to say; a connection that is dead ends by being idle.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen for devices: %w", err)
 	}
