@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent"
 	"github.com/slipway-ml/slipway/internal/agent/cloudtest"
+	"github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 )
 
 func TestADeployedModelServesApplicationsAndGivesWayToTheNext(t *testing.T) {
@@ -271,4 +272,33 @@ func TestAConfigurationThatCannotWorkIsRefusedAndLeavesNothing(t *testing.T) {
 			t.Errorf("%s: left %q", name, left)
 		}
 	}
+}
+
+func TestCapturesOfApplicationsReachTheBucketInTheirLayout(t *testing.T) {
+	w := newWorld(t, map[string]any{
+		"sagemaker_edge_core_capture_data_destination": "Cloud", "sagemaker_edge_provider_s3_bucket_name": "sagemaker-captures",
+		"sagemaker_edge_core_folder_prefix": "demo", "sagemaker_edge_core_capture_data_push_period_seconds": 1,
+	})
+	w.start(t, agent.Options{})
+	d := w.release(t, 2)
+	w.Offer(d)
+	w.result(t, d.DeploymentName)
+	x := &edgemanager.Tensor{
+		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("x"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1}},
+		Data:           &edgemanager.Tensor_ByteData{ByteData: []byte{0, 0, 0, 0}},
+	}
+	_, err := w.application(t).CaptureData(t.Context(), &edgemanager.CaptureDataRequest{
+		ModelName: "scale", CaptureId: "c-1", InferenceTimestamp: &edgemanager.Timestamp{Seconds: 1700000000}, InputTensors: []*edgemanager.Tensor{x},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloudtest.Until(t.Context(), t, "the event was uploaded", func() bool {
+		for name, data := range w.Objects() {
+			if ok, _ := filepath.Match("sagemaker-captures/demo/plant/*/2023/11/14/22/*.jsonl", name); ok {
+				return strings.Contains(string(data), `"deviceId":"cam-01"`)
+			}
+		}
+		return false
+	})
 }

@@ -147,7 +147,7 @@ func Default() Config {
 		SocketMode:  0o660,
 		MaxMessage:  64 << 20,
 		ONNX:        ONNX{Threads: 1},
-		AgentMemory: 32 << 20,
+		AgentMemory: 64 << 20,
 		MaxPackage:  4 << 30,
 		LogLevel:    "info",
 	}
