@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -229,6 +230,16 @@ func (s *Service) reply(ctx context.Context, r enroll.Request, m Member, c trust
 			"sagemaker_edge_provider_provider":              "Aws",
 			"sagemaker_edge_provider_aws_iot_cred_endpoint": at + "/role-aliases/" + trust.FleetAlias(m.Fleet) + "/credentials",
 		},
+	}
+	f, err := s.fleet(ctx, c.Scope, m.Fleet)
+	if err != nil {
+		return reply, err
+	}
+	// Where the devices of the fleet put what they capture.
+	if place, ok := strings.CutPrefix(f.Output.S3Location, "s3://"); ok {
+		bucket, prefix, _ := strings.Cut(place, "/")
+		reply.Config["sagemaker_edge_provider_s3_bucket_name"] = bucket
+		reply.Config["sagemaker_edge_core_folder_prefix"] = strings.Trim(prefix, "/")
 	}
 	if s.SigningRoots != nil {
 		if reply.SigningRoots, err = s.SigningRoots(ctx); err != nil {
