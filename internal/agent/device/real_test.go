@@ -197,3 +197,29 @@ func TestWhatAnApplicationUnloadedIsLoadedWhenItIsDeployedAgain(t *testing.T) {
 		must(t, b.table.Swap("a", nil).Close(t.Context()))
 	}
 }
+
+func TestAHeartbeatSaysWhatIsLoadedAndWhenItLastAnswered(t *testing.T) {
+	f := newFactory(t)
+	w := newWares(t, f)
+	b := newBox(t, f, newCloud())
+	b.cloud.put(w.all()...)
+	b.alter = func(c *device.Config) {
+		c.Metrics = func() []edge.Metric { return []edge.Metric{{Name: "PredictCount", Value: 7}} }
+	}
+	must(t, b.boot())
+	b.cloud.offered = []edge.Deployment{deploy("d-1", edge.RollbackOnFailure, w.a1.definition("a"))}
+	b.run(nil)
+	first := b.cloud.beats[0]
+	if first.Device != "cam-1" || first.Fleet != "plant" || first.AgentVersion != "1.0" || !first.HasModels || len(first.Models) != 0 {
+		t.Errorf("the first heartbeat is %+v", first)
+	}
+	b.serves(w.all()...) // asks the model
+	b.run(nil)
+	last := b.cloud.beats[len(b.cloud.beats)-1]
+	if len(last.Models) != 1 || last.Models[0].Name != "alpha" || last.Models[0].Version != "1.0" || last.Models[0].LatestInference.IsZero() {
+		t.Errorf("the models are said to be %+v", last.Models)
+	}
+	if len(last.Metrics) != 1 || last.Metrics[0].Value != 7 || last.Result != nil {
+		t.Errorf("the last heartbeat is %+v", last)
+	}
+}

@@ -36,7 +36,8 @@ type FS interface {
 	Mkdir(name string) error
 	// SyncDir makes the names in a directory safe from a power cut.
 	SyncDir(name string) error
-	// Free returns how many bytes may still be written; 0 when unknown.
+	// Free returns how many bytes may still be written; 0 also when the disk does
+	// not say.
 	Free() uint64
 	// Path returns where the operating system finds a file.
 	Path(name string) string

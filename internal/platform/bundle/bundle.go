@@ -25,6 +25,17 @@
 // Ed25519 over the DSSE pre-authentication encoding of the manifest's bytes;
 // the .crt has the chain from the signing certificate towards a root, without
 // the root, in PEM.
+//
+// # Keys that end
+//
+// Devices have no clock to trust and may be offline for years, so neither dates
+// nor lists that somebody would have to serve decide. Signing keys are numbered,
+// by the serial number of their certificates, and each manifest says from which
+// number on keys are good (min_key) and from which serial on packages of its
+// model are (floor). Both are signed; a device that accepted a package holds
+// every later one to them (Trust), and what it learned never loosens. A key
+// cannot revoke itself or newer keys, so whoever stole an old one can lock
+// nobody out. A root ends when its certificate is taken from the device.
 package bundle
 
 import (
@@ -108,7 +119,7 @@ type Target struct {
 
 // Tensor is an input or output of the model. DataType is a name of the Edge
 // Manager contract (spec §7.1) where it has one, else ONNX's; a negative size
-// is an open dimension.
+// is an open dimension, and a shape that is null may be any.
 type Tensor struct {
 	Name     string  `json:"name"`
 	DataType string  `json:"data_type"`

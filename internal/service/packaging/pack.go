@@ -108,6 +108,9 @@ func tensors(in []packaging.Tensor) []bundle.Tensor {
 	out := make([]bundle.Tensor, len(in))
 	for i, t := range in {
 		out[i] = bundle.Tensor{Name: t.Name, DataType: t.DataType, Shape: t.Shape}
+		if t.Shape == nil && !t.Unranked {
+			out[i].Shape = []int64{} // one value
+		}
 	}
 	return out
 }
