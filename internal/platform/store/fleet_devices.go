@@ -62,6 +62,10 @@ func (tx *Tx) draw(ctx context.Context, counter string, n int) (first int64, err
 	return first - int64(n) + 1, wrap("draw from counter "+counter, err)
 }
 
+const insertDevice = `
+	insert into device (id, fleet_id, name, description, thing, registered) values ($1, $2, $3, $4, $5, $6)
+	on conflict (fleet_id, name) do nothing`
+
 // InsertDevices registers devices in a fleet that is locked, and returns those
 // whose name was registered already, as they are.
 func (tx *Tx) InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) (have []edge.Device, err error) {
@@ -71,9 +75,7 @@ func (tx *Tx) InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device)
 	}
 	added := 0
 	for i, d := range ds {
-		res, err := tx.ExecContext(ctx, `
-			insert into device (id, fleet_id, name, description, thing, registered) values ($1, $2, $3, $4, $5, $6)
-			on conflict (fleet_id, name) do nothing`, id+int64(i), f.ID, d.Name, d.Description, d.Thing, micros(d.Registered))
+		res, err := tx.exec(ctx, insertDevice, id+int64(i), f.ID, d.Name, d.Description, d.Thing, micros(d.Registered))
 		if err != nil {
 			return nil, wrap("insert device", err)
 		}

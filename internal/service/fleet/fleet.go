@@ -11,6 +11,7 @@ import (
 	"encoding/base32"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -80,8 +81,9 @@ type Config struct {
 // Service carries out verbs, takes turns and lets devices check in.
 type Service struct {
 	Config
-	queue chan *checkin
-	done  chan struct{} // closed when nobody writes check-ins any more
+	queue  chan *checkin
+	done   chan struct{}                 // closed when nobody writes check-ins any more
+	chosen atomic.Pointer[chosenDevices] // of the stage that was ranked last
 }
 
 // New returns a Service.

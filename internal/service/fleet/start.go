@@ -170,18 +170,36 @@ func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet,
 }
 
 // rank finds the rank of the last device that a PERCENTAGE stage takes. All that
-// it keeps of a device are eight bytes.
+// it keeps of a device are sixteen bytes. What it has found is remembered for
+// the turns that write the rows, so that they need not look again.
 func (s *Service) rank(ctx context.Context, p *edge.Plan, fleet int64, st edge.Stage, cut edge.Cut) (*edge.Cut, error) {
 	planARN := p.ARN()
-	ranks := make([]uint64, 0, cut.Devices)
+	ids, ranks := make([]int64, 0, cut.Devices), make([]uint64, 0, cut.Devices)
 	err := s.each(ctx, edge.Walk{Fleet: fleet, Plan: p.ID, Newest: cut.Newest}, func(c edge.Candidate) bool {
 		if c.Stage == 0 || c.Stage == st.ID {
-			ranks = append(ranks, edge.Rank(planARN, c.Name))
+			ids, ranks = append(ids, c.ID), append(ranks, edge.Rank(planARN, c.Name))
 		}
 		return false
 	})
-	cut.Highest, cut.Ranked = edge.Highest(ranks, cut.Target), true
-	return &cut, err
+	if err != nil {
+		return nil, err
+	}
+	cut.Highest, cut.Ranked = edge.Highest(slices.Clone(ranks), cut.Target), true
+	chosen := make([]int64, 0, cut.Target)
+	for i, r := range ranks {
+		if r <= cut.Highest {
+			chosen = append(chosen, ids[i])
+		}
+	}
+	s.chosen.Store(&chosenDevices{st.ID, st.Attempt, cut.Highest, chosen})
+	return &cut, nil
+}
+
+// chosenDevices are those that a PERCENTAGE stage was found to take, by id.
+type chosenDevices struct {
+	stage, attempt int64
+	highest        uint64
+	ids            []int64
 }
 
 // rivals refuses a start that would deploy to a handle of a device while another

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 )
@@ -41,11 +42,20 @@ func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error 
 // choose returns a chunk of the devices that a stage selects, how far it has
 // looked for them, and whether that was all.
 func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids []int64, at int64, last bool, err error) {
+	at = st.Sweep.At
+	if c := s.chosen.Load(); c != nil && c.stage == st.ID && c.attempt == st.Attempt && c.highest == st.Cut.Highest {
+		from, _ := slices.BinarySearch(c.ids, at+1)
+		ids = c.ids[from:min(len(c.ids), from+s.Chunk)]
+		if len(ids) < s.Chunk {
+			s.chosen.CompareAndSwap(c, nil)
+			return ids, st.Cut.Newest, true, nil
+		}
+		return ids, ids[len(ids)-1], false, nil
+	}
 	fleet, err := s.Read.FleetOf(ctx, st.ID)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	at = st.Sweep.At
 	if names := st.Selection.Names; st.Selection.Type == edge.ByName {
 		from, to := min(len(names), int(at)), min(len(names), int(at)+s.Chunk)
 		cs, err := s.Read.Named(ctx, fleet, p.ID, names[from:to])
