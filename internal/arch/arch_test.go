@@ -52,9 +52,13 @@ var sideways = map[string]map[string]string{
 	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration", "internal/modelserver/onnxfile": "models are read before they are packaged", "internal/modelserver/tensor": "and their signatures"},
-	"internal/bench":             {"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "which it deploys"},
-	"internal/demo":              {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
-	"internal/cli":               {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle", "internal/simdevices": "a command runs it"},
+	"internal/bench": {
+		"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "it deploys and swaps them",
+		"internal/agent/engine": "it swaps models as the agent does", "internal/agent/handles": "it swaps models as the agent does", "internal/agent/model": "it swaps models as the agent does",
+		"internal/agent/serve": "and calls them as applications do", "internal/agent/proto/edgemanager": "and calls them as applications do",
+	},
+	"internal/demo": {"internal/openload": "it puts the endpoint under load", "models": "it deploys them", "internal/agent/proto/edgemanager": "an application on a device speaks it"},
+	"internal/cli":  {"internal/app": "commands run programs", "internal/config": "commands read configuration", "internal/demo": "a command runs it", "internal/agent/enroll": "it enrolls for a device that gets a bundle", "internal/simdevices": "a command runs it"},
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
 

@@ -19,6 +19,7 @@ import (
 type options struct {
 	rounds  int
 	length  time.Duration // of one measurement
+	swaps   int           // of a model on a device
 	profile string        // where to write a CPU profile of our server
 }
 
@@ -30,6 +31,7 @@ var benchmarks = []struct {
 	{"router", benchRouter},
 	{"control", benchControl},
 	{"rollback", benchRollback},
+	{"swap", benchSwap},
 }
 
 func main() {
@@ -55,6 +57,7 @@ func run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.IntVar(&o.rounds, "rounds", 3, "how often each measurement is repeated; the median counts")
 	fs.DurationVar(&o.length, "for", 5*time.Second, "how long one measurement lasts")
+	fs.IntVar(&o.swaps, "swaps", 1000, "how often a model is swapped on a device")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile of our server to this file")
 	if err := fs.Parse(args); err != nil {
 		return err
