@@ -63,7 +63,7 @@ tidy:
 	go -C tools mod tidy -diff
 
 race: setup-test
-	SLIPWAY_REQUIRE_POSTGRES=1 go test -race -timeout 20m $(UNIT)
+	SLIPWAY_REQUIRE_POSTGRES=1 SLIPWAY_REQUIRE_CLIENTS=1 go test -race -timeout 20m $(UNIT)
 
 e2e: setup-test build
 	SLIPWAY_REQUIRE_POSTGRES=1 go test -timeout 30m $(E2E)

@@ -27,6 +27,14 @@ have_boto3() {
 	return 1
 }
 
+have_grpcio() {
+	local python
+	for python in python3 /usr/bin/python3; do
+		"$python" -c 'import grpc, google.protobuf' && return
+	done
+	return 1
+}
+
 have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' || have initdb; }
 
 # Debian keeps these in /usr/sbin, which a person's PATH may lack.
@@ -45,6 +53,10 @@ for_test() {
 	need python3-boto3 have_boto3
 	need awscli have aws
 	need postgresql have_postgres
+	# What applications on a device may be written with.
+	need python3-grpcio have_grpcio
+	need protobuf-compiler have protoc
+	need protobuf-compiler-grpc have grpc_python_plugin
 }
 
 for_bench() {

@@ -53,6 +53,8 @@ func startServer(t testing.TB, change ...func(*config.Config)) *server {
 	}
 	cfg := config.Default()
 	cfg.Listen = "127.0.0.1:0"
+	// A restart names its port: the one 43 above may be somebody else's.
+	cfg.Devices.Listen = "127.0.0.1:0"
 	cfg.DataDir = s.dataDir
 	cfg.Account = "123456789012"
 	// The shell gives every instance a journal of its own, so that a request
