@@ -116,8 +116,8 @@ func (d *door) route(r *http.Request) http.HandlerFunc {
 		return d.s3
 	case edgePaths[r.URL.Path] && (service == "sagemaker" || service == ""):
 		return d.whole(api{d.Edge, "sagemaker", awserr.WriteREST, sigv4.StyleJSON, true})
-	case service == "iot" && target == "":
-		return d.whole(api{d.IoT, "iot", writeIoT, sigv4.StyleJSON, false})
+	case (service == "iot" || service == "execute-api") && target == "": // SDKs before 2023 sign IoT for the latter
+		return d.whole(api{d.IoT, service, writeIoT, sigv4.StyleJSON, false})
 	case service == "" && d.Enroll != nil && r.Method == http.MethodPost && r.URL.Path == "/enroll":
 		return d.enroll
 	case strings.HasPrefix(r.URL.Path, "/endpoints/"):

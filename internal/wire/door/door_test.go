@@ -156,6 +156,7 @@ func TestRefusalsSpeakTheLanguageOfTheAPI(t *testing.T) {
 		"an unknown target":        {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Foo.Bar"}}, ""}, 400, `{"__type":"UnknownOperationException","message":"The operation Foo.Bar is not known."}`},
 		"an unknown path":          {ask{"GET", "/nowhere", "sagemaker", nil, ""}, 400, `"message":"No operation is known at GET /nowhere"`},
 		"a service not served":     {ask{"POST", "/", "iot", nil, "{}"}, 400, `"message":"The service iot is not served by Slipway."`},
+		"IoT, by its older name":   {ask{"POST", "/things/x", "execute-api", nil, "{}"}, 400, `"message":"The service execute-api is not served by Slipway."`},
 		"a service yet to come":    {ask{"POST", "/", "monitoring", form, "Action=ListMetrics"}, 400, `<Message>The service monitoring is not served by Slipway.</Message>`},
 		"CloudWatch in JSON":       {ask{"POST", "/", "", alarms, `{}`}, 403, `{"__type":"com.amazonaws.cloudwatch#MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
 		"CloudWatch in CBOR":       {ask{"POST", cborPath, "", inCBOR, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException"},
