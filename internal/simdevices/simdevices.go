@@ -34,7 +34,7 @@ import (
 )
 
 // Version is what simulated devices call their agent.
-const Version = "0.1.0-sim"
+const Version = "0.1.0.sim"
 
 // MaxDevices is how many devices a fleet may have.
 const MaxDevices = 1_000_000
