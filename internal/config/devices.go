@@ -24,7 +24,9 @@ type Devices struct {
 	// polls, by whether a stage of its fleet is under way.
 	PollIdle   Duration `json:"pollIdle"`
 	PollActive Duration `json:"pollActive"`
-	// Heartbeat is how long a device is asked to wait between two heartbeats.
+	// Heartbeat is how long a device is asked to wait between two heartbeats. The
+	// answer to one has it poll soon when a stage of its fleet is under way: where
+	// the network is dear, make polls rare and heartbeats as slow as you can wait.
 	Heartbeat Duration `json:"heartbeat"`
 	// Connected is how long ago a device may have been heard of to count as
 	// connected in a fleet's report (edge spec §2.11).
@@ -41,7 +43,7 @@ type Devices struct {
 
 func defaultDevices() Devices {
 	return Devices{
-		PollIdle: Duration(time.Minute), PollActive: Duration(10 * time.Second), Heartbeat: Duration(time.Minute),
+		PollIdle: Duration(5 * time.Minute), PollActive: Duration(10 * time.Second), Heartbeat: Duration(time.Minute),
 		Connected: Duration(time.Hour), StopGrace: Duration(24 * time.Hour), RegistrationTTL: Duration(time.Hour),
 	}
 }

@@ -103,6 +103,10 @@ func (d *Device) heartbeat(ctx context.Context) {
 	d.found()
 	d.beatFails = 0
 	d.heed(hints)
+	// A server that has something to do says so in its answer: polls may be rare.
+	if at := d.later(d.pollEvery); hints.Poll > 0 && d.pollFails == 0 && at < d.pollAt {
+		d.pollAt = at
+	}
 	d.beatAt = d.later(d.beatWait)
 }
 

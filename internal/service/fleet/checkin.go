@@ -89,7 +89,7 @@ func (s *Service) deployment(ctx context.Context, device int64, o edge.Offer) (e
 // hints say when a device should come again. The devices of a large fleet come
 // less often, so that all of them together can be served.
 func (s *Service) hints(p edge.Polled) edge.Hints {
-	h := edge.Hints{Poll: s.IdlePoll, Heartbeat: s.IdlePoll}
+	h := edge.Hints{Poll: s.IdlePoll, Heartbeat: s.HeartbeatEvery}
 	if p.Active {
 		h.Poll = s.ActivePoll
 	}

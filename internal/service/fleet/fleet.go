@@ -66,6 +66,9 @@ type Config struct {
 	// how many times a second the devices of one fleet may come together: a large
 	// fleet is asked to come less often; 2000.
 	IdlePoll, ActivePoll time.Duration
+	// HeartbeatEvery is when devices are asked for their next heartbeat, a minute.
+	// The answer to one tells them to poll soon if a stage is active.
+	HeartbeatEvery time.Duration
 	PollRate             int
 	// Queue is how many check-ins may wait to be written; more are refused; 8192.
 	Queue int
@@ -93,6 +96,7 @@ func New(c Config) *Service {
 	orElse(&c.RegisteredTTL, time.Hour)
 	orElse(&c.UnregisteredTTL, time.Minute)
 	orElse(&c.IdlePoll, time.Minute)
+	orElse(&c.HeartbeatEvery, time.Minute)
 	orElse(&c.ActivePoll, 10*time.Second)
 	orElse(&c.TurnTime, 2*time.Second)
 	orElse(&c.PollRate, 2000)
