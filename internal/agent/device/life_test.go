@@ -244,6 +244,29 @@ func TestTheServersHintsAreFollowedWithinBounds(t *testing.T) {
 	}
 }
 
+// Polls may be rare where the network is dear: a heartbeat's answer says when
+// there is something to fetch.
+func TestAHeartbeatsAnswerBringsThePollForward(t *testing.T) {
+	b := newBox(t, newFactory(t), newCloud())
+	b.cloud.hints = edge.Hints{Poll: 24 * time.Hour, Heartbeat: time.Minute}
+	b.alter = func(c *device.Config) { c.Settings = &device.Settings{Spread: time.Nanosecond} }
+	must(t, b.boot())
+	until := func(d time.Duration) {
+		for end := b.now.Add(d); b.now.Before(end); {
+			b.now = b.d.Step(t.Context(), b.now)
+		}
+	}
+	until(time.Hour)
+	if b.cloud.polls != 1 || len(b.cloud.beats) < 50 {
+		t.Fatalf("in a quiet hour: %d polls, %d heartbeats", b.cloud.polls, len(b.cloud.beats))
+	}
+	b.cloud.hints.Poll = 10 * time.Second
+	until(2 * time.Minute)
+	if b.cloud.polls < 2 {
+		t.Errorf("%d polls after a heartbeat was told to poll soon", b.cloud.polls)
+	}
+}
+
 // A gap is declared, in the log and to the operator, and ends with the old
 // model if the new one is no good.
 func TestAModelThatDoesNotFitBesideTheOldOneIsSwappedWithADeclaredGap(t *testing.T) {
