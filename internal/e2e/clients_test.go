@@ -31,7 +31,8 @@ type sdk struct {
 	sts       *sts.Client
 }
 
-func (s *server) sdk() *sdk {
+// awsConfig is the configuration of an SDK that speaks to this server alone.
+func (s *server) awsConfig() aws.Config {
 	s.t.Helper()
 	// Nothing of the machine's own AWS settings may play a part.
 	profile, err := awsconfig.LoadSharedConfigProfile(s.t.Context(), "default", func(o *awsconfig.LoadSharedConfigOptions) {
@@ -40,12 +41,17 @@ func (s *server) sdk() *sdk {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cfg := aws.Config{
+	return aws.Config{
 		Region:       "us-east-1",
 		BaseEndpoint: aws.String(s.url),
 		Credentials:  credentials.StaticCredentialsProvider{Value: profile.Credentials},
 		HTTPClient:   openload.NewHTTPClient(512),
 	}
+}
+
+func (s *server) sdk() *sdk {
+	s.t.Helper()
+	cfg := s.awsConfig()
 	return &sdk{
 		t:         s.t,
 		s3:        s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),

@@ -193,7 +193,7 @@ func (s *server) modelData(name string) string {
 }
 
 // python finds an interpreter that has boto3: the machine's own, or Debian's.
-func python(t *testing.T) string {
+func python(t testing.TB) string {
 	t.Helper()
 	for _, p := range []string{"python3", "/usr/bin/python3"} {
 		if exec.Command(p, "-c", "import boto3").Run() == nil {
