@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -21,25 +22,27 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, blocks := "", 0
+	var sessions []string
 	for _, after := range strings.Split(string(text), "```python\n")[1:] {
 		block, _, _ := strings.Cut(after, "```")
-		session += block
-		blocks++
+		sessions = append(sessions, block)
 	}
-	if blocks != 2 {
-		t.Fatalf("the README has %d Python sessions, not 2", blocks)
+	if len(sessions) != 4 {
+		t.Fatalf("the README has %d Python sessions, not 4", len(sessions))
 	}
 	s := startServer(t)
-	script := filepath.Join(s.dir, "session.py")
-	if err := os.WriteFile(script, []byte("import os\nos.chdir(os.environ['REPOSITORY'])\n"+session), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := s.client("env", "REPOSITORY="+root, py, script)
+	run := func(session string) string {
+		script := filepath.Join(s.dir, "session.py")
+		if err := os.WriteFile(script, []byte("import os\nos.chdir(os.environ['REPOSITORY'])\n"+session), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return s.client("env", "REPOSITORY="+root, py, script)
+	}
+	out := run(strings.Join(sessions[:3], ""))
 	// The first image of the test set is a nine, and v1 knows.
 	if !strings.HasPrefix(out, "b'9,") {
 		t.Errorf("the session printed %q", out)
@@ -47,4 +50,34 @@ func TestTheReadmesSessionWorksVerbatim(t *testing.T) {
 	if now := s.sdk().awaitInService("digits"); now != "digits-2" {
 		t.Errorf("the guarded update ended on %s", now)
 	}
+	s.joins("plant", "cam-1")
+	if out := run(sessions[3]); strings.TrimSpace(out) != "DEPLOYED" {
+		t.Errorf("the plan printed %q", out)
+	}
+}
+
+// joins enrolls a device with the README's command and starts its agent.
+func (s *server) joins(fleet, device string) {
+	s.t.Helper()
+	home := filepath.Join(s.dir, device)
+	if out, err := exec.Command(program(s.t, "slipway"), "device", "enroll", fleet, device, "--bundle", home, "--config", s.file, "--data-dir", s.dataDir).CombinedOutput(); err != nil {
+		s.t.Fatalf("enroll: %v\n%s", err, out)
+	}
+	log, err := os.Create(home + ".log")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	agent := exec.Command(program(s.t, "slipway-agent"), "--config", filepath.Join(home, "agent.json"))
+	agent.Stdout, agent.Stderr = log, log
+	if err := agent.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = agent.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+		if err := agent.Wait(); err != nil {
+			text, _ := os.ReadFile(home + ".log") // for people
+			s.t.Errorf("the agent: %v\n%s", err, text)
+		}
+		_ = log.Close()
+	})
 }
