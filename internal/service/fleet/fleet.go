@@ -49,6 +49,9 @@ type Config struct {
 	// Measured is told of the metrics of a heartbeat that was written. It must not
 	// block. Nil: nobody wants them.
 	Measured func(s arn.Scope, h edge.Heartbeat)
+	// KeepNonempty makes DeleteFleet refuse a fleet that has devices; otherwise
+	// they are deregistered with it (spec §11 Q1).
+	KeepNonempty bool
 	// NewOrder returns a name that no order ever had. Nil: a random one.
 	NewOrder func() string
 

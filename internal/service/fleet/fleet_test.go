@@ -209,3 +209,16 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 		}
 	})
 }
+
+func TestAFleetWithDevicesIsKeptIfTheServerIsToldSo(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		s := service(t, db)
+		s.KeepNonempty = true
+		ctx := t.Context()
+		ok(t, s.CreateFleet(ctx, edge.Fleet{Scope: scope, Name: "kept"}, nil, nil))
+		ok(t, s.Register(ctx, scope, "kept", []edge.Device{{Scope: scope, Fleet: "kept", Name: "d"}}, nil))
+		refused(t, s.DeleteFleet(ctx, scope, "kept"), fault.InUse, "has 1 registered devices")
+		ok(t, s.Deregister(ctx, scope, "kept", []string{"d"}))
+		ok(t, s.DeleteFleet(ctx, scope, "kept"))
+	})
+}

@@ -114,6 +114,9 @@ func (s *Service) deleteSome(ctx context.Context, tx Tx, sc arn.Scope, name stri
 		if who != "" {
 			return false, fault.New(fault.InUse, "DeviceFleet with name %s is in use by stage %s", name, who)
 		}
+		if s.KeepNonempty && f.Devices > 0 {
+			return false, fault.New(fault.InUse, "DeviceFleet with name %s has %d registered devices", name, f.Devices)
+		}
 		f.Deleting = true
 		if err := tx.SaveFleet(ctx, f); err != nil {
 			return false, err
