@@ -72,7 +72,7 @@ type Config struct {
 	// HeartbeatEvery is when devices are asked for their next heartbeat, a minute.
 	// The answer to one tells them to poll soon if a stage is active.
 	HeartbeatEvery time.Duration
-	PollRate             int
+	PollRate       int
 	// Queue is how many check-ins may wait to be written; more are refused; 8192.
 	Queue int
 	// Batch is how many of them one transaction writes; 1000.
