@@ -14,11 +14,16 @@ import (
 )
 
 // deviceObjects judges what devices may do with objects: read the packages that
-// their fleet is told to fetch, and write below their fleet's output location.
-// The fleet is that of the role alias which the credentials came through.
+// their fleet is told to fetch or that they had, and write below their fleet's
+// output location. The fleet is that of the role alias which the credentials
+// came through, and the device is registered in it.
 type deviceObjects struct {
-	fetch func(ctx context.Context, s arn.Scope, fleet string) (map[string]bool, error)
-	fleet func(ctx context.Context, s arn.Scope, fleet string) (edge.Fleet, error)
+	store interface {
+		FleetObjects(ctx context.Context, s arn.Scope, fleet string) (map[string]bool, error)
+		Fleet(ctx context.Context, s arn.Scope, fleet string) (edge.Fleet, error)
+		DeviceOfThing(ctx context.Context, s arn.Scope, fleet, thing string) (id int64, found bool, err error)
+		DeviceHadObject(ctx context.Context, device int64, url string) (bool, error)
+	}
 
 	mu    sync.Mutex
 	known map[knownKey]known
@@ -55,17 +60,27 @@ func (o *deviceObjects) judge(ctx context.Context, c access.Caller, verb, bucket
 	if !ok || fleet == "" {
 		return denied()
 	}
+	id, registered, err := o.store.DeviceOfThing(ctx, c.Scope(), fleet, c.Device.Thing)
+	switch {
+	case err != nil:
+		return err
+	case !registered:
+		return denied()
+	}
 	url := "s3://" + bucket + "/" + key
 	if verb == door.ObjectGet {
 		may, err := o.mayRead(ctx, c.Scope(), fleet, url)
+		if err == nil && !may {
+			may, err = o.store.DeviceHadObject(ctx, id, url)
+		}
 		if err == nil && !may {
 			err = denied()
 		}
 		return err
 	}
-	f, err := o.fleet(ctx, c.Scope(), fleet)
+	f, err := o.store.Fleet(ctx, c.Scope(), fleet)
 	if err != nil {
-		return denied()
+		return err
 	}
 	out := strings.TrimSuffix(f.Output.S3Location, "/") + "/"
 	if verb == door.ObjectLocation && strings.HasPrefix(out, "s3://"+bucket+"/") || verb == door.ObjectPut && strings.HasPrefix(url, out) {
@@ -84,7 +99,7 @@ func (o *deviceObjects) mayRead(ctx context.Context, s arn.Scope, fleet, url str
 	if ok && had.urls[url] && time.Since(had.at) < knownFor {
 		return true, nil
 	}
-	urls, err := o.fetch(ctx, s, fleet)
+	urls, err := o.store.FleetObjects(ctx, s, fleet)
 	if err != nil {
 		return false, err
 	}

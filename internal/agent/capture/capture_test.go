@@ -155,7 +155,7 @@ func TestAnEventLooksAsItsConsumersExpect(t *testing.T) {
 
 		const folder = "sme-capture/turbines/digits/2000/01/01/01/"
 		got := files(t, c.DiskPath)
-		if len(got) != 2 || len(got[folder+"capture946684800-Output-1.bin"]) != 4000 {
+		if len(got) != 2 || len(got[folder+"dev-1-capture946684800-Output-1.bin"]) != 4000 {
 			t.Fatalf("the disk has %v", got)
 		}
 		for name, body := range got {
@@ -170,7 +170,7 @@ func TestAnEventLooksAsItsConsumersExpect(t *testing.T) {
 				`{"data":"{\"a\":\"<1>\"}","encoding":"JSON","mode":"Input","name":"json","observedContentType":"json"}],` +
 				`"deviceFleetAuxiliaryOutputs":[{"data":"1,2","encoding":"CSV","mode":"Output","name":"Output-1","observedContentType":""}],` +
 				`"deviceFleetInputs":[{"data":"AAAAAAAAAAA=","encoding":"BASE64","mode":"Input","name":"Input-1","observedContentType":"Tensor[FLOAT32; 1, 2]"}],` +
-				`"deviceFleetOutputs":[{"data-ref":"file://` + c.DiskPath + `/` + folder + `capture946684800-Output-1.bin","encoding":"NONE","mode":"Output","name":"probabilities","observedContentType":"Tensor[UINT8; 4000]"}],` +
+				`"deviceFleetOutputs":[{"data-ref":"file://` + c.DiskPath + `/` + folder + `dev-1-capture946684800-Output-1.bin","encoding":"NONE","mode":"Output","name":"probabilities","observedContentType":"Tensor[UINT8; 4000]"}],` +
 				`"eventMetadata":{"deviceFleetName":"turbines","deviceId":"dev-1","eventId":"capture946684800","inferenceTime":"2000-01-01T01:30:00","modelName":"digits","modelVersion":"1.0"},` +
 				`"eventVersion":"0"}` + "\n"
 			if body != want {
@@ -295,10 +295,10 @@ func TestTheCloudGetsTheFilesBeforeTheManifest(t *testing.T) {
 		synctest.Wait()
 		statusIs(t, p, "a", capture.Success)
 		const folder = "sme-capture/turbines/digits/2000/01/01/00/"
-		if len(b.order) != 2 || b.order[0] != folder+"a-Output-1.bin" {
+		if len(b.order) != 2 || !strings.HasPrefix(b.order[0], folder+"dev-1-a-Output-1-") || !strings.HasSuffix(b.order[0], ".bin") {
 			t.Fatalf("uploaded %v", b.order)
 		}
-		if line := b.objects[b.order[1]]; !strings.Contains(line, `"data-ref":"s3://my-sagemaker/`+folder+`a-Output-1.bin"`) {
+		if line := b.objects[b.order[1]]; !strings.Contains(line, `"data-ref":"s3://my-sagemaker/`+b.order[0]+`"`) {
 			t.Errorf("the manifest says %s", line)
 		}
 		b.set(func() { b.fail = errors.New("no such bucket") })
@@ -352,7 +352,7 @@ func TestDiskCapturesAreUploadedWhenThereIsANetwork(t *testing.T) {
 			t.Errorf("left on the disk: %v", left)
 		}
 		const folder = "sme-capture/turbines/digits/2000/01/01/00/"
-		if len(b.order) != 2 || b.order[0] != folder+"a-Output-1.bin" || !strings.Contains(b.objects[b.order[1]], `"data-ref":"s3://my-sagemaker/`+folder+`a-Output-1.bin"`) {
+		if len(b.order) != 2 || b.order[0] != folder+"dev-1-a-Output-1.bin" || !strings.Contains(b.objects[b.order[1]], `"data-ref":"s3://my-sagemaker/`+folder+`dev-1-a-Output-1.bin"`) {
 			t.Errorf("uploaded %v", b.objects)
 		}
 		if s := p.Stats(); s.Uploaded != 2 || s.DiskBytes != 0 {
@@ -379,7 +379,7 @@ func TestTheOldestMakeRoomWhenTheQuotaIsReached(t *testing.T) {
 		var kept []string
 		for name := range files(t, c.DiskPath) {
 			if strings.HasSuffix(name, ".bin") {
-				kept = append(kept, filepath.Base(name)[:1])
+				kept = append(kept, strings.TrimPrefix(filepath.Base(name), "dev-1-")[:1])
 			}
 		}
 		slices.Sort(kept)

@@ -25,7 +25,7 @@ const (
 // disk keeps captures below a directory:
 //
 //	<prefix>/<fleet>/<model>/<YYYY>/<MM>/<DD>/<HH>/<uuid>.jsonl
-//	                                               <capture id>-Input-1.bin
+//	                                               <device>-<capture id>-Input-1.bin
 //
 // A manifest appears after the files that it names and disappears before them,
 // so that a reference never leads nowhere.

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 )
@@ -143,7 +145,13 @@ func (w *writer) auxiliary(r *Request, mode string, n int, a *Auxiliary) element
 	return e
 }
 
+// keep gives data a file of its own. Ids are the applications': another device
+// of the fleet may give the same one, and what it uploads lies in the same place.
 func (w *writer) keep(stem string, data []byte) string {
+	stem = w.cfg.Device + "-" + stem
+	if w.taken == nil {
+		stem += "-" + uuid.NewString()
+	}
 	name := stem + asideEnds
 	for n := 2; w.taken != nil && w.taken(name); n++ {
 		name = stem + "-" + strconv.Itoa(n) + asideEnds

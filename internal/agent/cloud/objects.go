@@ -128,7 +128,9 @@ func (c *Client) Bucket(name string) *Bucket { return &Bucket{c, name} }
 func (b *Bucket) Online() bool { return b.client.Online() }
 
 // Put stores size bytes of body under key. The body is read twice, first for
-// its digest: what arrives is what was read.
+// its digest: what arrives is what was read. A server may let devices overwrite
+// nothing: that key is taken means that an earlier attempt got through, for keys
+// of captured data are not used twice.
 func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
 	const what = "upload captured data"
 	c := b.client
@@ -158,7 +160,10 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReadSeeker, size i
 			return req, err
 		},
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, fault.Conflict):
+		return nil
+	case err != nil:
 		return err
 	}
 	resp.close()

@@ -2,19 +2,20 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 )
 
-// FleetObjects returns the URLs of the packages that the devices of a fleet may
-// be told to fetch: those of every stage that was started, and what plans have
-// deployed before, which a stage that is undone brings back.
+// FleetObjects returns the URLs of the packages that all devices of a fleet may
+// be told to fetch: those of every stage that was started.
 func (db *DB) FleetObjects(ctx context.Context, s arn.Scope, fleet string) (map[string]bool, error) {
 	urls := map[string]bool{}
-	err := db.eachText(ctx, func(text string) error {
+	return urls, db.eachText(ctx, func(text string) error {
 		var o edge.Order
 		if err := json.Unmarshal([]byte(text), &o); err != nil {
 			return fmt.Errorf("decode an order: %w", err)
@@ -25,10 +26,31 @@ func (db *DB) FleetObjects(ctx context.Context, s arn.Scope, fleet string) (map[
 		return nil
 	}, `select orders from edge_stage join fleet on fleet.id = edge_stage.fleet_id
 		where region = $1 and fleet.name = $2 and orders <> ''`, s.Region, fleet)
-	if err != nil || len(urls) == 0 {
-		return urls, err
+}
+
+// DeviceOfThing returns the ID of a device of a fleet that acts as a thing (edge
+// specification §5.1), and whether there is one.
+func (db *DB) DeviceOfThing(ctx context.Context, s arn.Scope, fleet, thing string) (id int64, found bool, err error) {
+	if thing == "" {
+		return 0, false, nil // the device without a thing is another
 	}
-	return urls, db.eachText(ctx, func(url string) error { urls[url] = true; return nil }, `select s3url from edge_package`)
+	err = db.read.QueryRowContext(ctx, `
+		select d.id from fleet f join device d on d.fleet_id = f.id where f.region = $1 and f.name = $2 and d.thing = $3
+		union all
+		select d.id from fleet f join device d on d.fleet_id = f.id where f.region = $1 and f.name = $2 and d.name = $3 and d.thing = ''
+		limit 1`, s.Region, fleet, thing).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	return id, err == nil, wrap("read device", err)
+}
+
+// DeviceHadObject reports whether plans have deployed the object of a URL to a
+// device, or replaced it there: a stage that is undone brings it back.
+func (db *DB) DeviceHadObject(ctx context.Context, device int64, url string) (had bool, err error) {
+	err = db.eachText(ctx, func(one string) error { had = had || one == url; return nil }, `
+		select p.s3url from device_handle h join edge_package p on p.id in (h.package_id, h.before_id) where h.device_id = $1`, device)
+	return had, err
 }
 
 // ActiveObject reports whether a stage that is being carried out deploys the

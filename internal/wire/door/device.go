@@ -62,7 +62,9 @@ func denied(c access.Caller) error {
 	return fault.New(fault.Denied, "User: %s is not authorized to perform this operation", c.ARN)
 }
 
-// deviceObject lets a device read and write the objects that are its own.
+// deviceObject lets a device read the objects that are its own, and add to them:
+// what is there already, it does not overwrite. In whatever region it signs, it
+// is the device of its own.
 func (d *door) deviceObject(r *http.Request, c access.Caller) error {
 	if c.Device == nil {
 		return nil
@@ -73,6 +75,12 @@ func (d *door) deviceObject(r *http.Request, c access.Caller) error {
 	verb, bucket, key := objectOf(r)
 	if verb == "" || d.DeviceObject == nil {
 		return denied(c)
+	}
+	if c.Device.Region != "" {
+		c.Region = c.Device.Region
+	}
+	if verb == ObjectPut {
+		r.Header.Set("If-None-Match", "*")
 	}
 	return d.DeviceObject(r.Context(), c, verb, bucket, key)
 }

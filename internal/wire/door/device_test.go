@@ -213,6 +213,31 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 	}
 }
 
+func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
+	var asked, condition string
+	y := openYard(t, func(c *door.Config) {
+		c.DeviceObject = func(_ context.Context, who access.Caller, verb, _, _ string) error {
+			asked = verb + " in " + who.Region
+			return nil
+		}
+		c.S3 = inS3{http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { condition = r.Header.Get("If-None-Match") })}
+	})
+	c, err := y.sessions.Issue(access.Session{
+		Thing: "cam-1", Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: "good", Account: "000000000000", Region: "us-west-2", Expires: time.Now().Add(time.Hour),
+	}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
+	for method, want := range map[string][2]string{"GET": {"GET in us-west-2", ""}, "PUT": {"PUT in us-west-2", "*"}} {
+		asked, condition = "", ""
+		y.ServeHTTP(httptest.NewRecorder(), h.raw(t, method, "localhost:9400", "/own/cam-1/x")) // signs for eu-west-1
+		if got := [2]string{asked, condition}; got != want {
+			t.Errorf("%s: %q", method, got)
+		}
+	}
+}
+
 // An object's name is judged as S3 will understand it, whatever the request
 // looks like.
 func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
