@@ -8,11 +8,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
 )
@@ -59,18 +64,23 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph
 	if err != nil {
 		return o, fail("ClientError: The model was not optimised as x-optimize asks: slipway-onnx was not found on this server.")
 	}
+	bounded, cancel := context.WithTimeout(ctx, optimizerTime)
+	defer cancel()
 	args := append(slices.Clone(argv[1:]), "optimize", "--model", model, "--out", to, "--level", level)
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.cfg.WorkDir) // the library may want to write there
+	cmd := exec.CommandContext(bounded, program, args...)
+	cmd.Env = append(passed(), "HOME="+s.cfg.WorkDir) // the library may want to write there
 	// A group of its own, so that nothing that it starts outlives the job.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	stdout, stderr := &clipped{max: 64 << 10}, &clipped{max: 4 << 10}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := cmd.Run(); err != nil {
+	if err := runLimited(cmd, model); err != nil {
 		if ctx.Err() != nil {
 			return o, ctx.Err()
+		}
+		if bounded.Err() != nil {
+			return o, fail(fmt.Sprintf("ClientError: The model could not be optimised within %s.", optimizerTime))
 		}
 		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 			return o, fmt.Errorf("run %s: %w", program, err)
@@ -97,6 +107,56 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph
 	}
 	o.record.After, err = digestFile(ctx, to)
 	return o, err
+}
+
+// passed is what the optimiser gets of the server's environment: nothing that
+// could be a secret.
+func passed() (env []string) {
+	for _, name := range []string{"PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "SLIPWAY_ONNXRUNTIME"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// optimizerRoom is the address space that the optimiser has beside ten times
+// the model's files, in bytes. A model of some hundred bytes can ask for a
+// constant of any size, which would be computed.
+const optimizerRoom = 6 << 30
+
+// optimizerTime bounds it in a job that has no bound of its own.
+const optimizerTime = 30 * time.Minute
+
+// runLimited runs a program that reads a hostile model, within bounds on memory
+// and on what it writes, and as the first that the kernel ends when memory runs
+// out.
+func runLimited(cmd *exec.Cmd, model string) error {
+	room := uint64(optimizerRoom)
+	beside, err := os.ReadDir(filepath.Dir(model))
+	if err != nil {
+		return err
+	}
+	for _, f := range beside {
+		if info, err := f.Info(); err == nil {
+			room += 10 * uint64(info.Size())
+		}
+	}
+	// The kernel ends it with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	pid := cmd.Process.Pid
+	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0) // it runs without it
+	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_FSIZE} {
+		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: room, Max: room}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+			_ = cmd.Cancel() // it is not to run without them
+			return errors.Join(fmt.Errorf("limit the optimiser: %w", err), cmd.Wait())
+		}
+	}
+	return cmd.Wait()
 }
 
 // sameTensors compares names and types: an optimiser may learn more of shapes.
