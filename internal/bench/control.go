@@ -238,16 +238,21 @@ type benchServer struct {
 }
 
 func startBenchServer(ctx context.Context, data string, bins map[string]string) (*benchServer, error) {
+	return startServer(ctx, data, bins, "listen: 127.0.0.1:0\nlog: {level: warn}\n", os.Stderr)
+}
+
+// startServer starts a server with settings of its configuration besides.
+func startServer(ctx context.Context, data string, bins map[string]string, settings string, stderr *os.File) (*benchServer, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
 	cfg := filepath.Join(data, "slipway.yaml")
-	text := fmt.Sprintf("listen: 127.0.0.1:0\ndataDir: %s\nimages:\n  %s: {command: [%q]}\nlog: {level: warn}\n", data, benchImage, bins["testmodel"])
+	text := fmt.Sprintf("dataDir: %s\nimages:\n  %s: {command: [%q]}\n", data, benchImage, bins["testmodel"]) + settings
 	if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	s := &benchServer{cmd: exec.CommandContext(ctx, bins["slipway"], "server", "--config", cfg)}
-	s.cmd.Stderr = os.Stderr
+	s.cmd.Stderr = stderr
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -290,6 +295,9 @@ func (plainBody) Do(r *http.Request) (*http.Response, error) {
 	}
 	return http.DefaultClient.Do(r)
 }
+
+// address is where the server listens.
+func (s *benchServer) address() string { return strings.TrimPrefix(s.url, "http://") }
 
 func (s *benchServer) stop() {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended
@@ -341,11 +349,14 @@ func (s *benchServer) empty(ctx context.Context) error {
 	return fmt.Errorf("endpoints are left after 5 minutes")
 }
 
-// rss returns the resident memory of a process in MiB.
-func rss(pid int) float64 {
+// rss returns the resident memory of a process in MiB, peak the most it ever was.
+func rss(pid int) float64  { return memory(pid, "VmRSS:") }
+func peak(pid int) float64 { return memory(pid, "VmHWM:") }
+
+func memory(pid int, what string) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // a missing file reads as 0
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+	for l := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(l, what); ok {
 			kb, _ := strconv.ParseFloat(strings.Fields(v)[0], 64)
 			return kb / 1024
 		}

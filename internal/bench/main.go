@@ -21,6 +21,9 @@ type options struct {
 	length  time.Duration // of one measurement
 	swaps   int           // of a model on a device
 	profile string        // where to write a CPU profile of our server
+
+	devices, registered int           // simulated, and only registered
+	steady              time.Duration // how long devices are watched
 }
 
 // benchmarks are what can be measured, in the order in which all are.
@@ -31,6 +34,7 @@ var benchmarks = []struct {
 	{"router", benchRouter},
 	{"control", benchControl},
 	{"rollback", benchRollback},
+	{"edge", benchEdge},
 	{"swap", benchSwap},
 }
 
@@ -59,6 +63,9 @@ func run(ctx context.Context, args []string) error {
 	fs.DurationVar(&o.length, "for", 5*time.Second, "how long one measurement lasts")
 	fs.IntVar(&o.swaps, "swaps", 1000, "how often a model is swapped on a device")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile of our server to this file")
+	fs.IntVar(&o.devices, "devices", 100_000, "edge: how many devices are simulated")
+	fs.IntVar(&o.registered, "registered", 1_000_000, "edge: how many devices a large fleet has")
+	fs.DurationVar(&o.steady, "steady", time.Minute, "edge: how long the fleet is watched")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

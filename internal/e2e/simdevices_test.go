@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +102,7 @@ func (c *sdk) comparePlan(fleet *simdevices.Fleet, refuses func(device string) s
 	if r := fleet.Report(); r.Deployed != int64(sum.ok) || r.Failed != int64(sum.failed) || sum.failed == 0 {
 		t.Errorf("the devices ended %d well and %d badly; the plan counts %+v", r.Deployed, r.Failed, sum)
 	}
-	if n := c.devicesWith("plant", "digits"); n != sum.ok {
+	if n := len(c.devices("plant", "digits")); n != sum.ok {
 		t.Errorf("%d devices are listed with the model, %d deployed it", n, sum.ok)
 	}
 }
@@ -312,16 +314,41 @@ func (c *sdk) stageDevices(plan string, stages []types.DeploymentStageStatusSumm
 	return rows
 }
 
-// devicesWith counts the devices of a fleet that are listed with a model.
-func (c *sdk) devicesWith(fleet, model string) (n int) {
+// devices lists the devices of a fleet, those with a model if one is named.
+func (c *sdk) devices(fleet string, model ...string) (names []string) {
 	c.t.Helper()
-	pages := sagemaker.NewListDevicesPaginator(c.sagemaker, &sagemaker.ListDevicesInput{DeviceFleetName: &fleet, ModelName: &model})
+	in := &sagemaker.ListDevicesInput{DeviceFleetName: &fleet}
+	if len(model) > 0 {
+		in.ModelName = &model[0]
+	}
+	pages := sagemaker.NewListDevicesPaginator(c.sagemaker, in)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(c.t.Context())
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		n += len(page.DeviceSummaries)
+		for _, d := range page.DeviceSummaries {
+			names = append(names, aws.ToString(d.DeviceName))
+		}
 	}
-	return n
+	return names
+}
+
+func TestSimulatedDevicesComeToRestFromTheCommandLine(t *testing.T) {
+	s := startServer(t)
+	out, err := exec.Command(program(t, "slipway"), "sim-devices", "--config", s.file, "--fleet", "yard", "--count", "50", "--seed", "7",
+		"--loss", "10%", "--offline", "0.2", "--away", "1s", "--poll", "1s", "--heartbeat", "1s", "--until-idle", "--duration", "1m", "--json").Output()
+	if err != nil {
+		t.Fatal(stderrOf(err))
+	}
+	var r simdevices.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatal(err, string(out))
+	}
+	if r.Devices != 50 || r.Registered != 50 || r.Idle != 50 || r.Calls["heartbeat"].Answered < 50 || r.Errors["poll: lost reply"] == 0 {
+		t.Errorf("%s", out)
+	}
+	if n := len(s.sdk().devices("yard")); n != 50 {
+		t.Errorf("%d devices are registered", n)
+	}
 }
