@@ -75,11 +75,7 @@ func scope(ctx context.Context, op string, alarms ...string) (arn.Scope, error) 
 // scopeOfAll is scope for an operation that CloudWatch's permissions do not
 // narrow to a resource.
 func scopeOfAll(ctx context.Context, op string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	return c.Scope(), access.Allow(c, "cloudwatch:"+op, "*")
+	return access.Scope(ctx, "cloudwatch:"+op, access.Everything)
 }
 
 // declared gives a refusal the name that the model has for its cause, for the
@@ -103,22 +99,6 @@ func declared(err error) error {
 // nothing would look like success.
 func unsupported(what string) error {
 	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
-}
-
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// text is s for the wire, and absent if it is empty.
-func text[T ~string](s T) *T {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 // number is n for the wire, and absent if it is 0.

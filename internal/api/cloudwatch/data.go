@@ -46,7 +46,7 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 	if err != nil {
 		return out, err
 	}
-	ascending := val(in.ScanBy) == cloudwatch.ScanByTimestampAscending
+	ascending := shape.Val(in.ScanBy) == cloudwatch.ScanByTimestampAscending
 	results, err := a.watch.Data(s, watch.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending})
 	if err != nil {
 		return out, err

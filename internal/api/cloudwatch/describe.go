@@ -30,7 +30,7 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 	if !p.read(in.NextToken, &f.After) {
 		return out, awserr.Declared("InvalidNextToken", badToken)
 	}
-	f.Limit = int(val(in.MaxRecords))
+	f.Limit = int(shape.Val(in.MaxRecords))
 	page, more := a.watch.Alarms(s, f)
 	out.MetricAlarms, out.CompositeAlarms = []cloudwatch.MetricAlarm{}, []cloudwatch.CompositeAlarm{}
 	for _, r := range page {
@@ -50,8 +50,8 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 // request says otherwise, as in the API.
 func alarmFilter(in cloudwatch.DescribeAlarmsInput) (watch.AlarmFilter, error) {
 	f := watch.AlarmFilter{
-		Names: in.AlarmNames, Prefix: val(in.AlarmNamePrefix), State: alarm.StateValue(val(in.StateValue)), ActionPrefix: val(in.ActionPrefix),
-		ChildrenOf: val(in.ChildrenOfAlarmName), ParentsOf: val(in.ParentsOfAlarmName),
+		Names: in.AlarmNames, Prefix: shape.Val(in.AlarmNamePrefix), State: alarm.StateValue(shape.Val(in.StateValue)), ActionPrefix: shape.Val(in.ActionPrefix),
+		ChildrenOf: shape.Val(in.ChildrenOfAlarmName), ParentsOf: shape.Val(in.ParentsOfAlarmName),
 	}
 	f.Metric, f.Composite = types(in.AlarmTypes)
 	if len(f.Names) > 0 && f.Prefix != "" {
@@ -76,29 +76,29 @@ func types(in []cloudwatch.AlarmType) (isMetric, isComposite bool) {
 func metricAlarmOut(s arn.Scope, r alarm.Record) cloudwatch.MetricAlarm {
 	d, st := &r.Definition, &r.State
 	return cloudwatch.MetricAlarm{
-		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: text(d.Description),
+		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description),
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
 		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
-		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: text(st.ReasonData),
+		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
-		MetricName: text(d.Metric.Name), Namespace: text(d.Metric.Namespace), Dimensions: dimensionsOut(d.Metric.Dimensions),
-		Statistic: text(cloudwatch.Statistic(d.Statistic)), ExtendedStatistic: text(d.ExtendedStatistic),
-		Period: number(d.Period), Unit: text(cloudwatch.StandardUnit(d.Unit)), Metrics: queriesOut(d.Metrics),
+		MetricName: shape.Text(d.Metric.Name), Namespace: shape.Text(d.Metric.Namespace), Dimensions: dimensionsOut(d.Metric.Dimensions),
+		Statistic: shape.Text(cloudwatch.Statistic(d.Statistic)), ExtendedStatistic: shape.Text(d.ExtendedStatistic),
+		Period: number(d.Period), Unit: shape.Text(cloudwatch.StandardUnit(d.Unit)), Metrics: queriesOut(d.Metrics),
 		EvaluationPeriods: number(d.EvaluationPeriods), DatapointsToAlarm: number(d.DatapointsToAlarm),
-		Threshold: d.Threshold, ComparisonOperator: text(cloudwatch.ComparisonOperator(d.ComparisonOperator)),
-		TreatMissingData: text(d.TreatMissingData), EvaluateLowSampleCountPercentile: text(d.EvaluateLowSampleCountPercentile),
+		Threshold: d.Threshold, ComparisonOperator: shape.Text(cloudwatch.ComparisonOperator(d.ComparisonOperator)),
+		TreatMissingData: shape.Text(d.TreatMissingData), EvaluateLowSampleCountPercentile: shape.Text(d.EvaluateLowSampleCountPercentile),
 	}
 }
 
 func compositeOut(s arn.Scope, r alarm.Record) cloudwatch.CompositeAlarm {
 	d, st := &r.Definition, &r.State
 	return cloudwatch.CompositeAlarm{
-		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: text(d.Description), AlarmRule: &d.Rule,
+		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description), AlarmRule: &d.Rule,
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
 		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
-		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: text(st.ReasonData),
+		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
-		ActionsSuppressor: text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod), ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
+		ActionsSuppressor: shape.Text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod), ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
 	}
 }
 
@@ -119,7 +119,7 @@ func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.Describ
 	out.MetricAlarms = []cloudwatch.MetricAlarm{}
 	for _, r := range a.watch.AlarmsForMetric(s, watch.MetricFilter{
 		Metric:    metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
-		Statistic: string(val(in.Statistic)), ExtendedStatistic: val(in.ExtendedStatistic), Period: int(val(in.Period)), Unit: metric.Unit(val(in.Unit)),
+		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic), Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
 	}) {
 		if len(r.Definition.Metrics) == 0 {
 			out.MetricAlarms = append(out.MetricAlarms, metricAlarmOut(s, r))
@@ -138,8 +138,8 @@ func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAl
 		return out, nil // only alarms on PromQL queries have contributors
 	}
 	f := alarm.HistoryFilter{
-		Alarm: val(in.AlarmName), Kind: alarm.HistoryKind(val(in.HistoryItemType)), From: at(in.StartDate), Until: at(in.EndDate),
-		Ascending: val(in.ScanBy) == cloudwatch.ScanByTimestampAscending,
+		Alarm: shape.Val(in.AlarmName), Kind: alarm.HistoryKind(shape.Val(in.HistoryItemType)), From: shape.TimeOf(in.StartDate), Until: shape.TimeOf(in.EndDate),
+		Ascending: shape.Val(in.ScanBy) == cloudwatch.ScanByTimestampAscending,
 	}
 	if isMetric, isComposite := types(in.AlarmTypes); isMetric != isComposite {
 		f.Composite = &isComposite
@@ -151,7 +151,7 @@ func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAl
 	if !p.read(in.NextToken, &f.After) {
 		return out, awserr.Declared("InvalidNextToken", badToken)
 	}
-	f.Limit = int(val(in.MaxRecords))
+	f.Limit = int(shape.Val(in.MaxRecords))
 	page, more, err := a.watch.History(ctx, s, f)
 	if err != nil {
 		return out, err
@@ -172,6 +172,6 @@ func historyOut(h alarm.HistoryItem) cloudwatch.AlarmHistoryItem {
 	}
 	return cloudwatch.AlarmHistoryItem{
 		AlarmName: &h.Alarm, AlarmType: &kind, Timestamp: shape.At(h.At), HistoryItemType: new(cloudwatch.HistoryItemType(h.Kind)),
-		HistorySummary: &h.Summary, HistoryData: text(h.Data),
+		HistorySummary: &h.Summary, HistoryData: shape.Text(h.Data),
 	}
 }

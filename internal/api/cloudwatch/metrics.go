@@ -17,14 +17,6 @@ import (
 // maxDatums is how many entries one PutMetricData may have (spec §7.3).
 const maxDatums = 1000
 
-// at is t for the domain; the zero time if it was absent.
-func at(t *shape.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
-}
-
 func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInput) (out none, err error) {
 	s, err := scopeOfAll(ctx, "PutMetricData")
 	if err != nil {
@@ -33,7 +25,7 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 	if alarm.Reserved(*in.Namespace) {
 		return out, fault.New(fault.Invalid, "The value %s for parameter Namespace is invalid: namespaces that start with AWS/ or /aws/ are reserved.", strings.ToValidUTF8(*in.Namespace, ""))
 	}
-	if val(in.StrictEntityValidation) && len(in.EntityMetricData) > 0 {
+	if shape.Val(in.StrictEntityValidation) && len(in.EntityMetricData) > 0 {
 		return out, unsupported("StrictEntityValidation")
 	}
 	entries := in.MetricData
@@ -55,7 +47,7 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 
 func datum(d cloudwatch.MetricDatum) watch.Datum {
 	x := watch.Datum{Name: *d.MetricName, Dimensions: dimensionsIn(d.Dimensions), Datum: metric.Datum{
-		Timestamp: at(d.Timestamp), Value: d.Value, Values: d.Values, Counts: d.Counts, Unit: metric.Unit(val(d.Unit)), StorageResolution: int(val(d.StorageResolution)),
+		Timestamp: shape.TimeOf(d.Timestamp), Value: d.Value, Values: d.Values, Counts: d.Counts, Unit: metric.Unit(shape.Val(d.Unit)), StorageResolution: int(shape.Val(d.StorageResolution)),
 	}}
 	if d.Timestamp != nil && d.Timestamp.IsZero() {
 		x.Timestamp = time.Unix(0, 0) // the year 1 was meant, not now; both are too old
@@ -77,7 +69,7 @@ func (a *api) getMetricStatistics(ctx context.Context, in cloudwatch.GetMetricSt
 	}
 	points, err := a.watch.Statistics(s, watch.StatisticsQuery{
 		Metric: metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
-		Unit:   metric.Unit(val(in.Unit)), Start: in.StartTime.Time, End: in.EndTime.Time, Period: time.Duration(*in.Period) * time.Second, Stats: stats,
+		Unit:   metric.Unit(shape.Val(in.Unit)), Start: in.StartTime.Time, End: in.EndTime.Time, Period: time.Duration(*in.Period) * time.Second, Stats: stats,
 	})
 	out.Label, out.Datapoints = in.MetricName, []cloudwatch.Datapoint{}
 	for _, p := range points {
@@ -115,7 +107,7 @@ func statistics(in cloudwatch.GetMetricStatisticsInput) (stats []metric.Stat, er
 
 // datapoint reports false if none of the statistics can be had.
 func datapoint(p watch.Datapoint, stats []metric.Stat) (d cloudwatch.Datapoint, ok bool) {
-	d = cloudwatch.Datapoint{Timestamp: shape.At(p.At), Unit: text(cloudwatch.StandardUnit(p.Unit))}
+	d = cloudwatch.Datapoint{Timestamp: shape.At(p.At), Unit: shape.Text(cloudwatch.StandardUnit(p.Unit))}
 	for i, stat := range stats {
 		v := p.Values[i]
 		if v == nil {
@@ -152,12 +144,12 @@ func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (
 		return out, err
 	}
 	out.Metrics = []cloudwatch.Metric{}
-	if owner := val(in.OwningAccount); owner != "" && owner != s.Account {
+	if owner := shape.Val(in.OwningAccount); owner != "" && owner != s.Account {
 		return out, nil // there is but one account
 	}
-	f := watch.MetricsFilter{Namespace: val(in.Namespace), Name: val(in.MetricName)}
+	f := watch.MetricsFilter{Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName)}
 	for _, d := range in.Dimensions {
-		f.Dimensions = append(f.Dimensions, metric.Dimension{Name: *d.Name, Value: val(d.Value)})
+		f.Dimensions = append(f.Dimensions, metric.Dimension{Name: *d.Name, Value: shape.Val(d.Value)})
 	}
 	p, err := newPager("ListMetrics", s, []any{f, in.RecentlyActive})
 	if err != nil {
@@ -172,7 +164,7 @@ func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (
 	page, more := a.watch.Metrics(s, f)
 	for _, id := range page {
 		out.Metrics = append(out.Metrics, *metricOut(id))
-		if val(in.IncludeLinkedAccounts) {
+		if shape.Val(in.IncludeLinkedAccounts) {
 			out.OwningAccounts = append(out.OwningAccounts, s.Account)
 		}
 	}

@@ -3,6 +3,8 @@ package cloudwatch
 import (
 	"context"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -29,33 +31,33 @@ func metricAlarm(s arn.Scope, in cloudwatch.PutMetricAlarmInput) (alarm.Definiti
 	}
 	metrics, err := queriesIn(s, in.Metrics)
 	return alarm.Definition{
-		Name: *in.AlarmName, Description: val(in.AlarmDescription),
+		Name: *in.AlarmName, Description: shape.Val(in.AlarmDescription),
 		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
 		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
-		Metric:    metric.ID{Namespace: val(in.Namespace), Name: val(in.MetricName), Dimensions: dimensionsIn(in.Dimensions)},
-		Statistic: string(val(in.Statistic)), ExtendedStatistic: val(in.ExtendedStatistic),
-		Period: int(val(in.Period)), Unit: metric.Unit(val(in.Unit)),
-		Metrics: metrics, ThresholdMetricID: val(in.ThresholdMetricId),
-		EvaluationPeriods: int(val(in.EvaluationPeriods)), DatapointsToAlarm: int(val(in.DatapointsToAlarm)),
-		Threshold: in.Threshold, ComparisonOperator: string(val(in.ComparisonOperator)),
-		TreatMissingData: val(in.TreatMissingData), EvaluateLowSampleCountPercentile: val(in.EvaluateLowSampleCountPercentile),
+		Metric:    metric.ID{Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName), Dimensions: dimensionsIn(in.Dimensions)},
+		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic),
+		Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
+		Metrics: metrics, ThresholdMetricID: shape.Val(in.ThresholdMetricId),
+		EvaluationPeriods: int(shape.Val(in.EvaluationPeriods)), DatapointsToAlarm: int(shape.Val(in.DatapointsToAlarm)),
+		Threshold: in.Threshold, ComparisonOperator: string(shape.Val(in.ComparisonOperator)),
+		TreatMissingData: shape.Val(in.TreatMissingData), EvaluateLowSampleCountPercentile: shape.Val(in.EvaluateLowSampleCountPercentile),
 	}, err
 }
 
 // queriesIn turns metric math into the domain's.
 func queriesIn(s arn.Scope, in []cloudwatch.MetricDataQuery) (out []alarm.Query, err error) {
 	for _, q := range in {
-		if account := val(q.AccountId); account != "" && account != s.Account {
+		if account := shape.Val(q.AccountId); account != "" && account != s.Account {
 			return nil, unsupported("AccountId of another account")
 		}
 		x := alarm.Query{
-			ID: *q.Id, Label: val(q.Label), Expression: val(q.Expression),
-			ReturnData: q.ReturnData, Period: int(val(q.Period)), AccountID: val(q.AccountId),
+			ID: *q.Id, Label: shape.Val(q.Label), Expression: shape.Val(q.Expression),
+			ReturnData: q.ReturnData, Period: int(shape.Val(q.Period)), AccountID: shape.Val(q.AccountId),
 		}
 		if m := q.MetricStat; m != nil {
 			x.Stat = &alarm.MetricStat{
-				Metric: metric.ID{Namespace: val(m.Metric.Namespace), Name: val(m.Metric.MetricName), Dimensions: dimensionsIn(m.Metric.Dimensions)},
-				Period: int(*m.Period), Stat: *m.Stat, Unit: metric.Unit(val(m.Unit)),
+				Metric: metric.ID{Namespace: shape.Val(m.Metric.Namespace), Name: shape.Val(m.Metric.MetricName), Dimensions: dimensionsIn(m.Metric.Dimensions)},
+				Period: int(*m.Period), Stat: *m.Stat, Unit: metric.Unit(shape.Val(m.Unit)),
 			}
 		}
 		out = append(out, x)
@@ -66,12 +68,12 @@ func queriesIn(s arn.Scope, in []cloudwatch.MetricDataQuery) (out []alarm.Query,
 func queriesOut(in []alarm.Query) (out []cloudwatch.MetricDataQuery) {
 	for _, q := range in {
 		x := cloudwatch.MetricDataQuery{
-			Id: &q.ID, Label: text(q.Label), Expression: text(q.Expression),
-			ReturnData: q.ReturnData, Period: number(q.Period), AccountId: text(q.AccountID),
+			Id: &q.ID, Label: shape.Text(q.Label), Expression: shape.Text(q.Expression),
+			ReturnData: q.ReturnData, Period: number(q.Period), AccountId: shape.Text(q.AccountID),
 		}
 		if m := q.Stat; m != nil {
 			x.MetricStat = &cloudwatch.MetricStat{
-				Metric: metricOut(m.Metric), Period: number(m.Period), Stat: &m.Stat, Unit: text(cloudwatch.StandardUnit(m.Unit)),
+				Metric: metricOut(m.Metric), Period: number(m.Period), Stat: &m.Stat, Unit: shape.Text(cloudwatch.StandardUnit(m.Unit)),
 			}
 		}
 		if x.ReturnData == nil {
@@ -92,10 +94,10 @@ func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeA
 		return out, err
 	}
 	return out, a.watch.PutAlarm(ctx, s, alarm.Definition{
-		Name: *in.AlarmName, Description: val(in.AlarmDescription),
+		Name: *in.AlarmName, Description: shape.Val(in.AlarmDescription),
 		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
 		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
-		Rule: *in.AlarmRule, Suppressor: val(in.ActionsSuppressor),
+		Rule: *in.AlarmRule, Suppressor: shape.Val(in.ActionsSuppressor),
 		SuppressorWaitPeriod: whole(in.ActionsSuppressorWaitPeriod), SuppressorExtensionPeriod: whole(in.ActionsSuppressorExtensionPeriod),
 	}, tagsIn(in.Tags))
 }
@@ -105,7 +107,7 @@ func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInpu
 	if err != nil {
 		return out, err
 	}
-	return out, declared(a.watch.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, val(in.StateReasonData)))
+	return out, declared(a.watch.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData)))
 }
 
 func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out none, err error) {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 )
 
@@ -33,7 +35,7 @@ type token struct {
 // read sets after to where a token's page begins, and leaves it alone if there
 // is no token. It reports whether the token is one of this listing.
 func (p pager) read(s *string, after any) bool {
-	if val(s) == "" {
+	if shape.Val(s) == "" {
 		return true
 	}
 	var t token

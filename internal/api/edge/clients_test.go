@@ -37,7 +37,7 @@ func TestBoto3SpeaksForAnOperatorAndForADevice(t *testing.T) {
 			if h.AgentVersion != "busy" {
 				t.Errorf("%+v", h)
 			}
-			h = w.beats[len(w.beats)-2]
+			h = w.ago(t, 1)
 			if len(h.Metrics) != 2 || h.Dropped != 1 || len(h.Models) != 1 || h.Models[0].LatestInference.IsZero() || h.Result == nil || h.Result.Models[0].Status != "SUCCESS" {
 				t.Errorf("%+v", h)
 			}

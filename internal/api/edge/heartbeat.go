@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"math"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -51,7 +50,7 @@ func beat(in shapes.SendHeartbeatRequest) (edge.Heartbeat, error) {
 	metrics(&h, in.AgentMetrics)
 	for _, m := range in.Models {
 		h.Models = append(h.Models, edge.LoadedModel{
-			Name: name(m.ModelName), Version: name(m.ModelVersion), LatestSample: at(m.LatestSampleTime), LatestInference: at(m.LatestInference),
+			Name: name(m.ModelName), Version: name(m.ModelVersion), LatestSample: shape.TimeOf(m.LatestSampleTime), LatestInference: shape.TimeOf(m.LatestInference),
 		})
 		metrics(&h, m.ModelMetrics)
 	}
@@ -89,7 +88,7 @@ func metric(doc shape.Document) (edge.Metric, bool) {
 	if m.MetricName == nil || m.Value == nil || math.IsNaN(*m.Value) || math.IsInf(*m.Value, 0) {
 		return edge.Metric{}, false
 	}
-	return edge.Metric{Dimension: val(m.Dimension), Name: *m.MetricName, Value: *m.Value, At: at(m.Timestamp)}, true
+	return edge.Metric{Dimension: shape.Val(m.Dimension), Name: *m.MetricName, Value: *m.Value, At: shape.TimeOf(m.Timestamp)}, true
 }
 
 func result(in shapes.DeploymentResult) (edge.Result, error) {
@@ -97,14 +96,14 @@ func result(in shapes.DeploymentResult) (edge.Result, error) {
 		return edge.Result{}, fault.New(fault.Invalid, "A deployment can report at most %d models, not %d.", maxResults, n)
 	}
 	r := edge.Result{
-		Deployment: val(in.DeploymentName), Status: val(in.DeploymentStatus), Message: val(in.DeploymentStatusMessage),
-		Start: at(in.DeploymentStartTime), End: at(in.DeploymentEndTime),
+		Deployment: shape.Val(in.DeploymentName), Status: shape.Val(in.DeploymentStatus), Message: shape.Val(in.DeploymentStatusMessage),
+		Start: shape.TimeOf(in.DeploymentStartTime), End: shape.TimeOf(in.DeploymentEndTime),
 	}
 	for _, m := range in.DeploymentModels {
 		r.Models = append(r.Models, edge.ModelResult{
-			Handle: val(m.ModelHandle), Name: name(m.ModelName), Version: name(m.ModelVersion),
-			Desired: string(val(m.DesiredState)), State: string(val(m.State)), Status: string(val(m.Status)),
-			Reason: val(m.StatusReason), RollbackFailure: val(m.RollbackFailureReason),
+			Handle: shape.Val(m.ModelHandle), Name: name(m.ModelName), Version: name(m.ModelVersion),
+			Desired: string(shape.Val(m.DesiredState)), State: string(shape.Val(m.State)), Status: string(shape.Val(m.Status)),
+			Reason: shape.Val(m.StatusReason), RollbackFailure: shape.Val(m.RollbackFailureReason),
 		})
 	}
 	return r, nil
@@ -113,26 +112,10 @@ func result(in shapes.DeploymentResult) (edge.Result, error) {
 // name is what a device calls a model, cut to what is kept.
 func name(s *string) string {
 	n := 0
-	for i := range val(s) {
+	for i := range shape.Val(s) {
 		if n++; n > maxName {
 			return (*s)[:i]
 		}
 	}
-	return val(s)
-}
-
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// at is t for the domain; the zero time if it was absent.
-func at(t *shape.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
+	return shape.Val(s)
 }

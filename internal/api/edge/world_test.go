@@ -90,12 +90,18 @@ func (f *fleets) Heartbeat(_ context.Context, s arn.Scope, c edge.Caller, h edge
 
 func (f *fleets) last(t testing.TB) edge.Heartbeat {
 	t.Helper()
+	return f.ago(t, 0)
+}
+
+// ago is the heartbeat before the last n.
+func (f *fleets) ago(t testing.TB, n int) edge.Heartbeat {
+	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.beats) == 0 {
-		t.Fatal("no heartbeat came")
+	if len(f.beats) <= n {
+		t.Fatalf("only %d heartbeats came", len(f.beats))
 	}
-	return f.beats[len(f.beats)-1]
+	return f.beats[len(f.beats)-1-n]
 }
 
 // world is the API behind the door.

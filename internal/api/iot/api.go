@@ -65,12 +65,7 @@ type none = shape.None
 // scope returns where the caller's names live, if the caller may do op to the
 // resource, which is named from the scope on.
 func scope(ctx context.Context, op string, resource func(arn.Scope) string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	s := c.Scope()
-	return s, access.Allow(c, "iot:"+op, resource(s))
+	return access.Scope(ctx, "iot:"+op, resource)
 }
 
 // all is the resource of operations that permissions do not narrow.
@@ -129,7 +124,7 @@ func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointReque
 	if _, err := scope(ctx, "DescribeEndpoint", all); err != nil {
 		return out, err
 	}
-	switch kind := val(in.EndpointType); kind {
+	switch kind := shape.Val(in.EndpointType); kind {
 	case "", "iot:Data", "iot:Data-ATS", "iot:CredentialProvider":
 	default:
 		return out, fault.New(fault.Invalid, "The endpoint type is not one of iot:CredentialProvider, iot:Data-ATS and iot:Data, which are served.")
@@ -142,22 +137,6 @@ func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointReque
 	return out, nil
 }
 
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// text is s for the wire, and absent if it is empty.
-func text[T ~string](s T) *T {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // list is s for the wire, there even if it is empty.
 func list[T any](s []T) []T {
 	if s == nil {
@@ -168,7 +147,7 @@ func list[T any](s []T) []T {
 
 func tagsIn(in []iot.Tag) (out []hosting.Tag) {
 	for _, t := range in {
-		out = append(out, hosting.Tag{Key: *t.Key, Value: val(t.Value)})
+		out = append(out, hosting.Tag{Key: *t.Key, Value: shape.Val(t.Value)})
 	}
 	return out
 }

@@ -13,7 +13,7 @@ func (a *api) createKeysAndCertificate(ctx context.Context, in iot.CreateKeysAnd
 	if err != nil {
 		return out, err
 	}
-	k, err := a.ids.CreateKeysAndCertificate(ctx, s, val(in.SetAsActive))
+	k, err := a.ids.CreateKeysAndCertificate(ctx, s, shape.Val(in.SetAsActive))
 	return iot.CreateKeysAndCertificateResponse{
 		CertificateArn: new(k.ARN()), CertificateId: &k.ID, CertificatePem: &k.PEM, KeyPair: &iot.KeyPair{PublicKey: &k.Public, PrivateKey: &k.Private},
 	}, err
@@ -47,7 +47,7 @@ func (a *api) deleteCertificate(ctx context.Context, in iot.DeleteCertificateReq
 	if err != nil {
 		return out, err
 	}
-	return out, a.ids.DeleteCertificate(ctx, s, *in.CertificateId, val(in.ForceDelete))
+	return out, a.ids.DeleteCertificate(ctx, s, *in.CertificateId, shape.Val(in.ForceDelete))
 }
 
 func (a *api) attachThingPrincipal(ctx context.Context, in iot.AttachThingPrincipalRequest) (out iot.AttachThingPrincipalResponse, err error) {
@@ -55,7 +55,7 @@ func (a *api) attachThingPrincipal(ctx context.Context, in iot.AttachThingPrinci
 	if err != nil {
 		return out, err
 	}
-	if val(in.ThingPrincipalType) == iot.ThingPrincipalTypeExclusiveThing {
+	if shape.Val(in.ThingPrincipalType) == iot.ThingPrincipalTypeExclusiveThing {
 		return out, unsupported("thingPrincipalType EXCLUSIVE_THING")
 	}
 	return out, a.ids.AttachThing(ctx, s, *in.ThingName, *in.Principal)

@@ -82,7 +82,7 @@ func (a *api) createRoleAlias(ctx context.Context, in iot.CreateRoleAliasRequest
 	return iot.CreateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, declared(err)
 }
 
-func seconds(n *int32) time.Duration { return time.Duration(val(n)) * time.Second }
+func seconds(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 
 func (a *api) describeRoleAlias(ctx context.Context, in iot.DescribeRoleAliasRequest) (out iot.DescribeRoleAliasResponse, err error) {
 	s, err := scope(ctx, "DescribeRoleAlias", alias(*in.RoleAlias))
@@ -102,7 +102,7 @@ func (a *api) updateRoleAlias(ctx context.Context, in iot.UpdateRoleAliasRequest
 	if err != nil {
 		return out, err
 	}
-	r, err := a.ids.UpdateRoleAlias(ctx, s, *in.RoleAlias, val(in.RoleArn), seconds(in.CredentialDurationSeconds))
+	r, err := a.ids.UpdateRoleAlias(ctx, s, *in.RoleAlias, shape.Val(in.RoleArn), seconds(in.CredentialDurationSeconds))
 	return iot.UpdateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, err
 }
 
@@ -119,7 +119,7 @@ func (a *api) listRoleAliases(ctx context.Context, in iot.ListRoleAliasesRequest
 	if err != nil {
 		return out, err
 	}
-	up := val(in.AscendingOrder)
+	up := shape.Val(in.AscendingOrder)
 	p, err := openMarked("ListRoleAliases", s, up, in.Marker, in.PageSize)
 	if err != nil {
 		return out, err

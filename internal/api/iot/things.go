@@ -18,7 +18,7 @@ func (a *api) createThingType(ctx context.Context, in iot.CreateThingTypeRequest
 		if p.Mqtt5Configuration != nil {
 			return out, unsupported("mqtt5Configuration")
 		}
-		t.Description, t.Searchable = val(p.ThingTypeDescription), p.SearchableAttributes
+		t.Description, t.Searchable = shape.Val(p.ThingTypeDescription), p.SearchableAttributes
 	}
 	t, err = a.ids.CreateThingType(ctx, t, tagsIn(in.Tags))
 	return iot.CreateThingTypeResponse{ThingTypeName: &t.Name, ThingTypeArn: new(t.ARN()), ThingTypeId: &t.ID}, declared(err)
@@ -32,7 +32,7 @@ func (a *api) describeThingType(ctx context.Context, in iot.DescribeThingTypeReq
 	t, err := a.ids.ThingType(ctx, s, *in.ThingTypeName)
 	return iot.DescribeThingTypeResponse{
 		ThingTypeName: &t.Name, ThingTypeId: &t.ID, ThingTypeArn: new(t.ARN()),
-		ThingTypeProperties: &iot.ThingTypeProperties{ThingTypeDescription: text(t.Description), SearchableAttributes: t.Searchable},
+		ThingTypeProperties: &iot.ThingTypeProperties{ThingTypeDescription: shape.Text(t.Description), SearchableAttributes: t.Searchable},
 		ThingTypeMetadata:   &iot.ThingTypeMetadata{Deprecated: new(false), CreationDate: shape.At(t.Created)},
 	}, err
 }
@@ -45,7 +45,7 @@ func (a *api) createThing(ctx context.Context, in iot.CreateThingRequest) (out i
 	if in.BillingGroupName != nil {
 		return out, unsupported("billingGroupName")
 	}
-	t := trust.Thing{Scope: s, Name: *in.ThingName, Type: val(in.ThingTypeName)}
+	t := trust.Thing{Scope: s, Name: *in.ThingName, Type: shape.Val(in.ThingTypeName)}
 	if in.AttributePayload != nil && len(in.AttributePayload.Attributes) > 0 {
 		t.Attributes = in.AttributePayload.Attributes
 	}
@@ -61,7 +61,7 @@ func (a *api) describeThing(ctx context.Context, in iot.DescribeThingRequest) (o
 	t, err := a.ids.Thing(ctx, s, *in.ThingName)
 	out = iot.DescribeThingResponse{
 		DefaultClientId: &t.Name, ThingName: &t.Name, ThingId: &t.ID, ThingArn: new(t.ARN()),
-		ThingTypeName: text(t.Type), Attributes: t.Attributes, Version: &t.Version,
+		ThingTypeName: shape.Text(t.Type), Attributes: t.Attributes, Version: &t.Version,
 	}
 	if out.Attributes == nil {
 		out.Attributes = map[string]string{}
@@ -74,7 +74,7 @@ func (a *api) deleteThing(ctx context.Context, in iot.DeleteThingRequest) (out i
 	if err != nil {
 		return out, err
 	}
-	return out, a.ids.DeleteThing(ctx, s, *in.ThingName, val(in.ExpectedVersion))
+	return out, a.ids.DeleteThing(ctx, s, *in.ThingName, shape.Val(in.ExpectedVersion))
 }
 
 func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot.ListThingsResponse, err error) {
@@ -83,7 +83,7 @@ func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot
 		return out, err
 	}
 	f := trust.ThingFilter{
-		Type: val(in.ThingTypeName), Attribute: val(in.AttributeName), Value: val(in.AttributeValue), Prefix: val(in.UsePrefixAttributeValue),
+		Type: shape.Val(in.ThingTypeName), Attribute: shape.Val(in.AttributeName), Value: shape.Val(in.AttributeValue), Prefix: shape.Val(in.UsePrefixAttributeValue),
 	}
 	p, err := open("ListThings", s, f, in.NextToken, in.MaxResults)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot
 	out.Things = []iot.ThingAttribute{}
 	for _, t := range ts {
 		out.Things = append(out.Things, iot.ThingAttribute{
-			ThingName: &t.Name, ThingTypeName: text(t.Type), ThingArn: new(t.ARN()), Attributes: t.Attributes, Version: &t.Version,
+			ThingName: &t.Name, ThingTypeName: shape.Text(t.Type), ThingArn: new(t.ARN()), Attributes: t.Attributes, Version: &t.Version,
 		})
 	}
 	return out, err

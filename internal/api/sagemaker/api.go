@@ -6,7 +6,6 @@ package sagemaker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -58,12 +57,7 @@ type api struct{ ctl *control.Control }
 // scope returns where the caller's names live, if the caller may do op to the
 // resource of that kind and name.
 func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	s := c.Scope()
-	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
+	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
 }
 
 // by is the ARN of who calls, "" if it is not known.
@@ -77,22 +71,6 @@ func scopeOfAll(ctx context.Context, op, kind string) (arn.Scope, error) {
 	return scope(ctx, op, kind, "*")
 }
 
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// text is s for the wire, and absent if it is empty.
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // stored decodes a document that was accepted once. That it cannot be read is
 // not the caller's mistake, so the cause must not pass for one.
 func stored(doc []byte, into shape.Value) error {
@@ -104,7 +82,7 @@ func stored(doc []byte, into shape.Value) error {
 
 func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
 	for _, t := range in {
-		out = append(out, hosting.Tag{Key: val(t.Key), Value: val(t.Value)})
+		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
 	}
 	return out
 }

@@ -45,15 +45,15 @@ func variant(v sagemaker.ProductionVariant) hosting.Variant {
 		routing = hosting.RoutingStrategy(*v.RoutingConfig.RoutingStrategy)
 	}
 	return hosting.Variant{
-		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(val(v.InstanceType)),
-		InstanceCount: int(val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight), Routing: routing,
+		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(shape.Val(v.InstanceType)),
+		InstanceCount: int(shape.Val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight), Routing: routing,
 		DownloadTimeout: seconds(v.ModelDataDownloadTimeoutInSeconds),
 		StartupTimeout:  seconds(v.ContainerStartupHealthCheckTimeoutInSeconds),
 	}
 }
 
 // seconds is n for the domain; 0 if it was absent.
-func seconds(n *int32) time.Duration { return time.Duration(val(n)) * time.Second }
+func seconds(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 
 func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeEndpointConfigInput) (out sagemaker.DescribeEndpointConfigOutput, err error) {
 	s, err := scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
@@ -79,8 +79,8 @@ func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeE
 
 func (a *api) listEndpointConfigs(ctx context.Context, in sagemaker.ListEndpointConfigsInput) (out sagemaker.ListEndpointConfigsOutput, err error) {
 	l, err := newListing(ctx, "ListEndpointConfigs", arn.KindEndpointConfig, in.NextToken, hosting.Filter{
-		NameContains: val(in.NameContains), CreatedFrom: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-		SortBy: hosting.SortBy(val(in.SortBy)), Ascending: val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err

@@ -21,7 +21,7 @@ func (a *api) describeEndpoint(ctx context.Context, in sagemaker.DescribeEndpoin
 	}
 	out = sagemaker.DescribeEndpointOutput{
 		EndpointName: &v.Name, EndpointArn: new(v.ARN()), EndpointConfigName: &v.ConfigName,
-		EndpointStatus: new(sagemaker.EndpointStatus(v.Status)), FailureReason: text(v.FailureReason),
+		EndpointStatus: new(sagemaker.EndpointStatus(v.Status)), FailureReason: shape.Text(v.FailureReason),
 		CreationTime: shape.At(v.Created), LastModifiedTime: shape.At(v.Modified),
 	}
 	if v.LastConfig != nil {
@@ -52,8 +52,8 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 	out.MetricsConfig = doc.MetricsConfig
 	if c := doc.DataCaptureConfig; c != nil {
 		out.DataCaptureConfig = &sagemaker.DataCaptureConfigSummary{
-			EnableCapture: new(val(c.EnableCapture)), CaptureStatus: new(sagemaker.CaptureStatusStopped),
-			CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri, KmsKeyId: new(val(c.KmsKeyId)),
+			EnableCapture: new(shape.Val(c.EnableCapture)), CaptureStatus: new(sagemaker.CaptureStatusStopped),
+			CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri, KmsKeyId: new(shape.Val(c.KmsKeyId)),
 		}
 	}
 	for _, vv := range v.Variants {
@@ -91,7 +91,7 @@ func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeployment
 // said is what the configuration's document says of a variant.
 func said(doc sagemaker.CreateEndpointConfigInput, variant string) sagemaker.ProductionVariant {
 	for _, v := range doc.ProductionVariants {
-		if val(v.VariantName) == variant {
+		if shape.Val(v.VariantName) == variant {
 			return v
 		}
 	}
@@ -109,7 +109,7 @@ func images(v hosting.VariantView) []sagemaker.DeployedImage {
 func statuses(in []rollout.VariantStatus) (out []sagemaker.ProductionVariantStatus) {
 	for _, s := range in {
 		out = append(out, sagemaker.ProductionVariantStatus{
-			Status: new(sagemaker.VariantStatus(s.Status)), StatusMessage: text(s.Message), StartTime: shape.At(s.StartTime),
+			Status: new(sagemaker.VariantStatus(s.Status)), StatusMessage: shape.Text(s.Message), StartTime: shape.At(s.StartTime),
 		})
 	}
 	return out

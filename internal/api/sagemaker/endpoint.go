@@ -53,8 +53,8 @@ func Update(ctx context.Context, op string, in sagemaker.UpdateEndpointInput) (o
 	}
 	return control.UpdateEndpointInput{
 		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName,
-		RetainAll: val(in.RetainAllVariantProperties), Exclude: exclude,
-		DeploymentConfig: dc, RetainDeploymentConfig: val(in.RetainDeploymentConfig), By: by(ctx),
+		RetainAll: shape.Val(in.RetainAllVariantProperties), Exclude: exclude,
+		DeploymentConfig: dc, RetainDeploymentConfig: shape.Val(in.RetainDeploymentConfig), By: by(ctx),
 	}, nil
 }
 
@@ -139,9 +139,9 @@ func (a *api) deleteEndpoint(ctx context.Context, in sagemaker.DeleteEndpointInp
 
 func (a *api) listEndpoints(ctx context.Context, in sagemaker.ListEndpointsInput) (out sagemaker.ListEndpointsOutput, err error) {
 	l, err := newListing(ctx, "ListEndpoints", arn.KindEndpoint, in.NextToken, hosting.Filter{
-		NameContains: val(in.NameContains), CreatedFrom: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-		ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore), Status: hosting.Status(val(in.StatusEquals)),
-		SortBy: hosting.SortBy(val(in.SortBy)), Ascending: val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore), Status: hosting.Status(shape.Val(in.StatusEquals)),
+		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err

@@ -2,13 +2,11 @@ package sagemaker
 
 import (
 	"context"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/wire/page"
-	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
 
 // listing is one page that a List operation asks for.
@@ -51,12 +49,4 @@ func (l listing) token(sums []hosting.Summary, more bool) *string {
 		return nil
 	}
 	return l.pages.Next(l.filter.Cursor(sums[len(sums)-1]))
-}
-
-// at is t for the domain; the zero time if it was absent.
-func at(t *shape.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
 }

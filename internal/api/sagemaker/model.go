@@ -114,7 +114,7 @@ func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput
 	if err := stored(m.Document, &doc); err != nil {
 		return out, err
 	}
-	isolated := val(doc.EnableNetworkIsolation)
+	isolated := shape.Val(doc.EnableNetworkIsolation)
 	return sagemaker.DescribeModelOutput{
 		ModelName: &m.Name, ModelArn: new(m.ARN()), CreationTime: shape.At(m.Created),
 		PrimaryContainer: doc.PrimaryContainer, Containers: doc.Containers,
@@ -125,8 +125,8 @@ func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput
 
 func (a *api) listModels(ctx context.Context, in sagemaker.ListModelsInput) (out sagemaker.ListModelsOutput, err error) {
 	l, err := newListing(ctx, "ListModels", arn.KindModel, in.NextToken, hosting.Filter{
-		NameContains: val(in.NameContains), CreatedFrom: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-		SortBy: hosting.SortBy(val(in.SortBy)), Ascending: val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -58,7 +60,7 @@ func (a *api) listTags(ctx context.Context, in sagemaker.ListTagsInput) (out sag
 	if err != nil {
 		return out, err
 	}
-	if val(in.NextToken) != "" {
+	if shape.Val(in.NextToken) != "" {
 		return out, badToken()
 	}
 	all, err := a.ctl.Tags(ctx, id)

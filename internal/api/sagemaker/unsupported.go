@@ -3,6 +3,8 @@ package sagemaker
 import (
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
@@ -44,7 +46,7 @@ func lacksModel(in sagemaker.CreateModelInput, containers []sagemaker.ContainerD
 			src = *c.ModelDataSource.S3DataSource
 		}
 		if err := refuse(
-			lack{val(c.Mode) == sagemaker.ContainerModeMultiModel, "A container of the mode MultiModel"},
+			lack{shape.Val(c.Mode) == sagemaker.ContainerModeMultiModel, "A container of the mode MultiModel"},
 			lack{c.ModelPackageName != nil, "ModelPackageName"},
 			lack{c.InferenceSpecificationName != nil, "InferenceSpecificationName"},
 			lack{len(c.AdditionalModelDataSources) > 0, "AdditionalModelDataSources"},
@@ -52,7 +54,7 @@ func lacksModel(in sagemaker.CreateModelInput, containers []sagemaker.ContainerD
 			lack{src.ManifestS3Uri != nil, "ManifestS3Uri"},
 			lack{src.HubAccessConfig != nil, "HubAccessConfig"},
 			lack{
-				val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip && val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
+				shape.Val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip && shape.Val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
 				"Compressed model data with the type S3Prefix",
 			},
 		); err != nil {
@@ -62,7 +64,7 @@ func lacksModel(in sagemaker.CreateModelInput, containers []sagemaker.ContainerD
 	return nil
 }
 
-func isWeb(url *string) bool { return strings.HasPrefix(val(url), "https:") }
+func isWeb(url *string) bool { return strings.HasPrefix(shape.Val(url), "https:") }
 
 func lacksConfig(in sagemaker.CreateEndpointConfigInput) error {
 	if err := refuse(
@@ -75,7 +77,7 @@ func lacksConfig(in sagemaker.CreateEndpointConfigInput) error {
 		return err
 	}
 	for _, v := range in.ProductionVariants {
-		scaling := v.ManagedInstanceScaling != nil && val(v.ManagedInstanceScaling.Status) != sagemaker.ManagedInstanceScalingStatusDisabled
+		scaling := v.ManagedInstanceScaling != nil && shape.Val(v.ManagedInstanceScaling.Status) != sagemaker.ManagedInstanceScalingStatusDisabled
 		if err := refuse(
 			lack{v.ServerlessConfig != nil, "ServerlessConfig"},
 			lack{v.ModelName == nil, "A production variant without a ModelName (inference components)"},

@@ -2,7 +2,6 @@ package slipway
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -30,16 +29,12 @@ type deviceAPI struct{ ids *identity.Service }
 // fleetCaller returns the caller's scope, if the caller may do op to a device
 // of the fleet, or to all of them if device is "".
 func fleetCaller(ctx context.Context, op, fleet, device string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	s := c.Scope()
-	resource := s.DeviceFleet(fleet)
-	if device != "" {
-		resource = s.Device(fleet, device)
-	}
-	return s, access.Allow(c, "slipway:"+op, resource)
+	return access.Scope(ctx, "slipway:"+op, func(s arn.Scope) string {
+		if device != "" {
+			return s.Device(fleet, device)
+		}
+		return s.DeviceFleet(fleet)
+	})
 }
 
 // usualTTL is how long a token is good unless the request says otherwise.

@@ -42,11 +42,7 @@ type edgeAPI struct {
 
 // planCaller returns who calls, if they may do op to the plan.
 func planCaller(ctx context.Context, op, plan string) (access.Caller, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return c, errors.New("a request without a caller")
-	}
-	return c, access.Allow(c, "slipway:"+op, c.Scope().EdgeDeployment(plan))
+	return access.Judge(ctx, "slipway:"+op, func(s arn.Scope) string { return s.EdgeDeployment(plan) })
 }
 
 func (a *edgeAPI) setPolicy(ctx context.Context, in slipway.SetEdgePolicyInput) (out slipway.SetEdgePolicyOutput, err error) {
@@ -82,13 +78,13 @@ func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymen
 	for _, s := range p.Stages {
 		n := s.Counts
 		out.Stages = append(out.Stages, slipway.EdgeStage{
-			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: text(s.Message), Verdict: text(string(s.Verdict)),
-			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: text(s.Deployment), StartTime: stamp(s.Started),
+			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: shape.Text(s.Message), Verdict: shape.Text(string(s.Verdict)),
+			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: shape.Text(s.Deployment), StartTime: shape.At(s.Started),
 			Success: small(n.Success()), Pending: small(n.Pending()), Failed: small(n.Failed), Stopped: small(n.Stopped), Late: small(s.Late),
 		})
 	}
 	for _, e := range events {
-		out.Events = append(out.Events, slipway.EdgeEvent{Time: stamp(e.At), StageName: text(e.Stage), Kind: new(string(e.Kind)), Message: text(e.Text), By: text(e.By)})
+		out.Events = append(out.Events, slipway.EdgeEvent{Time: shape.At(e.At), StageName: shape.Text(e.Stage), Kind: new(string(e.Kind)), Message: shape.Text(e.Text), By: shape.Text(e.By)})
 	}
 	return out, nil
 }
@@ -120,13 +116,13 @@ func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorIn
 }
 
 func policyIn(in slipway.EdgePolicy) edge.Policy {
-	seconds := func(n *int32) time.Duration { return time.Duration(value(n)) * time.Second }
+	seconds := func(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 	p := edge.Policy{
-		AutoNext: value(in.AutoNext), Bake: seconds(in.BakeInSeconds), SuccessThreshold: value(in.SuccessThreshold),
-		MinSample: int(value(in.MinimumSample)), Reachable: seconds(in.ReachableInSeconds), FailureThreshold: value(in.FailureThreshold),
+		AutoNext: shape.Val(in.AutoNext), Bake: seconds(in.BakeInSeconds), SuccessThreshold: shape.Val(in.SuccessThreshold),
+		MinSample: int(shape.Val(in.MinimumSample)), Reachable: seconds(in.ReachableInSeconds), FailureThreshold: shape.Val(in.FailureThreshold),
 		DeviceTimeout: seconds(in.DeviceTimeoutInSeconds),
 	}
-	switch value(in.OnFailure) {
+	switch shape.Val(in.OnFailure) {
 	case slipway.EdgeReactionStop:
 		p.OnFailure = edge.StopStage
 	case slipway.EdgeReactionRollback:
@@ -147,19 +143,4 @@ func policyOut(p edge.Policy) *slipway.EdgePolicy {
 	}
 }
 
-// value is what p points to, and the zero value if it was absent.
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
 func small(n int) *int32 { return new(int32(n)) }
-
-func stamp(t time.Time) *shape.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &shape.Time{Time: t}
-}

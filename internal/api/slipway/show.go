@@ -9,14 +9,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
-// text is s for the wire, and absent if it is empty.
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 func seconds(d time.Duration) *float64 { return new(d.Seconds()) }
 
 // percent is a share of 0 to 1 without the noise of binary fractions.
@@ -26,9 +18,9 @@ func summary(r record.Record) slipway.DeploymentSummary {
 	s := slipway.DeploymentSummary{
 		DeploymentId: new(string(r.ID)), EndpointName: &r.Name, EndpointArn: new(r.EndpointARN()),
 		Kind: new(string(r.Plan.Kind)), Strategy: new(string(r.Plan.Policy.Strategy)),
-		PreviousEndpointConfigName: text(r.From), EndpointConfigName: text(r.To()),
-		Phase: new(string(r.State.Phase)), Verdict: new(string(r.Verdict())), Summary: new(r.Sentence()), FailureReason: text(r.State.Reason),
-		StartTime: shape.At(r.Begun), EndTime: shape.At(r.Ended), StartedBy: text(r.By),
+		PreviousEndpointConfigName: shape.Text(r.From), EndpointConfigName: shape.Text(r.To()),
+		Phase: new(string(r.State.Phase)), Verdict: new(string(r.Verdict())), Summary: new(r.Sentence()), FailureReason: shape.Text(r.State.Reason),
+		StartTime: shape.At(r.Begun), EndTime: shape.At(r.Ended), StartedBy: shape.Text(r.By),
 	}
 	if pause, ok := r.State.Paused(); ok {
 		s.PausedSince = shape.At(pause.From)
@@ -61,13 +53,13 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 func step(r record.Record, s record.Step) slipway.DeploymentStep {
 	out := slipway.DeploymentStep{
 		Time: shape.At(s.At), ElapsedSeconds: seconds(s.At.Sub(r.Begun)), Phase: new(string(s.Phase)), StepNumber: new(int32(s.Number)),
-		DurationSeconds: seconds(s.Lasted), Variants: variants(s.Variants), FailureReason: text(s.Reason), Note: text(s.Note),
+		DurationSeconds: seconds(s.Lasted), Variants: variants(s.Variants), FailureReason: shape.Text(s.Reason), Note: shape.Text(s.Note),
 	}
 	if r.Counted() && !s.Phase.Terminal() {
 		out.Requests = &s.Requests
 	}
 	for _, a := range s.Tripped {
-		out.Alarms = append(out.Alarms, slipway.TrippedAlarm{AlarmName: &a.Name, StateReason: text(a.Reason), StateUpdatedTimestamp: shape.At(a.Since)})
+		out.Alarms = append(out.Alarms, slipway.TrippedAlarm{AlarmName: &a.Name, StateReason: shape.Text(a.Reason), StateUpdatedTimestamp: shape.At(a.Since)})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ package access
 
 import (
 	"context"
+	"errors"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -73,3 +74,23 @@ func Allow(c Caller, action, resource string) error {
 	}
 	return fault.New(fault.Denied, "User: %s is not authorized to perform: %s on resource: %s", c.ARN, action, resource)
 }
+
+// Scope returns where the names that the caller in ctx uses live, if the caller
+// may do action, such as "sagemaker:CreateModel", to a resource, which is named
+// from the scope on.
+func Scope(ctx context.Context, action string, resource func(arn.Scope) string) (arn.Scope, error) {
+	c, err := Judge(ctx, action, resource)
+	return c.Scope(), err
+}
+
+// Judge is Scope for those who need the whole caller.
+func Judge(ctx context.Context, action string, resource func(arn.Scope) string) (Caller, error) {
+	c, ok := From(ctx)
+	if !ok {
+		return c, errors.New("a request without a caller")
+	}
+	return c, Allow(c, action, resource(c.Scope()))
+}
+
+// Everything is the resource of operations that permissions do not narrow.
+func Everything(arn.Scope) string { return "*" }

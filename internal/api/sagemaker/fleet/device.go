@@ -36,7 +36,7 @@ func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest)
 	}
 	devices := make([]edge.Device, 0, len(in.Devices))
 	for _, d := range in.Devices {
-		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: val(d.Description), Thing: val(d.IotThingName)})
+		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: shape.Val(d.Description), Thing: shape.Val(d.IotThingName)})
 	}
 	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, tagsIn(in.Tags))
 }
@@ -67,7 +67,7 @@ func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceReq
 	if err != nil {
 		return out, err
 	}
-	if val(in.NextToken) != "" {
+	if shape.Val(in.NextToken) != "" {
 		return out, page.Invalid()
 	}
 	d, err := a.svc.Device(ctx, s, *in.DeviceFleetName, *in.DeviceName)
@@ -75,13 +75,13 @@ func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceReq
 		return out, err
 	}
 	out = sagemaker.DescribeDeviceResponse{
-		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: text(d.Thing),
-		RegistrationTime: moment(d.Registered), LatestHeartbeat: moment(d.Heartbeat), AgentVersion: text(shown(d.AgentVersion)),
+		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
+		RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(shown(d.AgentVersion)),
 	}
 	for _, m := range d.Models {
 		if isEntityName(m.Name) {
 			out.Models = append(out.Models, sagemaker.EdgeModel{
-				ModelName: &m.Name, ModelVersion: new(shown(m.Version)), LatestSampleTime: moment(m.LatestSample), LatestInference: moment(m.LatestInference),
+				ModelName: &m.Name, ModelVersion: new(shown(m.Version)), LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
 			})
 		}
 	}
@@ -93,7 +93,7 @@ func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) 
 	if err != nil {
 		return out, err
 	}
-	f := edge.DeviceFilter{Fleet: val(in.DeviceFleetName), Model: val(in.ModelName), HeartbeatAfter: at(in.LatestHeartbeatAfter)}
+	f := edge.DeviceFilter{Fleet: shape.Val(in.DeviceFleetName), Model: shape.Val(in.ModelName), HeartbeatAfter: shape.TimeOf(in.LatestHeartbeatAfter)}
 	p, err := page.Of[edge.Cursor]("ListDevices", s, f)
 	if err != nil {
 		return out, err
@@ -111,8 +111,8 @@ func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) 
 	out.DeviceSummaries = []sagemaker.DeviceSummary{}
 	for _, d := range ds {
 		sum := sagemaker.DeviceSummary{
-			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: text(d.Thing),
-			RegistrationTime: moment(d.Registered), LatestHeartbeat: moment(d.Heartbeat), AgentVersion: text(shown(d.AgentVersion)),
+			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
+			RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(shown(d.AgentVersion)),
 		}
 		for _, m := range d.Models {
 			if isEntityName(m.Name) {

@@ -6,8 +6,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
@@ -51,12 +49,7 @@ type api struct{ svc *fleet.Service }
 // scope returns where the caller's names live, if the caller may do op to the
 // resource of that kind and name.
 func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	s := c.Scope()
-	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
+	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
 }
 
 func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetRequest) (out shape.None, err error) {
@@ -65,7 +58,7 @@ func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetReq
 		return out, err
 	}
 	f := edge.Fleet{
-		Scope: s, Name: *in.DeviceFleetName, RoleARN: val(in.RoleArn), Description: val(in.Description), Output: outputIn(in.OutputConfig),
+		Scope: s, Name: *in.DeviceFleetName, RoleARN: shape.Val(in.RoleArn), Description: shape.Val(in.Description), Output: outputIn(in.OutputConfig),
 	}
 	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, tagsIn(in.Tags))
 }
@@ -77,8 +70,8 @@ func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFlee
 	}
 	f, err := a.svc.Fleet(ctx, s, *in.DeviceFleetName)
 	return sagemaker.DescribeDeviceFleetResponse{
-		DeviceFleetName: &f.Name, DeviceFleetArn: new(f.ARN()), OutputConfig: outputOut(f.Output), Description: text(f.Description),
-		CreationTime: moment(f.Created), LastModifiedTime: moment(f.Modified), RoleArn: text(f.RoleARN), IotRoleAlias: text(f.RoleAliasARN()),
+		DeviceFleetName: &f.Name, DeviceFleetArn: new(f.ARN()), OutputConfig: outputOut(f.Output), Description: shape.Text(f.Description),
+		CreationTime: shape.At(f.Created), LastModifiedTime: shape.At(f.Modified), RoleArn: shape.Text(f.RoleARN), IotRoleAlias: shape.Text(f.RoleAliasARN()),
 	}, err
 }
 
@@ -110,7 +103,7 @@ func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportReque
 		return out, err
 	}
 	out = sagemaker.GetDeviceFleetReportResponse{
-		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output), Description: text(f.Description), ReportGenerated: moment(at),
+		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output), Description: shape.Text(f.Description), ReportGenerated: shape.At(at),
 		DeviceStats:   &sagemaker.DeviceStats{ConnectedDeviceCount: long(r.Connected), RegisteredDeviceCount: long(r.Registered)},
 		AgentVersions: []sagemaker.AgentVersion{}, ModelStats: []sagemaker.EdgeModelStat{},
 	}
@@ -131,13 +124,13 @@ func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportReque
 
 func outputIn(in *sagemaker.EdgeOutputConfig) edge.OutputConfig {
 	return edge.OutputConfig{
-		S3Location: val(in.S3OutputLocation), KMSKeyID: val(in.KmsKeyId),
-		PresetType: string(val(in.PresetDeploymentType)), PresetConfig: val(in.PresetDeploymentConfig),
+		S3Location: shape.Val(in.S3OutputLocation), KMSKeyID: shape.Val(in.KmsKeyId),
+		PresetType: string(shape.Val(in.PresetDeploymentType)), PresetConfig: shape.Val(in.PresetDeploymentConfig),
 	}
 }
 
 func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
-	out := &sagemaker.EdgeOutputConfig{S3OutputLocation: new(o.S3Location), KmsKeyId: text(o.KMSKeyID), PresetDeploymentConfig: text(o.PresetConfig)}
+	out := &sagemaker.EdgeOutputConfig{S3OutputLocation: new(o.S3Location), KmsKeyId: shape.Text(o.KMSKeyID), PresetDeploymentConfig: shape.Text(o.PresetConfig)}
 	if o.PresetType != "" {
 		out.PresetDeploymentType = new(sagemaker.EdgePresetDeploymentType(o.PresetType))
 	}
@@ -146,41 +139,9 @@ func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
 
 func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
 	for _, t := range in {
-		out = append(out, hosting.Tag{Key: val(t.Key), Value: val(t.Value)})
+		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
 	}
 	return out
-}
-
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// text is s for the wire, and absent if it is empty.
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-// moment is t for the wire, and absent if there is none.
-func moment(t time.Time) *shape.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &shape.Time{Time: t}
-}
-
-// at is t for the domain; the zero time if it was absent.
-func at(t *shape.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
 }
 
 func long(n int) *int64 { return new(int64(n)) }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -30,7 +32,7 @@ func limit(asked *int32, otherwise int) (int, error) {
 }
 
 // ascending reads a SortOrder: newest first unless asked otherwise.
-func ascending(o *sagemaker.SortOrder) bool { return val(o) == sagemaker.SortOrderAscending }
+func ascending(o *sagemaker.SortOrder) bool { return shape.Val(o) == sagemaker.SortOrderAscending }
 
 func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsRequest) (out sagemaker.ListDeviceFleetsResponse, err error) {
 	s, err := scope(ctx, "ListDeviceFleets", arn.KindDeviceFleet, "*")
@@ -38,12 +40,12 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 		return out, err
 	}
 	f := edge.FleetFilter{
-		NameContains: val(in.NameContains),
+		NameContains: shape.Val(in.NameContains),
 		Times: edge.Times{
-			CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-			ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
+			CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+			ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
 		},
-		SortBy: edge.SortBy(val(in.SortBy)), Ascending: ascending(in.SortOrder),
+		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
 	p, err := page.Of[edge.Cursor]("ListDeviceFleets", s, f)
 	if err != nil {
@@ -62,7 +64,7 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 	out.DeviceFleetSummaries = []sagemaker.DeviceFleetSummary{}
 	for _, l := range fs {
 		out.DeviceFleetSummaries = append(out.DeviceFleetSummaries, sagemaker.DeviceFleetSummary{
-			DeviceFleetArn: new(l.ARN()), DeviceFleetName: &l.Name, CreationTime: moment(l.Created), LastModifiedTime: moment(l.Modified),
+			DeviceFleetArn: new(l.ARN()), DeviceFleetName: &l.Name, CreationTime: shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
 		})
 	}
 	if more {
@@ -77,12 +79,12 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		return out, err
 	}
 	f := edge.PlanFilter{
-		NameContains: val(in.NameContains), FleetContains: val(in.DeviceFleetNameContains),
+		NameContains: shape.Val(in.NameContains), FleetContains: shape.Val(in.DeviceFleetNameContains),
 		Times: edge.Times{
-			CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-			ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
+			CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+			ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
 		},
-		SortBy: edge.SortBy(val(in.SortBy)), Ascending: ascending(in.SortOrder),
+		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
 	p, err := page.Of[edge.Cursor]("ListEdgeDeploymentPlans", s, f)
 	if err != nil {
@@ -104,7 +106,7 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		out.EdgeDeploymentPlanSummaries = append(out.EdgeDeploymentPlanSummaries, sagemaker.EdgeDeploymentPlanSummary{
 			EdgeDeploymentPlanArn: new(l.ARN()), EdgeDeploymentPlanName: &l.Name, DeviceFleetName: &l.Fleet,
 			EdgeDeploymentSuccess: integer(c.Success()), EdgeDeploymentPending: integer(c.Pending()), EdgeDeploymentFailed: integer(c.Failed),
-			CreationTime: moment(l.Created), LastModifiedTime: moment(l.Modified),
+			CreationTime: shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
 		})
 	}
 	if more {
@@ -119,7 +121,7 @@ func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevice
 	if err != nil {
 		return out, err
 	}
-	f := edge.RowFilter{ExcludeOwnedElsewhere: val(in.ExcludeDevicesDeployedInOtherStage)}
+	f := edge.RowFilter{ExcludeOwnedElsewhere: shape.Val(in.ExcludeDevicesDeployedInOtherStage)}
 	pages, err := page.Of[edge.Cursor]("ListStageDevices", s, []any{plan, stage, f})
 	if err != nil {
 		return out, err
@@ -141,10 +143,10 @@ func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevice
 	out.DeviceDeploymentSummaries = []sagemaker.DeviceDeploymentSummary{}
 	for _, r := range rows {
 		out.DeviceDeploymentSummaries = append(out.DeviceDeploymentSummaries, sagemaker.DeviceDeploymentSummary{
-			EdgeDeploymentPlanArn: new(s.EdgeDeployment(plan)), EdgeDeploymentPlanName: &plan, StageName: &stage, DeployedStageName: text(r.OwnerStage),
+			EdgeDeploymentPlanArn: new(s.EdgeDeployment(plan)), EdgeDeploymentPlanName: &plan, StageName: &stage, DeployedStageName: shape.Text(r.OwnerStage),
 			DeviceFleetName: &p.Fleet, DeviceName: &r.Device, DeviceArn: new(s.Device(p.Fleet, r.Device)),
-			DeviceDeploymentStatus: new(sagemaker.DeviceDeploymentStatus(r.Status)), DeviceDeploymentStatusMessage: text(r.Message),
-			Description: text(r.Description), DeploymentStartTime: moment(r.Started),
+			DeviceDeploymentStatus: new(sagemaker.DeviceDeploymentStatus(r.Status)), DeviceDeploymentStatusMessage: shape.Text(r.Message),
+			Description: shape.Text(r.Description), DeploymentStartTime: shape.At(r.Started),
 		})
 	}
 	if more {

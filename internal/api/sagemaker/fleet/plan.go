@@ -49,7 +49,7 @@ func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploym
 	out = sagemaker.DescribeEdgeDeploymentPlanResponse{
 		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet,
 		EdgeDeploymentSuccess: integer(c.Success()), EdgeDeploymentPending: integer(c.Pending()), EdgeDeploymentFailed: integer(c.Failed),
-		Stages: []sagemaker.DeploymentStageStatusSummary{}, CreationTime: moment(p.Created), LastModifiedTime: moment(p.Modified),
+		Stages: []sagemaker.DeploymentStageStatusSummary{}, CreationTime: shape.At(p.Created), LastModifiedTime: shape.At(p.Modified),
 	}
 	for _, m := range p.Models {
 		out.ModelConfigs = append(out.ModelConfigs, sagemaker.EdgeDeploymentModelConfig{ModelHandle: &m.Handle, EdgePackagingJobName: &m.Job})
@@ -114,8 +114,8 @@ func stagesIn(in []sagemaker.DeploymentStage) (out []edge.Stage) {
 	for _, st := range in {
 		sel := st.DeviceSelectionConfig
 		s := edge.Stage{Name: *st.StageName, Selection: edge.Selection{
-			Type: edge.SubsetType(*sel.DeviceSubsetType), Percentage: int(val(sel.Percentage)),
-			Names: sel.DeviceNames, NameContains: val(sel.DeviceNameContains),
+			Type: edge.SubsetType(*sel.DeviceSubsetType), Percentage: int(shape.Val(sel.Percentage)),
+			Names: sel.DeviceNames, NameContains: shape.Val(sel.DeviceNameContains),
 		}}
 		if st.DeploymentConfig != nil {
 			s.OnFailure = edge.FailurePolicy(*st.DeploymentConfig.FailureHandlingPolicy)
@@ -127,7 +127,7 @@ func stagesIn(in []sagemaker.DeploymentStage) (out []edge.Stage) {
 
 func stageOut(st edge.Stage) sagemaker.DeploymentStageStatusSummary {
 	sel := &sagemaker.DeviceSelectionConfig{
-		DeviceSubsetType: new(sagemaker.DeviceSubsetType(st.Selection.Type)), DeviceNames: st.Selection.Names, DeviceNameContains: text(st.Selection.NameContains),
+		DeviceSubsetType: new(sagemaker.DeviceSubsetType(st.Selection.Type)), DeviceNames: st.Selection.Names, DeviceNameContains: shape.Text(st.Selection.NameContains),
 	}
 	if st.Selection.Type == edge.ByPercentage {
 		sel.Percentage = integer(st.Selection.Percentage)
@@ -138,7 +138,7 @@ func stageOut(st edge.Stage) sagemaker.DeploymentStageStatusSummary {
 		DeploymentStatus: &sagemaker.EdgeDeploymentStatus{
 			StageStatus:                  new(sagemaker.StageStatus(st.Status)),
 			EdgeDeploymentSuccessInStage: integer(st.Counts.Success()), EdgeDeploymentPendingInStage: integer(st.Counts.Pending()), EdgeDeploymentFailedInStage: integer(st.Counts.Failed),
-			EdgeDeploymentStatusMessage: text(st.Message), EdgeDeploymentStageStartTime: moment(st.Started),
+			EdgeDeploymentStatusMessage: shape.Text(st.Message), EdgeDeploymentStageStartTime: shape.At(st.Started),
 		},
 	}
 }

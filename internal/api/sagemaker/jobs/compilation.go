@@ -41,12 +41,12 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 	}
 	i := in.InputConfig
 	c = domain.Compile{
-		Input: *i.S3Uri, Shapes: val(i.DataInputConfig), Framework: string(*i.Framework), OutputAt: *o.S3OutputLocation,
-		Target:  domain.Target{Device: string(val(o.TargetDevice))},
-		MaxTime: time.Duration(val(in.StoppingCondition.MaxRuntimeInSeconds)) * time.Second,
+		Input: *i.S3Uri, Shapes: shape.Val(i.DataInputConfig), Framework: string(*i.Framework), OutputAt: *o.S3OutputLocation,
+		Target:  domain.Target{Device: string(shape.Val(o.TargetDevice))},
+		MaxTime: time.Duration(shape.Val(in.StoppingCondition.MaxRuntimeInSeconds)) * time.Second,
 	}
 	if p := o.TargetPlatform; p != nil {
-		c.Target = domain.Target{OS: string(*p.Os), Arch: string(*p.Arch), Accelerator: string(val(p.Accelerator))}
+		c.Target = domain.Target{OS: string(*p.Os), Arch: string(*p.Arch), Accelerator: string(shape.Val(p.Accelerator))}
 	}
 	if o.CompilerOptions != nil {
 		c.Optimize, err = domain.ParseOptimize(*o.CompilerOptions)
@@ -86,12 +86,12 @@ func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeComp
 
 func (a *api) listCompilations(ctx context.Context, in sagemaker.ListCompilationJobsRequest) (out sagemaker.ListCompilationJobsResponse, err error) {
 	f := domain.Filter{
-		Kind: domain.Compilation, NameContains: val(in.NameContains), Status: domain.Status(val(in.StatusEquals)),
-		CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-		ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
-		SortBy: domain.ByCreated, Descending: val(in.SortOrder) == sagemaker.SortOrderDescending, // documented: Ascending
+		Kind: domain.Compilation, NameContains: shape.Val(in.NameContains), Status: domain.Status(shape.Val(in.StatusEquals)),
+		CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
+		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) == sagemaker.SortOrderDescending, // documented: Ascending
 	}
-	switch val(in.SortBy) {
+	switch shape.Val(in.SortBy) {
 	case sagemaker.ListCompilationJobsSortByName:
 		f.SortBy = domain.ByName
 	case sagemaker.ListCompilationJobsSortByStatus:

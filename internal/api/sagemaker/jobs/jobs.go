@@ -6,7 +6,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -44,36 +43,7 @@ type api struct{ jobs *packaging.Service }
 // scope returns where the caller's names live, if the caller may do op to the
 // job of that kind and name.
 func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
-	}
-	s := c.Scope()
-	return s, access.Allow(c, "sagemaker:"+op, s.SageMaker(kind, name))
-}
-
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// text is s for the wire, and absent if it is empty.
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-// at is t for the domain; the zero time if it was absent.
-func at(t *shape.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
+	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
 }
 
 // when is t for the wire, and absent if it has not come.
@@ -86,7 +56,7 @@ func when(t time.Time) *shape.Time {
 
 func tags(in []sagemaker.Tag) (out []hosting.Tag) {
 	for _, t := range in {
-		out = append(out, hosting.Tag{Key: val(t.Key), Value: val(t.Value)})
+		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
 	}
 	return out
 }

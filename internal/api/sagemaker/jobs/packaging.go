@@ -18,10 +18,10 @@ func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackag
 	o := in.OutputConfig
 	p := domain.Pack{
 		CompilationJob: *in.CompilationJobName, ModelName: *in.ModelName, ModelVersion: *in.ModelVersion,
-		OutputAt: *o.S3OutputLocation, Preset: string(val(o.PresetDeploymentType)),
+		OutputAt: *o.S3OutputLocation, Preset: string(shape.Val(o.PresetDeploymentType)),
 	}
 	if p.Preset != "" || o.PresetDeploymentConfig != nil {
-		if p.PresetConfig, err = domain.ParsePreset(val(o.PresetDeploymentConfig), name); err != nil {
+		if p.PresetConfig, err = domain.ParsePreset(shape.Val(o.PresetDeploymentConfig), name); err != nil {
 			return out, err
 		}
 	}
@@ -49,7 +49,7 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 	}
 	out = sagemaker.DescribeEdgePackagingJobResponse{
 		EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name, EdgePackagingJobStatus: new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
-		EdgePackagingJobStatusMessage: text(message), CreationTime: shape.At(j.State.Created), LastModifiedTime: shape.At(j.State.Modified),
+		EdgePackagingJobStatusMessage: shape.Text(message), CreationTime: shape.At(j.State.Created), LastModifiedTime: shape.At(j.State.Modified),
 		CompilationJobName: doc.CompilationJobName, ModelName: doc.ModelName, ModelVersion: doc.ModelVersion,
 		RoleArn: doc.RoleArn, OutputConfig: doc.OutputConfig, ResourceKey: doc.ResourceKey,
 	}
@@ -58,7 +58,7 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 		if p := r.Preset; p != nil {
 			out.PresetDeploymentOutput = &sagemaker.EdgePresetDeploymentOutput{
 				Type: doc.OutputConfig.PresetDeploymentType, Artifact: &p.ARN,
-				Status: new(sagemaker.EdgePresetDeploymentStatusCompleted), StatusMessage: text(p.Message),
+				Status: new(sagemaker.EdgePresetDeploymentStatusCompleted), StatusMessage: shape.Text(p.Message),
 			}
 		}
 	}
@@ -67,12 +67,12 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 
 func (a *api) listPackagings(ctx context.Context, in sagemaker.ListEdgePackagingJobsRequest) (out sagemaker.ListEdgePackagingJobsResponse, err error) {
 	f := domain.Filter{
-		Kind: domain.Packaging, NameContains: val(in.NameContains), ModelNameContains: val(in.ModelNameContains), Status: domain.Status(val(in.StatusEquals)),
-		CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
-		ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
-		SortBy: domain.ByCreated, Descending: val(in.SortOrder) != sagemaker.SortOrderAscending, // edge spec §11, Q19
+		Kind: domain.Packaging, NameContains: shape.Val(in.NameContains), ModelNameContains: shape.Val(in.ModelNameContains), Status: domain.Status(shape.Val(in.StatusEquals)),
+		CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
+		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) != sagemaker.SortOrderAscending, // edge spec §11, Q19
 	}
-	switch val(in.SortBy) {
+	switch shape.Val(in.SortBy) {
 	case sagemaker.ListEdgePackagingJobsSortByName:
 		f.SortBy = domain.ByName
 	case sagemaker.ListEdgePackagingJobsSortByModelName:
