@@ -50,6 +50,7 @@ for_build() {
 for_test() {
 	for_build
 	need git have git
+	need curl have curl
 	need python3-boto3 have_boto3
 	need awscli have aws
 	need postgresql have_postgres
