@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/models"
 )
@@ -142,4 +146,26 @@ func (c *awsCLI) asDevice(t *testing.T, devices int) {
 	if got := c.ok("sagemaker", "list-stage-devices", "--edge-deployment-plan-name", "plan", "--stage-name", "all", "--max-items", "3", "--query", "length(DeviceDeploymentSummaries)"); got != "3" {
 		t.Errorf("with --max-items 3 there are %s", got)
 	}
+}
+
+func TestTheJavaScriptSDKSpeaksForADevice(t *testing.T) {
+	installJS(t)
+	s := startServer(t)
+	c := &edgeSDK{sdk: s.sdk()}
+	c.Client = c.sagemaker
+	must(c.CreateDeviceFleet(t.Context(), fleetInput("plant")))(t)
+	must(c.RegisterDevices(t.Context(), register("cam-1")))(t)
+	c.pack("digits", "1.0", models.Archive("v1"))
+	in := planInput("plan", percentStage("all", 100))
+	in.ModelConfigs[0].ModelHandle = aws.String("digits")
+	must(c.CreateEdgeDeploymentPlan(t.Context(), in))(t)
+	c.start("plan", "all")
+	eventually(t, time.Minute, "the device is chosen", func() bool { return c.status("plan", "all") == types.StageStatusInProgress })
+	s.client("node", "testdata/js/edge.mjs", "plant", "cam-1")
+	eventually(t, time.Minute, "the stage ends", func() bool { return c.status("plan", "all") == types.StageStatusDeployed })
+	d := must(c.DescribeDevice(t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1")}))(t)
+	if aws.ToString(d.AgentVersion) != "js.1" || len(d.Models) != 1 || d.Models[0].LatestInference == nil {
+		t.Errorf("the device is %+v", d)
+	}
+	s.stop()
 }
