@@ -125,6 +125,9 @@ func (a *Agent) openDisk(ctx context.Context) (err error) {
 		return fmt.Errorf("open the data root: %w", err)
 	}
 	a.onStop("data root", func(context.Context) error { return a.root.Close() })
+	if err := a.clearTaken(); err != nil {
+		return fmt.Errorf("clear up the data root: %w", err)
+	}
 	a.life = beginLife(ctx, a.root, a.log)
 	a.onStop("life", func(context.Context) error { return a.life.end() })
 	if a.models, err = disk.OpenReal(filepath.Join(a.cfg.DataRoot, "models")); err != nil {

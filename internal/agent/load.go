@@ -30,17 +30,23 @@ const goldenTime = time.Minute
 // load loads a package that an application unpacked, after the same tests as
 // one that was deployed. What the device learnt about old packages does not
 // count: who may write to its folders may load from them.
-func (a *Agent) load(ctx context.Context, dir, handle string) (*model.Loaded, error) {
-	root, err := os.OpenRoot(dir)
+func (a *Agent) load(ctx context.Context, folder, handle string) (*model.Loaded, error) {
+	dir, err := a.take(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close() // only read: nothing can be lost
-	m, err := a.verifier.Check(ctx, root.FS())
+	r, m, err := a.judgeTaken(ctx, dir)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	p := model.Package{Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Runtime: m.Metadata.Runtime, Signature: device.Signature(&m)}
+	return &model.Loaded{Runner: taken{r, dir}, Info: model.Info{
+		Handle: handle, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Dir: folder, Signature: r.Signature(), LoadedAt: time.Now(),
+	}}, nil
+}
+
+// loadVerified loads a package and runs its golden cases.
+func (a *Agent) loadVerified(ctx context.Context, dir string, m *bundle.Manifest) (model.Runner, error) {
+	p := model.Package{Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Runtime: m.Metadata.Runtime, Signature: device.Signature(m)}
 	r, err := timed{a.engine, a.metrics.loaded}.Load(ctx, p)
 	if err != nil {
 		return nil, err
@@ -52,9 +58,7 @@ func (a *Agent) load(ctx context.Context, dir, handle string) (*model.Loaded, er
 			return nil, errors.Join(fmt.Errorf("the model failed its golden inputs: %w", err), r.Close(context.WithoutCancel(judging)))
 		}
 	}
-	return &model.Loaded{Runner: r, Info: model.Info{
-		Handle: handle, ModelName: p.ModelName, ModelVersion: p.ModelVersion, Dir: dir, Signature: r.Signature(), LoadedAt: time.Now(),
-	}}, nil
+	return r, nil
 }
 
 // nobody is the server of an agent without one.
