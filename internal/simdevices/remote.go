@@ -47,8 +47,11 @@ const callTime = 30 * time.Second
 const maxAnswer = 16 << 20
 
 // NewRemote returns the server at url, such as http://127.0.0.1:9400, with at
-// most so many connections.
+// most so many connections; 0 is 256.
 func NewRemote(url, region string, keys aws.Credentials, connections int) *Remote {
+	if connections <= 0 {
+		connections = defaultWorkers
+	}
 	return &Remote{
 		url: strings.TrimRight(url, "/"), region: region, keys: keys,
 		http: &http.Client{

@@ -92,6 +92,10 @@ func (c *Config) validate() error {
 	return errors.Join(faults...)
 }
 
+// defaultWorkers is how many devices act at a time, and connections, unless the
+// configuration says otherwise.
+const defaultWorkers = 256
+
 // Name returns the name of the i-th device, from 0.
 func Name(i int) string { return fmt.Sprintf("sim-%06d", i) }
 
@@ -113,7 +117,7 @@ func New(cfg Config) (*Fleet, error) {
 		return nil, err
 	}
 	if cfg.Workers == 0 {
-		cfg.Workers = 256
+		cfg.Workers = defaultWorkers
 	}
 	cfg.Workers = min(cfg.Workers, cfg.Count)
 	if cfg.Away == 0 {

@@ -236,3 +236,41 @@ func TestADeviceCostsLittleMemory(t *testing.T) {
 		runtime.KeepAlive(f)
 	})
 }
+
+// A hundred thousand devices that come once a minute and find nothing to do.
+func BenchmarkAMinuteOfAHundredThousandDevices(b *testing.B) {
+	const n = 100_000
+	p := newPlant(b)
+	for i := range n {
+		p.results[simdevices.Name(i)] = edge.Result{}
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	f, err := simdevices.New(simdevices.Config{Server: p, Verifier: p.verifier, Fleet: "plant", Count: n, Seed: 1, Workers: 64, Poll: time.Second, Heartbeat: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { f.Run(ctx) })
+	for f.Report().Registered < n {
+		time.Sleep(10 * time.Millisecond)
+	}
+	calls := func() int64 {
+		r := f.Report()
+		return r.Calls["poll"].Answered + r.Calls["heartbeat"].Answered
+	}
+	b.ResetTimer()
+	// A minute of polls and heartbeats, as fast as this process can.
+	for from := calls(); calls()-from < int64(2*n*b.N); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.StopTimer()
+	stop()
+	wg.Wait()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "bytes/device")
+	runtime.KeepAlive(f)
+}
