@@ -48,6 +48,13 @@ func TestBoto3RunsTheFlowsOfAFleet(t *testing.T) {
 	}
 }
 
+func TestWhatDevicesSayAtTheWrongTimeIsTakenForWhatItIs(t *testing.T) {
+	s := startServer(t, quickDevices)
+	s.sdk().pack("digits", "1.0", models.Archive("v1"))
+	t.Log(s.client(python(t), "testdata/py/edgecases.py", "plant", "digits-1-0"))
+	s.stop()
+}
+
 // The command line of AWS on a fleet (edge spec §9, flow 7).
 func TestTheAWSCommandLineRunsAFleet(t *testing.T) {
 	s := startServer(t, quickDevices)
