@@ -245,6 +245,7 @@ func (f *field) version() string {
 }
 
 func TestAnAgentTakesAPackageFromTheServerAndReadsDigits(t *testing.T) {
+	t.Parallel() // it mostly waits for polls
 	f := newField(t)
 	f.launch()
 	f.roll("first", "v1")
@@ -266,6 +267,7 @@ func TestAnAgentTakesAPackageFromTheServerAndReadsDigits(t *testing.T) {
 
 // SLIPWAY_SOAK makes it twenty.
 func TestAnAgentKilledDuringUpdatesNeverLosesItsModel(t *testing.T) {
+	t.Parallel() // it mostly waits for polls
 	kills := 5
 	if os.Getenv(soakVariable) != "" {
 		kills = 20

@@ -291,6 +291,7 @@ func (p *plant) picky(version string) string {
 
 // Five devices with real agents, and everything that goes wrong in a plant.
 func TestAFleetOfAgentsLivesThroughWhatGoesWrong(t *testing.T) {
+	t.Parallel() // it mostly waits for polls
 	p := newPlant(t)
 	for version, archive := range map[string]string{"1.0": "v1", "2.0": "v2", "3.0": "v2", "4.0": "v1"} {
 		p.pack("digits", version, models.Archive(archive))
