@@ -1,0 +1,20 @@
+package credentials
+
+import (
+	"net/http"
+
+	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	"github.com/slipway-ml/slipway/internal/service/identity"
+)
+
+// SendAway has the connections closed, after one answer, of clients whose
+// certificate is none of an active device: anybody can make one up, and a device
+// may keep its connection for minutes, of which there are only so many.
+func SendAway(ids *identity.Service, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id := devicetls.Client(r); !ids.Alive(id, id) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
