@@ -68,6 +68,7 @@ func newField(t *testing.T) *field {
 	if out, err := enroll.CombinedOutput(); err != nil {
 		t.Fatalf("enroll: %v\n%s", err, out)
 	}
+	configure(t, f.dir, nil)
 	t.Cleanup(func() {
 		f.kill()
 		if t.Failed() {

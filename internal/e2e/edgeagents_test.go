@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -80,18 +81,7 @@ func (p *plant) hire(name string, settings map[string]any) {
 	p.t.Helper()
 	a := &agentProcess{t: p.t, dir: filepath.Join(p.dir, name), log: filepath.Join(p.dir, name+".log")}
 	p.server.client(program(p.t, "slipway"), "device", "enroll", "plant", name, "--bundle", a.dir)
-	path := filepath.Join(a.dir, "agent.json")
-	file := map[string]any{}
-	if err := json.Unmarshal(must(os.ReadFile(path))(p.t), &file); err != nil {
-		p.t.Fatal(err)
-	}
-	file["slipway_spread_seconds"] = 0 // nobody waits for it
-	for k, v := range settings {
-		file[k] = v
-	}
-	if err := os.WriteFile(path, must(json.Marshal(file))(p.t), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
+	configure(p.t, a.dir, settings)
 	a.conn = must(grpc.NewClient("unix:"+filepath.Join(a.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials())))(p.t)
 	a.client = edgemanager.NewAgentClient(a.conn)
 	p.agents[name] = a
@@ -103,6 +93,21 @@ func (p *plant) hire(name string, settings map[string]any) {
 			p.t.Logf("the end of the log of %s:\n%s", name, tail(a.log, 25))
 		}
 	})
+}
+
+// configure adds settings to what an enrolled agent was given.
+func configure(t testing.TB, dir string, settings map[string]any) {
+	t.Helper()
+	path := filepath.Join(dir, "agent.json")
+	file := map[string]any{}
+	if err := json.Unmarshal(must(os.ReadFile(path))(t), &file); err != nil {
+		t.Fatal(err)
+	}
+	file["slipway_spread_seconds"] = 0 // nobody waits for it
+	maps.Copy(file, settings)
+	if err := os.WriteFile(path, must(json.Marshal(file))(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (a *agentProcess) launch() {
