@@ -67,6 +67,9 @@ type Config struct {
 
 const defaultMaxBody = 4 << 20
 
+// bodyTimeout is how long the body of a control-plane request may take.
+const bodyTimeout = 30 * time.Second
+
 // stsNamespace and cloudWatchNamespace are the XML namespaces of the Query
 // APIs' errors.
 const (
@@ -198,7 +201,12 @@ func (d *door) whole(a api) http.HandlerFunc {
 			d.refuse(w, r, a, err)
 			return
 		}
+		// Whoever holds the ID of a key could otherwise hold a connection and what
+		// was read so far, for ever: the signature is judged with the body.
+		control := http.NewResponseController(w)
+		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not all writers can; those of servers do
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, d.MaxBody))
+		_ = control.SetReadDeadline(time.Time{}) // as above
 		if err != nil {
 			d.refuse(w, r, a, err)
 			return
