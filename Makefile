@@ -20,7 +20,7 @@ help: ## list the targets
 
 build: setup-build ## put the programs in bin/ and the inference library in bin/lib/
 	@mkdir -p bin
-	@if [ -d cmd/slipway ]; then CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway; fi
+	@if [ -d cmd/slipway ]; then CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -tags grpcnotrace -o bin/ ./cmd/slipway; fi
 	@CGO_ENABLED=0 go build $(GOFLAGS_RELEASE) -tags grpcnotrace -o bin/ ./cmd/slipway-agent
 	@if [ -d cmd/slipway-onnx ]; then CGO_ENABLED=1 go build $(GOFLAGS_RELEASE) -o bin/ ./cmd/slipway-onnx; fi
 	@if [ -x scripts/fetch-onnxruntime.sh ]; then scripts/fetch-onnxruntime.sh; fi
