@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/slipway-ml/slipway/internal/api/credentials"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
@@ -27,9 +26,11 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 		return fmt.Errorf("listen for devices: %w", err)
 	}
 	a.deviceListener = devicetls.Limit(l)
+	if ip := net.ParseIP(hostOf(l)); len(a.cfg.Devices.Names) == 0 && ip.IsUnspecified() {
+		a.log.WarnContext(ctx, "devices on other machines need a name for this one: set devices.names, or those that enroll are told 127.0.0.1", "listen", addr)
+	}
 	a.onStop("device listener", func() error { _ = l.Close(); return nil }) // as the other's
-	host, _, _ := net.SplitHostPort(l.Addr().String())                      // it is an address
-	config, err := a.identity.TLSConfig(append(a.cfg.Devices.Names, host)...)
+	config, err := a.identity.TLSConfig(append(a.cfg.Devices.Names, hostOf(l))...)
 	if err != nil {
 		return fmt.Errorf("listen for devices: %w", err)
 	}
@@ -42,6 +43,12 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	mux.Handle("/", apis)
 	a.devices = devicetls.Server(config, credentials.SendAway(a.identity, mux), a.log)
 	return nil
+}
+
+// hostOf is the host that a listener listens on.
+func hostOf(l net.Listener) string {
+	host, _, _ := net.SplitHostPort(l.Addr().String()) // it is an address
+	return host
 }
 
 // DevicesAddr is the host:port of the device listener, "" without one.
@@ -75,9 +82,6 @@ func reachable(addr string, names []string) string {
 		host = names[0]
 	case net.ParseIP(host).IsUnspecified():
 		host = "127.0.0.1"
-		if strings.Contains(addr, "[") {
-			host = "::1"
-		}
 	}
 	return net.JoinHostPort(host, port)
 }

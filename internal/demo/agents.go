@@ -25,11 +25,16 @@ import (
 type agent struct {
 	name   string
 	log    string
+	socket string
+	short  string // a folder for the socket where the demo's own has too long a name
 	cmd    *exec.Cmd
 	exited chan error // gets what the process ended with, once
 	conn   *grpc.ClientConn
 	client edgemanager.AgentClient
 }
+
+// maxSocket is how long the path of an agent's socket may be, in bytes.
+const maxSocket = 78
 
 // enroll gives a device its identity and starts its agent.
 func (d *show) enroll(ctx context.Context, dir, name string) (*agent, error) {
@@ -47,14 +52,20 @@ func (d *show) enroll(ctx context.Context, dir, name string) (*agent, error) {
 		return nil, err
 	}
 	defer log.Close()
-	a.cmd = exec.Command(program, "--config", filepath.Join(home, "agent.json"))
+	if a.socket = filepath.Join(home, "agent.sock"); len(a.socket) > maxSocket {
+		if a.short, err = os.MkdirTemp("/tmp", "slipway-"); err != nil {
+			return nil, err
+		}
+		a.socket = filepath.Join(a.short, "s")
+	}
+	a.cmd = exec.Command(program, "-f", "-a", a.socket, "--config", filepath.Join(home, "agent.json"))
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
 	go func() { a.exited <- a.cmd.Wait() }()
-	if a.conn, err = grpc.NewClient("unix:"+filepath.Join(home, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if a.conn, err = grpc.NewClient("unix:"+a.socket, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
 	a.client = edgemanager.NewAgentClient(a.conn)
@@ -66,6 +77,9 @@ func (a *agent) stop() error {
 	var err error
 	if a.conn != nil {
 		err = a.conn.Close()
+	}
+	if a.short != "" {
+		defer os.RemoveAll(a.short)
 	}
 	_ = a.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
 	select {

@@ -124,7 +124,8 @@ type Device struct {
 	last  time.Time     // the now of the last Step
 	clock time.Duration // passed since Open; never goes back
 
-	registered, offline, unsaved, more   bool
+	registered, unsaved, more            bool
+	offline, barred                      bool // the last call got no answer, or a refusal
 	regAt, beatAt, pollAt, workAt        time.Duration
 	healAt, saveAt                       time.Duration
 	beatFails, pollFails, regFails       uint8

@@ -24,7 +24,7 @@ func (d *Device) register(ctx context.Context) {
 		d.regAt = d.clock + d.backoff(&d.regFails)
 		return
 	}
-	d.found()
+	d.found(ctx)
 	d.regFails = 0
 	if !active && d.registered {
 		d.cfg.Log.WarnContext(ctx, "the server does not know this device any more; models go on serving")
@@ -39,13 +39,23 @@ func (d *Device) register(ctx context.Context) {
 
 // lost notes that a call did not get through.
 func (d *Device) lost(ctx context.Context, call string, err error) {
-	if !d.offline {
-		d.cfg.Log.WarnContext(ctx, "the server does not answer; models go on serving", "call", call, "err", err)
+	refused := errors.Is(err, fault.Denied) || errors.Is(err, fault.Invalid) || errors.Is(err, fault.NotFound)
+	if !d.offline || refused != d.barred {
+		msg := "the server does not answer; models go on serving"
+		if refused {
+			msg = "the server refuses this device; models go on serving. If it was revoked or enrolled anew, enroll it again"
+		}
+		d.cfg.Log.WarnContext(ctx, msg, "call", call, "err", err)
 	}
-	d.offline = true
+	d.offline, d.barred = true, refused
 }
 
-func (d *Device) found() { d.offline = false }
+func (d *Device) found(ctx context.Context) {
+	if d.offline {
+		d.cfg.Log.InfoContext(ctx, "the server answers again")
+	}
+	d.offline, d.barred = false, false
+}
 
 // clamp keeps what the server asks for within bounds; zero asks for otherwise.
 func (d *Device) clamp(hint, otherwise time.Duration) time.Duration {
@@ -100,7 +110,7 @@ func (d *Device) heartbeat(ctx context.Context) {
 		d.refused = 0
 		defer d.told(ctx, d.state.Results[0])
 	}
-	d.found()
+	d.found(ctx)
 	d.beatFails = 0
 	d.heed(hints)
 	// A server that has something to do says so in its answer: polls may be rare.
@@ -162,7 +172,7 @@ func (d *Device) poll(ctx context.Context) {
 		d.pollAt = d.clock + d.backoff(&d.pollFails)
 		return
 	}
-	d.found()
+	d.found(ctx)
 	d.pollFails = 0
 	d.heed(hints)
 	d.pollAt = d.later(d.pollEvery)
