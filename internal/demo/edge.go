@@ -125,7 +125,9 @@ func (d *show) plant(ctx context.Context) (agents []*agent, err error) {
 // stages rolls out the better version in two stages, and then tries the broken
 // one on one device.
 func (d *show) stages(ctx context.Context, app *application) error {
-	time.Sleep(time.Second)
+	if err := settle(ctx); err != nil {
+		return err
+	}
 	_, before, _ := share(app)
 	if err := d.plan(ctx, "v2", byName("canary", devices()[0]), everyone("rest")); err != nil {
 		return err
@@ -140,16 +142,30 @@ func (d *show) stages(ctx context.Context, app *application) error {
 	}
 	sent, _, slowest := share(app)
 	d.check(true, "%d predictions while v2 was rolled out; the slowest took %.0f ms", sent, slowest.Seconds()*1000)
-	time.Sleep(time.Second)
+	if err := settle(ctx); err != nil {
+		return err
+	}
 	_, after, _ := share(app)
 	d.check(after > before, "the devices read better: %.1f %% of digits right, up from %.1f %%", 100*after, 100*before)
 	if err := d.refused(ctx); err != nil {
 		return err
 	}
-	time.Sleep(time.Second)
+	if err := settle(ctx); err != nil {
+		return err
+	}
 	_, still, _ := share(app)
 	d.check(still > before, "v2 is what answers on every device: %.1f %% right", 100*still)
 	return nil
+}
+
+// settle lets the application predict for a second.
+func settle(ctx context.Context) error {
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func share(app *application) (sent int, right float64, slowest time.Duration) {

@@ -23,10 +23,7 @@ func open(op string, s arn.Scope, filter any, token *string, size *int32) (l lis
 	if size != nil {
 		l.limit = int(*size)
 	}
-	if l.pages, err = page.Of[string](op, s, filter); err != nil {
-		return l, err
-	}
-	l.after, err = l.pages.After(token)
+	l.pages, l.after, err = page.Open[string](op, s, filter, token)
 	return l, err
 }
 

@@ -54,9 +54,9 @@ func NewHandler(ctl *control.Control, log *slog.Logger, more []awsjson.Op, insta
 
 type api struct{ ctl *control.Control }
 
-// scope returns where the caller's names live, if the caller may do op to the
+// Scope returns where the caller's names live, if the caller may do op to the
 // resource of that kind and name.
-func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
+func Scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
 	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
 }
 
@@ -66,9 +66,9 @@ func by(ctx context.Context) string {
 	return c.ARN
 }
 
-// scopeOfAll is scope for an operation on all resources of a kind.
+// scopeOfAll is Scope for an operation on all resources of a kind.
 func scopeOfAll(ctx context.Context, op, kind string) (arn.Scope, error) {
-	return scope(ctx, op, kind, "*")
+	return Scope(ctx, op, kind, "*")
 }
 
 // stored decodes a document that was accepted once. That it cannot be read is
@@ -80,7 +80,8 @@ func stored(doc []byte, into shape.Value) error {
 	return nil
 }
 
-func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
+// TagsIn returns tags as the domain has them.
+func TagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
 	for _, t := range in {
 		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
 	}

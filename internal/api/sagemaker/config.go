@@ -11,14 +11,14 @@ import (
 )
 
 func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpointConfigInput) (out sagemaker.CreateEndpointConfigOutput, err error) {
-	s, err := scope(ctx, "CreateEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	s, err := Scope(ctx, "CreateEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err
 	}
 	if err := lacksConfig(in); err != nil {
 		return out, err
 	}
-	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), tagsIn(in.Tags))
+	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), TagsIn(in.Tags))
 	return sagemaker.CreateEndpointConfigOutput{EndpointConfigArn: &id}, err
 }
 
@@ -56,7 +56,7 @@ func variant(v sagemaker.ProductionVariant) hosting.Variant {
 func seconds(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 
 func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeEndpointConfigInput) (out sagemaker.DescribeEndpointConfigOutput, err error) {
-	s, err := scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	s, err := Scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err
 	}
@@ -96,7 +96,7 @@ func (a *api) listEndpointConfigs(ctx context.Context, in sagemaker.ListEndpoint
 }
 
 func (a *api) deleteEndpointConfig(ctx context.Context, in sagemaker.DeleteEndpointConfigInput) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
+	s, err := Scope(ctx, "DeleteEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err
 	}

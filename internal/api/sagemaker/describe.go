@@ -11,7 +11,7 @@ import (
 )
 
 func (a *api) describeEndpoint(ctx context.Context, in sagemaker.DescribeEndpointInput) (out sagemaker.DescribeEndpointOutput, err error) {
-	s, err := scope(ctx, "DescribeEndpoint", arn.KindEndpoint, *in.EndpointName)
+	s, err := Scope(ctx, "DescribeEndpoint", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}

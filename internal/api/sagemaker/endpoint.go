@@ -13,7 +13,7 @@ import (
 )
 
 func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInput) (out sagemaker.CreateEndpointOutput, err error) {
-	s, err := scope(ctx, "CreateEndpoint", arn.KindEndpoint, *in.EndpointName)
+	s, err := Scope(ctx, "CreateEndpoint", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}
@@ -22,7 +22,7 @@ func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInp
 		return out, err
 	}
 	id, err := a.ctl.CreateEndpoint(ctx, control.CreateEndpointInput{
-		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tagsIn(in.Tags), By: by(ctx),
+		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: TagsIn(in.Tags), By: by(ctx),
 	})
 	return sagemaker.CreateEndpointOutput{EndpointArn: &id}, err
 }
@@ -39,7 +39,7 @@ func (a *api) updateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInp
 // Update is what an UpdateEndpoint asks for, if the caller may do op to the
 // endpoint. Planning an update reads it, too.
 func Update(ctx context.Context, op string, in sagemaker.UpdateEndpointInput) (out control.UpdateEndpointInput, err error) {
-	s, err := scope(ctx, op, arn.KindEndpoint, *in.EndpointName)
+	s, err := Scope(ctx, op, arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}
@@ -105,7 +105,7 @@ func size(s *sagemaker.CapacitySize) rollout.Size {
 }
 
 func (a *api) updateWeights(ctx context.Context, in sagemaker.UpdateEndpointWeightsAndCapacitiesInput) (out sagemaker.UpdateEndpointWeightsAndCapacitiesOutput, err error) {
-	s, err := scope(ctx, "UpdateEndpointWeightsAndCapacities", arn.KindEndpoint, *in.EndpointName)
+	s, err := Scope(ctx, "UpdateEndpointWeightsAndCapacities", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}
@@ -130,7 +130,7 @@ func (a *api) updateWeights(ctx context.Context, in sagemaker.UpdateEndpointWeig
 }
 
 func (a *api) deleteEndpoint(ctx context.Context, in sagemaker.DeleteEndpointInput) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteEndpoint", arn.KindEndpoint, *in.EndpointName)
+	s, err := Scope(ctx, "DeleteEndpoint", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
 	}

@@ -31,14 +31,9 @@ func newListing(ctx context.Context, op, kind string, token *string, f hosting.F
 	}
 	same := f
 	same.Limit = 0 // the page size may change from page to page
-	pages, err := page.Of[hosting.Cursor](op, s, same)
-	if err != nil {
-		return listing{}, err
-	}
-	if f.After, err = pages.After(token); err != nil {
-		return listing{}, err
-	}
-	return listing{s, f, pages}, nil
+	pages, after, err := page.Open[hosting.Cursor](op, s, same, token)
+	f.After = after
+	return listing{s, f, pages}, err
 }
 
 func badToken() *fault.Error { return page.Invalid() }

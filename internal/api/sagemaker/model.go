@@ -12,7 +12,7 @@ import (
 )
 
 func (a *api) createModel(ctx context.Context, in sagemaker.CreateModelInput) (out sagemaker.CreateModelOutput, err error) {
-	s, err := scope(ctx, "CreateModel", arn.KindModel, *in.ModelName)
+	s, err := Scope(ctx, "CreateModel", arn.KindModel, *in.ModelName)
 	if err != nil {
 		return out, err
 	}
@@ -20,7 +20,7 @@ func (a *api) createModel(ctx context.Context, in sagemaker.CreateModelInput) (o
 	if err != nil {
 		return out, err
 	}
-	id, err := a.ctl.CreateModel(ctx, m, tagsIn(in.Tags))
+	id, err := a.ctl.CreateModel(ctx, m, TagsIn(in.Tags))
 	return sagemaker.CreateModelOutput{ModelArn: &id}, err
 }
 
@@ -102,7 +102,7 @@ func modelData(container string, c sagemaker.ContainerDefinition) (*hosting.Mode
 }
 
 func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput) (out sagemaker.DescribeModelOutput, err error) {
-	s, err := scope(ctx, "DescribeModel", arn.KindModel, *in.ModelName)
+	s, err := Scope(ctx, "DescribeModel", arn.KindModel, *in.ModelName)
 	if err != nil {
 		return out, err
 	}
@@ -140,7 +140,7 @@ func (a *api) listModels(ctx context.Context, in sagemaker.ListModelsInput) (out
 }
 
 func (a *api) deleteModel(ctx context.Context, in sagemaker.DeleteModelInput) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteModel", arn.KindModel, *in.ModelName)
+	s, err := Scope(ctx, "DeleteModel", arn.KindModel, *in.ModelName)
 	if err != nil {
 		return out, err
 	}

@@ -49,7 +49,7 @@ func (a *api) addTags(ctx context.Context, in sagemaker.AddTagsInput) (out sagem
 	if err != nil {
 		return out, err
 	}
-	all, err := a.ctl.AddTags(ctx, id, tagsIn(in.Tags))
+	all, err := a.ctl.AddTags(ctx, id, TagsIn(in.Tags))
 	return sagemaker.AddTagsOutput{Tags: tagsOut(all)}, err
 }
 

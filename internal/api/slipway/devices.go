@@ -58,11 +58,7 @@ func (a *deviceAPI) list(ctx context.Context, in slipway.ListDeviceIdentitiesInp
 	if err != nil {
 		return out, err
 	}
-	pages, err := page.Of[string]("ListDeviceIdentities", s, *in.DeviceFleetName)
-	if err != nil {
-		return out, err
-	}
-	after, err := pages.After(in.NextToken)
+	pages, after, err := page.Open[string]("ListDeviceIdentities", s, *in.DeviceFleetName, in.NextToken)
 	if err != nil {
 		return out, err
 	}

@@ -36,6 +36,15 @@ func Of[C any](op string, s arn.Scope, filter any) (Pages[C], error) {
 	return Pages[C]{sum[:12]}, nil
 }
 
+// Open is Of and After in one: the pages of a listing, and where the page that
+// a token asks for begins.
+func Open[C any](op string, s arn.Scope, filter any, next *string) (p Pages[C], after C, err error) {
+	if p, err = Of[C](op, s, filter); err == nil {
+		after, err = p.After(next)
+	}
+	return p, after, err
+}
+
 // token is what a NextToken is made of.
 type token[C any] struct {
 	Cursor *C     `json:"c"`

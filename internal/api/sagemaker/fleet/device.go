@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"sync"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/wire/page"
@@ -30,7 +31,7 @@ func shown(version string) string {
 }
 
 func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "RegisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "RegisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -38,11 +39,11 @@ func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest)
 	for _, d := range in.Devices {
 		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: shape.Val(d.Description), Thing: shape.Val(d.IotThingName)})
 	}
-	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, tagsIn(in.Tags))
+	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, hostingapi.TagsIn(in.Tags))
 }
 
 func (a *api) deregister(ctx context.Context, in sagemaker.DeregisterDevicesRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "DeregisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "DeregisterDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -50,7 +51,7 @@ func (a *api) deregister(ctx context.Context, in sagemaker.DeregisterDevicesRequ
 }
 
 func (a *api) updateDevices(ctx context.Context, in sagemaker.UpdateDevicesRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "UpdateDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "UpdateDevices", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -63,7 +64,7 @@ func (a *api) updateDevices(ctx context.Context, in sagemaker.UpdateDevicesReque
 
 // describeDevice has one page of models: a heartbeat bounds how many there are.
 func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceRequest) (out sagemaker.DescribeDeviceResponse, err error) {
-	s, err := scope(ctx, "DescribeDevice", arn.KindDeviceFleet, *in.DeviceFleetName+"/device/"+*in.DeviceName)
+	s, err := hostingapi.Scope(ctx, "DescribeDevice", arn.KindDeviceFleet, *in.DeviceFleetName+"/device/"+*in.DeviceName)
 	if err != nil {
 		return out, err
 	}
@@ -89,18 +90,16 @@ func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceReq
 }
 
 func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) (out sagemaker.ListDevicesResponse, err error) {
-	s, err := scope(ctx, "ListDevices", arn.KindDeviceFleet, "*")
+	s, err := hostingapi.Scope(ctx, "ListDevices", arn.KindDeviceFleet, "*")
 	if err != nil {
 		return out, err
 	}
 	f := edge.DeviceFilter{Fleet: shape.Val(in.DeviceFleetName), Model: shape.Val(in.ModelName), HeartbeatAfter: shape.TimeOf(in.LatestHeartbeatAfter)}
-	p, err := page.Of[edge.Cursor]("ListDevices", s, f)
+	p, after, err := page.Open[edge.Cursor]("ListDevices", s, f, in.NextToken)
 	if err != nil {
 		return out, err
 	}
-	if f.After, err = p.After(in.NextToken); err != nil {
-		return out, err
-	}
+	f.After = after
 	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
 		return out, err
 	}

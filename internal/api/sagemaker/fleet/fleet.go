@@ -7,11 +7,10 @@ package fleet
 import (
 	"context"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
-	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
@@ -46,25 +45,19 @@ func Ops(svc *fleet.Service) []awsjson.Op {
 
 type api struct{ svc *fleet.Service }
 
-// scope returns where the caller's names live, if the caller may do op to the
-// resource of that kind and name.
-func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
-	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
-}
-
 func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "CreateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "CreateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
 	f := edge.Fleet{
 		Scope: s, Name: *in.DeviceFleetName, RoleARN: shape.Val(in.RoleArn), Description: shape.Val(in.Description), Output: outputIn(in.OutputConfig),
 	}
-	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, tagsIn(in.Tags))
+	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, hostingapi.TagsIn(in.Tags))
 }
 
 func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFleetRequest) (out sagemaker.DescribeDeviceFleetResponse, err error) {
-	s, err := scope(ctx, "DescribeDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "DescribeDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -76,7 +69,7 @@ func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFlee
 }
 
 func (a *api) updateFleet(ctx context.Context, in sagemaker.UpdateDeviceFleetRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "UpdateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "UpdateDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -86,7 +79,7 @@ func (a *api) updateFleet(ctx context.Context, in sagemaker.UpdateDeviceFleetReq
 }
 
 func (a *api) deleteFleet(ctx context.Context, in sagemaker.DeleteDeviceFleetRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "DeleteDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -94,7 +87,7 @@ func (a *api) deleteFleet(ctx context.Context, in sagemaker.DeleteDeviceFleetReq
 }
 
 func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportRequest) (out sagemaker.GetDeviceFleetReportResponse, err error) {
-	s, err := scope(ctx, "GetDeviceFleetReport", arn.KindDeviceFleet, *in.DeviceFleetName)
+	s, err := hostingapi.Scope(ctx, "GetDeviceFleetReport", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
@@ -133,13 +126,6 @@ func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
 	out := &sagemaker.EdgeOutputConfig{S3OutputLocation: new(o.S3Location), KmsKeyId: shape.Text(o.KMSKeyID), PresetDeploymentConfig: shape.Text(o.PresetConfig)}
 	if o.PresetType != "" {
 		out.PresetDeploymentType = new(sagemaker.EdgePresetDeploymentType(o.PresetType))
-	}
-	return out
-}
-
-func tagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
-	for _, t := range in {
-		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -35,7 +36,7 @@ func limit(asked *int32, otherwise int) (int, error) {
 func ascending(o *sagemaker.SortOrder) bool { return shape.Val(o) == sagemaker.SortOrderAscending }
 
 func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsRequest) (out sagemaker.ListDeviceFleetsResponse, err error) {
-	s, err := scope(ctx, "ListDeviceFleets", arn.KindDeviceFleet, "*")
+	s, err := hostingapi.Scope(ctx, "ListDeviceFleets", arn.KindDeviceFleet, "*")
 	if err != nil {
 		return out, err
 	}
@@ -47,13 +48,11 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 		},
 		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
-	p, err := page.Of[edge.Cursor]("ListDeviceFleets", s, f)
+	p, after, err := page.Open[edge.Cursor]("ListDeviceFleets", s, f, in.NextToken)
 	if err != nil {
 		return out, err
 	}
-	if f.After, err = p.After(in.NextToken); err != nil {
-		return out, err
-	}
+	f.After = after
 	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
 		return out, err
 	}
@@ -74,7 +73,7 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 }
 
 func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlansRequest) (out sagemaker.ListEdgeDeploymentPlansResponse, err error) {
-	s, err := scope(ctx, "ListEdgeDeploymentPlans", arn.KindEdgeDeployment, "*")
+	s, err := hostingapi.Scope(ctx, "ListEdgeDeploymentPlans", arn.KindEdgeDeployment, "*")
 	if err != nil {
 		return out, err
 	}
@@ -86,13 +85,11 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		},
 		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
-	p, err := page.Of[edge.Cursor]("ListEdgeDeploymentPlans", s, f)
+	p, after, err := page.Open[edge.Cursor]("ListEdgeDeploymentPlans", s, f, in.NextToken)
 	if err != nil {
 		return out, err
 	}
-	if f.After, err = p.After(in.NextToken); err != nil {
-		return out, err
-	}
+	f.After = after
 	if f.Limit, err = limit(in.MaxResults, defaultPlansPage); err != nil {
 		return out, err
 	}
@@ -117,18 +114,16 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 
 func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevicesRequest) (out sagemaker.ListStageDevicesResponse, err error) {
 	plan, stage := *in.EdgeDeploymentPlanName, *in.StageName
-	s, err := scope(ctx, "ListStageDevices", arn.KindEdgeDeployment, plan)
+	s, err := hostingapi.Scope(ctx, "ListStageDevices", arn.KindEdgeDeployment, plan)
 	if err != nil {
 		return out, err
 	}
 	f := edge.RowFilter{ExcludeOwnedElsewhere: shape.Val(in.ExcludeDevicesDeployedInOtherStage)}
-	pages, err := page.Of[edge.Cursor]("ListStageDevices", s, []any{plan, stage, f})
+	pages, after, err := page.Open[edge.Cursor]("ListStageDevices", s, []any{plan, stage, f}, in.NextToken)
 	if err != nil {
 		return out, err
 	}
-	if f.After, err = pages.After(in.NextToken); err != nil {
-		return out, err
-	}
+	f.After = after
 	if f.Limit, err = limit(in.MaxResults, defaultPage); err != nil {
 		return out, err
 	}

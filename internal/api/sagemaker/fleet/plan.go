@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/wire/page"
@@ -11,7 +12,7 @@ import (
 )
 
 func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentPlanRequest) (out sagemaker.CreateEdgeDeploymentPlanResponse, err error) {
-	s, err := scope(ctx, "CreateEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "CreateEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
@@ -19,21 +20,18 @@ func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentP
 	for _, m := range in.ModelConfigs {
 		p.Models = append(p.Models, edge.ModelConfig{Handle: *m.ModelHandle, Job: *m.EdgePackagingJobName})
 	}
-	id, err := a.svc.CreatePlan(ctx, p, tagsIn(in.Tags))
+	id, err := a.svc.CreatePlan(ctx, p, hostingapi.TagsIn(in.Tags))
 	return sagemaker.CreateEdgeDeploymentPlanResponse{EdgeDeploymentPlanArn: &id}, err
 }
 
 // describePlan pages over the stages, in the plan's order.
 func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploymentPlanRequest) (out sagemaker.DescribeEdgeDeploymentPlanResponse, err error) {
-	s, err := scope(ctx, "DescribeEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "DescribeEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
-	pages, err := page.Of[string]("DescribeEdgeDeploymentPlan", s, *in.EdgeDeploymentPlanName)
-	if err != nil {
-		return out, err
-	}
-	from, err := pages.After(in.NextToken) // the name of the first stage of the page
+	// A page is found by the name of its first stage.
+	pages, from, err := page.Open[string]("DescribeEdgeDeploymentPlan", s, *in.EdgeDeploymentPlanName, in.NextToken)
 	if err != nil {
 		return out, err
 	}
@@ -71,7 +69,7 @@ func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploym
 }
 
 func (a *api) deletePlan(ctx context.Context, in sagemaker.DeleteEdgeDeploymentPlanRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "DeleteEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
@@ -79,7 +77,7 @@ func (a *api) deletePlan(ctx context.Context, in sagemaker.DeleteEdgeDeploymentP
 }
 
 func (a *api) createStage(ctx context.Context, in sagemaker.CreateEdgeDeploymentStageRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "CreateEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "CreateEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
@@ -87,7 +85,7 @@ func (a *api) createStage(ctx context.Context, in sagemaker.CreateEdgeDeployment
 }
 
 func (a *api) deleteStage(ctx context.Context, in sagemaker.DeleteEdgeDeploymentStageRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "DeleteEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
@@ -95,7 +93,7 @@ func (a *api) deleteStage(ctx context.Context, in sagemaker.DeleteEdgeDeployment
 }
 
 func (a *api) startStage(ctx context.Context, in sagemaker.StartEdgeDeploymentStageRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "StartEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "StartEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}
@@ -103,7 +101,7 @@ func (a *api) startStage(ctx context.Context, in sagemaker.StartEdgeDeploymentSt
 }
 
 func (a *api) stopStage(ctx context.Context, in sagemaker.StopEdgeDeploymentStageRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "StopEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
+	s, err := hostingapi.Scope(ctx, "StopEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
 	}

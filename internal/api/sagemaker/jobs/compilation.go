@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
@@ -12,7 +13,7 @@ import (
 )
 
 func (a *api) createCompilation(ctx context.Context, in sagemaker.CreateCompilationJobRequest) (out sagemaker.CreateCompilationJobResponse, err error) {
-	s, err := scope(ctx, "CreateCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
+	s, err := hostingapi.Scope(ctx, "CreateCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
 	}
@@ -20,7 +21,7 @@ func (a *api) createCompilation(ctx context.Context, in sagemaker.CreateCompilat
 	if err != nil {
 		return out, err
 	}
-	id, err := a.jobs.CreateCompilation(ctx, s, *in.CompilationJobName, c, echo(in), tags(in.Tags))
+	id, err := a.jobs.CreateCompilation(ctx, s, *in.CompilationJobName, c, echo(in), hostingapi.TagsIn(in.Tags))
 	return sagemaker.CreateCompilationJobResponse{CompilationJobArn: &id}, err
 }
 
@@ -55,7 +56,7 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 }
 
 func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeCompilationJobRequest) (out sagemaker.DescribeCompilationJobResponse, err error) {
-	s, err := scope(ctx, "DescribeCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
+	s, err := hostingapi.Scope(ctx, "DescribeCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
 	}
@@ -70,7 +71,7 @@ func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeComp
 	st := j.State
 	out = sagemaker.DescribeCompilationJobResponse{
 		CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()), CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
-		CompilationStartTime: when(st.Started), CompilationEndTime: when(st.Ended), CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified),
+		CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended), CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified),
 		FailureReason: new(st.Reason), RoleArn: doc.RoleArn, InputConfig: doc.InputConfig, OutputConfig: doc.OutputConfig,
 		VpcConfig: doc.VpcConfig, StoppingCondition: doc.StoppingCondition, ModelPackageVersionArn: doc.ModelPackageVersionArn,
 		ModelArtifacts: &sagemaker.ModelArtifacts{S3ModelArtifacts: new(j.Compile.OutputURI())},
@@ -107,7 +108,7 @@ func (a *api) listCompilations(ctx context.Context, in sagemaker.ListCompilation
 		st, target := j.State, j.Compile.Target
 		sum := sagemaker.CompilationJobSummary{
 			CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()), CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
-			CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified), CompilationStartTime: when(st.Started), CompilationEndTime: when(st.Ended),
+			CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified), CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended),
 			CompilationTargetDevice:              word[sagemaker.TargetDevice](target.Device),
 			CompilationTargetPlatformOs:          word[sagemaker.TargetPlatformOs](target.OS),
 			CompilationTargetPlatformArch:        word[sagemaker.TargetPlatformArch](target.Arch),
@@ -127,7 +128,7 @@ func word[T ~string](s string) *T {
 }
 
 func (a *api) stopCompilation(ctx context.Context, in sagemaker.StopCompilationJobRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "StopCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
+	s, err := hostingapi.Scope(ctx, "StopCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
 	}
@@ -135,7 +136,7 @@ func (a *api) stopCompilation(ctx context.Context, in sagemaker.StopCompilationJ
 }
 
 func (a *api) deleteCompilation(ctx context.Context, in sagemaker.DeleteCompilationJobRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "DeleteCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
+	s, err := hostingapi.Scope(ctx, "DeleteCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
 	}

@@ -7,18 +7,14 @@ package jobs
 import (
 	"context"
 	"fmt"
-	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/arn"
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
-	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
-	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
 // Ops returns the operations on jobs. They expect the caller in the request's
@@ -39,27 +35,6 @@ func Ops(s *packaging.Service) []awsjson.Op {
 }
 
 type api struct{ jobs *packaging.Service }
-
-// scope returns where the caller's names live, if the caller may do op to the
-// job of that kind and name.
-func scope(ctx context.Context, op, kind, name string) (arn.Scope, error) {
-	return access.Scope(ctx, "sagemaker:"+op, func(s arn.Scope) string { return s.SageMaker(kind, name) })
-}
-
-// when is t for the wire, and absent if it has not come.
-func when(t time.Time) *shape.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return shape.At(t)
-}
-
-func tags(in []sagemaker.Tag) (out []hosting.Tag) {
-	for _, t := range in {
-		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
-	}
-	return out
-}
 
 // echo keeps a request, to be echoed.
 func echo(in shape.Value) []byte { return shape.Append(nil, in) }
@@ -83,17 +58,15 @@ type listing struct {
 const defaultPage = 100
 
 func (a *api) list(ctx context.Context, op, kind string, f domain.Filter, token *string, most *int32) (l listing, err error) {
-	s, err := scope(ctx, op, kind, "*")
+	s, err := hostingapi.Scope(ctx, op, kind, "*")
 	if err != nil {
 		return l, err
 	}
-	pages, err := page.Of[domain.Cursor](op, s, f)
+	pages, after, err := page.Open[domain.Cursor](op, s, f, token)
 	if err != nil {
 		return l, err
 	}
-	if f.After, err = pages.After(token); err != nil {
-		return l, err
-	}
+	f.After = after
 	f.Limit = defaultPage
 	if most != nil {
 		if *most < 1 {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 
+	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
@@ -11,7 +12,7 @@ import (
 
 func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackagingJobRequest) (out shape.None, err error) {
 	name := *in.EdgePackagingJobName
-	s, err := scope(ctx, "CreateEdgePackagingJob", arn.KindEdgePackagingJob, name)
+	s, err := hostingapi.Scope(ctx, "CreateEdgePackagingJob", arn.KindEdgePackagingJob, name)
 	if err != nil {
 		return out, err
 	}
@@ -25,12 +26,12 @@ func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackag
 			return out, err
 		}
 	}
-	_, err = a.jobs.CreatePackaging(ctx, s, name, p, echo(in), tags(in.Tags))
+	_, err = a.jobs.CreatePackaging(ctx, s, name, p, echo(in), hostingapi.TagsIn(in.Tags))
 	return out, err
 }
 
 func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePackagingJobRequest) (out sagemaker.DescribeEdgePackagingJobResponse, err error) {
-	s, err := scope(ctx, "DescribeEdgePackagingJob", arn.KindEdgePackagingJob, *in.EdgePackagingJobName)
+	s, err := hostingapi.Scope(ctx, "DescribeEdgePackagingJob", arn.KindEdgePackagingJob, *in.EdgePackagingJobName)
 	if err != nil {
 		return out, err
 	}
@@ -99,7 +100,7 @@ func (a *api) listPackagings(ctx context.Context, in sagemaker.ListEdgePackaging
 }
 
 func (a *api) stopPackaging(ctx context.Context, in sagemaker.StopEdgePackagingJobRequest) (out shape.None, err error) {
-	s, err := scope(ctx, "StopEdgePackagingJob", arn.KindEdgePackagingJob, *in.EdgePackagingJobName)
+	s, err := hostingapi.Scope(ctx, "StopEdgePackagingJob", arn.KindEdgePackagingJob, *in.EdgePackagingJobName)
 	if err != nil {
 		return out, err
 	}
