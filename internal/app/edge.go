@@ -12,7 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 )
 
 // buildEdge joins the services of the edge to the store and to each other.
@@ -50,6 +50,6 @@ func (a *App) signingRoots(ctx context.Context) (map[string]string, error) {
 }
 
 // edgeOps are the operations of the edge that are spoken as SageMaker's.
-func (a *App) edgeOps() []awsjson.Op {
+func (a *App) edgeOps() []rpc.Op {
 	return slices.Concat(fleetapi.Ops(a.fleet), jobs.Ops(a.packaging))
 }

@@ -29,11 +29,10 @@ import (
 // the caller in the request's context (access.With).
 func NewHandler(w *watch.Service, log *slog.Logger) *rpc.Handler {
 	a := &api{w}
-	service := cloudwatch.API()
 	return rpc.NewHandler(
 		rpc.Config{
-			Service: service, Errors: awserr.CloudWatch, Log: log,
-			Protocols: []rpc.Protocol{cborrpc.Protocol{Service: service}, awsjson.Protocol{Service: service}, awsquery.Protocol{Service: service}},
+			Service: cloudwatch.API(), Errors: awserr.CloudWatch, Log: log,
+			Protocols: []rpc.Speaker{cborrpc.New, awsjson.New, awsquery.New},
 		},
 		rpc.Bind("PutMetricAlarm", a.putMetricAlarm),
 		rpc.Bind("PutCompositeAlarm", a.putCompositeAlarm),

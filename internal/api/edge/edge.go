@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/restjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	shapes "github.com/slipway-ml/slipway/internal/wire/shape/sagemakeredge"
 )
 
@@ -42,13 +43,13 @@ const maxBody = 256 << 10
 // NewHandler serves the three operations. It expects the caller in the
 // request's context (access.With). Successes are logged at level Debug: there
 // are thousands a second.
-func NewHandler(fleets Fleets, log *slog.Logger) *restjson.Handler {
+func NewHandler(fleets Fleets, log *slog.Logger) *rpc.Handler {
 	a := &api{fleets}
-	return restjson.NewHandler(
-		restjson.Config{Service: shapes.API(), Errors: awserr.SageMakerEdge, Log: log, MaxBody: maxBody, Quiet: true},
-		restjson.Bind("GetDeviceRegistration", a.registration),
-		restjson.Bind("GetDeployments", a.deployments),
-		restjson.Bind("SendHeartbeat", a.heartbeat),
+	return rpc.NewHandler(
+		rpc.Config{Service: shapes.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.SageMakerEdge, Log: log, MaxBody: maxBody, Quiet: true},
+		rpc.Bind("GetDeviceRegistration", a.registration),
+		rpc.Bind("GetDeployments", a.deployments),
+		rpc.Bind("SendHeartbeat", a.heartbeat),
 	)
 }
 

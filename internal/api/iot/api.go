@@ -18,42 +18,43 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/restjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
 )
 
 // NewHandler serves the operations over ids. It expects the caller in the
 // request's context (access.With).
-func NewHandler(ids *identity.Service, log *slog.Logger) *restjson.Handler {
+func NewHandler(ids *identity.Service, log *slog.Logger) *rpc.Handler {
 	a := &api{ids}
-	return restjson.NewHandler(
-		restjson.Config{Service: iot.API(), Errors: awserr.IoT, Log: log},
-		restjson.Bind("CreateThingType", a.createThingType),
-		restjson.Bind("DescribeThingType", a.describeThingType),
-		restjson.Bind("CreateThing", a.createThing),
-		restjson.Bind("DescribeThing", a.describeThing),
-		restjson.Bind("DeleteThing", a.deleteThing),
-		restjson.Bind("ListThings", a.listThings),
-		restjson.Bind("CreateKeysAndCertificate", a.createKeysAndCertificate),
-		restjson.Bind("DescribeCertificate", a.describeCertificate),
-		restjson.Bind("UpdateCertificate", a.updateCertificate),
-		restjson.Bind("DeleteCertificate", a.deleteCertificate),
-		restjson.Bind("AttachThingPrincipal", a.attachThingPrincipal),
-		restjson.Bind("DetachThingPrincipal", a.detachThingPrincipal),
-		restjson.Bind("ListThingPrincipals", a.listThingPrincipals),
-		restjson.Bind("ListPrincipalThings", a.listPrincipalThings),
-		restjson.Bind("CreatePolicy", a.createPolicy),
-		restjson.Bind("GetPolicy", a.getPolicy),
-		restjson.Bind("DeletePolicy", a.deletePolicy),
-		restjson.Bind("AttachPolicy", a.attachPolicy),
-		restjson.Bind("DetachPolicy", a.detachPolicy),
-		restjson.Bind("ListTargetsForPolicy", a.listTargetsForPolicy),
-		restjson.Bind("CreateRoleAlias", a.createRoleAlias),
-		restjson.Bind("DescribeRoleAlias", a.describeRoleAlias),
-		restjson.Bind("UpdateRoleAlias", a.updateRoleAlias),
-		restjson.Bind("DeleteRoleAlias", a.deleteRoleAlias),
-		restjson.Bind("ListRoleAliases", a.listRoleAliases),
-		restjson.Bind("DescribeEndpoint", a.describeEndpoint),
+	return rpc.NewHandler(
+		rpc.Config{Service: iot.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.IoT, Log: log},
+		rpc.Bind("CreateThingType", a.createThingType),
+		rpc.Bind("DescribeThingType", a.describeThingType),
+		rpc.Bind("CreateThing", a.createThing),
+		rpc.Bind("DescribeThing", a.describeThing),
+		rpc.Bind("DeleteThing", a.deleteThing),
+		rpc.Bind("ListThings", a.listThings),
+		rpc.Bind("CreateKeysAndCertificate", a.createKeysAndCertificate),
+		rpc.Bind("DescribeCertificate", a.describeCertificate),
+		rpc.Bind("UpdateCertificate", a.updateCertificate),
+		rpc.Bind("DeleteCertificate", a.deleteCertificate),
+		rpc.Bind("AttachThingPrincipal", a.attachThingPrincipal),
+		rpc.Bind("DetachThingPrincipal", a.detachThingPrincipal),
+		rpc.Bind("ListThingPrincipals", a.listThingPrincipals),
+		rpc.Bind("ListPrincipalThings", a.listPrincipalThings),
+		rpc.Bind("CreatePolicy", a.createPolicy),
+		rpc.Bind("GetPolicy", a.getPolicy),
+		rpc.Bind("DeletePolicy", a.deletePolicy),
+		rpc.Bind("AttachPolicy", a.attachPolicy),
+		rpc.Bind("DetachPolicy", a.detachPolicy),
+		rpc.Bind("ListTargetsForPolicy", a.listTargetsForPolicy),
+		rpc.Bind("CreateRoleAlias", a.createRoleAlias),
+		rpc.Bind("DescribeRoleAlias", a.describeRoleAlias),
+		rpc.Bind("UpdateRoleAlias", a.updateRoleAlias),
+		rpc.Bind("DeleteRoleAlias", a.deleteRoleAlias),
+		rpc.Bind("ListRoleAliases", a.listRoleAliases),
+		rpc.Bind("DescribeEndpoint", a.describeEndpoint),
 	)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
@@ -23,31 +24,31 @@ import (
 // NewHandler serves the operations of ctl, and more of other parts, as AWS JSON
 // 1.1. It expects the caller in the request's context (access.With). Instance
 // types are accepted beyond those that the API knows.
-func NewHandler(ctl *control.Control, log *slog.Logger, more []awsjson.Op, instanceTypes ...string) *awsjson.Handler {
+func NewHandler(ctl *control.Control, log *slog.Logger, more []rpc.Op, instanceTypes ...string) *rpc.Handler {
 	a := &api{ctl}
-	return awsjson.NewHandler(
-		awsjson.Config{
-			Service: sagemaker.API(), Errors: awserr.SageMaker, Log: log,
+	return rpc.NewHandler(
+		rpc.Config{
+			Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log,
 			Enums: shape.Enums{"ProductionVariantInstanceType": instanceTypes},
 		},
-		slices.Concat(more, []awsjson.Op{
-			awsjson.Bind("CreateModel", a.createModel),
-			awsjson.Bind("DescribeModel", a.describeModel),
-			awsjson.Bind("ListModels", a.listModels),
-			awsjson.Bind("DeleteModel", a.deleteModel),
-			awsjson.Bind("CreateEndpointConfig", a.createEndpointConfig),
-			awsjson.Bind("DescribeEndpointConfig", a.describeEndpointConfig),
-			awsjson.Bind("ListEndpointConfigs", a.listEndpointConfigs),
-			awsjson.Bind("DeleteEndpointConfig", a.deleteEndpointConfig),
-			awsjson.Bind("CreateEndpoint", a.createEndpoint),
-			awsjson.Bind("DescribeEndpoint", a.describeEndpoint),
-			awsjson.Bind("ListEndpoints", a.listEndpoints),
-			awsjson.Bind("UpdateEndpoint", a.updateEndpoint),
-			awsjson.Bind("UpdateEndpointWeightsAndCapacities", a.updateWeights),
-			awsjson.Bind("DeleteEndpoint", a.deleteEndpoint),
-			awsjson.Bind("AddTags", a.addTags),
-			awsjson.Bind("ListTags", a.listTags),
-			awsjson.Bind("DeleteTags", a.deleteTags),
+		slices.Concat(more, []rpc.Op{
+			rpc.Bind("CreateModel", a.createModel),
+			rpc.Bind("DescribeModel", a.describeModel),
+			rpc.Bind("ListModels", a.listModels),
+			rpc.Bind("DeleteModel", a.deleteModel),
+			rpc.Bind("CreateEndpointConfig", a.createEndpointConfig),
+			rpc.Bind("DescribeEndpointConfig", a.describeEndpointConfig),
+			rpc.Bind("ListEndpointConfigs", a.listEndpointConfigs),
+			rpc.Bind("DeleteEndpointConfig", a.deleteEndpointConfig),
+			rpc.Bind("CreateEndpoint", a.createEndpoint),
+			rpc.Bind("DescribeEndpoint", a.describeEndpoint),
+			rpc.Bind("ListEndpoints", a.listEndpoints),
+			rpc.Bind("UpdateEndpoint", a.updateEndpoint),
+			rpc.Bind("UpdateEndpointWeightsAndCapacities", a.updateWeights),
+			rpc.Bind("DeleteEndpoint", a.deleteEndpoint),
+			rpc.Bind("AddTags", a.addTags),
+			rpc.Bind("ListTags", a.listTags),
+			rpc.Bind("DeleteTags", a.deleteTags),
 		})...,
 	)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
@@ -42,18 +43,18 @@ func Service() *shape.Service {
 
 // NewHandler serves the operations on endpoints, and more of other parts. It expects the caller in the request's
 // context (access.With).
-func NewHandler(ctl *control.Control, log *slog.Logger, more ...awsjson.Op) *awsjson.Handler {
+func NewHandler(ctl *control.Control, log *slog.Logger, more ...rpc.Op) *rpc.Handler {
 	a := &api{ctl}
-	return awsjson.NewHandler(
-		awsjson.Config{Service: Service(), Errors: awserr.SageMaker, Log: log},
-		slices.Concat(more, []awsjson.Op{
-			awsjson.Bind("ListDeployments", a.listDeployments),
-			awsjson.Bind("DescribeDeployment", a.describeDeployment),
-			awsjson.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
-			awsjson.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
-			awsjson.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
-			awsjson.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
-			awsjson.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
+	return rpc.NewHandler(
+		rpc.Config{Service: Service(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log},
+		slices.Concat(more, []rpc.Op{
+			rpc.Bind("ListDeployments", a.listDeployments),
+			rpc.Bind("DescribeDeployment", a.describeDeployment),
+			rpc.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
+			rpc.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
+			rpc.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
+			rpc.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
+			rpc.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
 		})...,
 	)
 }

@@ -7,20 +7,20 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
 // DeviceOps returns the operations on the identities of devices that the AWS
 // APIs lack.
-func DeviceOps(ids *identity.Service) []awsjson.Op {
+func DeviceOps(ids *identity.Service) []rpc.Op {
 	a := &deviceAPI{ids}
-	return []awsjson.Op{
-		awsjson.Bind("CreateDeviceEnrollment", a.enroll),
-		awsjson.Bind("ListDeviceIdentities", a.list),
-		awsjson.Bind("RevokeDevice", a.revoke),
+	return []rpc.Op{
+		rpc.Bind("CreateDeviceEnrollment", a.enroll),
+		rpc.Bind("ListDeviceIdentities", a.list),
+		rpc.Bind("RevokeDevice", a.revoke),
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
@@ -26,12 +26,12 @@ type Floors interface {
 
 // EdgeOps returns the operations on edge deployment plans that the SageMaker
 // API lacks.
-func EdgeOps(svc *fleet.Service, floors Floors) []awsjson.Op {
+func EdgeOps(svc *fleet.Service, floors Floors) []rpc.Op {
 	a := &edgeAPI{svc, floors}
-	return []awsjson.Op{
-		awsjson.Bind("SetEdgePolicy", a.setPolicy),
-		awsjson.Bind("DescribeEdgeDeployment", a.describe),
-		awsjson.Bind("SetEdgePackageFloor", a.setFloor),
+	return []rpc.Op{
+		rpc.Bind("SetEdgePolicy", a.setPolicy),
+		rpc.Bind("DescribeEdgeDeployment", a.describe),
+		rpc.Bind("SetEdgePackageFloor", a.setFloor),
 	}
 }
 

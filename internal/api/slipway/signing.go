@@ -5,19 +5,19 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
 // SigningOps returns the operations on the keys that sign packages. Private
 // halves never leave the server.
-func SigningOps(svc *packaging.Service) []awsjson.Op {
+func SigningOps(svc *packaging.Service) []rpc.Op {
 	a := &signingAPI{svc}
-	return []awsjson.Op{
-		awsjson.Bind("CreateSigningKey", a.create),
-		awsjson.Bind("ListSigningKeys", a.list),
-		awsjson.Bind("RotateSigningKey", a.rotate),
+	return []rpc.Op{
+		rpc.Bind("CreateSigningKey", a.create),
+		rpc.Bind("ListSigningKeys", a.list),
+		rpc.Bind("RotateSigningKey", a.rotate),
 	}
 }
 

@@ -19,10 +19,7 @@ import (
 // New returns the handler. It expects the caller in the request's context.
 func New(log *slog.Logger) http.Handler {
 	return rpc.NewHandler(
-		rpc.Config{
-			Service: sts.API(), Errors: awserr.STS, Log: log,
-			Protocols: []rpc.Protocol{awsquery.Protocol{Service: sts.API()}},
-		},
+		rpc.Config{Service: sts.API(), Protocols: []rpc.Speaker{awsquery.New}, Errors: awserr.STS, Log: log},
 		rpc.Bind("GetCallerIdentity", getCallerIdentity),
 	)
 }

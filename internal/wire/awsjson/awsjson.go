@@ -7,7 +7,6 @@
 package awsjson
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,6 +18,9 @@ import (
 
 // Protocol is AWS JSON in the version that its service speaks.
 type Protocol struct{ Service *shape.Service }
+
+// New returns the protocol of a service.
+func New(s *shape.Service) rpc.Protocol { return Protocol{s} }
 
 // Name is "json".
 func (Protocol) Name() string { return "json" }
@@ -64,24 +66,4 @@ func (p Protocol) Refuse(w http.ResponseWriter, e *awserr.Error) {
 		return
 	}
 	awserr.WriteJSON(w, p.Service.JSONVersion, e)
-}
-
-// An Op serves one operation.
-type Op = rpc.Op
-
-// Config is what a Handler needs; it speaks JSON and nothing else.
-type Config = rpc.Config
-
-// Handler serves the operations of one service.
-type Handler = rpc.Handler
-
-// Bind makes an Op of a plain function, as rpc.Bind does.
-func Bind[In, Out shape.Value](name string, f func(context.Context, In) (Out, error)) Op {
-	return rpc.Bind(name, f)
-}
-
-// NewHandler serves the given operations of a service that speaks only JSON.
-func NewHandler(c Config, ops ...Op) *Handler {
-	c.Protocols = []rpc.Protocol{Protocol{c.Service}}
-	return rpc.NewHandler(c, ops...)
 }

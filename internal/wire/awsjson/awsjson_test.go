@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
@@ -28,10 +29,10 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // newHandler serves a few operations that answer by the name they are given.
-func newHandler(log *slog.Logger) *awsjson.Handler {
-	return awsjson.NewHandler(
-		awsjson.Config{Service: sagemaker.API(), Errors: awserr.SageMaker, Log: log, MaxBody: 4096},
-		awsjson.Bind("DescribeEndpoint", func(ctx context.Context, in sagemaker.DescribeEndpointInput) (sagemaker.DescribeEndpointOutput, error) {
+func newHandler(log *slog.Logger) *rpc.Handler {
+	return rpc.NewHandler(
+		rpc.Config{Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log, MaxBody: 4096},
+		rpc.Bind("DescribeEndpoint", func(ctx context.Context, in sagemaker.DescribeEndpointInput) (sagemaker.DescribeEndpointOutput, error) {
 			at := shape.At(time.UnixMilli(1529870369986))
 			return sagemaker.DescribeEndpointOutput{
 				EndpointName: in.EndpointName, EndpointArn: new("arn:aws:sagemaker:us-east-1:000000000000:endpoint/" + *in.EndpointName),
@@ -39,13 +40,13 @@ func newHandler(log *slog.Logger) *awsjson.Handler {
 				ProductionVariants: []sagemaker.ProductionVariantSummary{{VariantName: new("v"), CurrentWeight: new(float32(1))}},
 			}, failure(ctx, *in.EndpointName)
 		}),
-		awsjson.Bind("DeleteEndpoint", func(ctx context.Context, in sagemaker.DeleteEndpointInput) (shape.None, error) {
+		rpc.Bind("DeleteEndpoint", func(ctx context.Context, in sagemaker.DeleteEndpointInput) (shape.None, error) {
 			return shape.None{}, failure(ctx, *in.EndpointName)
 		}),
-		awsjson.Bind("DeleteTags", func(context.Context, sagemaker.DeleteTagsInput) (sagemaker.DeleteTagsOutput, error) {
+		rpc.Bind("DeleteTags", func(context.Context, sagemaker.DeleteTagsInput) (sagemaker.DeleteTagsOutput, error) {
 			return sagemaker.DeleteTagsOutput{}, nil
 		}),
-		awsjson.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		}),
 	)
@@ -174,18 +175,18 @@ func TestAnIDGivenBeforeIsKept(t *testing.T) {
 }
 
 func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
-	list := awsjson.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+	list := rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
 		return sagemaker.ListEndpointsOutput{}, nil
 	})
-	tests := map[string][]awsjson.Op{
+	tests := map[string][]rpc.Op{
 		"twice": {list, list},
-		"an operation that the service has not": {awsjson.Bind("MakeEndpoint", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		"an operation that the service has not": {rpc.Bind("MakeEndpoint", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		})},
-		"other structures": {awsjson.Bind("ListModels", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		"other structures": {rpc.Bind("ListModels", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		})},
-		"no output": {awsjson.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (shape.None, error) {
+		"no output": {rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (shape.None, error) {
 			return shape.None{}, nil
 		})},
 	}
@@ -196,7 +197,7 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 					t.Error("it was taken")
 				}
 			}()
-			awsjson.NewHandler(awsjson.Config{Service: sagemaker.API(), Log: slog.New(slog.DiscardHandler)}, ops...)
+			rpc.NewHandler(rpc.Config{Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Log: slog.New(slog.DiscardHandler)}, ops...)
 		})
 	}
 }

@@ -20,6 +20,9 @@ import (
 // Protocol is AWS Query for one service.
 type Protocol struct{ Service *shape.Service }
 
+// New returns the protocol of a service.
+func New(s *shape.Service) rpc.Protocol { return Protocol{s} }
+
 // Name is "query".
 func (Protocol) Name() string { return "query" }
 

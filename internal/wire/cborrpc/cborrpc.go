@@ -11,11 +11,15 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
 
 // Protocol is RPC v2 CBOR for one service.
 type Protocol struct{ Service *shape.Service }
+
+// New returns the protocol of a service.
+func New(s *shape.Service) rpc.Protocol { return Protocol{s} }
 
 // Name is "cbor".
 func (Protocol) Name() string { return "cbor" }

@@ -6,7 +6,6 @@
 package restjson
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -26,7 +25,7 @@ type Protocol struct {
 
 // New returns the protocol of a service. It panics on a binding that it does
 // not know: a greedy label, a query in the path, a body that is one member.
-func New(s *shape.Service) *Protocol { return &Protocol{s, routesOf(s)} }
+func New(s *shape.Service) rpc.Protocol { return &Protocol{s, routesOf(s)} }
 
 // Name is "rest-json".
 func (*Protocol) Name() string { return "rest-json" }
@@ -179,24 +178,4 @@ func headerText(s *shape.Shape, v reflect.Value) string {
 // word that the service has for it.
 func (p *Protocol) Refuse(w http.ResponseWriter, e *awserr.Error) {
 	awserr.WriteRESTAs(w, p.service.ErrorMember, e)
-}
-
-// An Op serves one operation.
-type Op = rpc.Op
-
-// Config is what a Handler needs; it speaks REST-JSON and nothing else.
-type Config = rpc.Config
-
-// Handler serves the operations of one service.
-type Handler = rpc.Handler
-
-// Bind makes an Op of a plain function, as rpc.Bind does.
-func Bind[In, Out shape.Value](name string, f func(context.Context, In) (Out, error)) Op {
-	return rpc.Bind(name, f)
-}
-
-// NewHandler serves the given operations of a service that speaks REST-JSON.
-func NewHandler(c Config, ops ...Op) *Handler {
-	c.Protocols = []rpc.Protocol{New(c.Service)}
-	return rpc.NewHandler(c, ops...)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/restjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakeredge"
@@ -23,10 +24,10 @@ import (
 var at = time.UnixMilli(1795290785123).UTC()
 
 // things is a small IoT: it answers by the names that it is given.
-func things(log *slog.Logger) *restjson.Handler {
-	return restjson.NewHandler(
-		restjson.Config{Service: iot.API(), Errors: awserr.IoT, Log: log, MaxBody: 4096},
-		restjson.Bind("CreateThing", func(_ context.Context, in iot.CreateThingRequest) (iot.CreateThingResponse, error) {
+func things(log *slog.Logger) *rpc.Handler {
+	return rpc.NewHandler(
+		rpc.Config{Service: iot.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.IoT, Log: log, MaxBody: 4096},
+		rpc.Bind("CreateThing", func(_ context.Context, in iot.CreateThingRequest) (iot.CreateThingResponse, error) {
 			if *in.ThingName == "there" {
 				return iot.CreateThingResponse{}, &awserr.Error{
 					Code: "ResourceAlreadyExistsException", Status: http.StatusConflict, Message: "Thing there already exists.",
@@ -35,35 +36,35 @@ func things(log *slog.Logger) *restjson.Handler {
 			}
 			return iot.CreateThingResponse{ThingName: in.ThingName, ThingArn: in.ThingTypeName, ThingId: new(in.AttributePayload.Attributes["k"])}, nil
 		}),
-		restjson.Bind("DescribeThing", func(_ context.Context, in iot.DescribeThingRequest) (iot.DescribeThingResponse, error) {
+		rpc.Bind("DescribeThing", func(_ context.Context, in iot.DescribeThingRequest) (iot.DescribeThingResponse, error) {
 			if *in.ThingName == "missing" {
 				return iot.DescribeThingResponse{}, &awserr.Error{Code: "ResourceNotFoundException", Status: http.StatusNotFound, Message: "Thing missing does not exist."}
 			}
 			return iot.DescribeThingResponse{ThingName: in.ThingName, Version: new(int64(1 << 40))}, nil
 		}),
-		restjson.Bind("DeleteThing", func(_ context.Context, in iot.DeleteThingRequest) (iot.DeleteThingResponse, error) {
+		rpc.Bind("DeleteThing", func(_ context.Context, in iot.DeleteThingRequest) (iot.DeleteThingResponse, error) {
 			if in.ExpectedVersion != nil && *in.ExpectedVersion != 7 {
 				return iot.DeleteThingResponse{}, fault.New(fault.Invalid, "version %d", *in.ExpectedVersion)
 			}
 			return iot.DeleteThingResponse{}, nil
 		}),
-		restjson.Bind("ListThings", func(_ context.Context, in iot.ListThingsRequest) (iot.ListThingsResponse, error) {
+		rpc.Bind("ListThings", func(_ context.Context, in iot.ListThingsRequest) (iot.ListThingsResponse, error) {
 			said := fmt.Sprintf("%d %t %s %s", val(in.MaxResults), val(in.UsePrefixAttributeValue), val(in.AttributeName), val(in.NextToken))
 			return iot.ListThingsResponse{Things: []iot.ThingAttribute{{ThingName: &said}}}, nil
 		}),
-		restjson.Bind("AttachThingPrincipal", func(_ context.Context, in iot.AttachThingPrincipalRequest) (iot.AttachThingPrincipalResponse, error) {
+		rpc.Bind("AttachThingPrincipal", func(_ context.Context, in iot.AttachThingPrincipalRequest) (iot.AttachThingPrincipalResponse, error) {
 			if *in.Principal != "arn:aws:iot:us-east-1:123456789012:cert/0a" {
 				return iot.AttachThingPrincipalResponse{}, fault.New(fault.Invalid, "principal %s", *in.Principal)
 			}
 			return iot.AttachThingPrincipalResponse{}, nil
 		}),
-		restjson.Bind("AttachPolicy", func(context.Context, iot.AttachPolicyRequest) (shape.None, error) { return shape.None{}, nil }),
-		restjson.Bind("CreateKeysAndCertificate", func(_ context.Context, in iot.CreateKeysAndCertificateRequest) (iot.CreateKeysAndCertificateResponse, error) {
+		rpc.Bind("AttachPolicy", func(context.Context, iot.AttachPolicyRequest) (shape.None, error) { return shape.None{}, nil }),
+		rpc.Bind("CreateKeysAndCertificate", func(_ context.Context, in iot.CreateKeysAndCertificateRequest) (iot.CreateKeysAndCertificateResponse, error) {
 			return iot.CreateKeysAndCertificateResponse{
 				CertificateId: new(fmt.Sprint(val(in.SetAsActive))), KeyPair: &iot.KeyPair{PublicKey: new("pub"), PrivateKey: new("priv")},
 			}, nil
 		}),
-		restjson.Bind("DescribeRoleAlias", func(_ context.Context, in iot.DescribeRoleAliasRequest) (iot.DescribeRoleAliasResponse, error) {
+		rpc.Bind("DescribeRoleAlias", func(_ context.Context, in iot.DescribeRoleAliasRequest) (iot.DescribeRoleAliasResponse, error) {
 			return iot.DescribeRoleAliasResponse{RoleAliasDescription: &iot.RoleAliasDescription{
 				RoleAlias: in.RoleAlias, CredentialDurationSeconds: new(int32(3600)), CreationDate: shape.At(at),
 			}}, nil
@@ -138,13 +139,13 @@ func TestARequestIsReadFromItsPathQueryHeadersAndBody(t *testing.T) {
 }
 
 func TestHintsTravelInHeadersBesideTheBody(t *testing.T) {
-	h := restjson.NewHandler(
-		restjson.Config{Service: sagemakeredge.API(), Errors: awserr.SageMakerEdge, Log: logger(t)},
-		restjson.Bind("SendHeartbeat", func(_ context.Context, in sagemakeredge.SendHeartbeatRequest) (sagemakeredge.SendHeartbeatResult, error) {
+	h := rpc.NewHandler(
+		rpc.Config{Service: sagemakeredge.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.SageMakerEdge, Log: logger(t)},
+		rpc.Bind("SendHeartbeat", func(_ context.Context, in sagemakeredge.SendHeartbeatRequest) (sagemakeredge.SendHeartbeatResult, error) {
 			n := len(slices.Collect(in.AgentMetrics.Elements))
 			return sagemakeredge.SendHeartbeatResult{PollAfter: new(int32(n)), HeartbeatAfter: new(int32(1))}, nil
 		}),
-		restjson.Bind("GetDeployments", func(context.Context, sagemakeredge.GetDeploymentsRequest) (sagemakeredge.GetDeploymentsResult, error) {
+		rpc.Bind("GetDeployments", func(context.Context, sagemakeredge.GetDeploymentsRequest) (sagemakeredge.GetDeploymentsResult, error) {
 			return sagemakeredge.GetDeploymentsResult{PollAfter: new(int32(9)), Deployments: []sagemakeredge.EdgeDeployment{}}, nil
 		}),
 	)

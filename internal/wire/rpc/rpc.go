@@ -73,13 +73,17 @@ type Config struct {
 
 	// Protocols are asked in order whether a request is theirs. The last serves
 	// what none of the others claims.
-	Protocols []Protocol
+	Protocols []Speaker
 }
+
+// A Speaker makes the protocol of a service; awsjson.New is one.
+type Speaker func(*shape.Service) Protocol
 
 // Handler serves the operations of one service.
 type Handler struct {
 	Config
-	ops map[string]Op
+	protocols []Protocol
+	ops       map[string]Op
 }
 
 // NewHandler serves the given operations. It panics if one of them is not the
@@ -100,6 +104,9 @@ func NewHandler(c Config, ops ...Op) *Handler {
 			panic("rpc: operation bound to other structures than " + c.Service.Name + " has: " + op.name)
 		}
 		h.ops[op.name] = op
+	}
+	for _, speak := range c.Protocols {
+		h.protocols = append(h.protocols, speak(c.Service))
 	}
 	return h
 }
@@ -125,13 +132,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) protocol(r *http.Request) Protocol {
-	last := len(h.Protocols) - 1
-	for _, p := range h.Protocols[:last] {
+	last := len(h.protocols) - 1
+	for _, p := range h.protocols[:last] {
 		if p.Claims(r) {
 			return p
 		}
 	}
-	return h.Protocols[last]
+	return h.protocols[last]
 }
 
 // call runs the request's operation and names it: "" if there is none that may

@@ -97,9 +97,9 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 	list := rpc.Bind("ListMetrics", func(context.Context, cloudwatch.ListMetricsInput) (cloudwatch.ListMetricsOutput, error) {
 		return cloudwatch.ListMetricsOutput{}, nil
 	})
-	speak := []rpc.Protocol{awsjson.Protocol{Service: cloudwatch.API()}}
+	speak := []rpc.Speaker{awsjson.New}
 	for name, tt := range map[string]struct {
-		protocols []rpc.Protocol
+		protocols []rpc.Speaker
 		ops       []rpc.Op
 	}{
 		"no protocol": {nil, nil},

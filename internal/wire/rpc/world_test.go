@@ -41,11 +41,10 @@ const maxBody = 64 << 10
 
 func newHandler(log *slog.Logger) *rpc.Handler {
 	w := &world{alarms: map[string]cloudwatch.PutMetricAlarmInput{}, samples: map[string][]cloudwatch.MetricDatum{}}
-	api := cloudwatch.API()
 	return rpc.NewHandler(
 		rpc.Config{
-			Service: api, Errors: awserr.CloudWatch, Log: log, MaxBody: maxBody,
-			Protocols: []rpc.Protocol{cborrpc.Protocol{Service: api}, awsjson.Protocol{Service: api}, awsquery.Protocol{Service: api}},
+			Service: cloudwatch.API(), Errors: awserr.CloudWatch, Log: log, MaxBody: maxBody,
+			Protocols: []rpc.Speaker{cborrpc.New, awsjson.New, awsquery.New},
 		},
 		rpc.Bind("PutMetricAlarm", w.putMetricAlarm),
 		rpc.Bind("DescribeAlarms", w.describeAlarms),

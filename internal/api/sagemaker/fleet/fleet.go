@@ -11,35 +11,35 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
 // Ops returns the operations of svc.
-func Ops(svc *fleet.Service) []awsjson.Op {
+func Ops(svc *fleet.Service) []rpc.Op {
 	a := &api{svc}
-	return []awsjson.Op{
-		awsjson.Bind("CreateDeviceFleet", a.createFleet),
-		awsjson.Bind("DescribeDeviceFleet", a.describeFleet),
-		awsjson.Bind("UpdateDeviceFleet", a.updateFleet),
-		awsjson.Bind("DeleteDeviceFleet", a.deleteFleet),
-		awsjson.Bind("ListDeviceFleets", a.listFleets),
-		awsjson.Bind("GetDeviceFleetReport", a.report),
-		awsjson.Bind("RegisterDevices", a.register),
-		awsjson.Bind("DeregisterDevices", a.deregister),
-		awsjson.Bind("UpdateDevices", a.updateDevices),
-		awsjson.Bind("DescribeDevice", a.describeDevice),
-		awsjson.Bind("ListDevices", a.listDevices),
-		awsjson.Bind("CreateEdgeDeploymentPlan", a.createPlan),
-		awsjson.Bind("DescribeEdgeDeploymentPlan", a.describePlan),
-		awsjson.Bind("ListEdgeDeploymentPlans", a.listPlans),
-		awsjson.Bind("DeleteEdgeDeploymentPlan", a.deletePlan),
-		awsjson.Bind("CreateEdgeDeploymentStage", a.createStage),
-		awsjson.Bind("DeleteEdgeDeploymentStage", a.deleteStage),
-		awsjson.Bind("StartEdgeDeploymentStage", a.startStage),
-		awsjson.Bind("StopEdgeDeploymentStage", a.stopStage),
-		awsjson.Bind("ListStageDevices", a.listStageDevices),
+	return []rpc.Op{
+		rpc.Bind("CreateDeviceFleet", a.createFleet),
+		rpc.Bind("DescribeDeviceFleet", a.describeFleet),
+		rpc.Bind("UpdateDeviceFleet", a.updateFleet),
+		rpc.Bind("DeleteDeviceFleet", a.deleteFleet),
+		rpc.Bind("ListDeviceFleets", a.listFleets),
+		rpc.Bind("GetDeviceFleetReport", a.report),
+		rpc.Bind("RegisterDevices", a.register),
+		rpc.Bind("DeregisterDevices", a.deregister),
+		rpc.Bind("UpdateDevices", a.updateDevices),
+		rpc.Bind("DescribeDevice", a.describeDevice),
+		rpc.Bind("ListDevices", a.listDevices),
+		rpc.Bind("CreateEdgeDeploymentPlan", a.createPlan),
+		rpc.Bind("DescribeEdgeDeploymentPlan", a.describePlan),
+		rpc.Bind("ListEdgeDeploymentPlans", a.listPlans),
+		rpc.Bind("DeleteEdgeDeploymentPlan", a.deletePlan),
+		rpc.Bind("CreateEdgeDeploymentStage", a.createStage),
+		rpc.Bind("DeleteEdgeDeploymentStage", a.deleteStage),
+		rpc.Bind("StartEdgeDeploymentStage", a.startStage),
+		rpc.Bind("StopEdgeDeploymentStage", a.stopStage),
+		rpc.Bind("ListStageDevices", a.listStageDevices),
 	}
 }
 

@@ -12,25 +12,25 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
 
 // Ops returns the operations on jobs. They expect the caller in the request's
 // context (access.With).
-func Ops(s *packaging.Service) []awsjson.Op {
+func Ops(s *packaging.Service) []rpc.Op {
 	a := &api{s}
-	return []awsjson.Op{
-		awsjson.Bind("CreateCompilationJob", a.createCompilation),
-		awsjson.Bind("DescribeCompilationJob", a.describeCompilation),
-		awsjson.Bind("ListCompilationJobs", a.listCompilations),
-		awsjson.Bind("StopCompilationJob", a.stopCompilation),
-		awsjson.Bind("DeleteCompilationJob", a.deleteCompilation),
-		awsjson.Bind("CreateEdgePackagingJob", a.createPackaging),
-		awsjson.Bind("DescribeEdgePackagingJob", a.describePackaging),
-		awsjson.Bind("ListEdgePackagingJobs", a.listPackagings),
-		awsjson.Bind("StopEdgePackagingJob", a.stopPackaging),
+	return []rpc.Op{
+		rpc.Bind("CreateCompilationJob", a.createCompilation),
+		rpc.Bind("DescribeCompilationJob", a.describeCompilation),
+		rpc.Bind("ListCompilationJobs", a.listCompilations),
+		rpc.Bind("StopCompilationJob", a.stopCompilation),
+		rpc.Bind("DeleteCompilationJob", a.deleteCompilation),
+		rpc.Bind("CreateEdgePackagingJob", a.createPackaging),
+		rpc.Bind("DescribeEdgePackagingJob", a.describePackaging),
+		rpc.Bind("ListEdgePackagingJobs", a.listPackagings),
+		rpc.Bind("StopEdgePackagingJob", a.stopPackaging),
 	}
 }
 
