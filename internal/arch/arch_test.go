@@ -25,7 +25,7 @@ var wings = []struct {
 	{"wire", []string{"internal/wire"}},
 	{"api", []string{"internal/api"}},
 	{"programs", []string{"internal/app", "internal/config", "internal/cli", "internal/demo", "internal/modelserver", "internal/bench", "internal/openload", "models", "internal/agent", "internal/simdevices"}},
-	{"cmd", []string{"cmd", "tools", "internal/arch", "internal/apptest", "internal/e2e", "internal/sim"}},
+	{"cmd", []string{"cmd", "tools", "internal/arch", "internal/docs", "internal/apptest", "internal/e2e", "internal/sim"}},
 }
 
 // sideways lists the imports inside a wing that are allowed, and why.

@@ -122,11 +122,11 @@ func draw(seen map[edge]bool) string {
 Drawn from the transitions that the tests of ` + "`internal/domain/rollout`" + ` observed; rewrite it with
 ` + "`go test ./internal/domain/rollout -run StateDiagram -update`" + `.
 
-A *verdict* is a failure of a new instance, an alarm, the timeout, or an Abort. It is possible until Committed, and the state that
-carries it out has moved back already all the traffic that live old instances can carry.
+A *verdict* is a failure of a new instance, an alarm, the timeout, or an Abort. It is possible until Committed, and
+the state that carries it out has moved back already all the traffic that live old instances can carry.
 
-A Pause is not a state: it holds a deployment where it is, until a Resume, a Promote or a verdict. After a Promote *baked* means that
-the alarms were read once.
+A Pause is not a state: it holds a deployment where it is, until a Resume, a Promote or a verdict. After a Promote
+*baked* means that the alarms were read once.
 `)
 	edges := slices.SortedFunc(maps.Keys(seen), func(a, b edge) int {
 		return strings.Compare(string(a.kind)+" "+order(a.from)+order(a.to), string(b.kind)+" "+order(b.from)+order(b.to))
