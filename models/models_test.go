@@ -16,8 +16,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/modelserver"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	"github.com/slipway-ml/slipway/models"
 )
 

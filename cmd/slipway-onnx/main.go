@@ -27,7 +27,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/modelserver"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
 func main() {

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	"github.com/slipway-ml/slipway/models"
 )
 

@@ -3,16 +3,12 @@ package app
 import (
 	"context"
 	"path/filepath"
-	"strings"
 
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 )
@@ -27,7 +23,7 @@ func (a *App) buildPackaging(ctx context.Context) (err error) {
 	}
 	a.packaging, err = packaging.New(packaging.Config{
 		Read: a.db, Queue: store.Jobs{DB: a.db}, Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
-		Fetch: a.fetchArchive, Inspect: inspectONNX, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
+		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
@@ -54,42 +50,6 @@ func (a *App) optimizer() ([]string, error) {
 		return nil, fault.New(fault.NotFound, "the image %s is not configured", config.ONNXImage)
 	}
 	return argv[:1], nil
-}
-
-// inspectONNX reads a model file for packaging.
-func inspectONNX(path string) (g packaging.Graph, err error) {
-	d, err := onnxfile.DescribeFile(path)
-	if err != nil {
-		return g, err
-	}
-	g = packaging.Graph{
-		IRVersion: d.IRVersion, Opset: d.Opset, Initializers: d.Initializers,
-		Inputs: packagedTensors(d.Signature.Inputs), Outputs: packagedTensors(d.Signature.Outputs),
-	}
-	for _, e := range d.External {
-		g.External = append(g.External, packaging.External(e))
-	}
-	return g, nil
-}
-
-func packagedTensors(specs []tensor.Spec) (out []domain.Tensor) {
-	for _, s := range specs {
-		t := domain.Tensor{Name: s.Name, DataType: packagedType(s.Type), Unranked: !s.Ranked}
-		for _, d := range s.Shape {
-			t.Shape = append(t.Shape, d.Size)
-		}
-		out = append(out, t)
-	}
-	return out
-}
-
-// packagedType is a type in the words of the Edge Manager contract, which has
-// FLOAT32 for what the Open Inference Protocol calls FP32.
-func packagedType(t tensor.Type) string {
-	if t == tensor.String {
-		return "STRING"
-	}
-	return strings.Replace(t.OIP(), "FP", "FLOAT", 1)
 }
 
 // packages tells the fleet what packaging jobs have made.

@@ -39,6 +39,7 @@ var sideways = map[string]map[string]string{
 	"internal/domain/edge":      {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
 	"internal/domain/packaging": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
 	"internal/domain/trust":     {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
+	"internal/domain/tensor":    {"internal/domain/fault": "inputs that do not fit are refused with a fault"},
 	"internal/domain/rollout":   {"internal/domain/fault": "a plan that cannot run is a fault"},
 
 	"internal/domain/alarm":         {"internal/domain/fault": "an alarm that cannot be is a fault"},
@@ -51,7 +52,7 @@ var sideways = map[string]map[string]string{
 	"internal/service/routing":   {"internal/service/router": "it keeps one up to date"},
 	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
-	"internal/app":               {"internal/config": "it runs a configuration", "internal/modelserver/onnxfile": "models are read before they are packaged", "internal/modelserver/tensor": "and their signatures"},
+	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench": {
 		"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "it deploys and swaps them",
 		"internal/agent/engine": "it swaps models as the agent does", "internal/agent/handles": "it swaps models as the agent does", "internal/agent/model": "it swaps models as the agent does",
@@ -62,19 +63,15 @@ var sideways = map[string]map[string]string{
 
 	"internal/agent/enroll": {"internal/agent/config": "it writes one that can be read"},
 
-	"internal/modelserver/codec":    {"internal/modelserver/tensor": "it reads and writes tensors"},
-	"internal/modelserver/onnxfile": {"internal/modelserver/tensor": "a model's signature is made of specifications"},
-	"internal/modelserver/onnx":     {"internal/modelserver/tensor": "it computes with tensors", "internal/modelserver/onnxfile": "it reads the signature from the file"},
 	"internal/modelserver/onnxtest": {"internal/modelserver/onnx": "it starts the runtime for tests"},
-	"internal/agent/model":          {"internal/modelserver/tensor": "models take and give tensors"},
-	"internal/agent/capture":        {"internal/agent/model": "tensor types have words in captured data", "internal/modelserver/tensor": "it keeps tensors"},
+	"internal/agent/capture":        {"internal/agent/model": "tensor types have words in captured data"},
 	"internal/agent/depot":          {"internal/agent/disk": "it lies on one"},
-	"internal/agent/device":         {"internal/agent/disk": "files go through it", "internal/agent/depot": "it keeps what is on the disk", "internal/agent/model": "it loads models", "internal/modelserver/tensor": "a manifest's signature is one of tensors"},
-	"internal/agent/handles":        {"internal/agent/model": "it keeps loaded models", "internal/modelserver/tensor": "calls carry tensors"},
-	"internal/agent/serve":          {"internal/agent/model": "it serves loaded models", "internal/agent/capture": "it takes captures", "internal/agent/shm": "tensors may lie in shared memory", "internal/agent/proto/edgemanager": "a protocol", "internal/agent/proto/oip": "a protocol", "internal/agent/handles": "its tests call through the table", "internal/modelserver/codec": "the protocol in JSON is read and written there", "internal/modelserver/tensor": "calls carry tensors"},
-	"internal/agent/engine":         {"internal/agent/model": "it serves its contract", "internal/modelserver/tensor": "it passes tensors on", "internal/modelserver/codec": "workers speak the Open Inference Protocol"},
-	"internal/agent/golden":         {"internal/agent/model": "it asks a loaded model", "internal/modelserver/tensor": "it compares tensors", "internal/modelserver/codec": "the file has them as the Open Inference Protocol does"},
-	"internal/simdevices":           {"internal/agent/device": "each is the agent's state machine", "internal/agent/disk": "on a simulated disk", "internal/agent/depot": "which says what a device believes", "internal/agent/model": "it simulates an engine", "internal/agent/golden": "packages have golden inputs", "internal/modelserver/tensor": "models take tensors", "internal/openload": "it counts with its histogram"},
+	"internal/agent/device":         {"internal/agent/disk": "files go through it", "internal/agent/depot": "it keeps what is on the disk", "internal/agent/model": "it loads models"},
+	"internal/agent/handles":        {"internal/agent/model": "it keeps loaded models"},
+	"internal/agent/serve":          {"internal/agent/model": "it serves loaded models", "internal/agent/capture": "it takes captures", "internal/agent/shm": "tensors may lie in shared memory", "internal/agent/proto/edgemanager": "a protocol", "internal/agent/proto/oip": "a protocol", "internal/agent/handles": "its tests call through the table"},
+	"internal/agent/engine":         {"internal/agent/model": "it serves its contract"},
+	"internal/agent/golden":         {"internal/agent/model": "it asks a loaded model"},
+	"internal/simdevices":           {"internal/agent/device": "each is the agent's state machine", "internal/agent/disk": "on a simulated disk", "internal/agent/depot": "which says what a device believes", "internal/agent/model": "it simulates an engine", "internal/agent/golden": "packages have golden inputs", "internal/openload": "it counts with its histogram"},
 	"models/train":                  {"models/onnxwrite": "it writes what it trained"},
 }
 

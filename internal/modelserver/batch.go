@@ -3,7 +3,7 @@ package modelserver
 import (
 	"slices"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // batchable tells whether rows of different requests may run together: every

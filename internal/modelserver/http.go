@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/codec"
+	"github.com/slipway-ml/slipway/internal/platform/codec"
 )
 
 // Handler returns the server's routes.

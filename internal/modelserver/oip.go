@@ -6,8 +6,8 @@ import (
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/codec"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/codec"
 )
 
 // headerJSONSize says how many bytes of a body are JSON; binary tensors follow

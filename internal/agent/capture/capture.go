@@ -26,7 +26,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Request is one inference to keep. The pipeline keeps its slices: they must

@@ -20,7 +20,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/capture"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // bucket is a cloud that can be cut off.

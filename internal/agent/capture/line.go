@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // event is one line of a manifest. Consumers match these keys, and expect them

@@ -9,7 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/disk"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/codec"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/codec"
 )
 
 // BenchmarkPredict measures a call of 4 KiB in and out, one at a time: through

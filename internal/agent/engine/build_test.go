@@ -23,8 +23,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	"github.com/slipway-ml/slipway/models"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )

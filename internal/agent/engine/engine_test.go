@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 func TestAModelReadsDigitsThroughItsWorker(t *testing.T) {

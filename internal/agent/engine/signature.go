@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // arrange returns in the order of the signature, if there is one, and refuses

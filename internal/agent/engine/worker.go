@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Worker is a model.Runner: one model in a process that is started again when

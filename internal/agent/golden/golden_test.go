@@ -14,7 +14,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/golden"
 	"github.com/slipway-ml/slipway/internal/agent/model"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // fixed gives the same outputs whatever it is asked.

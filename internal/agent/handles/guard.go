@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // guard is a Runner that counts the calls under way, so that Close can wait for

@@ -18,7 +18,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Options bounds what calls may do in a declared gap.

@@ -9,7 +9,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Runner is a loaded model, safe for concurrent use.

@@ -1,6 +1,6 @@
 package model
 
-import "github.com/slipway-ml/slipway/internal/modelserver/tensor"
+import "github.com/slipway-ml/slipway/internal/domain/tensor"
 
 // Word returns the name of t in package manifests and captured data: the
 // DataType names of the Edge Manager contract (spec §7.1), and for the types

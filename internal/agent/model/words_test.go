@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 func TestEveryTypeHasAWordThatReadsBack(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	em "github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/serve"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // sum answers with one number, so that what is measured is the way in.

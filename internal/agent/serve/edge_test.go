@@ -13,7 +13,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/capture"
 	em "github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 func meta(name string, typ em.DataType, shape ...int32) *em.TensorMetadata {

@@ -9,8 +9,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/codec"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/codec"
 )
 
 // signatures are what models may say of themselves, from everything to nothing.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // decodeOIP reads the inputs of a model with signature g, in the order of its

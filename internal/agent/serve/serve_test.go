@@ -25,7 +25,7 @@ import (
 	em "github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/agent/serve"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // doubler takes rows of four numbers under a name that is not UTF-8 and gives

@@ -7,7 +7,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/shm"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // maxElements keeps products of dimensions, and their bytes, far from

@@ -7,7 +7,7 @@ package onnx
 import (
 	"errors"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Runtime is the loaded library, which this build cannot load.

@@ -11,8 +11,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	ort "github.com/yalue/onnxruntime_go"
 )
 

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
 

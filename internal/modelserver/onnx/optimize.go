@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	ort "github.com/yalue/onnxruntime_go"
 )
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
 // compiledName is the file that says, in a compiled archive, what was done.
@@ -132,15 +133,15 @@ func readLimited(file string, limit int64) ([]byte, error) {
 
 func (s *Service) compileONNX(ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled) (stored, error) {
 	model := filepath.Join(a.Dir, filepath.FromSlash(found.Model))
-	g, err := s.inspect(model)
+	g, err := inspect(model)
 	if err != nil {
 		return stored{}, err
 	}
-	if err := checkExternal(a.Dir, found, g.External); err != nil {
+	if err := checkExternal(a.Dir, found, g.external); err != nil {
 		return stored{}, err
 	}
-	out.Inputs, out.Outputs = g.Inputs, g.Outputs
-	if out.Derived, err = fitShapes(j.Compile.Shapes, g.Inputs); err != nil {
+	out.Inputs, out.Outputs = g.inputs, g.outputs
+	if out.Derived, err = fitShapes(j.Compile.Shapes, g.inputs); err != nil {
 		return stored{}, err
 	}
 	items, err := flat(a.Dir, found.Files)
@@ -152,7 +153,8 @@ func (s *Service) compileONNX(ctx context.Context, j *packaging.Job, a Archive, 
 	}
 	record := compiledRecord{
 		Version: 1, Framework: j.Compile.Framework, Model: path.Base(found.Model), Source: a.SHA256,
-		IRVersion: g.IRVersion, Opset: g.Opset, Initializers: g.Initializers, Inputs: g.Inputs, Outputs: g.Outputs, Target: j.Compile.Target.Suffix(),
+		IRVersion: g.irVersion, Opset: g.opset, Initializers: g.initializers,
+		Inputs: g.inputs, Outputs: g.outputs, Target: j.Compile.Target.Suffix(),
 	}
 	if j.Compile.Optimize != "" {
 		dir, done, err := s.scratch()
@@ -166,20 +168,12 @@ func (s *Service) compileONNX(ctx context.Context, j *packaging.Job, a Archive, 
 		}
 		record.Optimized = &o.record
 		out.Notes = append(out.Notes, o.note())
-		items = o.replace(items, path.Base(found.Model), g.External)
+		items = o.replace(items, path.Base(found.Model), g.external)
 	}
 	if items, err = addRecord(items, record); err != nil {
 		return stored{}, err
 	}
 	return s.put(ctx, out.URI, "application/gzip", func(w io.Writer) error { return writeTar(ctx, w, items) })
-}
-
-func (s *Service) inspect(model string) (Graph, error) {
-	g, err := s.cfg.Inspect(model)
-	if err != nil {
-		return g, fail(packaging.Reason("Incompatible ONNX model: %v", err))
-	}
-	return g, nil
 }
 
 // fitShapes checks the DataInputConfig, or derives it.
@@ -199,7 +193,7 @@ func fitShapes(text string, inputs []packaging.Tensor) (derived string, err erro
 
 // checkExternal checks that data in other files is there, beside the model:
 // its names come from the model, which is hostile.
-func checkExternal(dir string, found packaging.Contents, refs []External) error {
+func checkExternal(dir string, found packaging.Contents, refs []onnxfile.External) error {
 	beside := path.Dir(found.Model)
 	sizes := map[string]int64{}
 	for _, e := range refs {
@@ -224,7 +218,7 @@ func checkExternal(dir string, found packaging.Contents, refs []External) error 
 }
 
 // checkGolden holds golden.json, if there is one, to the model.
-func checkGolden(items []item, g Graph) error {
+func checkGolden(items []item, g graph) error {
 	i := slices.IndexFunc(items, func(i item) bool { return i.name == "golden.json" })
 	if i < 0 {
 		return nil
@@ -233,7 +227,7 @@ func checkGolden(items []item, g Graph) error {
 	if err != nil {
 		return err
 	}
-	if why := packaging.CheckGolden(b, g.Inputs, g.Outputs); why != "" {
+	if why := packaging.CheckGolden(b, g.inputs, g.outputs); why != "" {
 		return fail(why)
 	}
 	return nil

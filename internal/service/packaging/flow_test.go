@@ -15,8 +15,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/models"
 )

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
 // optimizedRecord says what the optimiser was and did.
@@ -41,9 +42,9 @@ func (o optimized) note() string {
 
 // replace puts the optimised model in the place of the original, whose data in
 // other files it has taken in.
-func (o optimized) replace(items []item, model string, external []External) []item {
+func (o optimized) replace(items []item, model string, external []onnxfile.External) []item {
 	items = slices.DeleteFunc(slices.Clone(items), func(i item) bool {
-		return slices.ContainsFunc(external, func(e External) bool { return e.Location == i.name })
+		return slices.ContainsFunc(external, func(e onnxfile.External) bool { return e.Location == i.name })
 	})
 	for n := range items {
 		if items[n].name == model {
@@ -55,7 +56,7 @@ func (o optimized) replace(items []item, model string, external []External) []it
 
 // optimize has the real runtime optimise a model. It runs in a process of its
 // own: the model is hostile, and the runtime native code.
-func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph) (o optimized, err error) {
+func (s *Service) optimize(ctx context.Context, model, to, level string, g graph) (o optimized, err error) {
 	argv, err := s.cfg.Optimizer()
 	if err != nil || len(argv) == 0 {
 		return o, fail(fmt.Sprintf("ClientError: The model was not optimised as x-optimize asks: this server has no slipway-onnx (%v).", err))
@@ -94,11 +95,11 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g Graph
 	if err := json.Unmarshal(stdout.Bytes(), &said); err != nil {
 		return o, fmt.Errorf("read what %s said: %w", program, err)
 	}
-	after, err := s.inspect(to)
+	after, err := inspect(to)
 	if err != nil {
 		return o, err
 	}
-	if !sameTensors(after.Inputs, g.Inputs) || !sameTensors(after.Outputs, g.Outputs) || len(after.External) > 0 {
+	if !sameTensors(after.inputs, g.inputs) || !sameTensors(after.outputs, g.outputs) || len(after.external) > 0 {
 		return o, fail("ClientError: The optimised model takes or gives something else than the original, so it was not used.")
 	}
 	o = optimized{file: to, record: optimizedRecord{Tool: strings.TrimSpace(said.Tool + " " + said.Version), Level: level}}

@@ -76,21 +76,6 @@ type Archive struct {
 	SHA256 string // of the archive, hex
 }
 
-// Graph is what an ONNX file says of itself.
-type Graph struct {
-	IRVersion, Opset int64
-	Initializers     int
-	Inputs, Outputs  []packaging.Tensor
-	External         []External
-}
-
-// External is data of a model in another file, under a name relative to the
-// model's directory that is not to be trusted.
-type External struct {
-	Location       string
-	Offset, Length int64 // in bytes; Length 0: to the end
-}
-
 // Config is what a Service is made of.
 type Config struct {
 	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
@@ -100,9 +85,6 @@ type Config struct {
 	// Fetch unpacks an archive, which is hostile, from the object store. Its
 	// errors are those of artifact.Cache.Fetch.
 	Fetch func(ctx context.Context, uri string) (Archive, error)
-	// Inspect reads an ONNX file; its error says, in a sentence for the caller,
-	// why it is none.
-	Inspect func(path string) (Graph, error)
 	// Optimizer returns the command that runs slipway-onnx, without arguments.
 	Optimizer func() ([]string, error)
 	// ArtifactInUse reports whether an active stage refers to the object; such

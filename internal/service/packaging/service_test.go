@@ -9,15 +9,12 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/store"
@@ -50,29 +47,6 @@ func (s source) List(context.Context, string, string) iter.Seq2[artifact.Info, e
 	return func(func(artifact.Info, error) bool) {}
 }
 
-// inspect does what the program does with package onnxfile.
-func inspect(path string) (g packaging.Graph, err error) {
-	d, err := onnxfile.DescribeFile(path)
-	if err != nil {
-		return g, err
-	}
-	convert := func(specs []tensor.Spec) (out []domain.Tensor) {
-		for _, s := range specs {
-			t := domain.Tensor{Name: s.Name, DataType: strings.Replace(s.Type.OIP(), "FP", "FLOAT", 1), Unranked: !s.Ranked}
-			for _, d := range s.Shape {
-				t.Shape = append(t.Shape, d.Size)
-			}
-			out = append(out, t)
-		}
-		return out
-	}
-	g = packaging.Graph{IRVersion: d.IRVersion, Opset: d.Opset, Initializers: d.Initializers, Inputs: convert(d.Signature.Inputs), Outputs: convert(d.Signature.Outputs)}
-	for _, e := range d.External {
-		g.External = append(g.External, packaging.External(e))
-	}
-	return g, nil
-}
-
 // open makes a service in dir; run takes turns until the test ends.
 func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	t.Helper()
@@ -90,7 +64,7 @@ func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: source{objs}})
 	check(err)
 	c := packaging.Config{
-		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, Inspect: inspect, WorkDir: filepath.Join(dir, "work"),
+		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, WorkDir: filepath.Join(dir, "work"),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })

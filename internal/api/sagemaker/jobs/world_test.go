@@ -22,9 +22,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
@@ -81,7 +78,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	svc, err := packaging.New(packaging.Config{
-		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, Inspect: inspect, WorkDir: filepath.Join(at, "work"), Log: log,
+		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
@@ -182,19 +179,4 @@ func (s source) Get(ctx context.Context, bucket, key string) (io.ReadCloser, art
 
 func (s source) List(context.Context, string, string) iter.Seq2[artifact.Info, error] {
 	return func(func(artifact.Info, error) bool) {}
-}
-
-func inspect(path string) (g packaging.Graph, err error) {
-	d, err := onnxfile.DescribeFile(path)
-	convert := func(specs []tensor.Spec) (out []domain.Tensor) {
-		for _, s := range specs {
-			t := domain.Tensor{Name: s.Name, DataType: strings.Replace(s.Type.OIP(), "FP", "FLOAT", 1), Unranked: !s.Ranked}
-			for _, d := range s.Shape {
-				t.Shape = append(t.Shape, d.Size)
-			}
-			out = append(out, t)
-		}
-		return out
-	}
-	return packaging.Graph{IRVersion: d.IRVersion, Opset: d.Opset, Inputs: convert(d.Signature.Inputs), Outputs: convert(d.Signature.Outputs)}, err
 }

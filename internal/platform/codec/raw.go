@@ -2,7 +2,7 @@ package codec
 
 import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // decodeRaw takes the body as the elements of the single input, little-endian

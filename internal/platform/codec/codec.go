@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Form is how a caller spoke, and so how it expects to be answered.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // decodeCSV reads rows without a header into the single input of a model. A

@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // DecodeOIP reads an Open Inference Protocol request whose JSON is the first

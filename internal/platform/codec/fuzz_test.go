@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // fuzz decodes one body for models of every kind: whatever comes, decoding

@@ -2,7 +2,7 @@ package codec
 
 import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // literal reads nested JSON arrays into the elements and the shape of an input.

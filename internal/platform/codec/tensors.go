@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // maxTensors bounds a list of tensors that no signature bounds.

@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
 

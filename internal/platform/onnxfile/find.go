@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // Find returns the model file of a model directory: model.onnx or the only

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/onnxfile"
+	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
 

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
 // decodeJSON reads {"instances": [...]}, {"inputs": ...} by name or as one

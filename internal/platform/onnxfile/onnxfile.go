@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/slipway-ml/slipway/internal/modelserver/tensor"
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
