@@ -8,10 +8,12 @@ import (
 
 	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
+	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
 )
 
@@ -40,6 +42,14 @@ func (a *App) buildEdge(ctx context.Context) (err error) {
 		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
 	}
 	return nil
+}
+
+// deviceObject decides whether a device may have the object that it asks for.
+func (a *App) deviceObject(ctx context.Context, c access.Caller, r edge.ObjectRequest) error {
+	if c.Device == nil {
+		return nil
+	}
+	return a.fleet.AuthorizeObject(ctx, c.Scope(), edge.Caller{Thing: c.Device.Thing, Alias: c.Device.Alias}, r)
 }
 
 // signingRoots is what devices trust packages by. It is the same in every

@@ -185,7 +185,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		IoT:          iot.NewHandler(a.identity, a.log),
 		Enroll:       credentials.NewEnroll(a.identity, a.log),
 		SessionAlive: credentials.Alive(a.identity),
-		DeviceObject: (&deviceObjects{store: a.db}).judge,
+		DeviceObject: a.deviceObject,
 		Ready:        func() bool { return a.ready.Load() && a.reachable() },
 	})
 }

@@ -93,7 +93,10 @@ func (d Device) Acts(c Caller) bool {
 
 // Caller is who calls the data plane: a device by the thing that its
 // credentials are bound to, or an operator, whose Thing is empty.
-type Caller struct{ Thing string }
+type Caller struct {
+	Thing string
+	Alias string // the role alias through which a device got its credentials
+}
 
 // LoadedModel is a model that a device has loaded, as it said in a heartbeat.
 type LoadedModel struct {

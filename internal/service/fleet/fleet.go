@@ -87,9 +87,10 @@ type Config struct {
 // Service carries out verbs, takes turns and lets devices check in.
 type Service struct {
 	Config
-	queue  chan *checkin
-	done   chan struct{}                 // closed when nobody writes check-ins any more
-	chosen atomic.Pointer[chosenDevices] // of the stage that was ranked last
+	queue   chan *checkin
+	done    chan struct{}                 // closed when nobody writes check-ins any more
+	chosen  atomic.Pointer[chosenDevices] // of the stage that was ranked last
+	objects readable
 }
 
 // New returns a Service.

@@ -128,6 +128,11 @@ type Reader interface {
 	OldestDelivery(ctx context.Context, s edge.Stage) (time.Time, error)
 	AnyReachable(ctx context.Context, s edge.Stage, since time.Time) (bool, error)
 
+	// FleetObjects are the objects that a fleet's devices may be told to fetch.
+	FleetObjects(ctx context.Context, s arn.Scope, fleet string) (map[string]bool, error)
+	DeviceOfThing(ctx context.Context, s arn.Scope, fleet, thing string) (id int64, found bool, err error)
+	DeviceHadObject(ctx context.Context, device int64, url string) (bool, error)
+
 	Poll(ctx context.Context, s arn.Scope, fleet, name string) (edge.Polled, error)
 	// Before returns what a device had for each handle before a plan.
 	Before(ctx context.Context, device, plan int64) (map[string]edge.Package, error)

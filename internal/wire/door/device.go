@@ -8,17 +8,11 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
-)
-
-// What a device asks of S3, in the words that Config.DeviceObject is asked in.
-const (
-	ObjectGet      = "GET"      // read the object, or learn how long it is
-	ObjectPut      = "PUT"      // write it, whole
-	ObjectLocation = "LOCATION" // in which region the bucket is; the key is ""
 )
 
 // edgePaths are the calls that devices make.
@@ -72,34 +66,34 @@ func (d *door) deviceObject(r *http.Request, c access.Caller) error {
 	if err := d.alive(c); err != nil {
 		return err
 	}
-	verb, bucket, key := objectOf(r)
-	if verb == "" || d.DeviceObject == nil {
+	o, ok := objectOf(r)
+	if !ok || d.DeviceObject == nil {
 		return denied(c)
 	}
 	if c.Device.Region != "" {
 		c.Region = c.Device.Region
 	}
-	if verb == ObjectPut {
+	if o.Access == edge.WriteObject {
 		r.Header.Set("If-None-Match", "*")
 	}
-	return d.DeviceObject(r.Context(), c, verb, bucket, key)
+	return d.DeviceObject(r.Context(), c, o)
 }
 
-// objectOf says what a request wants of which object, and "" if it is not one
+// objectOf says what a request wants of which object, and false if it is not one
 // of the three things that a device may want. Whatever would make S3 understand
 // the request otherwise is refused: a bucket in the host's name, a parameter
 // that asks for a part of an object or for something about it, a copy.
-func objectOf(r *http.Request) (verb, bucket, key string) {
+func objectOf(r *http.Request) (o edge.ObjectRequest, ok bool) {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	if strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".localhost") || r.Header.Get("X-Amz-Copy-Source") != "" {
-		return "", "", ""
+		return o, false
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return "", "", ""
+		return o, false
 	}
 	location := false
 	for name := range query {
@@ -109,21 +103,21 @@ func objectOf(r *http.Request) (verb, bucket, key string) {
 		case name == "x-id", strings.HasPrefix(lower, "x-amz-"):
 		case name == "AWSAccessKeyId", name == "Signature", name == "Expires":
 		default:
-			return "", "", ""
+			return o, false
 		}
 	}
-	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	o.Bucket, o.Key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
-	case bucket == "":
-	case key == "" && location && r.Method == http.MethodGet:
-		return ObjectLocation, bucket, ""
-	case key == "" || location:
+	case o.Bucket == "":
+	case o.Key == "" && location && r.Method == http.MethodGet:
+		o.Access = edge.LocateBucket
+	case o.Key == "" || location:
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-		return ObjectGet, bucket, key
+		o.Access = edge.ReadObject
 	case r.Method == http.MethodPut:
-		return ObjectPut, bucket, key
+		o.Access = edge.WriteObject
 	}
-	return "", "", ""
+	return o, o.Access != ""
 }
 
 // refusalOf says why a caller who is known was turned away, in the words of the
@@ -147,6 +141,6 @@ func refusalOf(err error, style sigv4.Style) *awserr.Error {
 	return &awserr.Error{Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Message: "Please try again."}
 }
 
-// DeviceObject judges what a device may do with an object: verb is ObjectGet,
-// ObjectPut or ObjectLocation. A refusal is a fault.Denied.
-type DeviceObject func(ctx context.Context, c access.Caller, verb, bucket, key string) error
+// DeviceObject decides whether a device may have what it asks for. A refusal is
+// a fault.Denied.
+type DeviceObject func(ctx context.Context, c access.Caller, r edge.ObjectRequest) error

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/door"
@@ -43,12 +44,12 @@ func openYard(t testing.TB, change func(*door.Config)) yard {
 	c.Verifier, c.Keys = sigv4.NewVerifier(ring), ring
 	c.Edge, c.IoT, c.Enroll = echo("edge"), echo("iot"), echo("enroll")
 	c.SessionAlive = func(d access.Device) bool { return d.CertificateID != "revoked" }
-	c.DeviceObject = func(_ context.Context, who access.Caller, verb, bucket, key string) error {
-		*y.asked = append(*y.asked, verb+" "+bucket+"/"+key)
+	c.DeviceObject = func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
+		*y.asked = append(*y.asked, string(r.Access)+" "+r.Bucket+"/"+r.Key)
 		switch {
-		case bucket == "down":
+		case r.Bucket == "down":
 			return errors.New("no database")
-		case bucket == "own" && (key == "" || strings.HasPrefix(key, who.Device.Thing+"/")):
+		case r.Bucket == "own" && (r.Key == "" || strings.HasPrefix(r.Key, who.Device.Thing+"/")):
 			return nil
 		}
 		return fault.New(fault.Denied, "Access Denied")
@@ -216,8 +217,8 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	var asked, condition string
 	y := openYard(t, func(c *door.Config) {
-		c.DeviceObject = func(_ context.Context, who access.Caller, verb, _, _ string) error {
-			asked = verb + " in " + who.Region
+		c.DeviceObject = func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
+			asked = string(r.Access) + " in " + who.Region
 			return nil
 		}
 		c.S3 = inS3{http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { condition = r.Header.Get("If-None-Match") })}
