@@ -34,7 +34,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/service/router"
-	"github.com/slipway-ml/slipway/internal/service/routing"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -56,7 +55,7 @@ type App struct {
 	metrics   *prometheus.Registry
 	router    *router.Router
 	watch     *watch.Service
-	follower  *routing.Follower
+	follower  *router.Follower
 	manager   *instance.Manager
 	turns     *loop.Runner
 	notify    *notify.Service

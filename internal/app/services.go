@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
@@ -33,7 +34,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/router"
-	"github.com/slipway-ml/slipway/internal/service/routing"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/door"
 )
@@ -82,7 +82,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
-	a.follower = routing.NewFollower(a.db, a.router, a.bells.routes, time.Second, a.log)
+	a.follower = router.NewFollower(a.db, a.router, a.bells.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
 		Store: a.db, Provider: a.process, Fetch: a.fetch, Command: a.command, Drain: a.follower.Drain,
 		Changed: a.bells.ring, Wake: a.bells.instances, Log: a.log,
@@ -128,12 +128,12 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.router.Each(func(k router.Key, e router.Endpoint) {
-		for _, v := range e.Variants {
+	a.router.Each(func(r traffic.Route) {
+		for _, v := range r.Variants {
 			for _, f := range v.Fleets {
 				for _, i := range f.Instances {
 					if u, ok := used[provider.ID(i.ID)]; ok {
-						out = append(out, watch.Instance{Endpoint: k, Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory})
+						out = append(out, watch.Instance{Endpoint: r.Key(), Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory})
 					}
 				}
 			}
@@ -145,7 +145,7 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	return watch.New(ctx, watch.Config{
 		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Ring, Log: a.log,
-		Counts: func(k router.Key) []router.Counts { return a.router.Counts(k) }, Instances: a.metered,
+		Counts: func(k traffic.Key) []traffic.Counts { return a.router.Counts(k) }, Instances: a.metered,
 		Change: func(ctx context.Context, f func(watch.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
@@ -154,7 +154,7 @@ func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 
 // answered counts the requests that the fleet of a configuration has answered.
 func (a *App) answered(s arn.Scope, endpoint, config string) (n int64) {
-	for _, c := range a.router.Counts(router.Key{Region: s.Region, Name: endpoint}) {
+	for _, c := range a.router.Counts(traffic.Key{Region: s.Region, Name: endpoint}) {
 		if c.Config == config {
 			n += int64(c.Invocations)
 		}

@@ -34,7 +34,8 @@ var sideways = map[string]map[string]string{
 	"internal/domain/notice": {"internal/domain/hosting": "it tells of an endpoint", "internal/domain/rollout": "and of what its fleets are doing"},
 	"internal/api/slipway":   {"internal/api/sagemaker": "an update is planned as it is asked for"},
 
-	"internal/domain/hosting":   {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
+	"internal/domain/traffic":   {"internal/domain/arn": "an endpoint is of a scope"},
+	"internal/domain/hosting":   {"internal/domain/traffic": "an endpoint says where its requests go", "internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault", "internal/domain/rollout": "an accepted update is a rollout plan"},
 	"internal/domain/arn":       {"internal/domain/fault": "a malformed name is a fault"},
 	"internal/domain/edge":      {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
 	"internal/domain/packaging": {"internal/domain/arn": "resources know their names", "internal/domain/fault": "rules are refused with a fault"},
@@ -49,8 +50,6 @@ var sideways = map[string]map[string]string{
 
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "deployments are a queue"},
-	"internal/service/routing":   {"internal/service/router": "it keeps one up to date"},
-	"internal/service/watch":     {"internal/service/router": "it takes its samples"},
 	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench": {

@@ -19,6 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -85,9 +87,10 @@ func routerChild(ctx context.Context, args []string) error {
 		return err
 	}
 	defer r.Close()
-	r.Set(router.Key{Region: region, Name: "bench"}, router.Endpoint{Account: account, Variants: []router.Variant{{
+	scope := arn.Scope{Region: region, Account: account}
+	r.Set(traffic.Route{Scope: scope, Name: "bench", Variants: []traffic.Variant{{
 		Name: "v", Weight: 1, Container: "primary",
-		Fleets: []router.Fleet{{Config: "c", Share: 1, Instances: []router.Instance{{ID: "i", Address: *upstream}}}},
+		Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: *upstream}}}},
 	}}})
 	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
 	return serve(ctx, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // audit checks the promises to users on the rows as they are stored.
@@ -19,7 +20,7 @@ type audit struct {
 	ends   map[hosting.DeploymentID]rollout.Phase
 	tally  map[string]int // what happened, to see that it did
 	routed int64          // the newest version of a route
-	latest map[hosting.EndpointID]hosting.Route
+	latest map[hosting.EndpointID]traffic.Route
 	checks int
 	err    error // the first broken promise
 }
@@ -27,7 +28,7 @@ type audit struct {
 func newAudit() audit {
 	return audit{
 		spots: map[hosting.EndpointID]*spot{}, owners: map[hosting.DeploymentID]*spot{}, ends: map[hosting.DeploymentID]rollout.Phase{}, tally: map[string]int{},
-		latest: map[hosting.EndpointID]hosting.Route{},
+		latest: map[hosting.EndpointID]traffic.Route{},
 	}
 }
 
@@ -45,7 +46,7 @@ type spot struct {
 	id     hosting.EndpointID
 	stored *hosting.Endpoint // as last read; nil: there is none
 	is     []hosting.Instance
-	route  hosting.Route
+	route  traffic.Route
 	base   *hosting.Endpoint  // before the deployment in progress
 	shares map[string]float64 // of the new fleet, when the verdict fell
 	hurt   bool               // an instance died: capacity may be missing
@@ -77,7 +78,7 @@ func (y *yard) check(key string, fired bool) {
 }
 
 // observe takes note of an endpoint as it was just written, and of its route.
-func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, route hosting.Route) {
+func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, route traffic.Route) {
 	y.checks++
 	prev, had, rows := s.stored, s.route, s.is
 	y.follows(s, prev, e)
@@ -132,7 +133,7 @@ func (y *yard) checkEndpoint(id hosting.EndpointID) {
 }
 
 // readRoutes follows the routes as a router does and returns that of s.
-func (y *yard) readRoutes(s *spot) hosting.Route {
+func (y *yard) readRoutes(s *spot) traffic.Route {
 	routes, err := y.db.RoutesSince(y.ctx, y.routed)
 	y.must(err)
 	for _, r := range routes {
@@ -140,7 +141,7 @@ func (y *yard) readRoutes(s *spot) hosting.Route {
 			y.broken("route versions run backwards: %d after %d", r.Version, y.routed)
 		}
 		y.routed = r.Version
-		y.latest[r.Endpoint] = r
+		y.latest[hosting.EndpointID(r.Endpoint)] = r
 	}
 	return y.latest[s.id]
 }

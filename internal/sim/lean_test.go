@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // perChain is how many deployments one endpoint goes through.
@@ -198,7 +199,7 @@ func (c *chain) turn() {
 			if len(c.is) > 0 {
 				c.broken("deleted with %d instances", len(c.is))
 			}
-			c.spot.route = hosting.Route{Gone: true}
+			c.spot.route = traffic.Route{Gone: true}
 			c.vanished(c.spot)
 			c.e = nil
 			return

@@ -7,10 +7,11 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // routedTo counts the instances that a route names of each configuration.
-func routedTo(r hosting.Route, variant string) map[string]int {
+func routedTo(r traffic.Route, variant string) map[string]int {
 	n := map[string]int{}
 	for _, v := range r.Variants {
 		if v.Name != variant {
@@ -24,7 +25,7 @@ func routedTo(r hosting.Route, variant string) map[string]int {
 }
 
 // count counts all instances that a route names of a variant.
-func count(r hosting.Route, variant string) (n int) {
+func count(r traffic.Route, variant string) (n int) {
 	for _, of := range routedTo(r, variant) {
 		n += of
 	}
@@ -33,7 +34,7 @@ func count(r hosting.Route, variant string) (n int) {
 
 // undoesTrafficFirst: an update lets no instance go in the write that takes it
 // off the route, except at an end that leaves what is healthy.
-func (s *spot) undoesTrafficFirst(had []hosting.Instance, route hosting.Route) error {
+func (s *spot) undoesTrafficFirst(had []hosting.Instance, route traffic.Route) error {
 	d := s.stored.Deployment
 	if d == nil || d.Plan.Kind != rollout.Update {
 		return nil
@@ -45,7 +46,7 @@ func (s *spot) undoesTrafficFirst(had []hosting.Instance, route hosting.Route) e
 	for _, i := range had {
 		for _, v := range route.Variants {
 			for _, f := range v.Fleets {
-				if i.Wanted && !wanted[string(i.ID)] && slices.ContainsFunc(f.Instances, func(r hosting.RouteInstance) bool { return r.ID == string(i.ID) }) {
+				if i.Wanted && !wanted[string(i.ID)] && slices.ContainsFunc(f.Instances, func(r traffic.Instance) bool { return r.ID == string(i.ID) }) {
 					return fmt.Errorf("%s/%s/%d was let go while it was routed", i.Fleet, i.Variant, i.Ordinal)
 				}
 			}
@@ -55,7 +56,7 @@ func (s *spot) undoesTrafficFirst(had []hosting.Instance, route hosting.Route) e
 }
 
 // keepsRouted: to accept a change takes no instance off the route.
-func (s *spot) keepsRouted(accepted bool, had hosting.Route) error {
+func (s *spot) keepsRouted(accepted bool, had traffic.Route) error {
 	for _, v := range had.Variants {
 		if n, now := count(had, v.Name), count(s.route, v.Name); accepted && now < n {
 			return fmt.Errorf("accepting a change took %d of %d instances of %s off the route", n-now, n, v.Name)

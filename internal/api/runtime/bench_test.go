@@ -16,6 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -71,8 +72,8 @@ func BenchmarkInvoke1KiB(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(r.Close)
-	r.Set(router.Key{Region: region, Name: "e"}, router.Endpoint{Account: account, Variants: []router.Variant{
-		{Name: "v", Weight: 1, Fleets: []router.Fleet{{Config: "c", Share: 1, Instances: []router.Instance{{ID: "i", Address: container}}}}},
+	r.Set(traffic.Route{Scope: scope, Name: "e", Variants: []traffic.Variant{
+		{Name: "v", Weight: 1, Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: container}}}}},
 	}})
 	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
 	addr := listen(b, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))

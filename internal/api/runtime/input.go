@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakerruntime"
 )
@@ -114,7 +114,7 @@ func (a *API) refuse(c *call) *failure {
 	if c.op != invokeAsync && in.model == "" && in.container == "" && in.explanations == "" && in.component == "" && in.session == "" {
 		return nil
 	}
-	if _, ok := a.Router.Endpoint(router.Key{Region: c.region, Name: in.endpoint}); !ok {
+	if _, ok := a.Router.Route(traffic.Key{Region: c.region, Name: in.endpoint}); !ok {
 		return a.noEndpoint(c)
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/eventstream"
@@ -18,7 +19,7 @@ const (
 
 // invoke sends the request to the endpoint and passes the answer on.
 func (a *API) invoke(x Exchange, c *call, body []byte) {
-	c.Key = router.Key{Region: c.region, Name: c.in.endpoint}
+	c.Key = traffic.Key{Region: c.region, Name: c.in.endpoint}
 	c.TargetVariant = c.in.variant
 	c.Arrived = x.Arrived()
 	c.Streaming = c.op == invokeStream

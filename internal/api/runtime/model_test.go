@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 const seeLog = "See https://eu-west-3.console.aws.amazon.com/cloudwatch/home?region=eu-west-3#logEventViewer:group=/aws/sagemaker/Endpoints/e in account 123456789012 for more information."
@@ -74,7 +74,7 @@ func TestALongErrorIsCutToWhatTheAPIAllows(t *testing.T) {
 }
 
 // rawContainer answers every connection with bytes of its own and hangs up.
-func rawContainer(t *testing.T, answer string) router.Instance {
+func rawContainer(t *testing.T, answer string) traffic.Instance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -94,7 +94,7 @@ func rawContainer(t *testing.T, answer string) router.Instance {
 			_ = c.Close()
 		}
 	})
-	return router.Instance{ID: "raw", Address: l.Addr().String()}
+	return traffic.Instance{ID: "raw", Address: l.Addr().String()}
 }
 
 func TestAContainerThatDoesNotAnswerProperlyIsAModelErrorOfStatusZero(t *testing.T) {
@@ -105,10 +105,10 @@ func TestAContainerThatDoesNotAnswerProperlyIsAModelErrorOfStatusZero(t *testing
 	}
 	_ = l.Close()
 	for name, tc := range map[string]struct {
-		in      router.Instance
+		in      traffic.Instance
 		message string
 	}{
-		"refused":      {router.Instance{ID: "r", Address: l.Addr().String()}, `with message "Could not connect to container primary.". `},
+		"refused":      {traffic.Instance{ID: "r", Address: l.Addr().String()}, `with message "Could not connect to container primary.". `},
 		"hung up":      {rawContainer(t, ""), `with message "Container primary closed the connection or sent a malformed response.". `},
 		"not HTTP":     {rawContainer(t, "SSH-2.0-OpenSSH\r\n"), `with message "Container primary closed the connection or sent a malformed response.". `},
 		"two lengths":  {rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), `with message "Container primary closed the connection or sent a malformed response.". `},
@@ -140,7 +140,7 @@ func TestASlowContainerTimesOut(t *testing.T) {
 			t.Errorf("%d %+v", r.status, m)
 		}
 	})
-	if n := s.router.Counts(router.Key{Region: region, Name: "e"})[0]; n.Status5XX != 2 || n.ModelErrors != 2 {
+	if n := s.router.Counts(traffic.Key{Region: region, Name: "e"})[0]; n.Status5XX != 2 || n.ModelErrors != 2 {
 		t.Errorf("%+v", n)
 	}
 }

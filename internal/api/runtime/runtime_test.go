@@ -20,6 +20,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -32,6 +34,8 @@ const (
 	region  = "eu-west-3"
 	limit   = 1 << 20
 )
+
+var scope = arn.Scope{Region: region, Account: account}
 
 var creds = aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
@@ -87,12 +91,12 @@ func (s *server) serve(t *testing.T, container http.HandlerFunc) {
 	t.Helper()
 	c := httptest.NewServer(container)
 	t.Cleanup(c.Close)
-	s.route(router.Instance{ID: "i", Address: strings.TrimPrefix(c.URL, "http://")})
+	s.route(traffic.Instance{ID: "i", Address: strings.TrimPrefix(c.URL, "http://")})
 }
 
-func (s *server) route(in ...router.Instance) {
-	s.router.Set(router.Key{Region: region, Name: "e"}, router.Endpoint{Account: account, Variants: []router.Variant{
-		{Name: "v1", Weight: 1, Container: "primary", Fleets: []router.Fleet{{Config: "c", Share: 1, Instances: in}}},
+func (s *server) route(in ...traffic.Instance) {
+	s.router.Set(traffic.Route{Scope: scope, Name: "e", Variants: []traffic.Variant{
+		{Name: "v1", Weight: 1, Container: "primary", Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: in}}},
 	}})
 }
 
@@ -301,7 +305,7 @@ func refusals() map[string]refusal {
 func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
 	s := start(t, nil)
 	s.serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a refused request reached the container") })
-	s.router.Set(router.Key{Region: region, Name: "empty"}, router.Endpoint{Account: account, Variants: []router.Variant{{Name: "v"}}})
+	s.router.Set(traffic.Route{Scope: scope, Name: "empty", Variants: []traffic.Variant{{Name: "v"}}})
 	for name, tc := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, s, func(t *testing.T, url string) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
@@ -40,9 +41,9 @@ func endpointConfig(s arn.Scope, in sagemaker.CreateEndpointConfigInput) hosting
 }
 
 func variant(v sagemaker.ProductionVariant) hosting.Variant {
-	routing := hosting.Random
+	routing := traffic.Random
 	if v.RoutingConfig != nil {
-		routing = hosting.RoutingStrategy(*v.RoutingConfig.RoutingStrategy)
+		routing = traffic.Strategy(*v.RoutingConfig.RoutingStrategy)
 	}
 	return hosting.Variant{
 		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(shape.Val(v.InstanceType)),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // IDs of things that have no name in the API. They are chosen before the
@@ -62,15 +63,6 @@ type ModelData struct {
 	Layout DataLayout
 }
 
-// RoutingStrategy chooses among a variant's instances (spec §5.3).
-type RoutingStrategy string
-
-// The routing strategies of the API.
-const (
-	Random                   RoutingStrategy = "RANDOM"
-	LeastOutstandingRequests RoutingStrategy = "LEAST_OUTSTANDING_REQUESTS"
-)
-
 // Variant is one production variant of an endpoint configuration.
 type Variant struct {
 	Name            string
@@ -78,7 +70,7 @@ type Variant struct {
 	InstanceType    string
 	InstanceCount   int // InitialInstanceCount
 	Weight          float64
-	Routing         RoutingStrategy
+	Routing         traffic.Strategy
 	DownloadTimeout time.Duration // 0: the server's default
 	StartupTimeout  time.Duration // 0: the server's default
 }
@@ -318,32 +310,3 @@ type InstanceReport struct {
 	Detail   string
 	Attempts int
 }
-
-// Route is what a router needs to know of one endpoint.
-type Route struct {
-	Endpoint EndpointID
-	Scope    arn.Scope
-	Name     string
-	Version  int64 // grows with every change of any route
-	Gone     bool  // the endpoint no longer serves
-	Variants []RouteVariant
-}
-
-// RouteVariant is one variant's part of a Route.
-type RouteVariant struct {
-	Name      string
-	Weight    float64
-	Routing   RoutingStrategy
-	Container string
-	Fleets    []RouteFleet
-}
-
-// RouteFleet is one fleet's part of a variant's requests.
-type RouteFleet struct {
-	Config    string
-	Share     float64
-	Instances []RouteInstance
-}
-
-// RouteInstance is a ready instance with its traffic enabled.
-type RouteInstance struct{ ID, Address string }

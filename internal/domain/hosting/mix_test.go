@@ -8,10 +8,11 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // shares draws where the only variant's requests go.
-func shares(r hosting.Route) (out []string) {
+func shares(r traffic.Route) (out []string) {
 	for _, v := range r.Variants {
 		for _, f := range v.Fleets {
 			out = append(out, fmt.Sprintf("%s %.2f on %d", f.Config, f.Share, len(f.Instances)))

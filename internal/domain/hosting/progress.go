@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // Watched returns the alarms that the endpoint's deployment has to be judged
@@ -234,8 +235,8 @@ func (e *Endpoint) Settle(instances []Instance, now time.Time) {
 // Route returns where the endpoint's requests go. The split between fleets is
 // the deployment's; the instances are those that are ready, as many of each
 // fleet as shall take traffic.
-func (e *Endpoint) Route(instances []Instance) Route {
-	r := Route{Endpoint: e.ID, Scope: e.Scope, Name: e.Name, Gone: !e.Status.Serves()}
+func (e *Endpoint) Route(instances []Instance) traffic.Route {
+	r := traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: !e.Status.Serves()}
 	if r.Gone {
 		return r
 	}
@@ -256,8 +257,8 @@ func (e *Endpoint) Route(instances []Instance) Route {
 
 // routeVariant returns one variant's part of the route; false if no fleet
 // shall serve it.
-func (e *Endpoint) routeVariant(name string, instances []Instance) (RouteVariant, bool) {
-	rv := RouteVariant{Name: name}
+func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Variant, bool) {
+	rv := traffic.Variant{Name: name}
 	share := e.newShare(name)
 	if w := e.weight(name); w != nil {
 		rv.Weight = w.Current
@@ -269,7 +270,8 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (RouteVariant
 			return
 		}
 		from = v
-		rv.Fleets = append(rv.Fleets, RouteFleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)})
+		fleet := traffic.Fleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)}
+		rv.Fleets = append(rv.Fleets, fleet)
 	}
 	kept := 0.0 // the part of the old requests that a remnant goes on serving
 	if e.Deployment != nil {
@@ -337,11 +339,11 @@ func (e *Endpoint) newShare(name string) float64 {
 }
 
 // serving picks as many ready instances as shall take traffic, oldest first.
-func serving(instances []Instance, f FleetID, v FleetVariant) []RouteInstance {
-	out := []RouteInstance{}
+func serving(instances []Instance, f FleetID, v FleetVariant) []traffic.Instance {
+	out := []traffic.Instance{}
 	for _, i := range instances {
 		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceReady && len(out) < v.Active {
-			out = append(out, RouteInstance{ID: string(i.ID), Address: i.Address})
+			out = append(out, traffic.Instance{ID: string(i.ID), Address: i.Address})
 		}
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/notice"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // Endpoint reads an endpoint by name, without regard to case, and locks it
@@ -144,7 +145,7 @@ func (tx *Tx) DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.T
 	if err := tx.DeleteTags(ctx, e.ARN()); err != nil {
 		return err
 	}
-	return tx.saveRoute(ctx, hosting.Route{Endpoint: e.ID, Scope: e.Scope, Name: e.Name, Gone: true})
+	return tx.saveRoute(ctx, traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: true})
 }
 
 // record appends a line to the history of e, and of its deployment or the one

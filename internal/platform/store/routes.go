@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // saveRoute writes an endpoint's route if it differs from the stored one.
-func (tx *Tx) saveRoute(ctx context.Context, r hosting.Route) error {
+func (tx *Tx) saveRoute(ctx context.Context, r traffic.Route) error {
 	r.Version = 0
 	doc, err := json.Marshal(r)
 	if err != nil {
@@ -34,14 +34,14 @@ func (tx *Tx) saveRoute(ctx context.Context, r hosting.Route) error {
 
 // RoutesSince returns the routes that changed after version, oldest change
 // first; version 0 returns all.
-func (db *DB) RoutesSince(ctx context.Context, version int64) (out []hosting.Route, err error) {
+func (db *DB) RoutesSince(ctx context.Context, version int64) (out []traffic.Route, err error) {
 	rows, err := db.read.QueryContext(ctx, `select version, doc from route where version > $1 order by version`, version)
 	if err != nil {
 		return nil, wrap("follow routes", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var r hosting.Route
+		var r traffic.Route
 		var v int64
 		var doc string
 		if err := rows.Scan(&v, &doc); err != nil {

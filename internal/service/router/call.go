@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
@@ -21,7 +22,7 @@ var (
 // Call is one request on its way through the router. A Call may be reused for
 // the next request once it is finished.
 type Call struct {
-	Key           Key
+	Key           traffic.Key
 	TargetVariant string         // "": by weight
 	Request       http1.Outgoing // what the container gets
 	Arrived       time.Time      // when the client's request was there
@@ -82,7 +83,7 @@ func (r *Router) pick(c *Call) error {
 		if rt == nil {
 			return ErrNoEndpoint
 		}
-		c.Account = rt.endpoint.Account
+		c.Account = rt.Scope.Account
 		v := rt.variant(c.TargetVariant)
 		if v == nil {
 			if c.TargetVariant == "" {
@@ -95,7 +96,7 @@ func (r *Router) pick(c *Call) error {
 			return ErrNoInstance
 		}
 		f := v.fleet()
-		in := f.instance(v.Strategy, c.tried)
+		in := f.instance(v.leastBusy, c.tried)
 		if r.claim(in) {
 			c.in, c.tally, c.active = in, f.tally, v.active
 			c.count(1)
@@ -155,10 +156,10 @@ func (c *Call) Finish() {
 	}
 }
 
-func (c *Call) sample() Sample {
+func (c *Call) sample() traffic.Sample {
 	model := c.model + c.Response.Waited()
 	status := c.Response.Status
-	s := Sample{
+	s := traffic.Sample{
 		Key: c.Key, Variant: c.tally.variant, Config: c.tally.config,
 		At:              c.Arrived,
 		ModelLatency:    model,

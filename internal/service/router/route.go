@@ -4,23 +4,25 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
-// route is an Endpoint prepared for choosing. It is immutable.
+// route is a route prepared for choosing. It is immutable.
 type route struct {
-	endpoint Endpoint
+	traffic.Route
 	variants []variant
 	total    float64  // of the weights
 	tallies  []*tally // one for each fleet, also those without instances
 }
 
 type variant struct {
-	*Variant
-	weight float64
-	fleets []fleet // those that have instances
-	active int     // their instances
-	total  float64 // of their shares
+	*traffic.Variant
+	weight    float64
+	leastBusy bool    // the instance with the least requests in flight is chosen, not any
+	fleets    []fleet // those that have instances
+	active    int     // their instances
+	total     float64 // of their shares
 }
 
 type fleet struct {
@@ -29,9 +31,9 @@ type fleet struct {
 	tally     *tally
 }
 
-// instance is one life of an Instance at one address.
+// instance is one life of an instance at one address.
 type instance struct {
-	Instance
+	traffic.Instance
 	up          *http1.Upstream
 	outstanding atomic.Int64
 	draining    atomic.Bool   // set after the table no longer names it
@@ -39,12 +41,12 @@ type instance struct {
 	idle        chan struct{} // closed when it is draining and idle; guarded by Router.mu
 }
 
-// build prepares e, keeping instances and counters of old that e still names.
-func (r *Router) build(en *entry, old *route, e Endpoint) *route {
-	rt := &route{endpoint: e, variants: make([]variant, len(e.Variants))}
-	for i := range e.Variants {
-		v := &e.Variants[i]
-		rv := variant{Variant: v, weight: max(0, v.Weight)}
+// build prepares to, keeping instances and counters of old that to still names.
+func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
+	rt := &route{Route: to, variants: make([]variant, len(to.Variants))}
+	for i := range to.Variants {
+		v := &to.Variants[i]
+		rv := variant{Variant: v, weight: max(0, v.Weight), leastBusy: v.Routing == traffic.LeastOutstandingRequests}
 		for _, f := range v.Fleets {
 			t := rt.tally(v.Name, f.Config)
 			if t == nil {
@@ -80,7 +82,7 @@ func (r *Router) build(en *entry, old *route, e Endpoint) *route {
 }
 
 // join returns the instance that lives at in's address. r.mu is held.
-func (r *Router) join(in Instance) *instance {
+func (r *Router) join(in traffic.Instance) *instance {
 	for _, i := range r.instances[in.ID] {
 		if i.Address == in.Address {
 			if i.routes++; i.routes == 1 { // it is back before it was idle: tell those who wait for that
@@ -200,13 +202,13 @@ func (v *variant) fleet() *fleet {
 
 // instance chooses one that is not in tried, or one in tried if there is no
 // other.
-func (f *fleet) instance(s Strategy, tried []*instance) *instance {
+func (f *fleet) instance(leastBusy bool, tried []*instance) *instance {
 	n := len(f.instances)
 	at := 0
 	if n > 1 {
 		at = rand.IntN(n)
 	}
-	if s == Random && len(tried) == 0 {
+	if !leastBusy && len(tried) == 0 {
 		return f.instances[at]
 	}
 	var best *instance
@@ -215,7 +217,7 @@ func (f *fleet) instance(s Strategy, tried []*instance) *instance {
 		in := f.instances[(at+i)%n]
 		was := contains(tried, in)
 		load := in.outstanding.Load()
-		if s == Random {
+		if !leastBusy {
 			load = 0
 		}
 		if best == nil || bestTried && !was || bestTried == was && load < least {

@@ -1,8 +1,9 @@
 // Package router decides which instance answers a request, sends the request
 // there, and counts what came of it. It promises that a request never lands on
 // an instance after Set has taken it out of the table, and it needs nothing
-// but memory: the control plane may be away. Who may call, and how a request
-// and its answer look to the client, is not its job (api/runtime).
+// but memory: the control plane may be away, and a Follower catches up when it
+// is back. Who may call, and how a request and its answer look to the client,
+// is not its job (api/runtime), and neither is where traffic shall go.
 package router
 
 import (
@@ -13,63 +14,24 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
-
-// Key names an endpoint. Names are compared with their case.
-type Key struct{ Region, Name string }
-
-// Strategy is how an instance of a variant is chosen (spec §5.3).
-type Strategy uint8
-
-// The strategies of ProductionVariant.RoutingConfig.
-const (
-	Random Strategy = iota
-	LeastOutstandingRequests
-)
-
-// Endpoint is a row of the routing table. Nobody changes it once it is set.
-type Endpoint struct {
-	Account  string
-	Version  int64 // of the traffic; an older one never replaces a newer one
-	Variants []Variant
-}
-
-// Variant is a share of an endpoint's requests. A variant of weight zero gets
-// none but may be named by the caller; all zero is an equal split.
-type Variant struct {
-	Name      string
-	Weight    float64
-	Strategy  Strategy
-	Container string // host name of the container in messages: "primary"
-	Fleets    []Fleet
-}
-
-// Fleet is the part of a variant that runs one endpoint configuration.
-type Fleet struct {
-	Config    string  // EndpointConfigName
-	Share     float64 // of the variant's requests; the shares of a variant sum to 1
-	Instances []Instance
-}
-
-// Instance is one ready instance that takes traffic.
-type Instance struct{ ID, Address string }
 
 // Config is what a Router is made of.
 type Config struct {
 	Client     *http1.Client         // nil: one with default bounds
 	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
-	OnSample   func(Sample)          // called once for each request that reached a container; nil: not
+	OnSample   func(traffic.Sample)  // called once for each request that reached a container; nil: not
 }
 
 // Router holds the table. Its methods may be called at the same time.
 type Router struct {
 	client   *http1.Client
-	onSample func(Sample)
+	onSample func(traffic.Sample)
 	seed     maphash.Seed
 	shards   [shardCount]shard
 
@@ -82,12 +44,11 @@ type Router struct {
 const shardCount = 512
 
 type shard struct {
-	table atomic.Pointer[map[Key]*entry]
+	table atomic.Pointer[map[traffic.Key]*entry]
 }
 
 // entry is an endpoint's place in the table.
 type entry struct {
-	key   Key
 	route atomic.Pointer[route]
 	past  []*tally // counters of fleets that left, newest last; guarded by Router.mu
 }
@@ -103,7 +64,7 @@ func New(cfg Config) (*Router, error) {
 		r.client = http1.NewClient(http1.UpstreamConfig{})
 	}
 	for i := range r.shards {
-		r.shards[i].table.Store(&map[Key]*entry{})
+		r.shards[i].table.Store(&map[traffic.Key]*entry{})
 	}
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(&collector{r}); err != nil {
@@ -122,20 +83,21 @@ func (r *Router) Close() {
 	}
 }
 
-func (r *Router) shard(k Key) *shard {
+func (r *Router) shard(k traffic.Key) *shard {
 	return &r.shards[maphash.Comparable(r.seed, k)%shardCount]
 }
 
-func (r *Router) find(k Key) *route {
+func (r *Router) find(k traffic.Key) *route {
 	if e := (*r.shard(k).table.Load())[k]; e != nil {
 		return e.route.Load()
 	}
 	return nil
 }
 
-// Set puts e in the table, unless a newer version is there. When it returns,
-// no new request lands on an instance that e leaves out.
-func (r *Router) Set(k Key, e Endpoint) {
+// Set puts to in the table, unless a newer version is there. When it returns,
+// no new request lands on an instance that to leaves out.
+func (r *Router) Set(to traffic.Route) {
+	k := to.Key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.shard(k)
@@ -143,11 +105,11 @@ func (r *Router) Set(k Key, e Endpoint) {
 	en := table[k]
 	var old *route
 	if en == nil {
-		en = &entry{key: k}
-	} else if old = en.route.Load(); old.endpoint.Version > e.Version {
+		en = &entry{}
+	} else if old = en.route.Load(); old.Version > to.Version {
 		return
 	}
-	next := r.build(en, old, e)
+	next := r.build(en, old, to)
 	en.route.Store(next)
 	if old == nil {
 		table = maps.Clone(table)
@@ -160,7 +122,7 @@ func (r *Router) Set(k Key, e Endpoint) {
 }
 
 // Delete takes k out of the table, with its counters.
-func (r *Router) Delete(k Key) {
+func (r *Router) Delete(k traffic.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.shard(k)
@@ -175,20 +137,20 @@ func (r *Router) Delete(k Key) {
 	r.leave(en.route.Load())
 }
 
-// Endpoint returns what was last set for k.
-func (r *Router) Endpoint(k Key) (Endpoint, bool) {
+// Route returns what was last set for k.
+func (r *Router) Route(k traffic.Key) (traffic.Route, bool) {
 	if rt := r.find(k); rt != nil {
-		return rt.endpoint, true
+		return rt.Route, true
 	}
-	return Endpoint{}, false
+	return traffic.Route{}, false
 }
 
-// Each calls f with every endpoint in the table, as of some moment since it was
+// Each calls f with every route in the table, as of some moment since it was
 // called.
-func (r *Router) Each(f func(Key, Endpoint)) {
+func (r *Router) Each(f func(traffic.Route)) {
 	for i := range r.shards {
-		for k, en := range *r.shards[i].table.Load() {
-			f(k, en.route.Load().endpoint)
+		for _, en := range *r.shards[i].table.Load() {
+			f(en.route.Load().Route)
 		}
 	}
 }
@@ -238,21 +200,4 @@ func (r *Router) wait(instanceID string) (<-chan struct{}, error) {
 		idle = in.idle
 	}
 	return idle, nil
-}
-
-// Sample is what happened to one request that reached, or tried to reach, a
-// container (spec §7.1). It is the seam for a metric store.
-type Sample struct {
-	Key             Key
-	Variant, Config string
-	At              time.Time // when the request arrived
-	Status4XX       bool      // the container answered 4xx
-	Status5XX       bool      // it answered 5xx, not at all, or in no time
-	ModelError      bool      // no whole 2xx response came
-	ModelLatency    time.Duration
-	OverheadLatency time.Duration
-	Instances       int // that took traffic of the variant when one was chosen
-	Streaming       bool
-	FirstChunk      time.Duration // of a streaming response; 0 if none came
-	MidStreamError  bool
 }

@@ -18,13 +18,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var key = router.Key{Region: "us-east-1", Name: "e"}
+var key = traffic.Key{Region: "us-east-1", Name: "e"}
 
 func newRouter(t *testing.T, cfg router.Config) *router.Router {
 	t.Helper()
@@ -59,11 +61,18 @@ func refused(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func one(config string, in ...router.Instance) router.Endpoint {
-	return router.Endpoint{Account: "000000000000", Version: 1, Variants: []router.Variant{{
+// to is a route of the endpoint that key names.
+func to(version int64, vs ...traffic.Variant) traffic.Route {
+	return traffic.Route{
+		Scope: arn.Scope{Region: key.Region, Account: "000000000000"}, Name: key.Name, Version: version, Variants: vs,
+	}
+}
+
+func one(config string, in ...traffic.Instance) traffic.Route {
+	return to(1, traffic.Variant{
 		Name: "v", Weight: 1, Container: "primary",
-		Fleets: []router.Fleet{{Config: config, Share: 1, Instances: in}},
-	}}}
+		Fleets: []traffic.Fleet{{Config: config, Share: 1, Instances: in}},
+	})
 }
 
 func newCall() *router.Call {
@@ -96,7 +105,7 @@ func TestARequestWithNowhereToGoSaysWhy(t *testing.T) {
 	if _, err := invoke(r, newCall()); !errors.Is(err, router.ErrNoEndpoint) {
 		t.Errorf("unknown endpoint: %v", err)
 	}
-	r.Set(key, one("c"))
+	r.Set(one("c"))
 	if _, err := invoke(r, newCall()); !errors.Is(err, router.ErrNoInstance) {
 		t.Errorf("no instance: %v", err)
 	}
@@ -117,33 +126,33 @@ func TestARequestWithNowhereToGoSaysWhy(t *testing.T) {
 
 func TestRequestsFollowWeightsAndShares(t *testing.T) {
 	a, b, c := upstream(t, says("a")), upstream(t, says("b")), upstream(t, says("c"))
-	fleet := func(config, addr string, share float64) router.Fleet {
-		f := router.Fleet{Config: config, Share: share}
+	fleet := func(config, addr string, share float64) traffic.Fleet {
+		f := traffic.Fleet{Config: config, Share: share}
 		if addr != "" {
-			f.Instances = []router.Instance{{ID: addr, Address: addr}}
+			f.Instances = []traffic.Instance{{ID: addr, Address: addr}}
 		}
 		return f
 	}
-	variant := func(name string, weight float64, f ...router.Fleet) router.Variant {
-		return router.Variant{Name: name, Weight: weight, Fleets: f}
+	variant := func(name string, weight float64, f ...traffic.Fleet) traffic.Variant {
+		return traffic.Variant{Name: name, Weight: weight, Fleets: f}
 	}
 	for name, tc := range map[string]struct {
-		variants []router.Variant
+		variants []traffic.Variant
 		target   string
 		want     map[string]float64
 	}{
-		"three to one":                           {[]router.Variant{variant("v", 3, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"a": .75, "b": .25}},
-		"all zero is equal":                      {[]router.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 0, fleet("1", b, 1))}, "", map[string]float64{"a": .5, "b": .5}},
-		"weight zero gets none":                  {[]router.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"b": 1}},
-		"weight zero may be named":               {[]router.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "v", map[string]float64{"a": 1}},
-		"fleets by share":                        {[]router.Variant{variant("v", 1, fleet("1", a, .9), fleet("2", b, .1))}, "", map[string]float64{"a": .9, "b": .1}},
-		"the split holds for a named variant":    {[]router.Variant{variant("v", 0, fleet("1", a, .8), fleet("2", b, .2)), variant("w", 1, fleet("1", c, 1))}, "v", map[string]float64{"a": .8, "b": .2}},
-		"an empty fleet's share falls to others": {[]router.Variant{variant("v", 1, fleet("1", "", .5), fleet("2", b, .25), fleet("3", c, .25))}, "", map[string]float64{"b": .5, "c": .5}},
-		"even to one without a share":            {[]router.Variant{variant("v", 1, fleet("1", "", 1), fleet("2", b, 0))}, "", map[string]float64{"b": 1}},
+		"three to one":                           {[]traffic.Variant{variant("v", 3, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"a": .75, "b": .25}},
+		"all zero is equal":                      {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 0, fleet("1", b, 1))}, "", map[string]float64{"a": .5, "b": .5}},
+		"weight zero gets none":                  {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"b": 1}},
+		"weight zero may be named":               {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "v", map[string]float64{"a": 1}},
+		"fleets by share":                        {[]traffic.Variant{variant("v", 1, fleet("1", a, .9), fleet("2", b, .1))}, "", map[string]float64{"a": .9, "b": .1}},
+		"the split holds for a named variant":    {[]traffic.Variant{variant("v", 0, fleet("1", a, .8), fleet("2", b, .2)), variant("w", 1, fleet("1", c, 1))}, "v", map[string]float64{"a": .8, "b": .2}},
+		"an empty fleet's share falls to others": {[]traffic.Variant{variant("v", 1, fleet("1", "", .5), fleet("2", b, .25), fleet("3", c, .25))}, "", map[string]float64{"b": .5, "c": .5}},
+		"even to one without a share":            {[]traffic.Variant{variant("v", 1, fleet("1", "", 1), fleet("2", b, 0))}, "", map[string]float64{"b": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRouter(t, router.Config{})
-			r.Set(key, router.Endpoint{Variants: tc.variants})
+			r.Set(to(0, tc.variants...))
 			const n = 2000
 			got := map[string]int{}
 			for range n {
@@ -172,9 +181,9 @@ func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 	r := newRouter(t, router.Config{})
 	e := one("new")
 	e.Version = 7
-	r.Set(key, e)
-	r.Set(key, one("old"))
-	if got, _ := r.Endpoint(key); got.Version != 7 {
+	r.Set(e)
+	r.Set(one("old"))
+	if got, _ := r.Route(key); got.Version != 7 {
 		t.Errorf("version %d", got.Version)
 	}
 }
@@ -186,11 +195,11 @@ func TestLeastOutstandingGoesWhereTheLeastIsInFlight(t *testing.T) {
 	e := one("c")
 	for i := range 4 {
 		e.Variants[0].Fleets[0].Instances = append(e.Variants[0].Fleets[0].Instances,
-			router.Instance{ID: fmt.Sprint(i), Address: upstream(t, slow)})
+			traffic.Instance{ID: fmt.Sprint(i), Address: upstream(t, slow)})
 	}
-	e.Variants[0].Strategy = router.LeastOutstandingRequests
+	e.Variants[0].Routing = traffic.LeastOutstandingRequests
 	r := newRouter(t, router.Config{})
-	r.Set(key, e)
+	r.Set(e)
 	var wg sync.WaitGroup
 	for range 3 {
 		arrived.Add(4)
@@ -226,11 +235,11 @@ func waitFor(t *testing.T, ok func() bool) {
 
 func TestARequestThatNobodyTookIsOfferedToAnotherInstance(t *testing.T) {
 	dead, alive := refused(t), upstream(t, says("alive"))
-	for _, s := range []router.Strategy{router.Random, router.LeastOutstandingRequests} {
+	for _, s := range []traffic.Strategy{traffic.Random, traffic.LeastOutstandingRequests} {
 		r := newRouter(t, router.Config{})
-		e := one("c", router.Instance{ID: "dead", Address: dead}, router.Instance{ID: "alive", Address: alive})
-		e.Variants[0].Strategy = s
-		r.Set(key, e)
+		e := one("c", traffic.Instance{ID: "dead", Address: dead}, traffic.Instance{ID: "alive", Address: alive})
+		e.Variants[0].Routing = s
+		r.Set(e)
 		for range 50 {
 			if body, err := invoke(r, newCall()); body != "alive" || err != nil {
 				t.Fatalf("%q, %v", body, err)
@@ -266,9 +275,9 @@ func TestOutcomesAreCountedByTheirClass(t *testing.T) {
 		"no answer":       {upstream(t, func(http.ResponseWriter, *http.Request) { <-hang }), false, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var samples []router.Sample
-			r := newRouter(t, router.Config{OnSample: func(s router.Sample) { samples = append(samples, s) }})
-			r.Set(key, one("c", router.Instance{ID: "i", Address: tc.addr}))
+			var samples []traffic.Sample
+			r := newRouter(t, router.Config{OnSample: func(s traffic.Sample) { samples = append(samples, s) }})
+			r.Set(one("c", traffic.Instance{ID: "i", Address: tc.addr}))
 			c := newCall()
 			if name == "no answer" {
 				c.Request.Before = time.Now().Add(50 * time.Millisecond)
@@ -294,8 +303,8 @@ func TestOutcomesAreCountedByTheirClass(t *testing.T) {
 func TestCountersAreShownAndLeaveWithTheirEndpoint(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	r := newRouter(t, router.Config{Registerer: reg})
-	in := router.Instance{ID: "i", Address: upstream(t, says("ok"))}
-	r.Set(key, one("c1", in))
+	in := traffic.Instance{ID: "i", Address: upstream(t, says("ok"))}
+	r.Set(one("c1", in))
 	for range 3 {
 		if _, err := invoke(r, newCall()); err != nil {
 			t.Fatal(err)
@@ -303,7 +312,7 @@ func TestCountersAreShownAndLeaveWithTheirEndpoint(t *testing.T) {
 	}
 	e := one("c2", in)
 	e.Version = 2
-	r.Set(key, e)
+	r.Set(e)
 	if _, err := invoke(r, newCall()); err != nil {
 		t.Fatal(err)
 	}
@@ -358,9 +367,9 @@ func TestNoRequestLandsOnAnInstanceThatIsDraining(t *testing.T) {
 	}
 	r := newRouter(t, router.Config{})
 	set := func(g int) {
-		e := one(fmt.Sprint(g), router.Instance{ID: fmt.Sprint(g), Address: addr[g]})
+		e := one(fmt.Sprint(g), traffic.Instance{ID: fmt.Sprint(g), Address: addr[g]})
 		e.Version = int64(g + 1)
-		r.Set(key, e)
+		r.Set(e)
 	}
 	set(0)
 	ctx, stop := context.WithCancel(t.Context())
@@ -400,16 +409,16 @@ func TestNoRequestLandsOnAnInstanceThatIsDraining(t *testing.T) {
 
 func TestDrainedWaitsForWhatIsInFlight(t *testing.T) {
 	hold := make(chan struct{})
-	in := router.Instance{ID: "i", Address: upstream(t, func(http.ResponseWriter, *http.Request) { <-hold })}
+	in := traffic.Instance{ID: "i", Address: upstream(t, func(http.ResponseWriter, *http.Request) { <-hold })}
 	r := newRouter(t, router.Config{})
-	r.Set(key, one("c", in))
+	r.Set(one("c", in))
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = invoke(r, newCall()) })
 	waitFor(t, func() bool { return r.Outstanding("i") == 1 })
 	if err := r.Drained(t.Context(), "i"); !errors.Is(err, router.ErrRouted) {
 		t.Errorf("drained while routed: %v", err)
 	}
-	r.Set(key, one("c"))
+	r.Set(one("c"))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := r.Drained(ctx, "i"); !errors.Is(err, context.DeadlineExceeded) {
@@ -417,7 +426,7 @@ func TestDrainedWaitsForWhatIsInFlight(t *testing.T) {
 	}
 	waiting := make(chan error)
 	go func() { waiting <- r.Drained(t.Context(), "i") }()
-	r.Set(key, one("c", in)) // it comes back before it was idle
+	r.Set(one("c", in)) // it comes back before it was idle
 	if err := <-waiting; err != nil && !errors.Is(err, router.ErrRouted) {
 		t.Error(err)
 	}
@@ -438,13 +447,18 @@ func BenchmarkSetOneOfTenThousandEndpoints(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	named := func(i int) traffic.Route {
+		e := one("c", traffic.Instance{ID: fmt.Sprint(i), Address: "127.0.0.1:1"})
+		e.Name = fmt.Sprint("e", i)
+		return e
+	}
 	for i := range 10000 {
-		r.Set(router.Key{Region: "us-east-1", Name: fmt.Sprint("e", i)}, one("c", router.Instance{ID: fmt.Sprint(i), Address: "127.0.0.1:1"}))
+		r.Set(named(i))
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		k := router.Key{Region: "us-east-1", Name: fmt.Sprint("e", i%10000)}
-		r.Delete(k)
-		r.Set(k, one("c", router.Instance{ID: fmt.Sprint(i % 10000), Address: "127.0.0.1:1"}))
+		e := named(i % 10000)
+		r.Delete(e.Key())
+		r.Set(e)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // keepPast is how many fleets that left an endpoint keep their counters: an
@@ -26,7 +28,7 @@ type tally struct {
 	overhead    histogram
 }
 
-func (t *tally) add(s *Sample) {
+func (t *tally) add(s *traffic.Sample) {
 	t.invocations.Add(1)
 	if s.Status4XX {
 		t.status4xx.Add(1)
@@ -119,26 +121,19 @@ func (h *histogram) metric(d *prometheus.Desc, labels []string) prometheus.Metri
 	return prometheus.MustNewConstHistogram(d, n, time.Duration(h.sum.Load()).Seconds(), b, labels...)
 }
 
-// Counts are the counters of one (variant, configuration) of an endpoint.
-type Counts struct {
-	Variant, Config                                string
-	InFlight                                       int64
-	Invocations, Status4XX, Status5XX, ModelErrors uint64
-}
-
 // Counts returns the counters of an endpoint, those of past fleets last.
-func (r *Router) Counts(k Key) []Counts {
-	var out []Counts
+func (r *Router) Counts(k traffic.Key) []traffic.Counts {
+	var out []traffic.Counts
 	for _, t := range r.tallies(k) {
-		out = append(out, Counts{
-			t.variant, t.config, t.inFlight.Load(),
-			t.invocations.Load(), t.status4xx.Load(), t.status5xx.Load(), t.modelErrors.Load(),
+		out = append(out, traffic.Counts{
+			Variant: t.variant, Config: t.config, InFlight: t.inFlight.Load(), Invocations: t.invocations.Load(),
+			Status4XX: t.status4xx.Load(), Status5XX: t.status5xx.Load(), ModelErrors: t.modelErrors.Load(),
 		})
 	}
 	return out
 }
 
-func (r *Router) tallies(k Key) []*tally {
+func (r *Router) tallies(k traffic.Key) []*tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	en := (*r.shard(k).table.Load())[k]
@@ -194,7 +189,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (t *tally) collect(ch chan<- prometheus.Metric, d descs, k Key) {
+func (t *tally) collect(ch chan<- prometheus.Metric, d descs, k traffic.Key) {
 	n := t.invocations.Load()
 	if n == 0 && t.inFlight.Load() == 0 {
 		return

@@ -11,8 +11,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 )
 
@@ -207,8 +207,8 @@ func TestRequestsInFlightAreSampled(t *testing.T) {
 		db, err := store.OpenSQLite(t.Context(), path)
 		ok(t, err)
 		w := newWorld(t, db, func(c *watch.Config) {
-			c.Counts = func(router.Key) []router.Counts {
-				return []router.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
+			c.Counts = func(traffic.Key) []traffic.Counts {
+				return []traffic.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
 			}
 		})
 		stop := w.run()
@@ -238,7 +238,7 @@ func TestInstancesAreSampledOnceAMinute(t *testing.T) {
 		w := newWorld(t, db, func(c *watch.Config) {
 			c.Instances = func(context.Context) ([]watch.Instance, error) {
 				looks++
-				i := watch.Instance{Endpoint: router.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
+				i := watch.Instance{Endpoint: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
 				j := i
 				j.ID, j.CPU, j.Memory = "2", 0, 0.75
 				return []watch.Instance{i, j}, nil

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 const (
@@ -114,9 +114,9 @@ func (s *Service) sampleInFlight(now time.Time) {
 	if s.Counts == nil {
 		return
 	}
-	byEndpoint := map[router.Key][]*tap{}
+	byEndpoint := map[traffic.Key][]*tap{}
 	s.taps.each(func(t *tap) {
-		k := router.Key{Region: t.region, Name: t.endpoint}
+		k := traffic.Key{Region: t.region, Name: t.endpoint}
 		byEndpoint[k] = append(byEndpoint[k], t)
 	})
 	for k, ts := range byEndpoint {
@@ -124,7 +124,7 @@ func (s *Service) sampleInFlight(now time.Time) {
 		whole := map[string]float64{}
 		lines := map[string]*line{}
 		for _, t := range ts {
-			i := slices.IndexFunc(counts, func(c router.Counts) bool { return c.Variant == t.variant && c.Config == t.config })
+			i := slices.IndexFunc(counts, func(c traffic.Counts) bool { return c.Variant == t.variant && c.Config == t.config })
 			if i < 0 {
 				continue
 			}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // InstanceNamespace is where the metrics of instances are (spec §7.2).
@@ -13,7 +13,7 @@ const InstanceNamespace = "/aws/sagemaker/Endpoints"
 
 // Instance is what an instance that takes traffic takes of its host.
 type Instance struct {
-	Endpoint router.Key
+	Endpoint traffic.Key
 	Variant  string
 	ID       string
 	CPU      time.Duration // since it started

@@ -12,7 +12,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // Namespace is where the metrics of endpoints are (spec §7.1).
@@ -129,11 +129,11 @@ type cell struct {
 	per, model, over, first metric.Dist
 }
 
-// Sample takes what became of a request: it is router.Config.OnSample. It costs
+// Sample takes what became of a request. It costs
 // a few hundred nanoseconds and never waits for a database. A sample belongs to
 // the second in which the request ended: only then its outcome was known, and a
 // request that failed after a minute is news of this second.
-func (s *Service) Sample(x router.Sample) {
+func (s *Service) Sample(x traffic.Sample) {
 	f := fleet{x.Key.Region, x.Key.Name, x.Variant, x.Config}
 	t := (*s.taps.shard(f).Load())[f]
 	if t == nil {
@@ -239,7 +239,7 @@ func (s *Service) interest(t *tap) {
 }
 
 // add counts a sample and reports whether an alarm wants to hear of it now.
-func (t *tap) add(x *router.Sample) bool {
+func (t *tap) add(x *traffic.Sample) bool {
 	at := x.At.Add(x.ModelLatency + x.OverheadLatency).Unix()
 	i := t.claim()
 	st := &t.stripe[i]
@@ -278,7 +278,7 @@ func (t *tap) claim() uint32 {
 	return first
 }
 
-func (c *cell) count(x *router.Sample) {
+func (c *cell) count(x *traffic.Sample) {
 	c.n++
 	if x.Status4XX {
 		c.s4++
@@ -317,7 +317,7 @@ func (c *cell) reset(at int64) {
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // outcome returns the bits of what a sample says.
-func outcome(x *router.Sample) uint32 {
+func outcome(x *traffic.Sample) uint32 {
 	bits := uint32(1) << anything
 	if x.Status4XX {
 		bits |= 1 << errors4XX

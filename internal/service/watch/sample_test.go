@@ -14,8 +14,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 )
 
@@ -274,9 +274,9 @@ func BenchmarkSample(b *testing.B) {
 	stop := w.run()
 	defer stop()
 	for name, fleets := range map[string]int{"one fleet": 1, "a thousand fleets": 1000} {
-		keys := make([]router.Key, fleets)
+		keys := make([]traffic.Key, fleets)
 		for i := range keys {
-			keys[i] = router.Key{Region: scope.Region, Name: fmt.Sprint("e", i)}
+			keys[i] = traffic.Key{Region: scope.Region, Name: fmt.Sprint("e", i)}
 		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -37,7 +37,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/service/router"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // Tx is what a change of alarms needs of one transaction.
@@ -81,7 +81,7 @@ type Config struct {
 	Ring func()
 	// Counts returns the counters of an endpoint's fleets, for the requests in
 	// flight. Nil: they are not sampled.
-	Counts func(router.Key) []router.Counts
+	Counts func(traffic.Key) []traffic.Counts
 	// Instances returns what the instances that take traffic take of their
 	// hosts. It is asked once a minute. Nil: they are not sampled.
 	Instances func(ctx context.Context) ([]Instance, error)

@@ -11,9 +11,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 )
 
@@ -142,9 +142,9 @@ func (w *world) is(name string, want alarm.StateValue) {
 }
 
 // sample is a request that was answered just now.
-func sample(status5xx bool) router.Sample {
-	return router.Sample{
-		Key: router.Key{Region: scope.Region, Name: "e"}, Variant: "v", Config: "c", At: time.Now(),
+func sample(status5xx bool) traffic.Sample {
+	return traffic.Sample{
+		Key: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v", Config: "c", At: time.Now(),
 		Status5XX: status5xx, ModelError: status5xx, Instances: 2,
 	}
 }
