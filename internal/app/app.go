@@ -36,6 +36,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/door"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -169,12 +170,12 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
 	})
 	a.data = http1.NewServer(http1.Config{MaxBody: int(l.MaxBodyBytes), Log: a.log}, runtime.Prefix, api.Serve)
-	door := a.door(api)
-	if err := a.listenForDevices(ctx, door); err != nil {
+	front := door.New(a.apis(api))
+	if err := a.listenForDevices(ctx, front); err != nil {
 		return err
 	}
 	a.control = &http.Server{
-		Handler: door, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: front, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	return nil

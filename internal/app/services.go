@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"time"
@@ -162,8 +161,9 @@ func (a *App) answered(s arn.Scope, endpoint, config string) (n int64) {
 	return n
 }
 
-// door builds the handler of every API but the fast path of the runtime.
-func (a *App) door(api *runtime.API) http.Handler {
+// apis are the APIs that share the server's address; api serves the runtime's
+// requests that are not on its fast path.
+func (a *App) apis(api *runtime.API) door.Config {
 	ctl := control.New(control.Config{
 		Change: func(ctx context.Context, f func(control.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
@@ -172,7 +172,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: a.suspect,
 	})
-	return door.New(door.Config{
+	return door.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:      api,
 		SageMaker:    sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
@@ -187,7 +187,7 @@ func (a *App) door(api *runtime.API) http.Handler {
 		SessionAlive: credentials.Alive(a.identity),
 		DeviceObject: a.deviceObject,
 		Ready:        func() bool { return a.ready.Load() && a.reachable() },
-	})
+	}
 }
 
 // reachable reports whether the store answers.

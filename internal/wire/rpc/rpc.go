@@ -111,6 +111,16 @@ func NewHandler(c Config, ops ...Op) *Handler {
 	return h
 }
 
+// Unserved names the service's operations that are not bound.
+func (h *Handler) Unserved() (names []string) {
+	for _, op := range h.Service.Operations {
+		if _, ok := h.ops[op.Name]; !ok {
+			names = append(names, op.Name)
+		}
+	}
+	return names
+}
+
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	id := awserr.RequestID(w.Header())

@@ -125,9 +125,19 @@ func (f *fact) refs() []string {
 }
 
 // reachable returns the names, sorted, of all shapes that some operation's input
-// or output is made of. The tables hold plain pointers, so a shape that
-// contains itself is refused: Go could not initialise them.
+// or output is made of.
 func (s *service) reachable() ([]string, error) {
+	var roots []string
+	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
+		roots = append(roots, s.Operations[name].Input, s.Operations[name].Output)
+	}
+	return s.closure(roots)
+}
+
+// closure returns the names, sorted, of the given shapes and of those that they
+// are made of. The tables hold plain pointers, so a shape that contains itself
+// is refused: Go could not initialise them.
+func (s *service) closure(roots []string) ([]string, error) {
 	const visiting, done = 1, 2
 	state := map[string]int{}
 	var visit func(name string) error
@@ -150,14 +160,12 @@ func (s *service) reachable() ([]string, error) {
 		state[name] = done
 		return nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
-		for _, root := range []string{s.Operations[name].Input, s.Operations[name].Output} {
-			if root == "" {
-				continue
-			}
-			if err := visit(root); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
+	for _, root := range roots {
+		if root == "" {
+			continue // an operation that takes, or answers with, nothing
+		}
+		if err := visit(root); err != nil {
+			return nil, err
 		}
 	}
 	return slices.Sorted(maps.Keys(state)), nil

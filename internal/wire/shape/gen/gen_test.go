@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -26,6 +27,38 @@ func TestTheCommittedFilesAreWhatTheFactsGenerate(t *testing.T) {
 		for _, path := range paths {
 			if !wanted[path] {
 				t.Errorf("%s comes from no facts", path)
+			}
+		}
+	}
+}
+
+// What no operation uses any more is to go with it.
+func TestTheFactsHoldNoShapeThatNoOperationUses(t *testing.T) {
+	names, err := filepath.Glob("../facts/*.json")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		s, err := load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots, err := s.reachable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for shape, f := range s.Shapes {
+			if f.Exception {
+				roots = append(roots, shape)
+			}
+		}
+		used, err := s.closure(roots)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for shape := range s.Shapes {
+			if !slices.Contains(used, shape) {
+				t.Errorf("%s: %s is of no operation", name, shape)
 			}
 		}
 	}

@@ -57,12 +57,6 @@ var api = shape.Service{
 			Errors: []string{"ResourceLimitExceeded"},
 		},
 		{
-			Name: "CreateInferenceComponent", Method: "POST", URI: "/", Status: 200,
-			Input:  &sCreateInferenceComponentInput,
-			Output: &sCreateInferenceComponentOutput,
-			Errors: []string{"ResourceLimitExceeded"},
-		},
-		{
 			Name: "CreateModel", Method: "POST", URI: "/", Status: 200,
 			Input:  &sCreateModelInput,
 			Output: &sCreateModelOutput,
@@ -95,10 +89,6 @@ var api = shape.Service{
 		{
 			Name: "DeleteEndpointConfig", Method: "POST", URI: "/", Status: 200,
 			Input: &sDeleteEndpointConfigInput,
-		},
-		{
-			Name: "DeleteInferenceComponent", Method: "POST", URI: "/", Status: 200,
-			Input: &sDeleteInferenceComponentInput,
 		},
 		{
 			Name: "DeleteModel", Method: "POST", URI: "/", Status: 200,
@@ -154,11 +144,6 @@ var api = shape.Service{
 			Output: &sDescribeEndpointConfigOutput,
 		},
 		{
-			Name: "DescribeInferenceComponent", Method: "POST", URI: "/", Status: 200,
-			Input:  &sDescribeInferenceComponentInput,
-			Output: &sDescribeInferenceComponentOutput,
-		},
-		{
 			Name: "DescribeModel", Method: "POST", URI: "/", Status: 200,
 			Input:  &sDescribeModelInput,
 			Output: &sDescribeModelOutput,
@@ -202,11 +187,6 @@ var api = shape.Service{
 			Name: "ListEndpoints", Method: "POST", URI: "/", Status: 200,
 			Input:  &sListEndpointsInput,
 			Output: &sListEndpointsOutput,
-		},
-		{
-			Name: "ListInferenceComponents", Method: "POST", URI: "/", Status: 200,
-			Input:  &sListInferenceComponentsInput,
-			Output: &sListInferenceComponentsOutput,
 		},
 		{
 			Name: "ListModels", Method: "POST", URI: "/", Status: 200,
@@ -264,18 +244,6 @@ var api = shape.Service{
 			Name: "UpdateEndpointWeightsAndCapacities", Method: "POST", URI: "/", Status: 200,
 			Input:  &sUpdateEndpointWeightsAndCapacitiesInput,
 			Output: &sUpdateEndpointWeightsAndCapacitiesOutput,
-			Errors: []string{"ResourceLimitExceeded"},
-		},
-		{
-			Name: "UpdateInferenceComponent", Method: "POST", URI: "/", Status: 200,
-			Input:  &sUpdateInferenceComponentInput,
-			Output: &sUpdateInferenceComponentOutput,
-			Errors: []string{"ResourceLimitExceeded"},
-		},
-		{
-			Name: "UpdateInferenceComponentRuntimeConfig", Method: "POST", URI: "/", Status: 200,
-			Input:  &sUpdateInferenceComponentRuntimeConfigInput,
-			Output: &sUpdateInferenceComponentRuntimeConfigOutput,
 			Errors: []string{"ResourceLimitExceeded"},
 		},
 	},

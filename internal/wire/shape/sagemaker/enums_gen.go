@@ -11,14 +11,6 @@ const (
 	AsyncNotificationTopicTypesErrorNotificationTopic   AsyncNotificationTopicTypes = "ERROR_NOTIFICATION_TOPIC"
 )
 
-// AvailabilityZoneBalanceEnforcementMode is a word of that enumeration, which has 1.
-type AvailabilityZoneBalanceEnforcementMode string
-
-// The words of AvailabilityZoneBalanceEnforcementMode.
-const (
-	AvailabilityZoneBalanceEnforcementModePermissive AvailabilityZoneBalanceEnforcementMode = "PERMISSIVE"
-)
-
 // CapacityReservationPreference is a word of that enumeration, which has 1.
 type CapacityReservationPreference string
 
@@ -211,46 +203,6 @@ const (
 	FrameworkTflite     Framework = "TFLITE"
 	FrameworkDarknet    Framework = "DARKNET"
 	FrameworkSklearn    Framework = "SKLEARN"
-)
-
-// InferenceComponentCapacitySizeType is a word of that enumeration, which has 2.
-type InferenceComponentCapacitySizeType string
-
-// The words of InferenceComponentCapacitySizeType.
-const (
-	InferenceComponentCapacitySizeTypeCopyCount       InferenceComponentCapacitySizeType = "COPY_COUNT"
-	InferenceComponentCapacitySizeTypeCapacityPercent InferenceComponentCapacitySizeType = "CAPACITY_PERCENT"
-)
-
-// InferenceComponentPlacementStrategy is a word of that enumeration, which has 2.
-type InferenceComponentPlacementStrategy string
-
-// The words of InferenceComponentPlacementStrategy.
-const (
-	InferenceComponentPlacementStrategySpread  InferenceComponentPlacementStrategy = "SPREAD"
-	InferenceComponentPlacementStrategyBinpack InferenceComponentPlacementStrategy = "BINPACK"
-)
-
-// InferenceComponentSortKey is a word of that enumeration, which has 3.
-type InferenceComponentSortKey string
-
-// The words of InferenceComponentSortKey.
-const (
-	InferenceComponentSortKeyName         InferenceComponentSortKey = "Name"
-	InferenceComponentSortKeyCreationTime InferenceComponentSortKey = "CreationTime"
-	InferenceComponentSortKeyStatus       InferenceComponentSortKey = "Status"
-)
-
-// InferenceComponentStatus is a word of that enumeration, which has 5.
-type InferenceComponentStatus string
-
-// The words of InferenceComponentStatus.
-const (
-	InferenceComponentStatusInService InferenceComponentStatus = "InService"
-	InferenceComponentStatusCreating  InferenceComponentStatus = "Creating"
-	InferenceComponentStatusUpdating  InferenceComponentStatus = "Updating"
-	InferenceComponentStatusFailed    InferenceComponentStatus = "Failed"
-	InferenceComponentStatusDeleting  InferenceComponentStatus = "Deleting"
 )
 
 // InferenceExecutionMode is a word of that enumeration, which has 2.

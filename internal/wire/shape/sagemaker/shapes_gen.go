@@ -55,11 +55,7 @@ var (
 	sAutoRollbackConfig = shape.Shape{Name: "AutoRollbackConfig", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Alarms", Shape: &sAlarmList},
 	}}
-	sAvailabilityZoneBalanceEnforcementMode = shape.Shape{Name: "AvailabilityZoneBalanceEnforcementMode", Kind: shape.String, Enum: []string{
-		"PERMISSIVE",
-	}}
-	sAvailabilityZoneBalanceMaxImbalance = shape.Shape{Name: "AvailabilityZoneBalanceMaxImbalance", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 100}}
-	sBlueGreenUpdatePolicy               = shape.Shape{Name: "BlueGreenUpdatePolicy", Kind: shape.Structure, Members: []shape.Member{
+	sBlueGreenUpdatePolicy = shape.Shape{Name: "BlueGreenUpdatePolicy", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "TrafficRoutingConfiguration", Shape: &sTrafficRoutingConfig, Required: true},
 		{Name: "TerminationWaitInSeconds", Shape: &sTerminationWaitInSeconds},
 		{Name: "MaximumExecutionTimeoutInSeconds", Shape: &sMaximumExecutionTimeoutInSeconds},
@@ -267,18 +263,6 @@ var (
 	sCreateEndpointOutput = shape.Shape{Name: "CreateEndpointOutput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointArn", Shape: &sEndpointArn, Required: true},
 	}}
-	sCreateInferenceComponentInput = shape.Shape{Name: "CreateInferenceComponentInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
-		{Name: "VariantName", Shape: &sVariantName},
-		{Name: "Specification", Shape: &sInferenceComponentSpecification},
-		{Name: "Specifications", Shape: &sInferenceComponentSpecificationList},
-		{Name: "RuntimeConfig", Shape: &sInferenceComponentRuntimeConfig},
-		{Name: "Tags", Shape: &sTagList},
-	}}
-	sCreateInferenceComponentOutput = shape.Shape{Name: "CreateInferenceComponentOutput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentArn", Shape: &sInferenceComponentArn, Required: true},
-	}}
 	sCreateModelInput = shape.Shape{Name: "CreateModelInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelName", Shape: &sModelName, Required: true},
 		{Name: "PrimaryContainer", Shape: &sContainerDefinition},
@@ -329,9 +313,6 @@ var (
 	}}
 	sDeleteEndpointInput = shape.Shape{Name: "DeleteEndpointInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
-	}}
-	sDeleteInferenceComponentInput = shape.Shape{Name: "DeleteInferenceComponentInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
 	}}
 	sDeleteModelInput = shape.Shape{Name: "DeleteModelInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelName", Shape: &sModelName, Required: true},
@@ -506,24 +487,6 @@ var (
 		{Name: "ExplainerConfig", Shape: &sExplainerConfig},
 		{Name: "ShadowProductionVariants", Shape: &sProductionVariantSummaryList},
 		{Name: "MetricsConfig", Shape: &sMetricsConfig},
-	}}
-	sDescribeInferenceComponentInput = shape.Shape{Name: "DescribeInferenceComponentInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-	}}
-	sDescribeInferenceComponentOutput = shape.Shape{Name: "DescribeInferenceComponentOutput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-		{Name: "InferenceComponentArn", Shape: &sInferenceComponentArn, Required: true},
-		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
-		{Name: "EndpointArn", Shape: &sEndpointArn, Required: true},
-		{Name: "VariantName", Shape: &sVariantName},
-		{Name: "FailureReason", Shape: &sFailureReason},
-		{Name: "Specification", Shape: &sInferenceComponentSpecificationSummary},
-		{Name: "Specifications", Shape: &sInferenceComponentSpecificationSummaryList},
-		{Name: "RuntimeConfig", Shape: &sInferenceComponentRuntimeConfigSummary},
-		{Name: "CreationTime", Shape: &sTimestamp, Required: true},
-		{Name: "LastModifiedTime", Shape: &sTimestamp, Required: true},
-		{Name: "InferenceComponentStatus", Shape: &sInferenceComponentStatus},
-		{Name: "LastDeploymentConfig", Shape: &sInferenceComponentDeploymentConfig},
 	}}
 	sDescribeModelInput = shape.Shape{Name: "DescribeModelInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelName", Shape: &sModelName, Required: true},
@@ -701,7 +664,6 @@ var (
 		"GreengrassV2Component",
 	}}
 	sEdgeVersion                = shape.Shape{Name: "EdgeVersion", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 30}, Pattern: &pattern17}
-	sEnableCaching              = shape.Shape{Name: "EnableCaching", Kind: shape.Boolean}
 	sEnableCapture              = shape.Shape{Name: "EnableCapture", Kind: shape.Boolean}
 	sEnableEnhancedMetrics      = shape.Shape{Name: "EnableEnhancedMetrics", Kind: shape.Boolean}
 	sEnableIotRoleAlias         = shape.Shape{Name: "EnableIotRoleAlias", Kind: shape.Boolean}
@@ -769,117 +731,7 @@ var (
 		{Name: "RepositoryAccessMode", Shape: &sRepositoryAccessMode, Required: true},
 		{Name: "RepositoryAuthConfig", Shape: &sRepositoryAuthConfig},
 	}}
-	sInferenceComponentArn                     = shape.Shape{Name: "InferenceComponentArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 20}, Max: shape.Bound{Set: true, N: 2048}}
-	sInferenceComponentAvailabilityZoneBalance = shape.Shape{Name: "InferenceComponentAvailabilityZoneBalance", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "EnforcementMode", Shape: &sAvailabilityZoneBalanceEnforcementMode, Required: true},
-		{Name: "MaxImbalance", Shape: &sAvailabilityZoneBalanceMaxImbalance},
-	}}
-	sInferenceComponentCapacitySize = shape.Shape{Name: "InferenceComponentCapacitySize", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "Type", Shape: &sInferenceComponentCapacitySizeType, Required: true},
-		{Name: "Value", Shape: &sCapacitySizeValue, Required: true},
-	}}
-	sInferenceComponentCapacitySizeType = shape.Shape{Name: "InferenceComponentCapacitySizeType", Kind: shape.String, Enum: []string{
-		"COPY_COUNT", "CAPACITY_PERCENT",
-	}}
-	sInferenceComponentComputeResourceRequirements = shape.Shape{Name: "InferenceComponentComputeResourceRequirements", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "NumberOfCpuCoresRequired", Shape: &sNumberOfCpuCores},
-		{Name: "NumberOfAcceleratorDevicesRequired", Shape: &sNumberOfAcceleratorDevices},
-		{Name: "MinMemoryRequiredInMb", Shape: &sMemoryInMb, Required: true},
-		{Name: "MaxMemoryRequiredInMb", Shape: &sMemoryInMb},
-	}}
-	sInferenceComponentContainerSpecification = shape.Shape{Name: "InferenceComponentContainerSpecification", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "Image", Shape: &sContainerImage},
-		{Name: "ArtifactUrl", Shape: &sUrl},
-		{Name: "Environment", Shape: &sEnvironmentMap},
-	}}
-	sInferenceComponentContainerSpecificationSummary = shape.Shape{Name: "InferenceComponentContainerSpecificationSummary", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "DeployedImage", Shape: &sDeployedImage},
-		{Name: "ArtifactUrl", Shape: &sUrl},
-		{Name: "Environment", Shape: &sEnvironmentMap},
-	}}
-	sInferenceComponentCopyCount       = shape.Shape{Name: "InferenceComponentCopyCount", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 0}}
-	sInferenceComponentDataCacheConfig = shape.Shape{Name: "InferenceComponentDataCacheConfig", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "EnableCaching", Shape: &sEnableCaching, Required: true},
-	}}
-	sInferenceComponentDataCacheConfigSummary = shape.Shape{Name: "InferenceComponentDataCacheConfigSummary", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "EnableCaching", Shape: &sEnableCaching, Required: true},
-	}}
-	sInferenceComponentDeploymentConfig = shape.Shape{Name: "InferenceComponentDeploymentConfig", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "RollingUpdatePolicy", Shape: &sInferenceComponentRollingUpdatePolicy, Required: true},
-		{Name: "AutoRollbackConfiguration", Shape: &sAutoRollbackConfig},
-	}}
-	sInferenceComponentName            = shape.Shape{Name: "InferenceComponentName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern24}
-	sInferenceComponentNameContains    = shape.Shape{Name: "InferenceComponentNameContains", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern20}
-	sInferenceComponentPlacementStatus = shape.Shape{Name: "InferenceComponentPlacementStatus", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InstanceType", Shape: &sProductionVariantInstanceType, Required: true},
-		{Name: "CurrentCopyCount", Shape: &sInferenceComponentCopyCount, Required: true},
-	}}
-	sInferenceComponentPlacementStatusList = shape.Shape{Name: "InferenceComponentPlacementStatusList", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Elem: &sInferenceComponentPlacementStatus}
-	sInferenceComponentPlacementStrategy   = shape.Shape{Name: "InferenceComponentPlacementStrategy", Kind: shape.String, Enum: []string{
-		"SPREAD", "BINPACK",
-	}}
-	sInferenceComponentRollingUpdatePolicy = shape.Shape{Name: "InferenceComponentRollingUpdatePolicy", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "MaximumBatchSize", Shape: &sInferenceComponentCapacitySize, Required: true},
-		{Name: "WaitIntervalInSeconds", Shape: &sWaitIntervalInSeconds, Required: true},
-		{Name: "MaximumExecutionTimeoutInSeconds", Shape: &sMaximumExecutionTimeoutInSeconds},
-		{Name: "RollbackMaximumBatchSize", Shape: &sInferenceComponentCapacitySize},
-	}}
-	sInferenceComponentRuntimeConfig = shape.Shape{Name: "InferenceComponentRuntimeConfig", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "CopyCount", Shape: &sInferenceComponentCopyCount, Required: true},
-	}}
-	sInferenceComponentRuntimeConfigSummary = shape.Shape{Name: "InferenceComponentRuntimeConfigSummary", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "DesiredCopyCount", Shape: &sInferenceComponentCopyCount},
-		{Name: "CurrentCopyCount", Shape: &sInferenceComponentCopyCount},
-		{Name: "PlacementStatus", Shape: &sInferenceComponentPlacementStatusList},
-	}}
-	sInferenceComponentSchedulingConfig = shape.Shape{Name: "InferenceComponentSchedulingConfig", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "PlacementStrategy", Shape: &sInferenceComponentPlacementStrategy, Required: true},
-		{Name: "AvailabilityZoneBalance", Shape: &sInferenceComponentAvailabilityZoneBalance},
-	}}
-	sInferenceComponentSortKey = shape.Shape{Name: "InferenceComponentSortKey", Kind: shape.String, Enum: []string{
-		"Name", "CreationTime", "Status",
-	}}
-	sInferenceComponentSpecification = shape.Shape{Name: "InferenceComponentSpecification", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InstanceType", Shape: &sProductionVariantInstanceType},
-		{Name: "ModelName", Shape: &sModelName},
-		{Name: "Container", Shape: &sInferenceComponentContainerSpecification},
-		{Name: "StartupParameters", Shape: &sInferenceComponentStartupParameters},
-		{Name: "ComputeResourceRequirements", Shape: &sInferenceComponentComputeResourceRequirements},
-		{Name: "BaseInferenceComponentName", Shape: &sInferenceComponentName},
-		{Name: "DataCacheConfig", Shape: &sInferenceComponentDataCacheConfig},
-		{Name: "SchedulingConfig", Shape: &sInferenceComponentSchedulingConfig},
-	}}
-	sInferenceComponentSpecificationList    = shape.Shape{Name: "InferenceComponentSpecificationList", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 5}, Elem: &sInferenceComponentSpecification}
-	sInferenceComponentSpecificationSummary = shape.Shape{Name: "InferenceComponentSpecificationSummary", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InstanceType", Shape: &sProductionVariantInstanceType},
-		{Name: "ModelName", Shape: &sModelName},
-		{Name: "Container", Shape: &sInferenceComponentContainerSpecificationSummary},
-		{Name: "StartupParameters", Shape: &sInferenceComponentStartupParameters},
-		{Name: "ComputeResourceRequirements", Shape: &sInferenceComponentComputeResourceRequirements},
-		{Name: "BaseInferenceComponentName", Shape: &sInferenceComponentName},
-		{Name: "DataCacheConfig", Shape: &sInferenceComponentDataCacheConfigSummary},
-		{Name: "SchedulingConfig", Shape: &sInferenceComponentSchedulingConfig},
-	}}
-	sInferenceComponentSpecificationSummaryList = shape.Shape{Name: "InferenceComponentSpecificationSummaryList", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Elem: &sInferenceComponentSpecificationSummary}
-	sInferenceComponentStartupParameters        = shape.Shape{Name: "InferenceComponentStartupParameters", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "ModelDataDownloadTimeoutInSeconds", Shape: &sProductionVariantModelDataDownloadTimeoutInSeconds},
-		{Name: "ContainerStartupHealthCheckTimeoutInSeconds", Shape: &sProductionVariantContainerStartupHealthCheckTimeoutInSeconds},
-	}}
-	sInferenceComponentStatus = shape.Shape{Name: "InferenceComponentStatus", Kind: shape.String, Enum: []string{
-		"InService", "Creating", "Updating", "Failed", "Deleting",
-	}}
-	sInferenceComponentSummary = shape.Shape{Name: "InferenceComponentSummary", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "CreationTime", Shape: &sTimestamp, Required: true},
-		{Name: "InferenceComponentArn", Shape: &sInferenceComponentArn, Required: true},
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-		{Name: "EndpointArn", Shape: &sEndpointArn, Required: true},
-		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
-		{Name: "VariantName", Shape: &sVariantName, Required: true},
-		{Name: "InferenceComponentStatus", Shape: &sInferenceComponentStatus},
-		{Name: "LastModifiedTime", Shape: &sTimestamp, Required: true},
-	}}
-	sInferenceComponentSummaryList = shape.Shape{Name: "InferenceComponentSummaryList", Kind: shape.List, Elem: &sInferenceComponentSummary}
-	sInferenceExecutionConfig      = shape.Shape{Name: "InferenceExecutionConfig", Kind: shape.Structure, Members: []shape.Member{
+	sInferenceExecutionConfig = shape.Shape{Name: "InferenceExecutionConfig", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Mode", Shape: &sInferenceExecutionMode, Required: true},
 	}}
 	sInferenceExecutionMode = shape.Shape{Name: "InferenceExecutionMode", Kind: shape.String, Enum: []string{
@@ -910,10 +762,10 @@ var (
 	}}
 	sInstancePoolSummaryList    = shape.Shape{Name: "InstancePoolSummaryList", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Elem: &sInstancePoolSummary}
 	sInteger                    = shape.Shape{Name: "Integer", Kind: shape.Integer}
-	sIotRoleAlias               = shape.Shape{Name: "IotRoleAlias", Kind: shape.String, Pattern: &pattern25}
+	sIotRoleAlias               = shape.Shape{Name: "IotRoleAlias", Kind: shape.String, Pattern: &pattern24}
 	sJsonContentType            = shape.Shape{Name: "JsonContentType", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 256}, Pattern: &pattern9}
 	sJsonContentTypes           = shape.Shape{Name: "JsonContentTypes", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 10}, Elem: &sJsonContentType}
-	sKmsKeyId                   = shape.Shape{Name: "KmsKeyId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 2048}, Pattern: &pattern26}
+	sKmsKeyId                   = shape.Shape{Name: "KmsKeyId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 2048}, Pattern: &pattern25}
 	sLastModifiedTime           = shape.Shape{Name: "LastModifiedTime", Kind: shape.Timestamp}
 	sListCompilationJobsRequest = shape.Shape{Name: "ListCompilationJobsRequest", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "NextToken", Shape: &sNextToken},
@@ -1031,24 +883,6 @@ var (
 		{Name: "Endpoints", Shape: &sEndpointSummaryList, Required: true},
 		{Name: "NextToken", Shape: &sPaginationToken},
 	}}
-	sListInferenceComponentsInput = shape.Shape{Name: "ListInferenceComponentsInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "SortBy", Shape: &sInferenceComponentSortKey},
-		{Name: "SortOrder", Shape: &sOrderKey},
-		{Name: "NextToken", Shape: &sPaginationToken},
-		{Name: "MaxResults", Shape: &sMaxResults},
-		{Name: "NameContains", Shape: &sInferenceComponentNameContains},
-		{Name: "CreationTimeBefore", Shape: &sTimestamp},
-		{Name: "CreationTimeAfter", Shape: &sTimestamp},
-		{Name: "LastModifiedTimeBefore", Shape: &sTimestamp},
-		{Name: "LastModifiedTimeAfter", Shape: &sTimestamp},
-		{Name: "StatusEquals", Shape: &sInferenceComponentStatus},
-		{Name: "EndpointNameEquals", Shape: &sEndpointName},
-		{Name: "VariantNameEquals", Shape: &sVariantName},
-	}}
-	sListInferenceComponentsOutput = shape.Shape{Name: "ListInferenceComponentsOutput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponents", Shape: &sInferenceComponentSummaryList, Required: true},
-		{Name: "NextToken", Shape: &sPaginationToken},
-	}}
 	sListMaxResults  = shape.Shape{Name: "ListMaxResults", Kind: shape.Integer, Max: shape.Bound{Set: true, N: 100}}
 	sListModelsInput = shape.Shape{Name: "ListModelsInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "SortBy", Shape: &sModelSortKey},
@@ -1101,17 +935,16 @@ var (
 	sMaxRuntimeInSeconds                 = shape.Shape{Name: "MaxRuntimeInSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 1}}
 	sMaxWaitTimeInSeconds                = shape.Shape{Name: "MaxWaitTimeInSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 1}}
 	sMaximumExecutionTimeoutInSeconds    = shape.Shape{Name: "MaximumExecutionTimeoutInSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 600}, Max: shape.Bound{Set: true, N: 28800}}
-	sMemoryInMb                          = shape.Shape{Name: "MemoryInMb", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 128}}
 	sMetricPublishFrequencyInSeconds     = shape.Shape{Name: "MetricPublishFrequencyInSeconds", Kind: shape.Integer}
 	sMetricsConfig                       = shape.Shape{Name: "MetricsConfig", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EnableEnhancedMetrics", Shape: &sEnableEnhancedMetrics},
 		{Name: "MetricPublishFrequencyInSeconds", Shape: &sMetricPublishFrequencyInSeconds},
 	}}
-	sMlReservationArn  = shape.Shape{Name: "MlReservationArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 20}, Max: shape.Bound{Set: true, N: 258}, Pattern: &pattern27}
+	sMlReservationArn  = shape.Shape{Name: "MlReservationArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 20}, Max: shape.Bound{Set: true, N: 258}, Pattern: &pattern26}
 	sModelAccessConfig = shape.Shape{Name: "ModelAccessConfig", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "AcceptEula", Shape: &sAcceptEula, Required: true},
 	}}
-	sModelArn       = shape.Shape{Name: "ModelArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 20}, Max: shape.Bound{Set: true, N: 2048}, Pattern: &pattern28}
+	sModelArn       = shape.Shape{Name: "ModelArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 20}, Max: shape.Bound{Set: true, N: 2048}, Pattern: &pattern27}
 	sModelArtifacts = shape.Shape{Name: "ModelArtifacts", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "S3ModelArtifacts", Shape: &sS3Uri, Required: true},
 	}}
@@ -1127,7 +960,7 @@ var (
 	sModelDigests = shape.Shape{Name: "ModelDigests", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ArtifactDigest", Shape: &sArtifactDigest},
 	}}
-	sModelName         = shape.Shape{Name: "ModelName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern24}
+	sModelName         = shape.Shape{Name: "ModelName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern28}
 	sModelNameContains = shape.Shape{Name: "ModelNameContains", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern20}
 	sModelPackageArn   = shape.Shape{Name: "ModelPackageArn", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 2048}, Pattern: &pattern29}
 	sModelSortKey      = shape.Shape{Name: "ModelSortKey", Kind: shape.String, Enum: []string{
@@ -1147,14 +980,12 @@ var (
 		{Name: "SecurityGroupIds", Shape: &sNeoVpcSecurityGroupIds, Required: true},
 		{Name: "Subnets", Shape: &sNeoVpcSubnets, Required: true},
 	}}
-	sNeoVpcSecurityGroupId      = shape.Shape{Name: "NeoVpcSecurityGroupId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 32}, Pattern: &pattern31}
-	sNeoVpcSecurityGroupIds     = shape.Shape{Name: "NeoVpcSecurityGroupIds", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 5}, Elem: &sNeoVpcSecurityGroupId}
-	sNeoVpcSubnetId             = shape.Shape{Name: "NeoVpcSubnetId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 32}, Pattern: &pattern31}
-	sNeoVpcSubnets              = shape.Shape{Name: "NeoVpcSubnets", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 16}, Elem: &sNeoVpcSubnetId}
-	sNextToken                  = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern3}
-	sNumberOfAcceleratorDevices = shape.Shape{Name: "NumberOfAcceleratorDevices", Kind: shape.Float, Min: shape.Bound{Set: true, N: 1}}
-	sNumberOfCpuCores           = shape.Shape{Name: "NumberOfCpuCores", Kind: shape.Float, Min: shape.Bound{Set: true, N: 0.25}}
-	sOrderKey                   = shape.Shape{Name: "OrderKey", Kind: shape.String, Enum: []string{
+	sNeoVpcSecurityGroupId  = shape.Shape{Name: "NeoVpcSecurityGroupId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 32}, Pattern: &pattern31}
+	sNeoVpcSecurityGroupIds = shape.Shape{Name: "NeoVpcSecurityGroupIds", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 5}, Elem: &sNeoVpcSecurityGroupId}
+	sNeoVpcSubnetId         = shape.Shape{Name: "NeoVpcSubnetId", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 32}, Pattern: &pattern31}
+	sNeoVpcSubnets          = shape.Shape{Name: "NeoVpcSubnets", Kind: shape.List, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 16}, Elem: &sNeoVpcSubnetId}
+	sNextToken              = shape.Shape{Name: "NextToken", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 8192}, Pattern: &pattern3}
+	sOrderKey               = shape.Shape{Name: "OrderKey", Kind: shape.String, Enum: []string{
 		"Ascending", "Descending",
 	}}
 	sOutputConfig = shape.Shape{Name: "OutputConfig", Kind: shape.Structure, Members: []shape.Member{
@@ -1469,23 +1300,6 @@ var (
 	sUpdateEndpointWeightsAndCapacitiesOutput = shape.Shape{Name: "UpdateEndpointWeightsAndCapacitiesOutput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointArn", Shape: &sEndpointArn, Required: true},
 	}}
-	sUpdateInferenceComponentInput = shape.Shape{Name: "UpdateInferenceComponentInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-		{Name: "Specification", Shape: &sInferenceComponentSpecification},
-		{Name: "Specifications", Shape: &sInferenceComponentSpecificationList},
-		{Name: "RuntimeConfig", Shape: &sInferenceComponentRuntimeConfig},
-		{Name: "DeploymentConfig", Shape: &sInferenceComponentDeploymentConfig},
-	}}
-	sUpdateInferenceComponentOutput = shape.Shape{Name: "UpdateInferenceComponentOutput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentArn", Shape: &sInferenceComponentArn, Required: true},
-	}}
-	sUpdateInferenceComponentRuntimeConfigInput = shape.Shape{Name: "UpdateInferenceComponentRuntimeConfigInput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentName", Shape: &sInferenceComponentName, Required: true},
-		{Name: "DesiredRuntimeConfig", Shape: &sInferenceComponentRuntimeConfig, Required: true},
-	}}
-	sUpdateInferenceComponentRuntimeConfigOutput = shape.Shape{Name: "UpdateInferenceComponentRuntimeConfigOutput", Kind: shape.Structure, Members: []shape.Member{
-		{Name: "InferenceComponentArn", Shape: &sInferenceComponentArn, Required: true},
-	}}
 	sUrl                                      = shape.Shape{Name: "Url", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 1024}, Pattern: &pattern34}
 	sVariantInstanceProvisionTimeoutInSeconds = shape.Shape{Name: "VariantInstanceProvisionTimeoutInSeconds", Kind: shape.Integer, Min: shape.Bound{Set: true, N: 300}, Max: shape.Bound{Set: true, N: 3600}}
 	sVariantName                              = shape.Shape{Name: "VariantName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern7}
@@ -1536,11 +1350,11 @@ var (
 	pattern21 = shape.Pattern{Text: `[a-zA-Z_][a-zA-Z0-9_]*`}
 	pattern22 = shape.Pattern{Text: `[\S\s]*`}
 	pattern23 = shape.Pattern{Text: `[0-9]\.[A-Za-z0-9.]+`}
-	pattern24 = shape.Pattern{Text: `[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?`}
-	pattern25 = shape.Pattern{Text: `arn:aws[a-z\-]*:iam::\d{12}:rolealias/?[a-zA-Z_0-9+=,.@\-_/]+`}
-	pattern26 = shape.Pattern{Text: `[a-zA-Z0-9:/_-]*`}
-	pattern27 = shape.Pattern{Text: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/.*`}
-	pattern28 = shape.Pattern{Text: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/.*`}
+	pattern24 = shape.Pattern{Text: `arn:aws[a-z\-]*:iam::\d{12}:rolealias/?[a-zA-Z_0-9+=,.@\-_/]+`}
+	pattern25 = shape.Pattern{Text: `[a-zA-Z0-9:/_-]*`}
+	pattern26 = shape.Pattern{Text: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/.*`}
+	pattern27 = shape.Pattern{Text: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/.*`}
+	pattern28 = shape.Pattern{Text: `[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?`}
 	pattern29 = shape.Pattern{Text: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`}
 	pattern30 = shape.Pattern{Text: `[a-zA-Z0-9\-]+`}
 	pattern31 = shape.Pattern{Text: `[-0-9a-zA-Z]+`}

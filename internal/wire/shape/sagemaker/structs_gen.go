@@ -356,28 +356,6 @@ type CreateEndpointOutput struct {
 // Shape describes the members and their constraints.
 func (CreateEndpointOutput) Shape() *shape.Shape { return &sCreateEndpointOutput }
 
-// CreateInferenceComponentInput is what CreateInferenceComponent takes; required: InferenceComponentName, EndpointName.
-type CreateInferenceComponentInput struct {
-	InferenceComponentName *string                           `json:"InferenceComponentName"`
-	EndpointName           *string                           `json:"EndpointName"`
-	VariantName            *string                           `json:"VariantName,omitempty"`
-	Specification          *InferenceComponentSpecification  `json:"Specification,omitempty"`
-	Specifications         []InferenceComponentSpecification `json:"Specifications,omitempty"`
-	RuntimeConfig          *InferenceComponentRuntimeConfig  `json:"RuntimeConfig,omitempty"`
-	Tags                   []Tag                             `json:"Tags,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (CreateInferenceComponentInput) Shape() *shape.Shape { return &sCreateInferenceComponentInput }
-
-// CreateInferenceComponentOutput is what CreateInferenceComponent answers; required: InferenceComponentArn.
-type CreateInferenceComponentOutput struct {
-	InferenceComponentArn *string `json:"InferenceComponentArn"`
-}
-
-// Shape describes the members and their constraints.
-func (CreateInferenceComponentOutput) Shape() *shape.Shape { return &sCreateInferenceComponentOutput }
-
 // CreateModelInput is what CreateModel takes; required: ModelName.
 type CreateModelInput struct {
 	ModelName                *string                   `json:"ModelName"`
@@ -476,14 +454,6 @@ type DeleteEndpointInput struct {
 
 // Shape describes the members and their constraints.
 func (DeleteEndpointInput) Shape() *shape.Shape { return &sDeleteEndpointInput }
-
-// DeleteInferenceComponentInput is what DeleteInferenceComponent takes; required: InferenceComponentName.
-type DeleteInferenceComponentInput struct {
-	InferenceComponentName *string `json:"InferenceComponentName"`
-}
-
-// Shape describes the members and their constraints.
-func (DeleteInferenceComponentInput) Shape() *shape.Shape { return &sDeleteInferenceComponentInput }
 
 // DeleteModelInput is what DeleteModel takes; required: ModelName.
 type DeleteModelInput struct {
@@ -781,36 +751,6 @@ type DescribeEndpointOutput struct {
 
 // Shape describes the members and their constraints.
 func (DescribeEndpointOutput) Shape() *shape.Shape { return &sDescribeEndpointOutput }
-
-// DescribeInferenceComponentInput is what DescribeInferenceComponent takes; required: InferenceComponentName.
-type DescribeInferenceComponentInput struct {
-	InferenceComponentName *string `json:"InferenceComponentName"`
-}
-
-// Shape describes the members and their constraints.
-func (DescribeInferenceComponentInput) Shape() *shape.Shape { return &sDescribeInferenceComponentInput }
-
-// DescribeInferenceComponentOutput is what DescribeInferenceComponent answers; required: InferenceComponentName, InferenceComponentArn, EndpointName, EndpointArn, CreationTime, LastModifiedTime.
-type DescribeInferenceComponentOutput struct {
-	InferenceComponentName   *string                                  `json:"InferenceComponentName"`
-	InferenceComponentArn    *string                                  `json:"InferenceComponentArn"`
-	EndpointName             *string                                  `json:"EndpointName"`
-	EndpointArn              *string                                  `json:"EndpointArn"`
-	VariantName              *string                                  `json:"VariantName,omitempty"`
-	FailureReason            *string                                  `json:"FailureReason,omitempty"`
-	Specification            *InferenceComponentSpecificationSummary  `json:"Specification,omitempty"`
-	Specifications           []InferenceComponentSpecificationSummary `json:"Specifications,omitempty"`
-	RuntimeConfig            *InferenceComponentRuntimeConfigSummary  `json:"RuntimeConfig,omitempty"`
-	CreationTime             *shape.Time                              `json:"CreationTime"`
-	LastModifiedTime         *shape.Time                              `json:"LastModifiedTime"`
-	InferenceComponentStatus *InferenceComponentStatus                `json:"InferenceComponentStatus,omitempty"`
-	LastDeploymentConfig     *InferenceComponentDeploymentConfig      `json:"LastDeploymentConfig,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (DescribeInferenceComponentOutput) Shape() *shape.Shape {
-	return &sDescribeInferenceComponentOutput
-}
 
 // DescribeModelInput is what DescribeModel takes; required: ModelName.
 type DescribeModelInput struct {
@@ -1111,207 +1051,6 @@ type ImageConfig struct {
 // Shape describes the members and their constraints.
 func (ImageConfig) Shape() *shape.Shape { return &sImageConfig }
 
-// InferenceComponentAvailabilityZoneBalance is part of other structures; required: EnforcementMode.
-type InferenceComponentAvailabilityZoneBalance struct {
-	EnforcementMode *AvailabilityZoneBalanceEnforcementMode `json:"EnforcementMode"`
-	MaxImbalance    *int32                                  `json:"MaxImbalance,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentAvailabilityZoneBalance) Shape() *shape.Shape {
-	return &sInferenceComponentAvailabilityZoneBalance
-}
-
-// InferenceComponentCapacitySize is part of other structures; required: Type, Value.
-type InferenceComponentCapacitySize struct {
-	Type  *InferenceComponentCapacitySizeType `json:"Type"`
-	Value *int32                              `json:"Value"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentCapacitySize) Shape() *shape.Shape { return &sInferenceComponentCapacitySize }
-
-// InferenceComponentComputeResourceRequirements is part of other structures; required: MinMemoryRequiredInMb.
-type InferenceComponentComputeResourceRequirements struct {
-	NumberOfCpuCoresRequired           *float32 `json:"NumberOfCpuCoresRequired,omitempty"`
-	NumberOfAcceleratorDevicesRequired *float32 `json:"NumberOfAcceleratorDevicesRequired,omitempty"`
-	MinMemoryRequiredInMb              *int32   `json:"MinMemoryRequiredInMb"`
-	MaxMemoryRequiredInMb              *int32   `json:"MaxMemoryRequiredInMb,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentComputeResourceRequirements) Shape() *shape.Shape {
-	return &sInferenceComponentComputeResourceRequirements
-}
-
-// InferenceComponentContainerSpecification is part of other structures; nothing is required.
-type InferenceComponentContainerSpecification struct {
-	Image       *string           `json:"Image,omitempty"`
-	ArtifactUrl *string           `json:"ArtifactUrl,omitempty"`
-	Environment map[string]string `json:"Environment,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentContainerSpecification) Shape() *shape.Shape {
-	return &sInferenceComponentContainerSpecification
-}
-
-// InferenceComponentContainerSpecificationSummary is part of other structures; nothing is required.
-type InferenceComponentContainerSpecificationSummary struct {
-	DeployedImage *DeployedImage    `json:"DeployedImage,omitempty"`
-	ArtifactUrl   *string           `json:"ArtifactUrl,omitempty"`
-	Environment   map[string]string `json:"Environment,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentContainerSpecificationSummary) Shape() *shape.Shape {
-	return &sInferenceComponentContainerSpecificationSummary
-}
-
-// InferenceComponentDataCacheConfig is part of other structures; required: EnableCaching.
-type InferenceComponentDataCacheConfig struct {
-	EnableCaching *bool `json:"EnableCaching"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentDataCacheConfig) Shape() *shape.Shape {
-	return &sInferenceComponentDataCacheConfig
-}
-
-// InferenceComponentDataCacheConfigSummary is part of other structures; required: EnableCaching.
-type InferenceComponentDataCacheConfigSummary struct {
-	EnableCaching *bool `json:"EnableCaching"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentDataCacheConfigSummary) Shape() *shape.Shape {
-	return &sInferenceComponentDataCacheConfigSummary
-}
-
-// InferenceComponentDeploymentConfig is part of other structures; required: RollingUpdatePolicy.
-type InferenceComponentDeploymentConfig struct {
-	RollingUpdatePolicy       *InferenceComponentRollingUpdatePolicy `json:"RollingUpdatePolicy"`
-	AutoRollbackConfiguration *AutoRollbackConfig                    `json:"AutoRollbackConfiguration,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentDeploymentConfig) Shape() *shape.Shape {
-	return &sInferenceComponentDeploymentConfig
-}
-
-// InferenceComponentPlacementStatus is part of other structures; required: InstanceType, CurrentCopyCount.
-type InferenceComponentPlacementStatus struct {
-	InstanceType     *ProductionVariantInstanceType `json:"InstanceType"`
-	CurrentCopyCount *int32                         `json:"CurrentCopyCount"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentPlacementStatus) Shape() *shape.Shape {
-	return &sInferenceComponentPlacementStatus
-}
-
-// InferenceComponentRollingUpdatePolicy is part of other structures; required: MaximumBatchSize, WaitIntervalInSeconds.
-type InferenceComponentRollingUpdatePolicy struct {
-	MaximumBatchSize                 *InferenceComponentCapacitySize `json:"MaximumBatchSize"`
-	WaitIntervalInSeconds            *int32                          `json:"WaitIntervalInSeconds"`
-	MaximumExecutionTimeoutInSeconds *int32                          `json:"MaximumExecutionTimeoutInSeconds,omitempty"`
-	RollbackMaximumBatchSize         *InferenceComponentCapacitySize `json:"RollbackMaximumBatchSize,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentRollingUpdatePolicy) Shape() *shape.Shape {
-	return &sInferenceComponentRollingUpdatePolicy
-}
-
-// InferenceComponentRuntimeConfig is part of other structures; required: CopyCount.
-type InferenceComponentRuntimeConfig struct {
-	CopyCount *int32 `json:"CopyCount"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentRuntimeConfig) Shape() *shape.Shape { return &sInferenceComponentRuntimeConfig }
-
-// InferenceComponentRuntimeConfigSummary is part of other structures; nothing is required.
-type InferenceComponentRuntimeConfigSummary struct {
-	DesiredCopyCount *int32                              `json:"DesiredCopyCount,omitempty"`
-	CurrentCopyCount *int32                              `json:"CurrentCopyCount,omitempty"`
-	PlacementStatus  []InferenceComponentPlacementStatus `json:"PlacementStatus,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentRuntimeConfigSummary) Shape() *shape.Shape {
-	return &sInferenceComponentRuntimeConfigSummary
-}
-
-// InferenceComponentSchedulingConfig is part of other structures; required: PlacementStrategy.
-type InferenceComponentSchedulingConfig struct {
-	PlacementStrategy       *InferenceComponentPlacementStrategy       `json:"PlacementStrategy"`
-	AvailabilityZoneBalance *InferenceComponentAvailabilityZoneBalance `json:"AvailabilityZoneBalance,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentSchedulingConfig) Shape() *shape.Shape {
-	return &sInferenceComponentSchedulingConfig
-}
-
-// InferenceComponentSpecification is part of other structures; nothing is required.
-type InferenceComponentSpecification struct {
-	InstanceType                *ProductionVariantInstanceType                 `json:"InstanceType,omitempty"`
-	ModelName                   *string                                        `json:"ModelName,omitempty"`
-	Container                   *InferenceComponentContainerSpecification      `json:"Container,omitempty"`
-	StartupParameters           *InferenceComponentStartupParameters           `json:"StartupParameters,omitempty"`
-	ComputeResourceRequirements *InferenceComponentComputeResourceRequirements `json:"ComputeResourceRequirements,omitempty"`
-	BaseInferenceComponentName  *string                                        `json:"BaseInferenceComponentName,omitempty"`
-	DataCacheConfig             *InferenceComponentDataCacheConfig             `json:"DataCacheConfig,omitempty"`
-	SchedulingConfig            *InferenceComponentSchedulingConfig            `json:"SchedulingConfig,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentSpecification) Shape() *shape.Shape { return &sInferenceComponentSpecification }
-
-// InferenceComponentSpecificationSummary is part of other structures; nothing is required.
-type InferenceComponentSpecificationSummary struct {
-	InstanceType                *ProductionVariantInstanceType                   `json:"InstanceType,omitempty"`
-	ModelName                   *string                                          `json:"ModelName,omitempty"`
-	Container                   *InferenceComponentContainerSpecificationSummary `json:"Container,omitempty"`
-	StartupParameters           *InferenceComponentStartupParameters             `json:"StartupParameters,omitempty"`
-	ComputeResourceRequirements *InferenceComponentComputeResourceRequirements   `json:"ComputeResourceRequirements,omitempty"`
-	BaseInferenceComponentName  *string                                          `json:"BaseInferenceComponentName,omitempty"`
-	DataCacheConfig             *InferenceComponentDataCacheConfigSummary        `json:"DataCacheConfig,omitempty"`
-	SchedulingConfig            *InferenceComponentSchedulingConfig              `json:"SchedulingConfig,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentSpecificationSummary) Shape() *shape.Shape {
-	return &sInferenceComponentSpecificationSummary
-}
-
-// InferenceComponentStartupParameters is part of other structures; nothing is required.
-type InferenceComponentStartupParameters struct {
-	ModelDataDownloadTimeoutInSeconds           *int32 `json:"ModelDataDownloadTimeoutInSeconds,omitempty"`
-	ContainerStartupHealthCheckTimeoutInSeconds *int32 `json:"ContainerStartupHealthCheckTimeoutInSeconds,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentStartupParameters) Shape() *shape.Shape {
-	return &sInferenceComponentStartupParameters
-}
-
-// InferenceComponentSummary is part of other structures; required: CreationTime, InferenceComponentArn, InferenceComponentName, EndpointArn, EndpointName, VariantName, LastModifiedTime.
-type InferenceComponentSummary struct {
-	CreationTime             *shape.Time               `json:"CreationTime"`
-	InferenceComponentArn    *string                   `json:"InferenceComponentArn"`
-	InferenceComponentName   *string                   `json:"InferenceComponentName"`
-	EndpointArn              *string                   `json:"EndpointArn"`
-	EndpointName             *string                   `json:"EndpointName"`
-	VariantName              *string                   `json:"VariantName"`
-	InferenceComponentStatus *InferenceComponentStatus `json:"InferenceComponentStatus,omitempty"`
-	LastModifiedTime         *shape.Time               `json:"LastModifiedTime"`
-}
-
-// Shape describes the members and their constraints.
-func (InferenceComponentSummary) Shape() *shape.Shape { return &sInferenceComponentSummary }
-
 // InferenceExecutionConfig is part of other structures; required: Mode.
 type InferenceExecutionConfig struct {
 	Mode *InferenceExecutionMode `json:"Mode"`
@@ -1531,34 +1270,6 @@ type ListEndpointsOutput struct {
 
 // Shape describes the members and their constraints.
 func (ListEndpointsOutput) Shape() *shape.Shape { return &sListEndpointsOutput }
-
-// ListInferenceComponentsInput is what ListInferenceComponents takes; nothing is required.
-type ListInferenceComponentsInput struct {
-	SortBy                 *InferenceComponentSortKey `json:"SortBy,omitempty"`
-	SortOrder              *OrderKey                  `json:"SortOrder,omitempty"`
-	NextToken              *string                    `json:"NextToken,omitempty"`
-	MaxResults             *int32                     `json:"MaxResults,omitempty"`
-	NameContains           *string                    `json:"NameContains,omitempty"`
-	CreationTimeBefore     *shape.Time                `json:"CreationTimeBefore,omitempty"`
-	CreationTimeAfter      *shape.Time                `json:"CreationTimeAfter,omitempty"`
-	LastModifiedTimeBefore *shape.Time                `json:"LastModifiedTimeBefore,omitempty"`
-	LastModifiedTimeAfter  *shape.Time                `json:"LastModifiedTimeAfter,omitempty"`
-	StatusEquals           *InferenceComponentStatus  `json:"StatusEquals,omitempty"`
-	EndpointNameEquals     *string                    `json:"EndpointNameEquals,omitempty"`
-	VariantNameEquals      *string                    `json:"VariantNameEquals,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (ListInferenceComponentsInput) Shape() *shape.Shape { return &sListInferenceComponentsInput }
-
-// ListInferenceComponentsOutput is what ListInferenceComponents answers; required: InferenceComponents.
-type ListInferenceComponentsOutput struct {
-	InferenceComponents []InferenceComponentSummary `json:"InferenceComponents"`
-	NextToken           *string                     `json:"NextToken,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (ListInferenceComponentsOutput) Shape() *shape.Shape { return &sListInferenceComponentsOutput }
 
 // ListModelsInput is what ListModels takes; nothing is required.
 type ListModelsInput struct {
@@ -2070,47 +1781,6 @@ type UpdateEndpointWeightsAndCapacitiesOutput struct {
 // Shape describes the members and their constraints.
 func (UpdateEndpointWeightsAndCapacitiesOutput) Shape() *shape.Shape {
 	return &sUpdateEndpointWeightsAndCapacitiesOutput
-}
-
-// UpdateInferenceComponentInput is what UpdateInferenceComponent takes; required: InferenceComponentName.
-type UpdateInferenceComponentInput struct {
-	InferenceComponentName *string                             `json:"InferenceComponentName"`
-	Specification          *InferenceComponentSpecification    `json:"Specification,omitempty"`
-	Specifications         []InferenceComponentSpecification   `json:"Specifications,omitempty"`
-	RuntimeConfig          *InferenceComponentRuntimeConfig    `json:"RuntimeConfig,omitempty"`
-	DeploymentConfig       *InferenceComponentDeploymentConfig `json:"DeploymentConfig,omitempty"`
-}
-
-// Shape describes the members and their constraints.
-func (UpdateInferenceComponentInput) Shape() *shape.Shape { return &sUpdateInferenceComponentInput }
-
-// UpdateInferenceComponentOutput is what UpdateInferenceComponent answers; required: InferenceComponentArn.
-type UpdateInferenceComponentOutput struct {
-	InferenceComponentArn *string `json:"InferenceComponentArn"`
-}
-
-// Shape describes the members and their constraints.
-func (UpdateInferenceComponentOutput) Shape() *shape.Shape { return &sUpdateInferenceComponentOutput }
-
-// UpdateInferenceComponentRuntimeConfigInput is what UpdateInferenceComponentRuntimeConfig takes; required: InferenceComponentName, DesiredRuntimeConfig.
-type UpdateInferenceComponentRuntimeConfigInput struct {
-	InferenceComponentName *string                          `json:"InferenceComponentName"`
-	DesiredRuntimeConfig   *InferenceComponentRuntimeConfig `json:"DesiredRuntimeConfig"`
-}
-
-// Shape describes the members and their constraints.
-func (UpdateInferenceComponentRuntimeConfigInput) Shape() *shape.Shape {
-	return &sUpdateInferenceComponentRuntimeConfigInput
-}
-
-// UpdateInferenceComponentRuntimeConfigOutput is what UpdateInferenceComponentRuntimeConfig answers; required: InferenceComponentArn.
-type UpdateInferenceComponentRuntimeConfigOutput struct {
-	InferenceComponentArn *string `json:"InferenceComponentArn"`
-}
-
-// Shape describes the members and their constraints.
-func (UpdateInferenceComponentRuntimeConfigOutput) Shape() *shape.Shape {
-	return &sUpdateInferenceComponentRuntimeConfigOutput
 }
 
 // VariantProperty is part of other structures; required: VariantPropertyType.
