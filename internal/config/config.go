@@ -20,18 +20,21 @@ import (
 )
 
 // Config tells a server what to be. Start from Default: a key that is absent
-// from a file keeps its default.
+// from a file keeps its default. docs/configuration.md is made of the comments
+// here: begin each with the field's name.
 type Config struct {
 	// Listen is the host:port that serves every API.
 	Listen string `json:"listen"`
 	// DataDir holds all state: credentials, database, objects, logs.
 	DataDir string `json:"dataDir"`
-	// Region and Account appear in ARNs. Requests signed for any other region
-	// are accepted too, and get that region's ARNs.
-	Region  string `json:"region"`
+	// Region is what `slipway env` prints and what ARNs contain. Requests that
+	// are signed for any other region are accepted too, and get that region's
+	// ARNs: each region is a name space of its own.
+	Region string `json:"region"`
+	// Account is the number of 12 digits in ARNs; quote it.
 	Account string `json:"account"`
-	// Images says what a model's image means to the process provider: the
-	// image's name to the command that serves it. slipway/onnx is built in.
+	// Images are the programs that serve models, by the name of the image that
+	// a model asks for. slipway/onnx is built in.
 	Images map[string]Image `json:"images"`
 	// Database says where the control plane's records live.
 	Database Database `json:"database"`
@@ -41,9 +44,9 @@ type Config struct {
 	Log Log `json:"log"`
 	// Guardrails says what deployments have to hold beyond what a request asks.
 	Guardrails Guardrails `json:"guardrails"`
-	// Devices says how devices are served.
+	// Devices says how devices are served, and how often they shall come.
 	Devices Devices `json:"devices"`
-	// Webhooks are told of everything that happens to endpoints.
+	// Webhooks are told of everything that happens to endpoints, at most 20.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
 
@@ -58,15 +61,16 @@ type Image struct {
 
 // Database says where the control plane's records live.
 type Database struct {
-	// URL is empty for an SQLite file in the data directory, or a PostgreSQL
-	// URL: postgres://user:password@host:5432/name.
+	// URL is that of a PostgreSQL database,
+	// postgres://user:password@host:5432/name. Without one the records are in
+	// an SQLite file in the data directory.
 	URL string `json:"url"`
 }
 
 // Limits bound what requests and models may take. Each is above zero.
 type Limits struct {
-	// MaxBodyBytes is the largest invocation body; more is answered with 413
-	// (spec §6.1).
+	// MaxBodyBytes is the largest body of an invocation; more is answered with
+	// 413 (spec §6.1).
 	MaxBodyBytes int64 `json:"maxBodyBytes"`
 	// ModelTimeout is how long a model may take for one answer (spec §6.3).
 	ModelTimeout Duration `json:"modelTimeout"`
@@ -77,7 +81,7 @@ type Limits struct {
 	StartupWindow Duration `json:"startupWindow"`
 	// StopGrace is the time from SIGTERM to SIGKILL of an instance (spec §6.6).
 	StopGrace Duration `json:"stopGrace"`
-	// MaxModelBytes is the largest model a node unpacks, in bytes.
+	// MaxModelBytes is the largest model that is unpacked, in bytes.
 	MaxModelBytes int64 `json:"maxModelBytes"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
@@ -94,9 +98,9 @@ type Guardrails struct {
 
 // Log says how to log.
 type Log struct {
-	// Level is debug, info, warn or error.
+	// Level is one of debug, info, warn and error.
 	Level string `json:"level"`
-	// Format is text or json.
+	// Format is either text or json.
 	Format string `json:"format"`
 }
 

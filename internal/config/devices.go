@@ -20,9 +20,10 @@ type Devices struct {
 	// Names are further DNS names and IP addresses by which devices reach the
 	// listener; the first is the one that DescribeEndpoint tells.
 	Names []string `json:"names,omitempty"`
-	// PollIdle and PollActive are how long a device is asked to wait between two
-	// polls, by whether a stage of its fleet is under way.
-	PollIdle   Duration `json:"pollIdle"`
+	// PollIdle is how long a device is asked to wait between two polls while no
+	// stage of its fleet is under way.
+	PollIdle Duration `json:"pollIdle"`
+	// PollActive is the same while one is; an agent waits 5 s at the least.
 	PollActive Duration `json:"pollActive"`
 	// Heartbeat is how long a device is asked to wait between two heartbeats. The
 	// answer to one has it poll soon when a stage of its fleet is under way: where
@@ -37,7 +38,7 @@ type Devices struct {
 	// RegistrationTTL is how long a device may believe that it is registered.
 	RegistrationTTL Duration `json:"registrationTTL"`
 	// RefuseNonemptyFleetDelete makes DeleteDeviceFleet refuse a fleet that has
-	// devices; otherwise they are deregistered with it.
+	// devices; otherwise they are deregistered with it, as on AWS.
 	RefuseNonemptyFleetDelete bool `json:"refuseNonemptyFleetDelete"`
 }
 

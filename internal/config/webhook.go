@@ -15,15 +15,15 @@ import (
 
 // Webhook receives what happens to endpoints, in the words of EventBridge.
 type Webhook struct {
-	// Name is the webhook's in logs and metrics, and that of its queue: the URL
-	// may change and what is still to be delivered stays.
+	// Name is what the webhook is called in logs and metrics. Its queue has this
+	// name: the URL may change, and what is still to be delivered stays.
 	Name string `json:"name"`
 	// URL is where events are posted, http or https.
 	URL Secret `json:"url"`
 	// Secret is what deliveries are signed with, at least 16 characters; what
 	// begins with whsec_ is base64, as Standard Webhooks has it.
 	Secret Secret `json:"secret"`
-	// Events are the detail-types to deliver; none are all.
+	// Events are the detail-types to deliver; without any, all are.
 	Events []string `json:"events,omitempty"`
 }
 

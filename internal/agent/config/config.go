@@ -28,11 +28,18 @@ const (
 
 // Config tells an agent who it is, whom it trusts and what it may use. Start
 // from Default: a key that is absent from a file keeps its default.
+// docs/configuration.md is made of the comments here: begin each with the
+// field's name.
 type Config struct {
-	// Device and Fleet name the device, Thing is what its certificate belongs
-	// to; "" when the device's name is the thing's too.
-	Device, Fleet, Thing string
-	Region               string
+	// Device is the device's name.
+	Device string
+	// Fleet is the name of the fleet that it belongs to.
+	Fleet string
+	// Thing is what its certificate belongs to, if that has another name than
+	// the device.
+	Thing string
+	// Region is the region of the fleet.
+	Region string
 	// RootsDir is the directory of the certificates that sign packages. Files
 	// that anybody may write to are refused (spec §5.4).
 	RootsDir string
@@ -41,43 +48,56 @@ type Config struct {
 	Capture Capture
 
 	// DataRoot holds packages and what the agent remembers. Two agents cannot
-	// share one. Unless it is set, it is what the service manager made, or the
-	// directory "data" beside the file.
+	// share one. Unless it is set, it is $STATE_DIRECTORY, which the service
+	// manager made, or the directory "data" beside the file.
 	DataRoot string
-	// Poll and Heartbeat are how often the agent asks for deployments and
-	// reports, until the server hints otherwise.
-	Poll, Heartbeat time.Duration
-	// Spread is within what time the first of each come after a start, so that
-	// a fleet that got its power back does not come at once.
+	// Poll is how often the agent asks for deployments, until the server hints
+	// otherwise. A file without any key that begins with slipway_ keeps the old
+	// agent's pace: once a day.
+	Poll time.Duration
+	// Heartbeat is how often the agent reports, until the server hints otherwise.
+	Heartbeat time.Duration
+	// Spread is within what time the first poll and heartbeat come after a start,
+	// so that a fleet that got its power back does not come at once.
 	Spread time.Duration
-	// Socket is where applications connect: unless it is set or the command line
-	// says, agent.sock in the service's runtime directory, or beside the file.
-	// SocketMode is who may, and AllowUIDs, if there are any, who else may not.
-	Socket     string
+	// Socket is where applications connect; a path of at most 78 bytes. Unless
+	// it is set or the command line says, it is agent.sock in $RUNTIME_DIRECTORY,
+	// or beside the file.
+	Socket string
+	// SocketMode are the permissions of the socket.
 	SocketMode fs.FileMode
-	AllowUIDs  []uint32
+	// AllowUIDs are the users who may connect; without any, all whom the
+	// permissions let.
+	AllowUIDs []uint32
 	// Loopback is a host:port on the loopback interface that serves what the
-	// socket does; "" for none. Callers there show the token in TokenFile.
-	Loopback, TokenFile string
+	// socket does, for callers that show a token.
+	Loopback string
+	// TokenFile holds that token.
+	TokenFile string
 	// MaxMessage bounds a call of an application, in bytes.
 	MaxMessage int64
 
-	// ONNX says how slipway-onnx is started, Engines what serves other
-	// runtimes, by name.
-	ONNX    ONNX
+	// ONNX says how slipway-onnx is started.
+	ONNX ONNX
+	// Engines are the programs that serve other runtimes, by the runtime's name:
+	// a command under the container contract, ["program", "{port}"], or
+	// {"command": […], "format": "oip-json", "env": {}, "header": {}}. In it
+	// {port}, {socket} and {model_dir} stand for the worker's own.
 	Engines map[string]Engine
-	// ModelMemory is what loaded models may take together, in bytes; 0 means
-	// what the machine has.
+	// ModelMemory is what all loaded models may take together; 0 means what the
+	// machine has.
 	ModelMemory int64
-	// AgentMemory is what the agent's own heap aims to stay below, in bytes.
+	// AgentMemory is what the agent's own heap aims to stay below.
 	AgentMemory int64
-	// MaxPackage bounds a package and what it unpacks to, in bytes.
+	// MaxPackage bounds a package and what it unpacks to.
 	MaxPackage int64
 	// StrictTime refuses packages whose certificates the device's clock calls
 	// expired or not yet valid.
 	StrictTime bool
-	// LogLevel is debug, info, warn or error.
+	// LogLevel is one of debug, info, warn and error.
 	LogLevel string
+	// Verbose makes the log level debug, if that is not set.
+	Verbose bool
 
 	// Ignored are the keys of the file that mean nothing here, sorted.
 	Ignored []string
@@ -85,41 +105,68 @@ type Config struct {
 
 // Cloud says how to reach the server.
 type Cloud struct {
-	Provider string // ProviderAWS or ProviderNone
-	// Credentials is the whole URL https://…/role-aliases/<alias>/credentials.
+	// Provider is Aws, or None for an agent that asks no server and serves what
+	// applications load. Plug-ins are not loaded.
+	Provider string
+	// Credentials is where credentials come from: the whole URL
+	// https://…/role-aliases/ALIAS/credentials, or a host alone, which means
+	// the alias that the fleet got by default.
 	Credentials string
-	// Endpoint serves the data plane and Objects the S3 API; "" means where
-	// Credentials points.
-	Endpoint, Objects string
-	// CAFile holds the certificates that the server is verified with; "" means
-	// the system's. CertFile and KeyFile are the device's identity.
-	CAFile, CertFile, KeyFile string
+	// Endpoint is where the data plane is, if not where credentials come from.
+	Endpoint string
+	// Objects is where the S3 API is, if not where the data plane is.
+	Objects string
+	// CAFile holds the certificates that the server is verified with; without
+	// it the system's count.
+	CAFile string
+	// CertFile is the device's certificate.
+	CertFile string
+	// KeyFile is the certificate's private key.
+	KeyFile string
 	// TolerateClock accepts the server's certificate although the device's
-	// clock calls it expired or not yet valid. It needs a CAFile: only a CA of
-	// one's own may be trusted that far. Who has stolen an expired key of the
-	// server's can then pass for the server; packages are signed besides.
+	// clock calls it expired or not yet valid, as long as its chain, name and
+	// purpose are right. It needs a file of CA certificates: only a CA of one's
+	// own may be trusted that far. Who has stolen an expired key of the server's
+	// can then pass for the server; packages are signed besides.
 	TolerateClock bool
 }
 
 // Capture says what becomes of captured data (spec §7.5).
 type Capture struct {
-	Destination  string // ToCloud or ToDisk
-	Dir          string // on the disk; "" means below the data root
-	Bucket       string
-	Prefix       string // may be empty
-	Buffer       int    // requests that wait at most
-	Batch        int    // requests that are flushed together
-	Push         time.Duration
-	EmbedLimit   int // larger tensors get a file of their own, in bytes
-	Upload       bool
+	// Destination is where captured data goes, Cloud or Disk.
+	Destination string
+	// Dir is where it lies on the disk; unless it is set, in the folder capture
+	// below the data root.
+	Dir string
+	// Bucket is where it is uploaded to.
+	Bucket string
+	// Prefix begins the names of objects and of folders.
+	Prefix string
+	// Buffer is how many requests wait at most.
+	Buffer int
+	// Batch is how many requests are written together.
+	Batch int
+	// Push is how long requests wait for others to be written with.
+	Push time.Duration
+	// EmbedLimit is the largest tensor that is embedded, in bytes; larger ones
+	// get a file of their own.
+	EmbedLimit int
+	// Upload has what lies on the disk uploaded, too, from time to time.
+	Upload bool
+	// UploadPeriod is the time between two such uploads.
 	UploadPeriod time.Duration
 }
 
 // ONNX says how slipway-onnx is started.
 type ONNX struct {
-	Program string // "" means beside the agent, or on PATH
-	Library string // of ONNX Runtime; "" means where slipway-onnx finds it
-	Threads int    // inside one run of a model
+	// Program is the path of slipway-onnx, if that is neither beside the agent
+	// nor on PATH.
+	Program string
+	// Library is the path of ONNX Runtime, if slipway-onnx does not find it by
+	// itself.
+	Library string
+	// Threads is how many threads work on one run of a model; 0 means one a core.
+	Threads int
 }
 
 // Engine is a program of the container contract that serves a runtime. In its

@@ -56,7 +56,7 @@ func TestAFileOfEdgeManagersAgentIsReadUnchanged(t *testing.T) {
 	want := config.Default()
 	want.Device, want.Fleet, want.Thing, want.Region = "cam-01", "plant-a", "thing:1", "us-west-2"
 	want.RootsDir, want.DataRoot, want.Socket = "/opt/edge/roots", "/var/edge", "/etc/agent.sock"
-	want.Poll, want.LogLevel = 30*time.Minute, "debug"
+	want.Poll, want.Verbose, want.LogLevel = 30*time.Minute, true, "debug"
 	want.Cloud = config.Cloud{
 		Provider: "Aws", Endpoint: "edge.example.com:9443",
 		Credentials: "https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",

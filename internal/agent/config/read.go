@@ -125,8 +125,7 @@ func (c *Config) settle(file map[string]json.RawMessage) {
 			_ = c.settings()[newer](file[newer])
 		}
 	}
-	var verbose bool
-	if raw, ok := file["sagemaker_edge_log_verbose"]; ok && !has("slipway_log_level") && flag(&verbose)(raw) == nil && verbose {
+	if c.Verbose && !has("slipway_log_level") {
 		c.LogLevel = "debug"
 	}
 }
@@ -174,7 +173,7 @@ func (c *Config) settings() map[string]setter {
 		"sagemaker_edge_core_capture_data_periodic_upload":                flag(&c.Capture.Upload),
 		"sagemaker_edge_core_capture_data_periodic_upload_period_seconds": duration(&c.Capture.UploadPeriod, time.Second),
 
-		"sagemaker_edge_log_verbose":                    flag(new(bool)), // see settle
+		"sagemaker_edge_log_verbose":                    flag(&c.Verbose),
 		"sagemaker_edge_local_data_root_path":           text(&c.DataRoot),
 		"sagemaker_edge_model_deployment_poll_interval": duration(&c.Poll, time.Minute),
 
