@@ -36,7 +36,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -170,7 +170,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
 	})
 	a.data = http1.NewServer(http1.Config{MaxBody: int(l.MaxBodyBytes), Log: a.log}, runtime.Prefix, api.Serve)
-	front := door.New(a.apis(api))
+	front := gateway.New(a.apis(api))
 	if err := a.listenForDevices(ctx, front); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 )
 
 // openProvider adopts the instances that an earlier server left running.
@@ -163,7 +163,7 @@ func (a *App) answered(s arn.Scope, endpoint, config string) (n int64) {
 
 // apis are the APIs that share the server's address; api serves the runtime's
 // requests that are not on its fast path.
-func (a *App) apis(api *runtime.API) door.Config {
+func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
 		Change: func(ctx context.Context, f func(control.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
@@ -172,7 +172,7 @@ func (a *App) apis(api *runtime.API) door.Config {
 		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: a.suspect,
 	})
-	return door.Config{
+	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:      api,
 		SageMaker:    sagemaker.NewHandler(ctl, a.log, a.edgeOps()),

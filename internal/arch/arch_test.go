@@ -50,7 +50,7 @@ var sideways = map[string]map[string]string{
 
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "deployments are a queue"},
-	"internal/wire/door":         {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
+	"internal/wire/gateway":      {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench": {
 		"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "it deploys and swaps them",

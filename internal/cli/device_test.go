@@ -21,7 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -55,7 +55,7 @@ func deviceServer(t *testing.T) *identity.Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(door.New(door.Config{
+	srv := httptest.NewServer(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: s.Account, Region: s.Region, Log: log,
 		Slipway: api.NewHandler(control.New(control.Config{}), log, api.DeviceOps(ids)...), Enroll: credentialsapi.NewEnroll(ids, log),
 	}))

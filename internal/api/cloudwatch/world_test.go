@@ -24,13 +24,13 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
 const account = "123456789012"
 
-// world is the API over the real service and store, behind the door. Its
+// world is the API over the real service and store, behind the gateway. Its
 // embedded client is the SDK for Go, which speaks CBOR.
 type world struct {
 	*cloudwatch.Client
@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
-	srv := httptest.NewServer(door.New(door.Config{
+	srv := httptest.NewServer(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: account, Region: "us-east-1", Log: log, CloudWatch: api.NewHandler(s, log),
 	}))
 	t.Cleanup(func() {

@@ -131,7 +131,7 @@ func told(err error) *awserr.Error {
 	return awserr.Of(awserr.IoT, "", err)
 }
 
-// Alive returns whether a device's session still stands, for the door to ask of
+// Alive returns whether a device's session still stands, for the gateway to ask of
 // every request that a device signed. It answers from memory.
 func Alive(ids *identity.Service) func(access.Device) bool {
 	return func(d access.Device) bool {

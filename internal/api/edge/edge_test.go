@@ -175,7 +175,7 @@ func TestAHeartbeatThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// Nobody has to sign to be decoded here: the fuzzer is let past the door.
+// Nobody has to sign to be decoded here: the fuzzer is let past the gateway.
 func FuzzAHeartbeatIsTakenOrRefusedInGoodOrder(f *testing.F) {
 	f.Add([]byte(`{"AgentVersion":"1",` + cam1 + `,"AgentMetrics":[{"MetricName":"Name","Value":"NaN","Timestamp":1}],"Models":[{"ModelName":"m","ModelMetrics":[[]]}]}`))
 	f.Add([]byte(`{"AgentVersion":"1",` + cam1 + `,"DeploymentResult":{"DeploymentModels":[{"Status":"FAIL"}],"DeploymentEndTime":"2026-11-22T01:00:00Z"}}`))
@@ -220,7 +220,7 @@ func FuzzAHeartbeatIsTakenOrRefusedInGoodOrder(f *testing.F) {
 	})
 }
 
-// One signed heartbeat of a device through the door and the API.
+// One signed heartbeat of a device through the gateway and the API.
 func BenchmarkHeartbeat(b *testing.B) {
 	w := newWorld(b, slog.New(slog.DiscardHandler))
 	w.fleets.beats = make([]edge.Heartbeat, 0, 1)

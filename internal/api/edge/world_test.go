@@ -22,7 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -104,7 +104,7 @@ func (f *fleets) ago(t testing.TB, n int) edge.Heartbeat {
 	return f.beats[len(f.beats)-1-n]
 }
 
-// world is the API behind the door.
+// world is the API behind the gateway.
 type world struct {
 	*fleets
 	http.Handler
@@ -123,7 +123,7 @@ func newWorld(t testing.TB, log *slog.Logger) *world {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	ring := access.Ring{Keys: keys, Sessions: w.sessions}
-	w.Handler = door.New(door.Config{
+	w.Handler = gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(ring), Keys: ring, Account: "123456789012", Region: "us-east-1", Log: log, Edge: api.NewHandler(w.fleets, log),
 	})
 	return w
@@ -165,7 +165,7 @@ func (w *world) call(t testing.TB, key sigv4.Key, op, body string) (status int, 
 	return rec.Code, rec.Body.String(), rec.Result().Header
 }
 
-// operator is the API without the door, called by an operator.
+// operator is the API without the gateway, called by an operator.
 func operator(w *world) http.Handler {
 	h := api.NewHandler(w.fleets, slog.New(slog.DiscardHandler))
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {

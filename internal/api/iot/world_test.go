@@ -26,14 +26,14 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
 const account = "123456789012"
 
 // world is the APIs of fleets and things over the real services and store,
-// behind the door, which is open to devices at their listener, too. Its embedded
+// behind the gateway, which is open to devices at their listener, too. Its embedded
 // client is the SDK for Go.
 type world struct {
 	*sdk.Client
@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		Read: db, Log: log, EnsureAlias: w.ids.EnsureAlias,
 	})
 	ring := access.Ring{Keys: keys, Sessions: sessions}
-	h := door.New(door.Config{
+	h := gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(ring), Keys: keys, Account: account, Region: "us-east-1", Log: log,
 		IoT: api.NewHandler(w.ids, log), SageMaker: sagemaker.NewHandler(control.New(control.Config{}), log, fleetapi.Ops(fleets)),
 		STS: sts.New(log), SessionAlive: credentialsapi.Alive(w.ids),

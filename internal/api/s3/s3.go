@@ -2,7 +2,7 @@
 // command line and model tools use it: buckets, objects, listings, multipart
 // uploads, copies, tags, ranges, conditions and checksums. An operation of S3
 // that is not here answers NotImplemented and is named. Who is calling is known
-// already, and the body of a request is checked as it is read (wire/door).
+// already, and the body of a request is checked as it is read (wire/gateway).
 package s3
 
 import (
@@ -103,7 +103,7 @@ func (c *call) serve() error {
 	}
 	caller, ok := access.From(c.r.Context())
 	if !ok {
-		return errors.New("no caller: the door was left out")
+		return errors.New("no caller: the gateway was left out")
 	}
 	resource := "arn:aws:s3:::" + c.bucket
 	if c.key != "" {

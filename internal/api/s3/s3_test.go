@@ -20,11 +20,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// site is a whole S3 on a loopback port: the door, the API, a store on disk.
+// site is a whole S3 on a loopback port: the gateway, the API, a store on disk.
 type site struct {
 	*httptest.Server
 	key   sigv4.Key
@@ -44,7 +44,7 @@ func start(t testing.TB, listen func(http.Handler) *httptest.Server) site {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv := listen(door.New(door.Config{
+	srv := listen(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1", Log: log, S3: s3.New(store, log),
 	}))
 	t.Cleanup(func() {

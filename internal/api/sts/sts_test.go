@@ -16,7 +16,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -40,7 +40,7 @@ func serveAt(t *testing.T) (*client.Client, sigv4.Key, string) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv := httptest.NewServer(door.New(door.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log, STS: sts.New(log)}))
+	srv := httptest.NewServer(gateway.New(gateway.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log, STS: sts.New(log)}))
 	t.Cleanup(srv.Close)
 	k := keys.Default()
 	return client.New(client.Options{
@@ -103,7 +103,7 @@ func TestBadRequestsHearWhatIsWrong(t *testing.T) {
 		"Action=GetCallerIdentity&Version=1": "400 <Code>InvalidAction</Code><Message>Could not find operation GetCallerIdentity for version 1<",
 		"Action=%3Cx%3E&Version=2011-06-15":  "400 <Code>InvalidAction</Code><Message>Could not find operation &lt;x&gt; for",
 		"Action=%zz":                         "400 <Code>MalformedQueryString</Code>",
-		"Action=GetCallerIdentity&Version=2011-06-15": "500 <Code>InternalFailure</Code>", // no caller: the door was left out
+		"Action=GetCallerIdentity&Version=2011-06-15": "500 <Code>InternalFailure</Code>", // no caller: the gateway was left out
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/?"+query, nil))

@@ -20,7 +20,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/awsquery"
 	"github.com/slipway-ml/slipway/internal/wire/cborrpc"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
@@ -57,7 +57,7 @@ func newHandler(log *slog.Logger) *rpc.Handler {
 	)
 }
 
-// serve puts the world behind the door, on a socket.
+// serve puts the world behind the gateway, on a socket.
 func serve(t *testing.T) (url string, key sigv4.Key) {
 	t.Helper()
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "123456789012")
@@ -65,7 +65,7 @@ func serve(t *testing.T) (url string, key sigv4.Key) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv := httptest.NewServer(door.New(door.Config{
+	srv := httptest.NewServer(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log, CloudWatch: newHandler(log),
 	}))
 	t.Cleanup(srv.Close)

@@ -1,9 +1,9 @@
-// Package door is the one address of every API: it tells them apart, verifies
+// Package gateway is the one address of every API: it tells them apart, verifies
 // who is calling, and hands the request on with the caller in its context. A
 // request that is refused here hears so in the words of the API that it
 // addressed. What an API does, and verifying invocations (the runtime does
 // that itself, on its own fast path), is not its job.
-package door
+package gateway
 
 import (
 	"bytes"
@@ -26,13 +26,13 @@ type Keys interface {
 	Authenticate(id, secret string) (sigv4.Key, bool)
 }
 
-// S3 serves the S3 API, and says for the door why a request is refused.
+// S3 serves the S3 API, and says for the gateway why a request is refused.
 type S3 interface {
 	http.Handler
 	Refuse(w http.ResponseWriter, r *http.Request, status int, code, message string)
 }
 
-// Config is what lies behind the door. An API that is nil is answered for with
+// Config is what lies behind the gateway. An API that is nil is answered for with
 // an error that names it.
 type Config struct {
 	Verifier *sigv4.Verifier
@@ -89,62 +89,62 @@ func New(c Config) http.Handler {
 	if c.MaxBody == 0 {
 		c.MaxBody = defaultMaxBody
 	}
-	return &door{c}
+	return &gateway{c}
 }
 
-type door struct{ Config }
+type gateway struct{ Config }
 
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/healthz":
-		d.health(w, r, true)
+		g.health(w, r, true)
 		return
 	case "/readyz":
-		d.health(w, r, d.Ready == nil || d.Ready())
+		g.health(w, r, g.Ready == nil || g.Ready())
 		return
 	case "/metrics":
-		d.metrics(w, r)
+		g.metrics(w, r)
 		return
 	}
-	d.route(r)(w, r)
+	g.route(r)(w, r)
 }
 
 // route decides which API a request addresses: by what it was signed for, and
 // where that is not to be read by its target and shape (spec §1.1).
-func (d *door) route(r *http.Request) http.HandlerFunc {
+func (g *gateway) route(r *http.Request) http.HandlerFunc {
 	_, service := sigv4.ScopeOf(sigv4.FromHTTP(r))
 	target := r.Header.Get("X-Amz-Target")
 	switch {
 	case service == "s3" || sigv4.IsV2(r):
-		return d.s3
+		return g.s3
 	case edgePaths[r.URL.Path] && (service == "sagemaker" || service == ""):
-		return d.whole(api{d.Edge, "sagemaker", awserr.WriteREST, sigv4.StyleJSON, true})
+		return g.whole(api{g.Edge, "sagemaker", awserr.WriteREST, sigv4.StyleJSON, true})
 	case (service == "iot" || service == "execute-api") && target == "": // SDKs before 2023 sign IoT for the latter
-		return d.whole(api{d.IoT, service, writeIoT, sigv4.StyleJSON, false})
-	case service == "" && d.Enroll != nil && r.Method == http.MethodPost && r.URL.Path == "/enroll":
-		return d.enroll
+		return g.whole(api{g.IoT, service, writeIoT, sigv4.StyleJSON, false})
+	case service == "" && g.Enroll != nil && r.Method == http.MethodPost && r.URL.Path == "/enroll":
+		return g.enroll
 	case strings.HasPrefix(r.URL.Path, "/endpoints/"):
-		return d.runtime
-	case d.Console != nil && (r.URL.Path == "/" && browses(r) || strings.HasPrefix(r.URL.Path, "/console/")):
-		return d.console
+		return g.runtime
+	case g.Console != nil && (r.URL.Path == "/" && browses(r) || strings.HasPrefix(r.URL.Path, "/console/")):
+		return g.console
 	case service == "sts":
-		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
+		return g.whole(api{g.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
 	case service == "monitoring", strings.HasPrefix(target, cloudWatchTarget+"."), isCBOR(r):
-		return d.cloudWatch(r)
+		return g.cloudWatch(r)
 	case strings.HasPrefix(target, "SageMaker."):
-		return d.whole(api{d.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON, false})
+		return g.whole(api{g.SageMaker, "sagemaker", writeJSON, sigv4.StyleJSON, false})
 	case strings.HasPrefix(target, "Slipway."):
-		return d.whole(api{d.Slipway, "sagemaker", writeJSON, sigv4.StyleJSON, false})
+		return g.whole(api{g.Slipway, "sagemaker", writeJSON, sigv4.StyleJSON, false})
 	case service == "sagemaker" || target != "":
-		return d.unknown
+		return g.unknown
 	case service != "":
-		return d.whole(api{nil, service, writeJSON, sigv4.StyleJSON, false})
+		return g.whole(api{nil, service, writeJSON, sigv4.StyleJSON, false})
 	case isForm(r) || r.URL.Query().Has("Action"):
-		return d.whole(api{d.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
+		return g.whole(api{g.STS, "sts", writeQuery(stsNamespace), sigv4.StyleQuery, true})
 	case r.Method == http.MethodPost && r.URL.Path == "/":
-		return d.unknown
+		return g.unknown
 	}
-	return d.s3 // it speaks of buckets, or of nothing else either
+	return g.s3 // it speaks of buckets, or of nothing else either
 }
 
 func isForm(r *http.Request) bool {
@@ -179,8 +179,8 @@ func isCBOR(r *http.Request) bool {
 	return r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor" || strings.Contains(r.URL.Path, "/service/"+cloudWatchTarget+"/operation/")
 }
 
-func (d *door) cloudWatch(r *http.Request) http.HandlerFunc {
-	a := api{d.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery, false}
+func (g *gateway) cloudWatch(r *http.Request) http.HandlerFunc {
+	a := api{g.CloudWatch, "monitoring", writeQuery(cloudWatchNamespace), sigv4.StyleQuery, false}
 	switch {
 	case isCBOR(r):
 		a.style, a.write = sigv4.StyleJSON, func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteCBOR(w, cloudWatchTypes, e) }
@@ -189,38 +189,38 @@ func (d *door) cloudWatch(r *http.Request) http.HandlerFunc {
 			awserr.WriteCompatibleJSON(w, "1.0", cloudWatchTypes, e)
 		}
 	}
-	return d.whole(a)
+	return g.whole(a)
 }
 
 // whole reads a request into memory, verifies it and hands it on. The head is
 // judged first, so that only those who hold a key have their body read.
-func (d *door) whole(a api) http.HandlerFunc {
+func (g *gateway) whole(a api) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		head := sigv4.FromHTTP(r)
-		if err := d.Verifier.Admit(head, time.Now()); err != nil {
-			d.refuse(w, r, a, err)
+		if err := g.Verifier.Admit(head, time.Now()); err != nil {
+			g.refuse(w, r, a, err)
 			return
 		}
 		// Whoever holds the ID of a key could otherwise hold a connection and what
 		// was read so far, for ever: the signature is judged with the body.
 		control := http.NewResponseController(w)
 		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not all writers can; those of servers do
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, d.MaxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody))
 		_ = control.SetReadDeadline(time.Time{}) // as above
 		if err != nil {
-			d.refuse(w, r, a, err)
+			g.refuse(w, r, a, err)
 			return
 		}
-		id, err := d.Verifier.Verify(head, body, time.Now())
+		id, err := g.Verifier.Verify(head, body, time.Now())
 		if err == nil && id.Service != a.service {
 			err = sigv4.WrongService(a.service)
 		}
-		c := d.caller(id)
+		c := g.caller(id)
 		if err == nil {
-			err = d.admit(c, a.devices)
+			err = g.admit(c, a.devices)
 		}
 		if err != nil {
-			d.refuse(w, r, a, err)
+			g.refuse(w, r, a, err)
 			return
 		}
 		if a.handler == nil {
@@ -233,16 +233,16 @@ func (d *door) whole(a api) http.HandlerFunc {
 	}
 }
 
-func (d *door) caller(id sigv4.Identity) access.Caller {
-	c := access.CallerOf(id, d.Account)
+func (g *gateway) caller(id sigv4.Identity) access.Caller {
+	c := access.CallerOf(id, g.Account)
 	if c.Region == "" {
-		c.Region = d.Region
+		c.Region = g.Region
 	}
 	return c
 }
 
-// refuse answers a request that did not get past the door.
-func (d *door) refuse(w http.ResponseWriter, r *http.Request, a api, err error) {
+// refuse answers a request that did not get past the gateway.
+func (g *gateway) refuse(w http.ResponseWriter, r *http.Request, a api, err error) {
 	var e *awserr.Error
 	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		e = awserr.TooLarge(tooBig.Limit)
@@ -251,16 +251,16 @@ func (d *door) refuse(w http.ResponseWriter, r *http.Request, a api, err error) 
 	} else {
 		e = &awserr.Error{Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read."}
 	}
-	d.logRefusal(r, a.service, e.Status, e.Code)
+	g.logRefusal(r, a.service, e.Status, e.Code)
 	a.write(w, e)
 }
 
-func (d *door) logRefusal(r *http.Request, service string, status int, code string) {
-	d.Log.InfoContext(r.Context(), "request refused", "service", service, "status", status, "code", code, "remote", r.RemoteAddr)
+func (g *gateway) logRefusal(r *http.Request, service string, status int, code string) {
+	g.Log.InfoContext(r.Context(), "request refused", "service", service, "status", status, "code", code, "remote", r.RemoteAddr)
 }
 
 // unknown answers a request for an operation of SageMaker that cannot be one.
-func (d *door) unknown(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) unknown(w http.ResponseWriter, r *http.Request) {
 	a := api{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := awserr.UnknownOperation()
 		e.Message = "No operation is known at " + r.Method + " " + r.URL.EscapedPath()
@@ -272,43 +272,43 @@ func (d *door) unknown(w http.ResponseWriter, r *http.Request) {
 	if _, service := sigv4.ScopeOf(sigv4.FromHTTP(r)); service != "" {
 		a.service = service
 	}
-	d.whole(a)(w, r)
+	g.whole(a)(w, r)
 }
 
-func (d *door) runtime(w http.ResponseWriter, r *http.Request) {
-	if d.Runtime == nil {
+func (g *gateway) runtime(w http.ResponseWriter, r *http.Request) {
+	if g.Runtime == nil {
 		awserr.WriteREST(w, &awserr.Error{Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Message: "The runtime is not served here."})
 		return
 	}
-	d.Runtime.ServeHTTP(w, r)
+	g.Runtime.ServeHTTP(w, r)
 }
 
-func (d *door) s3(w http.ResponseWriter, r *http.Request) {
-	if d.S3 == nil {
+func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
+	if g.S3 == nil {
 		writeJSON(w, &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: "The service s3 is not served here."})
 		return
 	}
-	id, payload, err := d.Verifier.VerifyS3(r, time.Now())
+	id, payload, err := g.Verifier.VerifyS3(r, time.Now())
 	if err != nil {
 		e := sigv4.Missing().In(sigv4.StyleS3)
 		if s, ok := errors.AsType[*sigv4.Error](err); ok {
 			e = s
 		}
-		d.logRefusal(r, "s3", e.Status, e.Code)
-		d.S3.Refuse(w, r, e.Status, e.Code, e.Message)
+		g.logRefusal(r, "s3", e.Status, e.Code)
+		g.S3.Refuse(w, r, e.Status, e.Code, e.Message)
 		return
 	}
-	c := d.caller(id)
-	if err := d.deviceObject(r, c); err != nil {
+	c := g.caller(id)
+	if err := g.deviceObject(r, c); err != nil {
 		e := refusalOf(err, sigv4.StyleS3)
 		if e.Status >= http.StatusInternalServerError {
-			d.Log.ErrorContext(r.Context(), "device not judged", "thing", c.Device.Thing, "err", err)
+			g.Log.ErrorContext(r.Context(), "device not judged", "thing", c.Device.Thing, "err", err)
 		}
-		d.logRefusal(r, "s3", e.Status, e.Code)
-		d.S3.Refuse(w, r, e.Status, e.Code, e.Message)
+		g.logRefusal(r, "s3", e.Status, e.Code)
+		g.S3.Refuse(w, r, e.Status, e.Code, e.Message)
 		return
 	}
 	r = r.WithContext(access.With(r.Context(), c))
 	r.Body = payload
-	d.S3.ServeHTTP(w, r)
+	g.S3.ServeHTTP(w, r)
 }

@@ -1,4 +1,4 @@
-package door
+package gateway
 
 import (
 	"context"
@@ -23,19 +23,19 @@ const maxEnrolment = 64 << 10
 
 // enroll hands on the request of a device that has no credentials yet: what it
 // brings instead is judged there.
-func (d *door) enroll(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) enroll(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxEnrolment)
-	d.Enroll.ServeHTTP(w, r)
+	g.Enroll.ServeHTTP(w, r)
 }
 
 // admit lets a device through that has a certificate still, and that has
-// business behind this door. In another region another device may have its name.
+// business behind this gateway. In another region another device may have its name.
 // Anybody else may pass.
-func (d *door) admit(c access.Caller, open bool) error {
+func (g *gateway) admit(c access.Caller, open bool) error {
 	if c.Device == nil {
 		return nil
 	}
-	if err := d.alive(c); err != nil {
+	if err := g.alive(c); err != nil {
 		return err
 	}
 	if !open || c.Device.Region != "" && c.Device.Region != c.Region {
@@ -45,8 +45,8 @@ func (d *door) admit(c access.Caller, open bool) error {
 }
 
 // alive refuses a device whose certificate is no good any more.
-func (d *door) alive(c access.Caller) error {
-	if d.SessionAlive != nil && !d.SessionAlive(*c.Device) {
+func (g *gateway) alive(c access.Caller) error {
+	if g.SessionAlive != nil && !g.SessionAlive(*c.Device) {
 		return sigv4.BadToken()
 	}
 	return nil
@@ -59,15 +59,15 @@ func denied(c access.Caller) error {
 // deviceObject lets a device read the objects that are its own, and add to them:
 // what is there already, it does not overwrite. In whatever region it signs, it
 // is the device of its own.
-func (d *door) deviceObject(r *http.Request, c access.Caller) error {
+func (g *gateway) deviceObject(r *http.Request, c access.Caller) error {
 	if c.Device == nil {
 		return nil
 	}
-	if err := d.alive(c); err != nil {
+	if err := g.alive(c); err != nil {
 		return err
 	}
 	o, ok := objectOf(r)
-	if !ok || d.DeviceObject == nil {
+	if !ok || g.DeviceObject == nil {
 		return denied(c)
 	}
 	if c.Device.Region != "" {
@@ -76,7 +76,7 @@ func (d *door) deviceObject(r *http.Request, c access.Caller) error {
 	if o.Access == edge.WriteObject {
 		r.Header.Set("If-None-Match", "*")
 	}
-	return d.DeviceObject(r.Context(), c, o)
+	return g.DeviceObject(r.Context(), c, o)
 }
 
 // objectOf says what a request wants of which object, and false if it is not one

@@ -1,4 +1,4 @@
-package door_test
+package gateway_test
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -45,7 +45,7 @@ type house struct {
 	key sigv4.Key
 }
 
-func open(t *testing.T, change func(*door.Config)) house {
+func open(t *testing.T, change func(*gateway.Config)) house {
 	t.Helper()
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "000000000000")
 	if err != nil {
@@ -55,11 +55,11 @@ func open(t *testing.T, change func(*door.Config)) house {
 	if change != nil {
 		change(&c)
 	}
-	return house{door.New(c), keys.Default()}
+	return house{gateway.New(c), keys.Default()}
 }
 
-func config(t testing.TB, keys *access.Keys) door.Config {
-	return door.Config{
+func config(t testing.TB, keys *access.Keys) gateway.Config {
+	return gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1",
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), Slipway: echo("slipway"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
@@ -143,7 +143,7 @@ func TestEachAPIIsToldApart(t *testing.T) {
 }
 
 func TestRefusalsSpeakTheLanguageOfTheAPI(t *testing.T) {
-	h := open(t, func(c *door.Config) { c.CloudWatch = nil })
+	h := open(t, func(c *gateway.Config) { c.CloudWatch = nil })
 	for name, c := range map[string]struct {
 		ask    ask
 		status int
@@ -266,7 +266,7 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 
 func TestHealthIsOpenAndSaysNothing(t *testing.T) {
 	ready := false
-	h := open(t, func(c *door.Config) { c.Ready = func() bool { return ready } })
+	h := open(t, func(c *gateway.Config) { c.Ready = func() bool { return ready } })
 	check := func(path string, status int, want string) {
 		t.Helper()
 		if s, got, _ := h.answer(t, h.request(t, ask{"GET", path, "", nil, ""})); s != status || got != want {
@@ -322,7 +322,7 @@ func TestABrowserIsShownTheConsole(t *testing.T) {
 
 func TestNothingSecretIsLogged(t *testing.T) {
 	var log bytes.Buffer
-	h := open(t, func(c *door.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	h := open(t, func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	r := h.request(t, ask{"GET", "/metrics", "", nil, ""})
 	r.SetBasicAuth("nobody", h.key.Secret)
 	h.answer(t, r)
@@ -341,8 +341,8 @@ func FuzzAnyRequestIsRoutedAndNoneGetsPast(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	past := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f.Error("got past the door") })
-	h := door.New(door.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Log: slog.New(slog.DiscardHandler), SageMaker: past, STS: past, CloudWatch: past, Metrics: past})
+	past := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f.Error("got past the gateway") })
+	h := gateway.New(gateway.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Log: slog.New(slog.DiscardHandler), SageMaker: past, STS: past, CloudWatch: past, Metrics: past})
 	f.Fuzz(func(t *testing.T, method, path, query, authorization, target string) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.RequestURI, r.URL.RawQuery, r.URL.Path = method, path, query, path

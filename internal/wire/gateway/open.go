@@ -1,4 +1,4 @@
-package door
+package gateway
 
 import (
 	"io"
@@ -12,7 +12,7 @@ import (
 
 // health answers /healthz and /readyz. Anybody may ask, so they tell nothing
 // but yes or no.
-func (d *door) health(w http.ResponseWriter, r *http.Request, ok bool) {
+func (g *gateway) health(w http.ResponseWriter, r *http.Request, ok bool) {
 	if !reads(w, r) {
 		return
 	}
@@ -25,25 +25,25 @@ func (d *door) health(w http.ResponseWriter, r *http.Request, ok bool) {
 
 // metrics lets in whoever holds a key: signed, as user and password, or, for
 // scrapers, its secret as a bearer token.
-func (d *door) metrics(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 	if !reads(w, r) {
 		return
 	}
-	id, ok := d.keyHolder(r)
+	id, ok := g.keyHolder(r)
 	if !ok || id.Session != nil { // no device's business
-		d.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
+		g.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
 		w.Header().Set("WWW-Authenticate", `Basic realm="slipway"`)
 		plain(w, http.StatusUnauthorized, "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
 		return
 	}
-	if d.Metrics == nil {
+	if g.Metrics == nil {
 		plain(w, http.StatusNotFound, "There are no metrics here.\n")
 		return
 	}
-	d.Metrics.ServeHTTP(w, r.WithContext(access.With(r.Context(), d.caller(id))))
+	g.Metrics.ServeHTTP(w, r.WithContext(access.With(r.Context(), g.caller(id))))
 }
 
-func (d *door) keyHolder(r *http.Request) (sigv4.Identity, bool) {
+func (g *gateway) keyHolder(r *http.Request) (sigv4.Identity, bool) {
 	id, secret, ok := r.BasicAuth()
 	if !ok {
 		id = ""
@@ -52,20 +52,20 @@ func (d *door) keyHolder(r *http.Request) (sigv4.Identity, bool) {
 		return sigv4.Identity{}, false
 	}
 	if ok {
-		k, ok := d.Keys.Authenticate(id, secret)
+		k, ok := g.Keys.Authenticate(id, secret)
 		return sigv4.Identity{AccessKeyID: k.ID, ARN: k.ARN, UserID: k.UserID}, ok
 	}
-	who, err := d.Verifier.Verify(sigv4.FromHTTP(r), nil, time.Now())
+	who, err := g.Verifier.Verify(sigv4.FromHTTP(r), nil, time.Now())
 	return who, err == nil
 }
 
 // console serves the console's pages to a browser, which asks for "/" first.
-func (d *door) console(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) console(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/" {
 		http.Redirect(w, r, "/console/", http.StatusFound)
 		return
 	}
-	d.Console.ServeHTTP(w, r)
+	g.Console.ServeHTTP(w, r)
 }
 
 // reads reports whether a request only reads, and refuses it otherwise.

@@ -1,4 +1,4 @@
-package door_test
+package gateway_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/door"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -32,7 +32,7 @@ type yard struct {
 
 // openYard has a yard whose devices may have the objects below their thing's
 // name in the bucket "own". Certificates called "revoked" are.
-func openYard(t testing.TB, change func(*door.Config)) yard {
+func openYard(t testing.TB, change func(*gateway.Config)) yard {
 	t.Helper()
 	y := yard{asked: new([]string), sessions: access.NewSessions([32]byte{7})}
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "000000000000")
@@ -57,7 +57,7 @@ func openYard(t testing.TB, change func(*door.Config)) yard {
 	if change != nil {
 		change(&c)
 	}
-	y.house = house{door.New(c), keys.Default()}
+	y.house = house{gateway.New(c), keys.Default()}
 	return y
 }
 
@@ -183,8 +183,8 @@ func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotBehindTheDoorIsSaidSo(t *testing.T) {
-	y := openYard(t, func(c *door.Config) {
+func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
+	y := openYard(t, func(c *gateway.Config) {
 		c.Edge, c.IoT, c.Enroll, c.DeviceObject, c.SessionAlive = nil, nil, nil, nil, nil
 	})
 	for name, c := range map[string]struct {
@@ -216,7 +216,7 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 
 func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	var asked, condition string
-	y := openYard(t, func(c *door.Config) {
+	y := openYard(t, func(c *gateway.Config) {
 		c.DeviceObject = func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
 			asked = string(r.Access) + " in " + who.Region
 			return nil
@@ -243,7 +243,7 @@ func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 // looks like.
 func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 	reached := ""
-	y := openYard(t, func(c *door.Config) {
+	y := openYard(t, func(c *gateway.Config) {
 		c.S3 = inS3{http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = r.Method + " " + r.Host + r.URL.Path })}
 	})
 	h := y.device(t, "cam-1", "good")
