@@ -84,18 +84,18 @@ type stop struct {
 }
 
 // bells are rung when rows may have changed; each has one listener.
-type bells struct{ turns, instances, routes, notices, stages loop.Bell }
+type bells struct{ turns, instances, routes, notices, stages loop.Wakeup }
 
 func (b bells) ring() {
-	b.routes.Ring()
-	b.instances.Ring()
-	b.turns.Ring()
-	b.notices.Ring()
+	b.routes.Notify()
+	b.instances.Notify()
+	b.turns.Notify()
+	b.notices.Notify()
 }
 
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, log: log, bells: bells{loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell(), loop.NewBell()}}
+	a := &App{cfg: cfg, log: log, bells: bells{loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup()}}
 	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen} {
 		if err := step(ctx); err != nil {
 			a.Close()

@@ -30,7 +30,7 @@ func (a *App) buildEdge(ctx context.Context) (err error) {
 	}
 	d := a.cfg.Devices
 	a.fleet = fleet.New(fleet.Config{
-		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Ring, EnsureAlias: a.identity.EnsureAlias,
+		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Notify, EnsureAlias: a.identity.EnsureAlias,
 		Window: time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace), RegisteredTTL: time.Duration(d.RegistrationTTL),
 		IdlePoll: time.Duration(d.PollIdle), ActivePoll: time.Duration(d.PollActive), HeartbeatEvery: time.Duration(d.Heartbeat), KeepNonempty: d.RefuseNonemptyFleetDelete,
 		Change: func(ctx context.Context, f func(fleet.Tx) error) error {

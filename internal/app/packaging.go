@@ -17,12 +17,12 @@ import (
 func (a *App) buildPackaging(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// As for deployments: the provider's lock says that nobody else works.
-		if err := a.db.ForgetJobLeases(ctx); err != nil {
+		if err := a.db.Jobs().ForgetLeases(ctx); err != nil {
 			return err
 		}
 	}
 	a.packaging, err = packaging.New(packaging.Config{
-		Read: a.db, Queue: store.Jobs{DB: a.db}, Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
+		Read: a.db, Queue: a.db.Jobs(), Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
 		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })

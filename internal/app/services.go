@@ -52,7 +52,7 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// The provider's lock says that no other server uses this directory,
 		// and with it this database.
-		for _, forget := range []func(context.Context) error{a.db.ForgetLeases, a.db.Stages().ForgetLeases} {
+		for _, forget := range []func(context.Context) error{a.db.Deploying().ForgetLeases, a.db.Stages().ForgetLeases} {
 			if err := forget(ctx); err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
 	a.turns = &loop.Runner{
-		Queue: a.db, Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
+		Queue: a.db.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
 		Poll: time.Second, Lease: 10 * time.Second, Retry: time.Second,
 	}
 	a.notify, err = a.newNotify(ctx)
@@ -143,7 +143,7 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 
 func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	return watch.New(ctx, watch.Config{
-		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Ring, Log: a.log,
+		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Notify, Log: a.log,
 		Counts: func(k traffic.Key) []traffic.Counts { return a.router.Counts(k) }, Instances: a.metered,
 		Change: func(ctx context.Context, f func(watch.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })

@@ -48,8 +48,10 @@ var sideways = map[string]map[string]string{
 	"internal/domain/alarm/formula": {"internal/domain/fault": "an expression that makes no sense is a fault"},
 	"internal/domain/alarm/rule":    {"internal/domain/fault": "a rule that makes no sense is a fault"},
 
+	"internal/platform/store/storetest": {"internal/platform/pgtest": "tests run on PostgreSQL, too"},
+
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
-	"internal/platform/store":    {"internal/platform/loop": "deployments are a queue"},
+	"internal/platform/store":    {"internal/platform/loop": "it has the queues of loops"},
 	"internal/wire/gateway":      {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench": {
@@ -81,7 +83,9 @@ var everyWireMayImport = map[string]bool{
 }
 
 // everyPlatformMayImport are packages that any part of the platform may use.
-var everyPlatformMayImport = map[string]bool{"internal/platform/failpoint": true}
+var everyPlatformMayImport = map[string]bool{
+	"internal/platform/failpoint": true, "internal/platform/id": true, "internal/platform/clock": true,
+}
 
 func wingOf(pkg string) int {
 	for i, w := range wings {

@@ -87,7 +87,7 @@ type server struct {
 	dead    bool
 	cancel  context.CancelFunc
 	gone    chan struct{}
-	bell    loop.Bell
+	bell    loop.Wakeup
 	key     string // the deployment whose turn it takes
 	fired   bool   // the alarms when it last looked
 	changed bool   // its last transaction wrote something
@@ -96,7 +96,7 @@ type server struct {
 
 func (y *yard) boot(replica int) {
 	ctx, cancel := context.WithCancel(y.ctx)
-	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewBell(), counts: map[string]int64{}}
+	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewWakeup(), counts: map[string]int64{}}
 	d := &deployer.Deployer{Log: y.log, Change: s.change, Watched: s.watched, Firing: s.firing, Answered: s.answered, Changed: func() { s.changed = true }}
 	r := &loop.Runner{
 		Queue: s, Log: y.log, Wake: s.bell, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
@@ -140,7 +140,7 @@ func (s *server) do(what string, f func(torn bool) error) error {
 // Claim implements loop.Queue.
 func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
 	err = s.do("claim", func(bool) (err error) {
-		c, next, err = s.y.db.Claim(ctx, now, until)
+		c, next, err = s.y.db.Deploying().Claim(ctx, now, until)
 		if held := s.y.leases[c.Key]; err == nil && c.Key != "" {
 			if held.After(now) {
 				s.y.broken("%s was claimed though another lease of it lasts until %v", c.Key, held)
@@ -155,7 +155,7 @@ func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim,
 // Release implements loop.Queue.
 func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error {
 	return s.do("release", func(bool) error {
-		if err := s.y.db.Release(ctx, c, due); err != nil {
+		if err := s.y.db.Deploying().Release(ctx, c, due); err != nil {
 			return err
 		}
 		if s.y.leases[c.Key].Equal(c.Until) { // else it has passed to another
@@ -229,7 +229,7 @@ func (y *yard) live(finished func() bool) error {
 		}
 		for r := range y.servers {
 			if s := y.servers[r]; y.rings[r] && s != nil && !y.atGate(s) {
-				ready = append(ready, func() { y.rings[r] = false; s.bell.Ring() })
+				ready = append(ready, func() { y.rings[r] = false; s.bell.Notify() })
 			}
 		}
 		if len(ready) > 0 {

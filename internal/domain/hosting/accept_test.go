@@ -275,7 +275,7 @@ func TestTagsKeepTheirRules(t *testing.T) {
 		"keys differ by case":                  {nil, []hosting.Tag{{Key: "a"}, {Key: "A"}}, true},
 		"fifty are allowed on a bare resource": {nil, many[:50], true},
 	} {
-		if err := hosting.CheckTags(tt.have, tt.add, 50); (err == nil) != tt.ok {
+		if err := hosting.CheckTags(tt.have, tt.add); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -29,18 +29,18 @@ type Claim struct {
 	Wakes int64     // the item's wake count when it was claimed
 }
 
-// A Bell tells a Runner that something may have fallen due. Ringing never
-// blocks; many rings before a look are one.
-type Bell chan struct{}
+// A Wakeup tells a Runner that something may have fallen due. Notifying never
+// blocks; many notifications before a look are one.
+type Wakeup chan struct{}
 
-// NewBell returns a Bell.
-func NewBell() Bell { return make(Bell, 1) }
+// NewWakeup returns a Wakeup.
+func NewWakeup() Wakeup { return make(Wakeup, 1) }
 
-// Ring rings the bell.
-func (b Bell) Ring() {
+// Notify wakes the Runner up, now or as soon as its turn is over.
+func (w Wakeup) Notify() {
 	select {
-	case b <- struct{}{}:
-	default: // it rings already
+	case w <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 

@@ -19,35 +19,35 @@ func scanAlarm(scan func(...any) error) (r alarm.Record, err error) {
 	if err := scan(&r.Region, &name, &r.Version, &configured, &definition, &state); err != nil {
 		return r, err
 	}
-	r.Configured = fromMicros(configured)
+	r.Configured = FromMicros(configured)
 	return r, errors.Join(json.Unmarshal([]byte(definition), &r.Definition), json.Unmarshal([]byte(state), &r.State))
 }
 
 // Alarms returns every alarm of every region.
 func (db *DB) Alarms(ctx context.Context) (out []alarm.Record, err error) {
-	rows, err := db.read.QueryContext(ctx, `select `+alarmColumns+` from alarm order by region, name`)
+	rows, err := db.Read().QueryContext(ctx, `select `+alarmColumns+` from alarm order by region, name`)
 	if err != nil {
-		return nil, wrap("read alarms", err)
+		return nil, Wrap("read alarms", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		r, err := scanAlarm(rows.Scan)
 		if err != nil {
-			return nil, wrap("read alarms", err)
+			return nil, Wrap("read alarms", err)
 		}
 		out = append(out, r)
 	}
-	return out, wrap("read alarms", rows.Err())
+	return out, Wrap("read alarms", rows.Err())
 }
 
 // Alarm reads an alarm and locks it until the transaction ends; nil if there
 // is none.
 func (tx *Tx) Alarm(ctx context.Context, region, name string) (*alarm.Record, error) {
-	r, err := scanAlarm(tx.QueryRowContext(ctx, `select `+alarmColumns+` from alarm where region = $1 and name = $2`+tx.d.forUpdate, region, name).Scan)
+	r, err := scanAlarm(tx.QueryRowContext(ctx, `select `+alarmColumns+` from alarm where region = $1 and name = $2`+tx.Dialect.ForUpdate, region, name).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return &r, wrap("read alarm", err)
+	return &r, Wrap("read alarm", err)
 }
 
 // SaveAlarm creates or replaces an alarm and gives it its new version.
@@ -60,15 +60,15 @@ func (tx *Tx) SaveAlarm(ctx context.Context, r *alarm.Record) error {
 	if err != nil {
 		return fmt.Errorf("encode alarm: %w", err)
 	}
-	if r.Version, err = tx.next(ctx, "alarm"); err != nil {
+	if r.Version, err = tx.Next(ctx, "alarm"); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
 		insert into alarm (region, name, version, configured, definition, state) values ($1, $2, $3, $4, $5, $6)
 		on conflict (region, name) do update set version = excluded.version, configured = excluded.configured,
 			definition = excluded.definition, state = excluded.state`,
-		r.Region, r.Definition.Name, r.Version, micros(r.Configured), string(definition), string(state))
-	return wrap("save alarm", err)
+		r.Region, r.Definition.Name, r.Version, Micros(r.Configured), string(definition), string(state))
+	return Wrap("save alarm", err)
 }
 
 // SaveAlarmState writes the state of an alarm unless somebody changed the alarm
@@ -78,42 +78,42 @@ func (tx *Tx) SaveAlarmState(ctx context.Context, r *alarm.Record) (bool, error)
 	if err != nil {
 		return false, fmt.Errorf("encode alarm: %w", err)
 	}
-	version, err := tx.next(ctx, "alarm")
+	version, err := tx.Next(ctx, "alarm")
 	if err != nil {
 		return false, err
 	}
 	res, err := tx.ExecContext(ctx, `update alarm set version = $1, state = $2 where region = $3 and name = $4 and version = $5`,
 		version, string(state), r.Region, r.Definition.Name, r.Version)
 	if err != nil {
-		return false, wrap("save alarm state", err)
+		return false, Wrap("save alarm state", err)
 	}
 	n, err := res.RowsAffected()
 	if n == 1 {
 		r.Version = version
 	}
-	return n == 1, wrap("save alarm state", err)
+	return n == 1, Wrap("save alarm state", err)
 }
 
 // DeleteAlarm removes an alarm; its history stays. It returns the version of
 // the change.
 func (tx *Tx) DeleteAlarm(ctx context.Context, region, name string) (int64, error) {
-	version, err := tx.next(ctx, "alarm")
+	version, err := tx.Next(ctx, "alarm")
 	if err != nil {
 		return 0, err
 	}
 	_, err = tx.ExecContext(ctx, `delete from alarm where region = $1 and name = $2`, region, name)
-	return version, wrap("delete alarm", err)
+	return version, Wrap("delete alarm", err)
 }
 
 // RecordAlarm appends a line to an alarm's history.
 func (tx *Tx) RecordAlarm(ctx context.Context, h alarm.HistoryItem) error {
-	seq, err := tx.next(ctx, "alarm_history")
+	seq, err := tx.Next(ctx, "alarm_history")
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `insert into alarm_history (seq, region, name, composite, at, kind, summary, data) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		seq, h.Region, h.Alarm, flag(h.Composite), micros(h.At), string(h.Kind), h.Summary, h.Data)
-	return wrap("record alarm", err)
+		seq, h.Region, h.Alarm, Flag(h.Composite), Micros(h.At), string(h.Kind), h.Summary, h.Data)
+	return Wrap("record alarm", err)
 }
 
 // WakeWatchers makes the unfinished updates of a region that are judged by an
@@ -123,45 +123,43 @@ func (tx *Tx) WakeWatchers(ctx context.Context, region, name string, now time.Ti
 	if err != nil {
 		return fmt.Errorf("encode alarm name: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, `
-		update deployment set due = $1, wakes = wakes + 1
-		where ended is null and `+tx.d.position+`(doc, $2) > 0
-			and endpoint_id in (select id from endpoint where region = $3)`, micros(now), string(quoted), region)
-	return wrap("wake deployments", err)
+	return tx.Wake(ctx, "deployment", now,
+		"ended is null and "+tx.Dialect.Contains("doc", "?")+" and endpoint_id in (select id from endpoint where region = ?)",
+		string(quoted), region)
 }
 
 // AlarmHistory returns a page of history, newest first unless the filter says
 // otherwise, and whether more follows.
 func (db *DB) AlarmHistory(ctx context.Context, f alarm.HistoryFilter) (out []alarm.HistoryItem, more bool, err error) {
-	var w where
-	w.and("region = ?", f.Region)
+	var w Where
+	w.And("region = ?", f.Region)
 	if f.Alarm != "" {
-		w.and("name = ?", f.Alarm)
+		w.And("name = ?", f.Alarm)
 	}
 	if f.Composite != nil {
-		w.and("composite = ?", flag(*f.Composite))
+		w.And("composite = ?", Flag(*f.Composite))
 	}
 	if f.Kind != "" {
-		w.and("kind = ?", string(f.Kind))
+		w.And("kind = ?", string(f.Kind))
 	}
 	if !f.From.IsZero() {
-		w.and("at >= ?", micros(f.From))
+		w.And("at >= ?", Micros(f.From))
 	}
 	if !f.Until.IsZero() {
-		w.and("at < ?", micros(f.Until))
+		w.And("at < ?", Micros(f.Until))
 	}
 	dir, beyond := "desc", "<"
 	if f.Ascending {
 		dir, beyond = "asc", ">"
 	}
 	if f.After != 0 {
-		w.and("seq "+beyond+" ?", f.After)
+		w.And("seq "+beyond+" ?", f.After)
 	}
-	rows, err := db.read.QueryContext(ctx, fmt.Sprintf(`
+	rows, err := db.Read().QueryContext(ctx, fmt.Sprintf(`
 		select seq, region, name, composite, at, kind, summary, data from alarm_history
-		where %s order by seq %s limit %d`, w.all(), dir, f.Limit+1), w.args...)
+		where %s order by seq %s limit %d`, w.String(), dir, f.Limit+1), w.Args...)
 	if err != nil {
-		return nil, false, wrap("read alarm history", err)
+		return nil, false, Wrap("read alarm history", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -169,26 +167,26 @@ func (db *DB) AlarmHistory(ctx context.Context, f alarm.HistoryFilter) (out []al
 		var composite int
 		var at int64
 		if err := rows.Scan(&h.Seq, &h.Region, &h.Alarm, &composite, &at, &h.Kind, &h.Summary, &h.Data); err != nil {
-			return nil, false, wrap("read alarm history", err)
+			return nil, false, Wrap("read alarm history", err)
 		}
-		h.Composite, h.At = composite == 1, fromMicros(at)
+		h.Composite, h.At = composite == 1, FromMicros(at)
 		out = append(out, h)
 	}
 	if len(out) > f.Limit {
 		out, more = out[:f.Limit], true
 	}
-	return out, more, wrap("read alarm history", rows.Err())
+	return out, more, Wrap("read alarm history", rows.Err())
 }
 
 // PruneAlarmHistory forgets what is older than before, and of each alarm all
 // but the newest lines.
 func (db *DB) PruneAlarmHistory(ctx context.Context, before time.Time, keep int) error {
-	_, err := db.write.ExecContext(ctx, `delete from alarm_history where at < $1`, micros(before))
+	_, err := db.write.ExecContext(ctx, `delete from alarm_history where at < $1`, Micros(before))
 	if err == nil {
 		_, err = db.write.ExecContext(ctx, `
 			delete from alarm_history where seq in (
 				select seq from (select seq, row_number() over (partition by region, name order by seq desc) as n from alarm_history) numbered
 				where n > $1)`, keep)
 	}
-	return wrap("prune alarm history", err)
+	return Wrap("prune alarm history", err)
 }

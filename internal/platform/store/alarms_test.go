@@ -117,7 +117,7 @@ func TestOnlyTheDeploymentsThatAnAlarmJudgesAreWoken(t *testing.T) {
 			t.Helper()
 			got := map[string]bool{}
 			for {
-				c, _, err := db.Claim(t.Context(), t0.Add(2*time.Hour), t0.Add(3*time.Hour))
+				c, _, err := db.Deploying().Claim(t.Context(), t0.Add(2*time.Hour), t0.Add(3*time.Hour))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -125,7 +125,7 @@ func TestOnlyTheDeploymentsThatAnAlarmJudgesAreWoken(t *testing.T) {
 					break
 				}
 				got[c.Key] = true
-				if err := db.Release(t.Context(), c, t0.Add(24*time.Hour)); err != nil {
+				if err := db.Deploying().Release(t.Context(), c, t0.Add(24*time.Hour)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -11,12 +11,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
-// querier is what a read needs: a transaction or the pool of readers.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 // InsertModel records a new model; an existing name is the fault that clients
 // know.
 func (tx *Tx) InsertModel(ctx context.Context, m hosting.Model) error {
@@ -25,11 +19,11 @@ func (tx *Tx) InsertModel(ctx context.Context, m hosting.Model) error {
 		return fmt.Errorf("encode model: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `insert into model (region, name, created, doc) values ($1, $2, $3, $4)`,
-		m.Scope.Region, m.Name, micros(m.Created), string(doc))
-	if taken(err) {
+		m.Scope.Region, m.Name, Micros(m.Created), string(doc))
+	if Taken(err) {
 		return hosting.AlreadyExists("model", m.ARN())
 	}
-	return wrap("insert model", err)
+	return Wrap("insert model", err)
 }
 
 // Model reads a model inside the transaction.
@@ -39,15 +33,15 @@ func (tx *Tx) Model(ctx context.Context, s arn.Scope, name string) (hosting.Mode
 
 // Model reads a model.
 func (db *DB) Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error) {
-	return model(ctx, db.read, s, name)
+	return model(ctx, db.Read(), s, name)
 }
 
-func model(ctx context.Context, q querier, s arn.Scope, name string) (m hosting.Model, err error) {
-	err = scanDoc(q.QueryRowContext(ctx, `select doc from model where region = $1 and name = $2`, s.Region, name), &m)
+func model(ctx context.Context, q Querier, s arn.Scope, name string) (m hosting.Model, err error) {
+	err = ScanDoc(q.QueryRowContext(ctx, `select doc from model where region = $1 and name = $2`, s.Region, name), &m)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, hosting.NoModel(s.Model(name))
 	}
-	return m, wrap("read model", err)
+	return m, Wrap("read model", err)
 }
 
 // DeleteModel removes a model's record.
@@ -62,11 +56,11 @@ func (tx *Tx) InsertEndpointConfig(ctx context.Context, c hosting.EndpointConfig
 		return fmt.Errorf("encode endpoint config: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `insert into endpoint_config (region, name, created, doc) values ($1, $2, $3, $4)`,
-		c.Scope.Region, c.Name, micros(c.Created), string(doc))
-	if taken(err) {
+		c.Scope.Region, c.Name, Micros(c.Created), string(doc))
+	if Taken(err) {
 		return hosting.AlreadyExists("endpoint configuration", c.ARN())
 	}
-	return wrap("insert endpoint config", err)
+	return Wrap("insert endpoint config", err)
 }
 
 // EndpointConfig reads an endpoint configuration inside the transaction.
@@ -76,15 +70,15 @@ func (tx *Tx) EndpointConfig(ctx context.Context, s arn.Scope, name string) (hos
 
 // EndpointConfig reads an endpoint configuration.
 func (db *DB) EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error) {
-	return endpointConfig(ctx, db.read, s, name)
+	return endpointConfig(ctx, db.Read(), s, name)
 }
 
-func endpointConfig(ctx context.Context, q querier, s arn.Scope, name string) (c hosting.EndpointConfig, err error) {
-	err = scanDoc(q.QueryRowContext(ctx, `select doc from endpoint_config where region = $1 and name = $2`, s.Region, name), &c)
+func endpointConfig(ctx context.Context, q Querier, s arn.Scope, name string) (c hosting.EndpointConfig, err error) {
+	err = ScanDoc(q.QueryRowContext(ctx, `select doc from endpoint_config where region = $1 and name = $2`, s.Region, name), &c)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, hosting.NoEndpointConfig(s.EndpointConfig(name))
 	}
-	return c, wrap("read endpoint config", err)
+	return c, Wrap("read endpoint config", err)
 }
 
 // DeleteEndpointConfig removes a configuration's record.
@@ -96,26 +90,10 @@ func (tx *Tx) DeleteEndpointConfig(ctx context.Context, s arn.Scope, name string
 func (tx *Tx) deleteNamed(ctx context.Context, table, region, name string, missing error) error {
 	res, err := tx.ExecContext(ctx, `delete from `+table+` where region = $1 and name = $2`, region, name)
 	if err != nil {
-		return wrap("delete "+table, err)
+		return Wrap("delete "+table, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(err, missing)
 	}
 	return nil
-}
-
-// scanDoc reads one row's only column as JSON.
-func scanDoc(row *sql.Row, into any) error {
-	var doc string
-	if err := row.Scan(&doc); err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(doc), into)
-}
-
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

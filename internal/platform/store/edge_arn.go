@@ -63,7 +63,7 @@ func (tx *Tx) resource(ctx context.Context, query string, arg any, name string, 
 	for _, cond := range ways {
 		rows, err := tx.QueryContext(ctx, query+cond+` limit 2`, arg, name)
 		if err != nil {
-			return 0, "", wrap("find a resource", err)
+			return 0, "", Wrap("find a resource", err)
 		}
 		n := 0
 		for rows.Next() {
@@ -74,7 +74,7 @@ func (tx *Tx) resource(ctx context.Context, query string, arg any, name string, 
 			}
 		}
 		if err := rows.Close(); err != nil {
-			return 0, "", wrap("find a resource", err)
+			return 0, "", Wrap("find a resource", err)
 		}
 		if n == 1 {
 			return id, own, nil

@@ -32,8 +32,8 @@ const pollOrders = `
 // Poll reads what a device is to be told. A device that is not registered is a
 // fault in the words of DescribeDevice.
 func (db *DB) Poll(ctx context.Context, s arn.Scope, fleet, name string) (edge.Polled, error) {
-	rows, err := db.query(ctx, pollDevice, s.Region, fleet, name)
-	found, err := collect(rows, err, "read device", func(scan func(...any) error) (p edge.Polled, err error) {
+	rows, err := db.Read().QueryContext(ctx, pollDevice, s.Region, fleet, name)
+	found, err := Collect(rows, err, "read device", func(scan func(...any) error) (p edge.Polled, err error) {
 		var active, open int
 		err = scan(&p.Device.ID, &p.Device.Name, &p.Device.Thing, &p.Fleet, &p.Devices, &active, &open)
 		p.Active, p.Open = active == 1, open == 1
@@ -49,8 +49,8 @@ func (db *DB) Poll(ctx context.Context, s arn.Scope, fleet, name string) (edge.P
 	if !p.Open {
 		return p, nil
 	}
-	rows, err = db.query(ctx, pollOrders, p.Device.ID)
-	p.Offers, err = collect(rows, err, "read orders", func(scan func(...any) error) (o edge.Offer, err error) {
+	rows, err = db.Read().QueryContext(ctx, pollOrders, p.Device.ID)
+	p.Offers, err = Collect(rows, err, "read orders", func(scan func(...any) error) (o edge.Offer, err error) {
 		var doc string
 		var undoing int
 		if err := scan(&o.Stage, &o.Plan, &o.Attempt, &o.Deployment, &doc, &o.Status, &undoing); err != nil {
@@ -73,12 +73,12 @@ func (db *DB) missing(ctx context.Context, s arn.Scope, fleet, name string) erro
 // Before returns what a device had for each handle before a plan deployed to
 // it: what an order to go back asks for.
 func (db *DB) Before(ctx context.Context, device, plan int64) (map[string]edge.Package, error) {
-	rows, err := db.read.QueryContext(ctx, `
+	rows, err := db.Read().QueryContext(ctx, `
 		select h.handle, p.job, p.s3url, p.sha1 from device_handle h
 		join edge_package p on p.id = case when h.plan_id = $1 then h.before_id else h.package_id end
 		where h.device_id = $2`, plan, device)
 	if err != nil {
-		return nil, wrap("read packages", err)
+		return nil, Wrap("read packages", err)
 	}
 	defer rows.Close()
 	out := map[string]edge.Package{}
@@ -86,11 +86,11 @@ func (db *DB) Before(ctx context.Context, device, plan int64) (map[string]edge.P
 		var handle string
 		var p edge.Package
 		if err := rows.Scan(&handle, &p.Job, &p.S3URL, &p.SHA1); err != nil {
-			return nil, wrap("read packages", err)
+			return nil, Wrap("read packages", err)
 		}
 		out[handle] = p
 	}
-	return out, wrap("read packages", rows.Err())
+	return out, Wrap("read packages", rows.Err())
 }
 
 const checkinDevice = `
@@ -102,7 +102,7 @@ const checkinDevice = `
 // CheckinDevice reads a device that says something.
 func (tx *Tx) CheckinDevice(ctx context.Context, s arn.Scope, fleet, name string) (p edge.Polled, err error) {
 	var active int
-	row := tx.row(ctx, checkinDevice, s.Region, fleet, name)
+	row := tx.QueryRowContext(ctx, checkinDevice, s.Region, fleet, name)
 	p.Device, err = scanDevice(edge.Fleet{Scope: s, Name: fleet}, func(into ...any) error {
 		return row.Scan(append(into, &p.Fleet, &p.Devices, &active)...)
 	})
@@ -113,11 +113,11 @@ func (tx *Tx) CheckinDevice(ctx context.Context, s arn.Scope, fleet, name string
 		return p, edge.NoDevice(fleet, name)
 	}
 	p.Active = active == 1
-	return p, wrap("read device", err)
+	return p, Wrap("read device", err)
 }
 
 // fleetOnly reads a fleet without a lock, in the words of operations on devices.
-func fleetOnly(ctx context.Context, q querier, s arn.Scope, name string) (edge.Fleet, error) {
+func fleetOnly(ctx context.Context, q Querier, s arn.Scope, name string) (edge.Fleet, error) {
 	f, err := fleet(ctx, q, s, name, "")
 	if err != nil {
 		return f, edge.Reworded(err, edge.NoFleetOfDevice(name))
@@ -134,8 +134,8 @@ const (
 // nothing new.
 func (tx *Tx) SaveCheckin(ctx context.Context, d edge.Device, same bool) error {
 	if same {
-		_, err := tx.exec(ctx, saveHeartbeat, micros(d.Heartbeat), d.ID)
-		return wrap("save heartbeat", err)
+		_, err := tx.ExecContext(ctx, saveHeartbeat, Micros(d.Heartbeat), d.ID)
+		return Wrap("save heartbeat", err)
 	}
 	models := ""
 	if d.Models != nil {
@@ -145,8 +145,8 @@ func (tx *Tx) SaveCheckin(ctx context.Context, d edge.Device, same bool) error {
 		}
 		models = string(doc)
 	}
-	_, err := tx.exec(ctx, saveCheckin, micros(d.Heartbeat), d.AgentVersion, models, d.ID)
-	return wrap("save heartbeat", err)
+	_, err := tx.ExecContext(ctx, saveCheckin, Micros(d.Heartbeat), d.AgentVersion, models, d.ID)
+	return Wrap("save heartbeat", err)
 }
 
 const ordered = `select id, plan_id, attempt, status, orders from edge_stage where deployment = $1`
@@ -156,12 +156,12 @@ const ordered = `select id, plan_id, attempt, status, orders from edge_stage whe
 func (tx *Tx) Ordered(ctx context.Context, deployment string) (o edge.Offer, ok bool, err error) {
 	var status edge.StageStatus
 	var doc string
-	err = tx.row(ctx, ordered, deployment).Scan(&o.Stage, &o.Plan, &o.Attempt, &status, &doc)
+	err = tx.QueryRowContext(ctx, ordered, deployment).Scan(&o.Stage, &o.Plan, &o.Attempt, &status, &doc)
 	if errors.Is(err, sql.ErrNoRows) {
 		return o, false, nil
 	}
 	if err != nil {
-		return o, false, wrap("read order", err)
+		return o, false, Wrap("read order", err)
 	}
 	o.Deployment, o.Live = deployment, edge.Stage{Status: status}.Offers()
 	return o, true, json.Unmarshal([]byte(doc), &o.Order)
@@ -169,7 +169,7 @@ func (tx *Tx) Ordered(ctx context.Context, deployment string) (o edge.Offer, ok 
 
 // LockPlans locks plans, so that rows of theirs can be changed.
 func (tx *Tx) LockPlans(ctx context.Context, ids []int64) error {
-	if tx.d.forUpdate == "" {
+	if tx.Dialect.ForUpdate == "" {
 		return nil // whoever writes is alone
 	}
 	ids = slices.Clone(ids)
@@ -178,8 +178,8 @@ func (tx *Tx) LockPlans(ctx context.Context, ids []int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `select id from edge_plan where `+tx.d.among("id", "$1")+` order by id`+tx.d.forUpdate, doc)
-	return wrap("lock plans", err)
+	_, err = tx.ExecContext(ctx, `select id from edge_plan where `+tx.Dialect.Among("id", "$1")+` order by id`+tx.Dialect.ForUpdate, doc)
+	return Wrap("lock plans", err)
 }
 
 const rowOf = `select ` + rowColumns + ` from edge_row r where r.stage_id = $1 and r.device_id = $2 and r.owned = 1`
@@ -187,17 +187,17 @@ const rowOf = `select ` + rowColumns + ` from edge_row r where r.stage_id = $1 a
 // RowOf returns the row of a device in a stage; false if the stage does not have
 // the device.
 func (tx *Tx) RowOf(ctx context.Context, stage, device int64) (edge.Row, bool, error) {
-	r, err := scanRow(tx.row(ctx, rowOf, stage, device).Scan)
+	r, err := scanRow(tx.QueryRowContext(ctx, rowOf, stage, device).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil
 	}
-	return r, err == nil, wrap("read row", err)
+	return r, err == nil, Wrap("read row", err)
 }
 
 // OpenRowsOf returns what is still wanted of a device, as orders with their rows.
 func (tx *Tx) OpenRowsOf(ctx context.Context, device int64) ([]edge.Offer, error) {
 	rows, err := tx.QueryContext(ctx, `select r.stage_id, r.plan_id from edge_row r where r.device_id = $1 and r.open = 1 order by r.stage_id`, device)
-	return collect(rows, err, "read rows", func(scan func(...any) error) (o edge.Offer, err error) {
+	return Collect(rows, err, "read rows", func(scan func(...any) error) (o edge.Offer, err error) {
 		return o, scan(&o.Stage, &o.Plan)
 	})
 }
@@ -210,8 +210,8 @@ const putHandle = `
 // PutHandles remembers that a plan has deployed to a device.
 func (tx *Tx) PutHandles(ctx context.Context, device, plan int64, o edge.Order) error {
 	for _, m := range o.Models {
-		if _, err := tx.exec(ctx, putHandle, device, m.Handle, plan, m.Package); err != nil {
-			return wrap("remember package", err)
+		if _, err := tx.ExecContext(ctx, putHandle, device, m.Handle, plan, m.Package); err != nil {
+			return Wrap("remember package", err)
 		}
 	}
 	return nil
@@ -224,7 +224,7 @@ func (tx *Tx) RestoreHandles(ctx context.Context, device, plan int64) error {
 		`update device_handle set package_id = before_id, before_id = 0, plan_id = 0 where device_id = $1 and plan_id = $2`,
 	} {
 		if _, err := tx.ExecContext(ctx, q, device, plan); err != nil {
-			return wrap("forget package", err)
+			return Wrap("forget package", err)
 		}
 	}
 	return nil

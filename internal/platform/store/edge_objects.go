@@ -34,7 +34,7 @@ func (db *DB) DeviceOfThing(ctx context.Context, s arn.Scope, fleet, thing strin
 	if thing == "" {
 		return 0, false, nil // the device without a thing is another
 	}
-	err = db.read.QueryRowContext(ctx, `
+	err = db.Read().QueryRowContext(ctx, `
 		select d.id from fleet f join device d on d.fleet_id = f.id where f.region = $1 and f.name = $2 and d.thing = $3
 		union all
 		select d.id from fleet f join device d on d.fleet_id = f.id where f.region = $1 and f.name = $2 and d.name = $3 and d.thing = ''
@@ -42,7 +42,7 @@ func (db *DB) DeviceOfThing(ctx context.Context, s arn.Scope, fleet, thing strin
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
 	}
-	return id, err == nil, wrap("read device", err)
+	return id, err == nil, Wrap("read device", err)
 }
 
 // DeviceHadObject reports whether plans have deployed the object of a URL to a
@@ -71,19 +71,19 @@ func (db *DB) ActiveObject(ctx context.Context, url string) (found bool, err err
 
 // eachText calls f with every row of a query of one column.
 func (db *DB) eachText(ctx context.Context, f func(string) error, query string, args ...any) error {
-	rows, err := db.read.QueryContext(ctx, query, args...)
+	rows, err := db.Read().QueryContext(ctx, query, args...)
 	if err != nil {
-		return wrap("read texts", err)
+		return Wrap("read texts", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
-			return wrap("read texts", err)
+			return Wrap("read texts", err)
 		}
 		if err := f(text); err != nil {
 			return err
 		}
 	}
-	return wrap("read texts", rows.Err())
+	return Wrap("read texts", rows.Err())
 }

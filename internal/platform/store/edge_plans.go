@@ -21,64 +21,54 @@ func scanPlan(s arn.Scope, scan func(...any) error) (edge.Plan, error) {
 	if err := scan(&p.ID, &p.Name, &p.Fleet, &created, &modified, &models, &policy); err != nil {
 		return p, err
 	}
-	p.Created, p.Modified = fromMicros(created), fromMicros(modified)
+	p.Created, p.Modified = FromMicros(created), FromMicros(modified)
 	return p, errors.Join(json.Unmarshal([]byte(models), &p.Models), json.Unmarshal([]byte(policy), &p.Policy))
 }
 
 // plan reads a plan with its stages. Whoever changes a stage or its rows holds
 // the lock of the plan's row, which is why nothing else is locked.
-func plan(ctx context.Context, q querier, s arn.Scope, name, lock string) (*edge.Plan, error) {
+func plan(ctx context.Context, q Querier, s arn.Scope, name, lock string) (*edge.Plan, error) {
 	p, err := scanPlan(s, q.QueryRowContext(ctx, `select `+planColumns+` from edge_plan where region = $1 and name = $2`+lock, s.Region, name).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, edge.NoPlan(name)
 	}
 	if err != nil {
-		return nil, wrap("read plan", err)
+		return nil, Wrap("read plan", err)
 	}
 	return &p, stagesOf(ctx, q, &p)
 }
 
 // Plan reads a plan with its stages as of one moment.
 func (db *DB) Plan(ctx context.Context, s arn.Scope, name string) (p *edge.Plan, err error) {
-	err = db.asOfNow(ctx, func(tx *sql.Tx) error {
+	err = db.View(ctx, func(tx Querier) error {
 		p, err = plan(ctx, tx, s, name, "")
 		return err
 	})
 	return p, err
 }
 
-// asOfNow runs f in a transaction whose reads agree with each other.
-func (db *DB) asOfNow(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.d.snapshot})
-	if err != nil {
-		return wrap("begin", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // only read
-	return f(tx)
-}
-
 // Plan reads and locks a plan with its stages.
 func (tx *Tx) Plan(ctx context.Context, s arn.Scope, name string) (*edge.Plan, error) {
-	return plan(ctx, tx, s, name, tx.d.forUpdate)
+	return plan(ctx, tx, s, name, tx.Dialect.ForUpdate)
 }
 
 // PlanOfStage reads and locks the plan of a stage with all its stages; nil if
 // the stage is gone, or on its way out.
 func (tx *Tx) PlanOfStage(ctx context.Context, stage int64) (*edge.Plan, error) {
-	return planOfStage(ctx, tx, stage, tx.d.forUpdate)
+	return planOfStage(ctx, tx, stage, tx.Dialect.ForUpdate)
 }
 
 // PlanOfStage reads the plan of a stage with all its stages; nil if the stage
 // is gone, or on its way out.
 func (db *DB) PlanOfStage(ctx context.Context, stage int64) (p *edge.Plan, err error) {
-	err = db.asOfNow(ctx, func(tx *sql.Tx) error {
+	err = db.View(ctx, func(tx Querier) error {
 		p, err = planOfStage(ctx, tx, stage, "")
 		return err
 	})
 	return p, err
 }
 
-func planOfStage(ctx context.Context, q querier, stage int64, lock string) (*edge.Plan, error) {
+func planOfStage(ctx context.Context, q Querier, stage int64, lock string) (*edge.Plan, error) {
 	var s arn.Scope
 	var p edge.Plan
 	var err error
@@ -89,7 +79,7 @@ func planOfStage(ctx context.Context, q querier, stage int64, lock string) (*edg
 		return nil, nil
 	}
 	if err != nil {
-		return nil, wrap("read plan", err)
+		return nil, Wrap("read plan", err)
 	}
 	p.Scope = s
 	if err := stagesOf(ctx, q, &p); err != nil {
@@ -108,17 +98,17 @@ func (tx *Tx) InsertPlan(ctx context.Context, p *edge.Plan) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode policy: %w", err)
 	}
-	if p.ID, err = tx.next(ctx, "edge_plan"); err != nil {
+	if p.ID, err = tx.Next(ctx, "edge_plan"); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
 		insert into edge_plan (id, region, account, name, fleet, created, modified, models, policy) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		p.ID, p.Scope.Region, p.Scope.Account, p.Name, p.Fleet, micros(p.Created), micros(p.Modified), string(models), string(policy))
-	if taken(err) {
+		p.ID, p.Scope.Region, p.Scope.Account, p.Name, p.Fleet, Micros(p.Created), Micros(p.Modified), string(models), string(policy))
+	if Taken(err) {
 		return fault.New(fault.InUse, "Edge deployment plan '%s' already exists.", p.Name)
 	}
 	if err != nil {
-		return wrap("insert plan", err)
+		return Wrap("insert plan", err)
 	}
 	return tx.InsertStages(ctx, p, 0)
 }
@@ -130,11 +120,11 @@ func (tx *Tx) SavePlan(ctx context.Context, p *edge.Plan) error {
 	if err != nil {
 		return fmt.Errorf("encode policy: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, `update edge_plan set modified = $1, policy = $2 where id = $3`, micros(p.Modified), string(policy), p.ID); err != nil {
-		return wrap("save plan", err)
+	if _, err := tx.ExecContext(ctx, `update edge_plan set modified = $1, policy = $2 where id = $3`, Micros(p.Modified), string(policy), p.ID); err != nil {
+		return Wrap("save plan", err)
 	}
-	_, err = tx.ExecContext(ctx, `update edge_stage set due = $1, wakes = wakes + 1 where plan_id = $2 and deployment <> ''`, micros(p.Modified), p.ID)
-	return wrap("wake stages", err)
+	_, err = tx.ExecContext(ctx, `update edge_stage set due = $1, wakes = wakes + 1 where plan_id = $2 and deployment <> ''`, Micros(p.Modified), p.ID)
+	return Wrap("wake stages", err)
 }
 
 // DeletePlan removes a plan. Its stages are on their way out from now on.
@@ -146,7 +136,7 @@ func (tx *Tx) DeletePlan(ctx context.Context, p *edge.Plan) error {
 	}
 	for _, q := range []string{`delete from edge_plan where id = $1`, `delete from edge_event where plan_id = $1`} {
 		if _, err := tx.ExecContext(ctx, q, p.ID); err != nil {
-			return wrap("delete plan", err)
+			return Wrap("delete plan", err)
 		}
 	}
 	return tx.DeleteTags(ctx, p.ARN())
@@ -157,13 +147,13 @@ func (tx *Tx) DeletePlan(ctx context.Context, p *edge.Plan) error {
 func (db *DB) ListPlans(ctx context.Context, s arn.Scope, f edge.PlanFilter) (out []edge.Plan, more bool, err error) {
 	w := db.edgeList(s, f.Times, f.NameContains)
 	if f.FleetContains != "" {
-		w.and(db.d.position+"(fleet, ?) > 0", f.FleetContains)
+		w.And(db.Dialect.Contains("fleet", "?"), f.FleetContains)
 	}
 	limit := pageSize(f.Limit, 50)
 	query := `select ` + planColumns + ` from edge_plan where ` + w.page(f.SortBy, f.Ascending, f.After, limit)
-	err = db.asOfNow(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query, w.args...)
-		out, more, err = page(rows, err, "list plans", limit, func(scan func(...any) error) (edge.Plan, error) { return scanPlan(s, scan) })
+	err = db.View(ctx, func(tx Querier) error {
+		rows, err := tx.QueryContext(ctx, query, w.Args...)
+		out, more, err = Page(rows, err, "list plans", limit, func(scan func(...any) error) (edge.Plan, error) { return scanPlan(s, scan) })
 		for i := range out {
 			p := &out[i]
 			if err == nil {
@@ -178,13 +168,13 @@ func (db *DB) ListPlans(ctx context.Context, s arn.Scope, f edge.PlanFilter) (ou
 
 // TellPlan appends a line to a plan's record.
 func (tx *Tx) TellPlan(ctx context.Context, p *edge.Plan, e edge.PlanEvent) error {
-	seq, err := tx.next(ctx, "edge_event")
+	seq, err := tx.Next(ctx, "edge_event")
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `insert into edge_event (seq, plan_id, at, stage, kind, by_whom, told) values ($1, $2, $3, $4, $5, $6, $7)`,
-		seq, p.ID, micros(e.At), e.Stage, e.Kind, e.By, e.Text)
-	return wrap("record event", err)
+		seq, p.ID, Micros(e.At), e.Stage, e.Kind, e.By, e.Text)
+	return Wrap("record event", err)
 }
 
 // maxHistory bounds what is read of a plan's record: the latest lines.
@@ -192,13 +182,13 @@ const maxHistory = 10_000
 
 // PlanEvents returns a plan's record, oldest first.
 func (db *DB) PlanEvents(ctx context.Context, p *edge.Plan) ([]edge.PlanEvent, error) {
-	rows, err := db.read.QueryContext(ctx, `
+	rows, err := db.Read().QueryContext(ctx, `
 		select at, stage, kind, by_whom, told from (
 			select seq, at, stage, kind, by_whom, told from edge_event where plan_id = $1 order by seq desc limit $2) e order by seq`, p.ID, maxHistory)
-	return collect(rows, err, "read history", func(scan func(...any) error) (e edge.PlanEvent, err error) {
+	return Collect(rows, err, "read history", func(scan func(...any) error) (e edge.PlanEvent, err error) {
 		var at int64
 		err = scan(&at, &e.Stage, &e.Kind, &e.By, &e.Text)
-		e.At = fromMicros(at)
+		e.At = FromMicros(at)
 		return e, err
 	})
 }
@@ -208,22 +198,22 @@ func (tx *Tx) PackageID(ctx context.Context, p edge.Package) (id int64, err erro
 	const find = `select id from edge_package where s3url = $1 and sha1 = $2`
 	err = tx.QueryRowContext(ctx, find, p.S3URL, p.SHA1).Scan(&id)
 	if !errors.Is(err, sql.ErrNoRows) {
-		return id, wrap("read package", err)
+		return id, Wrap("read package", err)
 	}
-	if id, err = tx.next(ctx, "edge_package"); err != nil {
+	if id, err = tx.Next(ctx, "edge_package"); err != nil {
 		return 0, err
 	}
 	_, err = tx.ExecContext(ctx, `insert into edge_package (id, job, s3url, sha1) values ($1, $2, $3, $4) on conflict (s3url, sha1) do nothing`, id, p.Job, p.S3URL, p.SHA1)
 	if err != nil {
-		return 0, wrap("insert package", err)
+		return 0, Wrap("insert package", err)
 	}
-	return id, wrap("read package", tx.QueryRowContext(ctx, find, p.S3URL, p.SHA1).Scan(&id))
+	return id, Wrap("read package", tx.QueryRowContext(ctx, find, p.S3URL, p.SHA1).Scan(&id))
 }
 
 // JobInUse returns the name of a plan that deploys the package of a job, or "".
 func (db *DB) JobInUse(ctx context.Context, s arn.Scope, job string) (plan string, err error) {
-	rows, err := db.read.QueryContext(ctx, `select `+planColumns+` from edge_plan where region = $1`, s.Region)
-	ps, err := collect(rows, err, "read plans", func(scan func(...any) error) (edge.Plan, error) { return scanPlan(s, scan) })
+	rows, err := db.Read().QueryContext(ctx, `select `+planColumns+` from edge_plan where region = $1`, s.Region)
+	ps, err := Collect(rows, err, "read plans", func(scan func(...any) error) (edge.Plan, error) { return scanPlan(s, scan) })
 	for _, p := range ps {
 		for _, m := range p.Models {
 			if m.Job == job {

@@ -4,22 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 )
-
-// among returns a condition on the numbers in a JSON array that is the argument
-// called arg: one text for any number of them.
-func (d dialect) among(column, arg string) string {
-	return column + " in " + strings.Replace(d.ints, "%s", arg, 1)
-}
-
-// namedAmong is among for strings.
-func (d dialect) namedAmong(column, arg string) string {
-	return column + " in " + strings.Replace(d.texts, "%s", arg, 1)
-}
 
 func jsonList[T any](xs []T) (string, error) {
 	doc, err := json.Marshal(xs)
@@ -36,10 +24,10 @@ func scanRow(scan func(...any) error, more ...any) (r edge.Row, err error) {
 	var undoing int
 	err = scan(append([]any{&r.DeviceID, &r.Device, &r.Attempt, &r.Status, &r.Message, &started, &ended, &undoing}, more...)...)
 	if started > 0 {
-		r.Started = fromMicros(started)
+		r.Started = FromMicros(started)
 	}
 	if ended > 0 {
-		r.Ended = fromMicros(ended)
+		r.Ended = FromMicros(ended)
 	}
 	r.Undoing = undoing == 1
 	return r, err
@@ -60,7 +48,7 @@ func (tx *Tx) NextRows(ctx context.Context, s edge.Stage, n int) ([]edge.SweptRo
 		select `+rowColumns+`, r.owned, case when d.id is null then 1 else 0 end, `+busy+`
 		from edge_row r left join device d on d.id = r.device_id
 		where r.stage_id = $1 and r.device_id > $2`+only+` order by r.device_id limit $3`, s.ID, s.Sweep.At, n)
-	return collect(rows, err, "read rows", func(scan func(...any) error) (edge.SweptRow, error) {
+	return Collect(rows, err, "read rows", func(scan func(...any) error) (edge.SweptRow, error) {
 		var owned, gone, busy int
 		r, err := scanRow(scan, &owned, &gone, &busy)
 		r.Gone, r.Busy = gone == 1, busy == 1
@@ -77,13 +65,13 @@ const saveRow = `
 func (tx *Tx) SaveRow(ctx context.Context, stage int64, r edge.Row) error {
 	var started, ended int64
 	if !r.Started.IsZero() {
-		started = micros(r.Started)
+		started = Micros(r.Started)
 	}
 	if !r.Ended.IsZero() {
-		ended = micros(r.Ended)
+		ended = Micros(r.Ended)
 	}
-	_, err := tx.exec(ctx, saveRow, r.Status, flag(r.Unfinished()), r.Attempt, r.Message, started, ended, flag(r.Undoing), stage, r.DeviceID)
-	return wrap("save row", err)
+	_, err := tx.ExecContext(ctx, saveRow, r.Status, Flag(r.Unfinished()), r.Attempt, r.Message, started, ended, Flag(r.Undoing), stage, r.DeviceID)
+	return Wrap("save row", err)
 }
 
 // owner is who has a device in a plan.
@@ -129,7 +117,7 @@ func (tx *Tx) TakeDevices(ctx context.Context, p *edge.Plan, s edge.Stage, ids [
 			delta(o.stage).Move(o.Status, "")
 			_, err := tx.ExecContext(ctx, `update edge_row set owned = 0 where stage_id = $1 and device_id = $2`, o.stage, id)
 			if err != nil {
-				return wrap("give a device away", err)
+				return Wrap("give a device away", err)
 			}
 			take = append(take, id)
 		case mayTake:
@@ -156,8 +144,8 @@ func (tx *Tx) owners(ctx context.Context, p *edge.Plan, ids []int64) (map[int64]
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.QueryContext(ctx, `select `+rowColumns+`, r.stage_id from edge_row r where r.plan_id = $1 and r.owned = 1 and `+tx.d.among("r.device_id", "$2"), p.ID, doc)
-	found, err := collect(rows, err, "read owners", func(scan func(...any) error) (o owner, err error) {
+	rows, err := tx.QueryContext(ctx, `select `+rowColumns+`, r.stage_id from edge_row r where r.plan_id = $1 and r.owned = 1 and `+tx.Dialect.Among("r.device_id", "$2"), p.ID, doc)
+	found, err := Collect(rows, err, "read owners", func(scan func(...any) error) (o owner, err error) {
 		o.Row, err = scanRow(scan, &o.stage)
 		return o, err
 	})
@@ -185,13 +173,13 @@ func (tx *Tx) insertRows(ctx context.Context, p *edge.Plan, s edge.Stage, ids []
 	res, err := tx.ExecContext(ctx, `
 		insert into edge_row (stage_id, device_id, plan_id, owned, open, attempt, status, name)
 		select cast($1 as bigint), d.id, cast($2 as bigint), cast($3 as integer), cast($3 as integer), cast($4 as bigint), cast($5 as text), d.name
-		from device d where `+tx.d.among("d.id", "$6")+`
-		on conflict (stage_id, device_id) do `+conflict, s.ID, p.ID, flag(owned), s.Attempt, status, doc)
+		from device d where `+tx.Dialect.Among("d.id", "$6")+`
+		on conflict (stage_id, device_id) do `+conflict, s.ID, p.ID, Flag(owned), s.Attempt, status, doc)
 	if err != nil {
-		return 0, wrap("insert rows", err)
+		return 0, Wrap("insert rows", err)
 	}
 	n, err := res.RowsAffected()
-	return int(n), wrap("insert rows", err)
+	return int(n), Wrap("insert rows", err)
 }
 
 const countRows = `
@@ -204,20 +192,20 @@ const countRows = `
 // makes the stages due: at once if nothing is pending any more, or else within a
 // second, so that many results are judged together.
 func (tx *Tx) CountRows(ctx context.Context, plans []int64, deltas map[int64]*edge.Counts, now time.Time) error {
-	at := micros(now)
+	at := Micros(now)
 	for _, stage := range sortedKeys(deltas) {
 		c := deltas[stage]
 		if *c == (edge.Counts{}) {
 			continue
 		}
-		_, err := tx.exec(ctx, countRows, c.Ready, c.InProgress, c.Deployed, c.Failed, c.Stopping, c.Stopped, at, at+1e6, stage)
+		_, err := tx.ExecContext(ctx, countRows, c.Ready, c.InProgress, c.Deployed, c.Failed, c.Stopping, c.Stopped, at, at+1e6, stage)
 		if err != nil {
-			return wrap("count rows", err)
+			return Wrap("count rows", err)
 		}
 	}
 	for _, p := range plans {
-		if _, err := tx.exec(ctx, touchPlan, at, p); err != nil {
-			return wrap("touch plan", err)
+		if _, err := tx.ExecContext(ctx, touchPlan, at, p); err != nil {
+			return Wrap("touch plan", err)
 		}
 	}
 	return nil

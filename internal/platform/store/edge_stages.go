@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
-	"github.com/slipway-ml/slipway/internal/platform/loop"
 )
 
 const stageColumns = `s.id, s.name, s.status, s.attempt, s.deployment, s.started, s.ready, s.inprogress, s.deployed, s.failed, s.stopping, s.stopped, s.selection, s.doc`
@@ -26,15 +25,15 @@ func scanStage(scan func(...any) error) (s edge.Stage, err error) {
 		return s, err
 	}
 	if started > 0 {
-		s.Started = fromMicros(started)
+		s.Started = FromMicros(started)
 	}
 	return s, errors.Join(json.Unmarshal([]byte(selection), &s.Selection), json.Unmarshal([]byte(doc), &s))
 }
 
 // stagesOf reads the stages of a plan, and sums their counters up.
-func stagesOf(ctx context.Context, q querier, p *edge.Plan) error {
+func stagesOf(ctx context.Context, q Querier, p *edge.Plan) error {
 	rows, err := q.QueryContext(ctx, `select s.removed, `+stageColumns+` from edge_stage s where s.plan_id = $1 order by s.ordinal`, p.ID)
-	p.Stages, err = collect(rows, err, "read stages", func(scan func(...any) error) (edge.Stage, error) {
+	p.Stages, err = Collect(rows, err, "read stages", func(scan func(...any) error) (edge.Stage, error) {
 		var removed int
 		s, err := scanStage(func(into ...any) error { return scan(append([]any{&removed}, into...)...) })
 		if removed == 1 {
@@ -58,7 +57,7 @@ func (tx *Tx) InsertStages(ctx context.Context, p *edge.Plan, from int) error {
 	}
 	var last int
 	if err := tx.QueryRowContext(ctx, `select coalesce(max(ordinal), 0) from edge_stage where plan_id = $1`, p.ID).Scan(&last); err != nil {
-		return wrap("number stages", err)
+		return Wrap("number stages", err)
 	}
 	for i := from; i < len(p.Stages); i++ {
 		s := &p.Stages[i]
@@ -70,14 +69,14 @@ func (tx *Tx) InsertStages(ctx context.Context, p *edge.Plan, from int) error {
 		if err != nil {
 			return fmt.Errorf("encode stage: %w", err)
 		}
-		if s.ID, err = tx.next(ctx, "edge_stage"); err != nil {
+		if s.ID, err = tx.Next(ctx, "edge_stage"); err != nil {
 			return err
 		}
 		last++
 		_, err = tx.ExecContext(ctx, `insert into edge_stage (id, plan_id, ordinal, name, status, selection, doc) values ($1, $2, $3, $4, $5, $6, $7)`,
 			s.ID, p.ID, last, s.Name, s.Status, string(selection), string(doc))
 		if err != nil {
-			return wrap("insert stage", err)
+			return Wrap("insert stage", err)
 		}
 	}
 	return nil
@@ -92,16 +91,16 @@ func (tx *Tx) SaveStage(ctx context.Context, p *edge.Plan, s edge.Stage, due tim
 	}
 	var started int64
 	if !s.Started.IsZero() {
-		started = micros(s.Started)
+		started = Micros(s.Started)
 	}
 	_, err = tx.ExecContext(ctx, `
 		update edge_stage set status = $1, active = $2, attempt = $3, deployment = $4, started = $5, due = $6, wakes = wakes + 1, doc = $7
-		where id = $8`, s.Status, flag(s.Active()), s.Attempt, s.Deployment, started, nullMicros(due), string(doc), s.ID)
+		where id = $8`, s.Status, Flag(s.Active()), s.Attempt, s.Deployment, started, NullMicros(due), string(doc), s.ID)
 	if err != nil {
-		return wrap("save stage", err)
+		return Wrap("save stage", err)
 	}
-	_, err = tx.ExecContext(ctx, `update edge_plan set modified = $1 where id = $2 and modified < $1`, micros(p.Modified), p.ID)
-	return wrap("save plan", err)
+	_, err = tx.ExecContext(ctx, `update edge_plan set modified = $1 where id = $2 and modified < $1`, Micros(p.Modified), p.ID)
+	return Wrap("save plan", err)
 }
 
 // SaveSweep records how far the sweep of a stage is.
@@ -111,7 +110,7 @@ func (tx *Tx) SaveSweep(ctx context.Context, s edge.Stage) error {
 		return fmt.Errorf("encode stage: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `update edge_stage set doc = $1 where id = $2`, string(doc), s.ID)
-	return wrap("save stage", err)
+	return Wrap("save stage", err)
 }
 
 // BeginStage records to which fleet a stage deploys what from its start on.
@@ -121,20 +120,19 @@ func (tx *Tx) BeginStage(ctx context.Context, s edge.Stage, f edge.Fleet, o edge
 		return fmt.Errorf("encode order: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `update edge_stage set fleet_id = $1, orders = $2 where id = $3`, f.ID, string(orders), s.ID)
-	return wrap("save order", err)
+	return Wrap("save order", err)
 }
 
 // FleetOf returns the id of the fleet that a stage was started for.
 func (db *DB) FleetOf(ctx context.Context, stage int64) (id int64, err error) {
-	err = db.read.QueryRowContext(ctx, `select fleet_id from edge_stage where id = $1`, stage).Scan(&id)
-	return id, wrap("read stage", err)
+	err = db.Read().QueryRowContext(ctx, `select fleet_id from edge_stage where id = $1`, stage).Scan(&id)
+	return id, Wrap("read stage", err)
 }
 
 // WakeSelecting makes the stages of a plan that wait to choose their devices
 // due.
 func (tx *Tx) WakeSelecting(ctx context.Context, p *edge.Plan, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `update edge_stage set due = $1, wakes = wakes + 1 where plan_id = $2 and status = $3`, micros(now), p.ID, edge.StageStarting)
-	return wrap("wake stages", err)
+	return tx.Wake(ctx, "edge_stage", now, "plan_id = ? and status = ?", p.ID, edge.StageStarting)
 }
 
 // RemoveStage takes a stage out of its plan; its rows are still to be removed.
@@ -142,8 +140,8 @@ func (tx *Tx) RemoveStage(ctx context.Context, p *edge.Plan, s edge.Stage, now t
 	// The name is free at once: what replaces it is no name that a stage can have.
 	_, err := tx.ExecContext(ctx, `
 		update edge_stage set removed = 1, name = $1, deployment = '', due = $2, wakes = wakes + 1 where id = $3`,
-		"~"+strconv.FormatInt(s.ID, 10), micros(now), s.ID)
-	return wrap("remove stage", err)
+		"~"+strconv.FormatInt(s.ID, 10), Micros(now), s.ID)
+	return Wrap("remove stage", err)
 }
 
 // RemoveRows removes up to n rows of a stage that was taken out of its plan,
@@ -152,68 +150,24 @@ func (tx *Tx) RemoveRows(ctx context.Context, stage int64, n int) (gone bool, er
 	res, err := tx.ExecContext(ctx, `
 		delete from edge_row where stage_id = $1 and device_id in (select device_id from edge_row where stage_id = $1 limit $2)`, stage, n)
 	if err != nil {
-		return false, wrap("remove rows", err)
+		return false, Wrap("remove rows", err)
 	}
 	if removed, err := res.RowsAffected(); err != nil || removed == int64(n) {
-		return false, wrap("remove rows", err)
+		return false, Wrap("remove rows", err)
 	}
 	_, err = tx.ExecContext(ctx, `delete from edge_stage where id = $1 and removed = 1`, stage)
-	return true, wrap("remove stage", err)
+	return true, Wrap("remove stage", err)
 }
 
 // Removed reports whether a stage is on its way out.
 func (db *DB) Removed(ctx context.Context, stage int64) (bool, error) {
 	var one int
-	err := db.read.QueryRowContext(ctx, `select 1 from edge_stage where id = $1 and removed = 1`, stage).Scan(&one)
+	err := db.Read().QueryRowContext(ctx, `select 1 from edge_stage where id = $1 and removed = 1`, stage).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
-	return err == nil, wrap("read stage", err)
+	return err == nil, Wrap("read stage", err)
 }
 
-// StageQueue is the queue of stages that are due.
-type StageQueue struct{ db *DB }
-
-// Stages returns the queue of stages. Its keys are their ids.
-func (db *DB) Stages() *StageQueue { return &StageQueue{db} }
-
-// Claim implements loop.Queue.
-func (q *StageQueue) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
-	// Most looks find nothing: they must not take the connection that writes.
-	var at sql.NullInt64
-	err = q.db.read.QueryRowContext(ctx, `select min(case when leased_until > due then leased_until else due end) from edge_stage where due is not null`).Scan(&at)
-	if err != nil || !at.Valid {
-		return c, next, wrap("look for stages", err)
-	}
-	if next = fromMicros(at.Int64); next.After(now) {
-		return c, next, nil
-	}
-	var id int64
-	err = q.db.write.QueryRowContext(ctx, `
-		update edge_stage set leased_until = $1
-		where id = (
-			select id from edge_stage
-			where due <= $2 and leased_until <= $2
-			order by due limit 1`+q.db.d.skipLocked+`)
-		returning id, wakes`, micros(until), micros(now)).Scan(&id, &c.Wakes)
-	if errors.Is(err, sql.ErrNoRows) {
-		return loop.Claim{}, time.Time{}, nil // another server was faster
-	}
-	c.Key, c.Until = strconv.FormatInt(id, 10), until
-	return c, time.Time{}, wrap("claim stage", err)
-}
-
-// Release implements loop.Queue.
-func (q *StageQueue) Release(ctx context.Context, c loop.Claim, due time.Time) error {
-	_, err := q.db.write.ExecContext(ctx, `
-		update edge_stage set leased_until = 0, due = case when wakes = $4 then $1 else due end
-		where id = $2 and leased_until = $3`, nullMicros(due), c.Key, micros(c.Until), c.Wakes)
-	return wrap("release stage", err)
-}
-
-// ForgetLeases makes every stage that is due claimable at once; see
-// DB.ForgetLeases.
-func (q *StageQueue) ForgetLeases(ctx context.Context) error {
-	_, err := q.db.write.ExecContext(ctx, `update edge_stage set leased_until = 0 where leased_until > 0`)
-	return wrap("forget leases", err)
-}
+// Stages is the queue of stages.
+func (db *DB) Stages() *Queue { return db.Queue("edge_stage", "id") }

@@ -18,27 +18,27 @@ import (
 // Endpoint reads an endpoint by name, without regard to case, and locks it
 // until the transaction ends.
 func (tx *Tx) Endpoint(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, error) {
-	return endpoint(ctx, tx, s, name, tx.d.forUpdate)
+	return endpoint(ctx, tx, s, name, tx.Dialect.ForUpdate)
 }
 
 // EndpointByID reads and locks an endpoint; nil if it is gone.
 func (tx *Tx) EndpointByID(ctx context.Context, id hosting.EndpointID) (*hosting.Endpoint, error) {
 	var e hosting.Endpoint
-	err := scanDoc(tx.QueryRowContext(ctx, `select doc from endpoint where id = $1`+tx.d.forUpdate, id), &e)
+	err := ScanDoc(tx.QueryRowContext(ctx, `select doc from endpoint where id = $1`+tx.Dialect.ForUpdate, id), &e)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return &e, wrap("read endpoint", err)
+	return &e, Wrap("read endpoint", err)
 }
 
-func endpoint(ctx context.Context, q querier, s arn.Scope, name, lock string) (*hosting.Endpoint, error) {
+func endpoint(ctx context.Context, q Querier, s arn.Scope, name, lock string) (*hosting.Endpoint, error) {
 	var e hosting.Endpoint
-	err := scanDoc(q.QueryRowContext(ctx, `select doc from endpoint where region = $1 and name_key = $2`+lock, s.Region, strings.ToLower(name)), &e)
+	err := ScanDoc(q.QueryRowContext(ctx, `select doc from endpoint where region = $1 and name_key = $2`+lock, s.Region, strings.ToLower(name)), &e)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, hosting.NoEndpoint(s.Endpoint(name))
 	}
 	if err != nil {
-		return nil, wrap("read endpoint", err)
+		return nil, Wrap("read endpoint", err)
 	}
 	return &e, nil
 }
@@ -47,7 +47,7 @@ func endpoint(ctx context.Context, q querier, s arn.Scope, name, lock string) (*
 func (db *DB) EndpointView(ctx context.Context, s arn.Scope, name string) (e *hosting.Endpoint, is []hosting.Instance, err error) {
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelDefault})
 	if err != nil {
-		return nil, nil, wrap("begin", err)
+		return nil, nil, Wrap("begin", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // only read
 	if e, err = endpoint(ctx, tx, s, name, ""); err != nil {
@@ -62,12 +62,12 @@ func (tx *Tx) InsertEndpoint(ctx context.Context, e *hosting.Endpoint) error {
 	_, err := tx.ExecContext(ctx, `
 		insert into endpoint (id, region, name, name_key, status, created, modified, version, doc)
 		values ($1, $2, $3, $4, '', $5, $6, 1, '{}')`, // the status changes from none to its first
-		e.ID, e.Scope.Region, e.Name, strings.ToLower(e.Name), micros(e.Created), micros(e.Modified))
-	if taken(err) {
+		e.ID, e.Scope.Region, e.Name, strings.ToLower(e.Name), Micros(e.Created), Micros(e.Modified))
+	if Taken(err) {
 		return hosting.AlreadyExists("endpoint", e.ARN())
 	}
 	if err != nil {
-		return wrap("insert endpoint", err)
+		return Wrap("insert endpoint", err)
 	}
 	return tx.SaveEndpoint(ctx, e)
 }
@@ -109,13 +109,13 @@ func (tx *Tx) settle(ctx context.Context, e *hosting.Endpoint, is []hosting.Inst
 	}
 	var before string
 	if err := tx.QueryRowContext(ctx, `select status from endpoint where id = $1`, e.ID).Scan(&before); err != nil {
-		return wrap("read endpoint status", err)
+		return Wrap("read endpoint status", err)
 	}
 	_, err = tx.ExecContext(ctx, `
 		update endpoint set status = $1, modified = $2, version = version + 1, doc = $3 where id = $4`,
-		e.Status, micros(e.Modified), string(doc), e.ID)
+		e.Status, Micros(e.Modified), string(doc), e.ID)
 	if err != nil {
-		return wrap("save endpoint", err)
+		return Wrap("save endpoint", err)
 	}
 	if before != string(e.Status) {
 		if err := tx.record(ctx, e, filed, statusEvent, map[string]string{"from": before, "to": string(e.Status), "reason": e.FailureReason}); err != nil {
@@ -140,7 +140,7 @@ func (tx *Tx) DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.T
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `delete from endpoint where id = $1`, e.ID); err != nil {
-		return wrap("delete endpoint", err)
+		return Wrap("delete endpoint", err)
 	}
 	if err := tx.DeleteTags(ctx, e.ARN()); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (tx *Tx) record(ctx context.Context, e *hosting.Endpoint, d hosting.Deploym
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
-	seq, err := tx.next(ctx, "event")
+	seq, err := tx.Next(ctx, "event")
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,6 @@ func (tx *Tx) record(ctx context.Context, e *hosting.Endpoint, d hosting.Deploym
 		d = e.Deployment.ID
 	}
 	_, err = tx.ExecContext(ctx, `insert into event (seq, endpoint_id, deployment_id, at, kind, doc) values ($1, $2, $3, $4, $5, $6)`,
-		seq, e.ID, d, micros(e.Modified), kind, string(doc))
-	return wrap("record event", err)
+		seq, e.ID, d, Micros(e.Modified), kind, string(doc))
+	return Wrap("record event", err)
 }

@@ -25,28 +25,28 @@ func scanFleet(s arn.Scope, scan func(...any) error) (f edge.Fleet, err error) {
 	if err := json.Unmarshal([]byte(doc), &f); err != nil {
 		return f, fmt.Errorf("decode fleet: %w", err)
 	}
-	f.ID, f.Scope, f.Name, f.Created, f.Modified = id, s, name, fromMicros(created), fromMicros(modified)
+	f.ID, f.Scope, f.Name, f.Created, f.Modified = id, s, name, FromMicros(created), FromMicros(modified)
 	f.Devices, f.Deleting = devices, deleting == 1
 	return f, nil
 }
 
-func fleet(ctx context.Context, q querier, s arn.Scope, name, lock string) (edge.Fleet, error) {
+func fleet(ctx context.Context, q Querier, s arn.Scope, name, lock string) (edge.Fleet, error) {
 	f, err := scanFleet(s, q.QueryRowContext(ctx, `select `+fleetColumns+` from fleet where region = $1 and name = $2`+lock, s.Region, name).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return f, edge.NoFleet(name)
 	}
-	return f, wrap("read fleet", err)
+	return f, Wrap("read fleet", err)
 }
 
 // Fleet reads a fleet.
 func (db *DB) Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error) {
-	return fleet(ctx, db.read, s, name, "")
+	return fleet(ctx, db.Read(), s, name, "")
 }
 
 // Fleet reads and locks a fleet. Whoever locks a fleet and plans locks the
 // fleet first.
 func (tx *Tx) Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error) {
-	return fleet(ctx, tx, s, name, tx.d.forUpdate)
+	return fleet(ctx, tx, s, name, tx.Dialect.ForUpdate)
 }
 
 // InsertFleet records a new fleet.
@@ -55,16 +55,16 @@ func (tx *Tx) InsertFleet(ctx context.Context, f edge.Fleet) error {
 	if err != nil {
 		return fmt.Errorf("encode fleet: %w", err)
 	}
-	id, err := tx.next(ctx, "fleet")
+	id, err := tx.Next(ctx, "fleet")
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `insert into fleet (id, region, name, created, modified, doc) values ($1, $2, $3, $4, $5, $6)`,
-		id, f.Scope.Region, f.Name, micros(f.Created), micros(f.Modified), string(doc))
-	if taken(err) {
+		id, f.Scope.Region, f.Name, Micros(f.Created), Micros(f.Modified), string(doc))
+	if Taken(err) {
 		return fault.New(fault.InUse, "Device fleet with name %s already exists", f.Name)
 	}
-	return wrap("insert fleet", err)
+	return Wrap("insert fleet", err)
 }
 
 // SaveFleet makes the row agree with f, but for the count of its devices.
@@ -73,14 +73,14 @@ func (tx *Tx) SaveFleet(ctx context.Context, f edge.Fleet) error {
 	if err != nil {
 		return fmt.Errorf("encode fleet: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, `update fleet set modified = $1, deleting = $2, doc = $3 where id = $4`, micros(f.Modified), flag(f.Deleting), string(doc), f.ID)
-	return wrap("save fleet", err)
+	_, err = tx.ExecContext(ctx, `update fleet set modified = $1, deleting = $2, doc = $3 where id = $4`, Micros(f.Modified), Flag(f.Deleting), string(doc), f.ID)
+	return Wrap("save fleet", err)
 }
 
 // DeleteFleet removes a fleet that has no devices any more.
 func (tx *Tx) DeleteFleet(ctx context.Context, f edge.Fleet) error {
 	if _, err := tx.ExecContext(ctx, `delete from fleet where id = $1`, f.ID); err != nil {
-		return wrap("delete fleet", err)
+		return Wrap("delete fleet", err)
 	}
 	return tx.DeleteTags(ctx, f.ARN())
 }
@@ -94,7 +94,7 @@ func (tx *Tx) ActiveStage(ctx context.Context, f edge.Fleet) (who string, err er
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
-	return who, wrap("look for active stages", err)
+	return who, Wrap("look for active stages", err)
 }
 
 // ListFleets returns one page of fleets, and whether more follow.
@@ -102,20 +102,20 @@ func (db *DB) ListFleets(ctx context.Context, s arn.Scope, f edge.FleetFilter) (
 	w := db.edgeList(s, f.Times, f.NameContains)
 	limit := pageSize(f.Limit, 100)
 	query := `select ` + fleetColumns + ` from fleet where ` + w.page(f.SortBy, f.Ascending, f.After, limit)
-	rows, err := db.read.QueryContext(ctx, query, w.args...)
-	return page(rows, err, "list fleets", limit, func(scan func(...any) error) (edge.Fleet, error) { return scanFleet(s, scan) })
+	rows, err := db.Read().QueryContext(ctx, query, w.Args...)
+	return Page(rows, err, "list fleets", limit, func(scan func(...any) error) (edge.Fleet, error) { return scanFleet(s, scan) })
 }
 
 // edgeList collects what fleets and plans are both filtered by. Case matters.
-func (db *DB) edgeList(s arn.Scope, t edge.Times, contains string) *where {
-	w := new(where)
-	w.and("region = ?", s.Region)
+func (db *DB) edgeList(s arn.Scope, t edge.Times, contains string) *Where {
+	w := new(Where)
+	w.And("region = ?", s.Region)
 	if contains != "" {
-		w.and(db.d.position+"(name, ?) > 0", contains)
+		w.And(db.Dialect.Contains("name", "?"), contains)
 	}
 	bound := func(cond string, at time.Time) {
 		if !at.IsZero() {
-			w.and(cond, micros(at))
+			w.And(cond, Micros(at))
 		}
 	}
 	bound("created > ?", t.CreatedAfter)
@@ -127,7 +127,7 @@ func (db *DB) edgeList(s arn.Scope, t edge.Times, contains string) *where {
 
 // page returns the conditions with the order and the size of a page: by keyset,
 // so that a page costs the same wherever it starts.
-func (w *where) page(sort edge.SortBy, ascending bool, from edge.Cursor, limit int) string {
+func (w *Where) page(sort edge.SortBy, ascending bool, from edge.Cursor, limit int) string {
 	by, after := "created", any(from.Micro)
 	switch sort {
 	case edge.ByPlainName:
@@ -143,9 +143,9 @@ func (w *where) page(sort edge.SortBy, ascending bool, from edge.Cursor, limit i
 		dir, beyond = "", ">"
 	}
 	if from.Name != "" {
-		w.and("("+by+", name) "+beyond+" (?, ?)", after, from.Name)
+		w.And("("+by+", name) "+beyond+" (?, ?)", after, from.Name)
 	}
-	return fmt.Sprintf(`%s order by %s%s, name%s limit %d`, w.all(), by, dir, dir, limit+1)
+	return fmt.Sprintf(`%s order by %s%s, name%s limit %d`, w.String(), by, dir, dir, limit+1)
 }
 
 func pageSize(n, usual int) int {
@@ -153,29 +153,4 @@ func pageSize(n, usual int) int {
 		return usual
 	}
 	return n
-}
-
-// page reads the rows of one page and one more, which tells whether more follow.
-func page[T any](rows *sql.Rows, err error, what string, limit int, scan func(func(...any) error) (T, error)) ([]T, bool, error) {
-	out, err := collect(rows, err, what, scan)
-	if len(out) > limit {
-		return out[:limit], true, err
-	}
-	return out, false, err
-}
-
-// collect reads and closes rows.
-func collect[T any](rows *sql.Rows, err error, what string, scan func(func(...any) error) (T, error)) (out []T, _ error) {
-	if err != nil {
-		return nil, wrap(what, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		x, err := scan(rows.Scan)
-		if err != nil {
-			return nil, wrap(what, err)
-		}
-		out = append(out, x)
-	}
-	return out, wrap(what, rows.Err())
 }

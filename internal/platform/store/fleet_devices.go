@@ -21,9 +21,9 @@ func scanDevice(f edge.Fleet, scan func(...any) error) (edge.Device, error) {
 	if err := scan(&d.ID, &d.Name, &d.Description, &d.Thing, &registered, &heartbeat, &d.AgentVersion, &models); err != nil {
 		return d, err
 	}
-	d.Registered = fromMicros(registered)
+	d.Registered = FromMicros(registered)
 	if heartbeat > 0 {
-		d.Heartbeat = fromMicros(heartbeat)
+		d.Heartbeat = FromMicros(heartbeat)
 	}
 	return d, decodeModels(models, &d.Models)
 }
@@ -38,28 +38,22 @@ func decodeModels(doc string, into *[]edge.LoadedModel) error {
 	return nil
 }
 
-func device(ctx context.Context, q querier, f edge.Fleet, name, lock string) (edge.Device, error) {
+func device(ctx context.Context, q Querier, f edge.Fleet, name, lock string) (edge.Device, error) {
 	d, err := scanDevice(f, q.QueryRowContext(ctx, `select `+deviceColumns+` from device d where d.fleet_id = $1 and d.name = $2`+lock, f.ID, name).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, edge.NoDevice(f.Name, name)
 	}
-	return d, wrap("read device", err)
+	return d, Wrap("read device", err)
 }
 
 // Device reads a device of a fleet.
 func (db *DB) Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error) {
-	return device(ctx, db.read, f, name, "")
+	return device(ctx, db.Read(), f, name, "")
 }
 
 // Device reads and locks a device of a fleet.
 func (tx *Tx) Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error) {
-	return device(ctx, tx, f, name, tx.d.forUpdate)
-}
-
-// draw takes the next n numbers of a counter and returns the first.
-func (tx *Tx) draw(ctx context.Context, counter string, n int) (first int64, err error) {
-	err = tx.QueryRowContext(ctx, `update counter set n = n + $2 where name = $1 returning n`, counter, n).Scan(&first)
-	return first - int64(n) + 1, wrap("draw from counter "+counter, err)
+	return device(ctx, tx, f, name, tx.Dialect.ForUpdate)
 }
 
 const insertDevice = `
@@ -69,19 +63,19 @@ const insertDevice = `
 // InsertDevices registers devices in a fleet that is locked, and returns those
 // whose name was registered already, as they are.
 func (tx *Tx) InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) (have []edge.Device, err error) {
-	id, err := tx.draw(ctx, "device", len(ds))
+	id, err := tx.NextN(ctx, "device", len(ds))
 	if err != nil {
 		return nil, err
 	}
 	added := 0
 	for i, d := range ds {
-		res, err := tx.exec(ctx, insertDevice, id+int64(i), f.ID, d.Name, d.Description, d.Thing, micros(d.Registered))
+		res, err := tx.ExecContext(ctx, insertDevice, id+int64(i), f.ID, d.Name, d.Description, d.Thing, Micros(d.Registered))
 		if err != nil {
-			return nil, wrap("insert device", err)
+			return nil, Wrap("insert device", err)
 		}
 		n, err := res.RowsAffected()
 		if err != nil {
-			return nil, wrap("insert device", err)
+			return nil, Wrap("insert device", err)
 		}
 		if added += int(n); n > 0 {
 			continue
@@ -97,13 +91,13 @@ func (tx *Tx) InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device)
 
 func (tx *Tx) countDevices(ctx context.Context, f edge.Fleet, n int) error {
 	_, err := tx.ExecContext(ctx, `update fleet set devices = devices + $1 where id = $2`, n, f.ID)
-	return wrap("count devices", err)
+	return Wrap("count devices", err)
 }
 
 // SaveDevice records what a person says of a device.
 func (tx *Tx) SaveDevice(ctx context.Context, d edge.Device) error {
 	_, err := tx.ExecContext(ctx, `update device set description = $1, thing = $2 where id = $3`, d.Description, d.Thing, d.ID)
-	return wrap("save device", err)
+	return Wrap("save device", err)
 }
 
 // DeleteDevices removes devices of a fleet that is locked. Their rows in stages
@@ -112,7 +106,7 @@ func (tx *Tx) DeleteDevices(ctx context.Context, f edge.Fleet, ds []edge.Device)
 	for _, d := range ds {
 		for _, q := range []string{`delete from device where id = $1`, `delete from device_handle where device_id = $1`} {
 			if _, err := tx.ExecContext(ctx, q, d.ID); err != nil {
-				return wrap("delete device", err)
+				return Wrap("delete device", err)
 			}
 		}
 		if err := tx.DeleteTags(ctx, d.ARN()); err != nil {
@@ -125,7 +119,7 @@ func (tx *Tx) DeleteDevices(ctx context.Context, f edge.Fleet, ds []edge.Device)
 // SomeDevices returns up to n devices of a fleet.
 func (tx *Tx) SomeDevices(ctx context.Context, f edge.Fleet, n int) ([]edge.Device, error) {
 	rows, err := tx.QueryContext(ctx, `select `+deviceColumns+` from device d where d.fleet_id = $1 order by d.id limit $2`, f.ID, n)
-	return collect(rows, err, "read devices", func(scan func(...any) error) (edge.Device, error) { return scanDevice(f, scan) })
+	return Collect(rows, err, "read devices", func(scan func(...any) error) (edge.Device, error) { return scanDevice(f, scan) })
 }
 
 // ListDevices returns one page of devices by the names of fleet and device, and
@@ -139,13 +133,13 @@ func (db *DB) ListDevices(ctx context.Context, s arn.Scope, f edge.DeviceFilter)
 		}
 		return db.devicesOf(ctx, fl, f, f.After.Name, limit)
 	}
-	w := new(where)
-	w.and("region = ?", s.Region)
+	w := new(Where)
+	w.And("region = ?", s.Region)
 	if f.After.Name != "" {
-		w.and("name >= ?", f.After.Value)
+		w.And("name >= ?", f.After.Value)
 	}
-	rows, err := db.read.QueryContext(ctx, `select `+fleetColumns+` from fleet where `+w.all()+` order by name`, w.args...)
-	fleets, err := collect(rows, err, "list fleets", func(scan func(...any) error) (edge.Fleet, error) { return scanFleet(s, scan) })
+	rows, err := db.Read().QueryContext(ctx, `select `+fleetColumns+` from fleet where `+w.String()+` order by name`, w.Args...)
+	fleets, err := Collect(rows, err, "list fleets", func(scan func(...any) error) (edge.Fleet, error) { return scanFleet(s, scan) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -165,28 +159,28 @@ func (db *DB) ListDevices(ctx context.Context, s arn.Scope, f edge.DeviceFilter)
 
 // devicesOf lists the devices of one fleet whose name follows after.
 func (db *DB) devicesOf(ctx context.Context, fl edge.Fleet, f edge.DeviceFilter, after string, limit int) ([]edge.Device, bool, error) {
-	w := new(where)
-	w.and("d.fleet_id = ?", fl.ID)
+	w := new(Where)
+	w.And("d.fleet_id = ?", fl.ID)
 	if after != "" {
-		w.and("d.name > ?", after)
+		w.And("d.name > ?", after)
 	}
 	if !f.HeartbeatAfter.IsZero() {
-		w.and("d.heartbeat > ?", micros(f.HeartbeatAfter))
+		w.And("d.heartbeat > ?", Micros(f.HeartbeatAfter))
 	}
 	if f.Model != "" {
 		// A name that the API lets through has nothing that JSON would escape.
-		w.and(db.d.position+"(d.models, ?) > 0", `{"n":"`+f.Model+`",`)
+		w.And(db.Dialect.Contains("d.models", "?"), `{"n":"`+f.Model+`",`)
 	}
-	rows, err := db.read.QueryContext(ctx, fmt.Sprintf(`select %s from device d where %s order by d.name limit %d`, deviceColumns, w.all(), limit+1), w.args...)
-	return page(rows, err, "list devices", limit, func(scan func(...any) error) (edge.Device, error) { return scanDevice(fl, scan) })
+	rows, err := db.Read().QueryContext(ctx, fmt.Sprintf(`select %s from device d where %s order by d.name limit %d`, deviceColumns, w.String(), limit+1), w.Args...)
+	return Page(rows, err, "list devices", limit, func(scan func(...any) error) (edge.Device, error) { return scanDevice(fl, scan) })
 }
 
 // EachCheckin calls f with what every device of a fleet last said of itself,
 // one by one: a fleet need not fit into memory.
 func (db *DB) EachCheckin(ctx context.Context, fl edge.Fleet, f func(edge.Device)) error {
-	rows, err := db.read.QueryContext(ctx, `select heartbeat, agent, models from device where fleet_id = $1`, fl.ID)
+	rows, err := db.Read().QueryContext(ctx, `select heartbeat, agent, models from device where fleet_id = $1`, fl.ID)
 	if err != nil {
-		return wrap("read devices", err)
+		return Wrap("read devices", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -194,17 +188,17 @@ func (db *DB) EachCheckin(ctx context.Context, fl edge.Fleet, f func(edge.Device
 		var heartbeat int64
 		var models string
 		if err := rows.Scan(&heartbeat, &d.AgentVersion, &models); err != nil {
-			return wrap("read devices", err)
+			return Wrap("read devices", err)
 		}
 		if heartbeat > 0 {
-			d.Heartbeat = fromMicros(heartbeat)
+			d.Heartbeat = FromMicros(heartbeat)
 		}
 		if err := decodeModels(models, &d.Models); err != nil {
 			return err
 		}
 		f(d)
 	}
-	return wrap("read devices", rows.Err())
+	return Wrap("read devices", rows.Err())
 }
 
 // unlessMissing is err, but nil if it says that something does not exist.

@@ -19,25 +19,25 @@ func scanInstance(scan func(...any) error, extra ...any) (i hosting.Instance, er
 	var wanted int
 	var created int64
 	err = scan(append([]any{&i.ID, &i.Endpoint, &i.Fleet, &i.Variant, &i.Ordinal, &wanted, &i.Status, &i.Address, &i.Detail, &i.Attempts, &created}, extra...)...)
-	i.Wanted, i.Created = wanted == 1, fromMicros(created)
+	i.Wanted, i.Created = wanted == 1, FromMicros(created)
 	return i, err
 }
 
 // instances returns every instance row of an endpoint, in order of creation.
-func instances(ctx context.Context, q querier, e hosting.EndpointID) (out []hosting.Instance, err error) {
+func instances(ctx context.Context, q Querier, e hosting.EndpointID) (out []hosting.Instance, err error) {
 	rows, err := q.QueryContext(ctx, `select `+instanceColumns+` from instance where endpoint_id = $1 order by fleet_id, variant, ordinal`, e)
 	if err != nil {
-		return nil, wrap("read instances", err)
+		return nil, Wrap("read instances", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		i, err := scanInstance(rows.Scan)
 		if err != nil {
-			return nil, wrap("read instances", err)
+			return nil, Wrap("read instances", err)
 		}
 		out = append(out, i)
 	}
-	return out, wrap("read instances", rows.Err())
+	return out, Wrap("read instances", rows.Err())
 }
 
 // Instances returns every instance row of an endpoint inside the transaction.
@@ -58,16 +58,16 @@ func (tx *Tx) reconcile(ctx context.Context, e *hosting.Endpoint, is []hosting.I
 		if err != nil {
 			return nil, fmt.Errorf("encode instance: %w", err)
 		}
-		version, err := tx.next(ctx, "instance")
+		version, err := tx.Next(ctx, "instance")
 		if err != nil {
 			return nil, err
 		}
 		_, err = tx.ExecContext(ctx, `
 			insert into instance (id, endpoint_id, fleet_id, variant, ordinal, wanted, status, address, detail, attempts, created, version, spec)
 			values ($1, $2, $3, $4, $5, 1, $6, '', '', 0, $7, $8, $9)`,
-			newInstanceID(), e.ID, m.Fleet, m.Spec.Variant.Name, m.Ordinal, hosting.InstanceStarting, micros(e.Modified), version, string(spec))
+			newInstanceID(), e.ID, m.Fleet, m.Spec.Variant.Name, m.Ordinal, hosting.InstanceStarting, Micros(e.Modified), version, string(spec))
 		if err != nil {
-			return nil, wrap("insert instance", err)
+			return nil, Wrap("insert instance", err)
 		}
 	}
 	if len(missing)+len(surplus) == 0 {
@@ -79,39 +79,39 @@ func (tx *Tx) reconcile(ctx context.Context, e *hosting.Endpoint, is []hosting.I
 // updateInstance applies a set clause of ours to one row, gives the row a new
 // version, and says whether it was there.
 func (tx *Tx) updateInstance(ctx context.Context, set string, id hosting.InstanceID, args ...any) (bool, error) {
-	version, err := tx.next(ctx, "instance")
+	version, err := tx.Next(ctx, "instance")
 	if err != nil {
 		return false, err
 	}
 	n := len(args)
 	res, err := tx.ExecContext(ctx, fmt.Sprintf(`update instance set %s, version = $%d where id = $%d`, set, n+1, n+2), append(args, version, id)...)
 	if err != nil {
-		return false, wrap("update instance", err)
+		return false, Wrap("update instance", err)
 	}
 	rows, err := res.RowsAffected()
-	return rows == 1, wrap("update instance", err)
+	return rows == 1, Wrap("update instance", err)
 }
 
 // InstancesSince returns the instance rows that changed after version, oldest
 // change first; version 0 returns all.
 func (db *DB) InstancesSince(ctx context.Context, version int64) (out []hosting.InstanceRow, err error) {
-	rows, err := db.read.QueryContext(ctx, `select `+instanceColumns+`, version, spec from instance where version > $1 order by version`, version)
+	rows, err := db.Read().QueryContext(ctx, `select `+instanceColumns+`, version, spec from instance where version > $1 order by version`, version)
 	if err != nil {
-		return nil, wrap("follow instances", err)
+		return nil, Wrap("follow instances", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r hosting.InstanceRow
 		var spec string
 		if r.Instance, err = scanInstance(rows.Scan, &r.Version, &spec); err != nil {
-			return nil, wrap("follow instances", err)
+			return nil, Wrap("follow instances", err)
 		}
 		if err := json.Unmarshal([]byte(spec), &r.Spec); err != nil {
-			return nil, wrap("decode instance", err)
+			return nil, Wrap("decode instance", err)
 		}
 		out = append(out, r)
 	}
-	return out, wrap("follow instances", rows.Err())
+	return out, Wrap("follow instances", rows.Err())
 }
 
 // ReportInstance records what became of an instance and everything that
@@ -126,7 +126,7 @@ func (db *DB) ReportInstance(ctx context.Context, r hosting.InstanceReport, now 
 			return nil
 		}
 		if err != nil {
-			return wrap("read instance", err)
+			return Wrap("read instance", err)
 		}
 		wanted = i.Wanted
 		e, err := tx.EndpointByID(ctx, i.Endpoint)
@@ -149,14 +149,14 @@ func (db *DB) RemoveInstance(ctx context.Context, id hosting.InstanceID, now tim
 			return nil
 		}
 		if err != nil {
-			return wrap("read instance", err)
+			return Wrap("read instance", err)
 		}
 		e, err := tx.EndpointByID(ctx, i.Endpoint)
 		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `delete from instance where id = $1`, id); err != nil {
-			return wrap("delete instance", err)
+			return Wrap("delete instance", err)
 		}
 		return tx.follow(ctx, e, i.Endpoint, now)
 	})

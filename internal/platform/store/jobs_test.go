@@ -63,7 +63,7 @@ func TestAJobIsKeptUnderItsKindAndName(t *testing.T) {
 
 func TestAJobIsClaimedOnceAndItsLeaseCanBeKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		q, ctx := store.Jobs{DB: db}, t.Context()
+		q, ctx := db.Jobs(), t.Context()
 		j := newJob("x", packaging.Compilation, t0)
 		change(t, db, func(ctx context.Context, tx *store.Tx) error { return tx.InsertJob(ctx, j) })
 		c, _, err := q.Claim(ctx, t0, t0.Add(time.Minute))

@@ -25,31 +25,14 @@ func (db *DB) ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) 
 	return db.list(ctx, "endpoint", s, f)
 }
 
-// where collects conditions and their arguments.
-type where struct {
-	conds []string
-	args  []any
-}
-
-// and adds a condition in which each ? stands for the next argument.
-func (w *where) and(cond string, args ...any) {
-	for _, a := range args {
-		w.args = append(w.args, a)
-		cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(w.args)), 1)
-	}
-	w.conds = append(w.conds, cond)
-}
-
-func (w *where) all() string { return strings.Join(w.conds, " and ") }
-
 func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
 	if f.Limit <= 0 {
 		f.Limit = 10
 	}
 	query, args := db.listQuery(table, s, f)
-	rows, err := db.read.QueryContext(ctx, query, args...)
+	rows, err := db.Read().QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, false, wrap("list "+table, err)
+		return nil, false, Wrap("list "+table, err)
 	}
 	defer rows.Close()
 	var out []hosting.Summary
@@ -57,13 +40,13 @@ func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Fil
 		var sum hosting.Summary
 		var created, modified int64
 		if err := rows.Scan(&sum.Name, &created, &modified, &sum.Status); err != nil {
-			return nil, false, wrap("list "+table, err)
+			return nil, false, Wrap("list "+table, err)
 		}
-		sum.Created, sum.Modified = fromMicros(created), fromMicros(modified)
+		sum.Created, sum.Modified = FromMicros(created), FromMicros(modified)
 		out = append(out, sum)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, wrap("list "+table, err)
+		return nil, false, Wrap("list "+table, err)
 	}
 	if len(out) > f.Limit {
 		return out[:f.Limit], true, nil
@@ -74,14 +57,14 @@ func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Fil
 // listQuery filters, then sorts, then pages: by keyset, so that a page costs
 // the same wherever it starts. table is one of ours, never a name from outside.
 func (db *DB) listQuery(table string, s arn.Scope, f hosting.Filter) (string, []any) {
-	var w where
-	w.and("region = ?", s.Region)
+	var w Where
+	w.And("region = ?", s.Region)
 	if f.NameContains != "" {
-		w.and(db.d.position+"(lower(name), ?) > 0", strings.ToLower(f.NameContains))
+		w.And(db.Dialect.Contains("lower(name)", "?"), strings.ToLower(f.NameContains))
 	}
 	bound := func(cond string, t time.Time) {
 		if !t.IsZero() {
-			w.and(cond, micros(t))
+			w.And(cond, Micros(t))
 		}
 	}
 	bound("created >= ?", f.CreatedFrom)
@@ -92,7 +75,7 @@ func (db *DB) listQuery(table string, s arn.Scope, f hosting.Filter) (string, []
 		bound("modified > ?", f.ModifiedAfter)
 		bound("modified < ?", f.ModifiedBefore)
 		if f.Status != "" {
-			w.and("status = ?", string(f.Status))
+			w.And("status = ?", string(f.Status))
 		}
 	}
 	by, after := "created", any(f.After.Micro)
@@ -108,9 +91,9 @@ func (db *DB) listQuery(table string, s arn.Scope, f hosting.Filter) (string, []
 		dir, beyond = "", ">"
 	}
 	if f.After.Name != "" {
-		w.and("("+by+", name) "+beyond+" (?, ?)", after, f.After.Name)
+		w.And("("+by+", name) "+beyond+" (?, ?)", after, f.After.Name)
 	}
 	order := by + dir + ", name" + dir
 	return fmt.Sprintf(`select %s from %s where %s order by %s limit %d`,
-		cols, table, w.all(), order, f.Limit+1), w.args
+		cols, table, w.String(), order, f.Limit+1), w.Args
 }

@@ -38,25 +38,25 @@ func (tx *Tx) series(ctx context.Context, s metric.Stored) (id int64, err error)
 			s.Region, s.Metric.Namespace, s.Metric.Name, dims, string(s.Unit)).Scan(&id)
 	}
 	if err := find(); err != nil || id != 0 {
-		return id, wrap("find series", err)
+		return id, Wrap("find series", err)
 	}
-	if id, err = tx.next(ctx, "series"); err != nil {
+	if id, err = tx.Next(ctx, "series"); err != nil {
 		return 0, err
 	}
 	_, err = tx.ExecContext(ctx, `insert into series (id, region, namespace, name, dimensions, unit) values ($1, $2, $3, $4, $5, $6)`,
 		id, s.Region, s.Metric.Namespace, s.Metric.Name, dims, string(s.Unit))
-	return id, wrap("insert series", err)
+	return id, Wrap("insert series", err)
 }
 
 func (tx *Tx) saveChunk(ctx context.Context, series int64, c metric.Chunk) error {
 	if len(c.Data) == 0 {
 		_, err := tx.ExecContext(ctx, `delete from chunk where series_id = $1 and tier = $2 and start = $3`, series, c.Tier, c.Start)
-		return wrap("delete chunk", err)
+		return Wrap("delete chunk", err)
 	}
 	_, err := tx.ExecContext(ctx, `
 		insert into chunk (series_id, tier, start, data) values ($1, $2, $3, $4)
 		on conflict (series_id, tier, start) do update set data = excluded.data`, series, c.Tier, c.Start, c.Data)
-	return wrap("save chunk", err)
+	return Wrap("save chunk", err)
 }
 
 // ForgetSeries removes series with all their samples.
@@ -70,10 +70,10 @@ func (db *DB) ForgetSeries(ctx context.Context, all []metric.Stored) error {
 			const which = `region = $1 and namespace = $2 and name = $3 and dimensions = $4 and unit = $5`
 			args := []any{s.Region, s.Metric.Namespace, s.Metric.Name, dims, string(s.Unit)}
 			if _, err := tx.ExecContext(ctx, `delete from chunk where series_id in (select id from series where `+which+`)`, args...); err != nil {
-				return wrap("delete chunks", err)
+				return Wrap("delete chunks", err)
 			}
 			if _, err := tx.ExecContext(ctx, `delete from series where `+which, args...); err != nil {
-				return wrap("delete series", err)
+				return Wrap("delete series", err)
 			}
 		}
 		return nil
@@ -82,11 +82,11 @@ func (db *DB) ForgetSeries(ctx context.Context, all []metric.Stored) error {
 
 // Samples calls each with every series and all its chunks.
 func (db *DB) Samples(ctx context.Context, each func(metric.Stored) error) error {
-	rows, err := db.read.QueryContext(ctx, `
+	rows, err := db.Read().QueryContext(ctx, `
 		select s.id, s.region, s.namespace, s.name, s.dimensions, s.unit, c.tier, c.start, c.data
 		from series s join chunk c on c.series_id = s.id order by s.id`)
 	if err != nil {
-		return wrap("read samples", err)
+		return Wrap("read samples", err)
 	}
 	defer rows.Close()
 	var current metric.Stored
@@ -97,7 +97,7 @@ func (db *DB) Samples(ctx context.Context, each func(metric.Stored) error) error
 		var c metric.Chunk
 		var dims string
 		if err := rows.Scan(&id, &s.Region, &s.Metric.Namespace, &s.Metric.Name, &dims, &s.Unit, &c.Tier, &c.Start, &c.Data); err != nil {
-			return wrap("read samples", err)
+			return Wrap("read samples", err)
 		}
 		if id != last {
 			if last >= 0 {
@@ -106,14 +106,14 @@ func (db *DB) Samples(ctx context.Context, each func(metric.Stored) error) error
 				}
 			}
 			if err := json.Unmarshal([]byte(dims), &s.Metric.Dimensions); err != nil {
-				return wrap("decode dimensions", err)
+				return Wrap("decode dimensions", err)
 			}
 			current, last = s, id
 		}
 		current.Chunks = append(current.Chunks, c)
 	}
 	if err := rows.Err(); err != nil {
-		return wrap("read samples", err)
+		return Wrap("read samples", err)
 	}
 	if last >= 0 {
 		return each(current)

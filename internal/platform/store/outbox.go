@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -53,7 +52,7 @@ func (tx *Tx) tell(ctx context.Context, k notice.Kind, e *hosting.Endpoint, is [
 	}
 	// Drawn under the counter's lock, which is held until the commit: events
 	// become visible in the order of their numbers.
-	seq, err := tx.next(ctx, "event")
+	seq, err := tx.Next(ctx, "event")
 	if err != nil {
 		return err
 	}
@@ -63,86 +62,61 @@ func (tx *Tx) tell(ctx context.Context, k notice.Kind, e *hosting.Endpoint, is [
 		}
 		_, err := tx.ExecContext(ctx, `
 			insert into outbox (webhook, endpoint, seq, at, kind, due, body) values ($1, $2, $3, $4, $5, $4, $6)`,
-			s.Name, e.Scope.Region+"/"+strings.ToLower(e.Name), seq, micros(now), k, string(body))
+			s.Name, e.Scope.Region+"/"+strings.ToLower(e.Name), seq, Micros(now), k, string(body))
 		if err != nil {
-			return wrap("write event", err)
+			return Wrap("write event", err)
 		}
 	}
 	return nil
 }
 
-// Outbox is the queue of the events that one subscriber has still to be told.
-// Its keys are the events' numbers.
+// Outbox is the queue of the events that one subscriber has still to be told
+// of. Its keys are the events' numbers. Of an endpoint's events only the oldest
+// may be delivered, so that one that fails keeps back those after it.
 type Outbox struct {
+	*Queue
+
 	db   *DB
 	name string
 }
 
 // Outbox returns the queue of a subscriber.
-func (db *DB) Outbox(subscriber string) *Outbox { return &Outbox{db, subscriber} }
-
-// heads selects the oldest event of every endpoint: only they may be
-// delivered, so that one that fails keeps back those after it.
-const heads = `select min(seq) from outbox where webhook = $1 group by endpoint`
-
-// Claim implements loop.Queue.
-func (o *Outbox) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
-	var seq int64
-	err = o.db.write.QueryRowContext(ctx, `
-		update outbox set leased_until = $2
-		where webhook = $1 and seq = (
-			select seq from outbox
-			where webhook = $1 and seq in (`+heads+`) and due <= $3 and leased_until <= $3
-			order by due, seq limit 1`+o.db.d.skipLocked+`)
-		returning seq`, o.name, micros(until), micros(now)).Scan(&seq)
-	if err == nil {
-		return loop.Claim{Key: strconv.FormatInt(seq, 10), Until: until}, next, nil
-	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return c, next, wrap("claim event", err)
-	}
-	var at sql.NullInt64
-	err = o.db.read.QueryRowContext(ctx, `
-		select min(case when leased_until > due then leased_until else due end) from outbox
-		where webhook = $1 and seq in (`+heads+`)`, o.name).Scan(&at)
-	if at.Valid {
-		next = fromMicros(at.Int64)
-	}
-	return c, next, wrap("look for the next event", err)
+func (db *DB) Outbox(subscriber string) *Outbox {
+	return &Outbox{db.Queue("outbox", "seq").Only("webhook", subscriber).Serial("endpoint"), db, subscriber}
 }
 
-// Release implements loop.Queue. The due time of an event is kept by Failed.
+// Release implements loop.Queue. An event stays due when it was, or when Failed
+// said.
 func (o *Outbox) Release(ctx context.Context, c loop.Claim, _ time.Time) error {
-	_, err := o.db.write.ExecContext(ctx, `update outbox set leased_until = 0 where webhook = $1 and seq = $2 and leased_until = $3`,
-		o.name, c.Key, micros(c.Until))
-	return wrap("release event", err)
+	c.Wakes = -1 // unlike that of any row: the due time in it is kept
+	return o.Queue.Release(ctx, c, time.Time{})
 }
 
 // Notice returns the event called key; false if it was delivered or dropped.
 func (o *Outbox) Notice(ctx context.Context, key string) (n notice.Notice, ok bool, err error) {
 	var at int64
 	var body string
-	err = o.db.read.QueryRowContext(ctx, `select endpoint, kind, at, attempts, body from outbox where webhook = $1 and seq = $2`, o.name, key).
+	err = o.db.Read().QueryRowContext(ctx, `select endpoint, kind, at, attempts, body from outbox where webhook = $1 and seq = $2`, o.name, key).
 		Scan(&n.Endpoint, &n.Kind, &at, &n.Attempts, &body)
 	if errors.Is(err, sql.ErrNoRows) {
 		return n, false, nil
 	}
-	n.At, n.Body = fromMicros(at), []byte(body)
-	return n, err == nil, wrap("read event", err)
+	n.At, n.Body = FromMicros(at), []byte(body)
+	return n, err == nil, Wrap("read event", err)
 }
 
 // Delivered forgets an event that its receiver has.
 func (o *Outbox) Delivered(ctx context.Context, key string) error {
 	_, err := o.db.write.ExecContext(ctx, `delete from outbox where webhook = $1 and seq = $2`, o.name, key)
-	return wrap("forget event", err)
+	return Wrap("forget event", err)
 }
 
 // Failed records how often delivering an event has failed and when to try
 // again, so that a restart goes on where it was.
 func (o *Outbox) Failed(ctx context.Context, key string, attempts int, due time.Time) error {
-	_, err := o.db.write.ExecContext(ctx, `update outbox set attempts = $3, due = $4 where webhook = $1 and seq = $2`,
-		o.name, key, attempts, micros(due))
-	return wrap("put event off", err)
+	_, err := o.db.write.ExecContext(ctx, `update outbox set attempts = $3, due = $4, wakes = wakes + 1 where webhook = $1 and seq = $2`,
+		o.name, key, attempts, Micros(due))
+	return Wrap("put event off", err)
 }
 
 // Trim drops events that nobody could be told of: those older than before, and
@@ -150,12 +124,12 @@ func (o *Outbox) Failed(ctx context.Context, key string, attempts int, due time.
 func (o *Outbox) Trim(ctx context.Context, before time.Time, most int) (dropped int64, err error) {
 	res, err := o.db.write.ExecContext(ctx, fmt.Sprintf(`
 		delete from outbox where webhook = $1 and (at < $2 or seq in (
-			select seq from outbox where webhook = $1 order by seq desc limit 1000000 offset %d))`, most), o.name, micros(before))
+			select seq from outbox where webhook = $1 order by seq desc limit 1000000 offset %d))`, most), o.name, Micros(before))
 	if err != nil {
-		return 0, wrap("trim outbox", err)
+		return 0, Wrap("trim outbox", err)
 	}
 	dropped, err = res.RowsAffected()
-	return dropped, wrap("trim outbox", err)
+	return dropped, Wrap("trim outbox", err)
 }
 
 // ForgetOutboxes drops the events of subscribers other than those told of: they
@@ -168,8 +142,8 @@ func (db *DB) ForgetOutboxes(ctx context.Context) (dropped int64, err error) {
 	}
 	res, err := db.write.ExecContext(ctx, query, args...)
 	if err != nil {
-		return 0, wrap("forget outboxes", err)
+		return 0, Wrap("forget outboxes", err)
 	}
 	dropped, err = res.RowsAffected()
-	return dropped, wrap("forget outboxes", err)
+	return dropped, Wrap("forget outboxes", err)
 }

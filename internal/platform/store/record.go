@@ -25,7 +25,7 @@ func scanRecord(s arn.Scope, scan func(...any) error) (r record.Record, err erro
 	}
 	r.Scope = s
 	if ended.Valid {
-		r.Ended = fromMicros(ended.Int64)
+		r.Ended = FromMicros(ended.Int64)
 	}
 	return r, json.Unmarshal([]byte(doc), &r.Deployment)
 }
@@ -40,21 +40,21 @@ func (db *DB) Deployments(ctx context.Context, s arn.Scope, name string, p recor
 		query += ` and (begun, id) < ($3, $4)`
 		args = append(args, p.After.Begun, p.After.ID)
 	}
-	rows, err := db.read.QueryContext(ctx, fmt.Sprintf(`%s order by begun desc, id desc limit %d`, query, p.Limit+1), args...)
+	rows, err := db.Read().QueryContext(ctx, fmt.Sprintf(`%s order by begun desc, id desc limit %d`, query, p.Limit+1), args...)
 	if err != nil {
-		return nil, false, wrap("list deployments", err)
+		return nil, false, Wrap("list deployments", err)
 	}
 	defer rows.Close()
 	var out []record.Record
 	for rows.Next() {
 		r, err := scanRecord(s, rows.Scan)
 		if err != nil {
-			return nil, false, wrap("list deployments", err)
+			return nil, false, Wrap("list deployments", err)
 		}
 		out = append(out, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, wrap("list deployments", err)
+		return nil, false, Wrap("list deployments", err)
 	}
 	switch {
 	case len(out) > p.Limit:
@@ -67,9 +67,9 @@ func (db *DB) Deployments(ctx context.Context, s arn.Scope, name string, p recor
 
 // Deployment returns all that is known of one deployment, as of one moment.
 func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (r record.Record, err error) {
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.d.snapshot})
+	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.Dialect.snapshot})
 	if err != nil {
-		return r, wrap("begin", err)
+		return r, Wrap("begin", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // only read
 	r, err = scanRecord(s, tx.QueryRowContext(ctx, `select `+recordColumns+` from deployment where id = $1 and region = $2`, id, s.Region).Scan)
@@ -77,11 +77,11 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 		return r, record.NoDeployment(id)
 	}
 	if err != nil {
-		return r, wrap("read deployment", err)
+		return r, Wrap("read deployment", err)
 	}
 	rows, err := tx.QueryContext(ctx, `select at, doc from event where deployment_id = $1 and kind = $2 order by seq`, id, phaseEvent)
 	if err != nil {
-		return r, wrap("read history", err)
+		return r, Wrap("read history", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -89,15 +89,15 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 		var at int64
 		var doc string
 		if err := rows.Scan(&at, &doc); err != nil {
-			return r, wrap("read history", err)
+			return r, Wrap("read history", err)
 		}
 		if err := json.Unmarshal([]byte(doc), &t); err != nil {
-			return r, wrap("decode history", err)
+			return r, Wrap("decode history", err)
 		}
-		t.At = fromMicros(at)
+		t.At = FromMicros(at)
 		r.Transitions = append(r.Transitions, t)
 	}
-	return r, wrap("read history", rows.Err())
+	return r, Wrap("read history", rows.Err())
 }
 
 // PruneRecords forgets the past that keep does not ask for. What belongs to a
@@ -107,15 +107,15 @@ func (db *DB) PruneRecords(ctx context.Context, keep record.Retention, now time.
 		select id from (
 			select id, row_number() over (partition by region, name_key order by begun desc, id desc) as n from deployment) r
 		where n > $2)`
-	old, most := micros(now.Add(-keep.Age)), keep.Most
+	old, most := Micros(now.Add(-keep.Age)), keep.Most
 	for _, s := range []struct {
 		text string
 		args []any
 	}{
 		{`delete from deployment where ended < $1` + ranked, []any{old, keep.Least}},
-		{`delete from deployment where ended <= $1` + ranked, []any{micros(now), most}},
+		{`delete from deployment where ended <= $1` + ranked, []any{Micros(now), most}},
 		{`delete from deployment where ended < $1 and not exists (
-			select 1 from endpoint e where e.region = deployment.region and e.name_key = deployment.name_key)`, []any{micros(now.Add(-keep.Gone))}},
+			select 1 from endpoint e where e.region = deployment.region and e.name_key = deployment.name_key)`, []any{Micros(now.Add(-keep.Gone))}},
 		{`delete from event where deployment_id <> '' and not exists (select 1 from deployment d where d.id = event.deployment_id)`, nil},
 		{`delete from event where deployment_id = '' and at < $1`, []any{old}},
 		{`delete from event where deployment_id = '' and seq in (
@@ -124,7 +124,7 @@ func (db *DB) PruneRecords(ctx context.Context, keep record.Retention, now time.
 			where n > $1)`, []any{most}},
 	} {
 		if _, err := db.write.ExecContext(ctx, s.text, s.args...); err != nil {
-			return wrap("prune records", err)
+			return Wrap("prune records", err)
 		}
 	}
 	return nil

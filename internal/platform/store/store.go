@@ -1,6 +1,40 @@
-// Package store keeps the control plane's records in SQLite or PostgreSQL. The
-// SQL is written once, in the subset both speak; what differs is in dialect.
-// What may be written is not its job: the services decide inside Change.
+// Package store keeps the server's records in SQLite or PostgreSQL: it opens
+// and migrates the database, and has what every kind of record needs:
+// transactions (DB.Change), reads that agree with each other (DB.View),
+// counters, queues and tags. The SQL is written once, in the subset that both
+// speak; what differs is in Dialect. What may be written is not its job.
+//
+// The records themselves are in a child package for each aggregate: hosting,
+// edge, identity, jobs, alarms. Each has a DB to read by and a Tx to write by,
+// and services use it directly:
+//
+//	// DB keeps alarms.
+//	type DB struct{ *store.DB }
+//
+//	// New returns the alarms of an open store.
+//	func New(db *store.DB) DB { return DB{db} }
+//
+//	// Tx is one transaction on alarms.
+//	type Tx struct{ *store.Tx }
+//
+//	// In returns the alarms in a transaction that other records are changed in, too.
+//	func In(tx *store.Tx) Tx { return Tx{tx} }
+//
+//	// Change runs f in a transaction; see store.DB.Change.
+//	func (db DB) Change(ctx context.Context, f func(Tx) error) error {
+//		return db.DB.Change(ctx, func(tx *store.Tx) error { return f(In(tx)) })
+//	}
+//
+//	// Forget removes an alarm.
+//	func (tx Tx) Forget(ctx context.Context, region, name string) error {
+//		return tx.Run(ctx, "delete alarm", `delete from alarm where region = $1 and name = $2`, region, name)
+//	}
+//
+// A change of two aggregates is one transaction of one of them, in which the
+// other is reached with In(tx.Tx). A service whose own domain package has the
+// same name imports its aggregate as store. Statements that are executed by the
+// thousand are prepared by New (DB.Prepare). Tests run on both databases
+// through storetest.OnBoth.
 package store
 
 import (
@@ -12,38 +46,24 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// dialect is everything in which the two databases differ.
-type dialect struct {
-	goose      goose.Dialect
-	position   string             // the function that finds a string in another
-	forUpdate  string             // makes a select lock the rows it reads
-	skipLocked string             // makes a claiming select step over rows being claimed
-	snapshot   sql.IsolationLevel // of a transaction whose reads shall agree with each other
-	ints       string             // the numbers of a JSON array, as rows; %s is the array
-	texts      string             // its strings
-}
 
 // DB is an open store. Its methods are transactions and may be called from
 // many goroutines.
 type DB struct {
 	write *sql.DB
 	read  *sql.DB
-	d     dialect
 	to    []Subscriber
-	// What devices make the server do over and over is prepared once, where the
-	// driver does not do so itself: SQLite spends a quarter of its time on that.
-	hotWrite, hotRead map[string]*sql.Stmt
+
+	Dialect Dialect
+
+	preparedWrites, preparedReads map[string]*sql.Stmt
 }
 
 // OpenSQLite opens the SQLite database in the file at path and brings it up to
@@ -55,7 +75,9 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, err
 	}
 	dsn := func(extra string) string {
-		q := url.Values{"_pragma": {"journal_mode(wal)", "synchronous(full)", "busy_timeout(10000)", "cache_size(-8000)"}}
+		q := url.Values{"_pragma": {
+			"journal_mode(wal)", "synchronous(full)", "busy_timeout(10000)", "cache_size(-8000)",
+		}}
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode() + extra
 	}
 	write, err := sql.Open("sqlite", dsn("&_txlock=immediate"))
@@ -68,11 +90,17 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
 	read.SetMaxOpenConns(4)
-	db, err := (&DB{write: write, read: read, d: dialect{goose: goose.DialectSQLite3, position: "instr", ints: "(select value from json_each(%s))", texts: "(select value from json_each(%s))"}}).migrated(ctx)
+	db, err := (&DB{
+		write: write, read: read, Dialect: sqliteDialect(),
+		preparedWrites: map[string]*sql.Stmt{}, preparedReads: map[string]*sql.Stmt{},
+	}).migrated(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return db.prepared(ctx)
+	if err := db.Prepare(ctx, hotWrites(), hotReads()); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 // private makes the file of a database one that its owner alone may read: it
@@ -101,7 +129,7 @@ func OpenPostgres(ctx context.Context, dsn string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(8)
-	return (&DB{write: db, read: db, d: dialect{goose: goose.DialectPostgres, position: "strpos", forUpdate: " for update", skipLocked: " for update skip locked", snapshot: sql.LevelRepeatableRead, ints: "(select value::bigint from json_array_elements_text(%s::json))", texts: "(select value from json_array_elements_text(%s::json))"}}).migrated(ctx)
+	return (&DB{write: db, read: db, Dialect: postgresDialect()}).migrated(ctx)
 }
 
 func (db *DB) migrated(ctx context.Context) (*DB, error) {
@@ -109,7 +137,7 @@ func (db *DB) migrated(ctx context.Context) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	p, err := goose.NewProvider(db.d.goose, db.write, files)
+	p, err := goose.NewProvider(db.Dialect.goose, db.write, files)
 	if err == nil {
 		_, err = p.Up(ctx)
 	}
@@ -130,84 +158,3 @@ func (db *DB) Close() error {
 
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
-
-// Tx is one transaction.
-type Tx struct {
-	*sql.Tx
-	d   dialect
-	to  []Subscriber
-	hot map[string]*sql.Stmt
-}
-
-// Change runs f in a transaction and commits unless f fails. When the database
-// asks for it (a serialization failure or a deadlock), f runs again: it must
-// have no effect outside the transaction.
-func (db *DB) Change(ctx context.Context, f func(*Tx) error) error {
-	for try := 0; ; try++ {
-		err := db.change(ctx, f)
-		if err == nil || try == 4 || !again(err) {
-			return err
-		}
-	}
-}
-
-func (db *DB) change(ctx context.Context, f func(*Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back; before one the failure is already reported
-	if err := f(&Tx{tx, db.d, db.to, db.hotWrite}); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-// again reports whether a transaction failed only because of another one.
-func again(err error) bool {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code == "40001" || e.Code == "40P01"
-	}
-	return false
-}
-
-// taken reports whether err says that a unique key exists already.
-func taken(err error) bool {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code == "23505"
-	}
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		const constraintPrimaryKey, constraintUnique = 1555, 2067 // SQLite's extended result codes
-		return e.Code() == constraintPrimaryKey || e.Code() == constraintUnique
-	}
-	return false
-}
-
-// next draws the next number of a counter; the counter's row stays locked
-// until the transaction ends, so numbers become visible in their order.
-func (tx *Tx) next(ctx context.Context, counter string) (n int64, err error) {
-	err = tx.QueryRowContext(ctx, `update counter set n = n + 1 where name = $1 returning n`, counter).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("draw from counter %s: %w", counter, err)
-	}
-	return n, nil
-}
-
-func micros(t time.Time) int64 { return t.UnixMicro() }
-
-func fromMicros(n int64) time.Time { return time.UnixMicro(n).UTC() }
-
-// nullMicros stores the zero time as null.
-func nullMicros(t time.Time) sql.NullInt64 {
-	return sql.NullInt64{Int64: t.UnixMicro(), Valid: !t.IsZero()}
-}
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}

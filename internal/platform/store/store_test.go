@@ -218,7 +218,7 @@ func TestAReportMovesTheRouteAndWakesTheDeployment(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
 		e := endpoint(t, "e", 1)
 		insert(t, db, e)
-		c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Minute))
+		c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Minute))
 		if err != nil || c.Key != "d-e" {
 			t.Fatalf("Claim = %+v, %v", c, err)
 		}
@@ -233,10 +233,10 @@ func TestAReportMovesTheRouteAndWakesTheDeployment(t *testing.T) {
 		}
 		// The turn had begun before the report: its release must not put off
 		// what the report made due.
-		if err := db.Release(t.Context(), c, t0.Add(time.Hour)); err != nil {
+		if err := db.Deploying().Release(t.Context(), c, t0.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if c, _, err = db.Claim(t.Context(), now, now.Add(time.Minute)); err != nil || c.Key != "d-e" {
+		if c, _, err = db.Deploying().Claim(t.Context(), now, now.Add(time.Minute)); err != nil || c.Key != "d-e" {
 			t.Fatalf("after the report: Claim = %+v, %v", c, err)
 		}
 		finish(t, db, now)
@@ -296,7 +296,7 @@ func TestClaimGivesEachItemToOneOwner(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for {
-					c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Minute))
+					c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Minute))
 					if err != nil {
 						t.Error(err)
 						return
@@ -327,7 +327,7 @@ func TestALateReleaseDoesNotTouchTheNextLease(t *testing.T) {
 		insert(t, db, endpoint(t, "e", 1))
 		claim := func(now time.Time) (loop.Claim, time.Time) {
 			t.Helper()
-			c, next, err := db.Claim(t.Context(), now, now.Add(time.Minute))
+			c, next, err := db.Deploying().Claim(t.Context(), now, now.Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -341,14 +341,14 @@ func TestALateReleaseDoesNotTouchTheNextLease(t *testing.T) {
 		if heir.Key != "d-e" {
 			t.Fatal("a lapsed lease was not taken over")
 		}
-		if err := db.Release(t.Context(), slow, t0); err != nil {
+		if err := db.Deploying().Release(t.Context(), slow, t0); err != nil {
 			t.Fatal(err)
 		}
 		if c, _ := claim(t0.Add(2*time.Minute + time.Second)); c.Key != "" {
 			t.Error("the late release freed the heir's lease")
 		}
 		due := t0.Add(time.Hour)
-		if err := db.Release(t.Context(), heir, due); err != nil {
+		if err := db.Deploying().Release(t.Context(), heir, due); err != nil {
 			t.Fatal(err)
 		}
 		if c, next := claim(t0.Add(3 * time.Minute)); c.Key != "" || !next.Equal(due) {
@@ -400,13 +400,13 @@ func TestTagsAreSetReplacedAndRemoved(t *testing.T) {
 func TestForgottenLeasesAreClaimableAtOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
 		insert(t, db, endpoint(t, "e", 1))
-		if c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key == "" {
+		if c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key == "" {
 			t.Fatalf("Claim = %+v, %v", c, err)
 		}
-		if err := db.ForgetLeases(t.Context()); err != nil {
+		if err := db.Deploying().ForgetLeases(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if c, _, err := db.Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key != "d-e" {
+		if c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key != "d-e" {
 			t.Errorf("Claim = %+v, %v", c, err)
 		}
 	})

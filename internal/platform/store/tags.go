@@ -8,36 +8,38 @@ import (
 
 // Tags returns a resource's tags by key.
 func (db *DB) Tags(ctx context.Context, arn string) ([]hosting.Tag, error) {
-	return tags(ctx, db.read, arn)
+	return tags(ctx, db.Read(), arn)
 }
 
 // Tags returns a resource's tags inside the transaction.
 func (tx *Tx) Tags(ctx context.Context, arn string) ([]hosting.Tag, error) { return tags(ctx, tx, arn) }
 
-func tags(ctx context.Context, q querier, arn string) (out []hosting.Tag, err error) {
+func tags(ctx context.Context, q Querier, arn string) ([]hosting.Tag, error) {
 	rows, err := q.QueryContext(ctx, `select key, value from tag where resource = $1 order by key`, arn)
-	if err != nil {
-		return nil, wrap("read tags", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var t hosting.Tag
-		if err := rows.Scan(&t.Key, &t.Value); err != nil {
-			return nil, wrap("read tags", err)
-		}
-		out = append(out, t)
-	}
-	return out, wrap("read tags", rows.Err())
+	return Collect(rows, err, "read tags", func(scan Scan) (t hosting.Tag, err error) {
+		return t, scan(&t.Key, &t.Value)
+	})
 }
 
-// PutTags adds tags to a resource, replacing the values of keys it has.
-func (tx *Tx) PutTags(ctx context.Context, arn string, ts []hosting.Tag) error {
-	for _, t := range ts {
-		_, err := tx.ExecContext(ctx, `
+// PutTags adds tags to a resource, replacing the values of keys it has; what
+// breaks the rules of a set of tags is refused (hosting.CheckTags).
+func (tx *Tx) PutTags(ctx context.Context, arn string, add []hosting.Tag) error {
+	if len(add) == 0 {
+		return nil
+	}
+	have, err := tx.Tags(ctx, arn)
+	if err != nil {
+		return err
+	}
+	if err := hosting.CheckTags(have, add); err != nil {
+		return err
+	}
+	for _, t := range add {
+		err := tx.Run(ctx, "put tag", `
 			insert into tag (resource, key, value) values ($1, $2, $3)
 			on conflict (resource, key) do update set value = excluded.value`, arn, t.Key, t.Value)
 		if err != nil {
-			return wrap("put tag", err)
+			return err
 		}
 	}
 	return nil
@@ -46,12 +48,11 @@ func (tx *Tx) PutTags(ctx context.Context, arn string, ts []hosting.Tag) error {
 // DeleteTags removes tags by key; no keys means all of them.
 func (tx *Tx) DeleteTags(ctx context.Context, arn string, keys ...string) error {
 	if len(keys) == 0 {
-		_, err := tx.ExecContext(ctx, `delete from tag where resource = $1`, arn)
-		return wrap("delete tags", err)
+		return tx.Run(ctx, "delete tags", `delete from tag where resource = $1`, arn)
 	}
 	for _, k := range keys {
-		if _, err := tx.ExecContext(ctx, `delete from tag where resource = $1 and key = $2`, arn, k); err != nil {
-			return wrap("delete tag", err)
+		if err := tx.Run(ctx, "delete tag", `delete from tag where resource = $1 and key = $2`, arn, k); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -6,11 +6,11 @@ package control
 
 import (
 	"context"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
 // Tx is what the verbs need of one transaction.
@@ -102,12 +102,12 @@ func (c *Control) CreateModel(ctx context.Context, m hosting.Model, tags []hosti
 			}
 		}
 	}
-	m.Created = now()
+	m.Created = clock.Now()
 	return m.ARN(), c.Change(ctx, func(tx Tx) error {
 		if err := tx.InsertModel(ctx, m); err != nil {
 			return err
 		}
-		return putTags(ctx, tx, m.ARN(), tags)
+		return tx.PutTags(ctx, m.ARN(), tags)
 	})
 }
 
@@ -133,7 +133,7 @@ func (c *Control) DeleteModel(ctx context.Context, s arn.Scope, name string) err
 
 // CreateEndpointConfig records a configuration whose models exist.
 func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.EndpointConfig, tags []hosting.Tag) (string, error) {
-	cfg.Created = now()
+	cfg.Created = clock.Now()
 	return cfg.ARN(), c.Change(ctx, func(tx Tx) error {
 		if _, err := models(ctx, tx, cfg); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.Endpoint
 		if err := tx.InsertEndpointConfig(ctx, cfg); err != nil {
 			return err
 		}
-		return putTags(ctx, tx, cfg.ARN(), tags)
+		return tx.PutTags(ctx, cfg.ARN(), tags)
 	})
 }
 
@@ -181,6 +181,3 @@ func models(ctx context.Context, tx Tx, cfg hosting.EndpointConfig) (map[string]
 	}
 	return ms, nil
 }
-
-// now is the present to the microsecond, as the store keeps it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

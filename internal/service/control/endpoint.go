@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"strings"
 
@@ -11,6 +9,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	"github.com/slipway-ml/slipway/internal/platform/id"
 )
 
 // CreateEndpointInput is what CreateEndpoint asks for.
@@ -36,13 +36,13 @@ func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (s
 		if err != nil {
 			return err
 		}
-		e, err := hosting.Create(hosting.EndpointID(newID("e")), in.Name, l, in.DeploymentConfig)
+		e, err := hosting.Create(hosting.EndpointID(id.New("e")), in.Name, l, in.DeploymentConfig)
 		if err != nil {
 			return err
 		}
 		e.Deployment.By = in.By
 		// Tags first: the event that tells of the endpoint carries them.
-		if err := putTags(ctx, tx, name, in.Tags); err != nil {
+		if err := tx.PutTags(ctx, name, in.Tags); err != nil {
 			return err
 		}
 		return tx.InsertEndpoint(ctx, e)
@@ -57,7 +57,7 @@ func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (s
 // launch looks up what a change that brings up a fleet is made of; judge has
 // its say between the configuration and its models (spec §2.3, order of checks).
 func launch(ctx context.Context, tx Tx, s arn.Scope, config string, judge func() error) (hosting.Launch, error) {
-	l := hosting.Launch{Deployment: hosting.DeploymentID(newID("d")), Fleet: hosting.FleetID(newID("f")), Now: now()}
+	l := hosting.Launch{Deployment: hosting.DeploymentID(id.New("d")), Fleet: hosting.FleetID(id.New("f")), Now: clock.Now()}
 	var err error
 	if l.Config, err = tx.EndpointConfig(ctx, s, config); err != nil {
 		return l, err
@@ -157,7 +157,7 @@ type ScaleEndpointInput struct {
 // the fleet in service.
 func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, in ScaleEndpointInput) (string, error) {
 	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
-		return e.Scale(hosting.DeploymentID(newID("d")), in.Desires, now())
+		return e.Scale(hosting.DeploymentID(id.New("d")), in.Desires, clock.Now())
 	})
 }
 
@@ -165,7 +165,7 @@ func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, in ScaleEndpoi
 // nothing of it runs any more. by is the ARN of who asks.
 func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name, by string) error {
 	_, err := c.change(ctx, target{s, name, by}, func(_ Tx, e *hosting.Endpoint) error {
-		return e.Delete(hosting.DeploymentID(newID("d")), now())
+		return e.Delete(hosting.DeploymentID(id.New("d")), clock.Now())
 	})
 	return err
 }
@@ -182,7 +182,7 @@ type OrderInput struct {
 // it was given to, which is due at once.
 func (c *Control) Order(ctx context.Context, in OrderInput) (endpoint string, id hosting.DeploymentID, err error) {
 	endpoint, err = c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
-		if err := e.Order(in.Verb, in.By, now()); err != nil {
+		if err := e.Order(in.Verb, in.By, clock.Now()); err != nil {
 			return err
 		}
 		id = e.Deployment.ID
@@ -223,13 +223,10 @@ func (c *Control) change(ctx context.Context, t target, verb func(Tx, *hosting.E
 	return id, nil
 }
 
-// maxTags is how many tags a resource may have (spec §2.4).
-const maxTags = 50
-
 // AddTags adds or replaces tags and returns the full set.
 func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.Tag) (all []hosting.Tag, err error) {
 	err = c.tagged(ctx, resource, func(tx Tx, resource string) error {
-		if err := putTags(ctx, tx, resource, tags); err != nil {
+		if err := tx.PutTags(ctx, resource, tags); err != nil {
 			return err
 		}
 		all, err = tx.Tags(ctx, resource)
@@ -268,21 +265,6 @@ func (c *Control) tagged(ctx context.Context, resource string, verb func(tx Tx, 
 	})
 }
 
-// putTags refuses what breaks the rules of a tag set and stores the rest.
-func putTags(ctx context.Context, tx Tx, resource string, tags []hosting.Tag) error {
-	if len(tags) == 0 {
-		return nil
-	}
-	have, err := tx.Tags(ctx, resource)
-	if err != nil {
-		return err
-	}
-	if err := hosting.CheckTags(have, tags, maxTags); err != nil {
-		return err
-	}
-	return tx.PutTags(ctx, resource, tags)
-}
-
 // resolve returns a resource's own ARN and refuses one that is not there: an
 // endpoint is found without regard to case, as everywhere.
 func resolve(ctx context.Context, tx Tx, resource string) (string, error) {
@@ -307,12 +289,4 @@ func resolve(ctx context.Context, tx Tx, resource string) (string, error) {
 		return tx.EdgeARN(ctx, s, kind, name)
 	}
 	return "", fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
-}
-
-// newID returns a name that was never used: a letter for people and 80 random
-// bits.
-func newID(letter string) string {
-	var b [10]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return letter + "-" + hex.EncodeToString(b[:])
 }

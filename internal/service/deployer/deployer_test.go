@@ -26,7 +26,7 @@ var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
 type yard struct {
 	t     *testing.T
 	db    *store.DB
-	turns loop.Bell
+	turns loop.Wakeup
 	fail  atomic.Int64 // turns that still fail before they do anything
 
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
@@ -42,7 +42,7 @@ func inBubble(t *testing.T, f func(y *yard)) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		f(&yard{t: t, db: db, turns: loop.NewBell()})
+		f(&yard{t: t, db: db, turns: loop.NewWakeup()})
 	})
 }
 
@@ -60,7 +60,7 @@ func (y *yard) watched(ctx context.Context, id hosting.DeploymentID) (deployer.W
 func (y *yard) start() (stop func()) {
 	ctx, cancel := context.WithCancel(y.t.Context())
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
-	d := &deployer.Deployer{Log: log, Changed: y.turns.Ring, Watched: y.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+	d := &deployer.Deployer{Log: log, Changed: y.turns.Notify, Watched: y.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		if y.fail.Add(-1) >= 0 {
 			return errors.New("the database is away")
 		}
@@ -78,7 +78,7 @@ func (y *yard) start() (stop func()) {
 		}
 		return 0
 	}
-	r := &loop.Runner{Queue: y.db, Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
+	r := &loop.Runner{Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
 	return func() { cancel(); <-done }
@@ -100,7 +100,7 @@ func (y *yard) create(n int) {
 	if err := y.db.Change(y.t.Context(), func(tx *store.Tx) error { return tx.InsertEndpoint(y.t.Context(), e) }); err != nil {
 		y.t.Fatal(err)
 	}
-	y.turns.Ring()
+	y.turns.Notify()
 }
 
 func (y *yard) change(f func(*hosting.Endpoint) error) {
@@ -118,7 +118,7 @@ func (y *yard) change(f func(*hosting.Endpoint) error) {
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	y.turns.Ring()
+	y.turns.Notify()
 }
 
 // obey makes instances what is wanted of them: up with status, or gone.
@@ -139,7 +139,7 @@ func (y *yard) obey(status hosting.InstanceStatus) {
 			y.t.Fatal(err)
 		}
 	}
-	y.turns.Ring()
+	y.turns.Notify()
 	synctest.Wait()
 }
 

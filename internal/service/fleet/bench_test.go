@@ -38,7 +38,7 @@ type yard struct {
 	*fleet.Service
 	b    *testing.B
 	n    int
-	bell loop.Bell
+	bell loop.Wakeup
 }
 
 func newYard(b *testing.B, n int) *yard {
@@ -46,10 +46,10 @@ func newYard(b *testing.B, n int) *yard {
 	if err != nil {
 		b.Fatal(err)
 	}
-	y := &yard{b: b, n: n, bell: loop.NewBell()}
+	y := &yard{b: b, n: n, bell: loop.NewWakeup()}
 	log := slog.New(slog.DiscardHandler)
 	y.Service = fleet.New(fleet.Config{
-		Read: db, Packages: &depot{}, Log: log, Ring: y.bell.Ring,
+		Read: db, Packages: &depot{}, Log: log, Ring: y.bell.Notify,
 		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},

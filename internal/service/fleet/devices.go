@@ -43,7 +43,7 @@ func (s *Service) Register(ctx context.Context, sc arn.Scope, name string, ds []
 			}
 		}
 		for _, d := range ds {
-			if err := putTags(ctx, tx, d.ARN(), tags); err != nil {
+			if err := tx.PutTags(ctx, d.ARN(), tags); err != nil {
 				return err
 			}
 		}

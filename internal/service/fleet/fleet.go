@@ -17,7 +17,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
 // The changes that updates ask for.
@@ -131,24 +130,6 @@ func newOrder() string {
 
 // now is the present to the microsecond, as the store keeps it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
-
-// maxTags is how many tags a resource may have.
-const maxTags = 50
-
-// putTags refuses what breaks the rules of a tag set and stores the rest.
-func putTags(ctx context.Context, tx Tx, resource string, tags []hosting.Tag) error {
-	if len(tags) == 0 {
-		return nil
-	}
-	have, err := tx.Tags(ctx, resource)
-	if err != nil {
-		return err
-	}
-	if err := hosting.CheckTags(have, tags, maxTags); err != nil {
-		return err
-	}
-	return tx.PutTags(ctx, resource, tags)
-}
 
 // fleetForWork reads and locks a fleet that devices or stages shall be added
 // to, in the words of operations on devices.

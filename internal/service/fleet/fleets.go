@@ -28,7 +28,7 @@ func (s *Service) CreateFleet(ctx context.Context, f edge.Fleet, alias *bool, ta
 		if err := tx.InsertFleet(ctx, f); err != nil {
 			return err
 		}
-		return putTags(ctx, tx, f.ARN(), tags)
+		return tx.PutTags(ctx, f.ARN(), tags)
 	})
 }
 

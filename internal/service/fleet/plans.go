@@ -41,7 +41,7 @@ func (s *Service) CreatePlan(ctx context.Context, p edge.Plan, tags []hosting.Ta
 		if err := tell(ctx, tx, &p, "", edge.EventPlan, "", "created with %d stages", len(p.Stages)); err != nil {
 			return err
 		}
-		return putTags(ctx, tx, p.ARN(), tags)
+		return tx.PutTags(ctx, p.ARN(), tags)
 	})
 }
 

@@ -274,9 +274,9 @@ func TestStartsAndStopsAtTheSameTimeEndSomewhere(t *testing.T) {
 
 // withLoop returns a service whose loop runs, and what stops it.
 func withLoop(t *testing.T, db *store.DB) (*fleet.Service, func()) {
-	bell, log := loop.NewBell(), slog.New(slog.DiscardHandler)
+	bell, log := loop.NewWakeup(), slog.New(slog.DiscardHandler)
 	s := fleet.New(fleet.Config{
-		Read: db, Packages: &depot{}, Log: log, Ring: bell.Ring,
+		Read: db, Packages: &depot{}, Log: log, Ring: bell.Notify,
 		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},

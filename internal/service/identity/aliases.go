@@ -52,7 +52,7 @@ func EnsureAliasIn(ctx context.Context, tx AliasTx, s arn.Scope, fleet, roleARN 
 
 // CreateRoleAlias creates a role alias; its Duration may be 0.
 func (s *Service) CreateRoleAlias(ctx context.Context, a trust.RoleAlias, tags []hosting.Tag) error {
-	if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+	if err := hosting.CheckTags(nil, tags); err != nil {
 		return err
 	}
 	a.Created = time.Now().UTC()

@@ -12,7 +12,7 @@ import (
 
 // CreatePolicy creates a policy of a document that can be read.
 func (s *Service) CreatePolicy(ctx context.Context, p trust.Policy, tags []hosting.Tag) error {
-	if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+	if err := hosting.CheckTags(nil, tags); err != nil {
 		return err
 	}
 	if _, err := trust.ParsePolicy(p.Document); err != nil {

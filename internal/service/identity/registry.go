@@ -14,7 +14,7 @@ import (
 
 // CreateThingType creates a thing type. One that is the same may be there.
 func (s *Service) CreateThingType(ctx context.Context, t trust.ThingType, tags []hosting.Tag) (trust.ThingType, error) {
-	if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+	if err := hosting.CheckTags(nil, tags); err != nil {
 		return t, err
 	}
 	t.ID, t.Created = uuid.NewString(), time.Now().UTC()
@@ -101,9 +101,6 @@ func (s *Service) DeleteThing(ctx context.Context, sc arn.Scope, name string, ve
 		return tx.DeleteThing(ctx, sc, name)
 	})
 }
-
-// maxTags bounds the tags of one resource (spec §1.5).
-const maxTags = 50
 
 // orTags adds tags to what was just created without an error.
 func orTags(ctx context.Context, tx Tx, err error, name string, tags []hosting.Tag) error {

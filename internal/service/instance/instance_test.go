@@ -170,12 +170,12 @@ func newPlant(t *testing.T) *plant {
 func (p *plant) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(p.t.Output(), nil))
-	rows, turns := loop.NewBell(), loop.NewBell()
-	ring := func() { rows.Ring(); turns.Ring() }
+	rows, turns := loop.NewWakeup(), loop.NewWakeup()
+	ring := func() { rows.Notify(); turns.Notify() }
 	d := &deployer.Deployer{Log: log, Changed: ring, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 		return p.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 	}}
-	runner := &loop.Runner{Queue: p.db, Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond, Lease: time.Minute, Retry: 50 * time.Millisecond}
+	runner := &loop.Runner{Queue: p.db.Deploying(), Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond, Lease: time.Minute, Retry: 50 * time.Millisecond}
 	m := instance.New(instance.Config{
 		Store: p.db, Provider: p.world, Changed: ring, Wake: rows, Log: log,
 		Command: func(string) ([]string, error) { return []string{"x"}, nil },

@@ -116,7 +116,7 @@ func New(c Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	var bells []loop.Bell
+	var bells []loop.Wakeup
 	for _, w := range s.Webhooks {
 		transport := newTransport(s.Tuning.Timeout)
 		p := &postman{
@@ -127,7 +127,7 @@ func (s *Service) Run(ctx context.Context) {
 				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			},
 		}
-		bell := loop.NewBell()
+		bell := loop.NewWakeup()
 		bells = append(bells, bell)
 		r := &loop.Runner{
 			Queue: w.Outbox, Turn: p.turn, Log: s.Log.With("webhook", w.Name), Wake: bell,
@@ -142,7 +142,7 @@ func (s *Service) Run(ctx context.Context) {
 }
 
 // attend passes the bell on to every webhook, and trims their queues.
-func (s *Service) attend(ctx context.Context, bells []loop.Bell) {
+func (s *Service) attend(ctx context.Context, bells []loop.Wakeup) {
 	tick := time.NewTicker(s.Tuning.Trim)
 	defer tick.Stop()
 	for {
@@ -151,7 +151,7 @@ func (s *Service) attend(ctx context.Context, bells []loop.Bell) {
 			return
 		case <-s.Wake:
 			for _, b := range bells {
-				b.Ring()
+				b.Notify()
 			}
 		case <-tick.C:
 			s.trim(ctx)

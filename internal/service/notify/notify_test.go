@@ -109,7 +109,7 @@ func (s *station) events(name string, n int) {
 func (s *station) run(tuning notify.Tuning, webhooks map[string]string) (stop func()) {
 	s.t.Helper()
 	s.reg = prometheus.NewRegistry()
-	c := notify.Config{Log: slog.New(slog.NewTextHandler(io.MultiWriter(s.log, s.t.Output()), nil)), Tuning: tuning, Registerer: s.reg, Wake: loop.NewBell()}
+	c := notify.Config{Log: slog.New(slog.NewTextHandler(io.MultiWriter(s.log, s.t.Output()), nil)), Tuning: tuning, Registerer: s.reg, Wake: loop.NewWakeup()}
 	for name, url := range webhooks {
 		c.Webhooks = append(c.Webhooks, notify.Webhook{Name: name, URL: url, Key: []byte(secret), Outbox: s.db.Outbox(name)})
 	}

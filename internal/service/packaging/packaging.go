@@ -99,7 +99,7 @@ type Config struct {
 type Service struct {
 	cfg  Config
 	log  *slog.Logger
-	bell loop.Bell
+	bell loop.Wakeup
 
 	mu   sync.Mutex
 	dirs map[string]int // in use, by how many turns
@@ -125,7 +125,7 @@ func New(c Config) (*Service, error) {
 			return nil, fmt.Errorf("clean the work directory of packaging: %w", err)
 		}
 	}
-	return &Service{cfg: c, log: c.Log, bell: loop.NewBell(), dirs: map[string]int{}}, nil
+	return &Service{cfg: c, log: c.Log, bell: loop.NewWakeup(), dirs: map[string]int{}}, nil
 }
 
 // Dirs returns the directories that Fetch returned and turns still read.
@@ -146,12 +146,8 @@ func (s *Service) use(dir string, n int) {
 	}
 }
 
-// maxTags is how many tags a job may have; maxUnfinished how many jobs may
-// wait or be in work.
-const (
-	maxTags       = 50
-	maxUnfinished = 1000
-)
+// maxUnfinished is how many jobs may wait or be in work.
+const maxUnfinished = 1000
 
 // CreateCompilation records a compilation job and returns its ARN.
 func (s *Service) CreateCompilation(ctx context.Context, sc arn.Scope, name string, c packaging.Compile, document []byte, tags []hosting.Tag) (string, error) {
@@ -218,7 +214,7 @@ func (s *Service) create(ctx context.Context, j *packaging.Job, tags []hosting.T
 		if err := tx.InsertJob(ctx, j); err != nil {
 			return err
 		}
-		if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+		if err := hosting.CheckTags(nil, tags); err != nil {
 			return err
 		}
 		return tx.PutTags(ctx, j.ARN(), tags)
@@ -226,7 +222,7 @@ func (s *Service) create(ctx context.Context, j *packaging.Job, tags []hosting.T
 	if err != nil {
 		return "", err
 	}
-	s.bell.Ring()
+	s.bell.Notify()
 	return j.ARN(), nil
 }
 
@@ -256,7 +252,7 @@ func (s *Service) Stop(ctx context.Context, k packaging.Kind, sc arn.Scope, name
 		return tx.SaveJob(ctx, j, at)
 	})
 	if err == nil {
-		s.bell.Ring()
+		s.bell.Notify()
 	}
 	return err
 }

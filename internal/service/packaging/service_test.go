@@ -58,13 +58,13 @@ func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	}
 	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, "db"))
 	check(err)
-	check(db.ForgetJobLeases(t.Context()))
+	check(db.Jobs().ForgetLeases(t.Context()))
 	objs, err := objects.Open(filepath.Join(dir, "objects"))
 	check(err)
 	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: source{objs}})
 	check(err)
 	c := packaging.Config{
-		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, WorkDir: filepath.Join(dir, "work"),
+		Read: db, Queue: db.Jobs(), Objects: objs, WorkDir: filepath.Join(dir, "work"),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })

@@ -14,9 +14,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
-// maxTags is how many tags an alarm may have.
-const maxTags = 50
-
 // PutAlarm creates an alarm, or gives one that exists a new definition: then
 // it keeps its state and tags are ignored (spec §7.3). A new metric alarm is
 // in INSUFFICIENT_DATA until it is evaluated, which is due at once. Errors are
@@ -29,7 +26,7 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	if err != nil {
 		return err
 	}
-	if err := hosting.CheckTags(nil, tags, maxTags); err != nil {
+	if err := hosting.CheckTags(nil, tags); err != nil {
 		return err
 	}
 	if err := s.mayDependOn(sc, &d, j); err != nil {
@@ -69,7 +66,7 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	}
 	s.interested(sc.Region, j)
 	if !d.Composite() {
-		s.rings.bell.Ring() // it is due at once
+		s.rings.bell.Notify() // it is due at once
 		return nil
 	}
 	return s.judgeComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
@@ -347,13 +344,6 @@ func (s *Service) Tags(ctx context.Context, sc arn.Scope, resource string) ([]ho
 // AddTags adds tags to an alarm, replacing the values of keys that it has.
 func (s *Service) AddTags(ctx context.Context, sc arn.Scope, resource string, tags []hosting.Tag) error {
 	return s.retag(ctx, sc, resource, func(tx Tx) error {
-		have, err := tx.Tags(ctx, resource)
-		if err != nil {
-			return err
-		}
-		if err := hosting.CheckTags(have, tags, maxTags); err != nil {
-			return err
-		}
 		return tx.PutTags(ctx, resource, tags)
 	})
 }

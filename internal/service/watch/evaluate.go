@@ -16,21 +16,21 @@ import (
 // rings collects what samples came in that may decide, until the evaluation
 // has a look. It holds each fleet and each metric once.
 type rings struct {
-	bell loop.Bell
+	bell loop.Wakeup
 
 	mu   sync.Mutex // guards what follows
 	taps []*tap
 	keys map[lineKey]bool
 }
 
-func (r *rings) init() { r.bell, r.keys = loop.NewBell(), map[lineKey]bool{} }
+func (r *rings) init() { r.bell, r.keys = loop.NewWakeup(), map[lineKey]bool{} }
 
 // tap says that a fleet had a sample that an alarm wants to hear of.
 func (r *rings) tap(t *tap) {
 	r.mu.Lock()
 	r.taps = append(r.taps, t)
 	r.mu.Unlock()
-	r.bell.Ring()
+	r.bell.Notify()
 }
 
 // metric says that a client put samples of a metric that alarms watch.
@@ -38,7 +38,7 @@ func (r *rings) metric(k lineKey) {
 	r.mu.Lock()
 	r.keys[k] = true
 	r.mu.Unlock()
-	r.bell.Ring()
+	r.bell.Notify()
 }
 
 func (r *rings) take() ([]*tap, map[lineKey]bool) {

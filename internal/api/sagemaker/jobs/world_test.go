@@ -78,7 +78,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	svc, err := packaging.New(packaging.Config{
-		Read: db, Queue: store.Jobs{DB: db}, Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
+		Read: db, Queue: db.Jobs(), Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
 		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
 			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},
