@@ -59,7 +59,7 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 		}
 	}
 	a.models, err = artifact.New(artifact.Config{
-		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: source{a.objects}, MaxUnpacked: a.cfg.Limits.MaxModelBytes, Log: a.log,
+		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: a.objects, MaxUnpacked: a.cfg.Limits.MaxModelBytes, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,23 +19,19 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 )
 
-// Info is what an object store says of an object.
-type Info struct {
-	Key  string
-	Size int64  // bytes
-	ETag string // changes whenever the content does; "" if unknown: then nothing is found in the cache
-}
-
-// Source is what a Cache needs of an object store. A missing bucket or object
-// is fault.NotFound, a forbidden one fault.Denied. Reading and listing end with
-// an error when ctx does.
+// Source is what a Cache needs of an object store; objects.Store is one. A
+// missing bucket or object is fault.NotFound, a forbidden one fault.Denied.
+// Reading and listing end with an error when ctx does. Of an object's Info the
+// key, the size and the ETag matter, which changes whenever the content does: one
+// without it is downloaded anew every time.
 type Source interface {
-	Stat(ctx context.Context, bucket, key string) (Info, error)
-	Get(ctx context.Context, bucket, key string) (io.ReadCloser, Info, error)
-	// List yields the objects whose keys begin with prefix, in any order.
-	List(ctx context.Context, bucket, prefix string) iter.Seq2[Info, error]
+	Stat(ctx context.Context, bucket, key string) (objects.Info, error)
+	Get(ctx context.Context, bucket, key string) (io.ReadCloser, objects.Info, error)
+	// All yields the objects whose keys begin with prefix, in any order.
+	All(ctx context.Context, bucket, prefix string) iter.Seq2[objects.Info, error]
 }
 
 // Config says where model data is kept and what is too much of it.
@@ -48,27 +45,6 @@ type Config struct {
 	MaxRatio    int64         // an archive may grow so many times, past 256 MiB; 0 means 200
 	MaxCache    int64         // bytes of all models; 0 means 64 GiB; more if more are in use
 	KeepFor     time.Duration // a model fetched this recently is not pruned; 0 means 15 min
-}
-
-func (c Config) withDefaults() Config {
-	def := func(v *int64, d int64) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	def(&c.MaxUnpacked, 32<<30)
-	def(&c.MaxRatio, 200)
-	def(&c.MaxCache, 64<<30)
-	if c.MaxFiles <= 0 {
-		c.MaxFiles = 100_000
-	}
-	if c.KeepFor <= 0 {
-		c.KeepFor = 15 * time.Minute
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
 }
 
 // Model is model data on this host.
@@ -85,15 +61,15 @@ type Cache struct {
 
 	end     context.Context // of every download
 	stop    context.CancelFunc
-	flights sync.WaitGroup
+	running sync.WaitGroup
 
-	shelf sync.Mutex // a directory and its entry come and go together; held across two renames
+	dirs sync.Mutex // a directory and its entry come and go together; held across two renames
 
-	mu      sync.Mutex
-	closed  bool
-	entries map[string]*entry // by digest
-	refs    map[ref]string    // digest of what was fetched from there
-	inAir   map[ref]*flight
+	mu        sync.Mutex
+	closed    bool
+	entries   map[string]*entry // by digest
+	refs      map[ref]string    // digest of what was fetched from there
+	transfers map[ref]*transfer
 }
 
 // ref names one state of one place in an object store. Its fields are stored.
@@ -106,10 +82,16 @@ type ref struct {
 
 // New opens the cache in cfg.Dir and removes what a crash left unfinished.
 func New(cfg Config) (*Cache, error) {
+	cfg.MaxUnpacked = cmp.Or(cfg.MaxUnpacked, 32<<30)
+	cfg.MaxFiles = cmp.Or(cfg.MaxFiles, 100_000)
+	cfg.MaxRatio = cmp.Or(cfg.MaxRatio, 200)
+	cfg.MaxCache = cmp.Or(cfg.MaxCache, 64<<30)
+	cfg.KeepFor = cmp.Or(cfg.KeepFor, 15*time.Minute)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	end, stop := context.WithCancel(context.Background())
 	c := &Cache{
-		cfg: cfg.withDefaults(), end: end, stop: stop,
-		entries: map[string]*entry{}, refs: map[ref]string{}, inAir: map[ref]*flight{},
+		cfg: cfg, end: end, stop: stop,
+		entries: map[string]*entry{}, refs: map[ref]string{}, transfers: map[ref]*transfer{},
 	}
 	var err error
 	if c.paths, err = makePaths(cfg.Dir); err == nil {
@@ -128,7 +110,7 @@ func (c *Cache) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.stop()
-	c.flights.Wait()
+	c.running.Wait()
 	return nil
 }
 
@@ -165,14 +147,14 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 		if m, ok := c.lookup(found.ref); ok {
 			return m, nil
 		}
-		f, first, err := c.board(found.ref)
+		t, first, err := c.join(found.ref)
 		if err != nil {
 			return Model{}, err
 		}
 		if first {
-			c.fly(ctx, f, func(ctx context.Context) (Model, error) { return c.download(ctx, d.URI, found) })
+			c.start(ctx, t, func(ctx context.Context) (Model, error) { return c.download(ctx, d.URI, found) })
 		}
-		m, again, err := c.ride(ctx, f)
+		m, again, err := c.wait(ctx, t)
 		if !again {
 			return m, err
 		}
@@ -182,7 +164,7 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 // survey is what is there, before anything is downloaded.
 type survey struct {
 	ref   ref
-	files []Info // Prefix: the objects below it
+	files []objects.Info // Prefix: the objects below it
 }
 
 func (c *Cache) survey(ctx context.Context, bucket, key string, d hosting.ModelData) (survey, error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 )
 
 func TestMain(m *testing.M) {
@@ -58,34 +59,34 @@ func (s *store) downloads() int {
 	return s.gets
 }
 
-func (s *store) find(ctx context.Context, bucket, key string) (string, artifact.Info, error) {
+func (s *store) find(ctx context.Context, bucket, key string) (string, objects.Info, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	content, ok := s.objects[bucket+"/"+key]
 	switch {
 	case ctx.Err() != nil:
-		return "", artifact.Info{}, ctx.Err()
+		return "", objects.Info{}, ctx.Err()
 	case s.fail != nil:
-		return "", artifact.Info{}, s.fail
+		return "", objects.Info{}, s.fail
 	case s.deny:
-		return "", artifact.Info{}, fault.New(fault.Denied, "no")
+		return "", objects.Info{}, fault.New(fault.Denied, "no")
 	case !ok:
-		return "", artifact.Info{}, fault.New(fault.NotFound, "no such key")
+		return "", objects.Info{}, fault.New(fault.NotFound, "no such key")
 	}
 	return content, info(key, content), nil
 }
 
-func info(key, content string) artifact.Info {
+func info(key, content string) objects.Info {
 	sum := md5.Sum([]byte(content))
-	return artifact.Info{Key: key, Size: int64(len(content)), ETag: hex.EncodeToString(sum[:])}
+	return objects.Info{Key: key, Size: int64(len(content)), ETag: hex.EncodeToString(sum[:])}
 }
 
-func (s *store) Stat(ctx context.Context, bucket, key string) (artifact.Info, error) {
+func (s *store) Stat(ctx context.Context, bucket, key string) (objects.Info, error) {
 	_, i, err := s.find(ctx, bucket, key)
 	return i, err
 }
 
-func (s *store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, artifact.Info, error) {
+func (s *store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, objects.Info, error) {
 	content, i, err := s.find(ctx, bucket, key)
 	if err != nil {
 		return nil, i, err
@@ -107,16 +108,16 @@ func (s *store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, art
 	return io.NopCloser(body), i, nil
 }
 
-func (s *store) List(ctx context.Context, bucket, prefix string) iter.Seq2[artifact.Info, error] {
-	return func(yield func(artifact.Info, error) bool) {
+func (s *store) All(ctx context.Context, bucket, prefix string) iter.Seq2[objects.Info, error] {
+	return func(yield func(objects.Info, error) bool) {
 		s.mu.Lock()
-		objects, fail := maps.Clone(s.objects), s.fail
+		contents, fail := maps.Clone(s.objects), s.fail
 		s.mu.Unlock()
 		if fail != nil {
-			yield(artifact.Info{}, fail)
+			yield(objects.Info{}, fail)
 			return
 		}
-		for path, content := range objects {
+		for path, content := range contents {
 			key, ok := strings.CutPrefix(path, bucket+"/")
 			if ok && strings.HasPrefix(key, prefix) && !yield(info(key, content), nil) {
 				return
@@ -372,21 +373,21 @@ func TestAnObjectWithoutATagIsDownloadedEveryTime(t *testing.T) {
 // untagged is a store that knows no tags.
 type untagged struct{ *store }
 
-func (u *untagged) Stat(ctx context.Context, bucket, key string) (artifact.Info, error) {
+func (u *untagged) Stat(ctx context.Context, bucket, key string) (objects.Info, error) {
 	i, err := u.store.Stat(ctx, bucket, key)
 	i.ETag = ""
 	return i, err
 }
 
-func (u *untagged) Get(ctx context.Context, bucket, key string) (io.ReadCloser, artifact.Info, error) {
+func (u *untagged) Get(ctx context.Context, bucket, key string) (io.ReadCloser, objects.Info, error) {
 	b, i, err := u.store.Get(ctx, bucket, key)
 	i.ETag = ""
 	return b, i, err
 }
 
-func (u *untagged) List(ctx context.Context, bucket, prefix string) iter.Seq2[artifact.Info, error] {
-	return func(yield func(artifact.Info, error) bool) {
-		for i, err := range u.store.List(ctx, bucket, prefix) {
+func (u *untagged) All(ctx context.Context, bucket, prefix string) iter.Seq2[objects.Info, error] {
+	return func(yield func(objects.Info, error) bool) {
+		for i, err := range u.store.All(ctx, bucket, prefix) {
 			i.ETag = ""
 			if !yield(i, err) {
 				return

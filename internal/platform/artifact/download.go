@@ -19,16 +19,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 )
 
 // parallel is how many objects of a prefix are downloaded at a time.
 const parallel = 4
 
-// download gets model data into a directory of its own, then onto the shelf.
+// download gets model data into a directory of its own, then into the cache.
 func (c *Cache) download(ctx context.Context, uri string, s survey) (m Model, err error) {
 	tmp, err := os.MkdirTemp(c.paths.tmp(), "fetch-")
 	if err != nil {
-		return Model{}, trouble(ctx, uri, err)
+		return Model{}, failure(ctx, uri, err)
 	}
 	defer func() {
 		if e := removeTree(tmp); e != nil {
@@ -37,7 +38,7 @@ func (c *Cache) download(ctx context.Context, uri string, s survey) (m Model, er
 	}()
 	dir := filepath.Join(tmp, "model")
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return Model{}, trouble(ctx, uri, err)
+		return Model{}, failure(ctx, uri, err)
 	}
 	var files int
 	switch s.ref.Layout {
@@ -45,30 +46,30 @@ func (c *Cache) download(ctx context.Context, uri string, s survey) (m Model, er
 		m, files, err = c.archive(ctx, dir, &s.ref)
 	case hosting.Object:
 		name := s.ref.Key[strings.LastIndexByte(s.ref.Key, '/')+1:]
-		m, err = c.objects(ctx, dir, s.ref.Bucket, []object{{Info{s.ref.Key, -1, s.ref.ETag}, name}})
+		m, err = c.objects(ctx, dir, s.ref.Bucket, []object{{objects.Info{Key: s.ref.Key, Size: -1, ETag: s.ref.ETag}, name}})
 		files = 1
 	case hosting.Prefix:
 		files = len(s.files)
 		m, err = c.objects(ctx, dir, s.ref.Bucket, below(s.ref.Key, s.files))
 	}
 	if err != nil {
-		return Model{}, trouble(ctx, uri, err)
+		return Model{}, failure(ctx, uri, err)
 	}
 	failpoint.Hit("artifact.unpacked")
 	if err := seal(dir, files); err != nil {
-		return Model{}, trouble(ctx, uri, err)
+		return Model{}, failure(ctx, uri, err)
 	}
 	failpoint.Hit("artifact.sealed")
 	m, err = c.place(dir, m, s.ref)
 	if err != nil {
-		return Model{}, trouble(ctx, uri, err)
+		return Model{}, failure(ctx, uri, err)
 	}
 	c.cfg.Log.InfoContext(ctx, "model data fetched", "uri", uri, "digest", m.Digest, "bytes", m.Size, "files", files)
 	return m, nil
 }
 
-// trouble names the failure of a download as Fetch promises.
-func trouble(ctx context.Context, uri string, err error) error {
+// failure names the failure of a download as Fetch promises.
+func failure(ctx context.Context, uri string, err error) error {
 	if e, ok := errors.AsType[*sourceError](err); ok {
 		return sourceFault(ctx, uri, e.error)
 	}
@@ -130,14 +131,14 @@ func (w *whole) Read(p []byte) (int, error) {
 
 // object is to become a file; one whose path ends in a slash, a directory.
 type object struct {
-	Info
+	objects.Info
 	path string
 }
 
 func (o object) dir() bool { return strings.HasSuffix(o.path, "/") }
 
 // below names each object by what follows the prefix in its key.
-func below(prefix string, files []Info) []object {
+func below(prefix string, files []objects.Info) []object {
 	list := make([]object, 0, len(files))
 	for _, f := range files {
 		if path := strings.TrimPrefix(f.Key, prefix); path != "" { // the prefix itself, as consoles make it
@@ -149,10 +150,10 @@ func below(prefix string, files []Info) []object {
 
 // list returns the objects below a prefix, sorted, once they all make a model
 // that may be stored (spec §2.1).
-func (c *Cache) list(ctx context.Context, bucket, prefix, uri string) ([]Info, error) {
-	var files []Info
+func (c *Cache) list(ctx context.Context, bucket, prefix, uri string) ([]objects.Info, error) {
+	var files []objects.Info
 	var size int64
-	for f, err := range c.cfg.Source.List(ctx, bucket, prefix) {
+	for f, err := range c.cfg.Source.All(ctx, bucket, prefix) {
 		if err != nil {
 			return nil, sourceFault(ctx, uri, err)
 		}
@@ -167,7 +168,7 @@ func (c *Cache) list(ctx context.Context, bucket, prefix, uri string) ([]Info, e
 		}
 		files = append(files, f)
 	}
-	slices.SortFunc(files, func(a, b Info) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(files, func(a, b objects.Info) int { return cmp.Compare(a.Key, b.Key) })
 	t := tree{paths: map[string]bool{}, max: c.cfg.MaxFiles, what: "Object"}
 	found := false
 	for _, o := range below(prefix, files) {
@@ -188,7 +189,7 @@ func (c *Cache) list(ctx context.Context, bucket, prefix, uri string) ([]Info, e
 }
 
 // listTag is the tag of a listing: it changes when any object does.
-func listTag(files []Info) string {
+func listTag(files []objects.Info) string {
 	sum := sha256.New()
 	for _, f := range files {
 		if f.ETag == "" {

@@ -92,14 +92,14 @@ func (c *Cache) evict(digest string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size, err := c.unshelve(digest, filepath.Join(trash, "model"))
+	size, err := c.detach(digest, filepath.Join(trash, "model"))
 	return size, errors.Join(err, removeTree(trash))
 }
 
-// unshelve moves a model to trash unless it has just been fetched again.
-func (c *Cache) unshelve(digest, trash string) (int64, error) {
-	c.shelf.Lock()
-	defer c.shelf.Unlock()
+// detach moves a model to trash unless it has just been fetched again.
+func (c *Cache) detach(digest, trash string) (int64, error) {
+	c.dirs.Lock()
+	defer c.dirs.Unlock()
 	c.mu.Lock()
 	e := c.entries[digest]
 	if e == nil || time.Since(e.used) < c.cfg.KeepFor {
@@ -119,5 +119,5 @@ func (c *Cache) unshelve(digest, trash string) (int64, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else may have deleted it
 		return 0, err
 	}
-	return e.Size, remove(c.paths.card(digest))
+	return e.Size, remove(c.paths.record(digest))
 }

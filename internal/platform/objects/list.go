@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,27 @@ func (s *Store) List(ctx context.Context, bucket string, l List) (Page, error) {
 		return Page{}, storage(err)
 	}
 	return b.page, nil
+}
+
+// All yields the objects of a bucket whose keys begin with prefix, in order.
+func (s *Store) All(ctx context.Context, bucket, prefix string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		for l := (List{Prefix: prefix}); ; {
+			page, err := s.List(ctx, bucket, l)
+			if err != nil {
+				yield(Info{}, err)
+				return
+			}
+			for _, o := range page.Objects {
+				if !yield(o, nil) {
+					return
+				}
+			}
+			if l.After = page.Next; l.After == "" {
+				return
+			}
+		}
+	}
 }
 
 // lister fills a page with what a walk visits.

@@ -236,6 +236,21 @@ func TestALargeDirectoryIsListedInPieces(t *testing.T) {
 	if got := keys(t, s, objects.List{Delimiter: "/"}); !slices.Equal(got, []string{"flat/"}) {
 		t.Errorf("rolled up: %q", got)
 	}
+	seen := 0
+	for o, err := range s.All(t.Context(), bucket, "flat/1") {
+		if want := fmt.Sprintf("flat/%04d", 1000+seen); err != nil || o.Key != want {
+			t.Fatalf("%q, %v, want %q", o.Key, err, want)
+		}
+		seen++
+	}
+	if seen != 1000 {
+		t.Errorf("%d objects begin with flat/1", seen)
+	}
+	for _, err := range s.All(t.Context(), "no-such-bucket", "") {
+		if !errors.Is(err, objects.ErrNoBucket) {
+			t.Errorf("of an unknown bucket: %v", err)
+		}
+	}
 }
 
 func TestABodyThatFailsAtItsEndChangesNothing(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
-	"iter"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -31,22 +30,6 @@ type bench struct {
 	objects *objects.Store
 }
 
-type source struct{ *objects.Store }
-
-func (s source) Stat(ctx context.Context, bucket, key string) (artifact.Info, error) {
-	i, err := s.Store.Stat(ctx, bucket, key)
-	return artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
-}
-
-func (s source) Get(ctx context.Context, bucket, key string) (io.ReadCloser, artifact.Info, error) {
-	r, i, err := s.Store.Get(ctx, bucket, key)
-	return r, artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
-}
-
-func (s source) List(context.Context, string, string) iter.Seq2[artifact.Info, error] {
-	return func(func(artifact.Info, error) bool) {}
-}
-
 // open makes a service in dir; run takes turns until the test ends.
 func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	t.Helper()
@@ -61,7 +44,7 @@ func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	check(db.Jobs().ForgetLeases(t.Context()))
 	objs, err := objects.Open(filepath.Join(dir, "objects"))
 	check(err)
-	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: source{objs}})
+	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: objs})
 	check(err)
 	c := packaging.Config{
 		Read: db, Queue: db.Jobs(), Objects: objs, WorkDir: filepath.Join(dir, "work"),

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
-	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -72,7 +70,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(at, "models"), Source: source{objs}})
+	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(at, "models"), Source: objs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,20 +161,4 @@ func (w *world) put(key string, content []byte) string {
 	_, err := w.objects.Put(w.t.Context(), "models", key, bytes.NewReader(content), objects.Put{})
 	w.ok(err)
 	return "s3://models/" + key
-}
-
-type source struct{ *objects.Store }
-
-func (s source) Stat(ctx context.Context, bucket, key string) (artifact.Info, error) {
-	i, err := s.Store.Stat(ctx, bucket, key)
-	return artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
-}
-
-func (s source) Get(ctx context.Context, bucket, key string) (io.ReadCloser, artifact.Info, error) {
-	r, i, err := s.Store.Get(ctx, bucket, key)
-	return r, artifact.Info{Key: key, Size: i.Size, ETag: i.ETag}, err
-}
-
-func (s source) List(context.Context, string, string) iter.Seq2[artifact.Info, error] {
-	return func(func(artifact.Info, error) bool) {}
 }

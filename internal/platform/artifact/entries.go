@@ -15,7 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 )
 
-// A model on the shelf is a directory models/<digest>, and models/<digest>.json
+// A model in the cache is a directory models/<digest>, and models/<digest>.json
 // says where it was fetched from. A directory appears by a rename, whole and
 // flushed to the disk; without its file it is merely never found again, and
 // pruned like any other.
@@ -23,14 +23,14 @@ import (
 // maxRefs is how many places are remembered for one content.
 const maxRefs = 64
 
-// entry is a model on the shelf.
+// entry is a model in the cache.
 type entry struct {
-	card
+	record
 	used time.Time
 }
 
-// card is what is stored beside the directory.
-type card struct {
+// record is what is stored beside the directory.
+type record struct {
 	Size int64 `json:"size"`
 	Refs []ref `json:"refs"`
 }
@@ -54,12 +54,12 @@ func makePaths(dir string) (paths, error) {
 	return p, nil
 }
 
-func (p paths) models() string             { return filepath.Join(p.dir, "models") }
-func (p paths) tmp() string                { return filepath.Join(p.dir, "tmp") }
-func (p paths) model(digest string) string { return filepath.Join(p.models(), digest) }
-func (p paths) card(digest string) string  { return p.model(digest) + ".json" }
+func (p paths) models() string              { return filepath.Join(p.dir, "models") }
+func (p paths) tmp() string                 { return filepath.Join(p.dir, "tmp") }
+func (p paths) model(digest string) string  { return filepath.Join(p.models(), digest) }
+func (p paths) record(digest string) string { return p.model(digest) + ".json" }
 
-// load reads the shelf and empties the place for unfinished things.
+// load reads what is in the cache and empties the place for unfinished things.
 func (c *Cache) load() error {
 	left, err := os.ReadDir(c.paths.tmp())
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Cache) load() error {
 		digest := strings.TrimSuffix(f.Name(), ".json")
 		if !f.IsDir() {
 			if _, err := os.Lstat(c.paths.model(digest)); errors.Is(err, fs.ErrNotExist) {
-				_ = os.Remove(c.paths.card(digest)) // of a model that was pruned; harmless
+				_ = os.Remove(c.paths.record(digest)) // of a model that was pruned; harmless
 			}
 			continue
 		}
@@ -87,9 +87,9 @@ func (c *Cache) load() error {
 			return err
 		}
 		e := &entry{used: st.ModTime()}
-		b, err := os.ReadFile(c.paths.card(digest))
-		if err != nil || json.Unmarshal(b, &e.card) != nil {
-			e.card = card{Size: sizeOf(c.paths.model(digest))}
+		b, err := os.ReadFile(c.paths.record(digest))
+		if err != nil || json.Unmarshal(b, &e.record) != nil {
+			e.record = record{Size: sizeOf(c.paths.model(digest))}
 		}
 		c.entries[digest] = e
 		for _, r := range e.Refs {
@@ -122,11 +122,11 @@ func (c *Cache) lookup(r ref) (Model, bool) {
 	return m, true
 }
 
-// place moves a sealed directory onto the shelf, or finds that it is there.
+// place moves a sealed directory into the cache, or finds that it is there.
 func (c *Cache) place(dir string, m Model, r ref) (Model, error) {
 	m.Dir = c.paths.model(m.Digest)
-	c.shelf.Lock()
-	defer c.shelf.Unlock()
+	c.dirs.Lock()
+	defer c.dirs.Unlock()
 	if _, err := os.Lstat(m.Dir); errors.Is(err, fs.ErrNotExist) {
 		if err := os.Rename(dir, m.Dir); err != nil {
 			return Model{}, err
@@ -145,7 +145,7 @@ func (c *Cache) place(dir string, m Model, r ref) (Model, error) {
 	c.mu.Lock()
 	e := c.entries[m.Digest]
 	if e == nil {
-		e = &entry{card: card{Size: m.Size}}
+		e = &entry{record: record{Size: m.Size}}
 		c.entries[m.Digest] = e
 	}
 	e.used = now
@@ -157,13 +157,13 @@ func (c *Cache) place(dir string, m Model, r ref) (Model, error) {
 		e.Refs = append(slices.Clip(e.Refs), r)
 		c.refs[r] = m.Digest
 	}
-	todo := e.card
+	todo := e.record
 	c.mu.Unlock()
-	return m, c.writeCard(m.Digest, todo)
+	return m, c.writeRecord(m.Digest, todo)
 }
 
-func (c *Cache) writeCard(digest string, k card) error {
-	b, err := json.Marshal(k)
+func (c *Cache) writeRecord(digest string, rec record) error {
+	b, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *Cache) writeCard(digest string, k card) error {
 	if err := syncFile(tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, c.paths.card(digest)); err != nil {
+	if err := os.Rename(tmp, c.paths.record(digest)); err != nil {
 		return err
 	}
 	return syncFile(c.paths.models())
@@ -254,7 +254,7 @@ func removeTree(dir string) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// sizeOf adds up the files of a model whose card was lost.
+// sizeOf adds up the files of a model whose record was lost.
 func sizeOf(dir string) int64 {
 	var n int64
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { // what can't be read counts nothing
