@@ -189,7 +189,8 @@ func (c *Cache) survey(ctx context.Context, bucket, key string, d hosting.ModelD
 func locate(d hosting.ModelData) (bucket, key string, err error) {
 	rest, ok := strings.CutPrefix(d.URI, "s3://")
 	if !ok {
-		return "", "", fault.New(fault.Invalid, "Model data is read from s3:// addresses only, not from %q.", brief(d.URI))
+		return "", "", fault.New(fault.Invalid, "Model data is read from s3:// addresses only, not from %q.",
+			brief(d.URI))
 	}
 	bucket, key, _ = strings.Cut(rest, "/")
 	if bucket == "" {

@@ -238,7 +238,8 @@ func TestAnArchiveBecomesAReadOnlyDirectory(t *testing.T) {
 	dir := t.TempDir()
 	c := open(t, artifact.Config{Source: s, Dir: dir})
 	m := mustFetch(t, c, archiveAt("s3://b/m/model.tar.gz"))
-	wantFiles(t, m.Dir, "code dr-xr-xr-x", "code/run.sh -r-xr-xr-x #!", "model.onnx -r--r--r-- weights", "new dr-xr-xr-x", "new/deep dr-xr-xr-x", "new/deep/a -r--r--r-- A")
+	wantFiles(t, m.Dir, "code dr-xr-xr-x", "code/run.sh -r-xr-xr-x #!", "model.onnx -r--r--r-- weights",
+		"new dr-xr-xr-x", "new/deep dr-xr-xr-x", "new/deep/a -r--r--r-- A")
 	if st, err := os.Stat(m.Dir); err != nil || st.Mode().Perm() != 0o555 {
 		t.Errorf("the directory itself: %v, %v", st.Mode(), err)
 	}
@@ -272,19 +273,22 @@ func TestObjectsBecomeFilesByTheLayoutRules(t *testing.T) {
 	two := mustFetch(t, c, hosting.ModelData{URI: "s3://b/top.bin", Layout: hosting.Object})
 	wantFiles(t, two.Dir, "top.bin -r--r--r-- two")
 	all := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix})
-	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G", "e.x -r--r--r-- X")
+	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G",
+		"e.x -r--r--r-- X")
 	if all.Size != 3 {
 		t.Errorf("size is %d", all.Size)
 	}
 	before := s.downloads()
-	if again := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}); again != all || s.downloads() != before {
+	if again := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}); again != all ||
+		s.downloads() != before {
 		t.Errorf("the second fetch returned %+v", again)
 	}
 	s.put("b/p/a", "changed")
 	if again := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}); again == all {
 		t.Error("a changed object was not noticed")
 	}
-	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G", "e.x -r--r--r-- X")
+	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G",
+		"e.x -r--r--r-- X")
 }
 
 func TestFailuresAreToldApart(t *testing.T) {
@@ -296,29 +300,127 @@ func TestFailuresAreToldApart(t *testing.T) {
 		kind   fault.Kind
 		public string
 	}{
-		"no such object":        {nil, archiveAt("s3://b/none.tar.gz"), fault.NotFound, "Could not find model data at s3://b/none.tar.gz."},
-		"no such bucket":        {nil, hosting.ModelData{URI: "s3://c/x", Layout: hosting.Object}, fault.NotFound, "Could not find model data at s3://c/x."},
-		"nothing below":         {nil, hosting.ModelData{URI: "s3://b/none/", Layout: hosting.Prefix}, fault.NotFound, "Could not find model data at s3://b/none/."},
-		"only a marker below":   {nil, hosting.ModelData{URI: "s3://b/empty/", Layout: hosting.Prefix}, fault.NotFound, "Could not find model data at s3://b/empty/."},
-		"forbidden":             {func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied, "Could not access model data at " + uri + "."},
-		"the store is away":     {func(s *store) { s.fail = io.ErrClosedPipe }, archiveAt(uri), fault.Unavailable, "Model data at " + uri + " could not be downloaded."},
-		"the listing fails":     {func(s *store) { s.fail = io.ErrClosedPipe }, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}, fault.Unavailable, "Model data at s3://b/p/ could not be downloaded."},
-		"the body ends early":   {func(s *store) { s.cut = 3 }, archiveAt(uri), fault.Unavailable, "Model data at " + uri + " could not be downloaded."},
-		"the body breaks":       {func(s *store) { s.broken = fs.ErrPermission }, archiveAt(uri), fault.Unavailable, "Model data at " + uri + " could not be downloaded."},
-		"one of many breaks":    {func(s *store) { s.broken = &fs.PathError{Op: "read", Path: "x", Err: fs.ErrClosed} }, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}, fault.Unavailable, "Model data at s3://b/p/ could not be downloaded."},
-		"not an archive":        {nil, archiveAt("s3://b/p/a"), fault.Invalid, "The model data is not a gzip-compressed tar archive."},
-		"a web address":         {nil, archiveAt("https://host/m"), fault.Invalid, `Model data is read from s3:// addresses only, not from "https://host/m".`},
-		"no bucket":             {nil, archiveAt("s3:///m"), fault.Invalid, `The model data address "s3:///m" names no bucket.`},
-		"no key":                {nil, archiveAt("s3://b"), fault.Invalid, `The model data address "s3://b" names no object.`},
-		"an archive of a slash": {nil, archiveAt("s3://b/p/"), fault.Invalid, `The model data address "s3://b/p/" names no object.`},
-		"a prefix of no slash":  {nil, hosting.ModelData{URI: "s3://b/p", Layout: hosting.Prefix}, fault.Invalid, `The S3 prefix "s3://b/p" must end with a slash.`},
-		"a climbing key":        {nil, hosting.ModelData{URI: "s3://b/bad/", Layout: hosting.Prefix}, fault.Invalid, `Object "../x" has "." or ".." in its path.`},
-		"a clash of keys":       {nil, hosting.ModelData{URI: "s3://b/clash/", Layout: hosting.Prefix}, fault.Invalid, `Object "a/b" is a file where there is a directory, or the other way round.`},
-		"a directory with data": {nil, hosting.ModelData{URI: "s3://b/slash/", Layout: hosting.Prefix}, fault.Invalid, `Object "a/" has an empty name in its path.`},
-		"a name too long":       {nil, hosting.ModelData{URI: "s3://b/" + strings.Repeat("n", 256), Layout: hosting.Object}, fault.Invalid, `Object "` + strings.Repeat("n", 120) + `…" has a name longer than 255 bytes.`},
-		"too many objects":      {nil, hosting.ModelData{URI: "s3://b/many/", Layout: hosting.Prefix}, fault.Invalid, "There are more than 9 objects below s3://b/many/, the limit for model data."},
-		"too many bytes":        {nil, hosting.ModelData{URI: "s3://b/large/", Layout: hosting.Prefix}, fault.Invalid, "The objects below s3://b/large/ have more than 1000 bytes, the limit for model data."},
-		"one with too many":     {nil, hosting.ModelData{URI: "s3://b/large/2", Layout: hosting.Object}, fault.Invalid, `Object "2" has 1001 bytes; model data may have 1000.`},
+		"no such object": {
+			nil, archiveAt("s3://b/none.tar.gz"), fault.NotFound,
+			"Could not find model data at s3://b/none.tar.gz.",
+		},
+		"no such bucket": {
+			nil,
+			hosting.ModelData{URI: "s3://c/x", Layout: hosting.Object},
+			fault.NotFound,
+			"Could not find model data at s3://c/x.",
+		},
+		"nothing below": {
+			nil,
+			hosting.ModelData{URI: "s3://b/none/", Layout: hosting.Prefix},
+			fault.NotFound,
+			"Could not find model data at s3://b/none/.",
+		},
+		"only a marker below": {
+			nil,
+			hosting.ModelData{URI: "s3://b/empty/", Layout: hosting.Prefix},
+			fault.NotFound,
+			"Could not find model data at s3://b/empty/.",
+		},
+		"forbidden": {
+			func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied,
+			"Could not access model data at " + uri + ".",
+		},
+		"the store is away": {
+			func(s *store) { s.fail = io.ErrClosedPipe }, archiveAt(uri), fault.Unavailable,
+			"Model data at " + uri + " could not be downloaded.",
+		},
+		"the listing fails": {
+			func(s *store) { s.fail = io.ErrClosedPipe },
+			hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix},
+			fault.Unavailable,
+			"Model data at s3://b/p/ could not be downloaded.",
+		},
+		"the body ends early": {
+			func(s *store) { s.cut = 3 }, archiveAt(uri), fault.Unavailable,
+			"Model data at " + uri + " could not be downloaded.",
+		},
+		"the body breaks": {
+			func(s *store) { s.broken = fs.ErrPermission }, archiveAt(uri), fault.Unavailable,
+			"Model data at " + uri + " could not be downloaded.",
+		},
+		"one of many breaks": {
+			func(s *store) { s.broken = &fs.PathError{Op: "read", Path: "x", Err: fs.ErrClosed} },
+			hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix},
+			fault.Unavailable,
+			"Model data at s3://b/p/ could not be downloaded.",
+		},
+		"not an archive": {
+			nil, archiveAt("s3://b/p/a"), fault.Invalid,
+			"The model data is not a gzip-compressed tar archive.",
+		},
+		"a web address": {
+			nil, archiveAt("https://host/m"), fault.Invalid,
+			`Model data is read from s3:// addresses only, not from "https://host/m".`,
+		},
+		"no bucket": {
+			nil, archiveAt("s3:///m"), fault.Invalid,
+			`The model data address "s3:///m" names no bucket.`,
+		},
+		"no key": {
+			nil, archiveAt("s3://b"), fault.Invalid,
+			`The model data address "s3://b" names no object.`,
+		},
+		"an archive of a slash": {
+			nil, archiveAt("s3://b/p/"), fault.Invalid,
+			`The model data address "s3://b/p/" names no object.`,
+		},
+		"a prefix of no slash": {
+			nil,
+			hosting.ModelData{URI: "s3://b/p", Layout: hosting.Prefix},
+			fault.Invalid,
+			`The S3 prefix "s3://b/p" must end with a slash.`,
+		},
+		"a climbing key": {
+			nil,
+			hosting.ModelData{URI: "s3://b/bad/", Layout: hosting.Prefix},
+			fault.Invalid,
+			`Object "../x" has "." or ".." in its path.`,
+		},
+		"a clash of keys": {
+			nil,
+			hosting.ModelData{URI: "s3://b/clash/", Layout: hosting.Prefix},
+			fault.Invalid,
+			`Object "a/b" is a file where there is a directory, or the other way round.`,
+		},
+		"a directory with data": {
+			nil,
+			hosting.ModelData{URI: "s3://b/slash/", Layout: hosting.Prefix},
+			fault.Invalid,
+			`Object "a/" has an empty name in its path.`,
+		},
+		"a name too long": {
+			nil,
+			hosting.ModelData{
+				URI:    "s3://b/" + strings.Repeat("n", 256),
+				Layout: hosting.Object,
+			},
+			fault.Invalid,
+			`Object "` + strings.Repeat("n", 120) + `…" has a name longer than 255 bytes.`,
+		},
+		"too many objects": {
+			nil,
+			hosting.ModelData{URI: "s3://b/many/", Layout: hosting.Prefix},
+			fault.Invalid,
+			"There are more than 9 objects below s3://b/many/, the limit for model data.",
+		},
+		"too many bytes": {
+			nil,
+			hosting.ModelData{URI: "s3://b/large/", Layout: hosting.Prefix},
+			fault.Invalid,
+			"The objects below s3://b/large/ have more than 1000 bytes, the limit for model data.",
+		},
+		"one with too many": {
+			nil,
+			hosting.ModelData{URI: "s3://b/large/2", Layout: hosting.Object},
+			fault.Invalid,
+			`Object "2" has 1001 bytes; model data may have 1000.`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(map[string]string{
@@ -346,12 +448,16 @@ func TestFailuresAreToldApart(t *testing.T) {
 func TestCheckLooksAndDownloadsNothing(t *testing.T) {
 	s := newStore(map[string]string{"b/m.tar.gz": "anything", "b/p/a": "A"})
 	c := open(t, artifact.Config{Source: s})
-	for uri, layout := range map[string]hosting.DataLayout{"s3://b/m.tar.gz": hosting.Archive, "s3://b/p/": hosting.Prefix} {
+	for uri, layout := range map[string]hosting.DataLayout{
+		"s3://b/m.tar.gz": hosting.Archive,
+		"s3://b/p/":       hosting.Prefix,
+	} {
 		if err := c.Check(t.Context(), hosting.ModelData{URI: uri, Layout: layout}); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, public := fault.Public(c.Check(t.Context(), archiveAt("s3://bucket/key"))); public != "Could not find model data at s3://bucket/key." {
+	if _, public := fault.Public(c.Check(t.Context(),
+		archiveAt("s3://bucket/key"))); public != "Could not find model data at s3://bucket/key." {
 		t.Errorf("a missing object: %s", public)
 	}
 	if s.downloads() != 0 {
@@ -362,7 +468,10 @@ func TestCheckLooksAndDownloadsNothing(t *testing.T) {
 func TestAnObjectWithoutATagIsDownloadedEveryTime(t *testing.T) {
 	s := &untagged{newStore(map[string]string{"b/m": "M", "b/p/m": "M"})}
 	c := open(t, artifact.Config{Source: s})
-	for _, d := range []hosting.ModelData{{URI: "s3://b/m", Layout: hosting.Object}, {URI: "s3://b/p/", Layout: hosting.Prefix}} {
+	for _, d := range []hosting.ModelData{
+		{URI: "s3://b/m", Layout: hosting.Object},
+		{URI: "s3://b/p/", Layout: hosting.Prefix},
+	} {
 		before := s.downloads()
 		if a, b := mustFetch(t, c, d), mustFetch(t, c, d); a != b || s.downloads() != before+2 {
 			t.Errorf("%+v, %+v, %d downloads", a, b, s.downloads()-before)

@@ -221,7 +221,10 @@ func beChild() int {
 }
 
 func TestACrashLeavesNoHalfModel(t *testing.T) {
-	for point, kept := range map[string]bool{"artifact.unpacked": false, "artifact.sealed": false, "artifact.placed": true} {
+	for point, kept := range map[string]bool{
+		"artifact.unpacked": false, "artifact.sealed": false,
+		"artifact.placed": true,
+	} {
 		t.Run(point, func(t *testing.T) {
 			dir := t.TempDir()
 			cmd := exec.Command(os.Args[0])

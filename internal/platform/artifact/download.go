@@ -46,7 +46,8 @@ func (c *Cache) download(ctx context.Context, uri string, s survey) (m Model, er
 		m, files, err = c.archive(ctx, dir, &s.ref)
 	case hosting.Object:
 		name := s.ref.Key[strings.LastIndexByte(s.ref.Key, '/')+1:]
-		m, err = c.objects(ctx, dir, s.ref.Bucket, []object{{objects.Info{Key: s.ref.Key, Size: -1, ETag: s.ref.ETag}, name}})
+		m, err = c.objects(ctx, dir, s.ref.Bucket,
+			[]object{{objects.Info{Key: s.ref.Key, Size: -1, ETag: s.ref.ETag}, name}})
 		files = 1
 	case hosting.Prefix:
 		files = len(s.files)
@@ -98,7 +99,8 @@ func (c *Cache) archive(ctx context.Context, dir string, r *ref) (Model, int, er
 	r.ETag = info.ETag
 	l := c.cfg.limits()
 	if info.Size > l.stream() {
-		return Model{}, 0, fault.New(fault.Invalid, "The archive has %d bytes; unpacked model data may have %d.", info.Size, l.bytes)
+		return Model{}, 0, fault.New(fault.Invalid, "The archive has %d bytes; unpacked model data may have %d.",
+			info.Size, l.bytes)
 	}
 	sum := sha256.New()
 	size, files, err := unpack(ctx, io.TeeReader(&whole{r: body, left: info.Size}, sum), dir, l)
@@ -161,10 +163,12 @@ func (c *Cache) list(ctx context.Context, bucket, prefix, uri string) ([]objects
 			return nil, fmt.Errorf("the object store lists %q under %q", f.Key, prefix)
 		}
 		if len(files) == c.cfg.MaxFiles {
-			return nil, fault.New(fault.Invalid, "There are more than %d objects below %s, the limit for model data.", c.cfg.MaxFiles, uri)
+			return nil, fault.New(fault.Invalid, "There are more than %d objects below %s, the limit for model data.",
+				c.cfg.MaxFiles, uri)
 		}
 		if size += f.Size; size > c.cfg.MaxUnpacked {
-			return nil, fault.New(fault.Invalid, "The objects below %s have more than %d bytes, the limit for model data.", uri, c.cfg.MaxUnpacked)
+			return nil, fault.New(fault.Invalid,
+				"The objects below %s have more than %d bytes, the limit for model data.", uri, c.cfg.MaxUnpacked)
 		}
 		files = append(files, f)
 	}
@@ -240,7 +244,9 @@ func (c *Cache) objects(ctx context.Context, dir, bucket string, list []object) 
 	return m, nil
 }
 
-func (c *Cache) object(ctx context.Context, root *os.Root, bucket string, o object) (digest string, n int64, err error) {
+func (c *Cache) object(ctx context.Context, root *os.Root, bucket string, o object) (digest string, n int64,
+	err error,
+) {
 	body, info, err := c.cfg.Source.Get(ctx, bucket, o.Key)
 	if err != nil {
 		return "", 0, &sourceError{err}
@@ -250,7 +256,8 @@ func (c *Cache) object(ctx context.Context, root *os.Root, bucket string, o obje
 		return "", 0, &sourceError{fmt.Errorf("object %q changed while it was downloaded", o.Key)}
 	}
 	if info.Size > c.cfg.MaxUnpacked {
-		return "", 0, fault.New(fault.Invalid, "Object %q has %d bytes; model data may have %d.", brief(o.path), info.Size, c.cfg.MaxUnpacked)
+		return "", 0, fault.New(fault.Invalid, "Object %q has %d bytes; model data may have %d.", brief(o.path),
+			info.Size, c.cfg.MaxUnpacked)
 	}
 	if i := strings.LastIndexByte(o.path, '/'); i > 0 {
 		if err := root.MkdirAll(o.path[:i], 0o755); err != nil {

@@ -7,7 +7,9 @@ import (
 
 // UnpackInto unpacks with limits of a test's choice; 0 for free means that the
 // ratio counts from the first byte.
-func UnpackInto(ctx context.Context, r io.Reader, dir string, bytes int64, files int, ratio, free int64) (int64, int, error) {
+func UnpackInto(ctx context.Context, r io.Reader, dir string, bytes int64, files int, ratio, free int64) (int64, int,
+	error,
+) {
 	return unpack(ctx, r, dir, limits{bytes: bytes, files: files, ratio: ratio, free: free})
 }
 

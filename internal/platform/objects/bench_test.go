@@ -17,7 +17,8 @@ func BenchmarkPut(b *testing.B) {
 			data := make([]byte, size)
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				if _, err := s.Put(b.Context(), bucket, "a/b/c", bytes.NewReader(data), objects.Put{Algorithm: checksum.CRC32}); err != nil {
+				if _, err := s.Put(b.Context(), bucket, "a/b/c", bytes.NewReader(data),
+					objects.Put{Algorithm: checksum.CRC32}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -52,7 +53,8 @@ func BenchmarkListAThousandOfTenThousand(b *testing.B) {
 		put(b, s, fmt.Sprintf("flat/%05d", i), "")
 	}
 	for b.Loop() {
-		if p, err := s.List(b.Context(), bucket, objects.List{Prefix: "flat/", After: "flat/05000"}); err != nil || len(p.Objects) != objects.MaxList {
+		if p, err := s.List(b.Context(), bucket, objects.List{Prefix: "flat/", After: "flat/05000"}); err != nil ||
+			len(p.Objects) != objects.MaxList {
 			b.Fatal(len(p.Objects), err)
 		}
 	}

@@ -48,7 +48,8 @@ func script(dir string) error {
 
 func TestKilledAnywhereItLeavesTheOldOrTheNew(t *testing.T) {
 	for _, point := range []string{
-		"", objects.FailWritten, objects.FailRenamed, objects.FailRemoved, objects.FailWritten + ":2", objects.FailRenamed + ":2",
+		"", objects.FailWritten, objects.FailRenamed, objects.FailRemoved, objects.FailWritten + ":2",
+		objects.FailRenamed + ":2",
 		objects.FailAssembled, objects.FailBucketWritten,
 	} {
 		t.Run(point, func(t *testing.T) {
@@ -87,7 +88,10 @@ func die(t *testing.T, dir, point string) {
 func checkAfterDeath(t *testing.T, dir string, finished bool) {
 	t.Helper()
 	s := open(t, dir)
-	for key, allowed := range map[string][2]string{"replaced": {"old", "new"}, "assembled": {"old", firstPart + "new"}, "deep/er/deleted": {"old", "<none>"}} {
+	for key, allowed := range map[string][2]string{
+		"replaced": {"old", "new"}, "assembled": {"old", firstPart + "new"},
+		"deep/er/deleted": {"old", "<none>"},
+	} {
 		got, err := get(s, key)
 		if errors.Is(err, objects.ErrNoKey) {
 			got, err = "<none>", nil

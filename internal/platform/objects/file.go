@@ -29,12 +29,13 @@ const (
 
 // Info is what is known of an object besides its data.
 type Info struct {
-	Key          string             `json:"-"`
-	Size         int64              `json:"size"` // in bytes
-	ETag         string             `json:"etag"` // without quotes
-	Modified     time.Time          `json:"modified"`
-	Header       map[string]string  `json:"header,omitempty"` // as it was put: content-type, x-amz-meta-…; names in lower case
-	Tags         string             `json:"tags,omitempty"`   // as a query string
+	Key      string    `json:"-"`
+	Size     int64     `json:"size"` // in bytes
+	ETag     string    `json:"etag"` // without quotes
+	Modified time.Time `json:"modified"`
+	// Header is as it was put: content-type, x-amz-meta-…; names in lower case.
+	Header       map[string]string  `json:"header,omitempty"`
+	Tags         string             `json:"tags,omitempty"` // as a query string
 	Algorithm    checksum.Algorithm `json:"algorithm,omitempty"`
 	Checksum     string             `json:"checksum,omitempty"`     // base 64; of parts' checksums with "-N" after it
 	ChecksumType string             `json:"checksumType,omitempty"` // FullObject or Composite

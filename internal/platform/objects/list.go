@@ -42,8 +42,7 @@ func (s *Store) List(ctx context.Context, bucket string, l List) (Page, error) {
 	w := walk{ctx: ctx, prefix: l.Prefix, visit: b.visit, batch: l.Max + 1}
 	if l.After != "" {
 		w.from = l.After + "\x00"
-		if d := l.Delimiter; d != "" && strings.HasPrefix(l.After, l.Prefix) && strings.HasSuffix(l.After, d) &&
-			strings.Index(l.After[len(l.Prefix):], d) == len(l.After)-len(l.Prefix)-len(d) {
+		if rest, ok := strings.CutPrefix(l.After, l.Prefix); ok && rolledUp(rest, l.Delimiter) {
 			w.from = max(w.from, successor(l.After))
 		}
 	}
@@ -51,6 +50,13 @@ func (s *Store) List(ctx context.Context, bucket string, l List) (Page, error) {
 		return Page{}, storage(err)
 	}
 	return b.page, nil
+}
+
+// rolledUp reports whether rest, what follows the prefix in a page's last entry,
+// makes that entry a common prefix: it ends with its first delimiter.
+func rolledUp(rest, delimiter string) bool {
+	_, more, found := strings.Cut(rest, delimiter)
+	return found && more == "" && delimiter != ""
 }
 
 // All yields the objects of a bucket whose keys begin with prefix, in order.
@@ -177,7 +183,8 @@ func (w *walk) wanted(base string, e entry) bool {
 	if e.file {
 		return at >= w.from && strings.HasPrefix(at, w.prefix)
 	}
-	return (at >= w.from || strings.HasPrefix(w.from, at)) && (strings.HasPrefix(at, w.prefix) || strings.HasPrefix(w.prefix, at))
+	return (at >= w.from || strings.HasPrefix(w.from, at)) &&
+		(strings.HasPrefix(at, w.prefix) || strings.HasPrefix(w.prefix, at))
 }
 
 // read returns the first entries of a directory that are wanted, in order, at

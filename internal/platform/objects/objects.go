@@ -125,7 +125,8 @@ type Bucket struct {
 // CheckBucketName refuses names that S3 refuses. A name that passes is safe as
 // the name of a directory.
 func CheckBucketName(name string) error {
-	ok := len(name) >= 3 && len(name) <= 63 && !strings.Contains(name, "..") && alnum(name[0]) && alnum(name[len(name)-1])
+	ok := len(name) >= 3 && len(name) <= 63 && !strings.Contains(name, "..") && alnum(name[0]) &&
+		alnum(name[len(name)-1])
 	digits := true // an IPv4 address in form
 	for i := range len(name) {
 		c := name[i]

@@ -80,7 +80,8 @@ func TestAnObjectComesBackAsItWasPutAfterAReopening(t *testing.T) {
 	s := open(t, dir)
 	data := strings.Repeat("model", 1000)
 	header := map[string]string{"content-type": "text/csv", "x-amz-meta-long": strings.Repeat("x", 2000)}
-	i, err := s.Put(t.Context(), bucket, "m/v1/model.tar.gz", strings.NewReader(data), objects.Put{Header: header, Tags: "a=b", Algorithm: checksum.CRC32})
+	i, err := s.Put(t.Context(), bucket, "m/v1/model.tar.gz", strings.NewReader(data),
+		objects.Put{Header: header, Tags: "a=b", Algorithm: checksum.CRC32})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,8 @@ func TestAnObjectComesBackAsItWasPutAfterAReopening(t *testing.T) {
 	}
 	sum := md5.Sum([]byte(data))
 	if o.Info.ETag != hex.EncodeToString(sum[:]) || o.Info.Size != int64(len(data)) || o.Info.Tags != "a=b" ||
-		o.Info.Header["x-amz-meta-long"] != header["x-amz-meta-long"] || o.Info.Checksum != i.Checksum || o.Info.ChecksumType != objects.FullObject || !o.Info.Modified.Equal(i.Modified) {
+		o.Info.Header["x-amz-meta-long"] != header["x-amz-meta-long"] || o.Info.Checksum != i.Checksum ||
+		o.Info.ChecksumType != objects.FullObject || !o.Info.Modified.Equal(i.Modified) {
 		t.Errorf("%+v", o.Info)
 	}
 	var part bytes.Buffer
@@ -109,9 +111,12 @@ func TestAnObjectComesBackAsItWasPutAfterAReopening(t *testing.T) {
 }
 
 var hostile = []string{
-	"a", "a/", "a/b", "a//b", "a/b/c", "/", "//", "/a", ".", "..", "../x", "a/../../b", "./a", "a/.", "a/..", "../../../../../../etc/passwd", "tmp", "lock", "bucket.json",
-	"o", "d", "c", "da/ob", "%", "%2F", "%00", "a%2Fb", "nul\x00nul", "new\nline", "tab\t", "space ", " ", "ümläut", "日本語/モデル", "😀", `back\slash`, "con", "a:b", "*?<>|\"'",
-	strings.Repeat("k", 79), strings.Repeat("k", 80), strings.Repeat("k", 80) + "/", strings.Repeat("k", 81), strings.Repeat("k", 80) + "-", strings.Repeat("k", 160), strings.Repeat("k", 1024),
+	"a", "a/", "a/b", "a//b", "a/b/c", "/", "//", "/a", ".", "..", "../x", "a/../../b", "./a", "a/.", "a/..",
+	"../../../../../../etc/passwd", "tmp", "lock", "bucket.json",
+	"o", "d", "c", "da/ob", "%", "%2F", "%00", "a%2Fb", "nul\x00nul", "new\nline", "tab\t", "space ", " ", "ümläut",
+	"日本語/モデル", "😀", `back\slash`, "con", "a:b", "*?<>|\"'",
+	strings.Repeat("k", 79), strings.Repeat("k", 80), strings.Repeat("k", 80) + "/", strings.Repeat("k", 81),
+	strings.Repeat("k", 80) + "-", strings.Repeat("k", 160), strings.Repeat("k", 1024),
 	strings.Repeat("/", 1024), strings.Repeat("é", 512), strings.Repeat("\x01", 1024), strings.Repeat("😀/", 204),
 }
 
@@ -150,12 +155,18 @@ func TestHostileKeysAreKeptApartAndInside(t *testing.T) {
 
 func TestKeysThatCannotBeAreRefused(t *testing.T) {
 	s := open(t, t.TempDir())
-	for key, kind := range map[string]fault.Kind{"": fault.Invalid, "\xff": fault.Invalid, strings.Repeat("k", 1025): fault.Limit} {
+	for key, kind := range map[string]fault.Kind{
+		"": fault.Invalid, "\xff": fault.Invalid,
+		strings.Repeat("k", 1025): fault.Limit,
+	} {
 		if _, err := s.Put(t.Context(), bucket, key, strings.NewReader(""), objects.Put{}); !errors.Is(err, kind) {
 			t.Errorf("%.20q: %v", key, err)
 		}
 	}
-	for _, name := range []string{"", "ab", "..", ".a.", "a/b", "../a", "A-B", "a..b", "-ab", "ab-", "1.2.3.4", strings.Repeat("b", 64), "a_b"} {
+	for _, name := range []string{
+		"", "ab", "..", ".a.", "a/b", "../a", "A-B", "a..b", "-ab", "ab-", "1.2.3.4",
+		strings.Repeat("b", 64), "a_b",
+	} {
 		if err := s.CreateBucket(t.Context(), name); !errors.Is(err, fault.Invalid) {
 			t.Errorf("bucket %q: %v", name, err)
 		}
@@ -221,6 +232,17 @@ func TestListingsAreWhatTheirDefinitionSays(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAKeyThatIsThePrefixItselfDoesNotEndAListing(t *testing.T) {
+	s := open(t, t.TempDir())
+	for _, k := range []string{"p/", "p/a", "p/b/c"} {
+		put(t, s, k, "")
+	}
+	want := []string{"p/", "p/a", "p/b/"}
+	if got := keys(t, s, objects.List{Prefix: "p/", Delimiter: "/", Max: 1}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
 
 func TestALargeDirectoryIsListedInPieces(t *testing.T) {
@@ -323,7 +345,8 @@ func TestConditionsAreJudgedWhenTheObjectIsReplaced(t *testing.T) {
 		"absence of what is":  {"k", objects.Condition{Absent: true}, objects.ErrChanged},
 		"absence of what not": {"n2", objects.Condition{Absent: true}, nil},
 	} {
-		if _, err := s.Put(t.Context(), bucket, c.key, strings.NewReader(""), objects.Put{If: c.cond}); !errors.Is(err, c.want) {
+		_, err := s.Put(t.Context(), bucket, c.key, strings.NewReader(""), objects.Put{If: c.cond})
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		put(t, s, "k", "as it was")
@@ -397,14 +420,17 @@ func TestADamagedFileIsAnErrorAndNotData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range whole {
-		for _, spoiled := range [][]byte{whole[:n], append(bytes.Clone(whole[:n]), append([]byte{whole[n] ^ 1}, whole[n+1:]...)...)} {
-			if err := os.WriteFile(path, spoiled, 0o600); err != nil {
+		for _, damaged := range [][]byte{
+			whole[:n],
+			append(bytes.Clone(whole[:n]), append([]byte{whole[n] ^ 1}, whole[n+1:]...)...),
+		} {
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := get(s, "k"); err == nil && len(got) != 100 {
-				t.Fatalf("spoiled at %d: %d bytes", n, len(got))
+				t.Fatalf("damaged at %d: %d bytes", n, len(got))
 			} else if err != nil && errors.Is(err, fault.NotFound) {
-				t.Fatalf("spoiled at %d: %v", n, err)
+				t.Fatalf("damaged at %d: %v", n, err)
 			}
 		}
 	}

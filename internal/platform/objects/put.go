@@ -39,9 +39,9 @@ type Condition struct {
 	ETag   string // it must have this ETag; "*" for any
 }
 
-// judge returns why c does not hold of the object at path: a fault.Conflict
+// check returns why c does not hold of the object at path: a fault.Conflict
 // with ErrChanged, or ErrNoKey for an ETag of nothing.
-func (c Condition) judge(bucket, key, path string) error {
+func (c Condition) check(bucket, key, path string) error {
 	if c == (Condition{}) {
 		return nil
 	}
@@ -52,7 +52,8 @@ func (c Condition) judge(bucket, key, path string) error {
 	case missing(err) && c.ETag != "":
 		return noKey(bucket, key)
 	case err == nil && (c.Absent || c.ETag != "" && c.ETag != "*" && c.ETag != i.ETag):
-		return fault.New(fault.Conflict, "At least one of the pre-conditions you specified did not hold").Because(ErrChanged)
+		return fault.New(fault.Conflict, "At least one of the pre-conditions you specified did not hold").
+			Because(ErrChanged)
 	}
 	return nil
 }
@@ -104,7 +105,7 @@ func (s *Store) commit(d *draft, bucket, key string, c Condition) error {
 func (s *Store) place(d *draft, bucket, key, path string, c Condition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := c.judge(bucket, key, path); err != nil {
+	if err := c.check(bucket, key, path); err != nil {
 		return err
 	}
 	if err := makeDirs(s.objects(bucket), filepath.Dir(path)); err != nil {
@@ -169,7 +170,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, c Condition) err
 func (s *Store) remove(bucket, key, path string, c Condition) (left string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := c.judge(bucket, key, path); err != nil {
+	if err := c.check(bucket, key, path); err != nil {
 		if errors.Is(err, ErrNoKey) {
 			return "", nil
 		}

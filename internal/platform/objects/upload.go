@@ -57,7 +57,8 @@ type Part struct {
 }
 
 func noUpload(id string) error {
-	return fault.New(fault.NotFound, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.").
+	return fault.New(fault.NotFound, "The specified upload does not exist. "+
+		"The upload ID may be invalid, or the upload may have been aborted or completed.").
 		Because(fmt.Errorf("%w: %.64q", ErrNoUpload, id))
 }
 
@@ -276,7 +277,9 @@ func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete
 	}
 	for n, p := range c.Parts[1:] {
 		if p.Number <= c.Parts[n].Number {
-			return Info{}, fault.New(fault.Invalid, "The list of parts was not in ascending order. Parts must be ordered by part number.").Because(ErrPartOrder)
+			return Info{}, fault.New(fault.Invalid,
+				"The list of parts was not in ascending order. Parts must be ordered by part number.").
+				Because(ErrPartOrder)
 		}
 	}
 	full := u.Algorithm
@@ -316,7 +319,8 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 			return i, err
 		}
 		if n < len(c.Parts)-1 && part.Size < minPartSize {
-			return i, fault.New(fault.Invalid, "Your proposed upload is smaller than the minimum allowed size").Because(ErrPartSmall)
+			return i, fault.New(fault.Invalid, "Your proposed upload is smaller than the minimum allowed size").
+				Because(ErrPartSmall)
 		}
 		i.Size += part.Size
 		if i.Size > MaxObject {
@@ -331,7 +335,9 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		}
 	}
 	if c.Size >= 0 && c.Size != i.Size {
-		return i, fault.New(fault.Invalid, "The provided 'x-amz-mp-object-size' header does not match what was computed.").Because(ErrChecksum)
+		return i, fault.New(fault.Invalid,
+			"The provided 'x-amz-mp-object-size' header does not match what was computed.").
+			Because(ErrChecksum)
 	}
 	i.ETag = hex.EncodeToString(etags.Sum(nil)) + "-" + strconv.Itoa(len(c.Parts))
 	if u.Algorithm != "" {
@@ -344,7 +350,10 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 			i.Checksum = checksum.Encode(h) + "-" + strconv.Itoa(len(c.Parts))
 		}
 		if c.Checksum != "" && c.Checksum != i.Checksum {
-			return i, fault.New(fault.Invalid, "The upload was created with a %s checksum. The checksum given for the whole object does not match the one that was computed.", u.Algorithm).Because(ErrChecksum)
+			return i, fault.New(fault.Invalid,
+				"The upload was created with a %s checksum. "+
+					"The checksum given for the whole object does not match the one that was computed.", u.Algorithm).
+				Because(ErrChecksum)
 		}
 	}
 	return i, nil
@@ -352,7 +361,8 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 
 // appendPart appends the part at path, if it is the one that is meant.
 func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
-	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
+	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. "+
+		"The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
 		Because(fmt.Errorf("%w: number %d", ErrPart, want.Number))
 	f, i, err := openInfo(path)
 	if err != nil {

@@ -42,7 +42,10 @@ func TestPartsBecomeOneObjectEvenAfterAReopening(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	first, second := strings.Repeat("1", partSize), "the rest"
-	id := begin(t, s, objects.Upload{Header: map[string]string{"content-type": "x/y"}, Algorithm: checksum.CRC32, ChecksumType: objects.FullObject})
+	id := begin(t, s, objects.Upload{
+		Header: map[string]string{"content-type": "x/y"}, Algorithm: checksum.CRC32,
+		ChecksumType: objects.FullObject,
+	})
 	putPart(t, s, id, 2, "replaced")
 	p1 := putPart(t, s, id, 1, first)
 	if err := s.Close(); err != nil {
@@ -56,13 +59,15 @@ func TestPartsBecomeOneObjectEvenAfterAReopening(t *testing.T) {
 	}
 	h := checksum.CRC32.New()
 	_, _ = io.WriteString(h, first+second) // a hash never fails
-	i, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1, Checksum: checksum.Encode(h)})
+	i, err := s.Complete(t.Context(), bucket, "k", id,
+		objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1, Checksum: checksum.Encode(h)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e1, e2 := md5.Sum([]byte(first)), md5.Sum([]byte(second))
 	both := md5.Sum(append(e1[:], e2[:]...))
-	if i.ETag != hex.EncodeToString(both[:])+"-2" || i.Checksum != checksum.Encode(h) || fmt.Sprint(i.Parts) != fmt.Sprint([]int{partSize, len(second)}) {
+	if i.ETag != hex.EncodeToString(both[:])+"-2" || i.Checksum != checksum.Encode(h) ||
+		fmt.Sprint(i.Parts) != fmt.Sprint([]int{partSize, len(second)}) {
 		t.Errorf("%+v", i)
 	}
 	if got, err := get(s, "k"); got != first+second || err != nil {
@@ -98,16 +103,31 @@ func TestAnUploadIsCompletedOnlyWithItsOwnParts(t *testing.T) {
 		complete objects.Complete
 		want     error
 	}{
-		"no parts":           {objects.Complete{Size: -1}, objects.ErrPart},
-		"a part not there":   {objects.Complete{Parts: []objects.Part{{Number: 3, ETag: p1.ETag}}, Size: -1}, objects.ErrPart},
-		"another ETag":       {objects.Complete{Parts: []objects.Part{{Number: 1, ETag: p2.ETag}}, Size: -1}, objects.ErrPart},
-		"another checksum":   {objects.Complete{Parts: []objects.Part{{Number: 1, ETag: p1.ETag, Checksum: p2.Checksum}}, Size: -1}, objects.ErrPart},
-		"out of order":       {objects.Complete{Parts: []objects.Part{p2, p1}, Size: -1}, objects.ErrPartOrder},
-		"twice":              {objects.Complete{Parts: []objects.Part{p2, p2}, Size: -1}, objects.ErrPartOrder},
-		"too small":          {objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1}, objects.ErrPartSmall},
-		"another size":       {objects.Complete{Parts: []objects.Part{p1}, Size: 4}, objects.ErrChecksum},
-		"another sum":        {objects.Complete{Parts: []objects.Part{p1}, Size: -1, Checksum: p2.Checksum}, objects.ErrChecksum},
-		"a condition broken": {objects.Complete{Parts: []objects.Part{p1}, Size: -1, If: objects.Condition{Absent: true}}, objects.ErrChanged},
+		"no parts": {objects.Complete{Size: -1}, objects.ErrPart},
+		"a part not there": {
+			objects.Complete{Parts: []objects.Part{{Number: 3, ETag: p1.ETag}}, Size: -1},
+			objects.ErrPart,
+		},
+		"another ETag": {
+			objects.Complete{Parts: []objects.Part{{Number: 1, ETag: p2.ETag}}, Size: -1},
+			objects.ErrPart,
+		},
+		"another checksum": {objects.Complete{Parts: []objects.Part{{
+			Number: 1, ETag: p1.ETag,
+			Checksum: p2.Checksum,
+		}}, Size: -1}, objects.ErrPart},
+		"out of order": {objects.Complete{Parts: []objects.Part{p2, p1}, Size: -1}, objects.ErrPartOrder},
+		"twice":        {objects.Complete{Parts: []objects.Part{p2, p2}, Size: -1}, objects.ErrPartOrder},
+		"too small":    {objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1}, objects.ErrPartSmall},
+		"another size": {objects.Complete{Parts: []objects.Part{p1}, Size: 4}, objects.ErrChecksum},
+		"another sum": {
+			objects.Complete{Parts: []objects.Part{p1}, Size: -1, Checksum: p2.Checksum},
+			objects.ErrChecksum,
+		},
+		"a condition broken": {objects.Complete{
+			Parts: []objects.Part{p1}, Size: -1,
+			If: objects.Condition{Absent: true},
+		}, objects.ErrChanged},
 	} {
 		if _, err := s.Complete(t.Context(), bucket, "k", id, c.complete); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
@@ -116,7 +136,8 @@ func TestAnUploadIsCompletedOnlyWithItsOwnParts(t *testing.T) {
 			t.Fatalf("%s: the object is %q, %v", name, got, err)
 		}
 	}
-	if _, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p1}, Size: 5}); err != nil {
+	if _, err := s.Complete(t.Context(), bucket, "k", id,
+		objects.Complete{Parts: []objects.Part{p1}, Size: 5}); err != nil {
 		t.Errorf("after all that: %v", err)
 	}
 }
@@ -141,7 +162,10 @@ func TestAnAbortedUploadIsGone(t *testing.T) {
 	_, err1 := s.PutPart(t.Context(), bucket, "k", id, 2, bytes.NewReader(nil))
 	_, err2 := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: []objects.Part{p}})
 	_, _, err3 := s.Parts(t.Context(), bucket, "k", id, 0, 10)
-	for _, err := range []error{err1, err2, err3, s.Abort(t.Context(), bucket, "k", id), s.Abort(t.Context(), bucket, "k", "../../tmp")} {
+	for _, err := range []error{
+		err1, err2, err3, s.Abort(t.Context(), bucket, "k", id),
+		s.Abort(t.Context(), bucket, "k", "../../tmp"),
+	} {
 		if !errors.Is(err, objects.ErrNoUpload) || !errors.Is(err, fault.NotFound) {
 			t.Errorf("%v", err)
 		}
@@ -155,7 +179,8 @@ func TestAnAbortedUploadIsGone(t *testing.T) {
 
 func TestACopyHasTheDataAndWhatItIsToldToHave(t *testing.T) {
 	s := open(t, t.TempDir())
-	src, err := s.Put(t.Context(), bucket, "a", strings.NewReader("data"), objects.Put{Header: map[string]string{"content-type": "x"}, Tags: "t=1", Algorithm: checksum.CRC32C})
+	src, err := s.Put(t.Context(), bucket, "a", strings.NewReader("data"),
+		objects.Put{Header: map[string]string{"content-type": "x"}, Tags: "t=1", Algorithm: checksum.CRC32C})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,11 +190,13 @@ func TestACopyHasTheDataAndWhatItIsToldToHave(t *testing.T) {
 	}
 	defer o.Close()
 	i, err := s.Copy(t.Context(), o, bucket, "b", objects.Copy{})
-	if err != nil || i.ETag != src.ETag || i.Header["content-type"] != "x" || i.Tags != "t=1" || i.Checksum != src.Checksum {
+	if err != nil || i.ETag != src.ETag || i.Header["content-type"] != "x" || i.Tags != "t=1" ||
+		i.Checksum != src.Checksum {
 		t.Errorf("%+v, %v", i, err)
 	}
 	none := ""
-	i, err = s.Copy(t.Context(), o, bucket, "a", objects.Copy{Header: map[string]string{"content-type": "y"}, Tags: &none})
+	i, err = s.Copy(t.Context(), o, bucket, "a",
+		objects.Copy{Header: map[string]string{"content-type": "y"}, Tags: &none})
 	if err != nil || i.Header["content-type"] != "y" || i.Tags != "" {
 		t.Errorf("on itself: %+v, %v", i, err)
 	}
