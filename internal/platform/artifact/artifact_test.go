@@ -177,6 +177,14 @@ func archiveAt(uri string) hosting.ModelData {
 	return hosting.ModelData{URI: uri, Layout: hosting.Archive}
 }
 
+func objectAt(uri string) hosting.ModelData {
+	return hosting.ModelData{URI: uri, Layout: hosting.Object}
+}
+
+func prefixAt(uri string) hosting.ModelData {
+	return hosting.ModelData{URI: uri, Layout: hosting.Prefix}
+}
+
 func mustFetch(t testing.TB, c *artifact.Cache, d hosting.ModelData) artifact.Model {
 	t.Helper()
 	m, err := c.Fetch(t.Context(), d)
@@ -268,169 +276,89 @@ func TestObjectsBecomeFilesByTheLayoutRules(t *testing.T) {
 		"b/p/": "", "b/p/a": "A", "b/p/d/": "", "b/p/e/f/g": "G", "b/p/e.x": "X", "b/pq": "not below",
 	})
 	c := open(t, artifact.Config{Source: s})
-	one := mustFetch(t, c, hosting.ModelData{URI: "s3://b/x/y/model.bin", Layout: hosting.Object})
+	one := mustFetch(t, c, objectAt("s3://b/x/y/model.bin"))
 	wantFiles(t, one.Dir, "model.bin -r--r--r-- one")
-	two := mustFetch(t, c, hosting.ModelData{URI: "s3://b/top.bin", Layout: hosting.Object})
+	two := mustFetch(t, c, objectAt("s3://b/top.bin"))
 	wantFiles(t, two.Dir, "top.bin -r--r--r-- two")
-	all := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix})
+	all := mustFetch(t, c, prefixAt("s3://b/p/"))
 	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G",
 		"e.x -r--r--r-- X")
 	if all.Size != 3 {
 		t.Errorf("size is %d", all.Size)
 	}
 	before := s.downloads()
-	if again := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}); again != all ||
+	if again := mustFetch(t, c, prefixAt("s3://b/p/")); again != all ||
 		s.downloads() != before {
 		t.Errorf("the second fetch returned %+v", again)
 	}
 	s.put("b/p/a", "changed")
-	if again := mustFetch(t, c, hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix}); again == all {
+	if again := mustFetch(t, c, prefixAt("s3://b/p/")); again == all {
 		t.Error("a changed object was not noticed")
 	}
 	wantFiles(t, all.Dir, "a -r--r--r-- A", "d dr-xr-xr-x", "e dr-xr-xr-x", "e/f dr-xr-xr-x", "e/f/g -r--r--r-- G",
 		"e.x -r--r--r-- X")
 }
 
+// unfitStore holds one archive that is a model, and much that is none.
+func unfitStore(t *testing.T) *store {
+	s := newStore(map[string]string{
+		"b/m/model.tar.gz": string(goodArchive(t)), "b/empty/": "", "b/p/a": "A, long enough", "b/p/b": "B",
+		"b/bad/../x": "X", "b/clash/a": "A", "b/clash/a/b": "B", "b/slash/a/": "A",
+		"b/" + strings.Repeat("n", 256): "N", "b/large/1": "1", "b/large/2": strings.Repeat("2", 1001),
+	})
+	for _, n := range "0123456789" {
+		s.put("b/many/"+string(n), "")
+	}
+	return s
+}
+
 func TestFailuresAreToldApart(t *testing.T) {
 	const uri = "s3://b/m/model.tar.gz"
-	good := string(goodArchive(t))
-	for name, c := range map[string]struct {
+	const missing, broke = "Could not find model data at ", " could not be downloaded."
+	fails := func(s *store) { s.fail = io.ErrClosedPipe }
+	cuts := func(s *store) { s.cut = 3 }
+	forbids := func(s *store) { s.broken = fs.ErrPermission }
+	breaks := func(s *store) { s.broken = &fs.PathError{Op: "read", Path: "x", Err: fs.ErrClosed} }
+	type failure struct {
 		lever  func(*store)
 		data   hosting.ModelData
 		kind   fault.Kind
 		public string
-	}{
-		"no such object": {
-			nil, archiveAt("s3://b/none.tar.gz"), fault.NotFound,
-			"Could not find model data at s3://b/none.tar.gz.",
-		},
-		"no such bucket": {
-			nil,
-			hosting.ModelData{URI: "s3://c/x", Layout: hosting.Object},
-			fault.NotFound,
-			"Could not find model data at s3://c/x.",
-		},
-		"nothing below": {
-			nil,
-			hosting.ModelData{URI: "s3://b/none/", Layout: hosting.Prefix},
-			fault.NotFound,
-			"Could not find model data at s3://b/none/.",
-		},
-		"only a marker below": {
-			nil,
-			hosting.ModelData{URI: "s3://b/empty/", Layout: hosting.Prefix},
-			fault.NotFound,
-			"Could not find model data at s3://b/empty/.",
-		},
-		"forbidden": {
-			func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied,
-			"Could not access model data at " + uri + ".",
-		},
-		"the store is away": {
-			func(s *store) { s.fail = io.ErrClosedPipe }, archiveAt(uri), fault.Unavailable,
-			"Model data at " + uri + " could not be downloaded.",
-		},
-		"the listing fails": {
-			func(s *store) { s.fail = io.ErrClosedPipe },
-			hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix},
-			fault.Unavailable,
-			"Model data at s3://b/p/ could not be downloaded.",
-		},
-		"the body ends early": {
-			func(s *store) { s.cut = 3 }, archiveAt(uri), fault.Unavailable,
-			"Model data at " + uri + " could not be downloaded.",
-		},
-		"the body breaks": {
-			func(s *store) { s.broken = fs.ErrPermission }, archiveAt(uri), fault.Unavailable,
-			"Model data at " + uri + " could not be downloaded.",
-		},
-		"one of many breaks": {
-			func(s *store) { s.broken = &fs.PathError{Op: "read", Path: "x", Err: fs.ErrClosed} },
-			hosting.ModelData{URI: "s3://b/p/", Layout: hosting.Prefix},
-			fault.Unavailable,
-			"Model data at s3://b/p/ could not be downloaded.",
-		},
-		"not an archive": {
-			nil, archiveAt("s3://b/p/a"), fault.Invalid,
-			"The model data is not a gzip-compressed tar archive.",
-		},
-		"a web address": {
-			nil, archiveAt("https://host/m"), fault.Invalid,
-			`Model data is read from s3:// addresses only, not from "https://host/m".`,
-		},
-		"no bucket": {
-			nil, archiveAt("s3:///m"), fault.Invalid,
-			`The model data address "s3:///m" names no bucket.`,
-		},
-		"no key": {
-			nil, archiveAt("s3://b"), fault.Invalid,
-			`The model data address "s3://b" names no object.`,
-		},
-		"an archive of a slash": {
-			nil, archiveAt("s3://b/p/"), fault.Invalid,
-			`The model data address "s3://b/p/" names no object.`,
-		},
-		"a prefix of no slash": {
-			nil,
-			hosting.ModelData{URI: "s3://b/p", Layout: hosting.Prefix},
-			fault.Invalid,
-			`The S3 prefix "s3://b/p" must end with a slash.`,
-		},
-		"a climbing key": {
-			nil,
-			hosting.ModelData{URI: "s3://b/bad/", Layout: hosting.Prefix},
-			fault.Invalid,
-			`Object "../x" has "." or ".." in its path.`,
-		},
-		"a clash of keys": {
-			nil,
-			hosting.ModelData{URI: "s3://b/clash/", Layout: hosting.Prefix},
-			fault.Invalid,
-			`Object "a/b" is a file where there is a directory, or the other way round.`,
-		},
-		"a directory with data": {
-			nil,
-			hosting.ModelData{URI: "s3://b/slash/", Layout: hosting.Prefix},
-			fault.Invalid,
-			`Object "a/" has an empty name in its path.`,
-		},
-		"a name too long": {
-			nil,
-			hosting.ModelData{
-				URI:    "s3://b/" + strings.Repeat("n", 256),
-				Layout: hosting.Object,
-			},
-			fault.Invalid,
-			`Object "` + strings.Repeat("n", 120) + `…" has a name longer than 255 bytes.`,
-		},
-		"too many objects": {
-			nil,
-			hosting.ModelData{URI: "s3://b/many/", Layout: hosting.Prefix},
-			fault.Invalid,
-			"There are more than 9 objects below s3://b/many/, the limit for model data.",
-		},
-		"too many bytes": {
-			nil,
-			hosting.ModelData{URI: "s3://b/large/", Layout: hosting.Prefix},
-			fault.Invalid,
-			"The objects below s3://b/large/ have more than 1000 bytes, the limit for model data.",
-		},
-		"one with too many": {
-			nil,
-			hosting.ModelData{URI: "s3://b/large/2", Layout: hosting.Object},
-			fault.Invalid,
-			`Object "2" has 1001 bytes; model data may have 1000.`,
-		},
+	}
+	invalid := func(d hosting.ModelData, public string) failure { return failure{nil, d, fault.Invalid, public} }
+	for name, c := range map[string]failure{
+		"no such object":      {nil, archiveAt("s3://b/none.tar.gz"), fault.NotFound, missing + "s3://b/none.tar.gz."},
+		"no such bucket":      {nil, objectAt("s3://c/x"), fault.NotFound, missing + "s3://c/x."},
+		"nothing below":       {nil, prefixAt("s3://b/none/"), fault.NotFound, missing + "s3://b/none/."},
+		"only a marker below": {nil, prefixAt("s3://b/empty/"), fault.NotFound, missing + "s3://b/empty/."},
+		"forbidden":           {func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied, "Could not access model data at " + uri + "."},
+		"the store is away":   {fails, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},
+		"the listing fails":   {fails, prefixAt("s3://b/p/"), fault.Unavailable, "Model data at s3://b/p/" + broke},
+		"the body ends early": {cuts, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},
+		"the body breaks":     {forbids, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},
+		"one of many breaks":  {breaks, prefixAt("s3://b/p/"), fault.Unavailable, "Model data at s3://b/p/" + broke},
+		"not an archive":      invalid(archiveAt("s3://b/p/a"), "The model data is not a gzip-compressed tar archive."),
+		"a web address": invalid(archiveAt("https://host/m"),
+			`Model data is read from s3:// addresses only, not from "https://host/m".`),
+		"no bucket":             invalid(archiveAt("s3:///m"), `The model data address "s3:///m" names no bucket.`),
+		"no key":                invalid(archiveAt("s3://b"), `The model data address "s3://b" names no object.`),
+		"an archive of a slash": invalid(archiveAt("s3://b/p/"), `The model data address "s3://b/p/" names no object.`),
+		"a prefix of no slash":  invalid(prefixAt("s3://b/p"), `The S3 prefix "s3://b/p" must end with a slash.`),
+		"a climbing key":        invalid(prefixAt("s3://b/bad/"), `Object "../x" has "." or ".." in its path.`),
+		"a clash of keys": invalid(prefixAt("s3://b/clash/"),
+			`Object "a/b" is a file where there is a directory, or the other way round.`),
+		"a directory with data": invalid(prefixAt("s3://b/slash/"), `Object "a/" has an empty name in its path.`),
+		"a name too long": invalid(objectAt("s3://b/"+strings.Repeat("n", 256)),
+			`Object "`+strings.Repeat("n", 120)+`…" has a name longer than 255 bytes.`),
+		"too many objects": invalid(prefixAt("s3://b/many/"),
+			"There are more than 9 objects below s3://b/many/, the limit for model data."),
+		"too many bytes": invalid(prefixAt("s3://b/large/"),
+			"The objects below s3://b/large/ have more than 1000 bytes, the limit for model data."),
+		"one with too many": invalid(objectAt("s3://b/large/2"),
+			`Object "2" has 1001 bytes; model data may have 1000.`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStore(map[string]string{
-				"b/m/model.tar.gz": good, "b/empty/": "", "b/p/a": "A, long enough", "b/p/b": "B", "b/bad/../x": "X",
-				"b/clash/a": "A", "b/clash/a/b": "B", "b/slash/a/": "A", "b/" + strings.Repeat("n", 256): "N",
-				"b/large/1": "1", "b/large/2": strings.Repeat("2", 1001),
-			})
-			for _, n := range "0123456789" {
-				s.put("b/many/"+string(n), "")
-			}
+			s := unfitStore(t)
 			if c.lever != nil {
 				c.lever(s)
 			}
