@@ -74,52 +74,53 @@ const (
 // three forms: a statistic of Metric, metric math in Metrics, or a Rule.
 // It is stored: its field names stay.
 type Definition struct {
-	Name                    string
-	Description             string
-	ActionsDisabled         bool // the API's ActionsEnabled, turned around: true is its default
-	OKActions               []string
-	AlarmActions            []string
-	InsufficientDataActions []string
+	Name        string `json:"Name"`
+	Description string `json:"Description"`
+	// the API's ActionsEnabled, turned around: true is its default
+	ActionsDisabled         bool     `json:"ActionsDisabled"`
+	OKActions               []string `json:"OKActions"`
+	AlarmActions            []string `json:"AlarmActions"`
+	InsufficientDataActions []string `json:"InsufficientDataActions"`
 
-	Metric            metric.ID
-	Statistic         string // or
-	ExtendedStatistic string
-	Period            int // seconds
-	Unit              metric.Unit
+	Metric            metric.ID   `json:"Metric"`
+	Statistic         string      `json:"Statistic"` // or
+	ExtendedStatistic string      `json:"ExtendedStatistic"`
+	Period            int         `json:"Period"` // seconds
+	Unit              metric.Unit `json:"Unit"`
 
-	Metrics           []Query
-	ThresholdMetricID string // of anomaly detection: refused
+	Metrics           []Query `json:"Metrics"`
+	ThresholdMetricID string  `json:"ThresholdMetricID"` // of anomaly detection: refused
 
-	EvaluationPeriods                int
-	DatapointsToAlarm                int // 0: not given, EvaluationPeriods
-	Threshold                        *float64
-	ComparisonOperator               string
-	TreatMissingData                 string
-	EvaluateLowSampleCountPercentile string
+	EvaluationPeriods                int      `json:"EvaluationPeriods"`
+	DatapointsToAlarm                int      `json:"DatapointsToAlarm"` // 0: not given, EvaluationPeriods
+	Threshold                        *float64 `json:"Threshold"`
+	ComparisonOperator               string   `json:"ComparisonOperator"`
+	TreatMissingData                 string   `json:"TreatMissingData"`
+	EvaluateLowSampleCountPercentile string   `json:"EvaluateLowSampleCountPercentile"`
 
-	Rule                      string // of a composite alarm
-	Suppressor                string // an alarm whose ALARM keeps the actions back
-	SuppressorWaitPeriod      *int   // seconds
-	SuppressorExtensionPeriod *int   // seconds
+	Rule                      string `json:"Rule"`                      // of a composite alarm
+	Suppressor                string `json:"Suppressor"`                // an alarm whose ALARM keeps the actions back
+	SuppressorWaitPeriod      *int   `json:"SuppressorWaitPeriod"`      // seconds
+	SuppressorExtensionPeriod *int   `json:"SuppressorExtensionPeriod"` // seconds
 }
 
 // Query is one entry of Metrics: a MetricStat, or an expression over others.
 type Query struct {
-	ID         string
-	Label      string
-	Expression string
-	Stat       *MetricStat
-	ReturnData *bool // nil: true
-	Period     int   // of an expression; seconds; 0: not given
-	AccountID  string
+	ID         string      `json:"ID"`
+	Label      string      `json:"Label"`
+	Expression string      `json:"Expression"`
+	Stat       *MetricStat `json:"Stat"`
+	ReturnData *bool       `json:"ReturnData"` // nil: true
+	Period     int         `json:"Period"`     // of an expression; seconds; 0: not given
+	AccountID  string      `json:"AccountID"`
 }
 
 // MetricStat asks for a statistic of a metric.
 type MetricStat struct {
-	Metric metric.ID
-	Period int // seconds
-	Stat   string
-	Unit   metric.Unit
+	Metric metric.ID   `json:"Metric"`
+	Period int         `json:"Period"` // seconds
+	Stat   string      `json:"Stat"`
+	Unit   metric.Unit `json:"Unit"`
 }
 
 // Composite reports whether d watches other alarms.
@@ -153,12 +154,12 @@ func (d *Definition) upward() bool {
 
 // State is what is remembered of an alarm between evaluations. It is stored.
 type State struct {
-	Value        StateValue
-	Reason       string    // at most 1023 characters
-	ReasonData   string    // JSON, at most 4000 characters, or ""
-	Updated      time.Time // when anything in State changed
-	Transitioned time.Time // when Value changed
-	ByHand       bool      `json:",omitempty"` // SetAlarmState said so, and no evaluation since
+	Value        StateValue `json:"Value"`
+	Reason       string     `json:"Reason"`           // at most 1023 characters
+	ReasonData   string     `json:"ReasonData"`       // JSON, at most 4000 characters, or ""
+	Updated      time.Time  `json:"Updated"`          // when anything in State changed
+	Transitioned time.Time  `json:"Transitioned"`     // when Value changed
+	ByHand       bool       `json:"ByHand,omitempty"` // SetAlarmState said so, and no evaluation since
 }
 
 // unchecked is the reason of a new alarm's state.

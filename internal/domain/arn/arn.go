@@ -11,8 +11,8 @@ import (
 // Scope is where a name is unique: one account in one region. Every region
 // that a client signs for is a scope of its own, as on AWS.
 type Scope struct {
-	Region  string // as in the request's credential scope, such as "us-east-1"
-	Account string // twelve digits
+	Region  string `json:"Region"`  // as in the request's credential scope, such as "us-east-1"
+	Account string `json:"Account"` // twelve digits
 }
 
 // The kinds of resource that have a name of their own (spec §2.0.1).

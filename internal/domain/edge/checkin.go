@@ -45,16 +45,16 @@ type Package struct {
 
 // Order is what a stage deploys, frozen when it starts.
 type Order struct {
-	OnFailure FailurePolicy
-	Models    []OrderedModel
+	OnFailure FailurePolicy  `json:"OnFailure"`
+	Models    []OrderedModel `json:"Models"`
 }
 
 // OrderedModel is the package that a handle gets.
 type OrderedModel struct {
-	Handle  string
-	Package int64 // of the store
-	S3URL   string
-	SHA1    string
+	Handle  string `json:"Handle"`
+	Package int64  `json:"Package"` // of the store
+	S3URL   string `json:"S3URL"`
+	SHA1    string `json:"SHA1"`
 }
 
 // Definitions returns what a device is asked to do about each handle. before

@@ -15,26 +15,26 @@ import (
 // Fleet is a device fleet (spec §2.1): a name, where its devices put what they
 // sample, and the role that they assume.
 type Fleet struct {
-	ID          int64 `json:"-"` // of the store
-	Scope       arn.Scope
-	Name        string
-	RoleARN     string // "" if none
-	Description string
-	Output      OutputConfig
-	Alias       bool // whether IotRoleAlias is reported
-	Created     time.Time
-	Modified    time.Time
-	Devices     int  `json:"-"` // how many are registered
-	Deleting    bool `json:"-"` // it is being deleted: only that may go on
+	ID          int64        `json:"-"` // of the store
+	Scope       arn.Scope    `json:"Scope"`
+	Name        string       `json:"Name"`
+	RoleARN     string       `json:"RoleARN"` // "" if none
+	Description string       `json:"Description"`
+	Output      OutputConfig `json:"Output"`
+	Alias       bool         `json:"Alias"` // whether IotRoleAlias is reported
+	Created     time.Time    `json:"Created"`
+	Modified    time.Time    `json:"Modified"`
+	Devices     int          `json:"-"` // how many are registered
+	Deleting    bool         `json:"-"` // it is being deleted: only that may go on
 }
 
 // OutputConfig is where outputs go (spec §6.2). Of a fleet only S3Location and
 // KMSKeyID mean anything.
 type OutputConfig struct {
-	S3Location   string `json:",omitempty"`
-	KMSKeyID     string `json:",omitempty"`
-	PresetType   string `json:",omitempty"`
-	PresetConfig string `json:",omitempty"` // JSON, as the caller wrote it
+	S3Location   string `json:"S3Location,omitempty"`
+	KMSKeyID     string `json:"KMSKeyID,omitempty"`
+	PresetType   string `json:"PresetType,omitempty"`
+	PresetConfig string `json:"PresetConfig,omitempty"` // JSON, as the caller wrote it
 }
 
 // MaxRegister is how many devices one call may register (spec §11 Q17).
@@ -119,7 +119,8 @@ func (m LoadedModel) Shown() bool { return entityName(m.Name) && m.Version != ""
 
 // Equal reports whether two models are the same in all that was said of them.
 func (m LoadedModel) Equal(o LoadedModel) bool {
-	return m.Name == o.Name && m.Version == o.Version && m.LatestSample.Equal(o.LatestSample) && m.LatestInference.Equal(o.LatestInference)
+	return m.Name == o.Name && m.Version == o.Version && m.LatestSample.Equal(o.LatestSample) &&
+		m.LatestInference.Equal(o.LatestInference)
 }
 
 // entityName reports whether s is an EntityName (spec §1.5).

@@ -31,7 +31,10 @@ type Plan struct {
 }
 
 // ModelConfig says which package a handle gets.
-type ModelConfig struct{ Handle, Job string }
+type ModelConfig struct {
+	Handle string `json:"Handle"`
+	Job    string `json:"Job"`
+}
 
 // ARN returns the plan's ARN.
 func (p *Plan) ARN() string { return p.Scope.EdgeDeployment(p.Name) }
@@ -72,7 +75,9 @@ func (p *Plan) Check() error {
 // AddStages appends stages, all or none (spec §2.20).
 func (p *Plan) AddStages(add []Stage) error {
 	if len(p.Stages)+len(add) > MaxStages {
-		return fault.New(fault.Limit, "An edge deployment plan can have at most %d stages; %q has %d and %d more were asked for.", MaxStages, p.Name, len(p.Stages), len(add))
+		return fault.New(fault.Limit,
+			"An edge deployment plan can have at most %d stages; %q has %d and %d more were asked for.", MaxStages,
+			p.Name, len(p.Stages), len(add))
 	}
 	have := p.Stages
 	for _, s := range add {
@@ -111,7 +116,8 @@ func (p *Plan) Shares(o []ModelConfig) string {
 func (p *Plan) Deletable() error {
 	for _, s := range p.Stages {
 		if s.Active() {
-			return fault.New(fault.InUse, "Edge deployment plan %q cannot be deleted: its stage %q is %s.", p.Name, s.Name, s.Status)
+			return fault.New(fault.InUse, "Edge deployment plan %q cannot be deleted: its stage %q is %s.", p.Name,
+				s.Name, s.Status)
 		}
 	}
 	return nil

@@ -22,24 +22,24 @@ const (
 // nothing, as AWS: every stage is started by hand, and waits for its devices.
 type Policy struct {
 	// AutoNext starts the next stage of the plan Bake after a stage passed.
-	AutoNext bool          `json:",omitempty"`
-	Bake     time.Duration `json:",omitempty"`
+	AutoNext bool          `json:"AutoNext,omitempty"`
+	Bake     time.Duration `json:"Bake,omitempty"`
 	// SuccessThreshold, in percent of the devices that reported, lets a stage
 	// pass although devices are pending, if none of those is reachable; these
 	// are late and still get their order. 0: all devices must succeed.
-	SuccessThreshold float64 `json:",omitempty"`
+	SuccessThreshold float64 `json:"SuccessThreshold,omitempty"`
 	// MinSample is how many devices must have reported before a threshold says
 	// anything while others are pending.
-	MinSample int `json:",omitempty"`
+	MinSample int `json:"MinSample,omitempty"`
 	// Reachable is how long ago a device may have been heard of; 0 is an hour.
-	Reachable time.Duration `json:",omitempty"`
+	Reachable time.Duration `json:"Reachable,omitempty"`
 	// FailureThreshold, in percent of the devices that reported: when more have
 	// failed, OnFailure happens.
-	FailureThreshold float64  `json:",omitempty"`
-	OnFailure        Reaction `json:",omitempty"`
+	FailureThreshold float64  `json:"FailureThreshold,omitempty"`
+	OnFailure        Reaction `json:"OnFailure,omitempty"`
 	// DeviceTimeout fails a device that has not reported so long after it was
 	// given its order, or after the stage started if it never came; 0: never.
-	DeviceTimeout time.Duration `json:",omitempty"`
+	DeviceTimeout time.Duration `json:"DeviceTimeout,omitempty"`
 }
 
 // Check judges a policy.
@@ -47,7 +47,8 @@ func (p Policy) Check() error {
 	switch {
 	case p.Bake < 0 || p.Reachable < 0 || p.DeviceTimeout < 0 || p.MinSample < 0:
 		return fault.New(fault.Invalid, "A policy's times and numbers cannot be negative.")
-	case !(p.SuccessThreshold >= 0 && p.SuccessThreshold <= 100) || !(p.FailureThreshold >= 0 && p.FailureThreshold <= 100):
+	case !(p.SuccessThreshold >= 0 && p.SuccessThreshold <= 100) ||
+		!(p.FailureThreshold >= 0 && p.FailureThreshold <= 100):
 		return fault.New(fault.Invalid, "Thresholds are percentages between 0 and 100.")
 	case p.OnFailure != NoReaction && p.OnFailure != StopStage && p.OnFailure != RollBackPlan:
 		return fault.New(fault.Invalid, "Unknown reaction %q: it is STOP or ROLLBACK.", p.OnFailure)
@@ -79,7 +80,9 @@ func (p Policy) String() string {
 		}
 	}
 	say(p.AutoNext, "the next stage starts %s after one has passed", p.Bake)
-	say(p.SuccessThreshold > 0, "a stage passes when %g %% of the devices that reported succeeded and no other was heard of for %s", p.SuccessThreshold, p.Window())
+	say(p.SuccessThreshold > 0,
+		"a stage passes when %g %% of the devices that reported succeeded and no other was heard of for %s",
+		p.SuccessThreshold, p.Window())
 	say(p.MinSample > 0, "no verdict before %d devices reported", p.MinSample)
 	say(p.OnFailure == StopStage, "a stage is stopped when more than %g %% fail", p.FailureThreshold)
 	say(p.OnFailure == RollBackPlan, "the plan is rolled back when more than %g %% fail", p.FailureThreshold)

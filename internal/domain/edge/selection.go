@@ -23,10 +23,10 @@ const (
 // Selection says which devices a stage deploys to (spec §4.4). It is resolved
 // once, when the stage starts.
 type Selection struct {
-	Type         SubsetType
-	Percentage   int      `json:",omitempty"`
-	Names        []string `json:",omitempty"`
-	NameContains string   `json:",omitempty"`
+	Type         SubsetType `json:"Type"`
+	Percentage   int        `json:"Percentage,omitempty"`
+	Names        []string   `json:"Names,omitempty"`
+	NameContains string     `json:"NameContains,omitempty"`
 }
 
 // String tells a selection in words.
@@ -55,12 +55,16 @@ func (s Selection) Check() (Selection, error) {
 	default:
 		return s, fault.New(fault.Invalid, "Unknown DeviceSubsetType %q.", s.Type)
 	}
-	member := map[SubsetType]string{ByPercentage: "Percentage between 1 and 100", ByName: "DeviceNames that is not empty", ByNameContains: "DeviceNameContains"}[s.Type]
+	member := map[SubsetType]string{
+		ByPercentage: "Percentage between 1 and 100",
+		ByName:       "DeviceNames that is not empty", ByNameContains: "DeviceNameContains",
+	}[s.Type]
 	if !own {
 		return s, fault.New(fault.Invalid, "DeviceSelectionConfig with DeviceSubsetType %s needs a %s.", s.Type, member)
 	}
 	if others {
-		return s, fault.New(fault.Invalid, "DeviceSelectionConfig with DeviceSubsetType %s takes no other selection member.", s.Type)
+		return s, fault.New(fault.Invalid,
+			"DeviceSelectionConfig with DeviceSubsetType %s takes no other selection member.", s.Type)
 	}
 	if s.Type == ByName {
 		names := slices.Clone(s.Names)

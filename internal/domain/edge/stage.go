@@ -24,38 +24,39 @@ const (
 // Stage is one step of a plan. A change that concerns its rows is made of many
 // small ones: a Sweep, which goes over them chunk by chunk.
 type Stage struct {
-	ID        int64     `json:"-"` // of the store
-	Name      string    `json:"-"`
-	Selection Selection `json:"-"`
-	OnFailure FailurePolicy
+	ID        int64         `json:"-"` // of the store
+	Name      string        `json:"-"`
+	Selection Selection     `json:"-"`
+	OnFailure FailurePolicy `json:"OnFailure"`
 
 	Status     StageStatus `json:"-"`
-	Message    string      `json:",omitempty"`
-	Attempt    int64       `json:"-"`          // numbers the orders; a new one at every start
-	Deployment string      `json:"-"`          // the name of the order in hand
-	Started    time.Time   `json:"-"`          // when it was last asked to start
-	Ordered    time.Time   `json:",omitzero"`  // when the order in hand was made: at a start, or when it was rolled back
-	Cut        *Cut        `json:",omitempty"` // which devices there were at its first start; nil before
-	Written    bool        `json:",omitempty"` // every device of the cut has its row
-	StopAsked  time.Time   `json:",omitzero"`  // since when it is STOPPING
-	Sweep      Sweep       `json:",omitzero"`
-	Counts     Counts      `json:"-"` // of its own rows, not of those that another stage owns
+	Message    string      `json:"Message,omitempty"`
+	Attempt    int64       `json:"-"` // numbers the orders; a new one at every start
+	Deployment string      `json:"-"` // the name of the order in hand
+	Started    time.Time   `json:"-"` // when it was last asked to start
+	// when the order in hand was made: at a start, or when it was rolled back
+	Ordered   time.Time `json:"Ordered,omitzero"`
+	Cut       *Cut      `json:"Cut,omitempty"`      // which devices there were at its first start; nil before
+	Written   bool      `json:"Written,omitempty"`  // every device of the cut has its row
+	StopAsked time.Time `json:"StopAsked,omitzero"` // since when it is STOPPING
+	Sweep     Sweep     `json:"Sweep,omitzero"`
+	Counts    Counts    `json:"-"` // of its own rows, not of those that another stage owns
 
-	Verdict Verdict   `json:",omitempty"` // of the policy
-	Judged  time.Time `json:",omitzero"`  // when the verdict was reached
-	Late    int       `json:",omitempty"` // devices that were unreachable when the stage passed
-	Chained bool      `json:",omitempty"` // the next stage was started because this one passed
+	Verdict Verdict   `json:"Verdict,omitempty"` // of the policy
+	Judged  time.Time `json:"Judged,omitzero"`   // when the verdict was reached
+	Late    int       `json:"Late,omitempty"`    // devices that were unreachable when the stage passed
+	Chained bool      `json:"Chained,omitempty"` // the next stage was started because this one passed
 }
 
 // Cut is what a stage selects from, frozen at its first start (spec §4.4).
 type Cut struct {
-	Newest  int64 // the id of the newest device that it may select
-	Devices int   // how many were registered
-	Target  int   `json:",omitempty"` // of PERCENTAGE: how many it takes at most
+	Newest  int64 `json:"Newest"`           // the id of the newest device that it may select
+	Devices int   `json:"Devices"`          // how many were registered
+	Target  int   `json:"Target,omitempty"` // of PERCENTAGE: how many it takes at most
 	// Highest is, of PERCENTAGE, the rank of the last device that it takes, once
 	// the devices were Ranked.
-	Highest uint64 `json:",omitempty"`
-	Ranked  bool   `json:",omitempty"`
+	Highest uint64 `json:"Highest,omitempty"`
+	Ranked  bool   `json:"Ranked,omitempty"`
 }
 
 // Freeze returns the cut of a selection among n devices.
@@ -84,11 +85,12 @@ const (
 // Sweep is something that is being done to all rows of a stage, in the order of
 // their devices, a chunk in a transaction.
 type Sweep struct {
-	Kind   SweepKind
-	At     int64     // how far it is: the id of the last device, or an index into the names of a selection
-	Before time.Time `json:",omitzero"`  // of Expire: fail rows delivered no later
-	Fresh  bool      `json:",omitempty"` // of Expire: and rows never delivered
-	Why    string    `json:",omitempty"` // of Grace, Expire and Undo: what is told of the rows
+	Kind SweepKind `json:"Kind"`
+	// how far it is: the id of the last device, or an index into the names of a selection
+	At     int64     `json:"At"`
+	Before time.Time `json:"Before,omitzero"` // of Expire: fail rows delivered no later
+	Fresh  bool      `json:"Fresh,omitempty"` // of Expire: and rows never delivered
+	Why    string    `json:"Why,omitempty"`   // of Grace, Expire and Undo: what is told of the rows
 }
 
 // SweepKind is what a sweep does to a row.
@@ -161,13 +163,15 @@ func (s Stage) Start(order string, now time.Time) (Stage, bool, error) {
 	case StageStarting, StageInProgress:
 		return s, false, nil
 	case StageDeployed:
-		return s, false, fault.New(fault.Invalid, "Stage '%s' is DEPLOYED already. Create another stage or another plan.", s.Name)
+		return s, false, fault.New(fault.Invalid,
+			"Stage '%s' is DEPLOYED already. Create another stage or another plan.", s.Name)
 	case StageStopping:
 		return s, false, fault.New(fault.Invalid, "Stage '%s' is STOPPING; start it again when it is STOPPED.", s.Name)
 	case StageCreating, StageReady, StageFailed, StageStopped:
 	}
 	if s.Verdict == RolledBack {
-		return s, false, fault.New(fault.Invalid, "Stage '%s' was rolled back by its policy. Create another plan.", s.Name)
+		return s, false, fault.New(fault.Invalid, "Stage '%s' was rolled back by its policy. Create another plan.",
+			s.Name)
 	}
 	s.Status, s.Message, s.Started, s.StopAsked = StageStarting, "", now, time.Time{}
 	s.Verdict, s.Judged, s.Late, s.Chained = Undecided, time.Time{}, 0, false
@@ -194,7 +198,8 @@ func (s Stage) Stop(now time.Time) (Stage, bool, error) {
 		return s, true, nil
 	case StageCreating, StageReady, StageDeployed, StageFailed:
 	}
-	return s, false, fault.New(fault.Invalid, "Stage '%s' is %s; only a stage that runs can be stopped.", s.Name, s.Status)
+	return s, false, fault.New(fault.Invalid, "Stage '%s' is %s; only a stage that runs can be stopped.", s.Name,
+		s.Status)
 }
 
 // RollBack returns the stage under an order that undoes what it has deployed,
@@ -214,7 +219,8 @@ func (s Stage) RollBack(order, why string, now time.Time) (Stage, bool) {
 // Deletable judges whether the stage may be deleted (spec §2.21).
 func (s Stage) Deletable(plan string) error {
 	if s.Active() {
-		return fault.New(fault.InUse, "Stage '%s' of edge deployment plan '%s' cannot be deleted: it is %s.", s.Name, plan, s.Status)
+		return fault.New(fault.InUse, "Stage '%s' of edge deployment plan '%s' cannot be deleted: it is %s.", s.Name,
+			plan, s.Status)
 	}
 	return nil
 }
@@ -225,5 +231,7 @@ func (s Stage) NothingToDeploy() *fault.Error {
 	if s.Written {
 		return fault.New(fault.Invalid, "Nothing to deploy: no device of stage '%s' has failed or was stopped.", s.Name)
 	}
-	return fault.New(fault.Invalid, "Nothing to deploy: stage '%s' selects %s, and no such device is left that no other stage of the plan deploys to.", s.Name, s.Selection)
+	return fault.New(fault.Invalid,
+		"Nothing to deploy: stage '%s' selects %s, and no such device is left that no other stage of the plan "+
+			"deploys to.", s.Name, s.Selection)
 }

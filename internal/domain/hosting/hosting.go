@@ -27,13 +27,13 @@ type Tag struct{ Key, Value string }
 
 // Model names the container that serves and the data that it loads.
 type Model struct {
-	Scope      arn.Scope
-	Name       string
-	Created    time.Time
-	Containers []Container
+	Scope      arn.Scope   `json:"Scope"`
+	Name       string      `json:"Name"`
+	Created    time.Time   `json:"Created"`
+	Containers []Container `json:"Containers"`
 	// Document is CreateModel's request as accepted, JSON in the API's own
 	// member names; DescribeModel echoes it.
-	Document json.RawMessage
+	Document json.RawMessage `json:"Document"`
 }
 
 // ARN returns the model's resource name.
@@ -41,10 +41,10 @@ func (m Model) ARN() string { return m.Scope.Model(m.Name) }
 
 // Container is one container of a model.
 type Container struct {
-	Name        string // as messages call it: "primary" or its host name
-	Image       string
-	ModelData   *ModelData // nil: the image brings its own
-	Environment map[string]string
+	Name        string            `json:"Name"` // as messages call it: "primary" or its host name
+	Image       string            `json:"Image"`
+	ModelData   *ModelData        `json:"ModelData"` // nil: the image brings its own
+	Environment map[string]string `json:"Environment"`
 }
 
 // DataLayout says how model data lies in the object store (spec §2.1).
@@ -59,31 +59,31 @@ const (
 
 // ModelData is where a container's model lies.
 type ModelData struct {
-	URI    string // s3://bucket/key
-	Layout DataLayout
+	URI    string     `json:"URI"` // s3://bucket/key
+	Layout DataLayout `json:"Layout"`
 }
 
 // Variant is one production variant of an endpoint configuration.
 type Variant struct {
-	Name            string
-	ModelName       string
-	InstanceType    string
-	InstanceCount   int // InitialInstanceCount
-	Weight          float64
-	Routing         traffic.Strategy
-	DownloadTimeout time.Duration // 0: the server's default
-	StartupTimeout  time.Duration // 0: the server's default
+	Name            string           `json:"Name"`
+	ModelName       string           `json:"ModelName"`
+	InstanceType    string           `json:"InstanceType"`
+	InstanceCount   int              `json:"InstanceCount"` // InitialInstanceCount
+	Weight          float64          `json:"Weight"`
+	Routing         traffic.Strategy `json:"Routing"`
+	DownloadTimeout time.Duration    `json:"DownloadTimeout"` // 0: the server's default
+	StartupTimeout  time.Duration    `json:"StartupTimeout"`  // 0: the server's default
 }
 
 // EndpointConfig is an immutable description of what an endpoint runs.
 type EndpointConfig struct {
-	Scope    arn.Scope
-	Name     string
-	Created  time.Time
-	Variants []Variant
+	Scope    arn.Scope `json:"Scope"`
+	Name     string    `json:"Name"`
+	Created  time.Time `json:"Created"`
+	Variants []Variant `json:"Variants"`
 	// Document is CreateEndpointConfig's request as accepted with its
 	// defaults filled in; DescribeEndpointConfig echoes it.
-	Document json.RawMessage
+	Document json.RawMessage `json:"Document"`
 }
 
 // ARN returns the configuration's resource name.
@@ -131,18 +131,18 @@ func (s Status) Serves() bool {
 // later do not matter.
 type FleetVariant struct {
 	Variant
-	Container Container
-	Resolved  time.Time // when the image was resolved, for DeployedImages
-	Wanted    int       // instances that shall exist
-	Active    int       // instances that shall take traffic
+	Container Container `json:"Container"`
+	Resolved  time.Time `json:"Resolved"` // when the image was resolved, for DeployedImages
+	Wanted    int       `json:"Wanted"`   // instances that shall exist
+	Active    int       `json:"Active"`   // instances that shall take traffic
 }
 
 // Fleet is the instances that run one endpoint configuration.
 type Fleet struct {
-	ID         FleetID
-	ConfigName string
-	ConfigDoc  json.RawMessage // the configuration's Document, for what Describe echoes
-	Variants   []FleetVariant
+	ID         FleetID         `json:"ID"`
+	ConfigName string          `json:"ConfigName"`
+	ConfigDoc  json.RawMessage `json:"ConfigDoc"` // the configuration's Document, for what Describe echoes
+	Variants   []FleetVariant  `json:"Variants"`
 }
 
 // Variant returns the fleet's variant of that name, or nil.
@@ -160,41 +160,42 @@ func (f *Fleet) Variant(name string) *FleetVariant {
 
 // Weight is a variant's share of the traffic, relative to the others'.
 type Weight struct {
-	Variant          string
-	Current, Desired float64
+	Variant string  `json:"Variant"`
+	Current float64 `json:"Current"`
+	Desired float64 `json:"Desired"`
 	// DesiredCount is the variant's DesiredInstanceCount.
-	DesiredCount int
+	DesiredCount int `json:"DesiredCount"`
 }
 
 // DeploymentConfig is the guardrails of an update: the document as sent, and
 // what it means.
 type DeploymentConfig struct {
-	Document json.RawMessage
-	Policy   *rollout.Policy
+	Document json.RawMessage `json:"Document"`
+	Policy   *rollout.Policy `json:"Policy"`
 }
 
 // Deployment is one change of an endpoint in progress.
 type Deployment struct {
-	ID    DeploymentID
-	Plan  rollout.Plan
-	State rollout.State
-	Begun time.Time
+	ID    DeploymentID  `json:"ID"`
+	Plan  rollout.Plan  `json:"Plan"`
+	State rollout.State `json:"State"`
+	Begun time.Time     `json:"Begun"`
 	// By is the ARN of whoever asked for it, "" if that is not known.
-	By string `json:",omitempty"`
+	By string `json:"By,omitempty"`
 	// From is the configuration in service when it began; "" for a creation.
-	From string `json:",omitempty"`
+	From string `json:"From,omitempty"`
 	// Green is the fleet that an update or a creation brings up; nil for a
 	// change within the fleet in service.
-	Green *Fleet
+	Green *Fleet `json:"Green"`
 	// Weights is what the endpoint's weights become when it succeeds.
-	Weights []Weight
+	Weights []Weight `json:"Weights"`
 	// Exposure is what the new fleet has answered so far.
-	Exposure Exposure
+	Exposure Exposure `json:"Exposure"`
 	// Tripped are the alarms that decided against it.
-	Tripped []TrippedAlarm
+	Tripped []TrippedAlarm `json:"Tripped"`
 	// Orders is what people told it, oldest first; State knows what became of
 	// them.
-	Orders []rollout.Order `json:",omitempty"`
+	Orders []rollout.Order `json:"Orders,omitempty"`
 }
 
 // To is the configuration that the deployment leads to.
@@ -209,13 +210,13 @@ func (d *Deployment) To() string {
 // over restarts of whoever counts. What a counter read first is not of this
 // deployment: the same configuration may have served before.
 type Exposure struct {
-	Requests int64
-	Raw      int64  // the counter as last read
-	Counter  string // whose it was: each process counts from 0
-	Based    bool   // Raw has been read
+	Requests int64  `json:"Requests"`
+	Raw      int64  `json:"Raw"`     // the counter as last read
+	Counter  string `json:"Counter"` // whose it was: each process counts from 0
+	Based    bool   `json:"Based"`   // Raw has been read
 	// AtLeast says that Requests is a lower bound: a process died with what
 	// it had counted since it was last read.
-	AtLeast bool
+	AtLeast bool `json:"AtLeast"`
 }
 
 // Add returns the exposure after a counter read raw.
@@ -234,27 +235,28 @@ func (x Exposure) Add(raw int64, counter string) Exposure {
 
 // TrippedAlarm is an alarm that was in ALARM when a deployment was judged.
 type TrippedAlarm struct {
-	Name   string
-	Reason string // the alarm's own words, with the values that tripped it
-	Since  time.Time
+	Name   string    `json:"Name"`
+	Reason string    `json:"Reason"` // the alarm's own words, with the values that tripped it
+	Since  time.Time `json:"Since"`
 }
 
 // Endpoint is a named place that serves, with everything that decides about
 // it. Its instances are rows of their own.
 type Endpoint struct {
-	ID            EndpointID
-	Scope         arn.Scope
-	Name          string
-	Status        Status
-	FailureReason string
-	ConfigName    string // in service; while creating, the requested one
-	Created       time.Time
-	Modified      time.Time
-	Fleet         *Fleet // in service; nil until it first was
-	Remnant       *Fleet // what is left of the newer fleet in UpdateRollbackFailed, else nil
-	Weights       []Weight
-	LastConfig    *DeploymentConfig
-	Deployment    *Deployment // nil when nothing is being done
+	ID            EndpointID `json:"ID"`
+	Scope         arn.Scope  `json:"Scope"`
+	Name          string     `json:"Name"`
+	Status        Status     `json:"Status"`
+	FailureReason string     `json:"FailureReason"`
+	ConfigName    string     `json:"ConfigName"` // in service; while creating, the requested one
+	Created       time.Time  `json:"Created"`
+	Modified      time.Time  `json:"Modified"`
+	Fleet         *Fleet     `json:"Fleet"` // in service; nil until it first was
+	// what is left of the newer fleet in UpdateRollbackFailed, else nil
+	Remnant    *Fleet            `json:"Remnant"`
+	Weights    []Weight          `json:"Weights"`
+	LastConfig *DeploymentConfig `json:"LastConfig"`
+	Deployment *Deployment       `json:"Deployment"` // nil when nothing is being done
 }
 
 // ARN returns the endpoint's resource name.
@@ -289,9 +291,9 @@ type Instance struct {
 
 // InstanceSpec is what an instance runs, fixed when it is first wanted.
 type InstanceSpec struct {
-	Endpoint string // the endpoint's name, for people and texts
-	Config   string
-	Variant  FleetVariant
+	Endpoint string       `json:"Endpoint"` // the endpoint's name, for people and texts
+	Config   string       `json:"Config"`
+	Variant  FleetVariant `json:"Variant"`
 }
 
 // InstanceRow is an instance together with what it runs. Version grows with

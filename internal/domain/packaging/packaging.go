@@ -30,15 +30,15 @@ const (
 // Job is a compilation or packaging job: its state, and of its kind what was
 // asked and what came of it.
 type Job struct {
-	ID       string // never used again, unlike the name
-	Kind     Kind
-	Scope    arn.Scope
-	Name     string
-	State    State
-	Document []byte // the request, to be echoed
+	ID       string    `json:"ID"` // never used again, unlike the name
+	Kind     Kind      `json:"Kind"`
+	Scope    arn.Scope `json:"Scope"`
+	Name     string    `json:"Name"`
+	State    State     `json:"State"`
+	Document []byte    `json:"Document"` // the request, to be echoed
 
-	Compile *Compile `json:",omitempty"`
-	Pack    *Pack    `json:",omitempty"`
+	Compile *Compile `json:"Compile,omitempty"`
+	Pack    *Pack    `json:"Pack,omitempty"`
 }
 
 // ARN returns the job's ARN.
@@ -64,14 +64,14 @@ func (j *Job) Exists() error {
 
 // Compile is what a compilation job is about.
 type Compile struct {
-	Input     string // s3://bucket/key of the archive
-	Shapes    string // DataInputConfig as given; "" to derive it
-	Framework string
-	OutputAt  string // S3OutputLocation
-	Target    Target
-	Optimize  string        // "", or a level of the runtime's optimiser
-	MaxTime   time.Duration // 0: none
-	Result    *Compiled     `json:",omitempty"`
+	Input     string        `json:"Input"`  // s3://bucket/key of the archive
+	Shapes    string        `json:"Shapes"` // DataInputConfig as given; "" to derive it
+	Framework string        `json:"Framework"`
+	OutputAt  string        `json:"OutputAt"` // S3OutputLocation
+	Target    Target        `json:"Target"`
+	Optimize  string        `json:"Optimize"` // "", or a level of the runtime's optimiser
+	MaxTime   time.Duration `json:"MaxTime"`  // 0: none
+	Result    *Compiled     `json:"Result,omitempty"`
 }
 
 // OutputURI returns where the job's artifact goes (spec §6.4).
@@ -85,7 +85,12 @@ func (c *Compile) OutputURI() string {
 }
 
 // Target is what a model is compiled for: a device, or a platform.
-type Target struct{ Device, OS, Arch, Accelerator string }
+type Target struct {
+	Device      string `json:"Device"`
+	OS          string `json:"OS"`
+	Arch        string `json:"Arch"`
+	Accelerator string `json:"Accelerator"`
+}
 
 // Suffix is how a target appears in an object's key.
 func (t Target) Suffix() string {
@@ -101,29 +106,29 @@ func (t Target) Suffix() string {
 
 // Compiled is what came of a compilation.
 type Compiled struct {
-	URI     string
-	SHA256  string // of the object, hex
-	Size    int64
-	Runtime string // onnx, dlr or opaque
-	Inputs  []Tensor
-	Outputs []Tensor
-	Derived string   // DerivedDataInputConfig, "" unless it was asked for
-	Notes   []string // what is worth knowing, for the record
+	URI     string   `json:"URI"`
+	SHA256  string   `json:"SHA256"` // of the object, hex
+	Size    int64    `json:"Size"`
+	Runtime string   `json:"Runtime"` // onnx, dlr or opaque
+	Inputs  []Tensor `json:"Inputs"`
+	Outputs []Tensor `json:"Outputs"`
+	Derived string   `json:"Derived"` // DerivedDataInputConfig, "" unless it was asked for
+	Notes   []string `json:"Notes"`   // what is worth knowing, for the record
 }
 
 // Pack is what a packaging job is about. Source is as it was when the job was
 // created: deleting the compilation job changes nothing.
 type Pack struct {
-	CompilationJob string
-	ModelName      string
-	ModelVersion   string
-	OutputAt       string // S3OutputLocation
-	Preset         string // PresetDeploymentType, "" for none
-	PresetConfig   Preset
-	Serial         uint64
-	Source         Compiled
-	Target         Target
-	Result         *Package `json:",omitempty"`
+	CompilationJob string   `json:"CompilationJob"`
+	ModelName      string   `json:"ModelName"`
+	ModelVersion   string   `json:"ModelVersion"`
+	OutputAt       string   `json:"OutputAt"` // S3OutputLocation
+	Preset         string   `json:"Preset"`   // PresetDeploymentType, "" for none
+	PresetConfig   Preset   `json:"PresetConfig"`
+	Serial         uint64   `json:"Serial"`
+	Source         Compiled `json:"Source"`
+	Target         Target   `json:"Target"`
+	Result         *Package `json:"Result,omitempty"`
 }
 
 // OutputURI returns where the package goes: samples construct this themselves.
@@ -146,18 +151,19 @@ func (p *Pack) Note() string {
 
 // Package is what came of a packaging job.
 type Package struct {
-	URI          string
-	SHA1, SHA256 string // of the object, hex
-	Size         int64
-	Signature    string // the ModelSignature document
-	Preset       *PresetOutput
+	URI       string        `json:"URI"`
+	SHA1      string        `json:"SHA1"`
+	SHA256    string        `json:"SHA256"` // of the object, hex
+	Size      int64         `json:"Size"`
+	Signature string        `json:"Signature"` // the ModelSignature document
+	Preset    *PresetOutput `json:"Preset"`
 }
 
 // PresetOutput is what came of a preset deployment.
 type PresetOutput struct {
-	ARN     string
-	Failed  bool
-	Message string
+	ARN     string `json:"ARN"`
+	Failed  bool   `json:"Failed"`
+	Message string `json:"Message"`
 }
 
 // Artifact is a finished package, as deployment plans refer to it.
@@ -170,10 +176,10 @@ type Artifact struct {
 
 // Tensor is an input or output of a model; a negative size is an open one.
 type Tensor struct {
-	Name     string
-	DataType string
-	Shape    []int64
-	Unranked bool `json:",omitempty"` // any shape
+	Name     string  `json:"Name"`
+	DataType string  `json:"DataType"`
+	Shape    []int64 `json:"Shape"`
+	Unranked bool    `json:"Unranked,omitempty"` // any shape
 }
 
 // Join puts a file name behind an S3 location with exactly one slash.

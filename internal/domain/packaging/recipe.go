@@ -14,16 +14,17 @@ import (
 // Preset is a PresetDeploymentConfig (spec §6.2): how to write the Greengrass
 // component of a package.
 type Preset struct {
-	ComponentName        string
-	ComponentDescription string
-	ComponentVersion     string
-	PlatformOS           string
-	PlatformArchitecture string
+	ComponentName        string `json:"ComponentName"`
+	ComponentDescription string `json:"ComponentDescription"`
+	ComponentVersion     string `json:"ComponentVersion"`
+	PlatformOS           string `json:"PlatformOS"`
+	PlatformArchitecture string `json:"PlatformArchitecture"`
 }
 
 var (
 	componentName = regexp.MustCompile(`^[a-zA-Z0-9-_.]{1,128}$`)
-	semver        = regexp.MustCompile(`^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$`)
+	semver        = regexp.MustCompile(`^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})` +
+		`(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$`)
 )
 
 // architectures maps what the API calls a platform to what Greengrass does.
@@ -58,22 +59,28 @@ func ParsePreset(config, job string) (Preset, error) {
 	_, known := architecture(p.PlatformArchitecture)
 	switch {
 	case !componentName.MatchString(p.ComponentName):
-		return p, fault.New(fault.Invalid, "The ComponentName of PresetDeploymentConfig is not the name of a component.")
+		return p, fault.New(fault.Invalid,
+			"The ComponentName of PresetDeploymentConfig is not the name of a component.")
 	case !semver.MatchString(p.ComponentVersion):
-		return p, fault.New(fault.Invalid, "The ComponentVersion of PresetDeploymentConfig is not a version such as 1.0.0.")
+		return p, fault.New(fault.Invalid,
+			"The ComponentVersion of PresetDeploymentConfig is not a version such as 1.0.0.")
 	case len(p.ComponentDescription) > 1024:
-		return p, fault.New(fault.Invalid, "The ComponentDescription of PresetDeploymentConfig has more than 1024 bytes.")
+		return p, fault.New(fault.Invalid,
+			"The ComponentDescription of PresetDeploymentConfig has more than 1024 bytes.")
 	case p.PlatformOS != "" && !strings.EqualFold(p.PlatformOS, "Windows") && !strings.EqualFold(p.PlatformOS, "Linux"):
 		return p, fault.New(fault.Invalid, "The PlatformOS of PresetDeploymentConfig must be Windows or Linux.")
 	case !known:
-		return p, fault.New(fault.Invalid, "The PlatformArchitecture of PresetDeploymentConfig must be Windows32_x86, Windows64_x64, Linux x86_64 or Linux ARMV8.")
+		return p, fault.New(fault.Invalid,
+			"The PlatformArchitecture of PresetDeploymentConfig must be Windows32_x86, Windows64_x64, Linux x86_64 "+
+				"or Linux ARMV8.")
 	}
 	return p, nil
 }
 
 // ARN returns the ARN that the component's version would have.
 func (p Preset) ARN(s arn.Scope) string {
-	return fmt.Sprintf("arn:%s:greengrass:%s:%s:components:%s:versions:%s", arn.Partition(s.Region), s.Region, s.Account, p.ComponentName, p.ComponentVersion)
+	return fmt.Sprintf("arn:%s:greengrass:%s:%s:components:%s:versions:%s", arn.Partition(s.Region), s.Region,
+		s.Account, p.ComponentName, p.ComponentVersion)
 }
 
 // Recipe writes the component's recipe: it unpacks the package where

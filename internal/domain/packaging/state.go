@@ -20,14 +20,14 @@ func (s Status) Terminal() bool { return s == Completed || s == Failed || s == S
 
 // State is a job's state. Zero times have not come.
 type State struct {
-	Status   Status
-	Reason   string // of a failure
-	Created  time.Time
-	Modified time.Time
-	Started  time.Time
-	Ended    time.Time
-	MaxTime  time.Duration // from Started; 0: none
-	Troubles int           // turns that failed for the server's own reasons
+	Status   Status        `json:"Status"`
+	Reason   string        `json:"Reason"` // of a failure
+	Created  time.Time     `json:"Created"`
+	Modified time.Time     `json:"Modified"`
+	Started  time.Time     `json:"Started"`
+	Ended    time.Time     `json:"Ended"`
+	MaxTime  time.Duration `json:"MaxTime"`  // from Started; 0: none
+	Troubles int           `json:"Troubles"` // turns that failed for the server's own reasons
 }
 
 // New is the state of a job that was just created.

@@ -26,10 +26,10 @@ const (
 type ThingType struct {
 	Scope       arn.Scope `json:"-"`
 	Name        string    `json:"-"`
-	ID          string
-	Description string
-	Searchable  []string // names of attributes
-	Created     time.Time
+	ID          string    `json:"ID"`
+	Description string    `json:"Description"`
+	Searchable  []string  `json:"Searchable"` // names of attributes
+	Created     time.Time `json:"Created"`
 }
 
 // ARN returns the type's name.
@@ -42,13 +42,13 @@ func (t ThingType) Same(o ThingType) bool {
 
 // Thing stands for a device.
 type Thing struct {
-	Scope      arn.Scope `json:"-"`
-	Name       string    `json:"-"`
-	ID         string
-	Type       string            // name of its ThingType; may be empty
+	Scope      arn.Scope         `json:"-"`
+	Name       string            `json:"-"`
+	ID         string            `json:"ID"`
+	Type       string            `json:"Type"` // name of its ThingType; may be empty
 	Attributes map[string]string `json:"-"`
-	Version    int64
-	Created    time.Time
+	Version    int64             `json:"Version"`
+	Created    time.Time         `json:"Created"`
 }
 
 // ARN returns the thing's name.
@@ -108,8 +108,8 @@ func CertificateID(s arn.Scope, principal string) (string, bool) {
 type Policy struct {
 	Scope    arn.Scope `json:"-"`
 	Name     string    `json:"-"`
-	Document string
-	Created  time.Time
+	Document string    `json:"Document"`
+	Created  time.Time `json:"Created"`
 }
 
 // ARN returns the policy's name.
@@ -117,13 +117,13 @@ func (p Policy) ARN() string { return name(p.Scope, "policy/"+p.Name) }
 
 // RoleAlias is what a device asks credentials of.
 type RoleAlias struct {
-	Scope    arn.Scope `json:"-"`
-	Name     string    `json:"-"`
-	RoleARN  string
-	Duration time.Duration // of credentials
-	Fleet    bool          // it belongs to a device fleet
-	Created  time.Time
-	Modified time.Time
+	Scope    arn.Scope     `json:"-"`
+	Name     string        `json:"-"`
+	RoleARN  string        `json:"RoleARN"`
+	Duration time.Duration `json:"Duration"` // of credentials
+	Fleet    bool          `json:"Fleet"`    // it belongs to a device fleet
+	Created  time.Time     `json:"Created"`
+	Modified time.Time     `json:"Modified"`
 }
 
 // DefaultDuration is how long credentials last unless an alias says otherwise.

@@ -16,16 +16,16 @@ import (
 
 // Dimension is one name and value that tell metrics of the same name apart.
 type Dimension struct {
-	Name  string
-	Value string
+	Name  string `json:"Name"`
+	Value string `json:"Value"`
 }
 
 // ID says which metric a sample belongs to. The order of the dimensions means
 // nothing; every set of dimensions is a metric of its own (spec §7.2).
 type ID struct {
-	Namespace  string
-	Name       string
-	Dimensions []Dimension
+	Namespace  string      `json:"Namespace"`
+	Name       string      `json:"Name"`
+	Dimensions []Dimension `json:"Dimensions"`
 }
 
 // Zero reports whether nothing of id is given.
@@ -79,7 +79,8 @@ func (id ID) Validate() error {
 	case len(id.Name) > maxName || hasControl(id.Name):
 		return fault.New(fault.Invalid, "The value %q for parameter MetricName is invalid.", clip(id.Name))
 	case len(id.Dimensions) > maxDimensions:
-		return fault.New(fault.Invalid, "The collection Dimensions must not have a size greater than %d.", maxDimensions)
+		return fault.New(fault.Invalid, "The collection Dimensions must not have a size greater than %d.",
+			maxDimensions)
 	}
 	seen := make(map[string]bool, len(id.Dimensions))
 	for _, d := range id.Dimensions {
@@ -89,9 +90,11 @@ func (id ID) Validate() error {
 		case d.Value == "":
 			return missing("The parameter Dimensions.member.Value is required.")
 		case len(d.Name) > maxName || d.Name[0] == ':' || hasControl(d.Name):
-			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Name is invalid.", clip(d.Name))
+			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Name is invalid.",
+				clip(d.Name))
 		case len(d.Value) > maxDimensionValue || hasControl(d.Value):
-			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Value is invalid.", clip(d.Value))
+			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Value is invalid.",
+				clip(d.Value))
 		case seen[d.Name]:
 			return fault.New(fault.Invalid, "The dimension %q is given more than once.", clip(d.Name))
 		}
