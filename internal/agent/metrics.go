@@ -1,11 +1,8 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"math"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/handles"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // quiet is how long what changes little is not said again: an idle device pays
@@ -43,7 +41,7 @@ type metrics struct {
 
 func newMetrics(device string, crashes int64, stats func() []handles.Stats) *metrics {
 	m := &metrics{device: dimension("device/" + device), started: time.Now(), crashes: crashes, stats: stats, now: time.Now, calls: map[string]handles.Stats{}}
-	m.busy, m.all = processor()
+	m.busy, m.all = child.MachineCPU()
 	return m
 }
 
@@ -123,61 +121,16 @@ func round(v float64) float64 { return math.Round(v*1000) / 1000 }
 // utilization returns the device's processor, since the last time, and memory
 // in percent; 0 where the kernel does not say.
 func (m *metrics) utilization() (cpu, memory float64) {
-	busy, all := processor()
+	busy, all := child.MachineCPU()
 	if all > m.all {
 		cpu = math.Round(1000*float64(busy-m.busy)/float64(all-m.all)) / 10
 	}
 	m.busy, m.all = busy, all
-	total, available := meminfo()
-	if total > 0 {
+	total, available, ok := child.MachineMemory()
+	if ok && total > 0 {
 		memory = math.Round(1000*float64(total-min(available, total))/float64(total)) / 10
 	}
 	return cpu, memory
-}
-
-// processor reads the ticks of all processors from /proc/stat: user, nice,
-// system, idle, iowait and on.
-func processor() (busy, all uint64) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, 0
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	fields := strings.Fields(string(line))
-	for i, f := range fields[min(1, len(fields)):] {
-		n, err := strconv.ParseUint(f, 10, 64)
-		if err != nil || i > 7 { // what guests take is in user already
-			break
-		}
-		all += n
-		if i != 3 && i != 4 {
-			busy += n
-		}
-	}
-	return busy, all
-}
-
-// meminfo reads the machine's memory, in KiB.
-func meminfo() (total, available uint64) {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, 0
-	}
-	for line := range strings.Lines(string(text)) {
-		key, rest, _ := strings.Cut(line, ":")
-		value, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		n, err := strconv.ParseUint(value, 10, 64)
-		if err != nil {
-			continue
-		}
-		switch key {
-		case "MemTotal":
-			total = n
-		case "MemAvailable":
-			available = n
-		}
-	}
-	return total, available
 }
 
 // timed is an engine whose loads are measured.

@@ -50,6 +50,8 @@ var sideways = map[string]map[string]string{
 
 	"internal/platform/store/storetest": {"internal/platform/pgtest": "tests run on PostgreSQL, too"},
 
+	"internal/platform/provider/process": {"internal/platform/child": "instances are children"},
+
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "it has the queues of loops"},
 	"internal/wire/gateway":      {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -171,23 +170,4 @@ func (p *process) stop() {
 	kill := time.AfterFunc(3*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer kill.Stop()
 	_ = p.cmd.Wait() // how it ended is of no interest
-}
-
-// peakRSS returns the most memory the process ever held, in bytes.
-func (p *process) peakRSS() (int64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := strings.Cut(string(text), "VmHWM:")
-	var kib int64
-	if _, err := fmt.Sscan(rest, &kib); !ok || err != nil {
-		return 0, errors.New("no VmHWM in /proc")
-	}
-	return kib << 10, nil
 }

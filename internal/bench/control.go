@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
 
@@ -350,29 +351,11 @@ func (s *benchServer) empty(ctx context.Context) error {
 }
 
 // rss returns the resident memory of a process in MiB, peak the most it ever was.
-func rss(pid int) float64  { return memory(pid, "VmRSS:") }
-func peak(pid int) float64 { return memory(pid, "VmHWM:") }
-
-func memory(pid int, what string) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // a missing file reads as 0
-	for l := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(l, what); ok {
-			kb, _ := strconv.ParseFloat(strings.Fields(v)[0], 64)
-			return kb / 1024
-		}
-	}
-	return 0
-}
+func rss(pid int) float64  { return float64(child.Memory(pid, "VmRSS")) / (1 << 20) }
+func peak(pid int) float64 { return float64(child.Memory(pid, "VmHWM")) / (1 << 20) }
 
 // cpu returns the processor time that a process has used.
 func cpu(pid int) time.Duration {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // a missing file reads as 0
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseInt(f[11], 10, 64)
-	system, _ := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond // clock ticks of 1/100 s (sysconf CLK_TCK)
+	s, _ := child.ReadStat(pid) // one that has ended reads as 0
+	return s.CPU
 }

@@ -312,11 +312,7 @@ func (a *arena) large(ctx context.Context) error {
 			return err
 		}
 		a.print(got, c.size)
-		rss, err := a.servers["slipway"].peakRSS()
-		if err != nil {
-			return err
-		}
-		fmt.Printf("slipway  peak RSS so far %d MiB (%d requests of %d KiB at a time)\n", rss>>20, c.conns, c.size>>10)
+		fmt.Printf("slipway  peak RSS so far %.0f MiB (%d requests of %d KiB at a time)\n", peak(a.servers["slipway"].cmd.Process.Pid), c.conns, c.size>>10)
 	}
 	return nil
 }

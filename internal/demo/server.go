@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // server is a Slipway in a process of its own, as a person would run it.
@@ -112,21 +114,10 @@ func (s *server) run(ctx context.Context, args ...string) (string, error) {
 // leftovers are the model processes of this server that are still running, by
 // the environment they were given.
 func (s *server) leftovers() []int {
-	var pids []int
-	found, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is well-formed
-	for _, path := range found {
-		env, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile, or is another user's
-		}
-		if !bytes.Contains(env, []byte("SLIPWAY_INSTANCE_STATE="+s.dataDir+"/")) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
+	all, _ := child.PIDs() // what could be seen is something
+	return slices.DeleteFunc(all, func(pid int) bool {
+		return !strings.HasPrefix(child.Env(pid, "SLIPWAY_INSTANCE_STATE"), s.dataDir+"/")
+	})
 }
 
 // stop ends the server in order, by force after 40 s. Instances outlive their

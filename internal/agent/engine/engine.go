@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // ONNX is the runtime that slipway-onnx serves unless Config.Commands says
@@ -176,6 +177,23 @@ func New(c Config) (*Engine, error) {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)
 	}
 	return e, nil
+}
+
+// endLeftovers kills the workers of an agent that used the run directory before
+// and was killed, and removes its sockets. The kernel has ended the workers
+// themselves by then; what they started may have stayed.
+func endLeftovers(runDir string) (ended int) {
+	pids, _ := child.PIDs() // what could be seen is something
+	for _, pid := range pids {
+		if child.Kill(pid, func(pid int) bool { return child.Env(pid, envRunDir) == runDir }) {
+			ended++
+		}
+	}
+	sockets, _ := filepath.Glob(filepath.Join(runDir, "*.sock")) // the pattern is good
+	for _, s := range sockets {
+		_ = os.Remove(s) // a socket of that number is refused otherwise, and the error says so
+	}
+	return ended
 }
 
 // Load implements model.Engine.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // launch is how to start a worker for one package, any number of times.
@@ -109,16 +110,11 @@ func (l *launch) settle(runDir string, n int64) (place, error) {
 	at := place{network: "unix", address: filepath.Join(runDir, strconv.FormatInt(n, 10)+".sock"), token: rand.Text(), solo: l.oipName != ""}
 	socket := at.address
 	if !l.socket {
-		// The kernel chooses; listens makes sure that nobody else took it meanwhile.
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return at, fmt.Errorf("find a free port: %w", err)
+		var err error
+		if at.port, err = child.FreePort(); err != nil { // await makes sure that the worker gets it
+			return at, err
 		}
-		at.network, at.address = "tcp", ln.Addr().String()
-		at.port = ln.Addr().(*net.TCPAddr).Port
-		if err := ln.Close(); err != nil {
-			return at, fmt.Errorf("find a free port: %w", err)
-		}
+		at.network, at.address = "tcp", net.JoinHostPort(child.Loopback, strconv.Itoa(at.port))
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(at.port), "{model_dir}", l.modelDir, "{socket}", socket)
 	at.args = append(at.args, l.program)

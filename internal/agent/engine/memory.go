@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"math"
@@ -13,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // baseMemory is what a worker takes that has loaded nothing: slipway-onnx takes
@@ -110,10 +110,8 @@ func packageSize(dir string) (sum int64) {
 // this process is in, can still give.
 func machineLeft() int64 {
 	left := int64(math.MaxInt64 / 2)
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if _, rest, ok := bytes.Cut(b, []byte("MemAvailable:")); ok {
-			left = kibibytes(rest)
-		}
+	if _, available, ok := child.MachineMemory(); ok {
+		left = available
 	}
 	groups, _ := os.ReadFile("/proc/self/cgroup") // without control groups nothing is limited
 	for line := range strings.Lines(string(groups)) {
@@ -123,9 +121,9 @@ func machineLeft() int64 {
 		}
 		switch {
 		case f[0] == "0" && f[1] == "": // version 2
-			left = min(left, groupLeft("/sys/fs/cgroup", f[2], "memory.max", "memory.current", "inactive_file "))
+			left = min(left, groupLeft("/sys/fs/cgroup", f[2], "memory.max", "memory.current", "inactive_file"))
 		case strings.Contains(","+f[1]+",", ",memory,"):
-			left = min(left, groupLeft("/sys/fs/cgroup/memory", f[2], "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "))
+			left = min(left, groupLeft("/sys/fs/cgroup/memory", f[2], "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
 		}
 	}
 	return left
@@ -140,11 +138,8 @@ func groupLeft(root, name, limit, usage, idle string) int64 {
 		if limited && ok {
 			// Cached files that nobody used lately make room by themselves.
 			if b, err := os.ReadFile(path.Join(root, dir, "memory.stat")); err == nil {
-				if _, rest, ok := strings.Cut("\n"+string(b), "\n"+idle); ok {
-					n, _, _ := strings.Cut(rest, "\n")
-					cached, _ := strconv.ParseInt(n, 10, 64) // none, then
-					used -= min(cached, used)
-				}
+				cached, _ := child.Counter(b, idle) // none, then
+				used -= min(cached, used)
 			}
 			left = min(left, most-used)
 		}
@@ -161,14 +156,4 @@ func number(root, dir, file string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 	return n, err == nil // "max" is no limit
-}
-
-// oomKills counts the processes that the kernel has killed for lack of memory,
-// of the machine or of a control group.
-func oomKills() int64 {
-	b, _ := os.ReadFile("/proc/vmstat") // a kernel without it counts none
-	_, rest, _ := strings.Cut("\n"+string(b), "\noom_kill ")
-	count, _, _ := strings.Cut(rest, "\n")
-	n, _ := strconv.ParseInt(count, 10, 64) // as above
-	return n
 }

@@ -33,7 +33,7 @@ func TestTheTightestControlGroupDecides(t *testing.T) {
 		"over/memory.max": "10\n", "over/memory.current": "30\n", "over/memory.stat": "inactive_file 5\n",
 	})
 	for name, want := range map[string]int64{"/system/agent": 400, "/system": 400, "/loose": math.MaxInt64 / 2, "/over": -15, "/nowhere": math.MaxInt64 / 2, "/": math.MaxInt64 / 2} {
-		if got := groupLeft(root, name, "memory.max", "memory.current", "inactive_file "); got != want {
+		if got := groupLeft(root, name, "memory.max", "memory.current", "inactive_file"); got != want {
 			t.Errorf("%s: %d are left, want %d", name, got, want)
 		}
 	}

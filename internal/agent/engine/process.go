@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // process is one run of a worker's program.
@@ -40,7 +41,7 @@ type process struct {
 // begin starts the program in a group of its own. The kernel kills it when the
 // thread that started it ends, so that thread is kept for as long as it runs.
 func begin(at place, dir string, c *conns) (*process, error) {
-	p := &process{conns: c, at: at, solo: at.solo, done: make(chan struct{}), oomBefore: oomKills()}
+	p := &process{conns: c, at: at, solo: at.solo, done: make(chan struct{}), oomBefore: child.OOMKills()}
 	cmd := &exec.Cmd{
 		Path: at.args[0], Args: at.args, Env: at.env, Dir: dir, Stdout: &p.tail, Stderr: &p.tail,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
@@ -54,7 +55,7 @@ func begin(at place, dir string, c *conns) (*process, error) {
 		if err == nil {
 			p.pid = cmd.Process.Pid
 			// The kernel is to choose the worker when memory runs out, not the agent.
-			_ = os.WriteFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", []byte("500"), 0) // it runs without it
+			child.OfferToOOMKiller(p.pid)
 		}
 		started <- err
 		if err != nil {
@@ -98,7 +99,7 @@ func (p *process) tell(s *os.ProcessState) string {
 	how := s.String()
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		how = "killed by signal " + strconv.Itoa(int(ws.Signal()))
-		if ws.Signal() == syscall.SIGKILL && p.why() == "" && oomKills() > p.oomBefore {
+		if ws.Signal() == syscall.SIGKILL && p.why() == "" && child.OOMKills() > p.oomBefore {
 			how = outOfMemory
 		}
 	}
@@ -158,7 +159,18 @@ func (p *process) members() []int {
 	if p.solo {
 		return []int{p.pid}
 	}
-	return group(p.pid)
+	pids, _ := child.Group(p.pid) // what could be seen is something
+	return pids
+}
+
+// memory returns the bytes that the process and what it started hold for
+// themselves: pages of files, such as the library's, can be had again and are
+// left out.
+func (p *process) memory() (sum int64) {
+	for _, pid := range p.members() {
+		sum += child.Memory(pid, "RssAnon", "RssShmem")
+	}
+	return sum
 }
 
 func (p *process) ended() bool {
@@ -176,8 +188,8 @@ func (p *process) await(ctx context.Context, timeout time.Duration) error {
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := p.ping(ctx)
-		if err == nil && p.at.port > 0 && !listens(p.pid, p.at.port) {
-			err = errors.New("somebody else listens on its port")
+		if err == nil && p.at.port > 0 {
+			err = p.checkListens()
 		}
 		if err == nil {
 			return nil
@@ -199,6 +211,16 @@ func (p *process) await(ctx context.Context, timeout time.Duration) error {
 		case <-t.C:
 		}
 	}
+}
+
+// checkListens refuses somebody else who took the port between its choice and
+// the worker's bind, and who may well answer /ping.
+func (p *process) checkListens() error {
+	itself, err := child.Listens(p.at.port, p.pid, child.Group)
+	if err == nil && !itself {
+		err = errors.New("somebody else listens on its port")
+	}
+	return err
 }
 
 var errNotReady = errors.New("the worker was not ready")

@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"os"
 	"runtime"
-	"strconv"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 // A worker that loads beside one that serves must not take the processor from
@@ -62,15 +62,8 @@ func setPolicy(tid, policy int) error {
 func schedule(pids []int, policy int, passes int) {
 	for range passes {
 		for _, pid := range pids {
-			dir := "/proc/" + strconv.Itoa(pid) + "/task"
-			threads, err := os.ReadDir(dir)
-			if err != nil {
-				continue // it has just ended
-			}
-			for _, t := range threads {
-				if tid, err := strconv.Atoi(t.Name()); err == nil {
-					_ = setPolicy(tid, policy) // it has just ended
-				}
+			for _, tid := range child.Threads(pid) {
+				_ = setPolicy(tid, policy) // it has just ended
 			}
 		}
 	}

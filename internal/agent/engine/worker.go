@@ -254,7 +254,7 @@ func (w *Worker) PID() int {
 
 func (w *Worker) rss() int64 {
 	if p := w.cur.Load(); p != nil && !p.ended() {
-		return memoryOf(p.members())
+		return p.memory()
 	}
 	return 0
 }

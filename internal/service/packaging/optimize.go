@@ -12,7 +12,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
@@ -150,7 +150,7 @@ func runLimited(cmd *exec.Cmd, model string) error {
 		return err
 	}
 	pid := cmd.Process.Pid
-	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0) // it runs without it
+	child.OfferToOOMKiller(pid)
 	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_FSIZE} {
 		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: room, Max: room}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			_ = cmd.Cancel() // it is not to run without them

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
@@ -70,7 +71,7 @@ func (p *Provider) adopt(rec record) bool {
 			}
 		}
 		// Looked at after the descriptor was opened: it is surely this one.
-		if lives(rec.PID, rec.Start) {
+		if child.Alive(rec.PID, rec.Start) {
 			p.register(e, &run{rec: rec, pidfd: pidfd, done: make(chan struct{})})
 			p.log.Info("instance adopted", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID, "port", rec.Port)
 			return true
@@ -104,7 +105,7 @@ func (r record) epitaph(boot string) string {
 func (p *Provider) killRemains(adopted map[string]bool) error {
 	failpoint.Hit(hitAdopting)
 	return sweep(func(pid int) bool {
-		path := marked(pid)
+		path := child.Env(pid, envState)
 		return path != "" && p.paths.owns(path) && !adopted[path]
 	})
 }
@@ -112,7 +113,7 @@ func (p *Provider) killRemains(adopted map[string]bool) error {
 // sweep kills all that are ours until a look around finds none.
 func sweep(ours func(pid int) bool) error {
 	for deadline := time.Now().Add(clearPatience); ; time.Sleep(5 * time.Millisecond) {
-		all, err := pids()
+		all, err := child.PIDs()
 		if err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func sweep(ours func(pid int) bool) error {
 		for _, pid := range all {
 			if ours(pid) {
 				found = pid
-				killIf(pid, ours)
+				child.Kill(pid, ours)
 			}
 		}
 		if found == 0 {
@@ -153,7 +154,7 @@ func (p *Provider) claimLog(ctx context.Context, id provider.ID) (*os.File, erro
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	state, log := p.paths.record(id), p.paths.log(id)
-	ours := func(pid int) bool { return marked(pid) == state || writesTo(pid, log) }
+	ours := func(pid int) bool { return child.Env(pid, envState) == state || child.WritesTo(pid, log) }
 	pause := time.Millisecond
 	for deadline := time.Now().Add(clearPatience); ; pause = min(2*pause, 50*time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
@@ -52,13 +52,13 @@ func (p *Provider) runs(e *entry) (provider.Status, bool) {
 
 // start brings up a new process; whatever fails, nothing is left running.
 func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err error) {
-	port, err := p.reservePort()
+	port, err := p.ports.Reserve()
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			p.releasePort(port)
+			p.ports.Release(port)
 		}
 	}()
 	l, err := p.prepare(e.id, s, port)
@@ -148,9 +148,9 @@ func (p *Provider) fork(l *launch, rec record) (*run, error) {
 	failpoint.Hit(hitForked)
 	// It cannot be collected before it is watched: even if it has ended by now,
 	// its status is there to be read.
-	st, err := readStat(pid)
+	st, err := child.ReadStat(pid)
 	if err == nil {
-		rec.Phase, rec.PID, rec.Start = running, pid, st.start
+		rec.Phase, rec.PID, rec.Start = running, pid, st.Start
 		err = p.paths.write(rec)
 	}
 	if err != nil {
@@ -201,49 +201,4 @@ func wait(pid int) (unix.WaitStatus, error) {
 			return ws, err
 		}
 	}
-}
-
-// reservePort picks a port that nobody uses now and that no running instance
-// was given. Nothing can hold it for the instance: most programs could not bind
-// it then.
-func (p *Provider) reservePort() (int, error) {
-	for range max(100, p.cfg.LastPort-p.cfg.FirstPort+1) {
-		p.mu.Lock()
-		want := 0
-		if p.cfg.FirstPort > 0 {
-			p.port++
-			if p.port > p.cfg.LastPort {
-				p.port = p.cfg.FirstPort
-			}
-			want = p.port
-			if p.ports[want] {
-				p.mu.Unlock()
-				continue
-			}
-		}
-		p.mu.Unlock()
-		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: want})
-		if err != nil {
-			if want == 0 {
-				return 0, fmt.Errorf("find a free port: %w", err)
-			}
-			continue
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close() // it never accepted anything
-		p.mu.Lock()
-		taken := p.ports[port]
-		p.ports[port] = true
-		p.mu.Unlock()
-		if !taken {
-			return port, nil
-		}
-	}
-	return 0, fault.New(fault.Unavailable, "no free port was found for the instance")
-}
-
-func (p *Provider) releasePort(port int) {
-	p.mu.Lock()
-	delete(p.ports, port)
-	p.mu.Unlock()
 }

@@ -14,7 +14,6 @@ import (
 )
 
 const (
-	loopback = "127.0.0.1"
 	envID    = "SLIPWAY_INSTANCE_ID"
 	envState = "SLIPWAY_INSTANCE_STATE" // path of the record: marks a process as ours, see states.go
 )

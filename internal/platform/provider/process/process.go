@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
@@ -57,6 +57,7 @@ type Provider struct {
 	paths paths
 	boot  string // this boot of the machine: start times are counted from it
 	lock  *os.File
+	ports *child.Ports
 
 	epoll, wake int // the watcher's descriptors
 	changes     chan struct{}
@@ -69,8 +70,6 @@ type Provider struct {
 	entries map[provider.ID]*entry
 	watched map[int]*run // by process descriptor
 	blind   map[*run]bool
-	ports   map[int]bool // given to instances that run
-	port    int          // last one given from a configured range
 }
 
 var (
@@ -121,26 +120,25 @@ func New(cfg Config) (*Provider, error) {
 }
 
 func open(cfg Config) (*Provider, error) {
-	if cfg.FirstPort < 0 || cfg.LastPort > 65535 || cfg.LastPort < cfg.FirstPort {
-		return nil, fmt.Errorf("ports %d to %d are not a range", cfg.FirstPort, cfg.LastPort)
+	ports, err := child.NewPorts(cfg.FirstPort, cfg.LastPort)
+	if err != nil {
+		return nil, err
 	}
 	cfg.LogBytes = orDefault(cfg.LogBytes, 16<<20)
 	cfg.LogsTotal = orDefault(cfg.LogsTotal, 1<<30)
 	cfg.LogAge = orDefault(cfg.LogAge, 7*24*time.Hour)
 	p := &Provider{
-		cfg: cfg, log: cfg.Log, epoll: -1, wake: -1,
+		cfg: cfg, log: cfg.Log, ports: ports, epoll: -1, wake: -1,
 		changes: make(chan struct{}, 1), closing: make(chan struct{}),
-		entries: map[provider.ID]*entry{}, watched: map[int]*run{}, blind: map[*run]bool{}, ports: map[int]bool{},
-		port: firstGuess(cfg),
+		entries: map[provider.ID]*entry{}, watched: map[int]*run{}, blind: map[*run]bool{},
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
-	var err error
 	if p.paths, err = makePaths(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if p.boot, err = bootID(); err != nil {
+	if p.boot, err = child.BootID(); err != nil {
 		return nil, err
 	}
 	if p.lock, err = lockDir(p.paths.lock()); err != nil {
@@ -239,21 +237,25 @@ func (p *Provider) List(context.Context) ([]provider.Status, error) {
 	return list, nil
 }
 
+// Listens implements provider.Listener.
+func (p *Provider) Listens(_ context.Context, id provider.ID) (bool, error) {
+	p.mu.Lock()
+	e := p.entries[id]
+	if e == nil || e.run == nil || e.run.exited {
+		p.mu.Unlock()
+		return false, nil
+	}
+	pid, port := e.run.rec.PID, e.run.rec.Port
+	p.mu.Unlock()
+	return child.Listens(port, pid, child.Session)
+}
+
 // status is called with the provider's mutex held.
 func (r *run) status(id provider.ID) provider.Status {
 	if r.exited {
 		return provider.Status{ID: id, Exited: true, Detail: r.detail, ModelDir: r.rec.ModelDir}
 	}
 	return provider.Status{ID: id, Address: r.rec.address(), ModelDir: r.rec.ModelDir}
-}
-
-// firstGuess is where in the range the first port is looked for: not at the
-// same place in every server of a host.
-func firstGuess(cfg Config) int {
-	if cfg.FirstPort == 0 {
-		return 0
-	}
-	return cfg.FirstPort + rand.IntN(cfg.LastPort-cfg.FirstPort+1)
 }
 
 var errClosed = fault.New(fault.Unavailable, "the process provider is closed")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
@@ -40,7 +41,7 @@ type record struct {
 }
 
 func (r record) address() string {
-	return net.JoinHostPort(loopback, strconv.Itoa(r.Port))
+	return net.JoinHostPort(child.Loopback, strconv.Itoa(r.Port))
 }
 
 // valid guards against a damaged file: a pid of 0 or 1 would make a signal hit

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
@@ -82,7 +83,7 @@ func (p *Provider) stop(ctx context.Context, r *run) error {
 // signal reaches the whole process group, unless its first process has ended
 // already: then the watcher does the rest.
 func (r *run) signal(s unix.Signal) {
-	if lives(r.rec.PID, r.rec.Start) {
+	if child.Alive(r.rec.PID, r.rec.Start) {
 		_ = unix.Kill(-r.rec.PID, s) // it may have ended since
 	}
 }

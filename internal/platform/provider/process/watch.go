@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 )
 
@@ -31,9 +32,9 @@ func (p *Provider) poll(fd int) error {
 
 // register makes r the run of e and has its end noticed.
 func (p *Provider) register(e *entry, r *run) {
+	p.ports.Hold(r.rec.Port)
 	p.mu.Lock()
 	e.run = r
-	p.ports[r.rec.Port] = true
 	if r.pidfd < 0 {
 		p.blind[r] = true
 		p.mu.Unlock()
@@ -84,7 +85,7 @@ func (p *Provider) watch() {
 			}
 		}
 		for _, r := range p.unseen() {
-			if !lives(r.rec.PID, r.rec.Start) {
+			if !child.Alive(r.rec.PID, r.rec.Start) {
 				p.ended(r)
 			}
 		}
@@ -128,9 +129,9 @@ func (p *Provider) ended(r *run) {
 	r.exited, r.detail = true, rec.Detail
 	delete(p.watched, r.pidfd)
 	delete(p.blind, r)
-	delete(p.ports, rec.Port)
 	stopped := !r.killAt.IsZero()
 	p.mu.Unlock()
+	p.ports.Release(rec.Port)
 	if r.pidfd >= 0 {
 		_ = unix.Close(r.pidfd) // nothing to lose
 	}
@@ -153,8 +154,8 @@ func (p *Provider) collect(r *run) string {
 		}
 		return describe(ws)
 	}
-	if s, err := readStat(r.rec.PID); err == nil && s.start == r.rec.Start && s.dead() && s.exit >= 0 {
-		return describe(unix.WaitStatus(s.exit))
+	if s, err := child.ReadStat(r.rec.PID); err == nil && s.Start == r.rec.Start && s.Dead() && s.Exit >= 0 {
+		return describe(unix.WaitStatus(s.Exit))
 	}
 	return unknown
 }
