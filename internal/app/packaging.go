@@ -9,24 +9,22 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 )
 
 // buildPackaging joins compilation and packaging jobs to the store.
 func (a *App) buildPackaging(ctx context.Context) (err error) {
+	jobs := jobs.New(a.db)
 	if a.cfg.Database.URL == "" {
 		// As for deployments: the provider's lock says that nobody else works.
-		if err := a.db.Jobs().ForgetLeases(ctx); err != nil {
+		if err := jobs.Jobs().ForgetLeases(ctx); err != nil {
 			return err
 		}
 	}
 	a.packaging, err = packaging.New(packaging.Config{
-		Read: a.db, Queue: a.db.Jobs(), Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
+		Store: jobs, Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
 		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
-		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 	return err
 }

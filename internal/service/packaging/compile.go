@@ -58,7 +58,9 @@ func (s *Service) compile(ctx context.Context, j *packaging.Job) (func(*packagin
 }
 
 // passThrough copies an archive byte by byte.
-func (s *Service) passThrough(ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled) (stored, error) {
+func (s *Service) passThrough(
+	ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled,
+) (stored, error) {
 	if _, err := flat(a.Dir, found.Files); err != nil { // what cannot be packaged is not compiled
 		return stored{}, err
 	}
@@ -131,7 +133,9 @@ func readLimited(file string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-func (s *Service) compileONNX(ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled) (stored, error) {
+func (s *Service) compileONNX(
+	ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled,
+) (stored, error) {
 	model := filepath.Join(a.Dir, filepath.FromSlash(found.Model))
 	g, err := inspect(model)
 	if err != nil {
@@ -201,7 +205,8 @@ func checkExternal(dir string, found packaging.Contents, refs []onnxfile.Externa
 		if !known {
 			file := path.Join(beside, e.Location)
 			if path.Base(e.Location) != e.Location || !slices.Contains(found.Files, file) {
-				return fail(packaging.Reason("Incompatible ONNX model: its data lies in the file %.200q, which is not beside the model in the archive.", e.Location))
+				return fail(packaging.Reason(
+					"Incompatible ONNX model: its data lies in the file %.200q, which is not beside the model in the archive.", e.Location))
 			}
 			info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(file)))
 			if err != nil {
@@ -211,7 +216,8 @@ func checkExternal(dir string, found packaging.Contents, refs []onnxfile.Externa
 			sizes[e.Location] = size
 		}
 		if e.Offset > size || e.Length > size-e.Offset {
-			return fail(packaging.Reason("Incompatible ONNX model: the file %q is too short for the data that the model has in it.", e.Location))
+			return fail(packaging.Reason(
+				"Incompatible ONNX model: the file %q is too short for the data that the model has in it.", e.Location))
 		}
 	}
 	return nil

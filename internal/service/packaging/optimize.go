@@ -37,7 +37,8 @@ type optimized struct {
 }
 
 func (o optimized) note() string {
-	return fmt.Sprintf("Optimised (%s) by %s: %s became %s.", o.record.Level, o.record.Tool, o.record.Before, o.record.After)
+	return fmt.Sprintf("Optimised (%s) by %s: %s became %s.", o.record.Level, o.record.Tool, o.record.Before,
+		o.record.After)
 }
 
 // replace puts the optimised model in the place of the original, whose data in
@@ -86,7 +87,8 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 			return o, fmt.Errorf("run %s: %w", program, err)
 		}
-		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s", complaint(stderr.String(), err)))
+		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s",
+			complaint(stderr.String(), err)))
 	}
 	var said struct {
 		Tool    string `json:"tool"`
@@ -102,7 +104,10 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 	if !sameTensors(after.inputs, g.inputs) || !sameTensors(after.outputs, g.outputs) || len(after.external) > 0 {
 		return o, fail("ClientError: The optimised model takes or gives something else than the original, so it was not used.")
 	}
-	o = optimized{file: to, record: optimizedRecord{Tool: strings.TrimSpace(said.Tool + " " + said.Version), Level: level}}
+	o = optimized{file: to, record: optimizedRecord{
+		Tool:  strings.TrimSpace(said.Tool + " " + said.Version),
+		Level: level,
+	}}
 	if o.record.Before, err = digestFile(ctx, model); err != nil {
 		return o, err
 	}
@@ -152,7 +157,8 @@ func runLimited(cmd *exec.Cmd, model string) error {
 	pid := cmd.Process.Pid
 	child.OfferToOOMKiller(pid)
 	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_FSIZE} {
-		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: room, Max: room}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: room, Max: room}, nil); err != nil &&
+			!errors.Is(err, unix.ESRCH) {
 			_ = cmd.Cancel() // it is not to run without them
 			return errors.Join(fmt.Errorf("limit the optimiser: %w", err), cmd.Wait())
 		}

@@ -55,14 +55,16 @@ func (s *Service) put(ctx context.Context, uri, contentType string, write func(i
 		_ = pw.CloseWithError(err) // it always returns nil
 		done <- err
 	}()
-	_, err := s.cfg.Objects.Put(ctx, bucket, key, pr, objects.Put{Header: map[string]string{"content-type": contentType}})
+	_, err := s.cfg.Objects.Put(ctx, bucket, key, pr,
+		objects.Put{Header: map[string]string{"content-type": contentType}})
 	_ = pr.Close() // ends the writer if the reader gave up first
 	if written := <-done; written != nil && !errors.Is(written, io.ErrClosedPipe) {
 		return stored{}, written
 	}
 	switch {
 	case errors.Is(err, fault.NotFound):
-		return stored{}, fail(fmt.Sprintf("ClientError: OutputConfiguration: S3 bucket does not exist. Bucket: %s", bucket))
+		return stored{}, fail(fmt.Sprintf("ClientError: OutputConfiguration: S3 bucket does not exist. Bucket: %s",
+			bucket))
 	case errors.Is(err, fault.Invalid), errors.Is(err, fault.Limit):
 		_, text := fault.Public(err)
 		return stored{}, fail("ClientError: OutputConfiguration: " + text)

@@ -37,7 +37,7 @@ func (s *Service) pack(ctx context.Context, j *packaging.Job) (func(*packaging.J
 	if err != nil {
 		return nil, err
 	}
-	floor, err := s.cfg.Read.Floor(ctx, j.Scope, p.ModelName)
+	floor, err := s.cfg.Store.Floor(ctx, j.Scope, p.ModelName)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +96,12 @@ func manifest(j *packaging.Job, floor, key, minKey uint64) bundle.Manifest {
 	return bundle.Manifest{
 		Metadata: bundle.Metadata{
 			ModelName: p.ModelName, ModelVersion: p.ModelVersion, PackagingJob: j.Name, CompilationJob: p.CompilationJob,
-			Created: j.State.Created.UTC().Format(time.RFC3339), Serial: p.Serial, Floor: floor, Key: key, MinKey: minKey,
-			Target:  bundle.Target{Device: p.Target.Device, OS: p.Target.OS, Arch: p.Target.Arch, Accelerator: p.Target.Accelerator},
+			Created: j.State.Created.UTC().Format(
+				time.RFC3339), Serial: p.Serial, Floor: floor, Key: key, MinKey: minKey,
+			Target: bundle.Target{
+				Device: p.Target.Device, OS: p.Target.OS, Arch: p.Target.Arch,
+				Accelerator: p.Target.Accelerator,
+			},
 			Runtime: p.Source.Runtime,
 		},
 		Inputs: tensors(p.Source.Inputs), Outputs: tensors(p.Source.Outputs),
@@ -153,8 +157,9 @@ func (s *Service) preset(ctx context.Context, j *packaging.Job) (*packaging.Pres
 		return nil, err
 	}
 	return &packaging.PresetOutput{
-		ARN:     j.Pack.PresetConfig.ARN(j.Scope),
-		Message: "The recipe of the component is at " + at + ". Nothing was registered with AWS: create the component from the recipe.",
+		ARN: j.Pack.PresetConfig.ARN(j.Scope),
+		Message: "The recipe of the component is at " + at +
+			". Nothing was registered with AWS: create the component from the recipe.",
 	}, nil
 }
 

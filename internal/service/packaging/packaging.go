@@ -8,9 +8,8 @@
 package packaging
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,45 +22,12 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	"github.com/slipway-ml/slipway/internal/platform/id"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
-
-// Tx is what jobs and keys need of one transaction.
-type Tx interface {
-	InsertJob(ctx context.Context, j *packaging.Job) error
-	// Job and JobByID lock what they read.
-	Job(ctx context.Context, k packaging.Kind, s arn.Scope, name string) (*packaging.Job, error)
-	JobByID(ctx context.Context, id string) (*packaging.Job, error)
-	SaveJob(ctx context.Context, j *packaging.Job, due time.Time) error
-	DeleteJob(ctx context.Context, j *packaging.Job) error
-	UnfinishedJobs(ctx context.Context) (int, error)
-	NextSerial(ctx context.Context) (uint64, error)
-	SetFloor(ctx context.Context, s arn.Scope, model string, floor uint64) error
-
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
-	DeleteTags(ctx context.Context, arn string, keys ...string) error
-
-	NextSigningKey(ctx context.Context) (uint64, error)
-	SigningRoots(ctx context.Context) ([]packaging.SigningRoot, error)
-	SigningKeys(ctx context.Context) ([]packaging.SigningKey, error)
-	InsertSigningRoot(ctx context.Context, r packaging.SigningRoot) error
-	InsertSigningKey(ctx context.Context, k packaging.SigningKey) error
-	RetireSigningKeys(ctx context.Context, below uint64, revoke bool) error
-	RetireSigningRoots(ctx context.Context, but string, distrust bool) error
-}
-
-// Reader is what is needed of the store outside a transaction.
-type Reader interface {
-	Job(ctx context.Context, k packaging.Kind, s arn.Scope, name string) (*packaging.Job, error)
-	ListJobs(ctx context.Context, s arn.Scope, f packaging.Filter) ([]*packaging.Job, bool, error)
-	// RenewJob keeps the lease of a job in work and returns its status.
-	RenewJob(ctx context.Context, id string, until time.Time) (packaging.Status, error)
-	Floor(ctx context.Context, s arn.Scope, model string) (uint64, error)
-	SigningRoots(ctx context.Context) ([]packaging.SigningRoot, error)
-	SigningKeys(ctx context.Context) ([]packaging.SigningKey, error)
-}
 
 // Objects is what is needed of the object store.
 type Objects interface {
@@ -78,9 +44,7 @@ type Archive struct {
 
 // Config is what a Service is made of.
 type Config struct {
-	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
-	Read    Reader
-	Queue   loop.Queue // of jobs
+	Store   jobs.DB
 	Objects Objects
 	// Fetch unpacks an archive, which is hostile, from the object store. Its
 	// errors are those of artifact.Cache.Fetch.
@@ -97,9 +61,9 @@ type Config struct {
 
 // Service carries out jobs.
 type Service struct {
-	cfg  Config
-	log  *slog.Logger
-	bell loop.Wakeup
+	cfg Config
+	log *slog.Logger
+	due loop.Wakeup // notified when jobs may have fallen due
 
 	mu   sync.Mutex
 	dirs map[string]int // in use, by how many turns
@@ -107,12 +71,8 @@ type Service struct {
 
 // New returns a Service. It removes what a crash left in the work directory.
 func New(c Config) (*Service, error) {
-	if c.Concurrency <= 0 {
-		c.Concurrency = 2
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Concurrency = cmp.Or(c.Concurrency, 2)
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if err := os.MkdirAll(c.WorkDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the work directory of packaging: %w", err)
 	}
@@ -125,7 +85,7 @@ func New(c Config) (*Service, error) {
 			return nil, fmt.Errorf("clean the work directory of packaging: %w", err)
 		}
 	}
-	return &Service{cfg: c, log: c.Log, bell: loop.NewWakeup(), dirs: map[string]int{}}, nil
+	return &Service{cfg: c, log: c.Log, due: loop.NewWakeup(), dirs: map[string]int{}}, nil
 }
 
 // Dirs returns the directories that Fetch returned and turns still read.
@@ -150,7 +110,9 @@ func (s *Service) use(dir string, n int) {
 const maxUnfinished = 1000
 
 // CreateCompilation records a compilation job and returns its ARN.
-func (s *Service) CreateCompilation(ctx context.Context, sc arn.Scope, name string, c packaging.Compile, document []byte, tags []hosting.Tag) (string, error) {
+func (s *Service) CreateCompilation(
+	ctx context.Context, sc arn.Scope, name string, c packaging.Compile, document []byte, tags []hosting.Tag,
+) (string, error) {
 	if _, _, ok := packaging.SplitS3(c.Input); !ok {
 		return "", fault.New(fault.Invalid, "InputConfig.S3Uri must be the s3:// address of an object.")
 	}
@@ -168,12 +130,14 @@ func (s *Service) CreateCompilation(ctx context.Context, sc arn.Scope, name stri
 
 // CreatePackaging records a packaging job. The compilation job must be
 // COMPLETED (spec §2.12).
-func (s *Service) CreatePackaging(ctx context.Context, sc arn.Scope, name string, p packaging.Pack, document []byte, tags []hosting.Tag) (string, error) {
+func (s *Service) CreatePackaging(
+	ctx context.Context, sc arn.Scope, name string, p packaging.Pack, document []byte, tags []hosting.Tag,
+) (string, error) {
 	if err := checkLocation(p.OutputAt); err != nil {
 		return "", err
 	}
 	j := &packaging.Job{Kind: packaging.Packaging, Scope: sc, Name: name, Document: document}
-	return s.create(ctx, j, tags, 0, func(tx Tx) error {
+	return s.create(ctx, j, tags, 0, func(tx jobs.Tx) error {
 		p := p
 		c, err := tx.Job(ctx, packaging.Compilation, sc, p.CompilationJob)
 		if err != nil {
@@ -181,7 +145,8 @@ func (s *Service) CreatePackaging(ctx context.Context, sc arn.Scope, name string
 			return fault.New(fault.Invalid, "%s", text).Because(err)
 		}
 		if c.State.Status != packaging.Completed {
-			return fault.New(fault.Invalid, "The compilation job '%s' is %s; only a COMPLETED one can be packaged.", c.Name, c.State.Status)
+			return fault.New(fault.Invalid, "The compilation job '%s' is %s; only a COMPLETED one can be packaged.",
+				c.Name, c.State.Status)
 		}
 		p.Source, p.Target = *c.Compile.Result, c.Compile.Target
 		p.Serial, err = tx.NextSerial(ctx)
@@ -198,9 +163,11 @@ func checkLocation(uri string) error {
 	return nil
 }
 
-func (s *Service) create(ctx context.Context, j *packaging.Job, tags []hosting.Tag, maxTime time.Duration, prepare func(Tx) error) (string, error) {
-	j.ID, j.State = newID(), packaging.New(now(), maxTime)
-	err := s.cfg.Change(ctx, func(tx Tx) error {
+func (s *Service) create(
+	ctx context.Context, j *packaging.Job, tags []hosting.Tag, maxTime time.Duration, prepare func(jobs.Tx) error,
+) (string, error) {
+	j.ID, j.State = id.New("j"), packaging.New(clock.Now(), maxTime)
+	err := s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 		if n, err := tx.UnfinishedJobs(ctx); err != nil {
 			return err
 		} else if n >= maxUnfinished {
@@ -222,28 +189,28 @@ func (s *Service) create(ctx context.Context, j *packaging.Job, tags []hosting.T
 	if err != nil {
 		return "", err
 	}
-	s.bell.Notify()
+	s.due.Notify()
 	return j.ARN(), nil
 }
 
 // Job returns a job's record.
 func (s *Service) Job(ctx context.Context, k packaging.Kind, sc arn.Scope, name string) (*packaging.Job, error) {
-	return s.cfg.Read.Job(ctx, k, sc, name)
+	return s.cfg.Store.Job(ctx, k, sc, name)
 }
 
 // List returns a page of jobs and whether more follow.
 func (s *Service) List(ctx context.Context, sc arn.Scope, f packaging.Filter) ([]*packaging.Job, bool, error) {
-	return s.cfg.Read.ListJobs(ctx, sc, f)
+	return s.cfg.Store.ListJobs(ctx, sc, f)
 }
 
 // Stop asks a job to stop. One that ended stays as it is.
 func (s *Service) Stop(ctx context.Context, k packaging.Kind, sc arn.Scope, name string) error {
-	err := s.cfg.Change(ctx, func(tx Tx) error {
+	err := s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 		j, err := tx.Job(ctx, k, sc, name)
 		if err != nil {
 			return err
 		}
-		at := now()
+		at := clock.Now()
 		next, changed := packaging.Stop(j.State, at)
 		if !changed {
 			return nil
@@ -252,7 +219,7 @@ func (s *Service) Stop(ctx context.Context, k packaging.Kind, sc arn.Scope, name
 		return tx.SaveJob(ctx, j, at)
 	})
 	if err == nil {
-		s.bell.Notify()
+		s.due.Notify()
 	}
 	return err
 }
@@ -260,31 +227,30 @@ func (s *Service) Stop(ctx context.Context, k packaging.Kind, sc arn.Scope, name
 // DeleteCompilation removes the record of a compilation job that ended.
 // Artifacts and packaging jobs stay (spec §2.28).
 func (s *Service) DeleteCompilation(ctx context.Context, sc arn.Scope, name string) error {
-	return s.cfg.Change(ctx, func(tx Tx) error {
+	return s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 		j, err := tx.Job(ctx, packaging.Compilation, sc, name)
 		if err != nil {
 			return err
 		}
 		if !j.State.Status.Terminal() {
-			return fault.New(fault.Invalid, "The compilation job '%s' is %s; stop it before you delete it.", name, j.State.Status)
+			return fault.New(fault.Invalid, "The compilation job '%s' is %s; stop it before you delete it.", name,
+				j.State.Status)
 		}
-		if err := tx.DeleteJob(ctx, j); err != nil {
-			return err
-		}
-		return tx.DeleteTags(ctx, j.ARN())
+		return tx.DeleteJob(ctx, j)
 	})
 }
 
 // Package returns what a COMPLETED packaging job made; for another one, a
 // fault.Invalid.
 func (s *Service) Package(ctx context.Context, sc arn.Scope, job string) (packaging.Artifact, error) {
-	j, err := s.cfg.Read.Job(ctx, packaging.Packaging, sc, job)
+	j, err := s.cfg.Store.Job(ctx, packaging.Packaging, sc, job)
 	if err != nil {
 		return packaging.Artifact{}, err
 	}
 	r := j.Pack.Result
 	if j.State.Status != packaging.Completed || r == nil {
-		return packaging.Artifact{}, fault.New(fault.Invalid, "The edge packaging job '%s' is %s, not COMPLETED.", job, j.State.Status)
+		return packaging.Artifact{}, fault.New(fault.Invalid, "The edge packaging job '%s' is %s, not COMPLETED.", job,
+			j.State.Status)
 	}
 	return packaging.Artifact{
 		Job: job, S3URL: r.URI, SHA1: r.SHA1, SHA256: r.SHA256, Size: r.Size,
@@ -298,7 +264,7 @@ func (s *Service) SetFloor(ctx context.Context, sc arn.Scope, model string, seri
 	if serial < 0 {
 		return fault.New(fault.Invalid, "A serial is not negative.")
 	}
-	return s.cfg.Change(ctx, func(tx Tx) error { return tx.SetFloor(ctx, sc, model, uint64(serial)) })
+	return s.cfg.Store.Change(ctx, func(tx jobs.Tx) error { return tx.SetFloor(ctx, sc, model, uint64(serial)) })
 }
 
 // Serial returns the model and the serial of what a COMPLETED packaging job
@@ -307,12 +273,3 @@ func (s *Service) Serial(ctx context.Context, sc arn.Scope, job string) (model s
 	a, err := s.Package(ctx, sc, job)
 	return a.ModelName, int64(a.Serial), err
 }
-
-func newID() string {
-	var b [10]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return "j-" + hex.EncodeToString(b[:])
-}
-
-// now is the present to the microsecond, as the store keeps it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 )
 
@@ -41,17 +42,14 @@ func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	}
 	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, "db"))
 	check(err)
-	check(db.Jobs().ForgetLeases(t.Context()))
+	check(jobs.New(db).Jobs().ForgetLeases(t.Context()))
 	objs, err := objects.Open(filepath.Join(dir, "objects"))
 	check(err)
 	cache, err := artifact.New(artifact.Config{Dir: filepath.Join(dir, "models"), Source: objs})
 	check(err)
 	c := packaging.Config{
-		Read: db, Queue: db.Jobs(), Objects: objs, WorkDir: filepath.Join(dir, "work"),
+		Store: jobs.New(db), Objects: objs, WorkDir: filepath.Join(dir, "work"),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 		Fetch: func(ctx context.Context, uri string) (packaging.Archive, error) {
 			m, err := cache.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
 			return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err

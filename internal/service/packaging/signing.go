@@ -13,6 +13,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
 // Signing is the public half of everything that signs packages.
@@ -24,10 +26,10 @@ type Signing struct {
 // Signing returns roots and keys without their private halves; none before
 // the first use.
 func (s *Service) Signing(ctx context.Context) (out Signing, err error) {
-	if out.Roots, err = s.cfg.Read.SigningRoots(ctx); err != nil {
+	if out.Roots, err = s.cfg.Store.SigningRoots(ctx); err != nil {
 		return out, err
 	}
-	if out.Keys, err = s.cfg.Read.SigningKeys(ctx); err != nil {
+	if out.Keys, err = s.cfg.Store.SigningKeys(ctx); err != nil {
 		return out, err
 	}
 	return out.public(), nil
@@ -84,7 +86,7 @@ func (s *Service) Rotate(ctx context.Context, r Rotation) (Signing, error) {
 	if _, _, err := s.signer(ctx); err != nil { // so that there is something to rotate
 		return Signing{}, err
 	}
-	err := s.cfg.Change(ctx, func(tx Tx) error {
+	err := s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 		n, err := tx.NextSigningKey(ctx) // and nobody else rotates
 		if err != nil {
 			return err
@@ -108,12 +110,12 @@ func (s *Service) Rotate(ctx context.Context, r Rotation) (Signing, error) {
 // signer returns the key in use and the least number of a key that devices
 // shall trust. The first use makes root and key.
 func (s *Service) signer(ctx context.Context) (*bundle.Key, uint64, error) {
-	keys, err := s.cfg.Read.SigningKeys(ctx)
+	keys, err := s.cfg.Store.SigningKeys(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(keys) == 0 {
-		err := s.cfg.Change(ctx, func(tx Tx) error {
+		err := s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 			n, err := tx.NextSigningKey(ctx) // whoever comes second waits here
 			if err != nil {
 				return err
@@ -140,8 +142,8 @@ func (s *Service) signer(ctx context.Context) (*bundle.Key, uint64, error) {
 }
 
 // issue makes a key under a root, or under a new one if root is nil.
-func issue(ctx context.Context, tx Tx, root *bundle.Authority, number uint64, r Rotation) error {
-	at := now()
+func issue(ctx context.Context, tx jobs.Tx, root *bundle.Authority, number uint64, r Rotation) error {
+	at := clock.Now()
 	if root == nil {
 		var err error
 		if root, err = bundle.NewAuthority("Slipway package signing root", at); err != nil {
@@ -173,12 +175,13 @@ func issue(ctx context.Context, tx Tx, root *bundle.Authority, number uint64, r 
 		return err
 	}
 	return tx.InsertSigningKey(ctx, packaging.SigningKey{
-		Number: number, Root: rootID(root.Root), Created: at, Certificate: string(bundle.EncodeRoots(k.Chain)), PrivateKey: private,
+		Number: number, Root: rootID(root.Root), Created: at, Certificate: string(
+			bundle.EncodeRoots(k.Chain)), PrivateKey: private,
 	})
 }
 
 // newestRoot returns the root that can still issue keys, or nil.
-func newestRoot(ctx context.Context, tx Tx) (*bundle.Authority, error) {
+func newestRoot(ctx context.Context, tx jobs.Tx) (*bundle.Authority, error) {
 	roots, err := tx.SigningRoots(ctx)
 	if err != nil {
 		return nil, err

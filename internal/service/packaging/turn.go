@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
 // The lease of a job is renewed while it is in work; a look at its status
@@ -25,7 +27,7 @@ func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for range s.cfg.Concurrency {
 		r := &loop.Runner{
-			Queue: queue{s.cfg.Queue}, Log: s.log, Wake: s.bell, Poll: time.Second, Lease: lease, Retry: time.Second,
+			Queue: queue{s.cfg.Store.Jobs()}, Log: s.log, Wake: s.due, Poll: time.Second, Lease: lease, Retry: time.Second,
 			Turn: func(_ context.Context, key string) (time.Time, error) { return s.turn(ctx, key) },
 		}
 		wg.Go(func() { r.Run(ctx) })
@@ -61,29 +63,32 @@ func (s *Service) turn(ctx context.Context, key string) (due time.Time, err erro
 	failpoint.Hit("packaging.begun")
 	f, apply, err := s.work(ctx, j)
 	if err != nil {
-		return now(), nil // the server stops; the work begins anew after it
+		return clock.Now(), nil // the server stops; the work begins anew after it
 	}
 	failpoint.Hit("packaging.worked")
 	j, due, err = s.step(ctx, key, f, apply)
 	if err == nil && j != nil && j.State.Status.Terminal() {
-		s.log.InfoContext(ctx, "job ended", "kind", j.Kind, "job", j.Name, "status", j.State.Status, "reason", j.State.Reason,
+		s.log.InfoContext(ctx, "job ended", "kind", j.Kind, "job", j.Name, "status", j.State.Status, "reason",
+			j.State.Reason,
 			"elapsed", j.State.Ended.Sub(j.State.Created))
 	}
 	return due, err
 }
 
 // step lets Next decide until it has nothing to say, and records that.
-func (s *Service) step(ctx context.Context, key string, f packaging.Facts, apply func(*packaging.Job)) (j *packaging.Job, due time.Time, err error) {
+func (s *Service) step(
+	ctx context.Context, key string, f packaging.Facts, apply func(*packaging.Job),
+) (j *packaging.Job, due time.Time, err error) {
 	// What was worked out is written down even while the server stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lease/2)
 	defer cancel()
-	err = s.cfg.Change(ctx, func(tx Tx) error {
+	err = s.cfg.Store.Change(ctx, func(tx jobs.Tx) error {
 		if j, err = tx.JobByID(ctx, key); err != nil || j == nil {
 			return err
 		}
 		before := j.State
 		facts := f
-		facts.Now = now()
+		facts.Now = clock.Now()
 		for range 4 { // STARTING, INPROGRESS and an end
 			last := j.State
 			j.State, due = packaging.Next(j.State, facts)
@@ -106,7 +111,9 @@ func (s *Service) step(ctx context.Context, key string, f packaging.Facts, apply
 }
 
 // work does what the job is about. The error is that the server stops.
-func (s *Service) work(ctx context.Context, j *packaging.Job) (f packaging.Facts, apply func(*packaging.Job), err error) {
+func (s *Service) work(
+	ctx context.Context, j *packaging.Job,
+) (f packaging.Facts, apply func(*packaging.Job), err error) {
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if d := j.State.Deadline(); !d.IsZero() {
@@ -136,7 +143,8 @@ func (s *Service) work(ctx context.Context, j *packaging.Job) (f packaging.Facts
 		f.Failure = bad.reason
 	case over != nil: // stopped or late: the row and the time say which
 	default:
-		s.log.WarnContext(ctx, "work on a job failed", "kind", j.Kind, "job", j.Name, "try", j.State.Troubles+1, "err", err)
+		s.log.WarnContext(ctx, "work on a job failed", "kind", j.Kind, "job", j.Name, "try", j.State.Troubles+1, "err",
+			err)
 		f.Trouble = packaging.Trouble("it was tried several times. The log of the server says why.")
 	}
 	return f, apply, nil
@@ -153,7 +161,7 @@ func (s *Service) watch(ctx context.Context, cancel context.CancelCauseFunc, id 
 			return
 		case <-tick.C:
 		}
-		status, err := s.cfg.Read.RenewJob(ctx, id, time.Now().Add(lease))
+		status, err := s.cfg.Store.RenewJob(ctx, id, time.Now().Add(lease))
 		if err == nil && status != packaging.InProgress {
 			cancel(errStopped)
 			return

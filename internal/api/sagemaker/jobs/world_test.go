@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	jobstore "github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -76,10 +77,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	svc, err := packaging.New(packaging.Config{
-		Read: db, Queue: db.Jobs(), Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
-		Change: func(ctx context.Context, f func(packaging.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: jobstore.New(db), Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
 		Fetch: func(ctx context.Context, uri string) (packaging.Archive, error) {
 			m, err := cache.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
 			return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
 const account = "123456789012"
@@ -257,22 +258,22 @@ func (r *reader) identity() section {
 }
 
 func (r *reader) jobs() section {
-	ctx, s := r.t.Context(), section{}
+	ctx, s, db := r.t.Context(), section{}, jobs.New(r.db)
 	for _, kind := range []packaging.Kind{packaging.Compilation, packaging.Packaging} {
-		jobs, _, err := r.db.ListJobs(ctx, regions[0], packaging.Filter{Kind: kind, Limit: 100})
+		page, _, err := db.ListJobs(ctx, regions[0], packaging.Filter{Kind: kind, Limit: 100})
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		for _, j := range jobs {
-			j, err := r.db.Job(ctx, kind, regions[0], j.Name)
+		for _, j := range page {
+			j, err := db.Job(ctx, kind, regions[0], j.Name)
 			s[string(kind)+" "+j.Name] = r.must(j, err)
 		}
 	}
-	floor, err := r.db.Floor(ctx, regions[0], "digits")
+	floor, err := db.Floor(ctx, regions[0], "digits")
 	s["floor of digits"] = r.must(floor, err)
-	roots, err := r.db.SigningRoots(ctx)
+	roots, err := db.SigningRoots(ctx)
 	s["signing roots"] = r.must(roots, err)
-	keys, err := r.db.SigningKeys(ctx)
+	keys, err := db.SigningKeys(ctx)
 	s["signing keys"] = r.must(keys, err)
 	return s
 }
