@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,9 +19,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
-	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -31,6 +27,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/service/watch"
@@ -91,34 +88,19 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
-	d := &deployer.Deployer{Changed: a.bells.ring, Log: a.log, Watched: a.watched, Firing: a.firing, Answered: a.answered, Counter: rand.Text(), Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-		return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-	}}
+	d := &deployer.Deployer{
+		Changed: a.bells.ring, Log: a.log,
+		Evidence: &evidence.Source{Endpoints: a.db, Alarms: a.watch, Routers: a.router},
+		Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
+	}
 	a.turns = &loop.Runner{
 		Queue: a.db.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
 		Poll: time.Second, Lease: 10 * time.Second, Retry: time.Second,
 	}
 	a.notify, err = a.newNotify(ctx)
 	return err
-}
-
-// watched reads what a deployment has to be judged by.
-func (a *App) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
-	e, err := a.db.EndpointOf(ctx, id)
-	if err != nil || e == nil {
-		return deployer.Watch{}, err
-	}
-	w := deployer.Watch{Scope: e.Scope, Endpoint: e.Name}
-	w.Alarms, w.Config = e.Watched()
-	if d := e.Deployment; d != nil && (d.State.Phase != rollout.Launching || d.State.Step > 0) {
-		w.Since = d.State.Since
-	}
-	return w, nil
-}
-
-// firing asks for the alarms that stand against a deployment.
-func (a *App) firing(ctx context.Context, w deployer.Watch) ([]hosting.TrippedAlarm, error) {
-	return a.watch.Firing(ctx, w.Scope, w.Alarms, w.Since)
 }
 
 // metered returns what the instances that take traffic take of this host.
@@ -151,16 +133,6 @@ func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	})
 }
 
-// answered counts the requests that the fleet of a configuration has answered.
-func (a *App) answered(s arn.Scope, endpoint, config string) (n int64) {
-	for _, c := range a.router.Counts(traffic.Key{Region: s.Region, Name: endpoint}) {
-		if c.Config == config {
-			n += int64(c.Invocations)
-		}
-	}
-	return n
-}
-
 // apis are the APIs that share the server's address; api serves the runtime's
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
@@ -170,7 +142,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		},
 		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
 		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
-		Allowance: a.allowance(), Suspect: a.suspect,
+		Allowance: a.allowance(), Suspect: (&evidence.Plans{Watch: a.watch}).Suspicions,
 	})
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
@@ -188,6 +160,12 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		DeviceObject: a.deviceObject,
 		Ready:        func() bool { return a.ready.Load() && a.reachable() },
 	}
+}
+
+// allowance is how long instances may take, for plans.
+func (a *App) allowance() control.Allowance {
+	t, l := a.manager.Tuning, a.cfg.Limits
+	return control.Allowance{Download: t.DownloadTimeout, Startup: time.Duration(l.StartupWindow), Stop: t.DrainLimit + t.StopGrace}
 }
 
 // reachable reports whether the store answers.

@@ -55,6 +55,8 @@ var sideways = map[string]map[string]string{
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "it has the queues of loops"},
 	"internal/wire/gateway":      {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
+	"internal/service/deployer":  {"internal/service/evidence": "a turn decides on it"},
+	"internal/service/evidence":  {"internal/service/watch": "it says what makes a plan's alarms doubtful"},
 	"internal/app":               {"internal/config": "it runs a configuration"},
 	"internal/bench": {
 		"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "it deploys and swaps them",

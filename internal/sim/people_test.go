@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
 
@@ -21,9 +22,10 @@ type people struct {
 	accepted int
 	refused  int
 	named    int
-	alarms   map[string]bool      // those in ALARM
-	fired    map[string]time.Time // when they were last
-	answers  map[string]int64     // requests that were answered, by endpoint and configuration
+	alarms   map[string]bool              // those in ALARM
+	fired    map[string]time.Time         // when they were last
+	answers  map[string]int64             // requests that were answered, by endpoint and configuration
+	heard    map[string][]traffic.Reading // what routers ever reported of them
 }
 
 // visit looks at an endpoint and asks for something that suits it.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
 
@@ -176,9 +177,12 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 func newYard(ctx context.Context, db *store.DB, seed uint64, size int, log *slog.Logger) *yard {
 	y := &yard{
 		db: db, log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
-		herd:   herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
-		people: people{d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{}, answers: map[string]int64{}},
-		audit:  newAudit(),
+		herd: herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
+		people: people{
+			d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{},
+			answers: map[string]int64{}, heard: map[string][]traffic.Reading{},
+		},
+		audit: newAudit(),
 	}
 	y.servers = make([]*server, 1+y.d.IntN(2))
 	for r := range y.servers {

@@ -16,10 +16,11 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
 
 // dice returns a number from 0 to n-1.
@@ -88,16 +89,24 @@ type server struct {
 	cancel  context.CancelFunc
 	gone    chan struct{}
 	bell    loop.Wakeup
-	key     string // the deployment whose turn it takes
-	fired   bool   // the alarms when it last looked
-	changed bool   // its last transaction wrote something
+	key     string    // the deployment whose turn it takes
+	fired   bool      // the alarms when it last looked
+	changed bool      // its last transaction wrote something
+	name    string    // as a router
+	began   time.Time // as a router
 	counts  map[string]int64
 }
 
 func (y *yard) boot(replica int) {
 	ctx, cancel := context.WithCancel(y.ctx)
-	s := &server{y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewWakeup(), counts: map[string]int64{}}
-	d := &deployer.Deployer{Log: y.log, Change: s.change, Watched: s.watched, Firing: s.firing, Answered: s.answered, Changed: func() { s.changed = true }}
+	s := &server{
+		y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewWakeup(),
+		name: y.name("router"), began: time.Now(), counts: map[string]int64{},
+	}
+	d := &deployer.Deployer{
+		Log: y.log, Change: s.change, Changed: func() { s.changed = true },
+		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Routers: s},
+	}
 	r := &loop.Runner{
 		Queue: s, Log: y.log, Wake: s.bell, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
 		Turn: func(ctx context.Context, key string) (time.Time, error) {
@@ -176,24 +185,20 @@ func (s *server) change(ctx context.Context, f func(deployer.Tx) error) error {
 	})
 }
 
-func (s *server) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
+// EndpointOf implements evidence.Endpoints: it is the first thing that a server
+// asks when it looks.
+func (s *server) EndpointOf(ctx context.Context, id hosting.DeploymentID) (*hosting.Endpoint, error) {
 	s.fired = false
-	e, err := s.y.db.EndpointOf(ctx, id)
-	if err != nil || e == nil {
-		return deployer.Watch{}, err
-	}
-	w := deployer.Watch{Scope: e.Scope, Endpoint: e.Name}
-	w.Alarms, w.Config = e.Watched()
-	if d := e.Deployment; d != nil && (d.State.Phase != rollout.Launching || d.State.Step > 0) {
-		w.Since = d.State.Since
-	}
-	return w, nil
+	return s.y.db.EndpointOf(ctx, id)
 }
 
-func (s *server) firing(_ context.Context, w deployer.Watch) (out []hosting.TrippedAlarm, err error) {
-	for _, n := range w.Alarms {
+// Firing implements evidence.Alarms.
+func (s *server) Firing(
+	_ context.Context, _ arn.Scope, names []string, since time.Time,
+) (out []hosting.TrippedAlarm, err error) {
+	for _, n := range names {
 		on, last := s.y.alarms[n], s.y.fired[n]
-		if on || !w.Since.IsZero() && last.After(w.Since) {
+		if on || !since.IsZero() && last.After(since) {
 			s.fired = true
 			out = append(out, hosting.TrippedAlarm{Name: n, Reason: "too many", Since: last})
 		}
@@ -201,14 +206,27 @@ func (s *server) firing(_ context.Context, w deployer.Watch) (out []hosting.Trip
 	return out, nil
 }
 
-func (s *server) answered(_ arn.Scope, endpoint, config string) int64 {
-	key, n := endpoint+"/"+config, int64(s.y.d.IntN(20))
-	s.y.answers[key] += n
-	if len(s.y.servers) > 1 {
-		return s.y.answers[key] // as if all requests came to one router
+// Answered implements evidence.Routers. Every server is a router, too, and
+// answers some requests between two looks. What the others have counted comes
+// late or not at all, in any order, and now and then something from long ago.
+func (s *server) Answered(k traffic.Key, config string) (reports []traffic.Reading) {
+	y, at := s.y, k.Name+"/"+config
+	for _, r := range y.servers {
+		if r == nil || r != s && y.d.one(3) {
+			continue
+		}
+		if n := int64(y.d.IntN(20)); !r.dead {
+			y.answers[at] += n
+			r.counts[at] += n // forgotten when the server dies
+		}
+		report := traffic.Reading{Router: r.name, Began: r.began, Requests: r.counts[at]}
+		reports = append(reports, report)
+		if y.heard[at] = append(y.heard[at], report); y.d.one(4) {
+			reports = append(reports, y.heard[at][y.d.IntN(len(y.heard[at]))])
+		}
 	}
-	s.counts[key] += n // forgotten when the server dies
-	return s.counts[key]
+	y.d.Shuffle(len(reports), func(i, j int) { reports[i], reports[j] = reports[j], reports[i] })
+	return reports
 }
 
 // live goes on until finished says so. What happens next is drawn from all

@@ -24,9 +24,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
 
@@ -71,19 +73,20 @@ func inWorld(t *testing.T, f func(w *world)) {
 			Change: func(ctx context.Context, f func(deployer.Tx) error) error {
 				return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 			},
-			Watched: func(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
-				e, err := db.EndpointOf(ctx, id)
-				if err != nil || e == nil {
-					return deployer.Watch{}, err
-				}
-				alarms, config := e.Watched()
-				return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
-			},
-			Firing:   func(context.Context, deployer.Watch) ([]hosting.TrippedAlarm, error) { return w.firing, nil },
-			Answered: func(arn.Scope, string, string) int64 { return w.answered },
+			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Routers: w},
 		}
 		f(w)
 	})
+}
+
+// Firing implements evidence.Alarms.
+func (w *world) Firing(context.Context, arn.Scope, []string, time.Time) ([]hosting.TrippedAlarm, error) {
+	return w.firing, nil
+}
+
+// Answered implements evidence.Routers.
+func (w *world) Answered(traffic.Key, string) []traffic.Reading {
+	return []traffic.Reading{{Router: "r", Requests: w.answered}}
 }
 
 // call posts a body to an operation such as Slipway.ListDeployments.

@@ -281,22 +281,6 @@ func TestTagsKeepTheirRules(t *testing.T) {
 	}
 }
 
-func TestExposureSurvivesACounterThatStartsAgain(t *testing.T) {
-	var x hosting.Exposure
-	for _, raw := range []int64{100, 105, 105, 109} {
-		x = x.Add(raw, "first")
-	}
-	if x.Requests != 9 || x.AtLeast {
-		t.Errorf("one counter: %+v", x)
-	}
-	for _, raw := range []int64{2, 3} {
-		x = x.Add(raw, "second")
-	}
-	if x.Requests != 12 || !x.AtLeast {
-		t.Errorf("a second one: %+v", x)
-	}
-}
-
 func TestAnOrderIsGivenToTheDeploymentInProgress(t *testing.T) {
 	e, is := inService(t, v("a", 2, 1))
 	if err := e.Order(rollout.Abort, "me", t0); err == nil || err.Error() != `Endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e" has no deployment in progress.` {

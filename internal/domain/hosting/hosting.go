@@ -206,33 +206,6 @@ func (d *Deployment) To() string {
 	return d.From
 }
 
-// Exposure counts the requests that a deployment's new fleet has answered,
-// over restarts of whoever counts. What a counter read first is not of this
-// deployment: the same configuration may have served before.
-type Exposure struct {
-	Requests int64  `json:"Requests"`
-	Raw      int64  `json:"Raw"`     // the counter as last read
-	Counter  string `json:"Counter"` // whose it was: each process counts from 0
-	Based    bool   `json:"Based"`   // Raw has been read
-	// AtLeast says that Requests is a lower bound: a process died with what
-	// it had counted since it was last read.
-	AtLeast bool `json:"AtLeast"`
-}
-
-// Add returns the exposure after a counter read raw.
-func (x Exposure) Add(raw int64, counter string) Exposure {
-	switch {
-	case !x.Based:
-		return Exposure{Raw: raw, Counter: counter, Based: true}
-	case counter != x.Counter:
-		x.Requests, x.AtLeast = x.Requests+raw, true
-	default:
-		x.Requests += max(0, raw-x.Raw)
-	}
-	x.Raw, x.Counter = raw, counter
-	return x
-}
-
 // TrippedAlarm is an alarm that was in ALARM when a deployment was judged.
 type TrippedAlarm struct {
 	Name   string    `json:"Name"`

@@ -8,13 +8,27 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
-// Watched returns the alarms that the endpoint's deployment has to be judged
-// by, and the configuration that it brings up.
-func (e *Endpoint) Watched() (alarms []string, config string) {
-	if d := e.Deployment; d != nil && d.Green != nil {
-		return d.Plan.Policy.Alarms, d.Green.ConfigName
+// Watched is what speaks for or against a deployment.
+type Watched struct {
+	Alarms []string
+	Config string // that it brings up; "" if it brings up no fleet
+	// Since is when it entered the phase that it is in: an alarm that fires and
+	// recovers between two turns has fired. Zero before the first shift, when
+	// only the present counts (spec §4.5).
+	Since time.Time
+}
+
+// Watched returns what the endpoint's deployment has to be judged by.
+func (e *Endpoint) Watched() (w Watched) {
+	d := e.Deployment
+	if d == nil || d.Green == nil {
+		return w
 	}
-	return nil, ""
+	w.Alarms, w.Config = d.Plan.Policy.Alarms, d.Green.ConfigName
+	if d.State.Phase != rollout.Launching || d.State.Step > 0 {
+		w.Since = d.State.Since
+	}
+	return w
 }
 
 // Facts counts the endpoint's instances the way rollout.Next asks for them.

@@ -84,3 +84,11 @@ type Counts struct {
 	InFlight                                       int64
 	Invocations, Status4XX, Status5XX, ModelErrors uint64
 }
+
+// Reading is how many requests of a fleet one router has counted. A router
+// counts from zero, and under another name, each time it starts.
+type Reading struct {
+	Router   string
+	Began    time.Time // when the router started
+	Requests int64
+}

@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
 
 // Tx is what a turn needs of one transaction.
@@ -35,56 +35,10 @@ type Deployer struct {
 	// Changed is called after a turn that wrote something, so that instances
 	// and routers look again. It must not block.
 	Changed func()
-	// Watched reads which alarms a deployment has to be judged by, for which
-	// endpoint, and the configuration that it brings up.
-	Watched func(ctx context.Context, id hosting.DeploymentID) (Watch, error)
-	// Firing returns which of w.Alarms are in ALARM or gone at this moment, or
-	// were in ALARM at some moment after w.Since. Nil: there are no alarms.
-	Firing func(ctx context.Context, w Watch) ([]hosting.TrippedAlarm, error)
-	// Answered returns how many requests the fleet of a configuration has
-	// answered since this process counts. Nil: nobody counts.
-	Answered func(s arn.Scope, endpoint, config string) int64
-	// Counter names this process's counters, which begin at 0 with it.
-	Counter string
-	Log     *slog.Logger
-}
-
-// Watch is what has to be asked about a deployment before its turn.
-type Watch struct {
-	Scope    arn.Scope
-	Endpoint string
-	Alarms   []string
-	// Since is when the deployment entered the phase that it is in: an alarm
-	// that fires and recovers between two turns has fired. Zero before the
-	// first shift, when only the present counts (spec §4.5).
-	Since  time.Time
-	Config string // "" if it brings up no fleet
-}
-
-// outside is what the facts of a turn hold that is not in the database.
-type outside struct {
-	firing   []hosting.TrippedAlarm
-	answered int64
-	counts   bool
-}
-
-// look asks what is outside, before the transaction: a judgement of alarms may
-// write, too.
-func (d *Deployer) look(ctx context.Context, id hosting.DeploymentID) (o outside, err error) {
-	if d.Watched == nil {
-		return o, nil
-	}
-	w, err := d.Watched(ctx, id)
-	if err != nil {
-		return o, err
-	}
-	if d.Answered != nil && w.Config != "" {
-		o.answered, o.counts = d.Answered(w.Scope, w.Endpoint, w.Config), true
-	}
-	if d.Firing != nil && len(w.Alarms) > 0 {
-		o.firing, err = d.Firing(ctx, w)
-	}
-	return o, err
+	// Evidence is what speaks for or against a deployment besides its rows;
+	// nil: nothing does.
+	Evidence *evidence.Source
+	Log      *slog.Logger
 }
 
 // maxSteps bounds the transitions of one turn; rollout.Next needs fewer, and
@@ -96,12 +50,14 @@ const maxSteps = 32
 func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err error) {
 	for range maxSteps {
 		var changed bool
-		o, err := d.look(ctx, hosting.DeploymentID(key))
-		if err != nil {
-			return due, fmt.Errorf("look at alarms: %w", err)
+		var ev evidence.Evidence
+		if d.Evidence != nil { // before the transaction: to evaluate alarms may write, too
+			if ev, err = d.Evidence.Of(ctx, hosting.DeploymentID(key)); err != nil {
+				return due, fmt.Errorf("gather evidence: %w", err)
+			}
 		}
 		err = d.Change(ctx, func(tx Tx) (err error) {
-			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key), o)
+			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key), ev)
 			return err
 		})
 		if err != nil {
@@ -118,7 +74,9 @@ func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err err
 
 // step takes one transition. The write of a phase and of its traffic is one
 // transaction, and a step a transaction, so that a crash is between two.
-func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID, o outside) (due time.Time, changed bool, err error) {
+func (d *Deployer) step(
+	ctx context.Context, tx Tx, id hosting.DeploymentID, ev evidence.Evidence,
+) (due time.Time, changed bool, err error) {
 	owner, err := tx.DeploymentEndpoint(ctx, id)
 	if err != nil {
 		return due, false, err
@@ -133,20 +91,20 @@ func (d *Deployer) step(ctx context.Context, tx Tx, id hosting.DeploymentID, o o
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	before := e.Deployment.State
-	if o.counts {
-		e.Deployment.Exposure = e.Deployment.Exposure.Add(o.answered, d.Counter)
+	if len(ev.Answered) > 0 {
+		e.Deployment.Exposure = e.Deployment.Exposure.Add(ev.Answered, e.Deployment.Begun)
 	}
-	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, o.firing, now))
+	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, ev.Firing, now))
 	if !due.Equal(now) {
 		return d.lookAgain(e, before, due, now), false, nil // nothing to do before then
 	}
 	if next.Reason != "" && before.Reason == "" {
-		e.Deployment.Tripped = o.firing
+		e.Deployment.Tripped = ev.Firing
 	}
 	e.Apply(next, now)
 	if before.Phase != next.Phase {
-		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id, "kind", e.Deployment.Plan.Kind,
-			"from", before.Phase, "phase", next.Phase, "step", next.Step, "reason", next.Reason)
+		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id,
+			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step, "reason", next.Reason)
 	}
 	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
 		return time.Time{}, true, tx.DeleteEndpoint(ctx, e, now)
@@ -174,7 +132,7 @@ func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time
 			due = next
 		}
 	}
-	if alarms, _ := e.Watched(); len(alarms) > 0 {
+	if len(e.Watched().Alarms) > 0 {
 		soon(glances)
 	}
 	if e.Deployment.Plan.Policy.MinimumRequests > 0 && s.Phase == rollout.Baking {

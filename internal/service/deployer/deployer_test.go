@@ -14,9 +14,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
 
 var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
@@ -46,37 +48,35 @@ func inBubble(t *testing.T, f func(y *yard)) {
 	})
 }
 
-// watched is how a server joins the deployer to the store.
-func (y *yard) watched(ctx context.Context, id hosting.DeploymentID) (deployer.Watch, error) {
-	e, err := y.db.EndpointOf(ctx, id)
-	if err != nil || e == nil {
-		return deployer.Watch{}, err
+// Firing implements evidence.Alarms.
+func (y *yard) Firing(context.Context, arn.Scope, []string, time.Time) ([]hosting.TrippedAlarm, error) {
+	if f := y.firing.Load(); f != nil {
+		return *f, nil
 	}
-	alarms, config := e.Watched()
-	return deployer.Watch{Scope: e.Scope, Endpoint: e.Name, Alarms: alarms, Config: config}, nil
+	return nil, nil
+}
+
+// Answered implements evidence.Routers.
+func (y *yard) Answered(_ traffic.Key, config string) []traffic.Reading {
+	reading := traffic.Reading{Router: "r"}
+	if config == "c2" {
+		reading.Requests = y.answered.Load()
+	}
+	return []traffic.Reading{reading}
 }
 
 // start runs a deployer until stop.
 func (y *yard) start() (stop func()) {
 	ctx, cancel := context.WithCancel(y.t.Context())
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
-	d := &deployer.Deployer{Log: log, Changed: y.turns.Notify, Watched: y.watched, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-		if y.fail.Add(-1) >= 0 {
-			return errors.New("the database is away")
-		}
-		return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-	}}
-	d.Firing = func(context.Context, deployer.Watch) ([]hosting.TrippedAlarm, error) {
-		if f := y.firing.Load(); f != nil {
-			return *f, nil
-		}
-		return nil, nil
-	}
-	d.Answered = func(_ arn.Scope, _, config string) int64 {
-		if config == "c2" {
-			return y.answered.Load()
-		}
-		return 0
+	d := &deployer.Deployer{
+		Log: log, Changed: y.turns.Notify, Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Routers: y},
+		Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+			if y.fail.Add(-1) >= 0 {
+				return errors.New("the database is away")
+			}
+			return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		},
 	}
 	r := &loop.Runner{Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
 	done := make(chan struct{})

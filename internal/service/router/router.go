@@ -14,11 +14,14 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
+	"github.com/slipway-ml/slipway/internal/platform/id"
 )
 
 // Config is what a Router is made of.
@@ -32,6 +35,8 @@ type Config struct {
 type Router struct {
 	client   *http1.Client
 	onSample func(traffic.Sample)
+	name     string    // of this life of the router, among all that count
+	began    time.Time // when it started to count
 	seed     maphash.Seed
 	shards   [shardCount]shard
 
@@ -57,6 +62,7 @@ type entry struct {
 func New(cfg Config) (*Router, error) {
 	r := &Router{
 		client: cfg.Client, onSample: cfg.OnSample,
+		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),
 		instances: map[string][]*instance{},
 	}

@@ -133,6 +133,18 @@ func (r *Router) Counts(k traffic.Key) []traffic.Counts {
 	return out
 }
 
+// Answered returns how many requests the fleets of an endpoint's configuration
+// have answered since this router started.
+func (r *Router) Answered(k traffic.Key, config string) []traffic.Reading {
+	reading := traffic.Reading{Router: r.name, Began: r.began}
+	for _, t := range r.tallies(k) {
+		if t.config == config {
+			reading.Requests += int64(t.invocations.Load())
+		}
+	}
+	return []traffic.Reading{reading}
+}
+
 func (r *Router) tallies(k traffic.Key) []*tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()

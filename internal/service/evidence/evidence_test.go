@@ -1,0 +1,108 @@
+package evidence_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
+)
+
+var (
+	scope = arn.Scope{Region: "eu-west-3", Account: "123456789012"}
+	since = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// world is everything that evidence is gathered from.
+type world struct {
+	endpoint *hosting.Endpoint
+	err      error
+	asked    *time.Time // since when alarms were asked for; nil: they were not
+}
+
+func (w *world) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endpoint, error) {
+	return w.endpoint, nil
+}
+
+func (w *world) Firing(_ context.Context, sc arn.Scope, names []string, since time.Time) ([]hosting.TrippedAlarm, error) {
+	w.asked = &since
+	if sc != scope || !slices.Equal(names, []string{"a", "b"}) {
+		return nil, errors.New("it asks for other alarms")
+	}
+	return []hosting.TrippedAlarm{{Name: "b"}}, w.err
+}
+
+func (w *world) Answered(k traffic.Key, config string) []traffic.Reading {
+	if k != (traffic.Key{Region: scope.Region, Name: "e"}) || config != "green" {
+		return nil
+	}
+	return []traffic.Reading{{Router: "r", Requests: 7}}
+}
+
+// under is an endpoint whose deployment brings up a fleet and has come so far.
+func under(ph rollout.Phase, step int) *hosting.Endpoint {
+	d := &hosting.Deployment{Green: &hosting.Fleet{ConfigName: "green"}}
+	d.Plan.Policy.Alarms = []string{"a", "b"}
+	d.State = rollout.State{Phase: ph, Step: step, Since: since}
+	return &hosting.Endpoint{Scope: scope, Name: "e", Deployment: d}
+}
+
+// Before traffic has been shifted an alarm speaks only of this moment; from
+// then on, also one that has recovered since the phase began.
+func TestAlarmsAreAskedForSinceThePhaseBegan(t *testing.T) {
+	for name, tt := range map[string]struct {
+		endpoint *hosting.Endpoint
+		want     time.Time
+	}{
+		"before the first shift":           {under(rollout.Launching, 0), time.Time{}},
+		"while more instances are started": {under(rollout.Launching, 1), since},
+		"while traffic is shifted":         {under(rollout.Shifting, 0), since},
+		"in a bake":                        {under(rollout.Baking, 0), since},
+	} {
+		w := &world{endpoint: tt.endpoint}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w}
+		ev, err := s.Of(t.Context(), "d")
+		if err != nil || w.asked == nil || !w.asked.Equal(tt.want) {
+			t.Errorf("%s: asked since %v, want %v: %v", name, w.asked, tt.want, err)
+		}
+		if len(ev.Firing) != 1 || ev.Firing[0].Name != "b" || len(ev.Answered) != 1 || ev.Answered[0].Requests != 7 {
+			t.Errorf("%s: %+v", name, ev)
+		}
+	}
+}
+
+func TestWhereThereIsNothingToAskNobodyIsAsked(t *testing.T) {
+	noAlarms, noFleet := under(rollout.Baking, 0), under(rollout.Baking, 0)
+	noAlarms.Deployment.Plan.Policy.Alarms = nil
+	noFleet.Deployment.Green = nil
+	for name, tt := range map[string]struct {
+		endpoint *hosting.Endpoint
+		answered int
+	}{
+		"a deployment that is over":          {nil, 0},
+		"an endpoint at rest":                {&hosting.Endpoint{Scope: scope, Name: "e"}, 0},
+		"no alarms":                          {noAlarms, 1},
+		"a change within the fleet in place": {noFleet, 0},
+	} {
+		w := &world{endpoint: tt.endpoint}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w}
+		ev, err := s.Of(t.Context(), "d")
+		if err != nil || w.asked != nil || len(ev.Firing) > 0 || len(ev.Answered) != tt.answered {
+			t.Errorf("%s: %+v, alarms asked since %v, %v", name, ev, w.asked, err)
+		}
+	}
+}
+
+func TestAnAlarmThatCannotBeAskedIsNoEvidenceOfCalm(t *testing.T) {
+	w := &world{endpoint: under(rollout.Baking, 0), err: errors.New("the database is away")}
+	s := &evidence.Source{Endpoints: w, Alarms: w}
+	if _, err := s.Of(t.Context(), "d"); !errors.Is(err, w.err) {
+		t.Errorf("got %v", err)
+	}
+}
