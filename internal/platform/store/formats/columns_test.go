@@ -19,8 +19,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 )
 
-// columns are all columns that hold JSON of our own, and what each holds. Where
-// a column holds several documents, a condition tells which rows are meant.
+// columns are all columns that hold JSON of our own, and what each holds. What
+// follows a slash is the kind of rows that hold it, where there are several.
 var columns = map[string]reflect.Type{
 	"model.doc":           reflect.TypeFor[hosting.Model](),
 	"endpoint_config.doc": reflect.TypeFor[hosting.EndpointConfig](),
@@ -29,8 +29,8 @@ var columns = map[string]reflect.Type{
 	"instance.spec":       reflect.TypeFor[hosting.InstanceSpec](),
 	"route.doc":           reflect.TypeFor[traffic.Route](),
 
-	"event.doc where kind = 'DeploymentPhase'": reflect.TypeFor[record.Transition](),
-	"event.doc where kind = 'EndpointStatus'":  reflect.TypeFor[map[string]string](),
+	"event.doc/DeploymentPhase": reflect.TypeFor[record.Transition](),
+	"event.doc/EndpointStatus":  reflect.TypeFor[map[string]string](),
 
 	"alarm.definition":  reflect.TypeFor[alarm.Definition](),
 	"alarm.state":       reflect.TypeFor[alarm.State](),

@@ -27,6 +27,7 @@ type filled struct {
 	restore func(*testing.T, []byte) string
 	open    func(*testing.T, string) *store.DB
 	raw     string // the driver
+	columns string // a query for its columns of text, as table.column
 }
 
 // onFilled runs f on every database of every release, each a fresh copy.
@@ -38,8 +39,12 @@ func onFilled(t *testing.T, f func(*testing.T, filled)) {
 	}
 	for _, dir := range releases {
 		for _, d := range []filled{
-			{dir, "sqlite", restoreSQLite, openSQLite, "sqlite"},
-			{dir, "postgres", restorePostgres, openPostgres, "pgx"},
+			{dir, "sqlite", restoreSQLite, openSQLite, "sqlite", `
+				select m.name || '.' || c.name from sqlite_master m join pragma_table_info(m.name) c
+				where m.type = 'table' and lower(c.type) = 'text'`},
+			{dir, "postgres", restorePostgres, openPostgres, "pgx", `
+				select table_name || '.' || column_name from information_schema.columns
+				where table_schema = 'public' and data_type = 'text'`},
 		} {
 			t.Run(filepath.Base(dir)+"/"+d.name, func(t *testing.T) { f(t, d) })
 		}
