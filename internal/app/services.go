@@ -157,7 +157,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		IoT:          iot.NewHandler(a.identity, a.log),
 		Enroll:       credentials.NewEnroll(a.identity, a.log),
 		SessionAlive: credentials.Alive(a.identity),
-		DeviceObject: a.deviceObject,
+		DeviceS3:     s3.ForDevices(a.deviceObject),
 		Ready:        func() bool { return a.ready.Load() && a.reachable() },
 	}
 }

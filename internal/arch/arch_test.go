@@ -54,10 +54,16 @@ var sideways = map[string]map[string]string{
 
 	"internal/platform/artifact": {"internal/platform/objects": "model data is an object"},
 	"internal/platform/store":    {"internal/platform/loop": "it has the queues of loops"},
-	"internal/wire/gateway":      {"internal/wire/sigv4": "it verifies", "internal/wire/access": "it says who is calling", "internal/wire/awserr": "it answers refusals"},
-	"internal/service/deployer":  {"internal/service/evidence": "a turn decides on it"},
-	"internal/service/evidence":  {"internal/service/watch": "it says what makes a plan's alarms doubtful"},
-	"internal/app":               {"internal/config": "it runs a configuration"},
+	"internal/wire/gateway": {
+		"internal/wire/awsjson": "refusals are written in it", "internal/wire/awsquery": "refusals are written in it",
+		"internal/wire/cborrpc": "refusals are written in it", "internal/wire/restjson": "refusals are written in it",
+		"internal/wire/shape/cloudwatch": "its requests are told by their target", "internal/wire/shape/iot": "it has an API",
+		"internal/wire/shape/sagemaker": "its requests are told by their target", "internal/wire/shape/sagemakeredge": "its requests are told by their paths",
+		"internal/wire/shape/slipway": "its requests are told by their target", "internal/wire/shape/sts": "it has an API",
+	},
+	"internal/service/deployer": {"internal/service/evidence": "a turn decides on it"},
+	"internal/service/evidence": {"internal/service/watch": "it says what makes a plan's alarms doubtful"},
+	"internal/app":              {"internal/config": "it runs a configuration"},
 	"internal/bench": {
 		"internal/openload": "it measures at a fixed rate", "internal/simdevices": "it measures a server under a fleet of devices", "models": "it deploys and swaps them",
 		"internal/agent/engine": "it swaps models as the agent does", "internal/agent/handles": "it swaps models as the agent does", "internal/agent/model": "it swaps models as the agent does",

@@ -75,6 +75,11 @@ func Allow(c Caller, action, resource string) error {
 	return fault.New(fault.Denied, "User: %s is not authorized to perform: %s on resource: %s", c.ARN, action, resource)
 }
 
+// Denied is the refusal of a request whose action is not known.
+func Denied(c Caller) error {
+	return fault.New(fault.Denied, "User: %s is not authorized to perform this operation", c.ARN)
+}
+
 // Scope returns where the names that the caller in ctx uses live, if the caller
 // may do action, such as "sagemaker:CreateModel", to a resource, which is named
 // from the scope on.

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -27,7 +28,7 @@ import (
 type yard struct {
 	house
 	sessions *access.Sessions
-	asked    *[]string // of DeviceObject
+	asked    *[]string // of what decides about objects
 }
 
 // openYard has a yard whose devices may have the objects below their thing's
@@ -44,7 +45,7 @@ func openYard(t testing.TB, change func(*gateway.Config)) yard {
 	c.Verifier, c.Keys = sigv4.NewVerifier(ring), ring
 	c.Edge, c.IoT, c.Enroll = echo("edge"), echo("iot"), echo("enroll")
 	c.SessionAlive = func(d access.Device) bool { return d.CertificateID != "revoked" }
-	c.DeviceObject = func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
+	c.DeviceS3 = s3.ForDevices(func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
 		*y.asked = append(*y.asked, string(r.Access)+" "+r.Bucket+"/"+r.Key)
 		switch {
 		case r.Bucket == "down":
@@ -53,7 +54,7 @@ func openYard(t testing.TB, change func(*gateway.Config)) yard {
 			return nil
 		}
 		return fault.New(fault.Denied, "Access Denied")
-	}
+	})
 	if change != nil {
 		change(&c)
 	}
@@ -65,7 +66,8 @@ func openYard(t testing.TB, change func(*gateway.Config)) yard {
 func (y yard) device(t testing.TB, thing, certificate string) house {
 	t.Helper()
 	c, err := y.sessions.Issue(access.Session{
-		Thing: thing, Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: certificate, Account: "000000000000", Expires: time.Now().Add(time.Hour),
+		Thing: thing, Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: certificate,
+		Account: "000000000000", Expires: time.Now().Add(time.Hour),
 	}, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +75,13 @@ func (y yard) device(t testing.TB, thing, certificate string) house {
 	return house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
 }
 
-const denied = "User: arn:aws:sts::000000000000:assumed-role/r/cam-1 is not authorized to perform this operation"
+const (
+	denied     = "User: arn:aws:sts::000000000000:assumed-role/r/cam-1 is not authorized to perform this operation"
+	jsonDenied = `{"__type":"AccessDeniedException","message":"` + denied + `"}`
+	s3Denied   = "s3 refuses: AccessDenied: " + denied     // no request for a device to make
+	notIts     = "s3 refuses: AccessDenied: Access Denied" // no object of the device's
+	wantsKey   = "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n"
+)
 
 func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
 	y := openYard(t, nil)
@@ -81,37 +89,45 @@ func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
 	ok := func(api string) string {
 		return fmt.Sprintf("%s by %q in \"eu-west-1\" of 000000000000: ", api, h.key.ID)
 	}
+	deploys := http.Header{"X-Amz-Target": {"Slipway.ListDeployments"}}
+	copies := http.Header{"X-Amz-Copy-Source": {"/other/secret"}}
 	forbidden := `{"message":"` + denied + `"}`
 	for name, c := range map[string]struct {
 		ask    ask
 		status int
 		want   string
 	}{
-		"deployments":           {ask{"POST", "/GetDeployments", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}"},
-		"registration":          {ask{"POST", "/GetDeviceRegistration", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}"},
-		"a heartbeat":           {ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}"},
-		"who it is":             {ask{"POST", "/", "sts", form, "Action=GetCallerIdentity"}, 200, ok("sts") + "Action=GetCallerIdentity"},
+		"deployments": {ask{"POST", "/GetDeployments", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}"},
+		"registration": {
+			ask{"POST", "/GetDeviceRegistration", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}",
+		},
+		"a heartbeat": {ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}, 200, ok("edge") + "{}"},
+		"who it is": {
+			ask{"POST", "/", "sts", form, "Action=GetCallerIdentity"}, 200, ok("sts") + "Action=GetCallerIdentity",
+		},
 		"its own object":        {ask{"GET", "/own/cam-1/x", "s3", nil, ""}, 200, ok("s3")},
 		"its own object's head": {ask{"HEAD", "/own/cam-1/x", "s3", nil, ""}, 200, ok("s3")},
 		"to put its own object": {ask{"PUT", "/own/cam-1/x?x-id=PutObject", "s3", nil, "data"}, 200, ok("s3") + "data"},
 		"where its bucket is":   {ask{"GET", "/own?location=", "s3", nil, ""}, 200, ok("s3")},
 
-		"another's object":           {ask{"GET", "/own/cam-2/x", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: Access Denied"},
-		"to put another's object":    {ask{"PUT", "/own/cam-2/x", "s3", nil, "data"}, 403, "s3 refuses: AccessDenied: Access Denied"},
-		"another's bucket":           {ask{"GET", "/other?location", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: Access Denied"},
-		"to delete its own object":   {ask{"DELETE", "/own/cam-1/x", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to list its bucket":         {ask{"GET", "/own?list-type=2", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to list all buckets":        {ask{"GET", "/", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to make a bucket":           {ask{"PUT", "/own", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to begin an upload":         {ask{"POST", "/own/cam-1/x?uploads=", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to tag its own object":      {ask{"PUT", "/own/cam-1/x?tagging=", "s3", nil, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"to copy into its own":       {ask{"PUT", "/own/cam-1/x", "s3", http.Header{"X-Amz-Copy-Source": {"/other/secret"}}, ""}, 403, "s3 refuses: AccessDenied: " + denied},
-		"SageMaker":                  {ask{"POST", "/", "sagemaker", target, `{}`}, 403, `{"__type":"AccessDeniedException","message":"` + denied + `"}`},
-		"our own operations":         {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Slipway.ListDeployments"}}, `{}`}, 403, `{"__type":"AccessDeniedException","message":"` + denied + `"}`},
-		"an operation that is none":  {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Other.Op"}}, `{}`}, 403, `{"__type":"AccessDeniedException","message":"` + denied + `"}`},
+		"another's object":         {ask{"GET", "/own/cam-2/x", "s3", nil, ""}, 403, notIts},
+		"to put another's object":  {ask{"PUT", "/own/cam-2/x", "s3", nil, "data"}, 403, notIts},
+		"another's bucket":         {ask{"GET", "/other?location", "s3", nil, ""}, 403, notIts},
+		"to delete its own object": {ask{"DELETE", "/own/cam-1/x", "s3", nil, ""}, 403, s3Denied},
+		"to list its bucket":       {ask{"GET", "/own?list-type=2", "s3", nil, ""}, 403, s3Denied},
+		"to list all buckets":      {ask{"GET", "/", "s3", nil, ""}, 403, s3Denied},
+		"to make a bucket":         {ask{"PUT", "/own", "s3", nil, ""}, 403, s3Denied},
+		"to begin an upload":       {ask{"POST", "/own/cam-1/x?uploads=", "s3", nil, ""}, 403, s3Denied},
+		"to tag its own object":    {ask{"PUT", "/own/cam-1/x?tagging=", "s3", nil, ""}, 403, s3Denied},
+		"to copy into its own":     {ask{"PUT", "/own/cam-1/x", "s3", copies, ""}, 403, s3Denied},
+		"SageMaker":                {ask{"POST", "/", "sagemaker", target, `{}`}, 403, jsonDenied},
+		"our own operations":       {ask{"POST", "/", "sagemaker", deploys, `{}`}, 403, jsonDenied},
+		"an operation that is none": {
+			ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Other.Op"}}, `{}`}, 403, jsonDenied,
+		},
 		"IoT":                        {ask{"GET", "/things", "iot", nil, ""}, 403, forbidden},
-		"a service that is not here": {ask{"POST", "/", "application-autoscaling", nil, ""}, 403, `{"__type":"AccessDeniedException","message":"` + denied + `"}`},
-		"metrics of the server":      {ask{"GET", "/metrics", "sagemaker", nil, ""}, 401, "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n"},
+		"a service that is not here": {ask{"POST", "/", "application-autoscaling", nil, ""}, 403, jsonDenied},
+		"metrics of the server":      {ask{"GET", "/metrics", "sagemaker", nil, ""}, 401, wantsKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, got, _ := h.answer(t, h.request(t, c.ask)); status != c.status || got != c.want {
@@ -119,12 +135,17 @@ func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
 			}
 		})
 	}
-	status, got, _ := h.answer(t, h.request(t, ask{"POST", "/", "monitoring", form, "Action=DescribeAlarms"}))
-	if status != 403 || !strings.Contains(got, "<Code>AccessDenied</Code>") {
-		t.Error(status, got)
-	}
-	if status, got, _ := h.answer(t, h.request(t, ask{"POST", cborPath, "monitoring", inCBOR, "\xa0"})); status != 403 || !strings.Contains(got, "AccessDenied") {
-		t.Error(status, got)
+}
+
+func TestADeviceIsRefusedByCloudWatchInItsProtocols(t *testing.T) {
+	h := openYard(t, nil).device(t, "cam-1", "good")
+	for want, a := range map[string]ask{
+		"<Code>AccessDenied</Code>": {"POST", "/", "monitoring", form, "Action=DescribeAlarms"},
+		"AccessDenied":              {"POST", cborPath, "monitoring", inCBOR, "\xa0"},
+	} {
+		if status, got, _ := h.answer(t, h.request(t, a)); status != 403 || !strings.Contains(got, want) {
+			t.Error(status, got)
+		}
 	}
 }
 
@@ -132,10 +153,12 @@ func TestARevokedCertificateEndsItsSessions(t *testing.T) {
 	y := openYard(t, nil)
 	h := y.device(t, "cam-1", "revoked")
 	status, got, header := h.answer(t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}))
-	if status != 400 || header.Get("x-amzn-ErrorType") != "UnrecognizedClientException" || got != `{"Message":"The security token included in the request is invalid."}` {
+	if status != 400 || header.Get("x-amzn-ErrorType") != "UnrecognizedClientException" ||
+		got != `{"Message":"The security token included in the request is invalid."}` {
 		t.Error(status, got, header)
 	}
-	if status, got, _ := h.answer(t, h.request(t, ask{"GET", "/own/cam-1/x", "s3", nil, ""})); status != 400 || !strings.HasPrefix(got, "s3 refuses: InvalidToken: ") {
+	if status, got, _ := h.answer(t, h.request(t, ask{"GET", "/own/cam-1/x", "s3", nil, ""})); status != 400 ||
+		!strings.HasPrefix(got, "s3 refuses: InvalidToken: ") {
 		t.Error(status, got)
 	}
 	if len(*y.asked) != 0 {
@@ -147,13 +170,16 @@ func TestADeviceOfAnotherRegionIsAnother(t *testing.T) {
 	y := openYard(t, nil)
 	for region, want := range map[string]int{"": 200, "eu-west-1": 200, "us-east-1": 403} {
 		c, err := y.sessions.Issue(access.Session{
-			Thing: "cam-1", RoleARN: "r", CertificateID: "c", Account: "000000000000", Region: region, Expires: time.Now().Add(time.Hour),
+			Thing: "cam-1", RoleARN: "r", CertificateID: "c", Account: "000000000000", Region: region,
+			Expires: time.Now().Add(time.Hour),
 		}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		h := house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
-		if status, got, _ := h.answer(t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"})); status != want {
+		if status, got, _ := h.answer(
+			t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}),
+		); status != want {
 			t.Errorf("%q: %d %s", region, status, got)
 		}
 	}
@@ -167,15 +193,21 @@ func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 		status int
 		want   string
 	}{
-		"a heartbeat":              {ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}, 200, "edge" + by + "{}"},
-		"IoT":                      {ask{"DELETE", "/things/a?expectedVersion=1", "iot", nil, ""}, 200, "iot" + by},
-		"any object":               {ask{"DELETE", "/other/x", "s3", nil, ""}, 200, "s3" + by},
-		"a heartbeat, unsigned":    {ask{"POST", "/SendHeartbeat", "", nil, "{}"}, 403, `{"Message":"Missing Authentication Token"}`},
+		"a heartbeat": {ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}, 200, "edge" + by + "{}"},
+		"IoT":         {ask{"DELETE", "/things/a?expectedVersion=1", "iot", nil, ""}, 200, "iot" + by},
+		"any object":  {ask{"DELETE", "/other/x", "s3", nil, ""}, 200, "s3" + by},
+		"a heartbeat, unsigned": {
+			ask{"POST", "/SendHeartbeat", "", nil, "{}"}, 403, `{"Message":"Missing Authentication Token"}`,
+		},
 		"a heartbeat, for another": {ask{"POST", "/SendHeartbeat", "iot", nil, "{}"}, 200, "iot" + by + "{}"},
 		"a bucket called enroll":   {ask{"POST", "/enroll", "s3", nil, ""}, 200, "s3" + by},
 		"an enrolment, unverified": {ask{"POST", "/enroll", "", nil, "csr"}, 200, `enroll by "" in "" of : csr`},
-		"too large an enrolment":   {ask{"POST", "/enroll", "", nil, strings.Repeat("x", 64<<10+1)}, 200, `enroll by "" in "" of : ` + strings.Repeat("x", 64<<10) + " http: request body too large"},
-		"no enrolment":             {ask{"GET", "/enroll", "", nil, ""}, 403, "s3 refuses: AccessDenied: Access Denied"},
+		"too large an enrolment": {
+			ask{"POST", "/enroll", "", nil, strings.Repeat("x", 64<<10+1)},
+			200,
+			`enroll by "" in "" of : ` + strings.Repeat("x", 64<<10) + " http: request body too large",
+		},
+		"no enrolment": {ask{"GET", "/enroll", "", nil, ""}, 403, notIts},
 	} {
 		if status, got, _ := y.answer(t, y.request(t, c.ask)); status != c.status || got != c.want {
 			t.Errorf("%s: %d %.200s\nwant %d %.200s", name, status, got, c.status, c.want)
@@ -185,16 +217,22 @@ func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 
 func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
 	y := openYard(t, func(c *gateway.Config) {
-		c.Edge, c.IoT, c.Enroll, c.DeviceObject, c.SessionAlive = nil, nil, nil, nil, nil
+		c.Edge, c.IoT, c.Enroll, c.DeviceS3, c.SessionAlive = nil, nil, nil, nil, nil
 	})
 	for name, c := range map[string]struct {
 		ask    ask
 		status int
 		want   string
 	}{
-		"the devices' API": {ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}, 400, `{"Message":"The service sagemaker is not served by Slipway."}`},
-		"IoT":              {ask{"GET", "/things", "iot", nil, ""}, 400, `{"message":"The service iot is not served by Slipway."}`},
-		"enrolment":        {ask{"POST", "/enroll", "", nil, ""}, 403, "s3 refuses: AccessDenied: Access Denied"},
+		"the devices' API": {
+			ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"},
+			400,
+			`{"Message":"The service sagemaker is not served by Slipway."}`,
+		},
+		"IoT": {
+			ask{"GET", "/things", "iot", nil, ""}, 400, `{"message":"The service iot is not served by Slipway."}`,
+		},
+		"enrolment": {ask{"POST", "/enroll", "", nil, ""}, 403, notIts},
 	} {
 		if status, got, _ := y.answer(t, y.request(t, c.ask)); status != c.status || got != c.want {
 			t.Errorf("%s: %d %s", name, status, got)
@@ -209,7 +247,8 @@ func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
 func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 	y := openYard(t, nil)
 	h := y.device(t, "cam-1", "good")
-	if status, got, _ := h.answer(t, h.request(t, ask{"GET", "/down/x", "s3", nil, ""})); status != 503 || got != "s3 refuses: ServiceUnavailable: Please try again." {
+	if status, got, _ := h.answer(t, h.request(t, ask{"GET", "/down/x", "s3", nil, ""})); status != 503 ||
+		got != "s3 refuses: ServiceUnavailable: Please try again." {
 		t.Error(status, got)
 	}
 }
@@ -217,14 +256,17 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	var asked, condition string
 	y := openYard(t, func(c *gateway.Config) {
-		c.DeviceObject = func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
+		c.DeviceS3 = s3.ForDevices(func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
 			asked = string(r.Access) + " in " + who.Region
 			return nil
-		}
-		c.S3 = inS3{http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { condition = r.Header.Get("If-None-Match") })}
+		})
+		c.S3 = inS3{http.HandlerFunc(
+			func(_ http.ResponseWriter, r *http.Request) { condition = r.Header.Get("If-None-Match") },
+		)}
 	})
 	c, err := y.sessions.Issue(access.Session{
-		Thing: "cam-1", Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: "good", Account: "000000000000", Region: "us-west-2", Expires: time.Now().Add(time.Hour),
+		Thing: "cam-1", Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: "good",
+		Account: "000000000000", Region: "us-west-2", Expires: time.Now().Add(time.Hour),
 	}, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -244,16 +286,22 @@ func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 	reached := ""
 	y := openYard(t, func(c *gateway.Config) {
-		c.S3 = inS3{http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = r.Method + " " + r.Host + r.URL.Path })}
+		c.S3 = inS3{http.HandlerFunc(
+			func(_ http.ResponseWriter, r *http.Request) { reached = r.Method + " " + r.Host + r.URL.Path },
+		)}
 	})
 	h := y.device(t, "cam-1", "good")
 	n := 0
 	for _, path := range []string{
-		"/own/cam-1/x", "/own/cam-1/../cam-2/x", "/own/cam-1%2F..%2Fcam-2/x", "//own/cam-1/x", "/own//cam-1/x", "/%6Fwn/cam-1/x", "/own/cam%2D1/x", "/own/cam-1/", "/own/cam-1",
-		"/own/cam-1/x?versionId=1", "/own/cam-1/x?acl", "/own/cam-1/x?LOCATION=", "/own/?location", "/own/cam-1/x?uploadId=1&partNumber=1", "/own/cam-1/x?a=%zz",
+		"/own/cam-1/x", "/own/cam-1/../cam-2/x", "/own/cam-1%2F..%2Fcam-2/x", "//own/cam-1/x", "/own//cam-1/x",
+		"/%6Fwn/cam-1/x", "/own/cam%2D1/x", "/own/cam-1/", "/own/cam-1",
+		"/own/cam-1/x?versionId=1", "/own/cam-1/x?acl", "/own/cam-1/x?LOCATION=", "/own/?location",
+		"/own/cam-1/x?uploadId=1&partNumber=1", "/own/cam-1/x?a=%zz",
 	} {
 		for _, method := range []string{"GET", "PUT", "HEAD", "POST", "DELETE"} {
-			for _, host := range []string{"localhost:9400", "own.localhost:9400", "other.LOCALHOST", "other.localhost."} {
+			for _, host := range []string{
+				"localhost:9400", "own.localhost:9400", "other.LOCALHOST", "other.localhost.",
+			} {
 				reached, *y.asked = "", nil
 				in := h.raw(t, method, host, path)
 				y.ServeHTTP(httptest.NewRecorder(), in)

@@ -62,7 +62,8 @@ func config(t testing.TB, keys *access.Keys) gateway.Config {
 	return gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1",
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), Slipway: echo("slipway"), STS: echo("sts"), CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
+		Runtime: echo("runtime"), SageMaker: echo("sagemaker"), Slipway: echo("slipway"), STS: echo("sts"),
+		CloudWatch: echo("cloudwatch"), S3: echo("s3"), Metrics: echo("metrics"), Console: echo("console"),
 		MaxBody: 1 << 10,
 	}
 }
@@ -76,7 +77,9 @@ type ask struct {
 
 func (h house) request(t *testing.T, a ask) *http.Request {
 	t.Helper()
-	out, err := http.NewRequestWithContext(context.Background(), a.method, "http://localhost:9400"+a.path, strings.NewReader(a.body))
+	out, err := http.NewRequestWithContext(
+		context.Background(), a.method, "http://localhost:9400"+a.path, strings.NewReader(a.body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +92,11 @@ func (h house) request(t *testing.T, a ask) *http.Request {
 		if a.service == "s3" {
 			out.Header.Set("X-Amz-Content-Sha256", hash)
 		}
-		err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: h.key.ID, SecretAccessKey: h.key.Secret, SessionToken: h.key.SessionToken}, out, hash, a.service, "eu-west-1", time.Now())
+		err := v4.NewSigner().SignHTTP(
+			t.Context(),
+			aws.Credentials{AccessKeyID: h.key.ID, SecretAccessKey: h.key.Secret, SessionToken: h.key.SessionToken},
+			out, hash, a.service, "eu-west-1", time.Now(),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +116,9 @@ func (h house) answer(t *testing.T, r *http.Request) (int, string, http.Header) 
 var (
 	form   = http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
 	target = http.Header{"X-Amz-Target": {"SageMaker.ListModels"}, "Content-Type": {"application/x-amz-json-1.1"}}
-	alarms = http.Header{"X-Amz-Target": {"GraniteServiceVersion20100801.DescribeAlarms"}, "Content-Type": {"application/x-amz-json-1.0"}}
+	alarms = http.Header{"X-Amz-Target": {"GraniteServiceVersion20100801.DescribeAlarms"}, "Content-Type": {
+		"application/x-amz-json-1.0",
+	}}
 	inCBOR = http.Header{"Smithy-Protocol": {"rpc-v2-cbor"}, "Content-Type": {"application/cbor"}}
 )
 
@@ -122,19 +131,36 @@ func TestEachAPIIsToldApart(t *testing.T) {
 		ask  ask
 		want string
 	}{
-		"SageMaker by its target":             {ask{"POST", "/", "sagemaker", target, `{}`}, "sagemaker" + by + "{}"},
-		"our own operations by their target":  {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Slipway.ListDeployments"}}, `{}`}, "slipway" + by + "{}"},
-		"STS by its scope":                    {ask{"POST", "/", "sts", form, "Action=GetCallerIdentity"}, "sts" + by + "Action=GetCallerIdentity"},
-		"STS by GET":                          {ask{"GET", "/?Action=GetCallerIdentity", "sts", nil, ""}, "sts" + by},
-		"S3 by its scope":                     {ask{"PUT", "/bucket/key", "s3", nil, "data"}, "s3" + by + "data"},
-		"a bucket that is called endpoints":   {ask{"GET", "/endpoints/key", "s3", nil, ""}, "s3" + by},
-		"the runtime by its path, unverified": {ask{"POST", "/endpoints/e/invocations", "", nil, "1,2"}, `runtime by "" in "" of : 1,2`},
-		"CloudWatch by its target":            {ask{"POST", "/", "monitoring", alarms, `{}`}, "cloudwatch" + by + "{}"},
-		"CloudWatch in CBOR":                  {ask{"POST", cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0"},
-		"CloudWatch in CBOR, with a prefix":   {ask{"POST", "/endpoint/of/mine" + cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0"},
-		"CloudWatch by its scope":             {ask{"POST", "/", "monitoring", form, "Action=DescribeAlarms"}, "cloudwatch" + by + "Action=DescribeAlarms"},
-		"CloudWatch by GET":                   {ask{"GET", "/?Action=DescribeAlarms", "monitoring", nil, ""}, "cloudwatch" + by},
-		"the console":                         {ask{"GET", "/console/app.js", "", nil, ""}, `console by "" in "" of : `},
+		"SageMaker by its target": {ask{"POST", "/", "sagemaker", target, `{}`}, "sagemaker" + by + "{}"},
+		"our own operations by their target": {
+			ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Slipway.ListDeployments"}}, `{}`},
+			"slipway" + by + "{}",
+		},
+		"STS by its scope": {
+			ask{"POST", "/", "sts", form, "Action=GetCallerIdentity"}, "sts" + by + "Action=GetCallerIdentity",
+		},
+		"STS by GET":                        {ask{"GET", "/?Action=GetCallerIdentity", "sts", nil, ""}, "sts" + by},
+		"S3 by its scope":                   {ask{"PUT", "/bucket/key", "s3", nil, "data"}, "s3" + by + "data"},
+		"a bucket that is called endpoints": {ask{"GET", "/endpoints/key", "s3", nil, ""}, "s3" + by},
+		"the runtime by its path, unverified": {
+			ask{"POST", "/endpoints/e/invocations", "", nil, "1,2"}, `runtime by "" in "" of : 1,2`,
+		},
+		"CloudWatch by its target": {ask{"POST", "/", "monitoring", alarms, `{}`}, "cloudwatch" + by + "{}"},
+		"CloudWatch in CBOR": {
+			ask{"POST", cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0",
+		},
+		"CloudWatch in CBOR, with a prefix": {
+			ask{"POST", "/endpoint/of/mine" + cborPath, "monitoring", inCBOR, "\xa0"}, "cloudwatch" + by + "\xa0",
+		},
+		"CloudWatch by its scope": {
+			ask{"POST", "/", "monitoring", form, "Action=DescribeAlarms"}, "cloudwatch" + by + "Action=DescribeAlarms",
+		},
+		"CloudWatch by GET": {
+			ask{"GET", "/?Action=DescribeAlarms", "monitoring", nil, ""}, "cloudwatch" + by,
+		},
+		"the console": {
+			ask{"GET", "/console/app.js", "", nil, ""}, `console by "" in "" of : `,
+		},
 	} {
 		if status, got, _ := h.answer(t, h.request(t, c.ask)); status != 200 || got != c.want {
 			t.Errorf("%s: %d %s\nwant %s", name, status, got, c.want)
@@ -142,32 +168,86 @@ func TestEachAPIIsToldApart(t *testing.T) {
 	}
 }
 
+// refusals of a gateway without a CloudWatch.
+var refusals = map[string]struct {
+	ask    ask
+	status int
+	want   string
+}{
+	"SageMaker": {
+		ask{"POST", "/", "", target, `{}`},
+		403,
+		`{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}`,
+	},
+	"STS": {
+		ask{"POST", "/", "", form, "Action=GetCallerIdentity"},
+		403,
+		`<Type>Sender</Type><Code>MissingAuthenticationToken</Code>`,
+	},
+	"S3": {
+		ask{"GET", "/bucket/key", "", nil, ""}, 403, `s3 refuses: AccessDenied: Access Denied`,
+	},
+	"nothing in particular": {ask{"POST", "/", "", nil, ""}, 403, `"MissingAuthenticationTokenException"`},
+	"an unknown target": {
+		ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Foo.Bar"}}, ""},
+		400,
+		`{"__type":"UnknownOperationException","message":"The operation Foo.Bar is not known."}`,
+	},
+	"an unknown path": {
+		ask{"GET", "/nowhere", "sagemaker", nil, ""}, 400, `"message":"No operation is known at GET /nowhere"`,
+	},
+	"a service not served": {
+		ask{"POST", "/", "iot", nil, "{}"}, 400, `"message":"The service iot is not served by Slipway."`,
+	},
+	"IoT, by its older name": {
+		ask{"POST", "/things/x", "execute-api", nil, "{}"},
+		400,
+		`"message":"The service execute-api is not served by Slipway."`,
+	},
+	"a service yet to come": {
+		ask{"POST", "/", "monitoring", form, "Action=ListMetrics"},
+		400,
+		`<Message>The service monitoring is not served by Slipway.</Message>`,
+	},
+	"CloudWatch in JSON": {
+		ask{"POST", "/", "", alarms, `{}`},
+		403,
+		`{"__type":"com.amazonaws.cloudwatch#MissingAuthenticationTokenException","message":"Missing Authentication ` +
+			`Token"}`,
+	},
+	"CloudWatch in CBOR": {
+		ask{"POST", cborPath, "", inCBOR, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException",
+	},
+	"CloudWatch, CBOR by path": {
+		ask{"POST", cborPath, "", nil, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException",
+	},
+	"CloudWatch for another": {ask{"POST", cborPath, "sagemaker", inCBOR, ""}, 400, "#InvalidSignatureException"},
+	"CBOR too large": {
+		ask{"POST", cborPath, "monitoring", inCBOR, strings.Repeat("x", 1025)}, 413, "#RequestEntityTooLargeException",
+	},
+	"a service nobody knows": {
+		ask{"POST", "/", "dynamodb", nil, "{}"},
+		400,
+		`"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'`,
+	},
+	"a target of another name": {
+		ask{"POST", "/", "iot", target, "{}"},
+		400,
+		`"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'."`,
+	},
+	"a body too large": {
+		ask{"POST", "/", "sagemaker", target, strings.Repeat("x", 1025)},
+		413,
+		`{"__type":"RequestEntityTooLargeException","message":"The request body has more than 1024 bytes."}`,
+	},
+	"a form too large": {
+		ask{"POST", "/", "sts", form, strings.Repeat("x", 1025)}, 413, `<Code>RequestEntityTooLargeException</Code>`,
+	},
+}
+
 func TestRefusalsSpeakTheLanguageOfTheAPI(t *testing.T) {
 	h := open(t, func(c *gateway.Config) { c.CloudWatch = nil })
-	for name, c := range map[string]struct {
-		ask    ask
-		status int
-		want   string
-	}{
-		"SageMaker":                {ask{"POST", "/", "", target, `{}`}, 403, `{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
-		"STS":                      {ask{"POST", "/", "", form, "Action=GetCallerIdentity"}, 403, `<Type>Sender</Type><Code>MissingAuthenticationToken</Code>`},
-		"S3":                       {ask{"GET", "/bucket/key", "", nil, ""}, 403, `s3 refuses: AccessDenied: Access Denied`},
-		"nothing in particular":    {ask{"POST", "/", "", nil, ""}, 403, `"MissingAuthenticationTokenException"`},
-		"an unknown target":        {ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Foo.Bar"}}, ""}, 400, `{"__type":"UnknownOperationException","message":"The operation Foo.Bar is not known."}`},
-		"an unknown path":          {ask{"GET", "/nowhere", "sagemaker", nil, ""}, 400, `"message":"No operation is known at GET /nowhere"`},
-		"a service not served":     {ask{"POST", "/", "iot", nil, "{}"}, 400, `"message":"The service iot is not served by Slipway."`},
-		"IoT, by its older name":   {ask{"POST", "/things/x", "execute-api", nil, "{}"}, 400, `"message":"The service execute-api is not served by Slipway."`},
-		"a service yet to come":    {ask{"POST", "/", "monitoring", form, "Action=ListMetrics"}, 400, `<Message>The service monitoring is not served by Slipway.</Message>`},
-		"CloudWatch in JSON":       {ask{"POST", "/", "", alarms, `{}`}, 403, `{"__type":"com.amazonaws.cloudwatch#MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
-		"CloudWatch in CBOR":       {ask{"POST", cborPath, "", inCBOR, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException"},
-		"CloudWatch, CBOR by path": {ask{"POST", cborPath, "", nil, ""}, 403, "com.amazonaws.cloudwatch#MissingAuthenticationTokenException"},
-		"CloudWatch for another":   {ask{"POST", cborPath, "sagemaker", inCBOR, ""}, 400, "#InvalidSignatureException"},
-		"CBOR too large":           {ask{"POST", cborPath, "monitoring", inCBOR, strings.Repeat("x", 1025)}, 413, "#RequestEntityTooLargeException"},
-		"a service nobody knows":   {ask{"POST", "/", "dynamodb", nil, "{}"}, 400, `"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'`},
-		"a target of another name": {ask{"POST", "/", "iot", target, "{}"}, 400, `"InvalidSignatureException","message":"Credential should be scoped to correct service: 'sagemaker'."`},
-		"a body too large":         {ask{"POST", "/", "sagemaker", target, strings.Repeat("x", 1025)}, 413, `{"__type":"RequestEntityTooLargeException","message":"The request body has more than 1024 bytes."}`},
-		"a form too large":         {ask{"POST", "/", "sts", form, strings.Repeat("x", 1025)}, 413, `<Code>RequestEntityTooLargeException</Code>`},
-	} {
+	for name, c := range refusals {
 		t.Run(name, func(t *testing.T) {
 			status, got, header := h.answer(t, h.request(t, c.ask))
 			if status != c.status || !strings.Contains(got, c.want) {
@@ -219,7 +299,9 @@ func TestCloudWatchRefusesByTheCodesOfQuery(t *testing.T) {
 				r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "Signature=", "Sign=", 1))
 			},
 			"InvalidClientTokenId": func(r *http.Request) {
-				r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), h.key.ID, "AKIASTRANGER", 1))
+				r.Header.Set(
+					"Authorization", strings.Replace(r.Header.Get("Authorization"), h.key.ID, "AKIASTRANGER", 1),
+				)
 			},
 			"RequestExpired": func(r *http.Request) {
 				// In the day that the scope names, or that would be refused first.
@@ -236,7 +318,8 @@ func TestCloudWatchRefusesByTheCodesOfQuery(t *testing.T) {
 			if code == "MissingAuthenticationToken" && name == "Query" {
 				continue // which nothing but the scope tells from STS
 			}
-			if name == "Query" && !strings.Contains(got, "<Code>"+code+"</Code>") || name != "Query" && header.Get("X-Amzn-Query-Error") != code+";Sender" {
+			if name == "Query" && !strings.Contains(got, "<Code>"+code+"</Code>") ||
+				name != "Query" && header.Get("X-Amzn-Query-Error") != code+";Sender" {
 				t.Errorf("%s: %s: %v %s", name, code, header, got)
 			}
 			if name == "CBOR" && header.Get("Smithy-Protocol") != "rpc-v2-cbor" {
@@ -302,7 +385,8 @@ func TestMetricsWantAKey(t *testing.T) {
 		r := h.request(t, ask{"GET", "/metrics", c.service, nil, ""})
 		c.prepare(r)
 		status, got, header := h.answer(t, r)
-		if status != c.status || status == 200 && !strings.Contains(got, h.key.ID) || status == 401 && header.Get("WWW-Authenticate") == "" {
+		if status != c.status || status == 200 && !strings.Contains(got, h.key.ID) ||
+			status == 401 && header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d %s", name, status, got)
 		}
 	}
@@ -328,21 +412,28 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	h.answer(t, r)
 	r = h.request(t, ask{"GET", "/b/k?X-Amz-Signature=presigned-secret", "s3", nil, ""})
 	h.answer(t, r)
-	if strings.Contains(log.String(), h.key.Secret) || strings.Contains(log.String(), "presigned-secret") || strings.Count(log.String(), "request refused") != 2 {
+	if strings.Contains(log.String(), h.key.Secret) || strings.Contains(log.String(), "presigned-secret") ||
+		strings.Count(log.String(), "request refused") != 2 {
 		t.Error(log.String())
 	}
 }
 
 func FuzzAnyRequestIsRoutedAndNoneGetsPast(f *testing.F) {
 	f.Add("POST", "/endpoints/x", "a=b", "AWS4-HMAC-SHA256 Credential=a/20260101/r/s3/aws4_request", "SageMaker.X")
-	f.Add("POST", "/service/GraniteServiceVersion20100801/operation/X", "", "AWS4-HMAC-SHA256 Credential=a/20260101/r/monitoring/aws4_request", "GraniteServiceVersion20100801.X")
+	f.Add(
+		"POST", "/service/GraniteServiceVersion20100801/operation/X", "",
+		"AWS4-HMAC-SHA256 Credential=a/20260101/r/monitoring/aws4_request", "GraniteServiceVersion20100801.X",
+	)
 	f.Add("GET", "/b/k", "AWSAccessKeyId=a&Signature=b&Expires=9", "", "")
 	keys, err := access.OpenFile(filepath.Join(f.TempDir(), "credentials"), "000000000000")
 	if err != nil {
 		f.Fatal(err)
 	}
 	past := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f.Error("got past the gateway") })
-	h := gateway.New(gateway.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Log: slog.New(slog.DiscardHandler), SageMaker: past, STS: past, CloudWatch: past, Metrics: past})
+	h := gateway.New(gateway.Config{
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Log: slog.New(slog.DiscardHandler), SageMaker: past, STS: past,
+		CloudWatch: past, Metrics: past,
+	})
 	f.Fuzz(func(t *testing.T, method, path, query, authorization, target string) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.RequestURI, r.URL.RawQuery, r.URL.Path = method, path, query, path

@@ -7,20 +7,23 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// health answers /healthz and /readyz. Anybody may ask, so they tell nothing
-// but yes or no.
-func (g *gateway) health(w http.ResponseWriter, r *http.Request, ok bool) {
-	if !reads(w, r) {
-		return
+// health answers /healthz and /readyz: whether ok holds, or just that the server
+// is there. Anybody may ask, so they tell nothing but yes or no.
+func (g *gateway) health(ok func() bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !reads(w, r) {
+			return
+		}
+		status, text := http.StatusOK, "ok\n"
+		if ok != nil && !ok() {
+			status, text = http.StatusServiceUnavailable, "not ready\n"
+		}
+		plain(w, status, text)
 	}
-	status, text := http.StatusOK, "ok\n"
-	if !ok {
-		status, text = http.StatusServiceUnavailable, "not ready\n"
-	}
-	plain(w, status, text)
 }
 
 // metrics lets in whoever holds a key: signed, as user and password, or, for
@@ -33,7 +36,8 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 	if !ok || id.Session != nil { // no device's business
 		g.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
 		w.Header().Set("WWW-Authenticate", `Basic realm="slipway"`)
-		plain(w, http.StatusUnauthorized, "Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
+		plain(w, http.StatusUnauthorized,
+			"Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
 		return
 	}
 	if g.Metrics == nil {
@@ -57,6 +61,28 @@ func (g *gateway) keyHolder(r *http.Request) (sigv4.Identity, bool) {
 	}
 	who, err := g.Verifier.Verify(sigv4.FromHTTP(r), nil, time.Now())
 	return who, err == nil
+}
+
+// maxEnrolment bounds the body of an enrolment, in bytes.
+const maxEnrolment = 64 << 10
+
+// enroll hands on the request of a device that has no credentials yet: what it
+// brings instead is checked there.
+func (g *gateway) enroll(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxEnrolment)
+	g.Enroll.ServeHTTP(w, r)
+}
+
+// runtime hands on an invocation, which the runtime verifies itself.
+func (g *gateway) runtime(w http.ResponseWriter, r *http.Request) {
+	if g.Runtime == nil {
+		awserr.WriteREST(w, &awserr.Error{
+			Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable,
+			Message: "The runtime is not served here.",
+		})
+		return
+	}
+	g.Runtime.ServeHTTP(w, r)
 }
 
 // console serves the console's pages to a browser, which asks for "/" first.

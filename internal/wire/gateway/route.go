@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/awsquery"
+	"github.com/slipway-ml/slipway/internal/wire/cborrpc"
+	"github.com/slipway-ml/slipway/internal/wire/restjson"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
+	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sagemakeredge"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
+	"github.com/slipway-ml/slipway/internal/wire/shape/sts"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// A route leads the requests that meet all its conditions somewhere.
+type route struct {
+	name string // of where it leads, for those who read and test the table
+	when when
+	to   http.HandlerFunc
+}
+
+type when []func(*asked) bool
+
+// asked is a request, with what it says of the API that it addresses.
+type asked struct {
+	*http.Request
+	scope  string // the service that it was signed for, "" if that cannot be read
+	target string // its operation, in the APIs that name it in a header
+}
+
+// table holds the routes. A request takes the first whose conditions it meets:
+// what it was signed for decides, and where that is not to be read its target
+// and shape do (spec §1.1).
+func (g *gateway) table() []route {
+	var (
+		inJSON    = awsjson.New(sagemaker.API())
+		cloudCBOR = cborrpc.New(cloudwatch.API())
+		cloudJSON = awsjson.New(cloudwatch.API())
+		stsQuery  = awsquery.New(sts.API())
+
+		edge = g.whole(
+			api{handler: g.Edge, service: "sagemaker", protocol: restjson.New(sagemakeredge.API()), devices: true},
+		)
+		security   = g.whole(api{handler: g.STS, service: "sts", protocol: stsQuery, devices: true})
+		sageMaker  = g.whole(api{handler: g.SageMaker, service: "sagemaker", protocol: inJSON})
+		own        = g.whole(api{handler: g.Slipway, service: "sagemaker", protocol: awsjson.New(slipway.API())})
+		things     = g.whole(api{handler: g.IoT, protocol: restjson.New(iot.API())})
+		unknown    = g.whole(api{handler: unknownOperation(inJSON), protocol: inJSON})
+		unserved   = g.whole(api{protocol: inJSON})
+		cloudWatch = func(p rpc.Protocol) http.HandlerFunc {
+			return g.whole(api{handler: g.CloudWatch, service: "monitoring", protocol: p})
+		}
+	)
+	return slices.Concat([]route{
+		{"health", when{path("/healthz")}, g.health(nil)},
+		{"readiness", when{path("/readyz")}, g.health(g.Ready)},
+		{"metrics", when{path("/metrics")}, g.metrics},
+
+		{"S3", when{scope("s3")}, g.s3},
+		{"S3", when{signedV2}, g.s3},
+	}, edgeRoutes(edge), []route{
+		{"IoT", when{scope("iot", "execute-api"), target("")}, things}, // SDKs before 2023 sign IoT for the latter
+		{"enrollment", when{scope(""), method(http.MethodPost), path("/enroll"), there(g.Enroll)}, g.enroll},
+		{"runtime", when{below("/endpoints/")}, g.runtime},
+		{"console", when{below("/console/"), there(g.Console)}, g.console},
+		{"console", when{path("/"), browses, there(g.Console)}, g.console},
+		{"STS", when{scope("sts")}, security},
+
+		{"CloudWatch in CBOR", when{claimed(cloudCBOR)}, cloudWatch(cloudCBOR)},
+		{"CloudWatch in JSON", when{targetOf(cloudwatch.API().TargetPrefix)}, cloudWatch(cloudJSON)},
+		{"CloudWatch in JSON", when{scope("monitoring"), claimed(cloudJSON)}, cloudWatch(cloudJSON)},
+		{"CloudWatch in Query", when{scope("monitoring")}, cloudWatch(awsquery.New(cloudwatch.API()))},
+
+		{"SageMaker", when{targetOf(sagemaker.API().TargetPrefix)}, sageMaker},
+		{"Slipway", when{targetOf(slipway.API().TargetPrefix)}, own},
+		{"unknown operation", when{claimed(inJSON)}, unknown},
+		{"unknown operation", when{scope("sagemaker")}, unknown},
+		{"unserved service", when{signed}, unserved},
+
+		{"STS", when{claimed(stsQuery)}, security},
+		{"unknown operation", when{method(http.MethodPost), path("/")}, unknown},
+		{"S3", nil, g.s3}, // it speaks of buckets, or of nothing else either
+	})
+}
+
+// routeOf returns the route that a request takes.
+func (g *gateway) routeOf(r *http.Request) *route {
+	_, service := sigv4.ScopeOf(sigv4.FromHTTP(r))
+	a := &asked{r, service, r.Header.Get("X-Amz-Target")}
+	i := slices.IndexFunc(g.routes, func(rt route) bool { return rt.when.met(a) })
+	return &g.routes[i] // the last has no condition
+}
+
+func (w when) met(a *asked) bool {
+	return !slices.ContainsFunc(w, func(holds func(*asked) bool) bool { return !holds(a) })
+}
+
+// edgeRoutes lead to the calls that devices make, each of which has a path.
+func edgeRoutes(to http.HandlerFunc) (out []route) {
+	for _, op := range sagemakeredge.API().Operations {
+		out = append(out, route{"Edge", when{scope("sagemaker", ""), path(op.URI)}, to})
+	}
+	return out
+}
+
+func scope(services ...string) func(*asked) bool {
+	return func(a *asked) bool { return slices.Contains(services, a.scope) }
+}
+
+func signed(a *asked) bool { return a.scope != "" }
+
+func signedV2(a *asked) bool { return sigv4.IsV2(a.Request) }
+
+func target(t string) func(*asked) bool { return func(a *asked) bool { return a.target == t } }
+
+// targetOf is met by the target of any operation of the service with the prefix.
+func targetOf(prefix string) func(*asked) bool {
+	return func(a *asked) bool { return strings.HasPrefix(a.target, prefix+".") }
+}
+
+func method(m string) func(*asked) bool { return func(a *asked) bool { return a.Method == m } }
+
+func path(p string) func(*asked) bool { return func(a *asked) bool { return a.URL.Path == p } }
+
+func below(folder string) func(*asked) bool {
+	return func(a *asked) bool { return strings.HasPrefix(a.URL.Path, folder) }
+}
+
+// claimed is met by what is written in the protocol.
+func claimed(p rpc.Protocol) func(*asked) bool {
+	return func(a *asked) bool { return p.Claims(a.Request) }
+}
+
+// there is met if the handler is there at all.
+func there(h http.Handler) func(*asked) bool { return func(*asked) bool { return h != nil } }
+
+// browses is met by a person with a browser.
+func browses(a *asked) bool {
+	_, signed := a.Header["Authorization"]
+	return a.Method == http.MethodGet && !signed && a.URL.RawQuery == "" &&
+		strings.Contains(a.Header.Get("Accept"), "text/html")
+}

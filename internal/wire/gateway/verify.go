@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/rpc"
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+)
+
+// bodyTimeout is how long the body of a control-plane request may take.
+const bodyTimeout = 30 * time.Second
+
+// An api is one of those whose requests are read whole before they are verified.
+type api struct {
+	handler  http.Handler // nil: it is not served here
+	service  string       // that requests must be signed for, "" for whichever they are
+	protocol rpc.Protocol // that refusals are written in
+	devices  bool         // whether devices may call it
+}
+
+// style is how refusals of a signature are named in the API's protocol.
+func (a api) style() sigv4.Style {
+	if a.protocol.Name() == "query" {
+		return sigv4.StyleQuery
+	}
+	return sigv4.StyleJSON
+}
+
+// whole reads a request into memory, verifies it and hands it on.
+func (g *gateway) whole(a api) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a := a
+		if a.service == "" {
+			_, signed := sigv4.ScopeOf(sigv4.FromHTTP(r))
+			a.service = cmp.Or(signed, "sagemaker")
+		}
+		c, body, err := g.verify(w, r, a)
+		switch {
+		case err != nil:
+			e := refusal(err, a.style())
+			g.logRefusal(r, a.service, e.Status, e.Code)
+			a.protocol.Refuse(w, e)
+		case a.handler == nil:
+			a.protocol.Refuse(w, notServed("The service "+a.service+" is not served by Slipway."))
+		default:
+			r = r.WithContext(access.With(r.Context(), c))
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			a.handler.ServeHTTP(w, r)
+		}
+	}
+}
+
+// verify returns who calls and the request's body. The head is looked at first,
+// so that only those who hold a key have their body read.
+func (g *gateway) verify(w http.ResponseWriter, r *http.Request, a api) (c access.Caller, body []byte, err error) {
+	head := sigv4.FromHTTP(r)
+	if err := g.Verifier.Admit(head, time.Now()); err != nil {
+		return c, nil, err
+	}
+	// Whoever holds the ID of a key could otherwise hold a connection and what was
+	// read so far, for ever: the signature is verified with the body.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not all writers can; those of servers do
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody))
+	_ = control.SetReadDeadline(time.Time{}) // as above
+	if err != nil {
+		return c, nil, unreadable(err)
+	}
+	id, err := g.Verifier.Verify(head, body, time.Now())
+	if err == nil && id.Service != a.service {
+		err = sigv4.WrongService(a.service)
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	c = g.caller(id)
+	return c, body, g.allowDevice(c, a.devices)
+}
+
+func (g *gateway) caller(id sigv4.Identity) access.Caller {
+	c := access.CallerOf(id, g.Account)
+	c.Region = cmp.Or(c.Region, g.Region)
+	return c
+}
+
+// allowDevice lets a device through whose certificate is good, and that may use
+// the API. In another region another device may have its name. Anybody else may
+// pass.
+func (g *gateway) allowDevice(c access.Caller, open bool) error {
+	switch {
+	case c.Device == nil:
+		return nil
+	case !g.alive(c):
+		return sigv4.BadToken()
+	case !open || c.Device.Region != "" && c.Device.Region != c.Region:
+		return access.Denied(c)
+	}
+	return nil
+}
+
+// alive reports whether the certificate of a device is still good.
+func (g *gateway) alive(c access.Caller) bool {
+	return g.SessionAlive == nil || g.SessionAlive(*c.Device)
+}
+
+// unreadable says why a body could not be read.
+func unreadable(err error) *awserr.Error {
+	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return awserr.TooLarge(tooBig.Limit)
+	}
+	return &awserr.Error{
+		Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read.",
+	}
+}
+
+// refusal says why a request was turned away, in the words of the style.
+func refusal(err error, style sigv4.Style) *awserr.Error {
+	if e, ok := errors.AsType[*awserr.Error](err); ok {
+		return e
+	}
+	if s, ok := errors.AsType[*sigv4.Error](err); ok {
+		in := s.In(style)
+		return &awserr.Error{Code: in.Code, Status: in.Status, Message: in.Message, Query: s.In(sigv4.StyleQuery).Code}
+	}
+	kind, text := fault.Public(err)
+	switch {
+	case kind == fault.Denied && style == sigv4.StyleJSON:
+		return &awserr.Error{Code: "AccessDeniedException", Status: http.StatusForbidden, Message: text}
+	case kind == fault.Denied:
+		return &awserr.Error{Code: "AccessDenied", Status: http.StatusForbidden, Message: text}
+	case kind == fault.NotFound:
+		return &awserr.Error{Code: "NoSuchKey", Status: http.StatusNotFound, Message: text}
+	}
+	return &awserr.Error{
+		Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Message: "Please try again.",
+	}
+}
+
+func notServed(message string) *awserr.Error {
+	return &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: message}
+}
+
+// unknownOperation answers a request for an operation of SageMaker that cannot
+// be one.
+func unknownOperation(p rpc.Protocol) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if t := r.Header.Get("X-Amz-Target"); t != "" {
+			p.Refuse(w, notServed("The operation "+t+" is not known."))
+			return
+		}
+		p.Refuse(w, notServed("No operation is known at "+r.Method+" "+r.URL.EscapedPath()))
+	}
+}
+
+func (g *gateway) logRefusal(r *http.Request, service string, status int, code string) {
+	g.Log.InfoContext(r.Context(), "request refused",
+		"service", service, "status", status, "code", code, "remote", r.RemoteAddr)
+}
