@@ -122,10 +122,10 @@ func (r *reader) record() section {
 	for _, name := range r.names(`select distinct name from deployment order by name`) {
 		ds, _, err := r.db.Deployments(ctx, regions[0], name, record.Page{Limit: 100})
 		s["deployments of "+name] = r.must(ds, err)
-		for _, d := range ds {
-			d, err := r.db.Deployment(ctx, regions[0], d.ID)
-			s["deployment "+string(d.ID)] = r.must(d, err)
-		}
+	}
+	for _, id := range r.names(`select id from deployment`) {
+		d, err := r.db.Deployment(ctx, regions[0], hosting.DeploymentID(id))
+		s["deployment "+id] = r.must(d, err)
 	}
 	return s
 }
@@ -260,13 +260,9 @@ func (r *reader) identity() section {
 func (r *reader) jobs() section {
 	ctx, s, db := r.t.Context(), section{}, jobs.New(r.db)
 	for _, kind := range []packaging.Kind{packaging.Compilation, packaging.Packaging} {
-		page, _, err := db.ListJobs(ctx, regions[0], packaging.Filter{Kind: kind, Limit: 100})
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		for _, j := range page {
-			j, err := db.Job(ctx, kind, regions[0], j.Name)
-			s[string(kind)+" "+j.Name] = r.must(j, err)
+		for _, name := range r.names(`select name from job where kind = '` + string(kind) + `'`) {
+			j, err := db.Job(ctx, kind, regions[0], name)
+			s[string(kind)+" "+name] = r.must(j, err)
 		}
 	}
 	floor, err := db.Floor(ctx, regions[0], "digits")
