@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -20,19 +21,20 @@ import (
 // buildEdge joins the services of the edge to the store and to each other.
 func (a *App) buildEdge(ctx context.Context) (err error) {
 	a.identity, err = identity.New(ctx, identity.Config{
-		Store: a.db, Account: a.cfg.Account, Log: a.log, SigningRoots: a.signingRoots, Endpoint: a.devicesEndpoint, URL: a.url,
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: identitystore.New(a.db), Account: a.cfg.Account, Log: a.log, SigningRoots: a.signingRoots,
+		Endpoint: a.devicesEndpoint, URL: a.url,
 	})
 	if err != nil {
 		return fmt.Errorf("open the identities of devices: %w", err)
 	}
 	d := a.cfg.Devices
 	a.fleet = fleet.New(fleet.Config{
-		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Notify, EnsureAlias: a.identity.EnsureAlias,
-		Window: time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace), RegisteredTTL: time.Duration(d.RegistrationTTL),
-		IdlePoll: time.Duration(d.PollIdle), ActivePoll: time.Duration(d.PollActive), HeartbeatEvery: time.Duration(d.Heartbeat), KeepNonempty: d.RefuseNonemptyFleetDelete,
+		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Notify,
+		EnsureAlias: a.identity.EnsureAlias,
+		Window:      time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace),
+		RegisteredTTL: time.Duration(d.RegistrationTTL),
+		IdlePoll:      time.Duration(d.PollIdle), ActivePoll: time.Duration(d.PollActive),
+		HeartbeatEvery: time.Duration(d.Heartbeat), KeepNonempty: d.RefuseNonemptyFleetDelete,
 		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
 			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
 		},

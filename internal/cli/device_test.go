@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -40,24 +41,27 @@ func deviceServer(t *testing.T) *identity.Service {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	ids, err := identity.New(t.Context(), identity.Config{
-		Store: db, Account: s.Account, Log: log, Endpoint: func() string { return "localhost:9443" }, URL: func() string { return "http://localhost:1" },
-		SigningRoots: func(context.Context) (map[string]string, error) { return map[string]string{"us-east-1": "root"}, nil },
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		Store: identitystore.New(db), Account: s.Account, Log: log, Endpoint: func() string { return "localhost:9443" },
+		URL: func() string { return "http://localhost:1" },
+		SigningRoots: func(context.Context) (map[string]string, error) {
+			return map[string]string{"us-east-1": "root"}, nil
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = db.Change(t.Context(), func(tx *store.Tx) error {
-		return tx.InsertFleet(t.Context(), edge.Fleet{Scope: s, Name: "line", Created: time.Now(), Modified: time.Now()})
+		return tx.InsertFleet(
+			t.Context(), edge.Fleet{Scope: s, Name: "line", Created: time.Now(), Modified: time.Now()},
+		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: s.Account, Region: s.Region, Log: log,
-		Slipway: api.NewHandler(control.New(control.Config{}), log, api.DeviceOps(ids)...), Enroll: credentialsapi.NewEnroll(ids, log),
+		Slipway: api.NewHandler(control.New(control.Config{}), log, api.DeviceOps(ids)...),
+		Enroll:  credentialsapi.NewEnroll(ids, log),
 	}))
 	t.Cleanup(func() {
 		srv.Close()
@@ -101,10 +105,15 @@ func TestADeviceIsEnrolledListedAndRevoked(t *testing.T) {
 		t.Errorf("%+v, %v", token, err)
 	}
 	dir := filepath.Join(t.TempDir(), "cam-1")
-	if out := ran(t, "device", "enroll", "line", "cam-1", "--bundle", dir); !strings.Contains(out, "Wrote the identity of device cam-1 of fleet line to "+dir) {
+	if out := ran(t, "device", "enroll", "line", "cam-1", "--bundle", dir); !strings.Contains(
+		out, "Wrote the identity of device cam-1 of fleet line to "+dir,
+	) {
 		t.Error(out)
 	}
-	for name, mode := range map[string]os.FileMode{"agent.json": 0o644, "device.pem.crt": 0o644, "private.pem.key": 0o600, "ca.pem": 0o444, "roots/us-east-1.pem": 0o444} {
+	for name, mode := range map[string]os.FileMode{
+		"agent.json": 0o644, "device.pem.crt": 0o644, "private.pem.key": 0o600, "ca.pem": 0o444,
+		"roots/us-east-1.pem": 0o444,
+	} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
@@ -112,7 +121,8 @@ func TestADeviceIsEnrolledListedAndRevoked(t *testing.T) {
 	if ca, err := os.ReadFile(filepath.Join(dir, "ca.pem")); string(ca) != ids.CA() {
 		t.Error("another CA:", err)
 	}
-	if _, err := run(t, "device", "enroll", "line", "cam-1", "--bundle", dir); err == nil || !strings.Contains(err.Error(), "enrolled already") {
+	if _, err := run(t, "device", "enroll", "line", "cam-1", "--bundle", dir); err == nil ||
+		!strings.Contains(err.Error(), "enrolled already") {
 		t.Error("over another identity:", err)
 	}
 	var listed struct {
@@ -124,11 +134,13 @@ func TestADeviceIsEnrolledListedAndRevoked(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(ran(t, "device", "list", "line", "--json")), &listed); err != nil || len(listed.DeviceIdentities) != 1 {
+	if err := json.Unmarshal([]byte(ran(t, "device", "list", "line", "--json")), &listed); err != nil ||
+		len(listed.DeviceIdentities) != 1 {
 		t.Fatal(listed, err)
 	}
 	d := listed.DeviceIdentities[0]
-	if d.DeviceName != "cam-1" || d.IotThingName != "line:cam-1" || len(d.Certificates) != 1 || d.Certificates[0].Status != "ACTIVE" || !d.Certificates[0].Enrolled {
+	if d.DeviceName != "cam-1" || d.IotThingName != "line:cam-1" || len(d.Certificates) != 1 ||
+		d.Certificates[0].Status != "ACTIVE" || !d.Certificates[0].Enrolled {
 		t.Errorf("%+v", d)
 	}
 	if !ids.Alive(d.Certificates[0].CertificateId, "line:cam-1") {
@@ -137,7 +149,8 @@ func TestADeviceIsEnrolledListedAndRevoked(t *testing.T) {
 	if out := ran(t, "device", "revoke", "line", "cam-1"); !strings.Contains(out, "1 certificates were active") {
 		t.Error(out)
 	}
-	if out := ran(t, "device", "list", "line"); !strings.Contains(out, "INACTIVE") || !strings.Contains(out, "never") || ids.Alive(d.Certificates[0].CertificateId, "line:cam-1") {
+	if out := ran(t, "device", "list", "line"); !strings.Contains(out, "INACTIVE") || !strings.Contains(out, "never") ||
+		ids.Alive(d.Certificates[0].CertificateId, "line:cam-1") {
 		t.Error(out)
 	}
 }
@@ -155,7 +168,8 @@ func TestWhatCannotBeEnrolledIsSaidInAnOperatorsWords(t *testing.T) {
 		"unknown command \"lsit\" for \"slipway device\"":      {"device", "lsit"},
 		"Member must have value less than or equal to 2592000": {"device", "enroll", "line", "cam", "--ttl", "900h"},
 	} {
-		if _, err := run(t, args...); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
+		if _, err := run(t, args...); err == nil ||
+			!strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
 			t.Errorf("%v: %v\nwant %s", args, err, want)
 		}
 	}

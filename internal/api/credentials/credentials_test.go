@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
 
@@ -30,7 +31,7 @@ func (w *world) stranger() (*ecdsa.PrivateKey, tls.Certificate) {
 	w.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	w.ok(err)
-	a, _, err := w.db.DeviceCA(w.t.Context())
+	a, _, err := identitystore.New(w.db).DeviceCA(w.t.Context())
 	w.ok(err)
 	ca, err := devicetls.OpenCA(a.Certificate, a.Key)
 	w.ok(err)

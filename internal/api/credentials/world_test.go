@@ -1,7 +1,6 @@
 package credentials_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
@@ -67,11 +67,8 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{t: t, db: db, sessions: &issuer{Sessions: access.NewSessions([32]byte{1})}}
 	w.ids, err = identity.New(t.Context(), identity.Config{
-		Store: db, Account: scope.Account, Log: log, MaxSession: 2 * time.Hour,
+		Store: identitystore.New(db), Account: scope.Account, Log: log, MaxSession: 2 * time.Hour,
 		Endpoint: func() string { return w.address }, URL: func() string { return "https://" + w.address },
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +103,9 @@ func (w *world) ok(err error) {
 func (w *world) fleet(name string) {
 	w.t.Helper()
 	w.ok(w.db.Change(w.t.Context(), func(tx *store.Tx) error {
-		return tx.InsertFleet(w.t.Context(), edge.Fleet{Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now()})
+		return tx.InsertFleet(w.t.Context(), edge.Fleet{
+			Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now(),
+		})
 	}))
 }
 
@@ -135,27 +134,34 @@ func (w *world) certify(active bool, things ...string) holder {
 func (w *world) allow(h holder, effect, pattern string) {
 	w.t.Helper()
 	name := fmt.Sprintf("p%d", time.Now().UnixNano())
-	w.ok(w.ids.CreatePolicy(w.t.Context(), trust.Policy{Scope: scope, Name: name, Document: `{"Version":"2012-10-17","Statement":{"Effect":"` + effect +
+	w.ok(w.ids.CreatePolicy(w.t.Context(), trust.Policy{Scope: scope, Name: name, Document: `{"Version":"2012-10-17",` +
+		`"Statement":{"Effect":"` + effect +
 		`","Action":"iot:AssumeRoleWithCertificate","Resource":"` + trust.AliasARN(scope, pattern) + `"}}`}, nil))
 	w.ok(w.ids.AttachPolicy(w.t.Context(), scope, name, h.ARN()))
 }
 
 func (w *world) alias(name, role string, d time.Duration) {
 	w.t.Helper()
-	w.ok(w.ids.CreateRoleAlias(w.t.Context(), trust.RoleAlias{Scope: scope, Name: name, RoleARN: role, Duration: d}, nil))
+	w.ok(w.ids.CreateRoleAlias(
+		w.t.Context(), trust.RoleAlias{Scope: scope, Name: name, RoleARN: role, Duration: d}, nil,
+	))
 }
 
 // client is a client that trusts the device CA.
 func (w *world) client(pairs ...tls.Certificate) *http.Client {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(w.ids.CA()))
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: pairs}, DisableKeepAlives: true}}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: pairs}, DisableKeepAlives: true,
+	}}
 }
 
 // ask asks for credentials of an alias; things are values of the header.
 func (w *world) ask(pair tls.Certificate, method, alias string, things ...string) (int, http.Header, string) {
 	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), method, "https://"+w.address+"/role-aliases/"+alias+"/credentials", nil)
+	r, err := http.NewRequestWithContext(
+		w.t.Context(), method, "https://"+w.address+"/role-aliases/"+alias+"/credentials", nil,
+	)
 	w.ok(err)
 	for _, thing := range things {
 		r.Header.Add("x-amzn-iot-thingname", thing)
@@ -178,7 +184,9 @@ func (w *world) post(body any) (int, string) {
 	}
 	// A device that enrolls has no certificate yet; any one will do.
 	_, stranger := w.stranger()
-	res, err := w.client(stranger).Post("https://"+w.address+"/enroll", "application/json", strings.NewReader(string(b)))
+	res, err := w.client(stranger).Post(
+		"https://"+w.address+"/enroll", "application/json", strings.NewReader(string(b)),
+	)
 	w.ok(err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -61,10 +62,7 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{t: t, key: keys.Default()}
 	w.ids, err = identity.New(t.Context(), identity.Config{
-		Store: db, Account: account, Log: log, Endpoint: func() string { return w.devices },
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: identitystore.New(db), Account: account, Log: log, Endpoint: func() string { return w.devices },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,8 +76,9 @@ func newWorld(t *testing.T) *world {
 	ring := access.Ring{Keys: keys, Sessions: sessions}
 	h := gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(ring), Keys: keys, Account: account, Region: "us-east-1", Log: log,
-		IoT: api.NewHandler(w.ids, log), SageMaker: sagemaker.NewHandler(control.New(control.Config{}), log, fleetapi.Ops(fleets)),
-		STS: sts.New(log), SessionAlive: credentialsapi.Alive(w.ids),
+		IoT:       api.NewHandler(w.ids, log),
+		SageMaker: sagemaker.NewHandler(control.New(control.Config{}), log, fleetapi.Ops(fleets)),
+		STS:       sts.New(log), SessionAlive: credentialsapi.Alive(w.ids),
 	})
 	srv := httptest.NewServer(h)
 	w.url = srv.URL

@@ -1,17 +1,16 @@
 package identity_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/trust"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 )
 
@@ -19,16 +18,17 @@ import (
 // certificates. It says what loading them takes, and how much memory.
 func BenchmarkAlive(b *testing.B) {
 	const n = 100_000
-	db, err := store.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "x.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
+	db := identitystore.New(storetest.SQLite(b))
 	id := func(i int) string { return fmt.Sprintf("%064x", i*2654435761) }
-	err = db.Change(b.Context(), func(tx *store.Tx) error {
+	err := db.Change(b.Context(), func(tx identitystore.Tx) error {
 		for i := range n {
-			c := trust.Certificate{Scope: scope, ID: id(i), Status: trust.Active, Created: time.Unix(1, 0), Modified: time.Unix(1, 0)}
-			if err := errors.Join(tx.InsertCertificate(b.Context(), c), tx.AttachThing(b.Context(), scope, c.ID, fmt.Sprintf("fleet-1:device-%06d", i))); err != nil {
+			c := trust.Certificate{
+				Scope: scope, ID: id(i), Status: trust.Active, Created: time.Unix(1, 0), Modified: time.Unix(1, 0),
+			}
+			if err := errors.Join(
+				tx.InsertCertificate(b.Context(), c),
+				tx.AttachThing(b.Context(), scope, c.ID, fmt.Sprintf("fleet-1:device-%06d", i)),
+			); err != nil {
 				return err
 			}
 		}
@@ -43,9 +43,6 @@ func BenchmarkAlive(b *testing.B) {
 	began := time.Now()
 	s, err := identity.New(b.Context(), identity.Config{
 		Store: db, Account: scope.Account, Log: slog.New(slog.DiscardHandler),
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -66,16 +63,9 @@ func BenchmarkAlive(b *testing.B) {
 
 // BenchmarkAssume grants a session: what a device asks once an hour.
 func BenchmarkAssume(b *testing.B) {
-	db, err := store.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "x.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
+	db := identitystore.New(storetest.SQLite(b))
 	s, err := identity.New(b.Context(), identity.Config{
 		Store: db, Account: scope.Account, Log: slog.New(slog.DiscardHandler),
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -85,9 +75,15 @@ func BenchmarkAssume(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := trust.Policy{Scope: scope, Name: "p", Document: `{"Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate","Resource":"*"}}`}
+	p := trust.Policy{
+		Scope: scope, Name: "p",
+		Document: `{"Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate","Resource":"*"}}`,
+	}
 	_, err = s.CreateThing(ctx, trust.Thing{Scope: scope, Name: "cam"})
-	err = errors.Join(err, s.EnsureAlias(ctx, scope, "f", role), s.CreatePolicy(ctx, p, nil), s.AttachPolicy(ctx, scope, "p", k.ARN()), s.AttachThing(ctx, scope, "cam", k.ARN()))
+	err = errors.Join(
+		err, s.EnsureAlias(ctx, scope, "f", role), s.CreatePolicy(ctx, p, nil),
+		s.AttachPolicy(ctx, scope, "p", k.ARN()), s.AttachThing(ctx, scope, "cam", k.ARN()),
+	)
 	if err != nil {
 		b.Fatal(err)
 	}

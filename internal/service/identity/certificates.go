@@ -8,7 +8,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // Keys is a new certificate with its keys, PEM. The private one is in no other
@@ -38,14 +40,15 @@ func (s *Service) CreateKeysAndCertificate(ctx context.Context, sc arn.Scope, ac
 	if !active {
 		c.Status = trust.Inactive
 	}
-	err = s.change(ctx, func(tx Tx) error { return tx.InsertCertificate(ctx, c) })
+	err = s.change(ctx, func(tx store.Tx) error { return tx.InsertCertificate(ctx, c) })
 	return Keys{c, publicPEM, privatePEM}, err
 }
 
 func newCertificate(sc arn.Scope, i devicetls.Issued) trust.Certificate {
-	now := time.Now().UTC()
+	now := clock.Now()
 	return trust.Certificate{
-		Scope: sc, ID: i.ID, PEM: i.PEM, Status: trust.Active, Created: now, Modified: now, NotBefore: i.NotBefore, NotAfter: i.NotAfter,
+		Scope: sc, ID: i.ID, PEM: i.PEM, Status: trust.Active, Created: now, Modified: now, NotBefore: i.NotBefore,
+		NotAfter: i.NotAfter,
 	}
 }
 
@@ -67,7 +70,7 @@ func (s *Service) SetStatus(ctx context.Context, sc arn.Scope, id string, status
 	default:
 		return fault.New(fault.Invalid, "The status of a certificate cannot be set to %s.", status)
 	}
-	return s.change(ctx, func(tx Tx) error {
+	return s.change(ctx, func(tx store.Tx) error {
 		c, err := tx.Certificate(ctx, sc, id)
 		switch {
 		case err != nil:
@@ -86,13 +89,15 @@ func (s *Service) SetStatus(ctx context.Context, sc arn.Scope, id string, status
 // is detached first.
 func (s *Service) DeleteCertificate(ctx context.Context, sc arn.Scope, id string, force bool) error {
 	id = CanonicalID(id)
-	return s.change(ctx, func(tx Tx) error {
+	return s.change(ctx, func(tx store.Tx) error {
 		c, err := tx.Certificate(ctx, sc, id)
 		if err != nil {
 			return err
 		}
 		if c.Status == trust.Active {
-			return fault.New(fault.Conflict, "Certificate must be deactivated (not ACTIVE) before deletion. (certificateId=%s)", id)
+			return fault.New(
+				fault.Conflict, "Certificate must be deactivated (not ACTIVE) before deletion. (certificateId=%s)", id,
+			)
 		}
 		things, err := tx.ThingsOf(ctx, id, "", 1)
 		if err != nil {
@@ -137,7 +142,7 @@ func (s *Service) AttachThing(ctx context.Context, sc arn.Scope, thing, certific
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(tx Tx) error {
+	return s.change(ctx, func(tx store.Tx) error {
 		// Always in this order, so that two transactions cannot wait for each other.
 		if _, err := tx.Thing(ctx, sc, thing); err != nil {
 			return err
@@ -150,7 +155,7 @@ func (s *Service) AttachThing(ctx context.Context, sc arn.Scope, thing, certific
 }
 
 // attach attaches a thing and a certificate that are both locked.
-func attach(ctx context.Context, tx Tx, sc arn.Scope, thing, id string) error {
+func attach(ctx context.Context, tx store.Tx, sc arn.Scope, thing, id string) error {
 	things, err := tx.ThingsOf(ctx, id, "", trust.MaxThings)
 	if err != nil {
 		return err
@@ -160,7 +165,11 @@ func attach(ctx context.Context, tx Tx, sc arn.Scope, thing, id string) error {
 		return err
 	}
 	if len(things) == trust.MaxThings || len(held) == trust.MaxPrincipals {
-		return fault.New(fault.Invalid, "A certificate can be attached to at most %d things, and a thing to at most %d certificates.", trust.MaxThings, trust.MaxPrincipals)
+		return fault.New(
+			fault.Invalid,
+			"A certificate can be attached to at most %d things, and a thing to at most %d certificates.",
+			trust.MaxThings, trust.MaxPrincipals,
+		)
 	}
 	return tx.AttachThing(ctx, sc, id, thing)
 }
@@ -171,7 +180,7 @@ func (s *Service) DetachThing(ctx context.Context, sc arn.Scope, thing, certific
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(tx Tx) error {
+	return s.change(ctx, func(tx store.Tx) error {
 		if _, err := tx.Thing(ctx, sc, thing); err != nil {
 			return err
 		}
@@ -184,7 +193,9 @@ func (s *Service) DetachThing(ctx context.Context, sc arn.Scope, thing, certific
 
 // ThingCertificates lists the ARNs of the certificates that are attached to a
 // thing, those after the given one.
-func (s *Service) ThingCertificates(ctx context.Context, sc arn.Scope, thing, after string, limit int) ([]string, error) {
+func (s *Service) ThingCertificates(
+	ctx context.Context, sc arn.Scope, thing, after string, limit int,
+) ([]string, error) {
 	if _, err := s.Store.Thing(ctx, sc, thing); err != nil {
 		return nil, err
 	}
@@ -195,7 +206,9 @@ func (s *Service) ThingCertificates(ctx context.Context, sc arn.Scope, thing, af
 
 // CertificateThings lists the things that a certificate, named by its ARN, is
 // attached to, those after the given one.
-func (s *Service) CertificateThings(ctx context.Context, sc arn.Scope, certificate, after string, limit int) ([]string, error) {
+func (s *Service) CertificateThings(
+	ctx context.Context, sc arn.Scope, certificate, after string, limit int,
+) ([]string, error) {
 	id, err := principal(sc, certificate)
 	if err != nil {
 		return nil, err

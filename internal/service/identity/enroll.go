@@ -17,7 +17,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // The bounds of enrollment tokens.
@@ -29,7 +31,9 @@ const (
 
 // Invite makes a token with which a device of a fleet can enroll once, in place
 // of any that was made for it before. The device need not be registered.
-func (s *Service) Invite(ctx context.Context, sc arn.Scope, fleet, device string, ttl time.Duration) (t enroll.Token, err error) {
+func (s *Service) Invite(
+	ctx context.Context, sc arn.Scope, fleet, device string, ttl time.Duration,
+) (t enroll.Token, err error) {
 	if ttl < minTTL || ttl > maxTTL {
 		return t, fault.New(fault.Invalid, "A token can be good for %s to %d days.", minTTL, maxTTL/(24*time.Hour))
 	}
@@ -40,8 +44,11 @@ func (s *Service) Invite(ctx context.Context, sc arn.Scope, fleet, device string
 		return t, err
 	}
 	now := time.Now()
-	e := trust.Enrollment{Scope: sc, ID: rand.Text(), Fleet: fleet, Device: device, Expires: now.Add(ttl).UTC().Truncate(time.Microsecond)}
-	err = s.Change(ctx, func(tx Tx) error {
+	e := trust.Enrollment{
+		Scope: sc, ID: rand.Text(), Fleet: fleet, Device: device,
+		Expires: now.Add(ttl).UTC().Truncate(time.Microsecond),
+	}
+	err = s.Store.Change(ctx, func(tx store.Tx) error {
 		n, err := tx.CountEnrollments(ctx, now)
 		if err == nil && n >= maxEnrollments {
 			err = fault.New(fault.Limit, "There are %d tokens that have not expired: no more are made.", n)
@@ -52,7 +59,8 @@ func (s *Service) Invite(ctx context.Context, sc arn.Scope, fleet, device string
 		return tx.PutEnrollment(ctx, e)
 	})
 	return enroll.Token{
-		URL: s.URL(), ID: e.ID, Secret: s.secret(e.ID), CA: s.ca.Fingerprint(), Fleet: fleet, Name: device, Expires: e.Expires,
+		URL: s.URL(), ID: e.ID, Secret: s.secret(e.ID), CA: s.ca.Fingerprint(), Fleet: fleet, Name: device,
+		Expires: e.Expires,
 	}, err
 }
 
@@ -90,7 +98,7 @@ func (s *Service) Enroll(ctx context.Context, r enroll.Request) (reply enroll.Re
 	digest := sha256.Sum256(r.CSR)
 	var m Member
 	var c trust.Certificate
-	err = s.change(ctx, func(tx Tx) error {
+	err = s.change(ctx, func(tx store.Tx) error {
 		e, ok, err := tx.Enrollment(ctx, s.Account, r.ID)
 		switch {
 		case err != nil:
@@ -121,8 +129,10 @@ func (s *Service) Enroll(ctx context.Context, r enroll.Request) (reply enroll.Re
 }
 
 // admit makes everything that a device needs.
-func (s *Service) admit(ctx context.Context, tx Tx, e trust.Enrollment, issued devicetls.Issued) (Member, trust.Certificate, error) {
-	now := time.Now().UTC()
+func (s *Service) admit(
+	ctx context.Context, tx store.Tx, e trust.Enrollment, issued devicetls.Issued,
+) (Member, trust.Certificate, error) {
+	now := clock.Now()
 	c := newCertificate(e.Scope, issued)
 	c.Enrolled = true
 	// A colon is in no name of a fleet or device: no other device of any fleet
@@ -131,7 +141,9 @@ func (s *Service) admit(ctx context.Context, tx Tx, e trust.Enrollment, issued d
 	if err != nil {
 		return m, c, err
 	}
-	if _, err := putThing(ctx, tx, trust.Thing{Scope: e.Scope, Name: m.Thing, ID: uuid.NewString(), Version: 1, Created: now}); err != nil {
+	if _, err := putThing(
+		ctx, tx, trust.Thing{Scope: e.Scope, Name: m.Thing, ID: uuid.NewString(), Version: 1, Created: now},
+	); err != nil {
 		return m, c, err
 	}
 	if err := endEarlier(ctx, tx, e.Scope, m.Thing, now); err != nil {
@@ -152,7 +164,7 @@ func (s *Service) admit(ctx context.Context, tx Tx, e trust.Enrollment, issued d
 
 // endEarlier detaches the certificates that a thing got by enrolling before,
 // and deletes them: a device has one identity of that kind.
-func endEarlier(ctx context.Context, tx Tx, sc arn.Scope, thing string, now time.Time) error {
+func endEarlier(ctx context.Context, tx store.Tx, sc arn.Scope, thing string, now time.Time) error {
 	ids, err := tx.CertificatesOfThing(ctx, sc, thing, "", trust.MaxPrincipals)
 	if err != nil {
 		return err
@@ -177,20 +189,25 @@ func endEarlier(ctx context.Context, tx Tx, sc arn.Scope, thing string, now time
 
 // ensurePolicy makes the role alias of a fleet and the policy that allows its
 // use, and returns the policy's name.
-func (s *Service) ensurePolicy(ctx context.Context, tx Tx, e trust.Enrollment, m Member, now time.Time) (string, error) {
+func (s *Service) ensurePolicy(
+	ctx context.Context, tx store.Tx, e trust.Enrollment, m Member, now time.Time,
+) (string, error) {
 	alias := trust.FleetAlias(e.Fleet)
 	role := m.role
 	if role == "" {
 		role = "arn:" + arn.Partition(e.Scope.Region) + ":iam::" + e.Scope.Account + ":role/SlipwayDevices"
 	}
 	if _, err := tx.InsertRoleAlias(ctx, trust.RoleAlias{
-		Scope: e.Scope, Name: alias, RoleARN: role, Duration: trust.DefaultDuration, Fleet: true, Created: now, Modified: now,
+		Scope: e.Scope, Name: alias, RoleARN: role, Duration: trust.DefaultDuration, Fleet: true, Created: now,
+		Modified: now,
 	}); err != nil {
 		return "", err
 	}
 	document, err := json.Marshal(map[string]any{
-		"Version":   "2012-10-17",
-		"Statement": map[string]string{"Effect": "Allow", "Action": trust.AssumeRole, "Resource": trust.AliasARN(e.Scope, alias)},
+		"Version": "2012-10-17",
+		"Statement": map[string]string{
+			"Effect": "Allow", "Action": trust.AssumeRole, "Resource": trust.AliasARN(e.Scope, alias),
+		},
 	})
 	if err != nil {
 		return "", fmt.Errorf("write a policy: %w", err)
@@ -204,7 +221,9 @@ func (s *Service) ensurePolicy(ctx context.Context, tx Tx, e trust.Enrollment, m
 }
 
 // again returns what an enrollment that was used has got.
-func (s *Service) again(ctx context.Context, tx Tx, e trust.Enrollment) (m Member, c trust.Certificate, err error) {
+func (s *Service) again(
+	ctx context.Context, tx store.Tx, e trust.Enrollment,
+) (m Member, c trust.Certificate, err error) {
 	if c, err = tx.Certificate(ctx, e.Scope, e.CertificateID); err != nil {
 		return m, c, err
 	}
@@ -217,18 +236,21 @@ func (s *Service) again(ctx context.Context, tx Tx, e trust.Enrollment) (m Membe
 }
 
 // reply says to a device what it got.
-func (s *Service) reply(ctx context.Context, r enroll.Request, m Member, c trust.Certificate) (reply enroll.Reply, err error) {
+func (s *Service) reply(
+	ctx context.Context, r enroll.Request, m Member, c trust.Certificate,
+) (reply enroll.Reply, err error) {
 	at := "https://" + s.Endpoint()
 	reply = enroll.Reply{
 		Certificate: c.PEM, Chain: s.ca.PEM(), SigningRoots: map[string]string{},
 		Config: map[string]string{
-			"sagemaker_edge_core_device_name":               m.Device,
-			"sagemaker_edge_core_device_fleet_name":         m.Fleet,
-			"sagemaker_edge_core_iot_thing_name":            m.Thing,
-			"sagemaker_edge_core_region":                    c.Scope.Region,
-			"sagemaker_edge_core_endpoint_override":         at,
-			"sagemaker_edge_provider_provider":              "Aws",
-			"sagemaker_edge_provider_aws_iot_cred_endpoint": at + "/role-aliases/" + trust.FleetAlias(m.Fleet) + "/credentials",
+			"sagemaker_edge_core_device_name":       m.Device,
+			"sagemaker_edge_core_device_fleet_name": m.Fleet,
+			"sagemaker_edge_core_iot_thing_name":    m.Thing,
+			"sagemaker_edge_core_region":            c.Scope.Region,
+			"sagemaker_edge_core_endpoint_override": at,
+			"sagemaker_edge_provider_provider":      "Aws",
+			"sagemaker_edge_provider_aws_iot_cred_endpoint": at + "/role-aliases/" + trust.FleetAlias(m.Fleet) +
+				"/credentials",
 		},
 	}
 	f, err := s.fleet(ctx, c.Scope, m.Fleet)

@@ -2,7 +2,6 @@ package identity_test
 
 import (
 	"errors"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,7 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 )
 
@@ -21,20 +20,23 @@ func TestADeviceEnrollsAndHasAllThatItNeeds(t *testing.T) {
 	onBoth(t, func(w *world) {
 		w.fleet("f")
 		token := w.invite("cam")
-		if token.URL != "http://edge.example:9400" || token.CA != fingerprint(t, w.CA()) || token.Fleet != "f" || token.Name != "cam" {
+		if token.URL != "http://edge.example:9400" || token.CA != fingerprint(t, w.CA()) || token.Fleet != "f" ||
+			token.Name != "cam" {
 			t.Errorf("%+v", token)
 		}
 		id, reply := w.enroll(token, csr(t))
 		want := map[string]string{
-			"sagemaker_edge_core_device_name":               "cam",
-			"sagemaker_edge_core_device_fleet_name":         "f",
-			"sagemaker_edge_core_iot_thing_name":            "f:cam",
-			"sagemaker_edge_core_region":                    "us-east-1",
-			"sagemaker_edge_core_endpoint_override":         "https://edge.example:9443",
-			"sagemaker_edge_provider_provider":              "Aws",
-			"sagemaker_edge_provider_aws_iot_cred_endpoint": "https://edge.example:9443/role-aliases/SageMakerEdge-f/credentials",
+			"sagemaker_edge_core_device_name":       "cam",
+			"sagemaker_edge_core_device_fleet_name": "f",
+			"sagemaker_edge_core_iot_thing_name":    "f:cam",
+			"sagemaker_edge_core_region":            "us-east-1",
+			"sagemaker_edge_core_endpoint_override": "https://edge.example:9443",
+			"sagemaker_edge_provider_provider":      "Aws",
+			"sagemaker_edge_provider_aws_iot_cred_endpoint": "https://edge.example:9443/role-aliases/SageMakerEdge-f/" +
+				"credentials",
 		}
-		if d := cmp.Diff(want, reply.Config); d != "" || reply.Chain != w.CA() || reply.SigningRoots["us-east-1"] != "root" {
+		if d := cmp.Diff(want, reply.Config); d != "" || reply.Chain != w.CA() ||
+			reply.SigningRoots["us-east-1"] != "root" {
 			t.Error(d, reply.SigningRoots)
 		}
 		if thing := w.device("f", "cam"); thing != "f:cam" {
@@ -44,7 +46,9 @@ func TestADeviceEnrollsAndHasAllThatItNeeds(t *testing.T) {
 		if g.Thing != "f:cam" || g.RoleARN != role || err != nil || !w.Alive(id, "f:cam") {
 			t.Error(g, err)
 		}
-		if _, err := w.Assume(t.Context(), identity.Ask{CertificateID: id, Alias: "SageMakerEdge-g"}); !errors.Is(err, identity.ErrPolicy) {
+		if _, err := w.Assume(t.Context(), identity.Ask{CertificateID: id, Alias: "SageMakerEdge-g"}); !errors.Is(
+			err, identity.ErrPolicy,
+		) {
 			t.Error("another fleet's alias:", err)
 		}
 	})
@@ -76,7 +80,9 @@ func TestWithoutItsSecretATokenIsNothing(t *testing.T) {
 		changed.CSR = csr(t)
 		unsigned := token.Request(csr(t))
 		unsigned.MAC = nil
-		for name, r := range map[string]enroll.Request{"another secret": forged.Request(csr(t)), "another CSR": changed, "no MAC": unsigned, "nothing": {}} {
+		for name, r := range map[string]enroll.Request{
+			"another secret": forged.Request(csr(t)), "another CSR": changed, "no MAC": unsigned, "nothing": {},
+		} {
 			if _, err := w.Enroll(t.Context(), r); !errors.Is(err, fault.Denied) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -109,7 +115,8 @@ func TestOneOfManyWhoSpendATokenAtOnceGetsIt(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if ids, err := w.db.CertificatesOfThing(t.Context(), scope, "f:cam", "", 99); got != 1 || len(ids) != 1 || err != nil {
+		if ids, err := w.db.CertificatesOfThing(t.Context(), scope, "f:cam", "", 99); got != 1 || len(ids) != 1 ||
+			err != nil {
 			t.Error(got, ids, err)
 		}
 	})
@@ -160,12 +167,14 @@ func TestADeviceThatHasAThingKeepsIt(t *testing.T) {
 	onBoth(t, func(w *world) {
 		w.fleet("f")
 		now := time.Now()
-		w.ok(w.db.Change(t.Context(), func(tx *store.Tx) error {
+		w.ok(w.db.Change(t.Context(), func(tx identitystore.Tx) error {
 			f, err := tx.Fleet(t.Context(), scope, "f")
 			if err != nil {
 				return err
 			}
-			_, err = tx.InsertDevices(t.Context(), f, []edge.Device{{Name: "with", Thing: "old", Registered: now}, {Name: "without", Description: "d", Registered: now}})
+			_, err = tx.InsertDevices(t.Context(), f, []edge.Device{
+				{Name: "with", Thing: "old", Registered: now}, {Name: "without", Description: "d", Registered: now},
+			})
 			return err
 		}))
 		id, reply := w.enroll(w.invite("with"), csr(t))
@@ -213,10 +222,8 @@ func TestAnInvitationIsForAFleetThatIsThereAndForAWhile(t *testing.T) {
 }
 
 func TestATokenExpires(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
-		inWorld(t, db, err, func(w *world) {
+		inSQLite(t, func(w *world) {
 			w.fleet("f")
 			early, late := w.invite("early"), w.invite("late")
 			time.Sleep(time.Hour - time.Second)
@@ -224,7 +231,7 @@ func TestATokenExpires(t *testing.T) {
 			time.Sleep(time.Second)
 			_, err := w.Enroll(t.Context(), late.Request(csr(t)))
 			w.refused(err, fault.Denied)
-			_, err = db.Fleet(t.Context(), scope, "f")
+			_, err = w.db.Fleet(t.Context(), scope, "f")
 			w.ok(err)
 		})
 	})
@@ -233,15 +240,13 @@ func TestATokenExpires(t *testing.T) {
 // A server that has not looked for long reads everything again: what was gone
 // meanwhile may have been forgotten.
 func TestAServerThatWasAwayForgetsWhatIsGone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
-		inWorld(t, db, err, func(w *world) {
+		inSQLite(t, func(w *world) {
 			id := w.provision("cam", "f")
-			away := server(t, db)
+			away := server(t, w.db)
 			w.ok(w.tidy("cam", id))
 			time.Sleep(2 * time.Hour)
-			w.ok(db.PruneCertificates(t.Context(), time.Now().Add(-time.Hour)))
+			w.ok(w.db.PruneCertificates(t.Context(), time.Now().Add(-time.Hour)))
 			if !away.Alive(id, "cam") {
 				t.Fatal("it looked")
 			}

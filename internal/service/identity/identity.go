@@ -21,6 +21,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -29,89 +30,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/edge"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
-
-// Tx is what a change needs of one transaction. What it reads it locks. The
-// Insert methods say whether there was none of the name before.
-type Tx interface {
-	AliasTx
-
-	InsertThingType(ctx context.Context, t trust.ThingType) (bool, error)
-	ThingType(ctx context.Context, s arn.Scope, name string) (trust.ThingType, error)
-	InsertThing(ctx context.Context, t trust.Thing) (bool, error)
-	Thing(ctx context.Context, s arn.Scope, name string) (trust.Thing, error)
-	DeleteThing(ctx context.Context, s arn.Scope, name string) error
-
-	InsertCertificate(ctx context.Context, c trust.Certificate) error
-	Certificate(ctx context.Context, s arn.Scope, id string) (trust.Certificate, error)
-	SetCertificateStatus(ctx context.Context, id string, status trust.Status, now time.Time) error
-	DeleteCertificate(ctx context.Context, id string, now time.Time) error
-
-	AttachThing(ctx context.Context, s arn.Scope, id, thing string) error
-	DetachThing(ctx context.Context, s arn.Scope, id, thing string) error
-	ThingsOf(ctx context.Context, id, after string, limit int) ([]string, error)
-	CertificatesOfThing(ctx context.Context, s arn.Scope, thing, after string, limit int) ([]string, error)
-
-	InsertPolicy(ctx context.Context, p trust.Policy) (bool, error)
-	Policy(ctx context.Context, s arn.Scope, name string) (trust.Policy, error)
-	DeletePolicy(ctx context.Context, s arn.Scope, name string) error
-	AttachPolicy(ctx context.Context, s arn.Scope, id, policy string) error
-	DetachPolicy(ctx context.Context, s arn.Scope, id, policy string) error
-	PoliciesOf(ctx context.Context, id string, limit int) ([]string, error)
-	CertificatesOfPolicy(ctx context.Context, s arn.Scope, policy, after string, limit int) ([]string, error)
-
-	DeleteRoleAlias(ctx context.Context, s arn.Scope, name string) error
-
-	// The fleets that devices enroll in.
-	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
-	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
-	InsertDevices(ctx context.Context, f edge.Fleet, ds []edge.Device) ([]edge.Device, error)
-	SaveDevice(ctx context.Context, d edge.Device) error
-
-	PutEnrollment(ctx context.Context, e trust.Enrollment) error
-	Enrollment(ctx context.Context, account, id string) (trust.Enrollment, bool, error)
-	// CountEnrollments forgets those that have expired first.
-	CountEnrollments(ctx context.Context, now time.Time) (int, error)
-
-	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
-	DeleteTags(ctx context.Context, arn string, keys ...string) error
-}
-
-// Store is what is needed of the store outside a transaction.
-type Store interface {
-	DeviceCA(ctx context.Context) (trust.Authority, bool, error)
-	// KeepDeviceCA does nothing if there is one.
-	KeepDeviceCA(ctx context.Context, a trust.Authority) error
-
-	ThingType(ctx context.Context, s arn.Scope, name string) (trust.ThingType, error)
-	Thing(ctx context.Context, s arn.Scope, name string) (trust.Thing, error)
-	Things(ctx context.Context, s arn.Scope, f trust.ThingFilter) ([]trust.Thing, error)
-	Certificate(ctx context.Context, s arn.Scope, id string) (trust.Certificate, error)
-	ThingsOf(ctx context.Context, id, after string, limit int) ([]string, error)
-	CertificatesOfThing(ctx context.Context, s arn.Scope, thing, after string, limit int) ([]string, error)
-	Policy(ctx context.Context, s arn.Scope, name string) (trust.Policy, error)
-	CertificatesOfPolicy(ctx context.Context, s arn.Scope, policy, after string, limit int) ([]string, error)
-	RoleAlias(ctx context.Context, s arn.Scope, name string) (trust.RoleAlias, error)
-	RoleAliases(ctx context.Context, s arn.Scope, after string, ascending bool, limit int) ([]string, error)
-
-	Fleet(ctx context.Context, s arn.Scope, name string) (edge.Fleet, error)
-	Device(ctx context.Context, f edge.Fleet, name string) (edge.Device, error)
-	ListDevices(ctx context.Context, s arn.Scope, f edge.DeviceFilter) ([]edge.Device, bool, error)
-
-	Holder(ctx context.Context, account, id string) (trust.Holder, bool, error)
-	CertificateChanges(ctx context.Context, after int64, limit int) ([]trust.Change, error)
-	PruneCertificates(ctx context.Context, before time.Time) error
-}
 
 // Config is what a Service is made of.
 type Config struct {
-	Store   Store
-	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Store   store.DB
 	Account string
 	Log     *slog.Logger
 
@@ -147,12 +74,8 @@ type Service struct {
 // New opens the device CA, and makes one if there is none, and reads which
 // certificates are good.
 func New(ctx context.Context, c Config) (*Service, error) {
-	if c.MaxSession == 0 {
-		c.MaxSession = 12 * time.Hour
-	}
-	if c.PollEvery == 0 {
-		c.PollEvery = time.Second
-	}
+	c.MaxSession = cmp.Or(c.MaxSession, 12*time.Hour)
+	c.PollEvery = cmp.Or(c.PollEvery, time.Second)
 	if c.Endpoint == nil {
 		c.Endpoint = func() string { return "" }
 	}
@@ -172,12 +95,12 @@ func New(ctx context.Context, c Config) (*Service, error) {
 }
 
 // authority returns the one device CA of the store.
-func authority(ctx context.Context, st Store) (trust.Authority, error) {
+func authority(ctx context.Context, st store.DB) (trust.Authority, error) {
 	a, ok, err := st.DeviceCA(ctx)
 	if err != nil || ok {
 		return a, err
 	}
-	mine := trust.Authority{Seed: make([]byte, 32), Created: time.Now()}
+	mine := trust.Authority{Seed: make([]byte, 32), Created: clock.Now()}
 	_, _ = rand.Read(mine.Seed) // never fails (crypto/rand)
 	if mine.Certificate, mine.Key, err = devicetls.NewCA(); err != nil {
 		return a, err
@@ -197,8 +120,8 @@ func authority(ctx context.Context, st Store) (trust.Authority, error) {
 func (s *Service) CA() string { return s.ca.PEM() }
 
 // change makes a change, and the certificates that it touched known at once.
-func (s *Service) change(ctx context.Context, f func(Tx) error) error {
-	if err := s.Change(ctx, f); err != nil {
+func (s *Service) change(ctx context.Context, f func(store.Tx) error) error {
+	if err := s.Store.Change(ctx, f); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

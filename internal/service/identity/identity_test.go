@@ -46,20 +46,21 @@ func TestTheCAOutlivesRestartsAndIsSharedByServers(t *testing.T) {
 func TestAPrivateKeyIsKeptNowhere(t *testing.T) {
 	dir := t.TempDir()
 	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, "x.db"))
-	var private string
-	inWorld(t, db, err, func(w *world) {
-		k, err := w.CreateKeysAndCertificate(t.Context(), scope, true)
-		w.ok(err)
-		private = k.Private
-		if k.Status != trust.Active || k.ID != fingerprint(t, k.PEM) || !strings.Contains(k.Public, "PUBLIC KEY") {
-			t.Errorf("%+v", k.Certificate)
-		}
-	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, db)
+	k, err := w.CreateKeysAndCertificate(t.Context(), scope, true)
+	w.ok(err)
+	if k.Status != trust.Active || k.ID != fingerprint(t, k.PEM) || !strings.Contains(k.Public, "PUBLIC KEY") {
+		t.Errorf("%+v", k.Certificate)
+	}
+	w.ok(db.Close())
 	files, err := filepath.Glob(filepath.Join(dir, "x.db*"))
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	line := strings.Split(private, "\n")[3]
+	line := strings.Split(k.Private, "\n")[3]
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil || bytes.Contains(b, []byte(line)) {
@@ -73,22 +74,29 @@ func TestWhoeverHoldsACertificateGetsWhatItIsFor(t *testing.T) {
 		ctx := t.Context()
 		id := w.provision("cam", "f")
 		g, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f"})
-		want := identity.Grant{Scope: scope, Thing: "cam", Alias: "SageMakerEdge-f", RoleARN: role, CertificateID: id, Duration: time.Hour}
+		want := identity.Grant{
+			Scope: scope, Thing: "cam", Alias: "SageMakerEdge-f", RoleARN: role, CertificateID: id, Duration: time.Hour,
+		}
 		if g != want || err != nil {
 			t.Errorf("%+v, %v", g, err)
 		}
 		_, err = w.CreateThing(ctx, trust.Thing{Scope: scope, Name: "cam2"})
 		w.ok(err)
 		w.ok(w.AttachThing(ctx, scope, "cam2", trust.CertificateARN(scope, id)))
-		if g, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f"}); g.Thing != id || err != nil {
+		if g, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f"}); g.Thing != id ||
+			err != nil {
 			t.Errorf("of two things, named none: %+v, %v", g, err)
 		}
-		if g, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f", Thing: new("cam2")}); g.Thing != "cam2" || err != nil {
+		g, err = w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f", Thing: new("cam2")})
+		if g.Thing != "cam2" || err != nil {
 			t.Errorf("of two things, named one: %+v, %v", g, err)
 		}
-		_, err = w.UpdateRoleAlias(ctx, scope, "SageMakerEdge-f", "arn:aws:iam::123456789012:role/"+strings.Repeat("x", 600), 0)
+		long := "arn:aws:iam::123456789012:role/" + strings.Repeat("x", 600)
+		_, err = w.UpdateRoleAlias(ctx, scope, "SageMakerEdge-f", long, 0)
 		w.ok(err)
-		if _, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f"}); !errors.Is(err, identity.ErrRole) {
+		if _, err := w.Assume(ctx, identity.Ask{CertificateID: id, Alias: "SageMakerEdge-f"}); !errors.Is(
+			err, identity.ErrRole,
+		) {
 			t.Error(err)
 		}
 	})
@@ -100,14 +108,18 @@ func TestASessionDiesWithItsCertificate(t *testing.T) {
 		for name, end := range map[string]func(id, thing string) error{
 			"inactive": func(id, _ string) error { return w.SetStatus(ctx, scope, id, trust.Inactive) },
 			"revoked":  func(id, _ string) error { return w.SetStatus(ctx, scope, strings.ToUpper(id), trust.Revoked) },
-			"detached": func(id, thing string) error { return w.DetachThing(ctx, scope, thing, trust.CertificateARN(scope, id)) },
+			"detached": func(id, thing string) error {
+				return w.DetachThing(ctx, scope, thing, trust.CertificateARN(scope, id))
+			},
 			"deleted": func(id, thing string) error {
-				return errors.Join(w.SetStatus(ctx, scope, id, trust.Inactive), w.DetachThing(ctx, scope, thing, trust.CertificateARN(scope, id)),
+				return errors.Join(w.SetStatus(ctx, scope, id, trust.Inactive),
+					w.DetachThing(ctx, scope, thing, trust.CertificateARN(scope, id)),
 					w.DeleteCertificate(ctx, scope, id, true))
 			},
 		} {
 			id := w.provision("t-"+name, "f")
-			if !w.Alive(id, "t-"+name) || !w.Alive(id, id) || w.Alive(id, "other") || w.Alive(id, "") || w.Alive(id, "t") {
+			if !w.Alive(id, "t-"+name) || !w.Alive(id, id) || w.Alive(id, "other") || w.Alive(id, "") ||
+				w.Alive(id, "t") {
 				t.Errorf("%s: before", name)
 			}
 			w.ok(end(id, "t-"+name))
@@ -233,14 +245,19 @@ func TestTheAliasOfAFleetFollowsItsRole(t *testing.T) {
 		w.ok(w.EnsureAlias(ctx, scope, "f", role))
 		w.ok(w.EnsureAlias(ctx, scope, "f", role2))
 		a, err := w.RoleAlias(ctx, scope, "SageMakerEdge-f")
-		if a.RoleARN != role2 || a.Duration != time.Hour || a.ARN() != "arn:aws:iot:us-east-1:123456789012:rolealias/SageMakerEdge-f" || err != nil {
+		if a.RoleARN != role2 || a.Duration != time.Hour ||
+			a.ARN() != "arn:aws:iot:us-east-1:123456789012:rolealias/SageMakerEdge-f" || err != nil {
 			t.Error(a, err)
 		}
-		w.ok(w.CreateRoleAlias(ctx, trust.RoleAlias{Scope: scope, Name: "SageMakerEdge-g", RoleARN: role, Duration: 900 * time.Second}, nil))
+		w.ok(w.CreateRoleAlias(
+			ctx, trust.RoleAlias{Scope: scope, Name: "SageMakerEdge-g", RoleARN: role, Duration: 900 * time.Second},
+			nil,
+		))
 		w.refused(w.EnsureAlias(ctx, scope, "g", role2), fault.Invalid) // somebody else's
 		w.ok(w.EnsureAlias(ctx, scope, "g", role))                      // taken over
 		w.ok(w.EnsureAlias(ctx, scope, "g", role2))
-		if a, err := w.RoleAlias(ctx, scope, "SageMakerEdge-g"); a.RoleARN != role2 || a.Duration != 900*time.Second || err != nil {
+		if a, err := w.RoleAlias(ctx, scope, "SageMakerEdge-g"); a.RoleARN != role2 || a.Duration != 900*time.Second ||
+			err != nil {
 			t.Error(a, err)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // Member is a device of a fleet.
@@ -36,7 +37,9 @@ func (s *Service) fleet(ctx context.Context, sc arn.Scope, name string) (edge.Fl
 
 // register makes a device a member of its fleet, with that thing if it had
 // none, and returns what it is then.
-func register(ctx context.Context, tx Tx, sc arn.Scope, fleet, device, thing string, now time.Time) (m Member, err error) {
+func register(
+	ctx context.Context, tx store.Tx, sc arn.Scope, fleet, device, thing string, now time.Time,
+) (m Member, err error) {
 	f, err := tx.Fleet(ctx, sc, fleet)
 	if err != nil {
 		return m, edge.Reworded(err, edge.NoFleetOfDevice(fleet))
@@ -45,7 +48,9 @@ func register(ctx context.Context, tx Tx, sc arn.Scope, fleet, device, thing str
 		return m, fault.New(fault.InUse, "Device fleet with name %s is being deleted", fleet)
 	}
 	m = Member{Fleet: fleet, Device: device, Thing: thing, role: f.RoleARN}
-	had, err := tx.InsertDevices(ctx, f, []edge.Device{{Scope: sc, Fleet: fleet, Name: device, Thing: thing, Registered: now}})
+	had, err := tx.InsertDevices(
+		ctx, f, []edge.Device{{Scope: sc, Fleet: fleet, Name: device, Thing: thing, Registered: now}},
+	)
 	if err != nil || len(had) == 0 {
 		return m, err
 	}
@@ -67,7 +72,9 @@ type Identity struct {
 
 // Identities lists the devices of a fleet by name, those after the given one,
 // and says whether more follow.
-func (s *Service) Identities(ctx context.Context, sc arn.Scope, fleet, after string, limit int) (out []Identity, more bool, err error) {
+func (s *Service) Identities(
+	ctx context.Context, sc arn.Scope, fleet, after string, limit int,
+) (out []Identity, more bool, err error) {
 	if _, err := s.fleet(ctx, sc, fleet); err != nil {
 		return nil, false, err
 	}
@@ -120,7 +127,7 @@ func (s *Service) Revoke(ctx context.Context, sc arn.Scope, fleet, device string
 	}
 	thing := Member{Device: d.Name, Thing: d.Thing}.acts()
 	now := time.Now()
-	err = s.change(ctx, func(tx Tx) error {
+	err = s.change(ctx, func(tx store.Tx) error {
 		ended = nil
 		// A token that has expired is as good as none.
 		e := trust.Enrollment{Scope: sc, ID: rand.Text(), Fleet: fleet, Device: device, Expires: now}

@@ -2,12 +2,13 @@ package identity
 
 import (
 	"context"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // CreatePolicy creates a policy of a document that can be read.
@@ -18,8 +19,8 @@ func (s *Service) CreatePolicy(ctx context.Context, p trust.Policy, tags []hosti
 	if _, err := trust.ParsePolicy(p.Document); err != nil {
 		return err
 	}
-	p.Created = time.Now().UTC()
-	return s.Change(ctx, func(tx Tx) error {
+	p.Created = clock.Now()
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		created, err := tx.InsertPolicy(ctx, p)
 		if err == nil && !created {
 			err = exists(p.ARN(), p.Name, "Policy cannot be created - name already exists (name=%s)", p.Name)
@@ -35,22 +36,22 @@ func (s *Service) Policy(ctx context.Context, sc arn.Scope, name string) (trust.
 
 // DeletePolicy deletes a policy that is attached to nothing.
 func (s *Service) DeletePolicy(ctx context.Context, sc arn.Scope, name string) error {
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		p, err := tx.Policy(ctx, sc, name)
 		if err != nil {
 			return err
 		}
 		on, err := tx.CertificatesOfPolicy(ctx, sc, name, "", 1)
 		if err == nil && len(on) > 0 {
-			err = fault.New(fault.InUse, "The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name)
+			err = fault.New(
+				fault.InUse,
+				"The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name,
+			)
 		}
 		if err != nil {
 			return err
 		}
-		if err := tx.DeleteTags(ctx, p.ARN()); err != nil {
-			return err
-		}
-		return tx.DeletePolicy(ctx, sc, name)
+		return tx.DeletePolicy(ctx, p)
 	})
 }
 
@@ -61,7 +62,7 @@ func (s *Service) AttachPolicy(ctx context.Context, sc arn.Scope, policy, target
 	if err != nil {
 		return err
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		if _, err := tx.Certificate(ctx, sc, id); err != nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func (s *Service) AttachPolicy(ctx context.Context, sc arn.Scope, policy, target
 }
 
 // attachPolicy attaches a policy to a certificate that are both locked.
-func attachPolicy(ctx context.Context, tx Tx, sc arn.Scope, policy, id string) error {
+func attachPolicy(ctx context.Context, tx store.Tx, sc arn.Scope, policy, id string) error {
 	have, err := tx.PoliciesOf(ctx, id, trust.MaxPolicies)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func (s *Service) DetachPolicy(ctx context.Context, sc arn.Scope, policy, target
 	if err != nil {
 		return err
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		if _, err := tx.Certificate(ctx, sc, id); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -10,6 +9,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // CreateThingType creates a thing type. One that is the same may be there.
@@ -17,16 +18,18 @@ func (s *Service) CreateThingType(ctx context.Context, t trust.ThingType, tags [
 	if err := hosting.CheckTags(nil, tags); err != nil {
 		return t, err
 	}
-	t.ID, t.Created = uuid.NewString(), time.Now().UTC()
+	t.ID, t.Created = uuid.NewString(), clock.Now()
 	var out trust.ThingType
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Store.Change(ctx, func(tx store.Tx) error {
 		out = t
 		if created, err := tx.InsertThingType(ctx, t); err != nil || created {
 			return orTags(ctx, tx, err, t.ARN(), tags)
 		}
 		have, err := tx.ThingType(ctx, t.Scope, t.Name)
 		if err == nil && !have.Same(t) {
-			err = exists(have.ARN(), have.ID, "Thing Type %s already exists in account with different properties.", t.Name)
+			err = exists(
+				have.ARN(), have.ID, "Thing Type %s already exists in account with different properties.", t.Name,
+			)
 		}
 		out = have
 		return err
@@ -44,9 +47,9 @@ func (s *Service) CreateThing(ctx context.Context, t trust.Thing) (trust.Thing, 
 	if len(t.Attributes) > trust.MaxAttributes {
 		return t, fault.New(fault.Invalid, "A thing can have at most %d attributes.", trust.MaxAttributes)
 	}
-	t.ID, t.Version, t.Created = uuid.NewString(), 1, time.Now().UTC()
+	t.ID, t.Version, t.Created = uuid.NewString(), 1, clock.Now()
 	var out trust.Thing
-	err := s.Change(ctx, func(tx Tx) (err error) {
+	err := s.Store.Change(ctx, func(tx store.Tx) (err error) {
 		if t.Type != "" {
 			if _, err := tx.ThingType(ctx, t.Scope, t.Type); err != nil {
 				return err
@@ -63,7 +66,7 @@ func (s *Service) CreateThing(ctx context.Context, t trust.Thing) (trust.Thing, 
 
 // putThing creates a thing unless there is one of its name, and returns what
 // there is then, locked.
-func putThing(ctx context.Context, tx Tx, t trust.Thing) (trust.Thing, error) {
+func putThing(ctx context.Context, tx store.Tx, t trust.Thing) (trust.Thing, error) {
 	if created, err := tx.InsertThing(ctx, t); err != nil || created {
 		return t, err
 	}
@@ -83,7 +86,7 @@ func (s *Service) Things(ctx context.Context, sc arn.Scope, f trust.ThingFilter)
 // DeleteThing deletes a thing that no certificate is attached to; version, if
 // it is not 0, has to be the thing's.
 func (s *Service) DeleteThing(ctx context.Context, sc arn.Scope, name string, version int64) error {
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		t, err := tx.Thing(ctx, sc, name)
 		if err != nil {
 			return err
@@ -103,7 +106,7 @@ func (s *Service) DeleteThing(ctx context.Context, sc arn.Scope, name string, ve
 }
 
 // orTags adds tags to what was just created without an error.
-func orTags(ctx context.Context, tx Tx, err error, name string, tags []hosting.Tag) error {
+func orTags(ctx context.Context, tx store.Tx, err error, name string, tags []hosting.Tag) error {
 	if err != nil {
 		return err
 	}

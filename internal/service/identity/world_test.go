@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,8 +16,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
-	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 )
 
@@ -30,49 +30,36 @@ const role = "arn:aws:iam::123456789012:role/SageMakerDevices"
 type world struct {
 	*identity.Service
 	t  *testing.T
-	db *store.DB
+	db identitystore.DB
 }
 
 // onBoth runs f against each database.
 func onBoth(t *testing.T, f func(w *world)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { inSQLite(t, f) })
-	t.Run("postgres", func(t *testing.T) {
-		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
-		inWorld(t, db, err, f)
-	})
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) { f(newWorld(t, db)) })
 }
 
 func inSQLite(t *testing.T, f func(w *world)) {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-	inWorld(t, db, err, f)
+	f(newWorld(t, storetest.SQLite(t)))
 }
 
-func inWorld(t *testing.T, db *store.DB, err error, f func(w *world)) {
+func newWorld(t *testing.T, db *store.DB) *world {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	f(&world{server(t, db), t, db})
+	ids := identitystore.New(db)
+	return &world{server(t, ids), t, ids}
 }
 
 // server is one more server on a store.
-func server(t *testing.T, db *store.DB) *identity.Service {
+func server(t *testing.T, db identitystore.DB) *identity.Service {
 	t.Helper()
 	s, err := identity.New(t.Context(), identity.Config{
 		Store: db, Account: scope.Account, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Change: func(ctx context.Context, f func(identity.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+		Endpoint: func() string { return "edge.example:9443" },
+		URL:      func() string { return "http://edge.example:9400" },
+		SigningRoots: func(context.Context) (map[string]string, error) {
+			return map[string]string{"us-east-1": "root"}, nil
 		},
-		Endpoint:     func() string { return "edge.example:9443" },
-		URL:          func() string { return "http://edge.example:9400" },
-		SigningRoots: func(context.Context) (map[string]string, error) { return map[string]string{"us-east-1": "root"}, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +84,10 @@ func (w *world) refused(err error, kind fault.Kind) {
 // fleet creates a device fleet.
 func (w *world) fleet(name string) {
 	w.t.Helper()
-	w.ok(w.db.Change(w.t.Context(), func(tx *store.Tx) error {
-		return tx.InsertFleet(w.t.Context(), edge.Fleet{Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now()})
+	w.ok(w.db.Change(w.t.Context(), func(tx identitystore.Tx) error {
+		return tx.InsertFleet(w.t.Context(), edge.Fleet{
+			Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now(),
+		})
 	}))
 }
 
@@ -122,7 +111,12 @@ func (w *world) provision(thing, fleet string) string {
 	k, err := w.CreateKeysAndCertificate(ctx, scope, true)
 	w.ok(err)
 	w.ok(w.EnsureAlias(ctx, scope, fleet, role))
-	p := trust.Policy{Scope: scope, Name: "p-" + thing, Document: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate","Resource":"` + trust.AliasARN(scope, trust.FleetAlias(fleet)) + `"}}`}
+	p := trust.Policy{
+		Scope: scope, Name: "p-" + thing,
+		Document: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate",` +
+			`"Resource":"` +
+			trust.AliasARN(scope, trust.FleetAlias(fleet)) + `"}}`,
+	}
 	w.ok(w.CreatePolicy(ctx, p, nil))
 	w.ok(w.AttachPolicy(ctx, scope, p.Name, k.ARN()))
 	w.ok(w.AttachThing(ctx, scope, thing, k.ARN()))

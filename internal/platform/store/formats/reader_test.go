@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
@@ -221,36 +222,36 @@ func (r *reader) plans() section {
 }
 
 func (r *reader) identity() section {
-	ctx, s := r.t.Context(), section{}
-	ca, found, err := r.db.DeviceCA(ctx)
+	ctx, s, db := r.t.Context(), section{}, identity.New(r.db)
+	ca, found, err := db.DeviceCA(ctx)
 	s["authority"] = r.must([]any{ca, found}, err)
-	changes, err := r.db.CertificateChanges(ctx, 0, 100)
+	changes, err := db.CertificateChanges(ctx, 0, 100)
 	s["certificate changes"] = r.must(changes, err)
 	for _, id := range r.names(`select id from certificate where gone = 0 order by version`) {
-		c, err := r.db.Certificate(ctx, regions[0], id)
+		c, err := db.Certificate(ctx, regions[0], id)
 		s["certificate "+id] = r.must(c, err)
-		things, err := r.db.ThingsOf(ctx, id, "", 100)
+		things, err := db.ThingsOf(ctx, id, "", 100)
 		s["things of "+id] = r.must(things, err)
-		holder, found, err := r.db.Holder(ctx, account, id)
+		holder, found, err := db.Holder(ctx, account, id)
 		s["holder of "+id] = r.must([]any{holder, found}, err)
 	}
-	things, err := r.db.Things(ctx, regions[0], trust.ThingFilter{Limit: 100})
+	things, err := db.Things(ctx, regions[0], trust.ThingFilter{Limit: 100})
 	s["things"] = r.must(things, err)
 	for _, name := range r.names(`select name from thing_type`) {
-		x, err := r.db.ThingType(ctx, regions[0], name)
+		x, err := db.ThingType(ctx, regions[0], name)
 		s["thing type "+name] = r.must(x, err)
 	}
 	for _, name := range r.names(`select name from device_policy`) {
-		x, err := r.db.Policy(ctx, regions[0], name)
+		x, err := db.Policy(ctx, regions[0], name)
 		s["policy "+name] = r.must(x, err)
 	}
 	for _, name := range r.names(`select name from role_alias`) {
-		x, err := r.db.RoleAlias(ctx, regions[0], name)
+		x, err := db.RoleAlias(ctx, regions[0], name)
 		s["role alias "+name] = r.must(x, err)
 	}
 	for _, id := range r.names(`select id from enrollment`) {
 		s["enrollment "+id] = r.change(func(tx *store.Tx) (any, error) {
-			e, found, err := tx.Enrollment(ctx, account, id)
+			e, found, err := identity.In(tx).Enrollment(ctx, account, id)
 			return []any{e, found}, err
 		})
 	}

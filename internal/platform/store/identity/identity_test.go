@@ -1,4 +1,4 @@
-package store_test
+package identity_test
 
 import (
 	"context"
@@ -15,9 +15,27 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 )
 
-var at = t0.Truncate(time.Microsecond)
+var (
+	at    = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+)
+
+// onBoth runs f against each database.
+func onBoth(t *testing.T, f func(*testing.T, identity.DB)) {
+	t.Helper()
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) { f(t, identity.New(db)) })
+}
+
+func change(t *testing.T, db identity.DB, f func(context.Context, identity.Tx) error) {
+	t.Helper()
+	if err := db.Change(t.Context(), func(tx identity.Tx) error { return f(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func certID(n int) string { return fmt.Sprintf("%064x", n) }
 
@@ -37,7 +55,7 @@ func fresh(t *testing.T, created bool, err error) {
 }
 
 func TestOneDeviceCAIsKept(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db identity.DB) {
 		if _, ok, err := db.DeviceCA(t.Context()); ok || err != nil {
 			t.Fatal(ok, err)
 		}
@@ -59,12 +77,19 @@ func TestOneDeviceCAIsKept(t *testing.T) {
 }
 
 func TestRecordsOfDevicesSurviveTheRoundTrip(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		typ := trust.ThingType{Scope: scope, Name: "camera", ID: "i", Description: "d", Searchable: []string{"a"}, Created: at}
-		thing := trust.Thing{Scope: scope, Name: "line1:cam", ID: "i", Type: "camera", Attributes: map[string]string{"a": "b"}, Version: 1, Created: at}
+	onBoth(t, func(t *testing.T, db identity.DB) {
+		typ := trust.ThingType{
+			Scope: scope, Name: "camera", ID: "i", Description: "d", Searchable: []string{"a"}, Created: at,
+		}
+		thing := trust.Thing{
+			Scope: scope, Name: "line1:cam", ID: "i", Type: "camera", Attributes: map[string]string{"a": "b"},
+			Version: 1, Created: at,
+		}
 		policy := trust.Policy{Scope: scope, Name: "p", Document: `{"a": 1}`, Created: at}
-		alias := trust.RoleAlias{Scope: scope, Name: "A", RoleARN: "r", Duration: time.Hour, Fleet: true, Created: at, Modified: at}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		alias := trust.RoleAlias{
+			Scope: scope, Name: "A", RoleARN: "r", Duration: time.Hour, Fleet: true, Created: at, Modified: at,
+		}
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			for _, again := range []bool{false, true} {
 				a, err1 := tx.InsertThingType(ctx, typ)
 				b, err2 := tx.InsertThing(ctx, thing)
@@ -103,14 +128,18 @@ func TestRecordsOfDevicesSurviveTheRoundTrip(t *testing.T) {
 }
 
 func TestThingsAreListedByNameAndFiltered(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		for i, attributes := range []map[string]string{nil, {"os": "linux"}, {"os": "linux2", "x": "y"}, {"cos": "linux"}} {
+	onBoth(t, func(t *testing.T, db identity.DB) {
+		for i, attributes := range []map[string]string{
+			nil, {"os": "linux"}, {"os": "linux2", "x": "y"}, {"cos": "linux"},
+		} {
 			typ := ""
 			if i > 1 {
 				typ = "late"
 			}
-			change(t, db, func(ctx context.Context, tx *store.Tx) error {
-				created, err := tx.InsertThing(ctx, trust.Thing{Scope: scope, Name: fmt.Sprint("t", i), Type: typ, Attributes: attributes, Created: at})
+			change(t, db, func(ctx context.Context, tx identity.Tx) error {
+				created, err := tx.InsertThing(ctx, trust.Thing{
+					Scope: scope, Name: fmt.Sprint("t", i), Type: typ, Attributes: attributes, Created: at,
+				})
 				fresh(t, created, err)
 				return nil
 			})
@@ -119,12 +148,16 @@ func TestThingsAreListedByNameAndFiltered(t *testing.T) {
 			trust.ThingFilter
 			want string
 		}{
-			"the first page":                 {trust.ThingFilter{Limit: 2}, "t0 t1"},
-			"the next":                       {trust.ThingFilter{Limit: 2, After: "t1"}, "t2 t3"},
-			"of a type":                      {trust.ThingFilter{Limit: 9, Type: "late"}, "t2 t3"},
-			"with an attribute":              {trust.ThingFilter{Limit: 9, Attribute: "os", Value: "linux"}, "t1"},
-			"with the start of one":          {trust.ThingFilter{Limit: 9, Attribute: "os", Value: "lin", Prefix: true}, "t1 t2"},
-			"with both":                      {trust.ThingFilter{Limit: 9, Attribute: "os", Value: "lin", Prefix: true, Type: "late"}, "t2"},
+			"the first page":    {trust.ThingFilter{Limit: 2}, "t0 t1"},
+			"the next":          {trust.ThingFilter{Limit: 2, After: "t1"}, "t2 t3"},
+			"of a type":         {trust.ThingFilter{Limit: 9, Type: "late"}, "t2 t3"},
+			"with an attribute": {trust.ThingFilter{Limit: 9, Attribute: "os", Value: "linux"}, "t1"},
+			"with the start of one": {
+				trust.ThingFilter{Limit: 9, Attribute: "os", Value: "lin", Prefix: true}, "t1 t2",
+			},
+			"with both": {
+				trust.ThingFilter{Limit: 9, Attribute: "os", Value: "lin", Prefix: true, Type: "late"}, "t2",
+			},
 			"a start is not the whole":       {trust.ThingFilter{Limit: 9, Attribute: "os", Value: "lin"}, ""},
 			"a value without its name is no": {trust.ThingFilter{Limit: 1, Value: "ignored"}, "t0"},
 		} {
@@ -141,13 +174,15 @@ func TestThingsAreListedByNameAndFiltered(t *testing.T) {
 }
 
 func TestWhatIsAttachedIsListedAndJudgedTogether(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+	onBoth(t, func(t *testing.T, db identity.DB) {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			for i := range 3 {
 				if err := tx.InsertCertificate(ctx, cert(i)); err != nil {
 					return err
 				}
-				if err := errors.Join(tx.AttachThing(ctx, scope, certID(i), "b"), tx.AttachPolicy(ctx, scope, certID(i), "p")); err != nil {
+				if err := errors.Join(
+					tx.AttachThing(ctx, scope, certID(i), "b"), tx.AttachPolicy(ctx, scope, certID(i), "p"),
+				); err != nil {
 					return err
 				}
 			}
@@ -159,18 +194,23 @@ func TestWhatIsAttachedIsListedAndJudgedTogether(t *testing.T) {
 		rest, err2 := db.ThingsOf(t.Context(), certID(0), "a", 9)
 		of, err3 := db.CertificatesOfThing(t.Context(), scope, "b", certID(0), 1)
 		on, err4 := db.CertificatesOfPolicy(t.Context(), scope, "p", "", 9)
-		got, want := [][]string{things, rest, of, on}, [][]string{{"a", "b"}, {"b"}, {certID(1)}, {certID(0), certID(1), certID(2)}}
+		got, want := [][]string{
+			things, rest, of, on,
+		}, [][]string{{"a", "b"}, {"b"}, {certID(1)}, {certID(0), certID(1), certID(2)}}
 		if d := cmp.Diff(want, got); d != "" || errors.Join(err1, err2, err3, err4) != nil {
 			t.Error(d, err1, err2, err3, err4)
 		}
 		h, ok, err := db.Holder(t.Context(), scope.Account, certID(0))
-		if d := cmp.Diff(trust.Holder{Certificate: cert(0), Things: []string{"a", "b"}, Policies: []string{"doc"}}, h); d != "" || !ok || err != nil {
+		if d := cmp.Diff(
+			trust.Holder{Certificate: cert(0), Things: []string{"a", "b"}, Policies: []string{"doc"}}, h,
+		); d != "" ||
+			!ok || err != nil {
 			t.Error(ok, err, d)
 		}
 		if _, ok, err := db.Holder(t.Context(), scope.Account, certID(9)); ok || err != nil {
 			t.Error(ok, err)
 		}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			return errors.Join(tx.DetachThing(ctx, scope, certID(0), "b"), tx.DetachPolicy(ctx, scope, certID(0), "p"))
 		})
 		h, _, err = db.Holder(t.Context(), scope.Account, certID(0))
@@ -181,7 +221,7 @@ func TestWhatIsAttachedIsListedAndJudgedTogether(t *testing.T) {
 }
 
 func TestEveryChangeOfACertificateIsSeenInItsOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db identity.DB) {
 		var after int64
 		since := func() (out []trust.Change) {
 			t.Helper()
@@ -203,7 +243,7 @@ func TestEveryChangeOfACertificateIsSeenInItsOrder(t *testing.T) {
 				}
 			}
 		}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			for i := range 5 {
 				if err := tx.InsertCertificate(ctx, cert(i)); err != nil {
 					return err
@@ -214,8 +254,11 @@ func TestEveryChangeOfACertificateIsSeenInItsOrder(t *testing.T) {
 		if got := since(); len(got) != 5 || got[4].ID != certID(0) || len(got[4].Things) != 2 || !got[3].Active {
 			t.Error(got)
 		}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.SetCertificateStatus(ctx, certID(1), trust.Revoked, at), tx.DeleteCertificate(ctx, certID(2), at), tx.DetachThing(ctx, scope, certID(0), "a"))
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
+			return errors.Join(
+				tx.SetCertificateStatus(ctx, certID(1), trust.Revoked, at), tx.DeleteCertificate(ctx, certID(2), at),
+				tx.DetachThing(ctx, scope, certID(0), "a"),
+			)
 		})
 		want := []trust.Change{{ID: certID(1)}, {ID: certID(2)}, {ID: certID(0), Active: true, Things: []string{"b"}}}
 		if d := cmp.Diff(want, since()); d != "" {
@@ -235,14 +278,14 @@ func TestEveryChangeOfACertificateIsSeenInItsOrder(t *testing.T) {
 }
 
 func TestATokenIsReplacedByTheNextForItsDevice(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db identity.DB) {
 		e := trust.Enrollment{Scope: scope, ID: "1", Fleet: "f", Device: "d", Expires: at.Add(time.Hour)}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			second, other := e, e
 			second.ID, other.ID, other.Device, other.Expires = "2", "3", "d2", at
 			return errors.Join(tx.PutEnrollment(ctx, e), tx.PutEnrollment(ctx, second), tx.PutEnrollment(ctx, other))
 		})
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			if _, ok, err := tx.Enrollment(ctx, scope.Account, "1"); ok || err != nil {
 				t.Error(ok, err)
 			}
@@ -261,13 +304,16 @@ func TestATokenIsReplacedByTheNextForItsDevice(t *testing.T) {
 }
 
 func TestRoleAliasesAreListedBothWays(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+	onBoth(t, func(t *testing.T, db identity.DB) {
+		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			for _, n := range []string{"a", "b", "c"} {
 				created, err := tx.InsertRoleAlias(ctx, trust.RoleAlias{Scope: scope, Name: n, Duration: time.Hour})
 				fresh(t, created, err)
 			}
-			return errors.Join(tx.SaveRoleAlias(ctx, trust.RoleAlias{Scope: scope, Name: "b", RoleARN: "new"}), tx.DeleteRoleAlias(ctx, scope, "c"))
+			return errors.Join(
+				tx.SaveRoleAlias(ctx, trust.RoleAlias{Scope: scope, Name: "b", RoleARN: "new"}),
+				tx.DeleteRoleAlias(ctx, scope, "c"),
+			)
 		})
 		up, err1 := db.RoleAliases(t.Context(), scope, "a", true, 9)
 		down, err2 := db.RoleAliases(t.Context(), scope, "", false, 9)
