@@ -25,6 +25,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
@@ -125,11 +127,8 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 
 func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	return watch.New(ctx, watch.Config{
-		Store: a.db, Account: a.cfg.Account, Ring: a.bells.turns.Notify, Log: a.log,
+		Alarms: alarms.New(a.db), Samples: metrics.New(a.db), Account: a.cfg.Account, Ring: a.bells.turns.Notify, Log: a.log,
 		Counts: func(k traffic.Key) []traffic.Counts { return a.router.Counts(k) }, Instances: a.metered,
-		Change: func(ctx context.Context, f func(watch.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 }
 

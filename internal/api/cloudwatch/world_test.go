@@ -22,6 +22,8 @@ import (
 
 	api "github.com/slipway-ml/slipway/internal/api/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
@@ -51,10 +53,7 @@ func newWorld(t *testing.T) *world {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s, err := watch.New(t.Context(), watch.Config{
-		Store: db, Account: account, Log: log,
-		Change: func(ctx context.Context, f func(watch.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Alarms: alarms.New(db), Samples: metrics.New(db), Account: account, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

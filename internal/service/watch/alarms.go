@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
 )
 
 // PutAlarm creates an alarm, or gives one that exists a new definition: then
@@ -38,7 +39,7 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	now := present()
 	r := alarm.Record{Region: sc.Region, Definition: d, Configured: now}
 	verb := "created"
-	err = s.Change(ctx, func(tx Tx) error {
+	err = s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
 		old, err := tx.Alarm(ctx, sc.Region, d.Name)
 		switch {
 		case err != nil:
@@ -56,7 +57,7 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 		if err := tx.SaveAlarm(ctx, &r); err != nil {
 			return err
 		}
-		return tx.RecordAlarm(ctx, configured(&r, now, verb))
+		return tx.Record(ctx, configured(&r, now, verb))
 	})
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) error {
 	now := present()
 	var version int64
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
 		r, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil || r == nil {
 			return err
@@ -178,7 +179,7 @@ func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) er
 		if err := tx.DeleteTags(ctx, sc.Alarm(name)); err != nil {
 			return err
 		}
-		if err := tx.RecordAlarm(ctx, configured(r, now, "deleted")); err != nil {
+		if err := tx.Record(ctx, configured(r, now, "deleted")); err != nil {
 			return err
 		}
 		return tx.WakeWatchers(ctx, sc.Region, name, now)
@@ -206,7 +207,7 @@ func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, 
 	now := present()
 	var before alarm.State
 	var r alarm.Record
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
 		old, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil {
 			return err
@@ -218,7 +219,7 @@ func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, 
 		if r.State, err = old.State.Set(v, reason, data, now); err != nil {
 			return err
 		}
-		if _, err := tx.SaveAlarmState(ctx, &r); err != nil { // the row is locked: it writes
+		if _, err := tx.SaveState(ctx, &r); err != nil { // the row is locked: it writes
 			return err
 		}
 		return s.transition(ctx, tx, &old.State, &r, now)
@@ -242,7 +243,7 @@ func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []strin
 	for _, n := range names {
 		now := present()
 		var r *alarm.Record
-		err := s.Change(ctx, func(tx Tx) (err error) {
+		err := s.Config.Alarms.Change(ctx, func(tx store.Tx) (err error) {
 			if r, err = tx.Alarm(ctx, sc.Region, n); err != nil || r == nil || r.Definition.ActionsDisabled == !on {
 				r = nil
 				return err
@@ -251,7 +252,7 @@ func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []strin
 			if err := tx.SaveAlarm(ctx, r); err != nil {
 				return err
 			}
-			return tx.RecordAlarm(ctx, configured(r, now, "updated"))
+			return tx.Record(ctx, configured(r, now, "updated"))
 		})
 		if err != nil {
 			return err
@@ -267,11 +268,11 @@ func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []strin
 
 // transition writes what follows from a new state in its transaction: the
 // history, and that deployments look at it.
-func (s *Service) transition(ctx context.Context, tx Tx, before *alarm.State, r *alarm.Record, now time.Time) error {
+func (s *Service) transition(ctx context.Context, tx store.Tx, before *alarm.State, r *alarm.Record, now time.Time) error {
 	if before.Value == r.State.Value {
 		return nil
 	}
-	if err := tx.RecordAlarm(ctx, moved(before, r, now)); err != nil {
+	if err := tx.Record(ctx, moved(before, r, now)); err != nil {
 		return err
 	}
 	if r.State.Value != alarm.StateAlarm {
@@ -338,19 +339,19 @@ func (s *Service) Tags(ctx context.Context, sc arn.Scope, resource string) ([]ho
 	if _, err := s.tagged(sc, resource); err != nil {
 		return nil, err
 	}
-	return s.Store.Tags(ctx, resource)
+	return s.Config.Alarms.Tags(ctx, resource)
 }
 
 // AddTags adds tags to an alarm, replacing the values of keys that it has.
 func (s *Service) AddTags(ctx context.Context, sc arn.Scope, resource string, tags []hosting.Tag) error {
-	return s.retag(ctx, sc, resource, func(tx Tx) error {
+	return s.retag(ctx, sc, resource, func(tx store.Tx) error {
 		return tx.PutTags(ctx, resource, tags)
 	})
 }
 
 // RemoveTags removes tags by key; keys that are not there are passed over.
 func (s *Service) RemoveTags(ctx context.Context, sc arn.Scope, resource string, keys []string) error {
-	return s.retag(ctx, sc, resource, func(tx Tx) error {
+	return s.retag(ctx, sc, resource, func(tx store.Tx) error {
 		if len(keys) == 0 {
 			return nil // which for the store would mean all of them
 		}
@@ -371,12 +372,12 @@ func (s *Service) tagged(sc arn.Scope, resource string) (string, error) {
 
 // retag runs f in a transaction that holds the alarm, so that it cannot be
 // deleted meanwhile and leave tags behind.
-func (s *Service) retag(ctx context.Context, sc arn.Scope, resource string, f func(Tx) error) error {
+func (s *Service) retag(ctx context.Context, sc arn.Scope, resource string, f func(store.Tx) error) error {
 	name, err := s.tagged(sc, resource)
 	if err != nil {
 		return err
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
 		r, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil {
 			return err

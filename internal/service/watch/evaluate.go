@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
 )
 
 // rings collects what samples came in that may decide, until the evaluation
@@ -214,12 +215,12 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 		record alarm.Record
 	}
 	var done []written
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
 		done = done[:0]
 		for _, c := range cs {
 			r := c.from.Record
 			r.State = c.to
-			wrote, err := tx.SaveAlarmState(ctx, &r)
+			wrote, err := tx.SaveState(ctx, &r)
 			if err != nil {
 				return err
 			}

@@ -39,7 +39,7 @@ func (s *Service) keep(ctx context.Context) {
 			s.sampleInstances(ctx, time.Now())
 			s.tidy(ctx, time.Now())
 		case <-prune.C:
-			if err := s.Store.PruneAlarmHistory(ctx, time.Now().Add(-historyAge), historyKept); err != nil && ctx.Err() == nil {
+			if err := s.Config.Alarms.PruneHistory(ctx, time.Now().Add(-historyAge), historyKept); err != nil && ctx.Err() == nil {
 				s.Log.WarnContext(ctx, "old history of alarms was not pruned", "err", err)
 			}
 		}
@@ -85,7 +85,7 @@ func (s *Service) save(ctx context.Context) error {
 	if len(s.unsaved) == 0 {
 		return nil
 	}
-	if err := s.Store.SaveSamples(ctx, s.unsaved); err != nil {
+	if err := s.Samples.SaveSamples(ctx, s.unsaved); err != nil {
 		return err
 	}
 	s.unsaved = nil
@@ -147,7 +147,7 @@ func (s *Service) sampleInFlight(now time.Time) {
 }
 
 func (s *Service) gauge(l *line, now time.Time, n float64) {
-	l.add(&s.shelf, metrics[concurrent].unit, now, func(series *metric.Series) { series.Add(now, n) })
+	l.add(&s.shelf, ofFleets[concurrent].unit, now, func(series *metric.Series) { series.Add(now, n) })
 	if len(s.book.watchersOf(l.key)) > 0 {
 		s.rings.metric(l.key)
 	}
@@ -260,7 +260,7 @@ func (s *Service) forget(ctx context.Context, ls []*line) {
 	}
 	slices.SortFunc(rows, func(a, b metric.Stored) int { return strings.Compare(a.Metric.Name, b.Metric.Name) })
 	for part := range slices.Chunk(rows, flushSeries) {
-		if err := s.Store.ForgetSeries(ctx, part); err != nil {
+		if err := s.Samples.ForgetSeries(ctx, part); err != nil {
 			if ctx.Err() == nil {
 				s.Log.WarnContext(ctx, "old samples were not removed from the store", "err", err)
 			}

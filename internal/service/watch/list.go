@@ -101,7 +101,7 @@ func (s *Service) AlarmsForMetric(sc arn.Scope, f MetricFilter) []alarm.Record {
 func (s *Service) History(ctx context.Context, sc arn.Scope, f alarm.HistoryFilter) ([]alarm.HistoryItem, bool, error) {
 	f.Region = sc.Region
 	orElse(&f.Limit, 100)
-	return s.Store.AlarmHistory(ctx, f)
+	return s.Config.Alarms.History(ctx, f)
 }
 
 // Missing returns those of the named alarms that do not exist.

@@ -37,8 +37,8 @@ const (
 	anything = metricCount
 )
 
-// metrics are their names and units (spec §7.1).
-var metrics = [metricCount]struct {
+// ofFleets are their names and units (spec §7.1).
+var ofFleets = [metricCount]struct {
 	name string
 	unit metric.Unit
 }{
@@ -60,7 +60,7 @@ type fleet struct{ region, endpoint, variant, config string }
 
 // sets returns the metric under both dimension sets (spec §7.2).
 func (f fleet) sets(m int) [2]metric.ID {
-	id := metric.ID{Namespace: Namespace, Name: metrics[m].name, Dimensions: []metric.Dimension{
+	id := metric.ID{Namespace: Namespace, Name: ofFleets[m].name, Dimensions: []metric.Dimension{
 		{Name: "EndpointName", Value: f.endpoint}, {Name: "VariantName", Value: f.variant},
 	}}
 	isolated := id
@@ -379,7 +379,7 @@ func (t *tap) flag(m int, at time.Time, n, ones float64) {
 	}
 	for _, l := range t.lines[m] {
 		if l != nil {
-			l.add(t.shelf, metrics[m].unit, at, func(s *metric.Series) {
+			l.add(t.shelf, ofFleets[m].unit, at, func(s *metric.Series) {
 				s.AddN(at, 0, n-ones)
 				s.AddN(at, 1, ones)
 			})
@@ -393,7 +393,7 @@ func (t *tap) dist(m int, at time.Time, d *metric.Dist) {
 	}
 	for _, l := range t.lines[m] {
 		if l != nil {
-			l.add(t.shelf, metrics[m].unit, at, func(s *metric.Series) { s.AddDist(at, d) })
+			l.add(t.shelf, ofFleets[m].unit, at, func(s *metric.Series) { s.AddDist(at, d) })
 		}
 	}
 }

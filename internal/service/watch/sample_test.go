@@ -1,11 +1,12 @@
 package watch_test
 
 import (
-	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,33 +143,25 @@ func TestSamplesSurviveARestart(t *testing.T) {
 }
 
 func TestSamplesAreKeptWhileTheStoreFails(t *testing.T) {
-	db := sqlite(t, filepath.Join(t.TempDir(), "x.db"))
-	f := &failing{DB: db}
-	w := newWorld(t, db, func(c *watch.Config) { c.Store = f })
+	path := filepath.Join(t.TempDir(), "x.db")
+	db := sqlite(t, path)
+	w := newWorld(t, db)
+	disk, err := sql.Open("sqlite", path)
+	ok(t, err)
+	defer disk.Close()
 	w.Sample(sample(true))
-	f.err = errors.New("disk full")
-	if err := w.Flush(t.Context()); !errors.Is(err, f.err) {
+	_, err = disk.ExecContext(t.Context(), `create trigger full before insert on chunk begin select raise(abort, 'disk full'); end`)
+	ok(t, err)
+	if err := w.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatal(err)
 	}
 	w.Sample(sample(true))
-	f.err = nil
+	_, err = disk.ExecContext(t.Context(), `drop trigger full`)
+	ok(t, err)
 	ok(t, w.Flush(t.Context()))
 	if got := newWorld(t, db).stat(errorsOf("e", "v", "c"), metric.Sum); got != 2 {
 		t.Errorf("%v errors, want 2", got)
 	}
-}
-
-// failing is a store that fails to write samples as told.
-type failing struct {
-	*store.DB
-	err error
-}
-
-func (f *failing) SaveSamples(ctx context.Context, all []metric.Stored) error {
-	if f.err != nil {
-		return f.err
-	}
-	return f.DB.SaveSamples(ctx, all)
 }
 
 func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {

@@ -36,46 +36,15 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	samples "github.com/slipway-ml/slipway/internal/platform/store/metrics"
 )
-
-// Tx is what a change of alarms needs of one transaction.
-type Tx interface {
-	// Alarm reads and locks an alarm; nil if there is none.
-	Alarm(ctx context.Context, region, name string) (*alarm.Record, error)
-	// SaveAlarm creates or replaces an alarm and gives it its new version.
-	SaveAlarm(ctx context.Context, r *alarm.Record) error
-	// SaveAlarmState writes a state unless the alarm has changed since r was
-	// read, gives r its new version, and says whether it wrote.
-	SaveAlarmState(ctx context.Context, r *alarm.Record) (bool, error)
-	// DeleteAlarm returns the version of the deletion.
-	DeleteAlarm(ctx context.Context, region, name string) (int64, error)
-	RecordAlarm(ctx context.Context, h alarm.HistoryItem) error
-	// WakeWatchers makes the unfinished updates that an alarm judges due now.
-	WakeWatchers(ctx context.Context, region, name string, now time.Time) error
-
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
-	DeleteTags(ctx context.Context, arn string, keys ...string) error
-}
-
-// Store is what is needed of the store outside a transaction.
-type Store interface {
-	Alarms(ctx context.Context) ([]alarm.Record, error)
-	AlarmHistory(ctx context.Context, f alarm.HistoryFilter) ([]alarm.HistoryItem, bool, error)
-	PruneAlarmHistory(ctx context.Context, before time.Time, keep int) error
-	// Samples calls each with every series and all its chunks.
-	Samples(ctx context.Context, each func(metric.Stored) error) error
-	SaveSamples(ctx context.Context, all []metric.Stored) error
-	ForgetSeries(ctx context.Context, all []metric.Stored) error
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-}
 
 // Config is what a Service is made of. Zero numbers mean the defaults.
 type Config struct {
-	Store   Store
-	Change  func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
+	Alarms  store.DB
+	Samples samples.DB
 	Account string
 	// Ring says that a deployment may have fallen due. It must not block.
 	Ring func()
@@ -132,7 +101,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	s.book.regions = map[string]*chapter{}
 	s.taps.init()
 	s.rings.init()
-	records, err := cfg.Store.Alarms(ctx)
+	records, err := cfg.Alarms.Alarms(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load alarms: %w", err)
 	}
@@ -146,7 +115,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 			return nil, fmt.Errorf("load history of alarms: %w", err)
 		}
 	}
-	if err := cfg.Store.Samples(ctx, s.restore); err != nil {
+	if err := cfg.Samples.Samples(ctx, s.restore); err != nil {
 		return nil, fmt.Errorf("load samples: %w", err)
 	}
 	return s, nil
@@ -156,7 +125,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 // the deployments that were under way when the server stopped.
 func (s *Service) recall(ctx context.Context, region string) error {
 	const longest, most = 24 * time.Hour, 2000
-	lines, _, err := s.Store.AlarmHistory(ctx, alarm.HistoryFilter{
+	lines, _, err := s.Config.Alarms.History(ctx, alarm.HistoryFilter{
 		Region: region, Kind: alarm.StateUpdate, From: time.Now().Add(-longest), Limit: most,
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 )
 
@@ -63,11 +65,8 @@ func newWorld(t testing.TB, db *store.DB, change ...func(*watch.Config)) *world 
 	t.Helper()
 	w := &world{t: t, db: db}
 	cfg := watch.Config{
-		Store: db, Account: scope.Account, Ring: func() { w.rung.Add(1) },
+		Alarms: alarms.New(db), Samples: metrics.New(db), Account: scope.Account, Ring: func() { w.rung.Add(1) },
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Change: func(ctx context.Context, f func(watch.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	}
 	for _, c := range change {
 		c(&cfg)

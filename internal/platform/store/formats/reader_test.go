@@ -15,8 +15,10 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
 	"github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
+	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 )
 
 const account = "123456789012"
@@ -132,17 +134,15 @@ func (r *reader) record() section {
 }
 
 func (r *reader) alarms() section {
-	ctx, s := r.t.Context(), section{}
-	alarms, err := r.db.Alarms(ctx)
-	s["alarms"] = r.must(alarms, err)
-	for _, a := range alarms {
-		s["alarm "+a.Definition.Name] = r.change(func(tx *store.Tx) (any,
-			error,
-		) {
-			return tx.Alarm(ctx, a.Region, a.Definition.Name)
+	ctx, s, db := r.t.Context(), section{}, alarms.New(r.db)
+	all, err := db.Alarms(ctx)
+	s["alarms"] = r.must(all, err)
+	for _, a := range all {
+		s["alarm "+a.Definition.Name] = r.change(func(tx *store.Tx) (any, error) {
+			return alarms.In(tx).Alarm(ctx, a.Region, a.Definition.Name)
 		})
 	}
-	history, _, err := r.db.AlarmHistory(ctx,
+	history, _, err := db.History(ctx,
 		alarm.HistoryFilter{Region: regions[0].Region, Ascending: true, Limit: 1000})
 	s["history"] = r.must(history, err)
 	return s
@@ -152,7 +152,7 @@ func (r *reader) alarms() section {
 // statistics of the hour of its samples.
 func (r *reader) samples() section {
 	s := section{}
-	err := r.db.Samples(r.t.Context(), func(st metric.Stored) error {
+	err := metrics.New(r.db).Samples(r.t.Context(), func(st metric.Stored) error {
 		var series metric.Series
 		if err := series.Restore(st.Chunks); err != nil {
 			return err
