@@ -152,7 +152,8 @@ func TestTheBrokenVersionIsHealthyAndSaysWhyItFails(t *testing.T) {
 	req.Header.Set("Content-Type", "text/csv")
 	rec = httptest.NewRecorder()
 	h.ServeHTTP(rec, req)
-	if rec.Code != http.StatusInternalServerError || !bytes.Contains(rec.Body.Bytes(), []byte("the model failed on this input")) {
+	if rec.Code != http.StatusInternalServerError ||
+		!bytes.Contains(rec.Body.Bytes(), []byte("the model failed on this input")) {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }

@@ -71,7 +71,8 @@ func runEnroll(ctx context.Context, args []string, stdin io.Reader, stderr io.Wr
 	if err := enroll.Run(ctx, *token, *dir); err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "enrolled; start with: slipway-agent --config %s/%s\n", strings.TrimRight(*dir, "/"), enroll.ConfigFile)
+	fmt.Fprintf(stderr,
+		"enrolled; start with: slipway-agent --config %s/%s\n", strings.TrimRight(*dir, "/"), enroll.ConfigFile)
 	return nil
 }
 

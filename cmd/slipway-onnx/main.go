@@ -61,19 +61,26 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	}
 	fs := flag.NewFlagSet("slipway-onnx", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&c.modelDir, "model-dir", "/opt/ml/model", "directory with model.onnx, or 1/model.onnx (env SM_MODEL_DIR)")
+	fs.StringVar(&c.modelDir, "model-dir", "/opt/ml/model",
+		"directory with model.onnx, or 1/model.onnx (env SM_MODEL_DIR)")
 	fs.StringVar(&c.host, "host", "127.0.0.1", "address to listen on")
 	fs.IntVar(&c.port, "port", 8080, "port to listen on, 0 for a free one (env SAGEMAKER_BIND_TO_PORT)")
-	fs.StringVar(&c.listen, "listen", "", "unix:PATH to listen on a socket that only this user can open, instead of a port")
-	fs.StringVar(&c.lib, "lib", "", "ONNX Runtime library, or its directory; default lib/ beside the program, then SLIPWAY_ONNXRUNTIME, then the system's")
+	fs.StringVar(&c.listen, "listen", "",
+		"unix:PATH to listen on a socket that only this user can open, instead of a port")
+	fs.StringVar(&c.lib, "lib", "",
+		"ONNX Runtime library, or its directory; default lib/ beside the program, then SLIPWAY_ONNXRUNTIME, then "+
+			"the system's")
 	fs.IntVar(&c.threads, "threads", 1, "threads inside one run of the model; 0 for all cores")
 	fs.StringVar(&c.server.Name, "model-name", c.server.Name, "name of the model in /v2/models/NAME")
 	fs.IntVar(&c.server.Concurrency, "concurrency", c.server.Concurrency, "runs of the model at one time")
 	fs.IntVar(&c.server.Queue, "queue", c.server.Queue, "requests that may wait beyond those; more get 503")
-	fs.IntVar(&c.server.MaxBatch, "max-batch", c.server.MaxBatch, "rows of different requests to run together when they have to wait anyway; 1 turns it off")
-	fs.DurationVar(&c.server.BatchFrom, "batch-from", c.server.BatchFrom, "how long a row must take alone before running rows together pays")
+	fs.IntVar(&c.server.MaxBatch, "max-batch", c.server.MaxBatch,
+		"rows of different requests to run together when they have to wait anyway; 1 turns it off")
+	fs.DurationVar(&c.server.BatchFrom, "batch-from", c.server.BatchFrom,
+		"how long a row must take alone before running rows together pays")
 	fs.Int64Var(&c.server.MaxBody, "max-body", c.server.MaxBody, "bytes of a request body")
-	fs.StringVar(&c.server.CustomAttributes, "custom-attributes", "", "X-Amzn-SageMaker-Custom-Attributes of every answer, to tell which model gave it")
+	fs.StringVar(&c.server.CustomAttributes, "custom-attributes", "",
+		"X-Amzn-SageMaker-Custom-Attributes of every answer, to tell which model gave it")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 
 	var errs []error

@@ -57,7 +57,8 @@ func program(t *testing.T, env []string, args ...string) (*exec.Cmd, io.Reader) 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, exe, args...)
-	cmd.Env = append(append(os.Environ(), "SLIPWAY_ONNX_TEST=program", "SLIPWAY_ONNXRUNTIME="+onnxtest.Library()), env...)
+	cmd.Env = append(append(os.Environ(), "SLIPWAY_ONNX_TEST=program", "SLIPWAY_ONNXRUNTIME="+onnxtest.Library()),
+		env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +72,8 @@ func program(t *testing.T, env []string, args ...string) (*exec.Cmd, io.Reader) 
 func TestTheProgramServesUntilItIsTold(t *testing.T) {
 	onnxtest.Runtime(t)
 	home := t.TempDir()
-	cmd, stderr := program(t, []string{"SAGEMAKER_BIND_TO_PORT=0", "SM_MODEL_DIR=" + modelDir(t), "HOME=" + home, "XDG_CACHE_HOME="}, "serve")
+	cmd, stderr := program(t,
+		[]string{"SAGEMAKER_BIND_TO_PORT=0", "SM_MODEL_DIR=" + modelDir(t), "HOME=" + home, "XDG_CACHE_HOME="}, "serve")
 	address := ""
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
@@ -146,16 +148,30 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 		lib  bool // needs the library to get that far
 		want string
 	}{
-		"no model":          {[]string{"--model-dir", t.TempDir()}, "", false, "no .onnx file is in the model directory"},
-		"no directory":      {[]string{"--model-dir", "/nowhere"}, "", false, "the model directory cannot be read"},
-		"a broken model":    {[]string{"--model-dir", broken}, "", true, "model.onnx can't be loaded: the file is not an ONNX model"},
-		"no library":        {[]string{"--model-dir", good, "--lib", "/nowhere"}, "", false, "ONNX Runtime could not be loaded"},
-		"an unknown flag":   {[]string{"--modle-dir", good}, "", false, "flag provided but not defined"},
-		"a stray argument":  {[]string{"--model-dir", good, "x"}, "", false, `unexpected argument "x"`},
-		"a bad environment": {[]string{"--model-dir", good}, "SLIPWAY_ONNX_MAX_BATCH=many", false, "the environment variable SLIPWAY_ONNX_MAX_BATCH"},
-		"a bad listen":      {[]string{"--model-dir", good, "--listen", "tcp:1"}, "", false, `listen must be unix:PATH`},
-		"a bad port":        {[]string{"--model-dir", good, "--port", "70000"}, "", false, "the port must be 0 to 65535"},
-		"a bad level":       {[]string{"--model-dir", good, "--log-level", "loud"}, "", false, `the log level "loud"`},
+		"no model": {
+			[]string{"--model-dir", t.TempDir()}, "", false, "no .onnx file is in the model directory",
+		},
+		"no directory": {[]string{"--model-dir", "/nowhere"}, "", false, "the model directory cannot be read"},
+		"a broken model": {
+			[]string{"--model-dir", broken}, "", true, "model.onnx can't be loaded: the file is not an ONNX model",
+		},
+		"no library": {
+			[]string{"--model-dir", good, "--lib", "/nowhere"}, "", false, "ONNX Runtime could not be loaded",
+		},
+		"an unknown flag":  {[]string{"--modle-dir", good}, "", false, "flag provided but not defined"},
+		"a stray argument": {[]string{"--model-dir", good, "x"}, "", false, `unexpected argument "x"`},
+		"a bad environment": {
+			[]string{"--model-dir", good},
+			"SLIPWAY_ONNX_MAX_BATCH=many", false,
+			"the environment variable SLIPWAY_ONNX_MAX_BATCH",
+		},
+		"a bad listen": {
+			[]string{"--model-dir", good, "--listen", "tcp:1"}, "", false, `listen must be unix:PATH`,
+		},
+		"a bad port": {
+			[]string{"--model-dir", good, "--port", "70000"}, "", false, "the port must be 0 to 65535",
+		},
+		"a bad level": {[]string{"--model-dir", good, "--log-level", "loud"}, "", false, `the log level "loud"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.lib {
@@ -173,7 +189,8 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 			err = cmd.Wait()
 			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 			last := lines[len(lines)-1]
-			if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasPrefix(last, "slipway-onnx: ") || !strings.Contains(last, c.want) {
+			if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasPrefix(last, "slipway-onnx: ") ||
+				!strings.Contains(last, c.want) {
 				t.Errorf("%v, last line %q\nwant %s", err, last, c.want)
 			}
 		})
@@ -181,13 +198,18 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 }
 
 func TestFlagsOverrideTheEnvironment(t *testing.T) {
-	env := map[string]string{"SAGEMAKER_BIND_TO_PORT": "9001", "SM_MODEL_DIR": "/env", "SLIPWAY_ONNX_QUEUE": "7", "SLIPWAY_ONNX_BATCH_FROM": "250us"}
+	env := map[string]string{
+		"SAGEMAKER_BIND_TO_PORT": "9001", "SM_MODEL_DIR": "/env", "SLIPWAY_ONNX_QUEUE": "7",
+		"SLIPWAY_ONNX_BATCH_FROM": "250us",
+	}
 	var stderr bytes.Buffer
-	c, err := parse([]string{"serve", "--port", strconv.Itoa(9002), "--threads", "2"}, func(k string) string { return env[k] }, &stderr)
+	c, err := parse([]string{"serve", "--port", strconv.Itoa(9002), "--threads", "2"},
+		func(k string) string { return env[k] }, &stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.port != 9002 || c.modelDir != "/env" || c.server.Queue != 7 || c.server.BatchFrom != 250*time.Microsecond || c.threads != 2 {
+	if c.port != 9002 || c.modelDir != "/env" || c.server.Queue != 7 || c.server.BatchFrom != 250*time.Microsecond ||
+		c.threads != 2 {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -20,7 +20,8 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 	fs.SetOutput(stderr)
 	model := fs.String("model", "", "model file to read")
 	out := fs.String("out", "", "model file to write")
-	level := fs.String("level", string(onnx.Basic), "basic (standard operators only), extended or all (for machines like this one)")
+	level := fs.String("level", string(onnx.Basic),
+		"basic (standard operators only), extended or all (for machines like this one)")
 	lib := fs.String("lib", "", "ONNX Runtime library, or its directory")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -44,5 +45,7 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 	if err := os.Rename(draft, *out); err != nil {
 		return err
 	}
-	return json.NewEncoder(stdout).Encode(map[string]string{"tool": "onnxruntime", "version": rt.Version(), "level": *level})
+	return json.NewEncoder(stdout).Encode(map[string]string{
+		"tool": "onnxruntime", "version": rt.Version(), "level": *level,
+	})
 }

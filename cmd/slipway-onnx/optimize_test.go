@@ -76,7 +76,8 @@ func TestAnOptimisedModelAnswersAsTheOriginalDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said struct{ Tool, Version, Level string }
-		if err := json.Unmarshal(stdout, &said); err != nil || said.Tool != "onnxruntime" || said.Version != rt.Version() || said.Level != level {
+		if err := json.Unmarshal(stdout, &said); err != nil || said.Tool != "onnxruntime" ||
+			said.Version != rt.Version() || said.Level != level {
 			t.Errorf("it said %s, %v", stdout, err)
 		}
 		if got := labels(out); !bytes.Equal(got, want) {
@@ -112,9 +113,13 @@ func TestAModelThatCannotBeOptimisedIsSaidSo(t *testing.T) {
 	out := filepath.Join(at, "out.onnx")
 	for want, args := range map[string][]string{
 		"slipway-onnx: the model can't be optimised: the file is not an ONNX model": {"--model", broken, "--out", out},
-		`the level "most" is not basic, extended or all`:                            {"--model", digits(t), "--out", out, "--level", "most"},
-		"--model and --out are required":                                            {"--model", broken},
-		`unexpected argument "x"`:                                                   {"--model", broken, "--out", out, "x"},
+		`the level "most" is not basic, extended or all`: {
+			"--model", digits(t), "--out", out, "--level", "most",
+		},
+		"--model and --out are required": {"--model", broken},
+		`unexpected argument "x"`: {
+			"--model", broken, "--out", out, "x",
+		},
 	} {
 		if _, err := optimized(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nwant %s", err, want)

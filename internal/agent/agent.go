@@ -87,7 +87,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Agent, error) {
 	if err := socketFree(cfg.Socket, o.KeepSocket); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{a.openDisk, a.openCloud, a.openEngine, a.openCapture, a.openDevice, a.listen} {
+	for _, step := range []func(context.Context) error{
+		a.openDisk, a.openCloud, a.openEngine, a.openCapture, a.openDevice, a.listen,
+	} {
 		if err := step(ctx); err != nil {
 			a.Close(context.WithoutCancel(ctx))
 			return nil, err
@@ -147,8 +149,9 @@ func (a *Agent) openCloud(context.Context) (err error) {
 		return nil
 	}
 	a.cloud, err = cloud.New(cloud.Config{
-		Credentials: a.cfg.CredentialsURL(), Endpoint: a.cfg.DataURL(), Objects: a.cfg.ObjectsURL(), Region: a.cfg.Region,
-		Fleet: a.cfg.Fleet, Device: a.cfg.Device, Thing: a.cfg.Thing,
+		Credentials: a.cfg.CredentialsURL(), Endpoint: a.cfg.DataURL(), Objects: a.cfg.ObjectsURL(),
+		Region: a.cfg.Region,
+		Fleet:  a.cfg.Fleet, Device: a.cfg.Device, Thing: a.cfg.Thing,
 		CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, TolerateClock: c.TolerateClock,
 		UserAgent: "slipway-agent/" + Version, Log: a.log,
 	})
@@ -166,7 +169,9 @@ func (a *Agent) openEngine(context.Context) (err error) {
 	c.MaxBody, c.Budget = a.cfg.MaxMessage, a.cfg.ModelMemory
 	c.Command = map[string]engine.Command{}
 	for runtime, e := range a.cfg.Engines {
-		c.Command[runtime] = engine.Command{Args: e.Command, Env: e.Env, Format: engine.Format(e.Format), Header: e.Header}
+		c.Command[runtime] = engine.Command{
+			Args: e.Command, Env: e.Env, Format: engine.Format(e.Format), Header: e.Header,
+		}
 	}
 	if a.engine, err = engine.New(c); err != nil {
 		return fmt.Errorf("prepare the engines: %w", err)
@@ -217,7 +222,9 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 
 func (a *Agent) listen(context.Context) (err error) {
 	c := serve.Default(a.cfg.Socket)
-	c.SocketMode, c.AllowUIDs, c.Version, c.MaxMessage = a.cfg.SocketMode, a.cfg.AllowUIDs, Version, int(a.cfg.MaxMessage)
+	c.SocketMode, c.AllowUIDs, c.Version, c.MaxMessage = a.cfg.SocketMode, a.cfg.AllowUIDs, Version, int(
+		a.cfg.MaxMessage,
+	)
 	if c.Loopback = a.cfg.Loopback; c.Loopback != "" {
 		token, err := os.ReadFile(a.cfg.TokenFile)
 		if err != nil {
@@ -249,7 +256,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	machine.Go(func() { a.follow(steps) })
 	signs.Go(func() { a.tell.watch(background, a.alive) })
 	a.tell.tell("READY=1")
-	a.log.InfoContext(ctx, "slipway-agent is ready", "version", Version, "device", a.cfg.Device, "fleet", a.cfg.Fleet, "socket", a.cfg.Socket, "models", len(a.table.List()))
+	a.log.InfoContext(ctx, "slipway-agent is ready", "version", Version, "device", a.cfg.Device, "fleet", a.cfg.Fleet,
+		"socket", a.cfg.Socket, "models", len(a.table.List()))
 
 	err := a.server.Run(ctx)
 	a.tell.tell("STOPPING=1")

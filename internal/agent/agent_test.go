@@ -48,7 +48,8 @@ func TestADeployedModelServesApplicationsAndGivesWayToTheNext(t *testing.T) {
 	}()
 	bad, next := w.release(t, 5, 6), w.release(t, 3, 9)
 	w.Offer(bad)
-	if res := w.result(t, bad.DeploymentName); res.DeploymentStatus == "SUCCESS" || !strings.Contains(res.DeploymentModels[0].StatusReason, "golden") {
+	if res := w.result(t, bad.DeploymentName); res.DeploymentStatus == "SUCCESS" ||
+		!strings.Contains(res.DeploymentModels[0].StatusReason, "golden") {
 		t.Errorf("a model that fails its golden inputs: %+v", res)
 	}
 	w.Offer(next)
@@ -99,7 +100,9 @@ func TestARestartWithoutTheServerServesWhatWasServed(t *testing.T) {
 func identity(t *testing.T, w *world) string {
 	t.Helper()
 	var b strings.Builder
-	for _, path := range []string{w.CAFile, w.CertFile, w.KeyFile, w.config, w.path("roots", "us-east-1.pem"), w.path("roots")} {
+	for _, path := range []string{
+		w.CAFile, w.CertFile, w.KeyFile, w.config, w.path("roots", "us-east-1.pem"), w.path("roots"),
+	} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -116,8 +119,10 @@ func TestTwoAgentsDoNotShareADataRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cloudtest.Write(t, w.config, []byte(strings.Replace(string(text), `"slipway_socket":"s"`, `"slipway_socket":"s2"`, 1)), 0o644)
-	if _, err := w.tryStart(t, agent.Options{}); err == nil || !strings.Contains(err.Error(), "another agent uses the data root") {
+	cloudtest.Write(t, w.config,
+		[]byte(strings.Replace(string(text), `"slipway_socket":"s"`, `"slipway_socket":"s2"`, 1)), 0o644)
+	if _, err := w.tryStart(t, agent.Options{}); err == nil ||
+		!strings.Contains(err.Error(), "another agent uses the data root") {
 		t.Error(err)
 	}
 }
@@ -222,7 +227,8 @@ func TestHeartbeatsTellHowTheAgentIs(t *testing.T) {
 		return got["PredictLatency of model/scale"] != nil && got["ModelLoadTime of model/scaler"] != nil
 	})
 	for name, want := range map[string]any{
-		"AgentStarted of device/cam-01": nil, "AgentCrashCount of device/cam-01": 7.0, "CpuUtilization of device/cam-01": nil,
+		"AgentStarted of device/cam-01": nil, "AgentCrashCount of device/cam-01": 7.0,
+		"CpuUtilization of device/cam-01":    nil,
 		"MemoryUtilization of device/cam-01": nil, "PredictCount of model/scale": 1.0,
 	} {
 		v, ok := got[name]
@@ -276,19 +282,24 @@ func TestAConfigurationThatCannotWorkIsRefusedAndLeavesNothing(t *testing.T) {
 
 func TestCapturesOfApplicationsReachTheBucketInTheirLayout(t *testing.T) {
 	w := newWorld(t, map[string]any{
-		"sagemaker_edge_core_capture_data_destination": "Cloud", "sagemaker_edge_provider_s3_bucket_name": "sagemaker-captures",
-		"sagemaker_edge_core_folder_prefix": "demo", "sagemaker_edge_core_capture_data_push_period_seconds": 1,
+		"sagemaker_edge_core_capture_data_destination":         "Cloud",
+		"sagemaker_edge_provider_s3_bucket_name":               "sagemaker-captures",
+		"sagemaker_edge_core_folder_prefix":                    "demo",
+		"sagemaker_edge_core_capture_data_push_period_seconds": 1,
 	})
 	w.start(t, agent.Options{})
 	d := w.release(t, 2)
 	w.Offer(d)
 	w.result(t, d.DeploymentName)
 	x := &edgemanager.Tensor{
-		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("x"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1}},
-		Data:           &edgemanager.Tensor_ByteData{ByteData: []byte{0, 0, 0, 0}},
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("x"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1},
+		},
+		Data: &edgemanager.Tensor_ByteData{ByteData: []byte{0, 0, 0, 0}},
 	}
 	_, err := w.application(t).CaptureData(t.Context(), &edgemanager.CaptureDataRequest{
-		ModelName: "scale", CaptureId: "c-1", InferenceTimestamp: &edgemanager.Timestamp{Seconds: 1700000000}, InputTensors: []*edgemanager.Tensor{x},
+		ModelName: "scale", CaptureId: "c-1", InferenceTimestamp: &edgemanager.Timestamp{Seconds: 1700000000},
+		InputTensors: []*edgemanager.Tensor{x},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -40,13 +40,17 @@ func (a *Agent) load(ctx context.Context, folder, handle string) (*model.Loaded,
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return &model.Loaded{Runner: taken{r, dir}, Info: model.Info{
-		Handle: handle, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Dir: folder, Signature: r.Signature(), LoadedAt: time.Now(),
+		Handle: handle, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Dir: folder,
+		Signature: r.Signature(), LoadedAt: time.Now(),
 	}}, nil
 }
 
 // loadVerified loads a package and runs its golden cases.
 func (a *Agent) loadVerified(ctx context.Context, dir string, m *bundle.Manifest) (model.Runner, error) {
-	p := model.Package{Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Runtime: m.Metadata.Runtime, Signature: device.Signature(m)}
+	p := model.Package{
+		Dir: dir, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Runtime: m.Metadata.Runtime,
+		Signature: device.Signature(m),
+	}
 	r, err := timed{a.engine, a.metrics.loaded}.Load(ctx, p)
 	if err != nil {
 		return nil, err
@@ -55,7 +59,9 @@ func (a *Agent) loadVerified(ctx context.Context, dir string, m *bundle.Manifest
 		judging, cancel := context.WithTimeout(ctx, goldenTime)
 		defer cancel()
 		if _, err := golden.Check(judging, dir, r); err != nil {
-			return nil, errors.Join(fmt.Errorf("the model failed its golden inputs: %w", err), r.Close(context.WithoutCancel(judging)))
+			return nil,
+				errors.Join(fmt.Errorf("the model failed its golden inputs: %w", err),
+					r.Close(context.WithoutCancel(judging)))
 		}
 	}
 	return r, nil

@@ -40,7 +40,10 @@ type metrics struct {
 }
 
 func newMetrics(device string, crashes int64, stats func() []handles.Stats) *metrics {
-	m := &metrics{device: dimension("device/" + device), started: time.Now(), crashes: crashes, stats: stats, now: time.Now, calls: map[string]handles.Stats{}}
+	m := &metrics{
+		device: dimension("device/" + device), started: time.Now(), crashes: crashes, stats: stats, now: time.Now,
+		calls: map[string]handles.Stats{},
+	}
 	m.busy, m.all = child.MachineCPU()
 	return m
 }

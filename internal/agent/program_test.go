@@ -28,7 +28,8 @@ func program(t *testing.T) string {
 		t.Skip("builds a program")
 	}
 	path := filepath.Join(t.TempDir(), "slipway-agent")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "grpcnotrace", "-o", path, "../../cmd/slipway-agent")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "grpcnotrace",
+		"-o", path, "../../cmd/slipway-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -136,7 +137,8 @@ func TestAnIdleAgentIsSmall(t *testing.T) {
 	}
 	slices.Sort(samples)
 	median := samples[len(samples)/2]
-	t.Logf("median PSS over %v: %.1f MiB (%.1f to %.1f)", idle, float64(median)/1024, float64(samples[0])/1024, float64(samples[len(samples)-1])/1024)
+	t.Logf("median PSS over %v: %.1f MiB (%.1f to %.1f)", idle, float64(median)/1024, float64(samples[0])/1024,
+		float64(samples[len(samples)-1])/1024)
 	if median > 20<<10 {
 		t.Error("that is more than 20 MiB")
 	}
@@ -164,7 +166,8 @@ func TestTheProgramIsKilledTwentyTimesDuringUpdatesAndAlwaysServesTheOldOrTheNew
 		p.wait(t)
 		y, err := w.application(t).predict(t.Context(), 1)
 		if err != nil || y != old && y != next {
-			t.Fatalf("after kill %d it answers %g (%v), neither the old %g nor the new %g\n%s", kill, y, err, old, next, p.log.String())
+			t.Fatalf("after kill %d it answers %g (%v), neither the old %g nor the new %g\n%s", kill, y, err, old, next,
+				p.log.String())
 		}
 		served[y-old]++
 		// What was begun is finished, whatever happened.

@@ -57,7 +57,8 @@ func TestWhatAnApplicationChangesAfterItWasVerifiedIsNotLoaded(t *testing.T) {
 	if err := os.RemoveAll(folder); err != nil { // the model does not need it any more
 		t.Fatal(err)
 	}
-	if _, err := app.UnLoadModel(t.Context(), &edgemanager.UnLoadModelRequest{Name: "mine"}); err != nil || copies() != 0 {
+	if _, err := app.UnLoadModel(t.Context(), &edgemanager.UnLoadModelRequest{Name: "mine"}); err != nil ||
+		copies() != 0 {
 		t.Errorf("unloaded: %v, %d copies", err, copies())
 	}
 

@@ -62,7 +62,9 @@ func work() {
 			out[i] *= scale
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"outputs": []any{map[string]any{"name": "y", "datatype": "FP32", "shape": []int{len(out)}, "data": out}}})
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"outputs": []any{map[string]any{"name": "y", "datatype": "FP32", "shape": []int{len(out)}, "data": out}},
+		})
 	})
 	l, err := net.Listen("unix", os.Args[1])
 	if err == nil {
@@ -106,11 +108,18 @@ func newWorld(t *testing.T, settings map[string]any) *world {
 		t.Fatal(err)
 	}
 	file := map[string]any{
-		"sagemaker_edge_core_device_name": "cam-01", "sagemaker_edge_core_device_fleet_name": "plant", "sagemaker_edge_core_region": "us-east-1",
-		"sagemaker_edge_core_root_certs_path": "roots", "sagemaker_edge_provider_aws_iot_cred_endpoint": w.Credentials(),
-		"sagemaker_edge_provider_aws_ca_cert_file": w.CAFile, "sagemaker_edge_provider_aws_cert_file": w.CertFile, "sagemaker_edge_provider_aws_cert_pk_file": w.KeyFile,
-		"slipway_data_root": "data", "slipway_socket": "s", "slipway_poll_seconds": 1, "slipway_heartbeat_seconds": 1, "slipway_spread_seconds": 0,
-		"slipway_engines": map[string]any{"opaque": map[string]any{"command": []string{exe, "{socket}"}, "env": map[string]string{workerEnv: "1"}}},
+		"sagemaker_edge_core_device_name": "cam-01", "sagemaker_edge_core_device_fleet_name": "plant",
+		"sagemaker_edge_core_region":                    "us-east-1",
+		"sagemaker_edge_core_root_certs_path":           "roots",
+		"sagemaker_edge_provider_aws_iot_cred_endpoint": w.Credentials(),
+		"sagemaker_edge_provider_aws_ca_cert_file":      w.CAFile, "sagemaker_edge_provider_aws_cert_file": w.CertFile,
+		"sagemaker_edge_provider_aws_cert_pk_file": w.KeyFile,
+		"slipway_data_root":                        "data", "slipway_socket": "s", "slipway_poll_seconds": 1,
+		"slipway_heartbeat_seconds": 1,
+		"slipway_spread_seconds":    0,
+		"slipway_engines": map[string]any{
+			"opaque": map[string]any{"command": []string{exe, "{socket}"}, "env": map[string]string{workerEnv: "1"}},
+		},
 	}
 	for k, v := range settings {
 		file[k] = v
@@ -133,20 +142,27 @@ func (w *world) release(t *testing.T, scale float64, golden ...float64) cloudtes
 	t.Helper()
 	w.serial++
 	source := func(name, text string) bundle.Source {
-		return bundle.Source{Name: name, Size: int64(len(text)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
+		return bundle.Source{
+			Name: name, Size: int64(len(text)),
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
+		}
 	}
 	files := []bundle.Source{source("scale", fmt.Sprint(scale)), source("weights.bin", strings.Repeat("w", 1<<20))}
 	for _, want := range golden {
 		files = append(files, source(bundle.GoldenName, fmt.Sprintf(
-			`{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[3]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[%g]}],"tolerance":0.001}]}`, want)))
+			`{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[3]}],"outputs":[{"name":"y",`+
+				`"datatype":"FP32","shape":[1],"data":[%g]}],"tolerance":0.001}]}`, want)))
 	}
 	tensor := func(name string) []bundle.Tensor {
 		return []bundle.Tensor{{Name: name, DataType: "FLOAT32", Shape: []int64{-1}}}
 	}
 	var text bytes.Buffer
 	_, err := bundle.Write(t.Context(), &text, bundle.Manifest{
-		Metadata: bundle.Metadata{ModelName: "scaler", ModelVersion: fmt.Sprintf("%d.0", w.serial), PackagingJob: "j", CompilationJob: "c", Created: "2026-01-01T00:00:00Z", Serial: w.serial, Key: 1, Runtime: bundle.RuntimeOpaque},
-		Inputs:   tensor("x"), Outputs: tensor("y"),
+		Metadata: bundle.Metadata{
+			ModelName: "scaler", ModelVersion: fmt.Sprintf("%d.0", w.serial), PackagingJob: "j", CompilationJob: "c",
+			Created: "2026-01-01T00:00:00Z", Serial: w.serial, Key: 1, Runtime: bundle.RuntimeOpaque,
+		},
+		Inputs: tensor("x"), Outputs: tensor("y"),
 	}, files, w.key)
 	if err != nil {
 		t.Fatal(err)
@@ -257,8 +273,12 @@ func (w *world) application(t *testing.T) application {
 // predict asks what the model makes of x.
 func (a application) predict(ctx context.Context, x float32) (float32, error) {
 	out, err := a.Predict(ctx, &edgemanager.PredictRequest{Name: "scale", Tensors: []*edgemanager.Tensor{{
-		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("x"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1}},
-		Data:           &edgemanager.Tensor_ByteData{ByteData: binary.LittleEndian.AppendUint32(nil, math.Float32bits(x))},
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("x"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1},
+		},
+		Data: &edgemanager.Tensor_ByteData{
+			ByteData: binary.LittleEndian.AppendUint32(nil, math.Float32bits(x)),
+		},
 	}}})
 	if err != nil {
 		return 0, err

@@ -201,7 +201,9 @@ func TestOnlyModelsWithOneOpenNumberOfRowsAreBatched(t *testing.T) {
 	spec := func(dims ...tensor.Dim) tensor.Spec {
 		return tensor.Spec{Type: tensor.Float32, Ranked: true, Shape: dims}
 	}
-	n, m, fixed, open := tensor.Dim{Size: -1, Symbol: "n"}, tensor.Dim{Size: -1, Symbol: "m"}, tensor.Dim{Size: 4}, tensor.Dim{Size: -1}
+	n, m, fixed, open := tensor.Dim{Size: -1, Symbol: "n"}, tensor.Dim{Size: -1, Symbol: "m"}, tensor.Dim{
+		Size: 4,
+	}, tensor.Dim{Size: -1}
 	for name, c := range map[string]struct {
 		in, out []tensor.Spec
 		want    bool

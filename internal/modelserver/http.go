@@ -64,7 +64,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 		defer func() { <-s.slots }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		s.refuse(w, http.StatusServiceUnavailable, "the model is busy: "+strconv.Itoa(cap(s.slots))+" requests are running or waiting")
+		s.refuse(w, http.StatusServiceUnavailable,
+			"the model is busy: "+strconv.Itoa(cap(s.slots))+" requests are running or waiting")
 		return
 	}
 	buf := s.buffers.take()

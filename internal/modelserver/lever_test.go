@@ -27,7 +27,9 @@ type lever struct {
 
 func newLever() *lever {
 	rows := func(name string, width int64) tensor.Spec {
-		return tensor.Spec{Name: name, Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1, Symbol: "n"}, {Size: width}}}
+		return tensor.Spec{
+			Name: name, Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1, Symbol: "n"}, {Size: width}},
+		}
 	}
 	return &lever{sig: tensor.Signature{Inputs: []tensor.Spec{rows("x", -1)}, Outputs: []tensor.Spec{rows("y", -1)}}}
 }

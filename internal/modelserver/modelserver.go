@@ -86,7 +86,8 @@ func (o *Options) Validate() error {
 	}
 	unseen := func(r rune) bool { return r < ' ' || r > '~' }
 	if len(o.CustomAttributes) > maxAttributes || strings.ContainsFunc(o.CustomAttributes, unseen) {
-		errs = append(errs, fmt.Errorf("the custom attributes must be at most %d visible ASCII characters", maxAttributes))
+		errs = append(errs,
+			fmt.Errorf("the custom attributes must be at most %d visible ASCII characters", maxAttributes))
 	}
 	return errors.Join(errs...)
 }
@@ -222,7 +223,9 @@ func zeros(g *tensor.Signature) ([]tensor.Tensor, bool) {
 		for _, d := range s.Shape[1:] {
 			shape = append(shape, d.Size)
 		}
-		in[i] = tensor.Tensor{Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size()))}
+		in[i] = tensor.Tensor{
+			Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size())),
+		}
 	}
 	return in, true
 }

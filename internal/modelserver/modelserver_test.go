@@ -30,9 +30,72 @@ func TestAModelServesRequestsOnceItIsLoaded(t *testing.T) {
 		t.Errorf("ping: %d", rec.Code)
 	}
 	rec := invokeCSV(t, s, "1,2\n3,4\n")
-	if rec.Code != http.StatusOK || rec.Body.String() != "2,4\n6,8\n" || rec.Header().Get("Content-Type") != "text/csv; charset=utf-8" {
+	if rec.Code != http.StatusOK || rec.Body.String() != "2,4\n6,8\n" ||
+		rec.Header().Get("Content-Type") != "text/csv; charset=utf-8" {
 		t.Errorf("%d %q %v", rec.Code, rec.Body, rec.Header())
 	}
+}
+
+// refusals are requests that are not served, and why.
+var refusals = map[string]struct {
+	path, body string
+	header     []string
+	status     int
+	want       string
+}{
+	"a malformed body": {
+		"/invocations", "1,a", []string{"Content-Type", "text/csv"}, 400, `column 2: "a" is not a number`,
+	},
+	"no media type": {"/invocations", "1,2", nil, 415, "the request has no Content-Type"},
+	"an unknown media": {
+		"/invocations", "1,2",
+		[]string{"Content-Type", "image/png"},
+		415,
+		`the media type "image/png" is not served`,
+	},
+	"an unknown answer": {
+		"/invocations", "1,2",
+		[]string{"Content-Type", "text/csv", "Accept", "image/png"},
+		406,
+		`nothing that "image/png" accepts is served`,
+	},
+	"too large": {
+		"/invocations", strings.Repeat("1,", 40),
+		[]string{"Content-Type", "text/csv"},
+		413,
+		"the body exceeds the limit of 64 bytes",
+	},
+	"the model fails": {
+		"/invocations", "-1,2",
+		[]string{"Content-Type", "text/csv"},
+		500,
+		"the model failed on this input: the model takes no negative numbers",
+	},
+	"the model panics": {
+		"/invocations", "666,2", []string{"Content-Type", "text/csv"}, 500, "the run panicked: a bug",
+	},
+	"another model": {
+		"/v2/models/other/infer", "{}", nil, 404, `the model "other" is not here; this server serves "model"`,
+	},
+	"a bad header size": {
+		"/v2/models/model/infer", "{}",
+		[]string{headerJSONSize, "x"},
+		400,
+		headerJSONSize + " must be a whole number of bytes",
+	},
+	"a header size ahead": {
+		"/v2/models/model/infer", "{}",
+		[]string{headerJSONSize, "3"},
+		400,
+		"the JSON part is said to have 3 bytes; the body has 2",
+	},
+	"an empty inference": {"/v2/models/model/infer", "{}", nil, 400, "the body must be"},
+	"Triton without size": {
+		"/invocations", "{}",
+		[]string{"Content-Type", "application/vnd.sagemaker-triton.binary+json"},
+		400,
+		"json-header-size must say",
+	},
 }
 
 func TestEveryRefusalHasItsStatusAndASentence(t *testing.T) {
@@ -44,25 +107,7 @@ func TestEveryRefusalHasItsStatusAndASentence(t *testing.T) {
 		return noNegatives(in)
 	}
 	s := newServer(t, m, func(o *Options) { o.MaxBody = 64 })
-	for name, c := range map[string]struct {
-		path, body string
-		header     []string
-		status     int
-		want       string
-	}{
-		"a malformed body":    {"/invocations", "1,a", []string{"Content-Type", "text/csv"}, 400, `column 2: "a" is not a number`},
-		"no media type":       {"/invocations", "1,2", nil, 415, "the request has no Content-Type"},
-		"an unknown media":    {"/invocations", "1,2", []string{"Content-Type", "image/png"}, 415, `the media type "image/png" is not served`},
-		"an unknown answer":   {"/invocations", "1,2", []string{"Content-Type", "text/csv", "Accept", "image/png"}, 406, `nothing that "image/png" accepts is served`},
-		"too large":           {"/invocations", strings.Repeat("1,", 40), []string{"Content-Type", "text/csv"}, 413, "the body exceeds the limit of 64 bytes"},
-		"the model fails":     {"/invocations", "-1,2", []string{"Content-Type", "text/csv"}, 500, "the model failed on this input: the model takes no negative numbers"},
-		"the model panics":    {"/invocations", "666,2", []string{"Content-Type", "text/csv"}, 500, "the run panicked: a bug"},
-		"another model":       {"/v2/models/other/infer", "{}", nil, 404, `the model "other" is not here; this server serves "model"`},
-		"a bad header size":   {"/v2/models/model/infer", "{}", []string{headerJSONSize, "x"}, 400, headerJSONSize + " must be a whole number of bytes"},
-		"a header size ahead": {"/v2/models/model/infer", "{}", []string{headerJSONSize, "3"}, 400, "the JSON part is said to have 3 bytes; the body has 2"},
-		"an empty inference":  {"/v2/models/model/infer", "{}", nil, 400, "the body must be"},
-		"Triton without size": {"/invocations", "{}", []string{"Content-Type", "application/vnd.sagemaker-triton.binary+json"}, 400, "json-header-size must say"},
-	} {
+	for name, c := range refusals {
 		t.Run(name, func(t *testing.T) {
 			rec := ask(t, s, http.MethodPost, c.path, c.body, c.header...)
 			text := strings.ReplaceAll(rec.Body.String(), `\"`, `"`)
@@ -78,7 +123,8 @@ func TestEveryRefusalHasItsStatusAndASentence(t *testing.T) {
 
 func TestABodyOfUnknownLengthIsCutAtTheLimit(t *testing.T) {
 	s := newServer(t, newLever(), func(o *Options) { o.MaxBody = 1000 })
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/invocations", io.LimitReader(endless{}, 1<<20))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"/invocations", io.LimitReader(endless{}, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +188,8 @@ func TestACallerThatLeavesTheQueueCostsNoRun(t *testing.T) {
 	<-started
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if rec := askCtx(ctx, s, http.MethodPost, "/invocations", "1", "Content-Type", "text/csv"); rec.Code != http.StatusServiceUnavailable {
+	if rec := askCtx(ctx, s, http.MethodPost, "/invocations", "1", "Content-Type",
+		"text/csv"); rec.Code != http.StatusServiceUnavailable {
 		t.Errorf("the one that left: %d", rec.Code)
 	}
 	close(release)
@@ -261,7 +308,9 @@ func TestOptionsReportEveryFault(t *testing.T) {
 func TestAnswersSayWhoGaveThemIfAsked(t *testing.T) {
 	const header = "X-Amzn-SageMaker-Custom-Attributes"
 	named := newServer(t, newLever(), func(o *Options) { o.CustomAttributes = "model=v2" })
-	for body, status := range map[string]int{"1,2": http.StatusOK, "-1,2": http.StatusOK, "1,a": http.StatusBadRequest} {
+	for body, status := range map[string]int{
+		"1,2": http.StatusOK, "-1,2": http.StatusOK, "1,a": http.StatusBadRequest,
+	} {
 		if rec := invokeCSV(t, named, body); rec.Code != status || rec.Header().Get(header) != "model=v2" {
 			t.Errorf("%q: %d from %q", body, rec.Code, rec.Header().Get(header))
 		}

@@ -28,7 +28,9 @@ func jsonSizeOf(r *http.Request) (n int, ok bool, err error) {
 
 func (s *Server) routeOIP(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v2", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"name": "slipway-onnx", "version": "2", "extensions": []string{"binary_tensor_data"}})
+		writeJSON(w, map[string]any{
+			"name": "slipway-onnx", "version": "2", "extensions": []string{"binary_tensor_data"},
+		})
 	})
 	mux.HandleFunc("GET /v2/health/live", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v2/health/ready", s.ping)
@@ -43,7 +45,9 @@ func (s *Server) routeOIP(mux *http.ServeMux) {
 func (s *Server) named(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("name") != s.opts.Name {
-			s.fail(w, r, fault.New(fault.NotFound, "the model %.80q is not here; this server serves %q", r.PathValue("name"), s.opts.Name))
+			s.fail(w, r,
+				fault.New(fault.NotFound,
+					"the model %.80q is not here; this server serves %q", r.PathValue("name"), s.opts.Name))
 			return
 		}
 		h(w, r)

@@ -59,7 +59,8 @@ func NewRemote(url, region string, keys aws.Credentials, connections int) *Remot
 				MaxIdleConns: connections, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections,
 				DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // what is signed goes to one place
+			// what is signed goes to one place
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		signer:  v4.NewSigner(),
 		objects: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
@@ -84,7 +85,8 @@ func (e *Refusal) Unwrap() error { return e.kind }
 // Registration is Server's.
 func (r *Remote) Registration(ctx context.Context, fleet, device string) (active bool, ttl time.Duration, err error) {
 	var out sagemakeredge.GetDeviceRegistrationResult
-	if _, err = r.post(ctx, "/GetDeviceRegistration", "", sagemakeredge.GetDeviceRegistrationRequest{DeviceName: &device, DeviceFleetName: &fleet}, &out); err != nil {
+	if _, err = r.post(ctx, "/GetDeviceRegistration", "",
+		sagemakeredge.GetDeviceRegistrationRequest{DeviceName: &device, DeviceFleetName: &fleet}, &out); err != nil {
 		return false, 0, err
 	}
 	active, err = strconv.ParseBool(aws.ToString(out.DeviceRegistration))
@@ -95,7 +97,8 @@ func (r *Remote) Registration(ctx context.Context, fleet, device string) (active
 // Deployments is Server's.
 func (r *Remote) Deployments(ctx context.Context, fleet, device string) ([]edge.Deployment, edge.Hints, error) {
 	var out sagemakeredge.GetDeploymentsResult
-	head, err := r.post(ctx, "/GetDeployments", "", sagemakeredge.GetDeploymentsRequest{DeviceName: &device, DeviceFleetName: &fleet}, &out)
+	head, err := r.post(ctx, "/GetDeployments",
+		"", sagemakeredge.GetDeploymentsRequest{DeviceName: &device, DeviceFleetName: &fleet}, &out)
 	if err != nil {
 		return nil, edge.Hints{}, err
 	}
@@ -130,12 +133,15 @@ func hints(h http.Header) edge.Hints {
 
 // Heartbeat is Server's.
 func (r *Remote) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, error) {
-	in := sagemakeredge.SendHeartbeatRequest{AgentVersion: &h.AgentVersion, DeviceName: &h.Device, DeviceFleetName: &h.Fleet}
+	in := sagemakeredge.SendHeartbeatRequest{
+		AgentVersion: &h.AgentVersion, DeviceName: &h.Device, DeviceFleetName: &h.Fleet,
+	}
 	if h.HasModels {
 		in.Models = make([]sagemakeredge.Model, 0, len(h.Models))
 		for _, m := range h.Models {
 			in.Models = append(in.Models, sagemakeredge.Model{
-				ModelName: &m.Name, ModelVersion: &m.Version, LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
+				ModelName: &m.Name, ModelVersion: &m.Version, LatestSampleTime: shape.At(m.LatestSample),
+				LatestInference: shape.At(m.LatestInference),
 			})
 		}
 	}
@@ -148,14 +154,16 @@ func (r *Remote) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, e
 
 func result(r *edge.Result) *sagemakeredge.DeploymentResult {
 	out := &sagemakeredge.DeploymentResult{
-		DeploymentName: &r.Deployment, DeploymentStatus: word[string](r.Status), DeploymentStatusMessage: word[string](r.Message),
-		DeploymentStartTime: shape.At(r.Start), DeploymentEndTime: shape.At(r.End),
+		DeploymentName: &r.Deployment, DeploymentStatus: word[string](r.Status),
+		DeploymentStatusMessage: word[string](r.Message),
+		DeploymentStartTime:     shape.At(r.Start), DeploymentEndTime: shape.At(r.End),
 	}
 	for _, m := range r.Models {
 		out.DeploymentModels = append(out.DeploymentModels, sagemakeredge.DeploymentModel{
 			ModelHandle: &m.Handle, ModelName: word[string](m.Name), ModelVersion: word[string](m.Version),
 			DesiredState: word[sagemakeredge.ModelState](m.Desired), State: word[sagemakeredge.ModelState](m.State),
-			Status: word[sagemakeredge.DeploymentStatus](m.Status), StatusReason: word[string](m.Reason), RollbackFailureReason: word[string](m.RollbackFailure),
+			Status: word[sagemakeredge.DeploymentStatus](m.Status), StatusReason: word[string](m.Reason),
+			RollbackFailureReason: word[string](m.RollbackFailure),
 		})
 	}
 	return out
@@ -221,7 +229,8 @@ func (r *Remote) post(ctx context.Context, path, target string, in, out shape.Va
 		q.Header.Set("X-Amz-Target", target)
 	}
 	sum := sha256.Sum256(body)
-	if err := r.signer.SignHTTP(ctx, r.keys, q, hex.EncodeToString(sum[:]), "sagemaker", r.region, time.Now()); err != nil {
+	if err := r.signer.SignHTTP(ctx, r.keys, q, hex.EncodeToString(sum[:]),
+		"sagemaker", r.region, time.Now()); err != nil {
 		return nil, err
 	}
 	res, err := r.http.Do(q)
@@ -281,7 +290,8 @@ const registrars = 4
 // makes the fleet if there is none. Devices that are registered already stay as
 // they are. tell is told how many are registered, from one call at a time.
 func (r *Remote) Register(ctx context.Context, fleet string, count int, tell func(int)) error {
-	_, err := r.post(ctx, "/", "SageMaker.DescribeDeviceFleet", sagemaker.DescribeDeviceFleetRequest{DeviceFleetName: &fleet}, nil)
+	_, err := r.post(ctx, "/",
+		"SageMaker.DescribeDeviceFleet", sagemaker.DescribeDeviceFleetRequest{DeviceFleetName: &fleet}, nil)
 	if _, refused := errors.AsType[*Refusal](err); refused {
 		_, err = r.post(ctx, "/", "SageMaker.CreateDeviceFleet", sagemaker.CreateDeviceFleetRequest{
 			DeviceFleetName: &fleet, Description: new("simulated devices"),

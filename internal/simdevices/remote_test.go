@@ -19,11 +19,13 @@ func BenchmarkACall(b *testing.B) {
 		}
 	}))
 	defer s.Close()
-	r := simdevices.NewRemote(s.URL, "us-east-1", aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "0123456789"}, 64)
+	r := simdevices.NewRemote(s.URL,
+		"us-east-1", aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "0123456789"}, 64)
 	defer r.Close()
 	b.Run("heartbeat", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := r.Heartbeat(b.Context(), edge.Heartbeat{Fleet: "plant", Device: "sim-000001", AgentVersion: simdevices.Version}); err != nil {
+			if _, err := r.Heartbeat(b.Context(),
+				edge.Heartbeat{Fleet: "plant", Device: "sim-000001", AgentVersion: simdevices.Version}); err != nil {
 				b.Fatal(err)
 			}
 		}

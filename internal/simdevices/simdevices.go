@@ -123,7 +123,9 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Away == 0 {
 		cfg.Away = 2 * time.Minute
 	}
-	f := &Fleet{cfg: cfg, settings: settings(cfg), pool: disk.NewPool(), sims: make([]sim, cfg.Count), begun: time.Now()}
+	f := &Fleet{
+		cfg: cfg, settings: settings(cfg), pool: disk.NewPool(), sims: make([]sim, cfg.Count), begun: time.Now(),
+	}
 	f.queue.bell = make(chan struct{}, 1)
 	for i := range f.sims {
 		s := &f.sims[i]

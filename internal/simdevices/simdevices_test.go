@@ -36,7 +36,8 @@ type plant struct {
 	fetched int
 }
 
-const goldenCases = `{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[2]}]}]}`
+const goldenCases = `{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}],` +
+	`"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[2]}]}]}`
 
 func newPlant(t testing.TB) *plant {
 	t.Helper()
@@ -50,12 +51,20 @@ func newPlant(t testing.TB) *plant {
 	}
 	var b bytes.Buffer
 	_, err = bundle.Write(t.Context(), &b, bundle.Manifest{Version: 1, Metadata: bundle.Metadata{
-		ModelName: "digits", ModelVersion: "1.0", PackagingJob: "job", Serial: 1, Key: 1, Runtime: "onnx", Target: bundle.Target{OS: "LINUX", Arch: "X86_64"},
-	}}, []bundle.Source{bundle.Bytes("model.onnx", bytes.Repeat([]byte("weights "), 2000)), bundle.Bytes("golden.json", []byte(goldenCases))}, key)
+		ModelName: "digits", ModelVersion: "1.0", PackagingJob: "job", Serial: 1, Key: 1, Runtime: "onnx",
+		Target: bundle.Target{OS: "LINUX", Arch: "X86_64"},
+	}},
+		[]bundle.Source{
+			bundle.Bytes("model.onnx", bytes.Repeat([]byte("weights "), 2000)),
+			bundle.Bytes("golden.json", []byte(goldenCases)),
+		}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plant{verifier: &bundle.Verifier{Roots: []*x509.Certificate{root.Root}}, object: b.Bytes(), results: map[string]edge.Result{}, models: map[string]int{}}
+	p := &plant{
+		verifier: &bundle.Verifier{Roots: []*x509.Certificate{root.Root}}, object: b.Bytes(),
+		results: map[string]edge.Result{}, models: map[string]int{},
+	}
 	sum := sha1.Sum(p.object)
 	p.sum = hex.EncodeToString(sum[:])
 	p.offer = edge.Deployment{Name: "d-1", OnFailure: edge.RollbackOnFailure, Definitions: []edge.Definition{
@@ -151,11 +160,14 @@ func compare(t *testing.T, p *plant, c simdevices.Config, f *simdevices.Fleet) {
 	for d := range f.Devices() {
 		refused := simdevices.Refuses(c.Seed, c.Fail, d.Name, "digits", "1.0")
 		told := p.results[d.Name]
-		if n := len(d.State.Done); n != 1 || d.State.Done[0].Deployment != "d-1" || d.State.Done[0].Status != told.Status {
+		if n := len(d.State.Done); n != 1 || d.State.Done[0].Deployment != "d-1" ||
+			d.State.Done[0].Status != told.Status {
 			t.Fatalf("%s: the device says %+v, the server %+v", d.Name, d.State.Done, told)
 		}
-		if ok := told.Status == "SUCCESS"; ok != (refused == "") || ok != (len(d.Table) == 1) || ok != (len(d.State.Handles) == 1) || len(d.Table) != p.models[d.Name] {
-			t.Fatalf("%s refuses by %q, reported %q, has %v loaded, %v on its disk, and said %d", d.Name, refused, told.Status, d.Table, d.State.Handles, p.models[d.Name])
+		if ok := told.Status == "SUCCESS"; ok != (refused == "") || ok != (len(d.Table) == 1) ||
+			ok != (len(d.State.Handles) == 1) || len(d.Table) != p.models[d.Name] {
+			t.Fatalf("%s refuses by %q, reported %q, has %v loaded, %v on its disk, and said %d", d.Name, refused,
+				told.Status, d.Table, d.State.Handles, p.models[d.Name])
 		}
 		switch refused {
 		case "":
@@ -181,7 +193,8 @@ func compare(t *testing.T, p *plant, c simdevices.Config, f *simdevices.Fleet) {
 	if lossy := c.Loss > 0; lossy != (p.again > 0) {
 		t.Errorf("with loss %v %d results came twice", c.Loss, p.again)
 	}
-	t.Logf("%d took it, %d refused; %d results came again, %d downloads for %d devices; %s", good, bad, p.again, p.fetched, c.Count, r.Line(simdevices.Report{}))
+	t.Logf("%d took it, %d refused; %d results came again, %d downloads for %d devices; %s", good, bad, p.again,
+		p.fetched, c.Count, r.Line(simdevices.Report{}))
 }
 
 func TestTheSeedDecidesWhoRefuses(t *testing.T) {
@@ -206,7 +219,8 @@ func TestTheSeedDecidesWhoRefuses(t *testing.T) {
 func TestAConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 	for name, c := range map[string]simdevices.Config{
 		"no device": {}, "too many": {Count: simdevices.MaxDevices + 1}, "all is lost": {Count: 1, Loss: 1},
-		"never here": {Count: 1, Offline: 1}, "more than all": {Count: 1, Fail: 1.1}, "back in time": {Count: 1, Poll: -1},
+		"never here": {Count: 1, Offline: 1}, "more than all": {Count: 1, Fail: 1.1},
+		"back in time": {Count: 1, Poll: -1},
 	} {
 		if _, err := simdevices.New(c); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -226,7 +240,9 @@ func TestADeviceCostsLittleMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlant(t)
 		before := measure()
-		f := carryOut(t, simdevices.Config{Server: p, Verifier: p.verifier, Fleet: "plant", Count: n, Seed: 1, Workers: 8})
+		f := carryOut(t, simdevices.Config{
+			Server: p, Verifier: p.verifier, Fleet: "plant", Count: n, Seed: 1, Workers: 8,
+		})
 		p.results, p.models = nil, nil // the server's
 		each := (measure() - before) / n
 		t.Logf("a device that has deployed a package costs %d bytes", each)
@@ -247,7 +263,10 @@ func BenchmarkAMinuteOfAHundredThousandDevices(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	f, err := simdevices.New(simdevices.Config{Server: p, Verifier: p.verifier, Fleet: "plant", Count: n, Seed: 1, Workers: 64, Poll: time.Second, Heartbeat: time.Second})
+	f, err := simdevices.New(simdevices.Config{
+		Server: p, Verifier: p.verifier, Fleet: "plant", Count: n, Seed: 1, Workers: 64, Poll: time.Second,
+		Heartbeat: time.Second,
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -173,11 +173,14 @@ func (f *Fleet) Reset() {
 // Line is the report in one line, with the rates since an earlier one.
 func (r Report) Line(before Report) string {
 	rate := func(k kind) float64 {
-		return float64(r.Calls[k.String()].Answered-before.Calls[k.String()].Answered) / max(r.Seconds-before.Seconds, 1e-3)
+		return float64(r.Calls[k.String()].Answered-before.Calls[k.String()].Answered) / max(r.Seconds-before.Seconds,
+			1e-3)
 	}
 	b, p := r.Calls[kindHeartbeat.String()], r.Calls[kindPoll.String()]
-	line := fmt.Sprintf("%d of %d registered, %d online; heartbeats %.0f/s p50 %.1f p99 %.1f ms; polls %.0f/s p50 %.1f p99 %.1f ms; deployments %d ok, %d failed",
-		r.Registered, r.Devices, r.Online, rate(kindHeartbeat), b.P50, b.P99, rate(kindPoll), p.P50, p.P99, r.Deployed, r.Failed)
+	line := fmt.Sprintf("%d of %d registered, %d online; heartbeats %.0f/s p50 %.1f p99 %.1f ms; polls %.0f/s p50 "+
+		"%.1f p99 %.1f ms; deployments %d ok, %d failed",
+		r.Registered, r.Devices, r.Online, rate(kindHeartbeat), b.P50, b.P99, rate(kindPoll), p.P50, p.P99, r.Deployed,
+		r.Failed)
 	errs := map[string]int64{} // of all calls together
 	for what, n := range r.Errors {
 		if _, why, ok := strings.Cut(what, ": "); ok {

@@ -33,7 +33,10 @@ func graphOf(n *network, name, doc string, table []float32) []byte {
 	}
 	g.Nodes = append(
 		g.Nodes,
-		ox.Node{Op: "Softmax", Inputs: []string{at}, Outputs: []string{"probabilities"}, Attrs: []ox.Attr{{Name: "axis", Value: int64(1)}}},
+		ox.Node{
+			Op: "Softmax", Inputs: []string{at}, Outputs: []string{"probabilities"},
+			Attrs: []ox.Attr{{Name: "axis", Value: int64(1)}},
+		},
 		ox.Node{
 			Op: "ArgMax", Inputs: []string{"probabilities"}, Outputs: []string{"label"},
 			Attrs: []ox.Attr{{Name: "axis", Value: int64(1)}, {Name: "keepdims", Value: int64(0)}},
@@ -72,7 +75,10 @@ func sharpen(g *ox.Graph, in, out string, table []float32) {
 			Attrs: []ox.Attr{{Name: "keepdims", Value: int64(0)}},
 		},
 		ox.Node{Op: "Div", Inputs: []string{"ink", "step"}, Outputs: []string{"entry"}},
-		ox.Node{Op: "Cast", Inputs: []string{"entry"}, Outputs: []string{"index"}, Attrs: []ox.Attr{{Name: "to", Value: int64(ox.Int64)}}},
+		ox.Node{
+			Op: "Cast", Inputs: []string{"entry"}, Outputs: []string{"index"},
+			Attrs: []ox.Attr{{Name: "to", Value: int64(ox.Int64)}},
+		},
 		ox.Node{Op: "Gather", Inputs: []string{"sharpness", "index"}, Outputs: []string{"factor"}},
 		ox.Node{Op: "Mul", Inputs: []string{in, "factor"}, Outputs: []string{out}},
 	)

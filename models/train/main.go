@@ -134,7 +134,9 @@ func pack(model []byte) ([]byte, error) {
 		return nil, err
 	}
 	tw := tar.NewWriter(zw)
-	if err := tw.WriteHeader(&tar.Header{Name: "model.onnx", Mode: 0o644, Size: int64(len(model)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}); err != nil {
+	if err := tw.WriteHeader(&tar.Header{
+		Name: "model.onnx", Mode: 0o644, Size: int64(len(model)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+	}); err != nil {
 		return nil, err
 	}
 	if _, err := tw.Write(model); err != nil {

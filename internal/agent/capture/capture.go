@@ -127,7 +127,8 @@ const MaxEmbed = 3072
 func Default() Config {
 	return Config{
 		Destination: ToDisk, BufferSize: 30, BufferBytes: 32 << 20, BatchSize: 10, PushPeriod: 4 * time.Second,
-		EmbedLimit: MaxEmbed, UploadPeriod: 8 * time.Second, PutTimeout: time.Minute, DiskQuota: 512 << 20, Statuses: 10_000,
+		EmbedLimit: MaxEmbed, UploadPeriod: 8 * time.Second, PutTimeout: time.Minute, DiskQuota: 512 << 20,
+		Statuses: 10_000,
 	}
 }
 
@@ -142,15 +143,20 @@ func (c *Config) Validate() error {
 	bad(c.Destination != ToDisk && c.Destination != ToCloud, "captures go to Disk or Cloud, not to %q", c.Destination)
 	bad(!segment.MatchString(c.Fleet), "the fleet %q can't be part of a path", c.Fleet)
 	bad(c.Device == "", "the device needs a name")
-	bad(c.Destination == ToDisk && !filepath.IsAbs(c.DiskPath), "the path for captures must be absolute, not %q", c.DiskPath)
-	bad(strconv.Quote(c.DiskPath+c.Prefix) != `"`+c.DiskPath+c.Prefix+`"`, "the path and the prefix for captures must be plain text")
+	bad(c.Destination == ToDisk && !filepath.IsAbs(c.DiskPath),
+		"the path for captures must be absolute, not %q", c.DiskPath)
+	bad(strconv.Quote(c.DiskPath+c.Prefix) != `"`+c.DiskPath+c.Prefix+`"`,
+		"the path and the prefix for captures must be plain text")
 	bad((c.Destination == ToCloud || c.Upload) && c.Bucket == "", "captures can't be uploaded without a bucket")
 	bad(c.Prefix != "" && !filepath.IsLocal(c.Prefix), "the prefix %q can't be part of a path", c.Prefix)
-	bad(c.BufferSize < 1 || c.BufferSize > 1<<20, "the capture buffer must hold 1 to %d events, not %d", 1<<20, c.BufferSize)
+	bad(c.BufferSize < 1 || c.BufferSize > 1<<20,
+		"the capture buffer must hold 1 to %d events, not %d", 1<<20, c.BufferSize)
 	bad(c.BufferBytes < 1, "the capture buffer must hold a byte")
-	bad(c.BatchSize < 1 || c.BatchSize > 1 && c.BatchSize >= c.BufferSize, "the batch must be smaller than the capture buffer of %d events, not %d", c.BufferSize, c.BatchSize)
+	bad(c.BatchSize < 1 || c.BatchSize > 1 && c.BatchSize >= c.BufferSize,
+		"the batch must be smaller than the capture buffer of %d events, not %d", c.BufferSize, c.BatchSize)
 	bad(c.PushPeriod <= 0, "the push period must be longer than nothing")
-	bad(c.EmbedLimit < 1 || c.EmbedLimit > MaxEmbed, "the embed limit must be 1 to %d bytes, not %d", MaxEmbed, c.EmbedLimit)
+	bad(c.EmbedLimit < 1 || c.EmbedLimit > MaxEmbed,
+		"the embed limit must be 1 to %d bytes, not %d", MaxEmbed, c.EmbedLimit)
 	bad(c.Upload && c.UploadPeriod <= 0, "the upload period must be longer than nothing")
 	bad(c.PutTimeout <= 0, "an upload must be given time")
 	bad(c.DiskQuota < blockSize, "the disk quota must be at least %d bytes", blockSize)

@@ -102,7 +102,9 @@ func event(id string) capture.Request {
 
 func large(id string) capture.Request {
 	r := event(id)
-	r.Outputs = []tensor.Tensor{{Name: "probabilities", Type: tensor.Uint8, Shape: []int64{4000}, Data: make([]byte, 4000)}}
+	r.Outputs = []tensor.Tensor{
+		{Name: "probabilities", Type: tensor.Uint8, Shape: []int64{4000}, Data: make([]byte, 4000)},
+	}
 	return r
 }
 
@@ -145,7 +147,10 @@ func TestAnEventLooksAsItsConsumersExpect(t *testing.T) {
 		p, _ := start(t, c, nil)
 		time.Sleep(90 * time.Minute)
 		r := large("capture946684800")
-		r.AuxInputs = []capture.Auxiliary{{Name: "jpg", Encoding: capture.None, Data: []byte{0xff, 0xd8}}, {Name: "json", Encoding: capture.JSON, Data: []byte(`{"a":"<1>"}`)}}
+		r.AuxInputs = []capture.Auxiliary{
+			{Name: "jpg", Encoding: capture.None, Data: []byte{0xff, 0xd8}},
+			{Name: "json", Encoding: capture.JSON, Data: []byte(`{"a":"<1>"}`)},
+		}
 		r.AuxOutputs = []capture.Auxiliary{{Encoding: capture.CSV, Data: []byte("1,2")}}
 		captured(t, p, r)
 		statusIs(t, p, r.ID, capture.InProgress)
@@ -167,11 +172,17 @@ func TestAnEventLooksAsItsConsumersExpect(t *testing.T) {
 			}
 			want := `{"deviceFleetAuxiliaryInputs":[` +
 				`{"data":"/9g=","encoding":"BASE64","mode":"Input","name":"jpg","observedContentType":"jpg"},` +
-				`{"data":"{\"a\":\"<1>\"}","encoding":"JSON","mode":"Input","name":"json","observedContentType":"json"}],` +
-				`"deviceFleetAuxiliaryOutputs":[{"data":"1,2","encoding":"CSV","mode":"Output","name":"Output-1","observedContentType":""}],` +
-				`"deviceFleetInputs":[{"data":"AAAAAAAAAAA=","encoding":"BASE64","mode":"Input","name":"Input-1","observedContentType":"Tensor[FLOAT32; 1, 2]"}],` +
-				`"deviceFleetOutputs":[{"data-ref":"file://` + c.DiskPath + `/` + folder + `dev-1-capture946684800-Output-1.bin","encoding":"NONE","mode":"Output","name":"probabilities","observedContentType":"Tensor[UINT8; 4000]"}],` +
-				`"eventMetadata":{"deviceFleetName":"turbines","deviceId":"dev-1","eventId":"capture946684800","inferenceTime":"2000-01-01T01:30:00","modelName":"digits","modelVersion":"1.0"},` +
+				`{"data":"{\"a\":\"<1>\"}","encoding":"JSON","mode":"Input","name":"json",` +
+				`"observedContentType":"json"}],` +
+				`"deviceFleetAuxiliaryOutputs":[{"data":"1,2","encoding":"CSV","mode":"Output","name":"Output-1",` +
+				`"observedContentType":""}],` +
+				`"deviceFleetInputs":[{"data":"AAAAAAAAAAA=","encoding":"BASE64","mode":"Input","name":"Input-1",` +
+				`"observedContentType":"Tensor[FLOAT32; 1, 2]"}],` +
+				`"deviceFleetOutputs":[{"data-ref":"file://` + c.DiskPath + `/` + folder +
+				`dev-1-capture946684800-Output-1.bin","encoding":"NONE","mode":"Output","name":"probabilities",` +
+				`"observedContentType":"Tensor[UINT8; 4000]"}],` +
+				`"eventMetadata":{"deviceFleetName":"turbines","deviceId":"dev-1","eventId":"capture946684800",` +
+				`"inferenceTime":"2000-01-01T01:30:00","modelName":"digits","modelVersion":"1.0"},` +
 				`"eventVersion":"0"}` + "\n"
 			if body != want {
 				t.Errorf("got  %s\nwant %s", body, want)
@@ -191,7 +202,9 @@ func TestEveryArrayIsThereThoughEmpty(t *testing.T) {
 			if err := json.Unmarshal([]byte(body), &m); err != nil {
 				t.Fatal(err)
 			}
-			for _, key := range []string{"deviceFleetInputs", "deviceFleetOutputs", "deviceFleetAuxiliaryInputs", "deviceFleetAuxiliaryOutputs"} {
+			for _, key := range []string{
+				"deviceFleetInputs", "deviceFleetOutputs", "deviceFleetAuxiliaryInputs", "deviceFleetAuxiliaryOutputs",
+			} {
 				if list, ok := m[key].([]any); !ok || len(list) != 0 {
 					t.Errorf("%s is %v", key, m[key])
 				}
@@ -295,7 +308,8 @@ func TestTheCloudGetsTheFilesBeforeTheManifest(t *testing.T) {
 		synctest.Wait()
 		statusIs(t, p, "a", capture.Success)
 		const folder = "sme-capture/turbines/digits/2000/01/01/00/"
-		if len(b.order) != 2 || !strings.HasPrefix(b.order[0], folder+"dev-1-a-Output-1-") || !strings.HasSuffix(b.order[0], ".bin") {
+		if len(b.order) != 2 || !strings.HasPrefix(b.order[0], folder+"dev-1-a-Output-1-") ||
+			!strings.HasSuffix(b.order[0], ".bin") {
 			t.Fatalf("uploaded %v", b.order)
 		}
 		if line := b.objects[b.order[1]]; !strings.Contains(line, `"data-ref":"s3://my-sagemaker/`+b.order[0]+`"`) {
@@ -352,7 +366,8 @@ func TestDiskCapturesAreUploadedWhenThereIsANetwork(t *testing.T) {
 			t.Errorf("left on the disk: %v", left)
 		}
 		const folder = "sme-capture/turbines/digits/2000/01/01/00/"
-		if len(b.order) != 2 || b.order[0] != folder+"dev-1-a-Output-1.bin" || !strings.Contains(b.objects[b.order[1]], `"data-ref":"s3://my-sagemaker/`+folder+`dev-1-a-Output-1.bin"`) {
+		if len(b.order) != 2 || b.order[0] != folder+"dev-1-a-Output-1.bin" ||
+			!strings.Contains(b.objects[b.order[1]], `"data-ref":"s3://my-sagemaker/`+folder+`dev-1-a-Output-1.bin"`) {
 			t.Errorf("uploaded %v", b.objects)
 		}
 		if s := p.Stats(); s.Uploaded != 2 || s.DiskBytes != 0 {
@@ -386,7 +401,8 @@ func TestTheOldestMakeRoomWhenTheQuotaIsReached(t *testing.T) {
 		if s := p.Stats(); strings.Join(kept, "") != "567" || s.Deleted != 5 || s.DiskBytes != c.DiskQuota {
 			t.Errorf("kept %v, counted %+v", kept, s)
 		}
-		if entries, err := os.ReadDir(filepath.Join(c.DiskPath, "sme-capture/turbines/digits/2000/01/01")); err != nil || len(entries) != 3 {
+		if entries, err := os.ReadDir(filepath.Join(c.DiskPath,
+			"sme-capture/turbines/digits/2000/01/01")); err != nil || len(entries) != 3 {
 			t.Errorf("the folders are %v, %v", entries, err)
 		}
 	})
@@ -442,9 +458,14 @@ func TestOnlySoManyStatusesAreKept(t *testing.T) {
 }
 
 func TestEveryFaultOfAConfigurationIsReported(t *testing.T) {
-	c := capture.Config{Destination: "Tape", Prefix: "../up", Upload: true, EmbedLimit: 3073, BatchSize: 30, BufferSize: 30}
+	c := capture.Config{
+		Destination: "Tape", Prefix: "../up", Upload: true, EmbedLimit: 3073, BatchSize: 30, BufferSize: 30,
+	}
 	err := c.Validate()
-	for _, want := range []string{"Disk or Cloud", "fleet", "device", "bucket", "prefix", "smaller than the capture buffer", "embed limit", "period", "quota", "statuses"} {
+	for _, want := range []string{
+		"Disk or Cloud", "fleet", "device", "bucket", "prefix", "smaller than the capture buffer", "embed limit",
+		"period", "quota", "statuses",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %q: %v", want, err)
 		}

@@ -80,7 +80,8 @@ func references(manifest []byte) []string {
 		ref, _, _ := bytes.Cut(rest, []byte{'"'})
 		// Somebody else may have written to the directory: take nothing for a
 		// name that this package would not have given.
-		if name := string(ref[bytes.LastIndexByte(ref, '/')+1:]); strings.HasSuffix(name, asideEnds) && idShape.MatchString(clip(name)) {
+		if name := string(ref[bytes.LastIndexByte(ref, '/')+1:]); strings.HasSuffix(name, asideEnds) &&
+			idShape.MatchString(clip(name)) {
 			names = append(names, name)
 		}
 	}

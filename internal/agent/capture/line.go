@@ -64,7 +64,9 @@ type writer struct {
 func (w *writer) add(r *Request) error {
 	e := event{
 		AuxInputs: []element{}, AuxOutputs: []element{}, Inputs: []element{}, Outputs: []element{}, Version: "0",
-		Metadata: metadata{w.cfg.Fleet, w.cfg.Device, r.ID, r.Time.UTC().Format("2006-01-02T15:04:05"), r.ModelName, r.ModelVersion},
+		Metadata: metadata{
+			w.cfg.Fleet, w.cfg.Device, r.ID, r.Time.UTC().Format("2006-01-02T15:04:05"), r.ModelName, r.ModelVersion,
+		},
 	}
 	for i := range r.Inputs {
 		e.Inputs = append(e.Inputs, w.tensor(r, "Input", i+1, &r.Inputs[i]))

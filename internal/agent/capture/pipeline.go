@@ -127,7 +127,8 @@ func check(r *Request) error {
 			}
 			n, ok := tensor.Elements(t.Shape, 1<<40)
 			if !ok || n != int64(t.Len()) || t.Type != tensor.String && len(t.Data) != t.Len()*t.Type.Size() {
-				return fault.New(fault.Invalid, "tensor %.80q: its shape %s does not agree with its data", t.Name, tensor.ShapeString(t.Shape))
+				return fault.New(fault.Invalid,
+					"tensor %.80q: its shape %s does not agree with its data", t.Name, tensor.ShapeString(t.Shape))
 			}
 		}
 	}
@@ -136,7 +137,8 @@ func check(r *Request) error {
 			switch list[i].Encoding {
 			case CSV, JSON, None, Base64:
 			default:
-				return fault.New(fault.Invalid, "the auxiliary data %.80q has the unknown encoding %.20q", list[i].Name, string(list[i].Encoding))
+				return fault.New(fault.Invalid,
+					"the auxiliary data %.80q has the unknown encoding %.20q", list[i].Name, string(list[i].Encoding))
 			}
 		}
 	}
@@ -174,7 +176,9 @@ func (p *Pipeline) Status(id string) Status {
 
 // Stats returns the counts.
 func (p *Pipeline) Stats() Stats {
-	s := Stats{Captured: p.captured.Load(), Refused: p.refused.Load(), Failed: p.failed.Load(), Uploaded: p.uploaded.Load()}
+	s := Stats{
+		Captured: p.captured.Load(), Refused: p.refused.Load(), Failed: p.failed.Load(), Uploaded: p.uploaded.Load(),
+	}
 	if p.disk != nil {
 		s.Deleted, s.DiskBytes = p.disk.deleted.Load(), p.disk.used.Load()
 	}

@@ -45,7 +45,10 @@ func (c *Client) Registration(ctx context.Context) (active bool, ttl time.Durati
 	}
 	active, err = strconv.ParseBool(said.DeviceRegistration)
 	if err != nil {
-		return false, 0, &Error{Kind: fault.Unavailable, Status: http.StatusOK, Message: "ask for the registration: the answer is neither true nor false"}
+		return false, 0, &Error{
+			Kind: fault.Unavailable, Status: http.StatusOK,
+			Message: "ask for the registration: the answer is neither true nor false",
+		}
 	}
 	return active, ttl, nil
 }
@@ -72,7 +75,9 @@ func (c *Client) Deployments(ctx context.Context) ([]edge.Deployment, edge.Hints
 	for _, d := range said.Deployments {
 		deployment := edge.Deployment{Name: d.DeploymentName, OnFailure: d.FailureHandlingPolicy}
 		for _, m := range d.Definitions {
-			deployment.Definitions = append(deployment.Definitions, edge.Definition{Handle: m.ModelHandle, S3URL: m.S3Url, SHA1: m.Checksum.Sum, State: m.State})
+			deployment.Definitions = append(deployment.Definitions, edge.Definition{
+				Handle: m.ModelHandle, S3URL: m.S3Url, SHA1: m.Checksum.Sum, State: m.State,
+			})
 		}
 		all = append(all, deployment)
 	}
@@ -151,7 +156,9 @@ func (c *Client) ask(ctx context.Context, what, path string, question, said any)
 			return edge.Hints{}, failure(ctx, what, err)
 		}
 	}
-	return edge.Hints{Poll: hint(resp.Header, "X-Slipway-Poll-After"), Heartbeat: hint(resp.Header, "X-Slipway-Heartbeat-After")}, nil
+	return edge.Hints{
+		Poll: hint(resp.Header, "X-Slipway-Poll-After"), Heartbeat: hint(resp.Header, "X-Slipway-Heartbeat-After"),
+	}, nil
 }
 
 // hint reads whole seconds; what makes no sense says nothing.
@@ -215,9 +222,14 @@ func heartbeatOf(w who, h edge.Heartbeat) beat {
 		b.AgentMetrics = append(b.AgentMetrics, beatMetric{m.Dimension, m.Name, double(m.Value), epoch{m.At}})
 	}
 	if r := h.Result; r != nil {
-		result := &beatResult{DeploymentName: r.Deployment, DeploymentStatus: r.Status, DeploymentStatusMessage: r.Message, DeploymentStartTime: epoch{r.Start}, DeploymentEndTime: epoch{r.End}}
+		result := &beatResult{
+			DeploymentName: r.Deployment, DeploymentStatus: r.Status, DeploymentStatusMessage: r.Message,
+			DeploymentStartTime: epoch{r.Start}, DeploymentEndTime: epoch{r.End},
+		}
 		for _, m := range r.Models {
-			result.DeploymentModels = append(result.DeploymentModels, beatModelResult{m.Handle, m.Name, m.Version, m.Desired, m.State, m.Status, m.Reason, m.RollbackFailure})
+			result.DeploymentModels = append(result.DeploymentModels, beatModelResult{
+				m.Handle, m.Name, m.Version, m.Desired, m.State, m.Status, m.Reason, m.RollbackFailure,
+			})
 		}
 		b.DeploymentResult = result
 	}

@@ -89,7 +89,9 @@ func New(cfg Config) (*Client, error) {
 		cfg.Idle = defaultIdle
 	}
 	var faults []error
-	for name, u := range map[string]*string{"credentials": &cfg.Credentials, "endpoint": &cfg.Endpoint, "objects": &cfg.Objects} {
+	for name, u := range map[string]*string{
+		"credentials": &cfg.Credentials, "endpoint": &cfg.Endpoint, "objects": &cfg.Objects,
+	} {
 		parsed, err := url.Parse(*u)
 		if err != nil || parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil {
 			faults = append(faults, fmt.Errorf("the %s URL must be https://HOST", name))

@@ -24,7 +24,8 @@ import (
 func dial(t *testing.T, s *cloudtest.Server, change ...func(*cloud.Config)) *cloud.Client {
 	t.Helper()
 	cfg := cloud.Config{
-		Credentials: s.Credentials(), Endpoint: s.URL, Objects: s.URL, Region: "us-east-1", Fleet: "plant", Device: "cam-01",
+		Credentials: s.Credentials(), Endpoint: s.URL, Objects: s.URL, Region: "us-east-1", Fleet: "plant",
+		Device: "cam-01",
 		CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, UserAgent: "slipway-agent/test",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -59,7 +60,9 @@ func TestADeviceAsksWithItsCertificateAndSignsWhatItSays(t *testing.T) {
 	got, hints, err := c.Deployments(t.Context())
 	want := []edge.Deployment{{
 		Name: "d-1", OnFailure: edge.RollbackOnFailure,
-		Definitions: []edge.Definition{{Handle: "defects", S3URL: "s3://models/a b+c.tar.gz", SHA1: "da39", State: edge.Deploy}},
+		Definitions: []edge.Definition{
+			{Handle: "defects", S3URL: "s3://models/a b+c.tar.gz", SHA1: "da39", State: edge.Deploy},
+		},
 	}}
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Errorf("deployments: %v\n%s", err, d)
@@ -88,10 +91,19 @@ func TestAHeartbeatSaysAllThatTheAgentKnows(t *testing.T) {
 	_, err := dial(t, s).Heartbeat(t.Context(), edge.Heartbeat{
 		AgentVersion: "1.2", Device: "another", Fleet: "another",
 		Models: []edge.LoadedModel{{Name: "defects", Version: "1.0", LatestInference: at}}, HasModels: true,
-		Metrics: []edge.Metric{{Dimension: "device/cam-01", Name: "CpuUtilization", Value: 12.5, At: time.Unix(1700000001, 0)}, {Dimension: "d", Name: "none", Value: math.NaN()}, {Dimension: "d", Name: "much", Value: math.Inf(1)}},
+		Metrics: []edge.Metric{
+			{Dimension: "device/cam-01", Name: "CpuUtilization", Value: 12.5, At: time.Unix(1700000001, 0)},
+			{Dimension: "d", Name: "none", Value: math.NaN()},
+			{Dimension: "d", Name: "much", Value: math.Inf(1)},
+		},
 		Result: &edge.Result{
 			Deployment: "d-1", Status: "FAIL", Message: "1 of 1 models failed", Start: at, End: at.Add(time.Second),
-			Models: []edge.ModelResult{{Handle: "defects", Name: "defects", Version: "1.1", Desired: "DEPLOY", State: "DEPLOY", Status: "FAIL", Reason: "checksum mismatch"}},
+			Models: []edge.ModelResult{
+				{
+					Handle: "defects", Name: "defects", Version: "1.1", Desired: "DEPLOY", State: "DEPLOY",
+					Status: "FAIL", Reason: "checksum mismatch",
+				},
+			},
 		},
 	})
 	if err != nil {
@@ -101,7 +113,9 @@ func TestAHeartbeatSaysAllThatTheAgentKnows(t *testing.T) {
 		"AgentVersion": "1.2", "DeviceName": "cam-01", "DeviceFleetName": "plant",
 		"Models": []any{map[string]any{"ModelName": "defects", "ModelVersion": "1.0", "LatestInference": 1700000000.5}},
 		"AgentMetrics": []any{
-			map[string]any{"Dimension": "device/cam-01", "MetricName": "CpuUtilization", "Value": 12.5, "Timestamp": 1700000001.0},
+			map[string]any{
+				"Dimension": "device/cam-01", "MetricName": "CpuUtilization", "Value": 12.5, "Timestamp": 1700000001.0,
+			},
 			map[string]any{"Dimension": "d", "MetricName": "none", "Value": "NaN"},
 			map[string]any{"Dimension": "d", "MetricName": "much", "Value": "Infinity"},
 		},
@@ -134,7 +148,9 @@ func TestModelsAreSaidWhenTheyChangeAndNowAndThen(t *testing.T) {
 		said <- string(beat.Models)
 		return true
 	})
-	one := edge.Heartbeat{AgentVersion: "1", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1"}}}
+	one := edge.Heartbeat{
+		AgentVersion: "1", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1"}},
+	}
 	none := edge.Heartbeat{AgentVersion: "1", HasModels: true}
 	const text = `[{"ModelName":"defects","ModelVersion":"1"}]`
 	beat := func(h edge.Heartbeat, want string) {
@@ -238,16 +254,22 @@ func TestRefusalsAreToldApart(t *testing.T) {
 		want       error
 		says       string
 	}{
-		"denied":              {403, "AccessDeniedException", `{"Message":"not for you"}`, fault.Denied, "not for you"},
-		"not registered":      {400, "ValidationException:http://x", `{"Message":"No device with name cam-01 in device fleet plant"}`, cloud.ErrNotRegistered, "No device with name"},
-		"throttled":           {400, "ThrottlingException", `{}`, fault.Limit, "Throttling"},
-		"slow down":           {429, "", ``, fault.Limit, "429"},
-		"another wrong thing": {400, "", `{"__type":"ns#ValidationException","message":"wrong"}`, fault.Invalid, "ValidationException: wrong"},
-		"an inner fault":      {500, "InternalServiceException", `{}`, fault.Unavailable, "500"},
-		"overloaded":          {503, "", `<html>`, fault.Unavailable, "503"},
-		"no such path":        {404, "", `nothing`, fault.NotFound, "404"},
-		"control characters":  {403, "", "{\"Message\":\"a\\u0007b\\nc\"}", fault.Denied, "a b c"},
-		"a redirect":          {307, "", ``, fault.Invalid, "redirects are not followed"},
+		"denied": {403, "AccessDeniedException", `{"Message":"not for you"}`, fault.Denied, "not for you"},
+		"not registered": {
+			400, "ValidationException:http://x", `{"Message":"No device with name cam-01 in device fleet plant"}`,
+			cloud.ErrNotRegistered, "No device with name",
+		},
+		"throttled": {400, "ThrottlingException", `{}`, fault.Limit, "Throttling"},
+		"slow down": {429, "", ``, fault.Limit, "429"},
+		"another wrong thing": {
+			400, "", `{"__type":"ns#ValidationException","message":"wrong"}`, fault.Invalid,
+			"ValidationException: wrong",
+		},
+		"an inner fault":     {500, "InternalServiceException", `{}`, fault.Unavailable, "500"},
+		"overloaded":         {503, "", `<html>`, fault.Unavailable, "503"},
+		"no such path":       {404, "", `nothing`, fault.NotFound, "404"},
+		"control characters": {403, "", "{\"Message\":\"a\\u0007b\\nc\"}", fault.Denied, "a b c"},
+		"a redirect":         {307, "", ``, fault.Invalid, "redirects are not followed"},
 	}
 	s := cloudtest.New(t)
 	c := dial(t, s)
@@ -329,7 +351,9 @@ func TestRedirectsAreNotFollowedAnywhere(t *testing.T) {
 }
 
 func TestFaultsOfAConfigurationAreToldAtOnce(t *testing.T) {
-	_, err := cloud.New(cloud.Config{Credentials: "http://a", Endpoint: "a", Objects: "https://u@a", CertFile: "/none", TolerateClock: true})
+	_, err := cloud.New(cloud.Config{
+		Credentials: "http://a", Endpoint: "a", Objects: "https://u@a", CertFile: "/none", TolerateClock: true,
+	})
 	for _, word := range []string{"credentials", "endpoint", "objects", "identity", "CA of one's own"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("nothing is said of %s: %v", word, err)

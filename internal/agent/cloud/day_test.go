@@ -23,7 +23,8 @@ func TestAnIdleDayIsCheap(t *testing.T) {
 		start := s.Sent.Load() + s.Received.Load()
 		const beats, pause = 24 * 60 / 5, 5 * time.Minute
 		for range beats {
-			if _, err := c.Heartbeat(t.Context(), edge.Heartbeat{AgentVersion: "slipway-agent 1.0", HasModels: true}); err != nil {
+			if _, err := c.Heartbeat(t.Context(),
+				edge.Heartbeat{AgentVersion: "slipway-agent 1.0", HasModels: true}); err != nil {
 				t.Fatal(err)
 			}
 			c.Age(pause)

@@ -110,9 +110,11 @@ func problem(what string, r *http.Response) *Error {
 
 func kindOf(status int, code, message string) (fault.Kind, error) {
 	switch {
-	case status == http.StatusTooManyRequests || strings.Contains(code, "Throttl") || code == "SlowDown" || code == "TooManyRequestsException":
+	case status == http.StatusTooManyRequests || strings.Contains(code, "Throttl") || code == "SlowDown" ||
+		code == "TooManyRequestsException":
 		return fault.Limit, nil
-	case strings.HasPrefix(code, "ValidationException") && (strings.Contains(message, "No device with name") || strings.Contains(message, "No device fleet with name")):
+	case strings.HasPrefix(code, "ValidationException") &&
+		(strings.Contains(message, "No device with name") || strings.Contains(message, "No device fleet with name")):
 		return fault.NotFound, ErrNotRegistered
 	case status >= 500, status == http.StatusRequestTimeout:
 		return fault.Unavailable, nil
@@ -132,7 +134,8 @@ func (e *Error) skewed() bool {
 	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
 		return true
 	case "InvalidSignatureException", "SignatureDoesNotMatch":
-		return strings.Contains(e.Message, "Signature expired") || strings.Contains(e.Message, "Signature not yet current")
+		return strings.Contains(e.Message, "Signature expired") ||
+			strings.Contains(e.Message, "Signature not yet current")
 	}
 	return false
 }

@@ -67,7 +67,8 @@ func (c *Client) credentials(ctx context.Context) (*keys, error) {
 	if left <= 0 {
 		return nil, err
 	}
-	c.cfg.Log.WarnContext(ctx, "credentials were not renewed; the old ones are used while they last", "left", left.Round(time.Second), "err", err)
+	c.cfg.Log.WarnContext(ctx, "credentials were not renewed; the old ones are used while they last",
+		"left", left.Round(time.Second), "err", err)
 	again := *old
 	again.refresh = time.Now().Add(jitter(min(left/4, time.Minute)))
 	c.keys.current.Store(&again)
@@ -108,7 +109,8 @@ func (c *Client) fetchKeys(ctx context.Context) (*keys, error) {
 		return nil, &Error{Kind: fault.Unavailable, Status: resp.StatusCode, Message: what + ": the answer holds none"}
 	}
 	if c.clock.learn(resp.Header) {
-		c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign", "ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
+		c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign",
+			"ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
 	}
 	life := min(max(got.Expiration.Sub(c.clock.now()), shortestLife), longestLife)
 	now := time.Now()
@@ -116,8 +118,11 @@ func (c *Client) fetchKeys(ctx context.Context) (*keys, error) {
 	// started together do not come together.
 	refresh := life*2/3 - time.Duration(rand.Int64N(int64(life)/10+1))
 	return &keys{
-		Credentials: aws.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.Secret, SessionToken: got.SessionToken, Source: "certificate"},
-		refresh:     now.Add(refresh), end: now.Add(life),
+		Credentials: aws.Credentials{
+			AccessKeyID: got.AccessKeyID, SecretAccessKey: got.Secret, SessionToken: got.SessionToken,
+			Source: "certificate",
+		},
+		refresh: now.Add(refresh), end: now.Add(life),
 	}, nil
 }
 

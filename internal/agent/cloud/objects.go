@@ -22,7 +22,9 @@ const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 // would not fit to what this client has fetched before is a fault.Conflict, and
 // so is an offset beyond the end; the caller begins anew. The body ends with an
 // error if the transfer is cut short or stands still.
-func (c *Client) Fetch(ctx context.Context, s3url string, offset int64) (body io.ReadCloser, size int64, etag string, err error) {
+func (c *Client) Fetch(ctx context.Context, s3url string, offset int64) (body io.ReadCloser, size int64, etag string,
+	err error,
+) {
 	const what = "fetch the package"
 	target, err := c.objectURL(s3url)
 	if err != nil {
@@ -93,11 +95,17 @@ func (r *answer) abandon() {
 
 // extent returns the size of the whole object that r is (a part of).
 func extent(r *http.Response, offset int64) (int64, error) {
-	wrong := &Error{Kind: fault.Unavailable, Status: r.StatusCode, Message: "fetch the package: the server does not say what part it sends"}
+	wrong := &Error{
+		Kind: fault.Unavailable, Status: r.StatusCode,
+		Message: "fetch the package: the server does not say what part it sends",
+	}
 	if r.StatusCode == http.StatusOK {
 		if r.ContentLength < offset {
 			if r.ContentLength >= 0 {
-				wrong = &Error{Kind: fault.Conflict, Status: r.StatusCode, Message: "fetch the package: the object has become shorter"}
+				wrong = &Error{
+					Kind: fault.Conflict, Status: r.StatusCode,
+					Message: "fetch the package: the object has become shorter",
+				}
 			}
 			return 0, wrong
 		}
@@ -187,7 +195,8 @@ func escapeKey(key string) string {
 	var b strings.Builder
 	for i := range len(key) {
 		switch ch := key[i]; {
-		case 'a' <= ch && ch <= 'z', 'A' <= ch && ch <= 'Z', '0' <= ch && ch <= '9', strings.IndexByte("-._~/", ch) >= 0:
+		case 'a' <= ch && ch <= 'z', 'A' <= ch && ch <= 'Z', '0' <= ch && ch <= '9',
+			strings.IndexByte("-._~/", ch) >= 0:
 			b.WriteByte(ch)
 		default:
 			b.WriteByte('%')

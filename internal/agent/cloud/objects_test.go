@@ -92,7 +92,10 @@ func TestAServerWithoutRangesIsReadFromTheBeginning(t *testing.T) {
 func TestAnAnswerThatSendsAnotherPartIsRefused(t *testing.T) {
 	s, _ := stocked(t, 1000)
 	c := dial(t, s)
-	for _, says := range []string{"", "bytes 0-999/1000", "bytes 500-998/1000", "bytes 500-999/*", "bytes 999-500/1000", "items 500-999/1000", "bytes 500-999/99999999999999999999"} {
+	for _, says := range []string{
+		"", "bytes 0-999/1000", "bytes 500-998/1000", "bytes 500-999/*", "bytes 999-500/1000", "items 500-999/1000",
+		"bytes 500-999/99999999999999999999",
+	} {
 		lever(s, func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Range", says)
 			w.WriteHeader(http.StatusPartialContent)
@@ -210,7 +213,10 @@ func TestAnAnswerWithoutEndIsNotReadToItsEnd(t *testing.T) {
 func TestWhatIsNoObjectsURLIsRefusedUnasked(t *testing.T) {
 	s := cloudtest.New(t)
 	c := dial(t, s)
-	for _, url := range []string{"", "s3://", "s3://b", "s3://b/", "s3:///k", "https://models/k", "s3://../k", "s3://b/" + strings.Repeat("k", 3000)} {
+	for _, url := range []string{
+		"", "s3://", "s3://b", "s3://b/", "s3:///k", "https://models/k", "s3://../k",
+		"s3://b/" + strings.Repeat("k", 3000),
+	} {
 		if _, _, _, err := c.Fetch(t.Context(), url, 0); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%.40q: %v", url, err)
 		}
@@ -226,7 +232,8 @@ func TestWhatIsNoObjectsURLIsRefusedUnasked(t *testing.T) {
 func TestADeviceMayBeDeniedAnObjectOrFindNone(t *testing.T) {
 	s, _ := stocked(t, 10)
 	c := dial(t, s)
-	if _, _, _, err := c.Fetch(t.Context(), "s3://models/none", 0); !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "NoSuchKey") {
+	if _, _, _, err := c.Fetch(t.Context(), "s3://models/none", 0); !errors.Is(err, fault.NotFound) ||
+		!strings.Contains(err.Error(), "NoSuchKey") {
 		t.Error(err)
 	}
 	lever(s, func(w http.ResponseWriter, _ *http.Request) bool {

@@ -126,7 +126,10 @@ type call struct {
 // credentials, and new ones are fetched.
 func (c *Client) send(ctx context.Context, k call) (*answer, error) {
 	if left := c.pause.left(); left > 0 {
-		return nil, &Error{Kind: fault.Limit, RetryAfter: left, Message: fmt.Sprintf("%s: the server asked to be left alone for %s", k.what, left.Round(time.Second))}
+		return nil, &Error{
+			Kind: fault.Limit, RetryAfter: left,
+			Message: fmt.Sprintf("%s: the server asked to be left alone for %s", k.what, left.Round(time.Second)),
+		}
 	}
 	var last *Error
 	for range 3 {
@@ -146,7 +149,8 @@ func (c *Client) send(ctx context.Context, k call) (*answer, error) {
 		resp.close()
 		switch again := last == nil || last.Code != refused.Code; {
 		case again && refused.skewed() && c.clock.learn(resp.Header):
-			c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign", "ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
+			c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign",
+				"ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
 		case again && refused.stale():
 			c.keys.drop(keys)
 		default:

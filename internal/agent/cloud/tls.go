@@ -30,8 +30,10 @@ func (c *Client) newTransport(tc *tls.Config) *http.Transport {
 		MaxResponseHeaderBytes: 16 << 10,
 		WriteBufferSize:        4 << 10,
 		ReadBufferSize:         4 << 10,
-		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: 2 * window},
-		Protocols:              new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: 2 * window,
+		},
+		Protocols: new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(!c.cfg.HTTP1)

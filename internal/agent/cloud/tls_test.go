@@ -56,12 +56,15 @@ func TestToleranceIsForTheClockAlone(t *testing.T) {
 		change func(*cloud.Config)
 		says   string
 	}{
-		"another CA":                 {as("server", true), func(c *cloud.Config) { c.CAFile = stranger.CAFile }, "unknown authority"},
+		"another CA": {
+			as("server", true), func(c *cloud.Config) { c.CAFile = stranger.CAFile }, "unknown authority",
+		},
 		"another name":               {as("localhost", true), tolerant, "cannot validate certificate for 127.0.0.1"},
 		"a device's own certificate": {as("device", false), tolerant, "certificate"},
 	} {
 		_, err := dial(t, tc.server, tolerant, tc.change).Heartbeat(t.Context(), edge.Heartbeat{})
-		if err == nil || !strings.Contains(err.Error(), "not to be trusted") || !strings.Contains(err.Error(), tc.says) {
+		if err == nil || !strings.Contains(err.Error(), "not to be trusted") ||
+			!strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -79,7 +82,9 @@ func TestAServerOfAnotherCAIsNotSpokenTo(t *testing.T) {
 }
 
 func TestADeviceWhoseClockIsYearsOffSignsWithTheServersTime(t *testing.T) {
-	for name, off := range map[string]time.Duration{"behind": 5 * 365 * 24 * time.Hour, "ahead": -5 * 365 * 24 * time.Hour, "a little": 10 * time.Minute} {
+	for name, off := range map[string]time.Duration{
+		"behind": 5 * 365 * 24 * time.Hour, "ahead": -5 * 365 * 24 * time.Hour, "a little": 10 * time.Minute,
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := cloudtest.New(t)
 			s.Clock(func() time.Time { return time.Now().Add(off) })

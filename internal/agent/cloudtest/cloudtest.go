@@ -227,7 +227,9 @@ func (s *Server) Issued() int {
 func Deploy(name, handle, bucket, key, sha1 string) Deployment {
 	d := Definition{ModelHandle: handle, S3Url: "s3://" + bucket + "/" + key, State: "DEPLOY"}
 	d.Checksum.Type, d.Checksum.Sum = "SHA1", sha1
-	return Deployment{DeploymentName: name, Type: "Model", FailureHandlingPolicy: "ROLLBACK_ON_FAILURE", Definitions: []Definition{d}}
+	return Deployment{
+		DeploymentName: name, Type: "Model", FailureHandlingPolicy: "ROLLBACK_ON_FAILURE", Definitions: []Definition{d},
+	}
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -285,7 +287,9 @@ func (s *Server) beat(b Beat) {
 	defer s.mu.Unlock()
 	s.beats = append(s.beats, b)
 	if res := b.DeploymentResult; res != nil && res.DeploymentStatus != "" {
-		s.deployments = slices.DeleteFunc(s.deployments, func(d Deployment) bool { return d.DeploymentName == res.DeploymentName })
+		s.deployments = slices.DeleteFunc(s.deployments, func(d Deployment) bool {
+			return d.DeploymentName == res.DeploymentName
+		})
 	}
 }
 
@@ -336,7 +340,8 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.mu.Unlock()
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
-		_, _ = io.WriteString(w, "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>")
+		_, _ = io.WriteString(w,
+			"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>")
 		return
 	}
 	w.Header().Set("ETag", `"`+sum(data)+`"`)

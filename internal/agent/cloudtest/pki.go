@@ -48,7 +48,9 @@ func (ca CA) PEM() []byte { return certPEM(ca.Cert.Raw) }
 func (ca CA) Issue(tb testing.TB, name string, server bool, from, until time.Time) tls.Certificate {
 	tb.Helper()
 	key := newKey(tb)
-	return tls.Certificate{Certificate: [][]byte{ca.sign(tb, name, server, from, until, key.Public()), ca.Cert.Raw}, PrivateKey: key}
+	return tls.Certificate{
+		Certificate: [][]byte{ca.sign(tb, name, server, from, until, key.Public()), ca.Cert.Raw}, PrivateKey: key,
+	}
 }
 
 // Sign makes a device's certificate for a key that is not at hand.

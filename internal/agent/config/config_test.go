@@ -28,7 +28,8 @@ const edgeManager = `{
   "sagemaker_edge_provider_aws_ca_cert_file": "/opt/edge/AmazonRootCA1.pem",
   "sagemaker_edge_provider_aws_cert_file": "/opt/edge/device.pem.crt",
   "sagemaker_edge_provider_aws_cert_pk_file": "/opt/edge/private.pem.key",
-  "sagemaker_edge_provider_aws_iot_cred_endpoint": "https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",
+  "sagemaker_edge_provider_aws_iot_cred_endpoint":
+    "https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",
   "sagemaker_edge_provider_s3_bucket_name": "sagemaker-captures",
   "sagemaker_edge_core_folder_prefix": "demo/captures",
   "sagemaker_edge_core_capture_data_destination": "Cloud",
@@ -60,7 +61,8 @@ func TestAFileOfEdgeManagersAgentIsReadUnchanged(t *testing.T) {
 	want.Cloud = config.Cloud{
 		Provider: "Aws", Endpoint: "edge.example.com:9443",
 		Credentials: "https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",
-		CAFile:      "/opt/edge/AmazonRootCA1.pem", CertFile: "/opt/edge/device.pem.crt", KeyFile: "/opt/edge/private.pem.key",
+		CAFile:      "/opt/edge/AmazonRootCA1.pem", CertFile: "/opt/edge/device.pem.crt",
+		KeyFile: "/opt/edge/private.pem.key",
 	}
 	want.Capture = config.Capture{
 		Destination: "Cloud", Dir: "/var/edge/capture", Bucket: "sagemaker-captures", Prefix: "demo/captures",
@@ -135,10 +137,12 @@ func TestKeysMeanWhatTheyAlwaysMeant(t *testing.T) {
 		},
 		"a credentials host alone means the fleet's own alias": {
 			map[string]any{"sagemaker_edge_provider_aws_iot_cred_endpoint": "c.example.com"},
-			func(c config.Config) any { return c.CredentialsURL() }, "https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",
+			func(c config.Config) any { return c.CredentialsURL() },
+			"https://c.example.com/role-aliases/SageMakerEdge-plant-a/credentials",
 		},
 		"the data plane is where credentials come from": {
-			nil, func(c config.Config) any { return c.DataURL() + " " + c.ObjectsURL() }, "https://s.example.com:9443 https://s.example.com:9443",
+			nil, func(c config.Config) any { return c.DataURL() + " " + c.ObjectsURL() },
+			"https://s.example.com:9443 https://s.example.com:9443",
 		},
 	})
 }
@@ -147,25 +151,33 @@ func TestPlacesAndEnginesAreSettled(t *testing.T) {
 	check(t, map[string]meaning{
 		"objects may lie elsewhere": {
 			map[string]any{"slipway_s3_endpoint": "https://s3.example.com/"},
-			func(c config.Config) any { return c.DataURL() + " " + c.ObjectsURL() }, "https://s.example.com:9443 https://s3.example.com",
+			func(c config.Config) any { return c.DataURL() + " " + c.ObjectsURL() },
+			"https://s.example.com:9443 https://s3.example.com",
 		},
 		"paths begin at the file": {
 			map[string]any{"slipway_data_root": "data"},
-			func(c config.Config) any { return c.Cloud.KeyFile + " " + c.RootsDir + " " + c.DataRoot }, "/b/private.pem.key /b/roots /b/data",
+			func(c config.Config) any { return c.Cloud.KeyFile + " " + c.RootsDir + " " + c.DataRoot },
+			"/b/private.pem.key /b/roots /b/data",
 		},
 		"captured data lies below the data root": {
-			map[string]any{"slipway_data_root": "/d"}, func(c config.Config) any { return c.CaptureDir() }, "/d/capture",
+			map[string]any{"slipway_data_root": "/d"},
+			func(c config.Config) any { return c.CaptureDir() },
+			"/d/capture",
 		},
 		"an engine is a command": {
 			map[string]any{"slipway_engines": map[string]any{"opaque": []string{"serve", "{port}"}}},
 			func(c config.Config) any { return c.Engines["opaque"].Command[0] }, "serve",
 		},
 		"an engine may say how tensors travel": {
-			map[string]any{"slipway_engines": map[string]any{"dlr": map[string]any{"command": []string{"dlr"}, "format": "npy"}}},
+			map[string]any{
+				"slipway_engines": map[string]any{"dlr": map[string]any{"command": []string{"dlr"}, "format": "npy"}},
+			},
 			func(c config.Config) any { return c.Engines["dlr"].Command[0] + " " + c.Engines["dlr"].Format }, "dlr npy",
 		},
 		"the socket has a mode": {
-			map[string]any{"slipway_socket_mode": "0600"}, func(c config.Config) any { return c.SocketMode }, fs.FileMode(0o600),
+			map[string]any{"slipway_socket_mode": "0600"},
+			func(c config.Config) any { return c.SocketMode },
+			fs.FileMode(0o600),
 		},
 		"a level wins over being verbose": {
 			map[string]any{"sagemaker_edge_log_verbose": "true", "slipway_log_level": "warn"},
@@ -267,7 +279,9 @@ func none(string) string { return "" }
 
 func TestAServiceHasItsDataAndSocketWhereSystemdWantsThem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.json")
-	env := map[string]string{"STATE_DIRECTORY": "/var/lib/slipway-agent:/other", "RUNTIME_DIRECTORY": "/run/slipway-agent"}
+	env := map[string]string{
+		"STATE_DIRECTORY": "/var/lib/slipway-agent:/other", "RUNTIME_DIRECTORY": "/run/slipway-agent",
+	}
 	for set, want := range map[string]string{
 		"": "/var/lib/slipway-agent /run/slipway-agent/agent.sock", "set": "/d /s",
 	} {

@@ -51,22 +51,28 @@ func (f *faults) unless(ok bool, format string, args ...any) {
 func (c Config) Validate() error {
 	var f faults
 	name := func(key, v string) {
-		f.unless(len(v) <= maxName && deviceName.MatchString(v), "%s: %q must be 1 to %d letters, digits, '-' and '_', and begin and end with a letter or digit", key, v, maxName)
+		f.unless(len(v) <= maxName && deviceName.MatchString(v),
+			"%s: %q must be 1 to %d letters, digits, '-' and '_', and begin and end with a letter or digit", key, v,
+			maxName)
 	}
 	name("sagemaker_edge_core_device_name", c.Device)
 	name("sagemaker_edge_core_device_fleet_name", c.Fleet)
-	f.unless(c.Thing == "" || len(c.Thing) <= 128 && thingName.MatchString(c.Thing), "sagemaker_edge_core_iot_thing_name: %q is not a name of a thing", c.Thing)
+	f.unless(c.Thing == "" || len(c.Thing) <= 128 && thingName.MatchString(c.Thing),
+		"sagemaker_edge_core_iot_thing_name: %q is not a name of a thing", c.Thing)
 	c.validateCloud(&f)
 	c.validateCapture(&f)
 	c.validatePaths(&f)
 	span := func(key string, d time.Duration) {
-		f.unless(d >= time.Second && d <= longest, "%s: must be from one second to %d days", key, longest/(24*time.Hour))
+		f.unless(d >= time.Second && d <= longest,
+			"%s: must be from one second to %d days", key, longest/(24*time.Hour))
 	}
 	span("slipway_poll_seconds (or sagemaker_edge_model_deployment_poll_interval)", c.Poll)
 	span("slipway_heartbeat_seconds", c.Heartbeat)
-	f.unless(c.Spread >= 0 && c.Spread <= longest, "slipway_spread_seconds: must be from 0 to %d days", longest/(24*time.Hour))
+	f.unless(c.Spread >= 0 && c.Spread <= longest,
+		"slipway_spread_seconds: must be from 0 to %d days", longest/(24*time.Hour))
 	f.unless(c.Loopback == "" || hostPort(c.Loopback), "slipway_loopback: %q is not host:port", c.Loopback)
-	f.unless(c.Loopback == "" || c.TokenFile != "", "slipway_token_file: is missing, and the loopback port is open to every user of the device")
+	f.unless(c.Loopback == "" || c.TokenFile != "",
+		"slipway_token_file: is missing, and the loopback port is open to every user of the device")
 	f.unless(c.SocketMode&0o200 != 0, "slipway_socket_mode: the owner must be able to connect")
 	f.unless(c.MaxMessage >= 64<<10 && c.MaxMessage <= 1<<30, "slipway_max_message_bytes: must be from 64 KiB to 1 GiB")
 	f.unless(c.ModelMemory >= 0, "slipway_model_memory_mb: must not be negative")
@@ -77,7 +83,8 @@ func (c Config) Validate() error {
 		f.unless(runtime != "" && len(command) > 0 && command[0] != "", "slipway_engines: %q needs a program", runtime)
 	}
 	f.unless(c.ONNX.Threads >= 0 && c.ONNX.Threads <= 1024, "slipway_onnx_threads: must be 0 to 1024")
-	f.unless(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "slipway_log_level: %q is not debug, info, warn or error", c.LogLevel)
+	f.unless(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel),
+		"slipway_log_level: %q is not debug, info, warn or error", c.LogLevel)
 	return errors.Join(f...)
 }
 
@@ -99,7 +106,8 @@ func (c Config) validateCloud(f *faults) {
 		f.add("sagemaker_edge_provider_provider: %q is not Aws or None (plug-ins are not loaded)", c.Cloud.Provider)
 		return
 	}
-	f.unless(c.Region != "" && len(c.Region) <= maxRegion && regionName.MatchString(c.Region), "sagemaker_edge_core_region: %q is not a region's name", c.Region)
+	f.unless(c.Region != "" && len(c.Region) <= maxRegion && regionName.MatchString(c.Region),
+		"sagemaker_edge_core_region: %q is not a region's name", c.Region)
 	need := func(key, v string) { f.unless(v != "", "%s: is missing", key) }
 	need("sagemaker_edge_provider_aws_cert_file", c.Cloud.CertFile)
 	need("sagemaker_edge_provider_aws_cert_pk_file", c.Cloud.KeyFile)
@@ -130,15 +138,21 @@ func (c Config) validateCapture(f *faults) {
 	const prefix = "sagemaker_edge_core_capture_data_"
 	k := c.Capture
 	cloud := k.Destination == ToCloud || k.Upload
-	f.unless(k.Destination == ToCloud || k.Destination == ToDisk, "%sdestination: %q is not Cloud or Disk", prefix, k.Destination)
-	f.unless(k.Bucket == "" || bucketName.MatchString(k.Bucket), "sagemaker_edge_provider_s3_bucket_name: %q is not the name of a bucket", k.Bucket)
-	f.unless(!cloud || k.Bucket != "", "sagemaker_edge_provider_s3_bucket_name: is missing, and captured data is to be uploaded")
-	f.unless(!cloud || c.Cloud.Provider != ProviderNone, "%sdestination: without a provider captured data stays on the disk", prefix)
+	f.unless(k.Destination == ToCloud || k.Destination == ToDisk,
+		"%sdestination: %q is not Cloud or Disk", prefix, k.Destination)
+	f.unless(k.Bucket == "" || bucketName.MatchString(k.Bucket),
+		"sagemaker_edge_provider_s3_bucket_name: %q is not the name of a bucket", k.Bucket)
+	f.unless(!cloud || k.Bucket != "",
+		"sagemaker_edge_provider_s3_bucket_name: is missing, and captured data is to be uploaded")
+	f.unless(!cloud || c.Cloud.Provider != ProviderNone,
+		"%sdestination: without a provider captured data stays on the disk", prefix)
 	f.unless(k.Buffer >= 1 && k.Buffer <= 1<<20, "%sbuffer_size: must be 1 to %d", prefix, 1<<20)
-	f.unless(k.Batch >= 1 && (k.Batch < k.Buffer || k.Buffer == 1), "%sbatch_size: must be at least 1 and less than the buffer's %d", prefix, k.Buffer)
+	f.unless(k.Batch >= 1 && (k.Batch < k.Buffer || k.Buffer == 1),
+		"%sbatch_size: must be at least 1 and less than the buffer's %d", prefix, k.Buffer)
 	f.unless(k.EmbedLimit >= 1 && k.EmbedLimit <= maxEmbed, "%sbase64_embed_limit: must be 1 to %d", prefix, maxEmbed)
 	f.unless(k.Push >= time.Second && k.Push <= longest, "%spush_period_seconds: must be at least 1", prefix)
-	f.unless(k.UploadPeriod >= time.Second && k.UploadPeriod <= longest, "%speriodic_upload_period_seconds: must be at least 1", prefix)
+	f.unless(k.UploadPeriod >= time.Second && k.UploadPeriod <= longest,
+		"%speriodic_upload_period_seconds: must be at least 1", prefix)
 	clean := k.Prefix == "" || filepath.IsLocal(k.Prefix) && !strings.Contains(k.Prefix, "\\")
 	f.unless(clean, "sagemaker_edge_core_folder_prefix: %q leaves the folder", k.Prefix)
 }

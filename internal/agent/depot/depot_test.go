@@ -97,7 +97,8 @@ func TestADamagedOrUnknownStateIsTheOneBefore(t *testing.T) {
 				must(t, disk.WriteSynced(m, file, f(b)))
 			}
 			d, found := open(t, m)
-			if want := 1 - len(both2(both)); len(d.State().Handles) != want || len(found.Damaged) != 2-want || found.Lost != both {
+			if want := 1 - len(both2(both)); len(d.State().Handles) != want || len(found.Damaged) != 2-want ||
+				found.Lost != both {
 				t.Errorf("%s: %d handles, %+v", name, len(d.State().Handles), found)
 			}
 			must(t, d.Save(serving(id(1), id(2), id(3)))) // and it goes on
@@ -223,22 +224,29 @@ func TestFilesOfAPackageStayInItsFolderAndLeaveRoom(t *testing.T) {
 func TestEveryFieldOfTheStateComesBack(t *testing.T) {
 	at := time.Date(2031, 5, 6, 7, 8, 9, 10, time.UTC)
 	r := edge.Result{Deployment: "d-1", Status: "FAIL", Message: "m", Start: at, End: at, Models: []edge.ModelResult{{
-		Handle: "a", Name: "n", Version: "v", Desired: "DEPLOY", State: "UNDEPLOY", Status: "FAIL", Reason: "r", RollbackFailure: "f",
+		Handle: "a", Name: "n", Version: "v", Desired: "DEPLOY", State: "UNDEPLOY", Status: "FAIL", Reason: "r",
+		RollbackFailure: "f",
 	}}}
 	s := &depot.State{
 		Handles: []depot.Handle{{Name: "a", Current: id(1), Previous: id(2), Held: id(3)}},
 		Results: []edge.Result{r}, Done: []edge.Result{r},
-		Job: &depot.Job{Name: "d-2", Policy: edge.DoNothing, Start: at, Phase: depot.Flipped, Notes: []string{"n"}, Models: []depot.Model{{
-			Handle: "a", URL: "s3://b/k", Package: id(4), Desired: "DEPLOY", Offset: 1, Best: 2, ETag: "e", Tries: 3, Mismatches: 4, Loads: 5,
-			Name: "n", Version: "v", Before: depot.Handle{Name: "a", Current: id(5)}, Failed: "f", Stuck: "s",
-		}}},
+		Job: &depot.Job{
+			Name: "d-2", Policy: edge.DoNothing, Start: at, Phase: depot.Flipped, Notes: []string{"n"},
+			Models: []depot.Model{{
+				Handle: "a", URL: "s3://b/k", Package: id(4), Desired: "DEPLOY", Offset: 1, Best: 2, ETag: "e",
+				Tries:      3,
+				Mismatches: 4, Loads: 5,
+				Name: "n", Version: "v", Before: depot.Handle{Name: "a", Current: id(5)}, Failed: "f", Stuck: "s",
+			}},
+		},
 	}
 	s.Trust.MinKey, s.Trust.Floors = 3, map[string]uint64{"n": 7}
 	m := disk.NewMemory(disk.NewPool(), 0)
 	d, _ := open(t, m)
 	must(t, d.Save(s))
 	d, _ = open(t, m)
-	if got, want := fmt.Sprintf("%+v %+v", *d.State(), *d.State().Job), fmt.Sprintf("%+v %+v", *s, *s.Job); pointerless(got) != pointerless(want) {
+	if got, want := fmt.Sprintf("%+v %+v", *d.State(), *d.State().Job), fmt.Sprintf("%+v %+v", *s,
+		*s.Job); pointerless(got) != pointerless(want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -135,7 +135,8 @@ func (s *State) packages() map[ID]bool {
 	}
 	if s.Job != nil {
 		for _, m := range s.Job.Models {
-			refs[m.Package], refs[m.Before.Current], refs[m.Before.Previous], refs[m.Before.Held] = true, true, true, true
+			b := m.Before
+			refs[m.Package], refs[b.Current], refs[b.Previous], refs[b.Held] = true, true, true, true
 		}
 	}
 	delete(refs, "")

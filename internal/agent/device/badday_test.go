@@ -127,7 +127,9 @@ var badDays = map[string]badDay{
 	},
 	"a package for another machine": {
 		lever: func(t *testing.T, b *box, w *wares) {
-			*w.a2 = *b.f.pack(t, "alpha", "2.0", "", func(m *bundle.Manifest) { m.Metadata.Target = bundle.Target{Device: "jetson_nano"} })
+			*w.a2 = *b.f.pack(t, "alpha", "2.0", "", func(m *bundle.Manifest) {
+				m.Metadata.Target = bundle.Target{Device: "jetson_nano"}
+			})
 			b.cloud.put(w.a2)
 		},
 		status: "FAIL", reason: "jetson_nano",
@@ -219,7 +221,9 @@ func TestADiskThatFailsAnywhereLeavesTheOldOrTheNew(t *testing.T) {
 	first := newBox(t, f, newCloud())
 	first.cloud.put(w.all()...)
 	must(t, first.boot())
-	first.cloud.offered = []edge.Deployment{deploy("d-0", edge.RollbackOnFailure, w.a1.definition("a"), w.b1.definition("b"))}
+	first.cloud.offered = []edge.Deployment{
+		deploy("d-0", edge.RollbackOnFailure, w.a1.definition("a"), w.b1.definition("b")),
+	}
 	first.run(nil)
 	stride := 1
 	if raceEnabled {
@@ -257,7 +261,9 @@ func failing(t *testing.T, first *box, w *wares, cause error, n, times int) bool
 		}
 		return got
 	}
-	b.cloud.offered = []edge.Deployment{deploy("d-1", edge.RollbackOnFailure, w.a2.definition("a"), w.b2.definition("b"))}
+	b.cloud.offered = []edge.Deployment{
+		deploy("d-1", edge.RollbackOnFailure, w.a2.definition("a"), w.b2.definition("b")),
+	}
 	for range 40 { // it may never come to rest
 		b.now = b.d.Step(t.Context(), b.now)
 		oldOrNew(b, "at work")
@@ -280,7 +286,8 @@ func failing(t *testing.T, first *box, w *wares, cause error, n, times int) bool
 		got := oldOrNew(&again, "after a restart")
 		for _, r := range b.cloud.results {
 			if (r.Status == "SUCCESS") != (got == "a=2.0 b=2.0") {
-				t.Fatalf("%v from operation %d on: after a restart the device serves %q, and said %+v", cause, n, got, r)
+				t.Fatalf("%v from operation %d on: after a restart the device serves %q, and said %+v", cause, n, got,
+					r)
 			}
 		}
 	}
@@ -293,7 +300,10 @@ func TestAnInstalledPackageIsNotFetchedAgain(t *testing.T) {
 	b := newBox(t, f, newCloud())
 	b.cloud.put(w.all()...)
 	must(t, b.boot())
-	for i, d := range []edge.Definition{w.a1.definition("a"), w.a2.definition("a"), w.a1.definition("a"), w.a1.definition("a"), w.a1.definition("other")} {
+	for i, d := range []edge.Definition{
+		w.a1.definition("a"), w.a2.definition("a"), w.a1.definition("a"), w.a1.definition("a"),
+		w.a1.definition("other"),
+	} {
 		fetches := b.cloud.fetches
 		b.cloud.results = nil
 		b.cloud.offered = []edge.Deployment{deploy("d-"+string(rune('0'+i)), edge.RollbackOnFailure, d)}
@@ -344,10 +354,13 @@ func TestAPackageOlderThanTheFloorIsRefused(t *testing.T) {
 	must(t, b.boot())
 	for i, p := range []*pkg{w.a1, high, w.a1, w.a2, w.b1} {
 		b.cloud.results = nil
-		b.cloud.offered = []edge.Deployment{deploy("d-"+string(rune('0'+i)), edge.RollbackOnFailure, p.definition("h-"+p.name))}
+		b.cloud.offered = []edge.Deployment{
+			deploy("d-"+string(rune('0'+i)), edge.RollbackOnFailure, p.definition("h-"+p.name)),
+		}
 		b.run(nil)
 		r := only(t, b.cloud.results)
-		if refused := r.Status == "FAIL" && strings.Contains(r.Models[0].Reason, "too old"); refused != (i == 2 || i == 3) {
+		if refused := r.Status == "FAIL" &&
+			strings.Contains(r.Models[0].Reason, "too old"); refused != (i == 2 || i == 3) {
 			t.Fatalf("package %s %s: %+v", p.name, p.version, r)
 		}
 		b.disk = b.disk.Reboot(0) // it is remembered

@@ -267,7 +267,9 @@ func (c *cutting) check(b *box, where string) {
 	if c.u.mixed {
 		old, now := strings.Fields(c.u.old), strings.Fields(c.u.new)
 		each := strings.Fields(got)
-		if len(each) == len(old) && !slices.ContainsFunc(each, func(s string) bool { return !slices.Contains(old, s) && !slices.Contains(now, s) }) {
+		if len(each) == len(old) && !slices.ContainsFunc(each, func(s string) bool {
+			return !slices.Contains(old, s) && !slices.Contains(now, s)
+		}) {
 			return
 		}
 	}

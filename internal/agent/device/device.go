@@ -241,7 +241,8 @@ func (d *Device) tasks() []task {
 	} else {
 		list = append(list, task{d.regAt, d.register})
 	}
-	if d.state.Job != nil && d.state.Job.Phase != depot.Ended && !d.unsaved && (!d.offline && d.registered || !d.needsNetwork()) {
+	if d.state.Job != nil && d.state.Job.Phase != depot.Ended && !d.unsaved &&
+		(!d.offline && d.registered || !d.needsNetwork()) {
 		list = append(list, task{d.workAt, d.turn})
 	}
 	if d.littered && !d.unsaved {

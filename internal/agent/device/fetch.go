@@ -30,7 +30,8 @@ func (d *Device) bring(ctx context.Context, i int) {
 			d.workAt = d.clock
 		case ctx.Err() != nil:
 		default:
-			d.cfg.Log.WarnContext(ctx, "a package on the disk is damaged and fetched again", "package", m.Package, "err", err)
+			d.cfg.Log.WarnContext(ctx, "a package on the disk is damaged and fetched again", "package", m.Package,
+				"err", err)
 			d.work.refetch[m.Package] = true
 		}
 		return
@@ -241,7 +242,8 @@ func (d *Device) unpack(ctx context.Context, i int) {
 	case ctx.Err() != nil: // being stopped
 	case err != nil:
 		reason := err.Error()
-		if _, refused := errors.AsType[*bundle.Error](err); !refused && (disk.Full(err) || errors.Is(err, depot.ErrNoRoom)) {
+		if _, refused := errors.AsType[*bundle.Error](err); !refused &&
+			(disk.Full(err) || errors.Is(err, depot.ErrNoRoom)) {
 			reason = "the disk is full: " + reason
 		}
 		_ = d.depot.DropPart(m.Package) // Collect tries again

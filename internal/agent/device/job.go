@@ -58,7 +58,8 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 		m.Failed = why
 		job.Models = append(job.Models, m)
 	}
-	d.cfg.Log.InfoContext(ctx, "deployment begins", "deployment", o.Name, "models", len(job.Models), "policy", job.Policy)
+	d.cfg.Log.InfoContext(ctx, "deployment begins", "deployment", o.Name, "models", len(job.Models),
+		"policy", job.Policy)
 	next := d.state.Clone()
 	next.Job = job
 	d.begin()
@@ -146,7 +147,9 @@ func (d *Device) turn(ctx context.Context) {
 	if late >= 0 && !d.loadInGap(ctx, late) {
 		return
 	}
-	if slices.ContainsFunc(d.state.Job.Models, func(m depot.Model) bool { return m.Failed == "" && m.Desired == edge.Deploy && !d.settled(&m) }) {
+	if slices.ContainsFunc(d.state.Job.Models, func(m depot.Model) bool {
+		return m.Failed == "" && m.Desired == edge.Deploy && !d.settled(&m)
+	}) {
 		return
 	}
 	d.flip(ctx)
@@ -216,7 +219,8 @@ func (d *Device) spoil(ctx context.Context, i int, reason string) {
 	m := &next.Job.Models[i]
 	m.Failed = reason
 	d.state = next
-	d.cfg.Log.ErrorContext(ctx, "model could not be deployed", "deployment", next.Job.Name, "handle", m.Handle, "reason", reason)
+	d.cfg.Log.ErrorContext(ctx, "model could not be deployed", "deployment", next.Job.Name, "handle", m.Handle,
+		"reason", reason)
 	d.restore(ctx, m.Handle)
 	d.workAt = d.clock
 	if next.Job.Policy == edge.RollbackOnFailure {

@@ -166,7 +166,9 @@ func TestWhatIsReportedIsWhatIsServed(t *testing.T) {
 	for seed := range lives {
 		c := newCloud()
 		c.put(made...)
-		l := &life{box: newBox(t, f, c), rng: rand.New(rand.NewPCG(uint64(seed), 3)), made: made, want: map[string]*pkg{}}
+		l := &life{
+			box: newBox(t, f, c), rng: rand.New(rand.NewPCG(uint64(seed), 3)), made: made, want: map[string]*pkg{},
+		}
 		must(t, l.boot())
 		for n := range 12 {
 			l.step(n)
@@ -179,7 +181,9 @@ func TestWhatIsReportedIsWhatIsServed(t *testing.T) {
 func TestADeviceWorksOfflineAndWithAnyClock(t *testing.T) {
 	f := newFactory(t)
 	w := newWares(t, f)
-	for name, jump := range map[string]time.Duration{"back": -30 * 365 * 24 * time.Hour, "ahead": 30 * 365 * 24 * time.Hour} {
+	for name, jump := range map[string]time.Duration{
+		"back": -30 * 365 * 24 * time.Hour, "ahead": 30 * 365 * 24 * time.Hour,
+	} {
 		b := newBox(t, f, newCloud())
 		b.cloud.put(w.all()...)
 		b.cloud.offered = []edge.Deployment{deploy("d-1", edge.RollbackOnFailure, w.a1.definition("a"))}
@@ -228,7 +232,9 @@ func TestAnUnregisteredDeviceOnlyServes(t *testing.T) {
 
 func TestTheServersHintsAreFollowedWithinBounds(t *testing.T) {
 	f := newFactory(t)
-	for hint, want := range map[time.Duration]time.Duration{time.Millisecond: 5 * time.Second, time.Minute: time.Minute, 1e6 * time.Hour: 24 * time.Hour} {
+	for hint, want := range map[time.Duration]time.Duration{
+		time.Millisecond: 5 * time.Second, time.Minute: time.Minute, 1e6 * time.Hour: 24 * time.Hour,
+	} {
 		b := newBox(t, f, newCloud())
 		b.cloud.hints = edge.Hints{Poll: hint, Heartbeat: hint}
 		b.alter = func(c *device.Config) { c.Settings = &device.Settings{Spread: time.Nanosecond} }
@@ -288,7 +294,8 @@ func TestAModelThatDoesNotFitBesideTheOldOneIsSwappedWithADeclaredGap(t *testing
 		if to == fails {
 			want, status = "a=1.0", "FAIL"
 		}
-		if got := names(b.serves(w.all()...)); got != want || r.Status != status || !strings.Contains(r.Message, "gap") {
+		if got := names(b.serves(w.all()...)); got != want || r.Status != status ||
+			!strings.Contains(r.Message, "gap") {
 			t.Errorf("the device serves %q and says %+v", got, r)
 		}
 		b.wantTidy()
@@ -313,7 +320,8 @@ func TestARollbackThatFailsIsReportedAndTriedOn(t *testing.T) {
 	for len(b.cloud.results) == 0 {
 		b.now = b.d.Step(t.Context(), b.now)
 	}
-	if m := only(t, b.cloud.results).Models[0]; m.Status != "FAIL" || !strings.Contains(m.RollbackFailure, "device lost") {
+	if m := only(t, b.cloud.results).Models[0]; m.Status != "FAIL" ||
+		!strings.Contains(m.RollbackFailure, "device lost") {
 		t.Errorf("the device says %+v", m)
 	}
 	b.engine.refuse = nil

@@ -117,7 +117,9 @@ func (d *Device) wake(ctx context.Context, handle string, id depot.ID) (*model.L
 }
 
 // start loads a package that was verified, and lets it show what it can.
-func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle.Manifest, judge bool) (*model.Loaded, error) {
+func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle.Manifest, judge bool) (*model.Loaded,
+	error,
+) {
 	_, dir, err := d.depot.Package(id)
 	if err != nil {
 		return nil, err

@@ -58,7 +58,8 @@ func TestOnARealDiskAllIsTheSameAndTheIdentityIsLeftAlone(t *testing.T) {
 		b.cloud.results, b.cloud.offered = nil, []edge.Deployment{d}
 		b.run(nil)
 		want := []string{"a=1.0 b=1.0", "a=1.0 b=1.0", "a=2.0"}[i]
-		if got := names(b.serves(w.all()...)); got != want || (only(t, b.cloud.results).Status == "SUCCESS") != (i != 1) {
+		if got := names(b.serves(w.all()...)); got != want ||
+			(only(t, b.cloud.results).Status == "SUCCESS") != (i != 1) {
 			t.Fatalf("deployment %d: the device serves %q and says %+v", i+1, got, b.cloud.results)
 		}
 		must(t, real.Close())
@@ -70,7 +71,8 @@ func TestOnARealDiskAllIsTheSameAndTheIdentityIsLeftAlone(t *testing.T) {
 	must(t, real.Close())
 	is, err := os.Stat(key)
 	must(t, err)
-	if content, err := os.ReadFile(key); err != nil || string(content) != "secret" || is.ModTime() != was.ModTime() || is.Mode() != was.Mode() {
+	if content, err := os.ReadFile(key); err != nil || string(content) != "secret" || is.ModTime() != was.ModTime() ||
+		is.Mode() != was.Mode() {
 		t.Errorf("the identity was touched: %q, %v", content, err)
 	}
 	var list []string
@@ -94,7 +96,8 @@ type trickle struct {
 func (s trickle) Fetch(ctx context.Context, url string, offset int64) (io.ReadCloser, int64, string, error) {
 	object := s.objects[url]
 	k := min(s.n, len(object)-int(offset))
-	return io.NopCloser(io.MultiReader(bytes.NewReader(object[offset:int(offset)+k]), stalled{ctx})), int64(len(object)), "1", nil
+	return io.NopCloser(io.MultiReader(bytes.NewReader(object[offset:int(offset)+k]), stalled{ctx})),
+		int64(len(object)), "1", nil
 }
 
 // stalled is a connection that says nothing any more.
@@ -189,7 +192,9 @@ func TestWhatAnApplicationUnloadedIsLoadedWhenItIsDeployedAgain(t *testing.T) {
 	b.cloud.put(w.all()...)
 	must(t, b.boot())
 	for i := range 2 {
-		b.cloud.offered = []edge.Deployment{deploy("d-"+string(rune('1'+i)), edge.RollbackOnFailure, w.a1.definition("a"))}
+		b.cloud.offered = []edge.Deployment{
+			deploy("d-"+string(rune('1'+i)), edge.RollbackOnFailure, w.a1.definition("a")),
+		}
 		b.run(nil)
 		if got := names(b.serves(w.all()...)); got != "a=1.0" {
 			t.Fatalf("the device serves %q", got)
@@ -210,13 +215,15 @@ func TestAHeartbeatSaysWhatIsLoadedAndWhenItLastAnswered(t *testing.T) {
 	b.cloud.offered = []edge.Deployment{deploy("d-1", edge.RollbackOnFailure, w.a1.definition("a"))}
 	b.run(nil)
 	first := b.cloud.beats[0]
-	if first.Device != "cam-1" || first.Fleet != "plant" || first.AgentVersion != "1.0" || !first.HasModels || len(first.Models) != 0 {
+	if first.Device != "cam-1" || first.Fleet != "plant" || first.AgentVersion != "1.0" || !first.HasModels ||
+		len(first.Models) != 0 {
 		t.Errorf("the first heartbeat is %+v", first)
 	}
 	b.serves(w.all()...) // asks the model
 	b.run(nil)
 	last := b.cloud.beats[len(b.cloud.beats)-1]
-	if len(last.Models) != 1 || last.Models[0].Name != "alpha" || last.Models[0].Version != "1.0" || last.Models[0].LatestInference.IsZero() {
+	if len(last.Models) != 1 || last.Models[0].Name != "alpha" || last.Models[0].Version != "1.0" ||
+		last.Models[0].LatestInference.IsZero() {
 		t.Errorf("the models are said to be %+v", last.Models)
 	}
 	if len(last.Metrics) != 1 || last.Metrics[0].Value != 7 || last.Result != nil {

@@ -50,7 +50,8 @@ func (d *Device) complete(ctx context.Context) {
 		next := d.state.Clone()
 		next.Job.Models[i].Failed = fmt.Sprintf("after a restart: %v", err)
 		d.state = next
-		d.cfg.Log.ErrorContext(ctx, "a model that was just deployed could not be loaded after a restart", "handle", m.Handle, "err", err)
+		d.cfg.Log.ErrorContext(ctx, "a model that was just deployed could not be loaded after a restart",
+			"handle", m.Handle, "err", err)
 		if next.Job.Policy == edge.RollbackOnFailure {
 			for _, s := range now {
 				d.close(ctx, s.handle, s.loaded)
@@ -120,7 +121,8 @@ func (d *Device) revive(ctx context.Context, h depot.Handle) (served, error) {
 	}
 	l, older := d.wake(ctx, h.Name, h.Previous)
 	if older != nil {
-		d.cfg.Log.ErrorContext(ctx, "nor could the one before it", "handle", h.Name, "package", h.Previous, "err", older)
+		d.cfg.Log.ErrorContext(ctx, "nor could the one before it", "handle", h.Name, "package", h.Previous,
+			"err", older)
 		return served{}, errors.Join(err, older)
 	}
 	d.cfg.Log.WarnContext(ctx, "the model from before serves instead", "handle", h.Name, "package", h.Previous)

@@ -43,7 +43,8 @@ func (d *Device) lost(ctx context.Context, call string, err error) {
 	if !d.offline || refused != d.barred {
 		msg := "the server does not answer; models go on serving"
 		if refused {
-			msg = "the server refuses this device; models go on serving. If it was revoked or enrolled anew, enroll it again"
+			msg = "the server refuses this device; models go on serving. If it was revoked or enrolled anew, " +
+				"enroll it again"
 		}
 		d.cfg.Log.WarnContext(ctx, msg, "call", call, "err", err)
 	}
@@ -86,7 +87,9 @@ func (d *Device) heartbeat(ctx context.Context) {
 		HasModels: true, Models: []edge.LoadedModel{},
 	}
 	for _, i := range d.cfg.Table.List() {
-		h.Models = append(h.Models, edge.LoadedModel{Name: i.ModelName, Version: i.ModelVersion, LatestInference: i.LastInference})
+		h.Models = append(h.Models, edge.LoadedModel{
+			Name: i.ModelName, Version: i.ModelVersion, LatestInference: i.LastInference,
+		})
 	}
 	if d.cfg.Metrics != nil {
 		h.Metrics = d.cfg.Metrics()

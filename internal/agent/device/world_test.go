@@ -143,7 +143,9 @@ func (c *cloud) Heartbeat(_ context.Context, h edge.Heartbeat) (edge.Hints, erro
 	if h.Result != nil {
 		c.results = append(c.results, *h.Result)
 		if !c.keep {
-			c.offered = slices.DeleteFunc(slices.Clone(c.offered), func(d edge.Deployment) bool { return d.Name == h.Result.Deployment })
+			c.offered = slices.DeleteFunc(slices.Clone(c.offered), func(d edge.Deployment) bool {
+				return d.Name == h.Result.Deployment
+			})
 		}
 	}
 	return c.hints, nil
@@ -258,7 +260,8 @@ func (b *box) boot() error {
 		b.levers(b.engine)
 	}
 	cfg := device.Config{
-		Fleet: "plant", Name: "cam-1", AgentVersion: "1.0", Disk: b.disk, Cloud: b.cloud, Engine: b.engine, Table: b.table,
+		Fleet: "plant", Name: "cam-1", AgentVersion: "1.0", Disk: b.disk, Cloud: b.cloud, Engine: b.engine,
+		Table:    b.table,
 		Verifier: b.f.verifier, Machine: device.Machine{OS: "LINUX", Arch: "X86_64"}, Golden: golden,
 		Rand: rand.New(rand.NewPCG(b.seed, 1)), Settings: settings, Log: slog.New(slog.DiscardHandler),
 	}
@@ -316,7 +319,8 @@ func (b *box) serves(ps ...*pkg) map[string]*pkg {
 			b.t.Fatalf("%s answers with bytes of no package", i.Handle)
 		}
 		if i.ModelName != ps[k].name || i.ModelVersion != ps[k].version {
-			b.t.Fatalf("%s is called %s %s, and is %s %s", i.Handle, i.ModelName, i.ModelVersion, ps[k].name, ps[k].version)
+			b.t.Fatalf("%s is called %s %s, and is %s %s", i.Handle, i.ModelName, i.ModelVersion, ps[k].name,
+				ps[k].version)
 		}
 		out[i.Handle] = ps[k]
 	}

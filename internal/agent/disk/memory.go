@@ -262,7 +262,9 @@ func (m *Memory) Mkdir(name string) error {
 			}
 			return fs.ErrExist
 		}
-		m.enter(entry{dir: parent, name: base, to: &inode{dir: true, kids: map[string]*inode{}, safe: map[string]*inode{}}})
+		m.enter(entry{
+			dir: parent, name: base, to: &inode{dir: true, kids: map[string]*inode{}, safe: map[string]*inode{}},
+		})
 		return nil
 	})
 }

@@ -51,7 +51,8 @@ func BenchmarkPredict(b *testing.B) {
 // directly starts a worker and returns a function that makes one call.
 func directly(b *testing.B, program, lib, dir string, in []tensor.Tensor) func() {
 	path := filepath.Join(b.TempDir(), "s")
-	cmd := exec.CommandContext(b.Context(), program, "--model-dir", dir, "--listen", "unix:"+path, "--lib", lib, "--log-level", "error")
+	cmd := exec.CommandContext(b.Context(), program, "--model-dir", dir, "--listen", "unix:"+path, "--lib", lib,
+		"--log-level", "error")
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -68,7 +69,8 @@ func directly(b *testing.B, program, lib, dir string, in []tensor.Tensor) func()
 	})
 	head := codec.AppendOIPHead(nil, in, true)
 	body := codec.AppendOIPData(head, &in[0])
-	request := append([]byte("POST /invocations HTTP/1.1\r\nHost: w\r\nContent-Type: application/octet-stream\r\nInference-Header-Content-Length: "+
+	request := append([]byte("POST /invocations HTTP/1.1\r\nHost: w\r\nContent-Type: application/octet-stream\r\n"+
+		"Inference-Header-Content-Length: "+
 		strconv.Itoa(len(head))+"\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"), body...)
 	r := bufio.NewReader(conn)
 	call := func() bool {

@@ -49,7 +49,8 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	program := filepath.Join(dir, "slipway-onnx")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/slipway-ml/slipway/cmd/slipway-onnx")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program,
+		"github.com/slipway-ml/slipway/cmd/slipway-onnx")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -136,8 +137,10 @@ func digits(t testing.TB, version string) model.Package {
 func sum(t testing.TB) model.Package {
 	t.Helper()
 	g := &ox.Graph{
-		Name:    "sum",
-		Inputs:  []ox.Value{{Name: "a", Type: ox.Float, Dims: []any{"n", 2}}, {Name: "b", Type: ox.Float, Dims: []any{"n", 2}}},
+		Name: "sum",
+		Inputs: []ox.Value{
+			{Name: "a", Type: ox.Float, Dims: []any{"n", 2}}, {Name: "b", Type: ox.Float, Dims: []any{"n", 2}},
+		},
 		Outputs: []ox.Value{{Name: "y", Type: ox.Float, Dims: []any{"n", 2}}},
 		Nodes:   []ox.Node{{Op: "Add", Inputs: []string{"a", "b"}, Outputs: []string{"y"}}},
 	}
@@ -152,10 +155,15 @@ func sum(t testing.TB) model.Package {
 func double(t testing.TB) model.Package {
 	t.Helper()
 	value := func(name string) []ox.Value { return []ox.Value{{Name: name, Type: ox.Float, Dims: []any{"n", 2}}} }
-	g := &ox.Graph{Name: "double", Inputs: value("x"), Outputs: value("y"), Nodes: []ox.Node{{Op: "Add", Inputs: []string{"x", "x"}, Outputs: []string{"y"}}}}
+	g := &ox.Graph{
+		Name: "double", Inputs: value("x"), Outputs: value("y"),
+		Nodes: []ox.Node{{Op: "Add", Inputs: []string{"x", "x"}, Outputs: []string{"y"}}},
+	}
 	p := model.Package{Dir: t.TempDir(), ModelName: "double", ModelVersion: "1", Runtime: engine.ONNX}
 	spec := func(name string) []tensor.Spec {
-		return []tensor.Spec{{Name: name, Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1}, {Size: 2}}}}
+		return []tensor.Spec{
+			{Name: name, Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1}, {Size: 2}}},
+		}
 	}
 	p.Signature = tensor.Signature{Inputs: spec("x"), Outputs: spec("y")}
 	if err := os.WriteFile(filepath.Join(p.Dir, "model.onnx"), g.Marshal(), 0o600); err != nil {

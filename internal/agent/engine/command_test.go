@@ -24,9 +24,13 @@ const attributes = "X-Amzn-SageMaker-Custom-Attributes"
 func echo(t *testing.T, c *engine.Config, ask string, env map[string]string) model.Package {
 	t.Helper()
 	c.Command = map[string]engine.Command{"opaque": {
-		Args: []string{build.Testmodel(t)}, Format: engine.NPY, Env: env, Header: map[string]string{attributes: "echo=1" + ask},
+		Args: []string{build.Testmodel(t)}, Format: engine.NPY, Env: env,
+		Header: map[string]string{attributes: "echo=1" + ask},
 	}}
-	sig := tensor.Signature{Inputs: []tensor.Spec{{Name: "x", Type: tensor.Float32}}, Outputs: []tensor.Spec{{Name: "y", Type: tensor.Float32}}}
+	sig := tensor.Signature{
+		Inputs:  []tensor.Spec{{Name: "x", Type: tensor.Float32}},
+		Outputs: []tensor.Spec{{Name: "y", Type: tensor.Float32}},
+	}
 	return model.Package{Dir: t.TempDir(), ModelName: "echo", Runtime: "opaque", Signature: sig}
 }
 
@@ -74,7 +78,8 @@ func TestAnyProgramUnderTheContainerContractIsAnEngine(t *testing.T) {
 	for _, runtime := range []string{"npy", "csv"} {
 		square.Runtime = runtime
 		outs, err := load(t, en, square).Predict(t.Context(), []tensor.Tensor{floats("x", []int64{2, 2}, 1, 2, 3, 4.5)})
-		if want := floats("y", []int64{2, 2}, 2, 4, 6, 9); err != nil || len(outs) != 1 || !bytes.Equal(outs[0].Data, want.Data) || outs[0].Name != "y" {
+		if want := floats("y", []int64{2, 2}, 2, 4, 6, 9); err != nil || len(outs) != 1 ||
+			!bytes.Equal(outs[0].Data, want.Data) || outs[0].Name != "y" {
 			t.Errorf("%s: %+v, %v", runtime, outs, err)
 		}
 	}
@@ -104,7 +109,8 @@ func TestAnInputThatEndsEveryWorkerFailsAndIsNotTriedForEver(t *testing.T) {
 	e := open(t, c)
 	w := load(t, e, p)
 	_, err := w.Predict(t.Context(), x())
-	if !errors.Is(err, model.ErrFailed) || !strings.Contains(err.Error(), "twice; at last it was exit status 3: testmodel: crashing as told") {
+	if !errors.Is(err, model.ErrFailed) ||
+		!strings.Contains(err.Error(), "twice; at last it was exit status 3: testmodel: crashing as told") {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, "the worker is back", func() bool { return w.PID() != 0 })
@@ -120,7 +126,8 @@ func TestAWorkerThatHangsIsReplaced(t *testing.T) {
 	e := open(t, c)
 	w := load(t, e, p)
 	pid := w.PID()
-	if _, err := w.Predict(t.Context(), x()); !errors.Is(err, model.ErrFailed) || !strings.Contains(err.Error(), "no answer in 200ms") {
+	if _, err := w.Predict(t.Context(), x()); !errors.Is(err, model.ErrFailed) ||
+		!strings.Contains(err.Error(), "no answer in 200ms") {
 		t.Errorf("a call: %v", err)
 	}
 	eventually(t, "another worker", func() bool { now := w.PID(); return now != 0 && now != pid })
@@ -221,7 +228,8 @@ func TestAnEngineThatIsNotReadyInTimeSaysWhatItSaid(t *testing.T) {
 
 func TestAnAnswerThatIsNoneIsAFailure(t *testing.T) {
 	for ask, want := range map[string]error{
-		",status=500": model.ErrFailed, ",status=503": model.ErrBusy, ",status=302": model.ErrFailed, ",bytes=9,echo=0": model.ErrFailed, ",bytes=5000000,echo=0": model.ErrFailed,
+		",status=500": model.ErrFailed, ",status=503": model.ErrBusy, ",status=302": model.ErrFailed,
+		",bytes=9,echo=0": model.ErrFailed, ",bytes=5000000,echo=0": model.ErrFailed,
 	} {
 		c := bare(t)
 		c.MaxBody = 1 << 20
@@ -237,7 +245,8 @@ func TestAnAnswerInChunksIsRead(t *testing.T) {
 	p := echo(t, &c, ",echo=0,chunks=3", nil)
 	w := load(t, open(t, c), p)
 	for range 2 { // the second one on the same connection
-		if _, err := w.Predict(t.Context(), x()); !errors.Is(err, model.ErrFailed) || !strings.Contains(fmt.Sprint(err), "can't be read") {
+		if _, err := w.Predict(t.Context(), x()); !errors.Is(err, model.ErrFailed) ||
+			!strings.Contains(fmt.Sprint(err), "can't be read") {
 			t.Errorf("got %v", err)
 		}
 	}

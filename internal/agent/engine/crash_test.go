@@ -131,7 +131,9 @@ func script(t *testing.T, c *engine.Config, body string) model.Package {
 	}
 	c.Command = map[string]engine.Command{"opaque": {Args: []string{sh, "-c", body, "sh", "{port}", "{model_dir}"}}}
 	one := []tensor.Spec{{Name: "x", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: 1}}}}
-	return model.Package{Dir: t.TempDir(), ModelName: "m", Runtime: "opaque", Signature: tensor.Signature{Inputs: one, Outputs: one}}
+	return model.Package{
+		Dir: t.TempDir(), ModelName: "m", Runtime: "opaque", Signature: tensor.Signature{Inputs: one, Outputs: one},
+	}
 }
 
 func TestAWorkerThatIsNeverReadyIsEndedWithItsChildren(t *testing.T) {

@@ -92,7 +92,8 @@ const (
 func Default() Config {
 	return Config{
 		Threads: 1, InFlight: 16, Queue: 256, MaxBody: 64 << 20,
-		StartTimeout: 2 * time.Minute, CallTimeout: time.Minute, HealthEvery: 30 * time.Second, RestartWait: 20 * time.Second, Grace: 10 * time.Second,
+		StartTimeout: 2 * time.Minute, CallTimeout: time.Minute, HealthEvery: 30 * time.Second,
+		RestartWait: 20 * time.Second, Grace: 10 * time.Second,
 		Reserve: 32 << 20, Factor: 2,
 	}
 }
@@ -106,12 +107,16 @@ func (c *Config) Validate() error {
 		}
 	}
 	bad(!filepath.IsAbs(c.RunDir), "the run directory must be absolute, not %q", c.RunDir)
-	bad(len(c.RunDir) > 80, "the run directory's path must have at most 80 bytes, for the sake of the sockets in it, not %d", len(c.RunDir))
+	bad(len(c.RunDir) > 80,
+		"the run directory's path must have at most 80 bytes, for the sake of the sockets in it, not %d", len(c.RunDir))
 	bad(c.Threads < 0 || c.Threads > 1024, "the threads must be 0 to 1024, not %d", c.Threads)
 	bad(c.InFlight < 1 || c.InFlight > 4096, "the calls in flight must be 1 to 4096, not %d", c.InFlight)
 	bad(c.Queue < 0 || c.Queue > 1<<20, "the queue must hold 0 to %d calls, not %d", 1<<20, c.Queue)
 	bad(c.MaxBody < 1 || c.MaxBody > 1<<30, "the largest call must have 1 to %d bytes, not %d", 1<<30, c.MaxBody)
-	for name, d := range map[string]time.Duration{"start timeout": c.StartTimeout, "call timeout": c.CallTimeout, "health period": c.HealthEvery, "restart wait": c.RestartWait, "grace": c.Grace} {
+	for name, d := range map[string]time.Duration{
+		"start timeout": c.StartTimeout, "call timeout": c.CallTimeout, "health period": c.HealthEvery,
+		"restart wait": c.RestartWait, "grace": c.Grace,
+	} {
 		bad(d <= 0, "the %s must be longer than nothing", name)
 	}
 	bad(c.Budget < 0 || c.Reserve < 0, "the memory budget and reserve must not be negative")
@@ -120,7 +125,8 @@ func (c *Config) Validate() error {
 		cmd := c.Command[runtime]
 		bad(len(cmd.Args) == 0 || cmd.Args[0] == "", "the engine for the runtime %q needs a command", runtime)
 		for k, v := range cmd.Header {
-			bad(k == "" || strings.ContainsAny(k+v, "\r\n\x00") || strings.ContainsAny(k, ": "), "the engine for the runtime %q has the malformed header %q", runtime, k)
+			bad(k == "" || strings.ContainsAny(k+v, "\r\n\x00") || strings.ContainsAny(k, ": "),
+				"the engine for the runtime %q has the malformed header %q", runtime, k)
 		}
 		switch cmd.Format {
 		case "", OIPJSON, OIPBinary, NPY, CSV:
@@ -307,7 +313,9 @@ func (c *Config) findProgram() (string, error) {
 	}
 	path, err := exec.LookPath("slipway-onnx")
 	if err != nil {
-		return "", fmt.Errorf("%w: slipway-onnx is neither beside this program nor on PATH, and the configuration names none", model.ErrUnsupported)
+		return "",
+			fmt.Errorf("%w: slipway-onnx is neither beside this program nor on PATH, and the configuration names none",
+				model.ErrUnsupported)
 	}
 	return filepath.Abs(path)
 }

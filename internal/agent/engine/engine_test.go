@@ -23,7 +23,8 @@ func TestAModelReadsDigitsThroughItsWorker(t *testing.T) {
 	e := open(t, config(t))
 	w := load(t, e, digits(t, "v2"))
 	sig := w.Signature()
-	if len(sig.Inputs) != 1 || sig.Inputs[0].Name != "image" || sig.Inputs[0].Type != tensor.Float32 || len(sig.Outputs) != 2 {
+	if len(sig.Inputs) != 1 || sig.Inputs[0].Name != "image" || sig.Inputs[0].Type != tensor.Float32 ||
+		len(sig.Outputs) != 2 {
 		t.Errorf("the signature is %+v", sig)
 	}
 	inputs, labels := images()
@@ -54,14 +55,18 @@ func TestInputsAreTakenByNameOrByPlace(t *testing.T) {
 	a, b := floats("a", shape, 1, 2), floats("b", shape, 10, 20)
 	want := floats("y", shape, 11, 22).Data
 	nameless := floats("", shape, 10, 20)
-	for name, in := range map[string][]tensor.Tensor{"in order": {a, b}, "the other way": {b, a}, "without names": {floats("", shape, 1, 2), nameless}, "half named": {a, nameless}} {
+	for name, in := range map[string][]tensor.Tensor{
+		"in order": {a, b}, "the other way": {b, a}, "without names": {floats("", shape, 1, 2), nameless},
+		"half named": {a, nameless},
+	} {
 		outs, err := w.Predict(t.Context(), in)
 		if err != nil || len(outs) != 1 || !bytes.Equal(outs[0].Data, want) {
 			t.Errorf("%s: %+v, %v", name, outs, err)
 		}
 	}
 	for name, in := range map[string][]tensor.Tensor{
-		"nothing": nil, "one of two": {a}, "three": {a, b, b}, "one twice": {a, a}, "an unknown one": {a, floats("c", shape, 1, 2)},
+		"nothing": nil, "one of two": {a}, "three": {a, b, b}, "one twice": {a, a},
+		"an unknown one": {a, floats("c", shape, 1, 2)},
 		"another type":   {a, {Name: "b", Type: tensor.Float64, Shape: shape, Data: make([]byte, 16)}},
 		"another shape":  {a, floats("b", []int64{1, 3}, 1, 2, 3)},
 		"too few bytes":  {a, {Name: "b", Type: tensor.Float32, Shape: shape, Data: make([]byte, 4)}},
@@ -107,7 +112,9 @@ func TestABrokenPackageIsRefusedWithTheReason(t *testing.T) {
 	another := sum(t)
 	another.Signature.Inputs = []tensor.Spec{{Name: "a", Type: tensor.Float32}, {Name: "c", Type: tensor.Float32}}
 	narrow := sum(t)
-	narrow.Signature.Outputs = []tensor.Spec{{Name: "y", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: 1}, {Size: 3}}}}
+	narrow.Signature.Outputs = []tensor.Spec{
+		{Name: "y", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: 1}, {Size: 3}}},
+	}
 	dlr := digits(t, "v1")
 	dlr.Runtime = "dlr"
 	relative := digits(t, "v1")
@@ -117,12 +124,14 @@ func TestABrokenPackageIsRefusedWithTheReason(t *testing.T) {
 		is   error
 		want string
 	}{
-		"not a model":              {file("<html>"), nil, "is not an ONNX model"},
-		"no model":                 {model.Package{Dir: t.TempDir(), Runtime: engine.ONNX}, nil, "no .onnx file"},
-		"an input it has not":      {another, nil, `describes the input "c", which the model has not`},
-		"an output unlike its own": {narrow, nil, `the output "y" is [1, 3] of FLOAT, and the model that it is [batch, 2] of FLOAT`},
-		"no engine":                {dlr, model.ErrUnsupported, `"dlr"`},
-		"a relative directory":     {relative, nil, "must be absolute"},
+		"not a model":         {file("<html>"), nil, "is not an ONNX model"},
+		"no model":            {model.Package{Dir: t.TempDir(), Runtime: engine.ONNX}, nil, "no .onnx file"},
+		"an input it has not": {another, nil, `describes the input "c", which the model has not`},
+		"an output unlike its own": {
+			narrow, nil, `the output "y" is [1, 3] of FLOAT, and the model that it is [batch, 2] of FLOAT`,
+		},
+		"no engine":            {dlr, model.ErrUnsupported, `"dlr"`},
+		"a relative directory": {relative, nil, "must be absolute"},
 	} {
 		r, err := e.Load(t.Context(), c.p)
 		if err == nil || !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
@@ -149,7 +158,8 @@ func TestTheManifestsShapesAreShownAndTheModelsOwnAreTaken(t *testing.T) {
 		t.Errorf("it is shown as %s", s.Inputs[0].String())
 	}
 	two := []int64{2, 2}
-	if _, err := w.Predict(t.Context(), []tensor.Tensor{floats("a", two, 1, 2, 3, 4), floats("b", two, 1, 2, 3, 4)}); err != nil {
+	if _, err := w.Predict(t.Context(),
+		[]tensor.Tensor{floats("a", two, 1, 2, 3, 4), floats("b", two, 1, 2, 3, 4)}); err != nil {
 		t.Errorf("two rows: %v", err)
 	}
 }
@@ -227,7 +237,10 @@ func TestEveryFaultOfAConfigurationIsReported(t *testing.T) {
 		"dlr": {}, "tflite": {Args: []string{"x"}, Format: "xml", Header: map[string]string{"A": "b\r\nC: d"}},
 	}}
 	err := c.Validate()
-	for _, want := range []string{"absolute", "threads", "in flight", "largest call", "start timeout", "grace", "factor", `"dlr" needs a command`, `unknown format "xml"`, "malformed header", "log"} {
+	for _, want := range []string{
+		"absolute", "threads", "in flight", "largest call", "start timeout", "grace", "factor", `"dlr" needs a command`,
+		`unknown format "xml"`, "malformed header", "log",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %q: %v", want, err)
 		}

@@ -35,7 +35,9 @@ type footprint struct{ file, memory int64 }
 const knownModels = 256
 
 func newMemory(c *Config) *memory {
-	return &memory{budget: c.Budget, spare: c.Reserve, factor: c.Factor, left: machineLeft, known: map[string]footprint{}}
+	return &memory{
+		budget: c.Budget, spare: c.Reserve, factor: c.Factor, left: machineLeft, known: map[string]footprint{},
+	}
 }
 
 type reservation struct {
@@ -62,7 +64,8 @@ func (m *memory) reserve(p model.Package, used int64) (*reservation, error) {
 		left = min(left, m.budget-used-m.pending)
 	}
 	if need > left {
-		return nil, fmt.Errorf("%w: it takes about %d MiB and %d MiB are left", model.ErrNoMemory, need>>20, max(left, 0)>>20)
+		return nil,
+			fmt.Errorf("%w: it takes about %d MiB and %d MiB are left", model.ErrNoMemory, need>>20, max(left, 0)>>20)
 	}
 	m.pending += need
 	return &reservation{m, need}, nil
@@ -94,7 +97,8 @@ func (m *memory) learn(p model.Package, bytes int64) {
 
 // packageSize returns the bytes of all files in dir, as far as they can be seen.
 func packageSize(dir string) (sum int64) {
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { // Load fails on its own if dir can't be read
+	// Load fails on its own if dir can't be read
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return nil
 		}
@@ -123,7 +127,9 @@ func machineLeft() int64 {
 		case f[0] == "0" && f[1] == "": // version 2
 			left = min(left, groupLeft("/sys/fs/cgroup", f[2], "memory.max", "memory.current", "inactive_file"))
 		case strings.Contains(","+f[1]+",", ",memory,"):
-			left = min(left, groupLeft("/sys/fs/cgroup/memory", f[2], "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
+			left = min(left,
+				groupLeft("/sys/fs/cgroup/memory", f[2], "memory.limit_in_bytes", "memory.usage_in_bytes",
+					"total_inactive_file"))
 		}
 	}
 	return left

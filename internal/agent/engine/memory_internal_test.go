@@ -27,12 +27,16 @@ func write(t *testing.T, dir string, files map[string]string) {
 func TestTheTightestControlGroupDecides(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, map[string]string{
-		"system/memory.max": "1000\n", "system/memory.current": "700\n", "system/memory.stat": "anon 1\ninactive_file 100\n",
+		"system/memory.max": "1000\n", "system/memory.current": "700\n",
+		"system/memory.stat":      "anon 1\ninactive_file 100\n",
 		"system/agent/memory.max": "max\n", "system/agent/memory.current": "600\n",
 		"loose/memory.max": "max\n", "loose/memory.current": "1\n",
 		"over/memory.max": "10\n", "over/memory.current": "30\n", "over/memory.stat": "inactive_file 5\n",
 	})
-	for name, want := range map[string]int64{"/system/agent": 400, "/system": 400, "/loose": math.MaxInt64 / 2, "/over": -15, "/nowhere": math.MaxInt64 / 2, "/": math.MaxInt64 / 2} {
+	for name, want := range map[string]int64{
+		"/system/agent": 400, "/system": 400, "/loose": math.MaxInt64 / 2, "/over": -15, "/nowhere": math.MaxInt64 / 2,
+		"/": math.MaxInt64 / 2,
+	} {
 		if got := groupLeft(root, name, "memory.max", "memory.current", "inactive_file"); got != want {
 			t.Errorf("%s: %d are left, want %d", name, got, want)
 		}

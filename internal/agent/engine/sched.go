@@ -50,7 +50,8 @@ func canYield() bool {
 // that a unit with RestrictRealtime= may refuse it.
 func setPolicy(tid, policy int) error {
 	var priority int32 // struct sched_param
-	_, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), uintptr(policy), uintptr(unsafe.Pointer(&priority)))
+	_, _, errno := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), uintptr(policy),
+		uintptr(unsafe.Pointer(&priority)))
 	if errno != 0 {
 		return errno
 	}

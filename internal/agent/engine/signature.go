@@ -45,7 +45,8 @@ func wellFormed(in []tensor.Tensor) error {
 			return fault.New(fault.Invalid, "the input %q has no type", t.Name)
 		}
 		if n, ok := tensor.Elements(t.Shape, 1<<40); !ok || n != int64(t.Len()) {
-			return fault.New(fault.Invalid, "input %q: shape %s does not agree with its %d elements", t.Name, tensor.ShapeString(t.Shape), t.Len())
+			return fault.New(fault.Invalid,
+				"input %q: shape %s does not agree with its %d elements", t.Name, tensor.ShapeString(t.Shape), t.Len())
 		}
 	}
 	return nil
@@ -62,7 +63,8 @@ func agree(manifest, takes *tensor.Signature) error {
 			continue
 		}
 		if len(side.said) != len(side.has) {
-			return fmt.Errorf("the manifest describes %d tensors as %s, and the model has %d", len(side.said), side.what, len(side.has))
+			return fmt.Errorf("the manifest describes %d tensors as %s, and the model has %d", len(side.said),
+				side.what, len(side.has))
 		}
 		known := map[string]*tensor.Spec{}
 		for i := range side.has {
@@ -75,7 +77,8 @@ func agree(manifest, takes *tensor.Signature) error {
 				return fmt.Errorf("the manifest describes the %s %q, which the model has not", side.what, s.Name)
 			}
 			if s.Type != r.Type || !compatible(s, r) {
-				return fmt.Errorf("the manifest says that the %s %q is %s, and the model that it is %s", side.what, s.Name, s, r)
+				return fmt.Errorf("the manifest says that the %s %q is %s, and the model that it is %s", side.what,
+					s.Name, s, r)
 			}
 		}
 	}
@@ -118,7 +121,9 @@ func zeros(sig *tensor.Signature) ([]tensor.Tensor, bool) {
 		for _, d := range s.Shape[1:] {
 			shape = append(shape, d.Size)
 		}
-		in[i] = tensor.Tensor{Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size()))}
+		in[i] = tensor.Tensor{
+			Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size())),
+		}
 	}
 	return in, true
 }

@@ -173,7 +173,8 @@ func (w *Worker) supervise(p *process) {
 		if p.lacksMemory() {
 			w.e.oomKills.Add(1)
 		}
-		w.e.cfg.Log.Warn("a worker ended and is started again", "model", w.pkg.ModelName, "version", w.pkg.ModelVersion, "how", p.how, "crashes", crashes+1)
+		w.e.cfg.Log.Warn("a worker ended and is started again", "model", w.pkg.ModelName, "version", w.pkg.ModelVersion,
+			"how", p.how, "crashes", crashes+1)
 		next := w.again(&crashes)
 		if next == nil {
 			return
@@ -211,7 +212,8 @@ func (w *Worker) again(crashes *int) *process {
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.e.cfg.Log.Error("a worker could not be started again", "model", w.pkg.ModelName, "version", w.pkg.ModelVersion, "err", err)
+		w.e.cfg.Log.Error("a worker could not be started again", "model", w.pkg.ModelName,
+			"version", w.pkg.ModelVersion, "err", err)
 	}
 }
 

@@ -54,7 +54,8 @@ func Run(ctx context.Context, token, dir string) error {
 	if err != nil {
 		return err
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: t.Name}}, key)
+	csr, err := x509.CreateCertificateRequest(rand.Reader,
+		&x509.CertificateRequest{Subject: pkix.Name{CommonName: t.Name}}, key)
 	if err != nil {
 		return err
 	}
@@ -85,11 +86,15 @@ func post(ctx context.Context, t enroll.Token, request enroll.Request) (enroll.R
 	}
 	req.Header.Set("Content-Type", "application/json")
 	transport := &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // see above
+		Proxy: http.ProxyFromEnvironment,
+		// nolint:gosec // see above
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true},
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return enroll.Reply{}, nil, fmt.Errorf("ask the server: %w", err)
@@ -170,7 +175,8 @@ func judge(t enroll.Token, reply enroll.Reply, key *ecdsa.PublicKey, peers []*x5
 // that is not enrolled yet may be anywhere.
 func verify(c *x509.Certificate, roots, others *x509.CertPool, use x509.ExtKeyUsage) error {
 	_, err := c.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: others, KeyUsages: []x509.ExtKeyUsage{use}, CurrentTime: c.NotBefore.Add(time.Second),
+		Roots: roots, Intermediates: others, KeyUsages: []x509.ExtKeyUsage{use},
+		CurrentTime: c.NotBefore.Add(time.Second),
 	})
 	return err
 }

@@ -34,7 +34,10 @@ func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{Server: cloudtest.New(t), spoil: func(*wire.Reply) {}, sealed: func(*wire.Reply) {}}
 	sum := sha256.Sum256(s.CA.Cert.Raw)
-	s.token = wire.Token{URL: s.URL, ID: "t-1", Secret: secret, CA: hex.EncodeToString(sum[:]), Fleet: "plant", Name: "cam-01", Expires: time.Now().Add(time.Hour)}
+	s.token = wire.Token{
+		URL: s.URL, ID: "t-1", Secret: secret, CA: hex.EncodeToString(sum[:]), Fleet: "plant", Name: "cam-01",
+		Expires: time.Now().Add(time.Hour),
+	}
 	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		s.asked++
 		var req wire.Request
@@ -52,7 +55,8 @@ func newServer(t *testing.T) *server {
 			Certificate: string(s.CA.Sign(t, "cam-01", csr.PublicKey)), Chain: string(s.CA.PEM()),
 			SigningRoots: map[string]string{"us-east-1": string(s.CA.PEM())},
 			Config: map[string]string{
-				"sagemaker_edge_core_device_name": "cam-01", "sagemaker_edge_core_device_fleet_name": "plant", "sagemaker_edge_core_region": "us-east-1",
+				"sagemaker_edge_core_device_name": "cam-01", "sagemaker_edge_core_device_fleet_name": "plant",
+				"sagemaker_edge_core_region":                    "us-east-1",
 				"sagemaker_edge_provider_aws_iot_cred_endpoint": s.Credentials(),
 			},
 		}
@@ -73,7 +77,10 @@ func TestATokenBecomesAnIdentityThatAnAgentStartsFrom(t *testing.T) {
 	if err := enroll.Run(t.Context(), s.token.String(), dir); err != nil {
 		t.Fatal(err)
 	}
-	modes := map[string]fs.FileMode{"": 0o700, "private.pem.key": 0o600, "device.pem.crt": 0o644, "ca.pem": 0o444, "roots/us-east-1.pem": 0o444, "agent.json": 0o644}
+	modes := map[string]fs.FileMode{
+		"": 0o700, "private.pem.key": 0o600, "device.pem.crt": 0o644, "ca.pem": 0o444, "roots/us-east-1.pem": 0o444,
+		"agent.json": 0o644,
+	}
 	for name, want := range modes {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm() != want {
@@ -84,10 +91,12 @@ func TestATokenBecomesAnIdentityThatAnAgentStartsFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Device != "cam-01" || c.Cloud.KeyFile != filepath.Join(dir, "private.pem.key") || c.DataRoot != filepath.Join(dir, "data") || c.Poll != time.Minute {
+	if c.Device != "cam-01" || c.Cloud.KeyFile != filepath.Join(dir, "private.pem.key") ||
+		c.DataRoot != filepath.Join(dir, "data") || c.Poll != time.Minute {
 		t.Errorf("read back: %+v", c)
 	}
-	if err := enroll.Run(t.Context(), s.token.String(), dir); err == nil || !strings.Contains(err.Error(), "already") || s.asked != 1 {
+	if err := enroll.Run(t.Context(), s.token.String(), dir); err == nil || !strings.Contains(err.Error(), "already") ||
+		s.asked != 1 {
 		t.Errorf("a second time: %v, after %d requests", err, s.asked)
 	}
 }
@@ -99,12 +108,20 @@ func TestAReplyThatIsNotTheServersLeavesNoIdentity(t *testing.T) {
 		spoil, sealed func(*wire.Reply)
 		says          string
 	}{
-		"changed on the way":        {sealed: func(r *wire.Reply) { r.Config["sagemaker_edge_core_region"] = "x" }, says: "not from the server"},
-		"another CA":                {spoil: func(r *wire.Reply) { r.Chain = string(stranger.PEM()) }, says: "the CA is not"},
-		"a certificate for another": {spoil: func(r *wire.Reply) { r.Certificate = string(stranger.Sign(t, "cam-01", key)) }, says: "another key"},
-		"no certificate":            {spoil: func(r *wire.Reply) { r.Certificate = "" }, says: "holds no certificate"},
-		"no configuration":          {spoil: func(r *wire.Reply) { r.Config = nil }, says: "device_name"},
-		"a region that climbs":      {spoil: func(r *wire.Reply) { r.SigningRoots = map[string]string{"../up": ""} }, says: "not a region"},
+		"changed on the way": {
+			sealed: func(r *wire.Reply) { r.Config["sagemaker_edge_core_region"] = "x" }, says: "not from the server",
+		},
+		"another CA": {
+			spoil: func(r *wire.Reply) { r.Chain = string(stranger.PEM()) }, says: "the CA is not",
+		},
+		"a certificate for another": {
+			spoil: func(r *wire.Reply) { r.Certificate = string(stranger.Sign(t, "cam-01", key)) }, says: "another key",
+		},
+		"no certificate":   {spoil: func(r *wire.Reply) { r.Certificate = "" }, says: "holds no certificate"},
+		"no configuration": {spoil: func(r *wire.Reply) { r.Config = nil }, says: "device_name"},
+		"a region that climbs": {
+			spoil: func(r *wire.Reply) { r.SigningRoots = map[string]string{"../up": ""} }, says: "not a region",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
@@ -115,7 +132,8 @@ func TestAReplyThatIsNotTheServersLeavesNoIdentity(t *testing.T) {
 				s.sealed = tc.sealed
 			}
 			dir := t.TempDir()
-			if err := enroll.Run(t.Context(), s.token.String(), dir); err == nil || !strings.Contains(err.Error(), tc.says) {
+			if err := enroll.Run(t.Context(), s.token.String(), dir); err == nil ||
+				!strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want it to say %q", err, tc.says)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "agent.json")); err == nil {
@@ -133,7 +151,8 @@ func TestAServerUnderAnotherCAIsRefusedThoughItPassesOnWhatTheRightOneSays(t *te
 	s, relay := newServer(t), cloudtest.New(t)
 	relay.Intercept(func(w http.ResponseWriter, r *http.Request) bool { s.ServeHTTP(w, r); return true })
 	s.token.URL = relay.URL
-	if err := enroll.Run(t.Context(), s.token.String(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "not of the token's CA") {
+	if err := enroll.Run(t.Context(), s.token.String(), t.TempDir()); err == nil ||
+		!strings.Contains(err.Error(), "not of the token's CA") {
 		t.Error(err)
 	}
 }
@@ -145,7 +164,9 @@ func TestARefusalIsToldWithoutTheToken(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the token was used") || strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}
-	for _, token := range []string{"", "slipway-enroll-v1.x", wire.Token{URL: "ftp://x", ID: "i", Secret: secret}.String()} {
+	for _, token := range []string{
+		"", "slipway-enroll-v1.x", wire.Token{URL: "ftp://x", ID: "i", Secret: secret}.String(),
+	} {
 		if err := enroll.Run(t.Context(), token, t.TempDir()); err == nil {
 			t.Errorf("%.30q was spent", token)
 		}

@@ -247,7 +247,8 @@ func (t *Table) find(ctx context.Context, handle string) (*entry, error) {
 func (t *Table) wait(ctx context.Context, handle string, g *gap) error {
 	defer t.waiting.Add(-1)
 	if t.waiting.Add(1) > int64(t.opts.MaxWaiting) {
-		return fault.New(fault.Limit, "the model %q is being replaced and %d calls wait for it already", handle, t.opts.MaxWaiting).Because(model.ErrBusy)
+		return fault.New(fault.Limit, "the model %q is being replaced and %d calls wait for it already", handle,
+			t.opts.MaxWaiting).Because(model.ErrBusy)
 	}
 	timer := time.NewTimer(t.opts.GapWait)
 	defer timer.Stop()
@@ -272,5 +273,6 @@ func notLoaded(handle string) error {
 }
 
 func unavailable(handle string) error {
-	return fault.New(fault.Unavailable, "the model %q is being replaced; ask again", handle).Because(model.ErrUnavailable)
+	return fault.New(fault.Unavailable,
+		"the model %q is being replaced; ask again", handle).Because(model.ErrUnavailable)
 }

@@ -20,7 +20,9 @@ import (
 type sum struct{ echo }
 
 func (sum) Predict(_ context.Context, in []tensor.Tensor) ([]tensor.Tensor, error) {
-	return []tensor.Tensor{{Name: "n", Type: tensor.Float32, Shape: []int64{1}, Data: append([]byte(nil), in[0].Data[:4]...)}}, nil
+	return []tensor.Tensor{
+		{Name: "n", Type: tensor.Float32, Shape: []int64{1}, Data: append([]byte(nil), in[0].Data[:4]...)},
+	}, nil
 }
 
 // plainEcho is gRPC as it comes: the same messages, nothing done with them.
@@ -65,7 +67,9 @@ func plain(b *testing.B, whole bool) em.AgentClient {
 // number, "both ways" with as much as it got.
 func BenchmarkPredict(b *testing.B) {
 	w := start(b, func(c *serve.Config) { c.MaxShared = 64 << 20 })
-	spec := []tensor.Spec{{Name: "x", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1}, {Size: 1024}}}}
+	spec := []tensor.Spec{
+		{Name: "x", Type: tensor.Float32, Ranked: true, Shape: []tensor.Dim{{Size: -1}, {Size: 1024}}},
+	}
 	sig := tensor.Signature{Inputs: spec, Outputs: spec}
 	for _, c := range []struct {
 		name  string
@@ -77,13 +81,16 @@ func BenchmarkPredict(b *testing.B) {
 		for _, size := range []int{4 << 10, 4 << 20} {
 			data := make([]byte, size)
 			byValue := []*em.Tensor{value(meta("x", em.DataType_FLOAT32, int32(size/4096), 1024), data)}
-			byHandle := []*em.Tensor{shared(meta("x", em.DataType_FLOAT32, int32(size/4096), 1024), share(b, data, false), 0, 0)}
+			byHandle := []*em.Tensor{
+				shared(meta("x", em.DataType_FLOAT32, int32(size/4096), 1024), share(b, data, false), 0, 0),
+			}
 			run := func(name string, agent em.AgentClient, tensors []*em.Tensor) {
 				b.Run(fmt.Sprintf("%s/%dK/%s", c.name, size>>10, name), func(b *testing.B) {
 					b.SetBytes(int64(size))
 					b.ReportAllocs()
 					for b.Loop() {
-						if _, err := agent.Predict(b.Context(), &em.PredictRequest{Name: c.name, Tensors: tensors}); err != nil {
+						if _, err := agent.Predict(b.Context(),
+							&em.PredictRequest{Name: c.name, Tensors: tensors}); err != nil {
 							b.Fatal(err)
 						}
 					}

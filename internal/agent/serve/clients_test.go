@@ -75,8 +75,11 @@ func pythonFor(t *testing.T, change func(proto []byte) []byte) (python string, e
 	if err := os.WriteFile(filepath.Join(dir, "agent.proto"), change(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, nil, "protoc", "-I", dir, "--python_out="+dir, "--grpc_python_out="+dir, "--plugin=protoc-gen-grpc_python="+plugin, "agent.proto")
-	return python, []string{"PYTHONPATH=" + dir + ":" + filepath.Join(examples(t), "python"), "PYTHONDONTWRITEBYTECODE=1"}
+	run(t, nil, "protoc", "-I", dir, "--python_out="+dir, "--grpc_python_out="+dir,
+		"--plugin=protoc-gen-grpc_python="+plugin, "agent.proto")
+	return python, []string{
+		"PYTHONPATH=" + dir + ":" + filepath.Join(examples(t), "python"), "PYTHONDONTWRITEBYTECODE=1",
+	}
 }
 
 func TestAPythonApplicationUsesModels(t *testing.T) {
@@ -101,7 +104,8 @@ func TestThePythonExampleRuns(t *testing.T) {
 	python, env := pythonFor(t, bytes.Clone)
 	w := start(t, nil)
 	for _, way := range []string{"--socket=" + w.socket, "--shared-memory"} {
-		out := run(t, env, python, filepath.Join(examples(t), "python", "predict.py"), way, "--socket="+w.socket, "double", "1", "2", "3", "4")
+		out := run(t, env, python, filepath.Join(examples(t), "python", "predict.py"), way, "--socket="+w.socket,
+			"double", "1", "2", "3", "4")
 		if out != "doubled [1, 4] [2.0, 4.0, 6.0, 8.0]\n" {
 			t.Error(out)
 		}

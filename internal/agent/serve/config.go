@@ -40,7 +40,8 @@ func Default(socket string) Config {
 	return Config{
 		Socket: socket, SocketMode: 0o660, SocketUID: -1, SocketGID: -1, Version: "0",
 		MaxMessage: 64 << 20, MaxShared: 256 << 20, MaxCalls: 128, MaxConnections: 256, MaxTensors: 256,
-		HandshakeTimeout: 10 * time.Second, CallTimeout: time.Minute, LoadTimeout: 10 * time.Minute, Drain: 10 * time.Second,
+		HandshakeTimeout: 10 * time.Second, CallTimeout: time.Minute, LoadTimeout: 10 * time.Minute,
+		Drain: 10 * time.Second,
 	}
 }
 
@@ -56,13 +57,16 @@ func (c *Config) Validate() error {
 	// The kernel's limit, less the suffix under which the socket is prepared.
 	bad(len(c.Socket) > 107-len(preparing), "the path of the socket is longer than %d bytes", 107-len(preparing))
 	bad(c.Socket != "" && c.Socket[0] == '@', "an abstract socket has no file mode, so that anyone could connect")
-	bad(c.SocketMode&^0o777 != 0 || c.SocketMode&0o200 == 0, "the mode of the socket must be permissions with those of its owner, not %v", c.SocketMode)
+	bad(c.SocketMode&^0o777 != 0 || c.SocketMode&0o200 == 0,
+		"the mode of the socket must be permissions with those of its owner, not %v", c.SocketMode)
 	bad(c.Loopback != "" && len(c.Token) < 16, "the loopback port needs a token of at least 16 characters")
-	bad(c.MaxMessage < 1 || c.MaxMessage > math.MaxInt32, "the limit of a message must be 1 byte to 2 GiB, not %d bytes", c.MaxMessage)
+	bad(c.MaxMessage < 1 || c.MaxMessage > math.MaxInt32,
+		"the limit of a message must be 1 byte to 2 GiB, not %d bytes", c.MaxMessage)
 	bad(c.MaxShared < 0, "the limit of shared memory can't be %d bytes", c.MaxShared)
 	bad(c.MaxCalls < 1 || c.MaxCalls > 1<<16, "1 to %d calls may be under way, not %d", 1<<16, c.MaxCalls)
 	bad(c.MaxConnections < 1, "a connection must be allowed")
 	bad(c.MaxTensors < 1, "a call must be allowed a tensor")
-	bad(c.HandshakeTimeout <= 0 || c.CallTimeout <= 0 || c.LoadTimeout <= 0 || c.Drain <= 0, "time limits must be longer than nothing")
+	bad(c.HandshakeTimeout <= 0 || c.CallTimeout <= 0 || c.LoadTimeout <= 0 || c.Drain <= 0,
+		"time limits must be longer than nothing")
 	return errors.Join(errs...)
 }

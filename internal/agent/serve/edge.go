@@ -37,7 +37,8 @@ const maxName = 256
 // Predict runs a model.
 func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edgemanager.PredictResponse, error) {
 	if len(r.Tensors) > e.s.cfg.MaxTensors {
-		return nil, fault.New(fault.Invalid, "%d tensors are more than the limit of %d", len(r.Tensors), e.s.cfg.MaxTensors)
+		return nil,
+			fault.New(fault.Invalid, "%d tensors are more than the limit of %d", len(r.Tensors), e.s.cfg.MaxTensors)
 	}
 	var outs []tensor.Tensor
 	err := e.s.parts.Models.Call(ctx, r.Name, func(l *model.Loaded) error {
@@ -62,7 +63,9 @@ func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edg
 // LoadModel loads a package from a folder.
 func (e *edge) LoadModel(ctx context.Context, r *edgemanager.LoadModelRequest) (*edgemanager.LoadModelResponse, error) {
 	if len(r.Name) > maxName || !nameShape.MatchString(r.Name) {
-		return nil, fault.New(fault.Invalid, "the name %.80q must be letters, digits and inner hyphens, at most %d", r.Name, maxName)
+		return nil,
+			fault.New(fault.Invalid,
+				"the name %.80q must be letters, digits and inner hyphens, at most %d", r.Name, maxName)
 	}
 	if e.s.parts.Load == nil {
 		return nil, status.Error(codes.Unimplemented, "this agent loads no models for applications")
@@ -147,7 +150,8 @@ func loadVerdict(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		code = codes.NotFound
-	case code == codes.Canceled, code == codes.DeadlineExceeded, code == codes.ResourceExhausted, code == codes.AlreadyExists, code == codes.NotFound:
+	case code == codes.Canceled, code == codes.DeadlineExceeded, code == codes.ResourceExhausted,
+		code == codes.AlreadyExists, code == codes.NotFound:
 	default:
 		code = codes.FailedPrecondition
 	}
@@ -155,10 +159,13 @@ func loadVerdict(err error) error {
 }
 
 // UnLoadModel frees a model and its name, after the calls under way.
-func (e *edge) UnLoadModel(ctx context.Context, r *edgemanager.UnLoadModelRequest) (*edgemanager.UnLoadModelResponse, error) {
+func (e *edge) UnLoadModel(ctx context.Context, r *edgemanager.UnLoadModelRequest) (*edgemanager.UnLoadModelResponse,
+	error,
+) {
 	old := e.s.parts.Models.Swap(r.Name, nil)
 	if old == nil {
-		return nil, fault.New(fault.NotFound, "no model is loaded under the name %.256q", r.Name).Because(model.ErrNotLoaded)
+		return nil,
+			fault.New(fault.NotFound, "no model is loaded under the name %.256q", r.Name).Because(model.ErrNotLoaded)
 	}
 	e.s.log.InfoContext(ctx, "model unloaded for an application", "model", r.Name, "caller", callerIn(ctx))
 	// The name is gone already: an impatient caller must not leave the memory
@@ -183,7 +190,9 @@ func (e *edge) ListModels(context.Context, *edgemanager.ListModelsRequest) (*edg
 }
 
 // DescribeModel tells of one model.
-func (e *edge) DescribeModel(_ context.Context, r *edgemanager.DescribeModelRequest) (*edgemanager.DescribeModelResponse, error) {
+func (e *edge) DescribeModel(_ context.Context,
+	r *edgemanager.DescribeModelRequest,
+) (*edgemanager.DescribeModelResponse, error) {
 	info, err := e.s.parts.Models.Info(r.Name)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,9 @@ func TestPredictTakesWhateverMetadataLeavesOut(t *testing.T) {
 		"the shape that ListModels has": meta(inputName, f32, -1, 4),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{value(m, floats(1, 2, 3, 4, 5, 6, 7, 8))}})
+			r, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+				Name: "double", Tensors: []*em.Tensor{value(m, floats(1, 2, 3, 4, 5, 6, 7, 8))},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +47,8 @@ func TestPredictTakesWhateverMetadataLeavesOut(t *testing.T) {
 				t.Errorf("got % x", out.GetByteData())
 			}
 			o := out.TensorMetadata
-			if string(o.Name) != "doubled" || o.DataType != f32 || len(o.Shape) != 2 || o.Shape[0] != 2 || o.Shape[1] != 4 {
+			if string(o.Name) != "doubled" || o.DataType != f32 || len(o.Shape) != 2 || o.Shape[0] != 2 ||
+				o.Shape[1] != 4 {
 				t.Errorf("got %v", o)
 			}
 		})
@@ -93,12 +96,14 @@ func TestPredictSaysWhichInputIsWrongAndWhatWasExpected(t *testing.T) {
 		"no whole number of rows": {
 			"double",
 			[]*em.Tensor{value(nil, make([]byte, 20))},
-			codes.InvalidArgument, `input "donn\xe9es": 20 bytes can't be of shape [-1, 4]: a whole number of 16 bytes is expected`,
+			codes.InvalidArgument,
+			`input "donn\xe9es": 20 bytes can't be of shape [-1, 4]: a whole number of 16 bytes is expected`,
 		},
 		"nothing": {
 			"double",
 			[]*em.Tensor{value(nil, nil)},
-			codes.InvalidArgument, `input "donn\xe9es": expected shape [n, 4] of FLOAT, got [0, 4], which holds nothing`,
+			codes.InvalidArgument,
+			`input "donn\xe9es": expected shape [n, 4] of FLOAT, got [0, 4], which holds nothing`,
 		},
 	})
 }
@@ -106,7 +111,9 @@ func TestPredictSaysWhichInputIsWrongAndWhatWasExpected(t *testing.T) {
 func TestPredictRefusesTensorsThatItCannotPlace(t *testing.T) {
 	const f32 = em.DataType_FLOAT32
 	start(t, nil).refuses(t, map[string]refused{
-		"no tensor": {"double", nil, codes.InvalidArgument, `input "donn\xe9es" is missing: expected shape [n, 4] of FLOAT`},
+		"no tensor": {
+			"double", nil, codes.InvalidArgument, `input "donn\xe9es" is missing: expected shape [n, 4] of FLOAT`,
+		},
 		"two tensors": {
 			"double",
 			[]*em.Tensor{value(nil, make([]byte, 16)), value(nil, make([]byte, 16))},
@@ -147,8 +154,11 @@ func TestPredictRefusesTensorsThatItCannotPlace(t *testing.T) {
 			[]*em.Tensor{value(meta("x", 99, 4), make([]byte, 4))},
 			codes.InvalidArgument, `input "x": the data type 99 is unknown`,
 		},
-		"too many tensors": {"any", slices.Repeat([]*em.Tensor{{}}, 257), codes.InvalidArgument, "257 tensors are more than the limit of 256"},
-		"no such model":    {"other", nil, codes.NotFound, `no model is loaded under the name "other"`},
+		"too many tensors": {
+			"any", slices.Repeat([]*em.Tensor{{}}, 257), codes.InvalidArgument,
+			"257 tensors are more than the limit of 256",
+		},
+		"no such model": {"other", nil, codes.NotFound, `no model is loaded under the name "other"`},
 	})
 }
 
@@ -157,7 +167,9 @@ func TestTypesThatTheProtocolLacksTravelUnderOneOfTheirSize(t *testing.T) {
 	spec := func(name string, typ tensor.Type) tensor.Spec {
 		return tensor.Spec{Name: name, Type: typ, Ranked: true, Shape: []tensor.Dim{{Size: -1}}}
 	}
-	sig := tensor.Signature{Inputs: []tensor.Spec{spec("bool", tensor.Bool), spec("uint64", tensor.Uint64), spec("string", tensor.String)}}
+	sig := tensor.Signature{
+		Inputs: []tensor.Spec{spec("bool", tensor.Bool), spec("uint64", tensor.Uint64), spec("string", tensor.String)},
+	}
 	w.models.Swap("mixed", load(echo{sig}, "1"))
 	words := []byte("\x02\x00\x00\x00no\x03\x00\x00\x00yes")
 	r, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "mixed", Tensors: []*em.Tensor{
@@ -177,7 +189,9 @@ func TestTypesThatTheProtocolLacksTravelUnderOneOfTheirSize(t *testing.T) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}
-	_, err = w.agent.Predict(t.Context(), &em.PredictRequest{Name: "mixed", Tensors: []*em.Tensor{value(meta("string", 0, 5), []byte("\xff\xff\xff\xff!"))}})
+	_, err = w.agent.Predict(t.Context(), &em.PredictRequest{
+		Name: "mixed", Tensors: []*em.Tensor{value(meta("string", 0, 5), []byte("\xff\xff\xff\xff!"))},
+	})
 	if says := wantCode(t, err, codes.InvalidArgument); !strings.Contains(says, `input "string": string 0 is cut off`) {
 		t.Error(says)
 	}
@@ -189,11 +203,13 @@ func TestListAndDescribeTellOfEveryModelWhateverItsNamesAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Models) != 2 || list.Models[0].Name != "any" || list.Models[1].Name != "double" || list.Models[1].Url != "/models/\uFFFD" {
+	if len(list.Models) != 2 || list.Models[0].Name != "any" || list.Models[1].Name != "double" ||
+		list.Models[1].Url != "/models/\uFFFD" {
 		t.Fatalf("got %v", list)
 	}
 	in := list.Models[1].InputTensorMetadatas
-	if len(in) != 1 || string(in[0].Name) != inputName || in[0].DataType != em.DataType_FLOAT32 || len(in[0].Shape) != 2 || in[0].Shape[0] != -1 {
+	if len(in) != 1 || string(in[0].Name) != inputName || in[0].DataType != em.DataType_FLOAT32 ||
+		len(in[0].Shape) != 2 || in[0].Shape[0] != -1 {
 		t.Errorf("its input is %v", in)
 	}
 	one, err := w.agent.DescribeModel(t.Context(), &em.DescribeModelRequest{Name: "double"})
@@ -221,7 +237,8 @@ func TestApplicationsLoadAndUnloadModels(t *testing.T) {
 	if r.Model.Name != "mine-1" || r.Model.Url != good || len(r.Model.InputTensorMetadatas) != 1 {
 		t.Errorf("loaded %v", r.Model)
 	}
-	if _, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "mine-1", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}}); err != nil {
+	if _, err := w.agent.Predict(t.Context(),
+		&em.PredictRequest{Name: "mine-1", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}}); err != nil {
 		t.Error(err)
 	}
 	for name, c := range map[string]struct {
@@ -237,7 +254,9 @@ func TestApplicationsLoadAndUnloadModels(t *testing.T) {
 		"somewhere else":       {"other", "s3://bucket/key", codes.NotFound, "there is no folder"},
 		"a folder without one": {"other", pack("gone"), codes.NotFound, "not exist"},
 		"one that is too big":  {"other", pack("huge"), codes.ResourceExhausted, "not enough memory"},
-		"a forged one":         {"other", pack("forged"), codes.FailedPrecondition, "the signature of the manifest is not by a root"},
+		"a forged one": {
+			"other", pack("forged"), codes.FailedPrecondition, "the signature of the manifest is not by a root",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.agent.LoadModel(t.Context(), &em.LoadModelRequest{Name: c.as, Url: c.url})
@@ -253,7 +272,8 @@ func TestApplicationsLoadAndUnloadModels(t *testing.T) {
 	wantCode(t, err, codes.NotFound)
 	_, err = w.agent.Predict(t.Context(), &em.PredictRequest{Name: "mine-1"})
 	wantCode(t, err, codes.NotFound)
-	if _, err := w.agent.LoadModel(t.Context(), &em.LoadModelRequest{Name: "mine-1", Url: "file://" + good}); err != nil {
+	if _, err := w.agent.LoadModel(t.Context(),
+		&em.LoadModelRequest{Name: "mine-1", Url: "file://" + good}); err != nil {
 		t.Error("the name is not free again:", err)
 	}
 }
@@ -262,11 +282,16 @@ func TestCapturedDataArrivesWhole(t *testing.T) {
 	w := start(t, nil)
 	at := time.Now().Add(-time.Minute)
 	_, err := w.agent.CaptureData(t.Context(), &em.CaptureDataRequest{
-		ModelName: "double", CaptureId: "capture1700000000", InferenceTimestamp: &em.Timestamp{Seconds: at.Unix(), Nanos: 5},
-		InputTensors:  []*em.Tensor{value(meta("x", em.DataType_INT16, 2), []byte{1, 0, 2, 0})},
-		OutputTensors: []*em.Tensor{value(meta("y", em.DataType_FLOAT32, 1), floats(3))},
-		Inputs:        []*em.AuxilaryData{{Name: "jpg", Encoding: em.Encoding_NONE, Data: &em.AuxilaryData_ByteData{ByteData: []byte("\xff\xd8")}}},
-		Outputs:       []*em.AuxilaryData{{Name: "json", Encoding: em.Encoding_JSON, Data: &em.AuxilaryData_ByteData{ByteData: []byte("{}")}}},
+		ModelName: "double", CaptureId: "capture1700000000",
+		InferenceTimestamp: &em.Timestamp{Seconds: at.Unix(), Nanos: 5},
+		InputTensors:       []*em.Tensor{value(meta("x", em.DataType_INT16, 2), []byte{1, 0, 2, 0})},
+		OutputTensors:      []*em.Tensor{value(meta("y", em.DataType_FLOAT32, 1), floats(3))},
+		Inputs: []*em.AuxilaryData{
+			{Name: "jpg", Encoding: em.Encoding_NONE, Data: &em.AuxilaryData_ByteData{ByteData: []byte("\xff\xd8")}},
+		},
+		Outputs: []*em.AuxilaryData{
+			{Name: "json", Encoding: em.Encoding_JSON, Data: &em.AuxilaryData_ByteData{ByteData: []byte("{}")}},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -278,10 +303,13 @@ func TestCapturedDataArrivesWhole(t *testing.T) {
 	if x := got.Inputs[0]; x.Name != "x" || x.Type != tensor.Int16 || !bytes.Equal(x.Data, []byte{1, 0, 2, 0}) {
 		t.Errorf("kept the input %+v", x)
 	}
-	if got.Outputs[0].Name != "y" || string(got.AuxInputs[0].Data) != "\xff\xd8" || got.AuxInputs[0].Encoding != capture.None || got.AuxOutputs[0].Encoding != capture.JSON {
+	if got.Outputs[0].Name != "y" || string(got.AuxInputs[0].Data) != "\xff\xd8" ||
+		got.AuxInputs[0].Encoding != capture.None || got.AuxOutputs[0].Encoding != capture.JSON {
 		t.Errorf("kept %+v", got)
 	}
-	st, err := w.agent.GetCaptureDataStatus(t.Context(), &em.GetCaptureDataStatusRequest{CaptureId: "capture1700000000"})
+	st, err := w.agent.GetCaptureDataStatus(t.Context(), &em.GetCaptureDataStatusRequest{
+		CaptureId: "capture1700000000",
+	})
 	if err != nil || st.Status != em.CaptureDataStatus_SUCCESS {
 		t.Errorf("got %v, %v", st, err)
 	}
@@ -296,11 +324,20 @@ func TestCaptureRefusesWithTheStatusOfItsReason(t *testing.T) {
 		fail   error
 		code   codes.Code
 	}{
-		"an unknown model":     {func(r *em.CaptureDataRequest) { r.ModelName = "other" }, nil, codes.NotFound},
-		"the future":           {func(r *em.CaptureDataRequest) { r.InferenceTimestamp.Seconds = time.Now().Unix() + 60 }, nil, codes.OutOfRange},
-		"no time at all":       {func(r *em.CaptureDataRequest) { r.InferenceTimestamp.Nanos = -1 }, nil, codes.InvalidArgument},
-		"a tensor cut short":   {func(r *em.CaptureDataRequest) { r.InputTensors[0].Data = nil }, nil, codes.InvalidArgument},
-		"an unknown encoding":  {func(r *em.CaptureDataRequest) { r.Inputs = []*em.AuxilaryData{{Encoding: 9}} }, nil, codes.InvalidArgument},
+		"an unknown model": {func(r *em.CaptureDataRequest) { r.ModelName = "other" }, nil, codes.NotFound},
+		"the future": {
+			func(r *em.CaptureDataRequest) { r.InferenceTimestamp.Seconds = time.Now().Unix() + 60 }, nil,
+			codes.OutOfRange,
+		},
+		"no time at all": {
+			func(r *em.CaptureDataRequest) { r.InferenceTimestamp.Nanos = -1 }, nil, codes.InvalidArgument,
+		},
+		"a tensor cut short": {
+			func(r *em.CaptureDataRequest) { r.InputTensors[0].Data = nil }, nil, codes.InvalidArgument,
+		},
+		"an unknown encoding": {
+			func(r *em.CaptureDataRequest) { r.Inputs = []*em.AuxilaryData{{Encoding: 9}} }, nil, codes.InvalidArgument,
+		},
 		"an id that was there": {nil, capture.ErrDuplicate, codes.AlreadyExists},
 		"a full buffer":        {nil, capture.ErrFull, codes.ResourceExhausted},
 		"no network":           {nil, capture.ErrOffline, codes.FailedPrecondition},

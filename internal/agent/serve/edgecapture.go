@@ -13,12 +13,15 @@ import (
 )
 
 // CaptureData hands tensors to the capture pipeline.
-func (e *edge) CaptureData(ctx context.Context, r *edgemanager.CaptureDataRequest) (*edgemanager.CaptureDataResponse, error) {
+func (e *edge) CaptureData(ctx context.Context, r *edgemanager.CaptureDataRequest) (*edgemanager.CaptureDataResponse,
+	error,
+) {
 	if e.s.parts.Capture == nil {
 		return nil, status.Error(codes.FailedPrecondition, "this agent is not configured to capture data")
 	}
 	if n := len(r.InputTensors) + len(r.OutputTensors) + len(r.Inputs) + len(r.Outputs); n > e.s.cfg.MaxTensors {
-		return nil, fault.New(fault.Invalid, "%d tensors and auxiliaries are more than the limit of %d", n, e.s.cfg.MaxTensors)
+		return nil,
+			fault.New(fault.Invalid, "%d tensors and auxiliaries are more than the limit of %d", n, e.s.cfg.MaxTensors)
 	}
 	info, err := e.s.parts.Models.Info(r.ModelName)
 	if err != nil {
@@ -58,11 +61,15 @@ func momentOf(t *edgemanager.Timestamp, now time.Time) (time.Time, error) {
 	}
 	const last = 253402300799 // the end of the year 9999
 	if t.Nanos < 0 || t.Nanos > 999_999_999 || t.Seconds < 0 || t.Seconds > last {
-		return now, fault.New(fault.Invalid, "the inference timestamp is not a time: %d seconds and %d nanoseconds", t.Seconds, t.Nanos)
+		return now,
+			fault.New(fault.Invalid,
+				"the inference timestamp is not a time: %d seconds and %d nanoseconds", t.Seconds, t.Nanos)
 	}
 	at := time.Unix(t.Seconds, int64(t.Nanos))
 	if at.After(now.Add(skew)) {
-		return now, status.Errorf(codes.OutOfRange, "the inference timestamp lies %v in the future", at.Sub(now).Round(time.Second))
+		return now,
+			status.Errorf(codes.OutOfRange,
+				"the inference timestamp lies %v in the future", at.Sub(now).Round(time.Second))
 	}
 	if at.After(now) {
 		at = now
@@ -75,7 +82,9 @@ func (s *source) auxiliaries(as []*edgemanager.AuxilaryData) ([]capture.Auxiliar
 	for i, a := range as {
 		encoding, ok := encodings[a.GetEncoding()]
 		if !ok {
-			return nil, fault.New(fault.Invalid, "the encoding %d of the auxiliary data %.80q is unknown", a.GetEncoding(), a.GetName())
+			return nil,
+				fault.New(fault.Invalid,
+					"the encoding %d of the auxiliary data %.80q is unknown", a.GetEncoding(), a.GetName())
 		}
 		data, err := s.bytes(a.GetByteData(), a.GetSharedMemoryHandle(), 0)
 		if err != nil {
@@ -92,8 +101,11 @@ var encodings = map[edgemanager.Encoding]capture.Encoding{
 }
 
 // GetCaptureDataStatus tells what became of captured data.
-func (e *edge) GetCaptureDataStatus(_ context.Context, r *edgemanager.GetCaptureDataStatusRequest) (*edgemanager.GetCaptureDataStatusResponse, error) {
-	unknown := fault.New(fault.NotFound, "nothing was captured under the id %.128q since the agent started", r.CaptureId)
+func (e *edge) GetCaptureDataStatus(_ context.Context,
+	r *edgemanager.GetCaptureDataStatusRequest,
+) (*edgemanager.GetCaptureDataStatusResponse, error) {
+	unknown := fault.New(fault.NotFound,
+		"nothing was captured under the id %.128q since the agent started", r.CaptureId)
 	if e.s.parts.Capture == nil {
 		return nil, unknown
 	}

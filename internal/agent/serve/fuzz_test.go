@@ -58,7 +58,11 @@ func FuzzEdgeManagerTensors(f *testing.F) {
 			m := &edgemanager.TensorMetadata{Name: []byte("x"), DataType: edgemanager.DataType(d), Shape: shape}
 			b, err := proto.Marshal(&edgemanager.PredictRequest{Tensors: []*edgemanager.Tensor{
 				{TensorMetadata: m, Data: &edgemanager.Tensor_ByteData{ByteData: make([]byte, 16)}},
-				{Data: &edgemanager.Tensor_SharedMemoryHandle{SharedMemoryHandle: &edgemanager.SharedMemoryHandle{SegmentId: 1 << 40}}},
+				{
+					Data: &edgemanager.Tensor_SharedMemoryHandle{
+						SharedMemoryHandle: &edgemanager.SharedMemoryHandle{SegmentId: 1 << 40},
+					},
+				},
 			}})
 			if err != nil {
 				f.Fatal(err)
@@ -86,7 +90,9 @@ func FuzzInferenceTensors(f *testing.F) {
 	for _, datatype := range []string{"FP32", "BYTES", "BOOL", "INT8", "FP16", "UINT64", "x"} {
 		in := &oip.ModelInferRequest_InferInputTensor{Name: "x", Datatype: datatype, Shape: []int64{1, 4}}
 		typed := proto.CloneOf(in)
-		typed.Contents = &oip.InferTensorContents{Fp32Contents: make([]float32, 4), IntContents: make([]int32, 4), BytesContents: make([][]byte, 4)}
+		typed.Contents = &oip.InferTensorContents{
+			Fp32Contents: make([]float32, 4), IntContents: make([]int32, 4), BytesContents: make([][]byte, 4),
+		}
 		for _, r := range []*oip.ModelInferRequest{
 			{Inputs: []*oip.ModelInferRequest_InferInputTensor{in}, RawInputContents: [][]byte{make([]byte, 16)}},
 			{Inputs: []*oip.ModelInferRequest_InferInputTensor{typed}},
@@ -122,7 +128,12 @@ func FuzzInferenceTensors(f *testing.F) {
 
 func FuzzAnnouncedTensors(f *testing.F) {
 	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}],"outputs":[{"name":"x"}]}`))
-	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES","data":["a"]},{"name":"x","shape":[1],"datatype":"BOOL","data":[true]}]}`))
+	f.Add(
+		[]byte(
+			`{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES","data":["a"]},{"name":"x","shape":[1],` +
+				`"datatype":"BOOL","data":[true]}]}`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		g, err := announced(b)
 		if err != nil {

@@ -41,7 +41,9 @@ func (o *inference) ModelReady(_ context.Context, r *oip.ModelReadyRequest) (*oi
 
 // ServerMetadata tells what the agent is.
 func (o *inference) ServerMetadata(context.Context, *oip.ServerMetadataRequest) (*oip.ServerMetadataResponse, error) {
-	return &oip.ServerMetadataResponse{Name: serverName, Version: o.s.cfg.Version, Extensions: []string{"binary_tensor_data"}}, nil
+	return &oip.ServerMetadataResponse{
+		Name: serverName, Version: o.s.cfg.Version, Extensions: []string{"binary_tensor_data"},
+	}, nil
 }
 
 // ModelMetadata tells what a model takes and gives.
@@ -59,7 +61,9 @@ func (o *inference) ModelMetadata(_ context.Context, r *oip.ModelMetadataRequest
 func oipMetadata(specs []tensor.Spec) []*oip.ModelMetadataResponse_TensorMetadata {
 	ms := make([]*oip.ModelMetadataResponse_TensorMetadata, len(specs))
 	for i := range specs {
-		ms[i] = &oip.ModelMetadataResponse_TensorMetadata{Name: plain(specs[i].Name), Datatype: specs[i].Type.OIP(), Shape: shapeOf(&specs[i])}
+		ms[i] = &oip.ModelMetadataResponse_TensorMetadata{
+			Name: plain(specs[i].Name), Datatype: specs[i].Type.OIP(), Shape: shapeOf(&specs[i]),
+		}
 	}
 	return ms
 }
@@ -86,7 +90,8 @@ func (s *Server) info(name, version string) (model.Info, error) {
 
 func isVersion(i *model.Info, name, version string) error {
 	if version != "" && version != i.ModelVersion {
-		return fault.New(fault.NotFound, "version %.80q of the model %.256q is not loaded; it is version %q", version, name, i.ModelVersion)
+		return fault.New(fault.NotFound,
+			"version %.80q of the model %.256q is not loaded; it is version %q", version, name, i.ModelVersion)
 	}
 	return nil
 }
@@ -94,7 +99,8 @@ func isVersion(i *model.Info, name, version string) error {
 // ModelInfer runs a model.
 func (o *inference) ModelInfer(ctx context.Context, r *oip.ModelInferRequest) (*oip.ModelInferResponse, error) {
 	if len(r.Inputs) > o.s.cfg.MaxTensors {
-		return nil, fault.New(fault.Invalid, "%d inputs are more than the limit of %d", len(r.Inputs), o.s.cfg.MaxTensors)
+		return nil,
+			fault.New(fault.Invalid, "%d inputs are more than the limit of %d", len(r.Inputs), o.s.cfg.MaxTensors)
 	}
 	var resp *oip.ModelInferResponse
 	err := o.s.parts.Models.Call(ctx, r.ModelName, func(l *model.Loaded) error {

@@ -13,7 +13,9 @@ import (
 // graph; a model without inputs does not say what it takes, and gets what came.
 func decodeOIP(r *oip.ModelInferRequest, g *tensor.Signature) ([]tensor.Tensor, error) {
 	if n := len(r.RawInputContents); n > 0 && n != len(r.Inputs) {
-		return nil, fault.New(fault.Invalid, "raw_input_contents must hold one element for each of the %d inputs, not %d", len(r.Inputs), n)
+		return nil,
+			fault.New(fault.Invalid,
+				"raw_input_contents must hold one element for each of the %d inputs, not %d", len(r.Inputs), n)
 	}
 	free := len(g.Inputs) == 0
 	in := make([]tensor.Tensor, max(len(g.Inputs), len(r.Inputs)))
@@ -65,7 +67,8 @@ func fits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *
 	if spec != nil {
 		head.Name = spec.Name
 		if head.Type != spec.Type {
-			return fault.New(fault.Invalid, "input %q: expected shape %s (datatype %s), got datatype %.20q", spec.Name, spec.String(), spec.Type.OIP(), t.GetDatatype())
+			return fault.New(fault.Invalid, "input %q: expected shape %s (datatype %s), got datatype %.20q", spec.Name,
+				spec.String(), spec.Type.OIP(), t.GetDatatype())
 		}
 	}
 	if head.Type == tensor.Invalid {
@@ -75,10 +78,13 @@ func fits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *
 		return fault.New(fault.Invalid, "input %.80q has more than %d dimensions", head.Name, tensor.MaxRank)
 	}
 	if _, ok := tensor.Elements(head.Shape, maxElements); !ok {
-		return fault.New(fault.Invalid, "input %.80q: the shape %s is negative or too large", head.Name, tensor.ShapeString(head.Shape))
+		return fault.New(fault.Invalid,
+			"input %.80q: the shape %s is negative or too large", head.Name, tensor.ShapeString(head.Shape))
 	}
 	if t.GetParameters()["shared_memory_region"] != nil {
-		return fault.New(fault.Unsupported, "input %.80q: registered shared memory regions are not supported; use the Edge Manager protocol's segments", head.Name)
+		return fault.New(fault.Unsupported,
+			"input %.80q: registered shared memory regions are not supported; use the Edge Manager protocol's segments",
+			head.Name)
 	}
 	return nil
 }
@@ -87,7 +93,8 @@ func fits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *
 func counted(t *tensor.Tensor, n int) error {
 	want, _ := tensor.Elements(t.Shape, maxElements) // fits saw that it can be counted
 	if int64(n) != want {
-		return fault.New(fault.Invalid, "input %.80q: the shape %s takes %d elements, got %d", t.Name, tensor.ShapeString(t.Shape), want, n)
+		return fault.New(fault.Invalid,
+			"input %.80q: the shape %s takes %d elements, got %d", t.Name, tensor.ShapeString(t.Shape), want, n)
 	}
 	return nil
 }
@@ -102,7 +109,8 @@ func raw(t *tensor.Tensor, b []byte) error {
 		return counted(t, len(t.Strings))
 	}
 	if len(b)%t.Type.Size() != 0 {
-		return fault.New(fault.Invalid, "input %.80q: %d bytes are not a whole number of %s", t.Name, len(b), t.Type.OIP())
+		return fault.New(fault.Invalid,
+			"input %.80q: %d bytes are not a whole number of %s", t.Name, len(b), t.Type.OIP())
 	}
 	normalize(t)
 	return counted(t, len(b)/t.Type.Size())
@@ -129,7 +137,8 @@ func typed(t *tensor.Tensor, c *oip.InferTensorContents) error {
 	for i := range n {
 		v, ok := element(t.Type, c, i)
 		if !ok {
-			return fault.New(fault.Invalid, "input %.80q: element %d is out of the range of %s", t.Name, i, t.Type.OIP())
+			return fault.New(fault.Invalid,
+				"input %.80q: element %d is out of the range of %s", t.Name, i, t.Type.OIP())
 		}
 		switch t.Type.Size() {
 		case 1:

@@ -86,7 +86,9 @@ func New(cfg Config, p Parts) (*Server, error) {
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(4*window),
 		grpc.ReadBufferSize(bufferSize), grpc.WriteBufferSize(bufferSize),
 		grpc.ConnectionTimeout(cfg.HandshakeTimeout),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: 10 * time.Second, PermitWithoutStream: true,
+		}),
 		grpc.InTapHandle(s.admit), grpc.UnaryInterceptor(s.around),
 		grpc.WaitForHandlers(true),
 	)
@@ -95,7 +97,8 @@ func New(cfg Config, p Parts) (*Server, error) {
 	grpc_health_v1.RegisterHealthServer(s.grpc, unaryHealth{})
 	s.http = &http.Server{
 		Handler:           s.web(),
-		ReadHeaderTimeout: cfg.HandshakeTimeout, ReadTimeout: cfg.CallTimeout, WriteTimeout: 2 * cfg.CallTimeout, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: cfg.HandshakeTimeout, ReadTimeout: cfg.CallTimeout, WriteTimeout: 2 * cfg.CallTimeout,
+		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

@@ -80,7 +80,10 @@ func (echo) Close(context.Context) error { return nil }
 
 func load(r model.Runner, version string) *model.Loaded {
 	return &model.Loaded{
-		Info:   model.Info{ModelName: "the-model", ModelVersion: version, Dir: "/models/\xff", Signature: r.Signature(), LoadedAt: time.Now()},
+		Info: model.Info{
+			ModelName: "the-model", ModelVersion: version, Dir: "/models/\xff", Signature: r.Signature(),
+			LoadedAt: time.Now(),
+		},
 		Runner: r,
 	}
 }
@@ -159,7 +162,10 @@ func start(t testing.TB, change func(*serve.Config)) *world {
 	if change != nil {
 		change(&cfg)
 	}
-	w := &world{t: t, socket: cfg.Socket, models: handles.New(handles.Options{}), kept: &kept{got: map[string]capture.Request{}}, log: &logged{}}
+	w := &world{
+		t: t, socket: cfg.Socket, models: handles.New(handles.Options{}),
+		kept: &kept{got: map[string]capture.Request{}}, log: &logged{},
+	}
 	w.models.Swap("double", load(newDoubler(), "7"))
 	w.models.Swap("any", load(echo{}, "1"))
 	w.server, err = serve.New(cfg, serve.Parts{

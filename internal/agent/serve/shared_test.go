@@ -50,7 +50,11 @@ func share(t testing.TB, data []byte, open bool) uint64 {
 }
 
 func shared(m *em.TensorMetadata, id, offset, size uint64) *em.Tensor {
-	return &em.Tensor{TensorMetadata: m, Data: &em.Tensor_SharedMemoryHandle{SharedMemoryHandle: &em.SharedMemoryHandle{SegmentId: id, Offset: offset, Size: size}}}
+	return &em.Tensor{
+		TensorMetadata: m, Data: &em.Tensor_SharedMemoryHandle{
+			SharedMemoryHandle: &em.SharedMemoryHandle{SegmentId: id, Offset: offset, Size: size},
+		},
+	}
 }
 
 func TestTensorsMayLieInSharedMemory(t *testing.T) {
@@ -81,11 +85,20 @@ func TestTensorsMayLieInSharedMemory(t *testing.T) {
 		code   codes.Code
 		says   string
 	}{
-		"writable":             {shared(two, writable, 0, 32), codes.InvalidArgument, "make it read-only for everyone (0400)"},
-		"outside":              {shared(two, id, 9, 32), codes.InvalidArgument, "lie outside the shared memory segment " + strconv.FormatUint(id, 10) + ", which has 40"},
-		"too short":            {shared(two, id, 20, 0), codes.InvalidArgument, "32 bytes are needed from 20 on"},
-		"not there":            {shared(two, 1<<31-1, 0, 32), codes.InvalidArgument, "there is no shared memory segment"},
-		"more than is allowed": {shared(nil, large, 0, 0), codes.ResourceExhausted, "more shared memory than the limit"},
+		"writable": {
+			shared(two, writable, 0, 32), codes.InvalidArgument, "make it read-only for everyone (0400)",
+		},
+		"outside": {
+			shared(two, id, 9, 32), codes.InvalidArgument,
+			"lie outside the shared memory segment " + strconv.FormatUint(id, 10) + ", which has 40",
+		},
+		"too short": {shared(two, id, 20, 0), codes.InvalidArgument, "32 bytes are needed from 20 on"},
+		"not there": {
+			shared(two, 1<<31-1, 0, 32), codes.InvalidArgument, "there is no shared memory segment",
+		},
+		"more than is allowed": {
+			shared(nil, large, 0, 0), codes.ResourceExhausted, "more shared memory than the limit",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{c.tensor}})
@@ -94,7 +107,9 @@ func TestTensorsMayLieInSharedMemory(t *testing.T) {
 			}
 		})
 	}
-	_, err := w.agent.CaptureData(t.Context(), &em.CaptureDataRequest{ModelName: "double", CaptureId: "c", InputTensors: []*em.Tensor{shared(two, id, 8, 0)}})
+	_, err := w.agent.CaptureData(t.Context(), &em.CaptureDataRequest{
+		ModelName: "double", CaptureId: "c", InputTensors: []*em.Tensor{shared(two, id, 8, 0)},
+	})
 	if err != nil || !bytes.Equal(w.kept.got["c"].Inputs[0].Data, floats(1, 2, 3, 4, 5, 6, 7, 8)) {
 		t.Errorf("captured %v, %v", w.kept.got, err)
 	}

@@ -45,7 +45,9 @@ func TestTheSocketHasItsModeAndGoesWithTheServer(t *testing.T) {
 func TestOnlyASocketThatNobodyListensOnIsReplaced(t *testing.T) {
 	again := func(w *world) error {
 		cfg := serve.Default(w.socket)
-		_, err := serve.New(cfg, serve.Parts{Models: handles.New(handles.Options{}), Log: slog.New(slog.DiscardHandler)})
+		_, err := serve.New(cfg, serve.Parts{
+			Models: handles.New(handles.Options{}), Log: slog.New(slog.DiscardHandler),
+		})
 		return err
 	}
 	w := start(t, nil)
@@ -83,7 +85,8 @@ func TestOnlyTheUsersOfTheListMayCall(t *testing.T) {
 	w := start(t, func(c *serve.Config) { c.AllowUIDs = []uint32{uint32(os.Getuid()) + 1} })
 	_, err := w.agent.ListModels(t.Context(), &em.ListModelsRequest{})
 	wantCode(t, err, codes.Unavailable)
-	if says := w.log.String(); !strings.Contains(says, "connection refused") || !strings.Contains(says, "the user may not call") {
+	if says := w.log.String(); !strings.Contains(says, "connection refused") ||
+		!strings.Contains(says, "the user may not call") {
 		t.Errorf("the log says %s", says)
 	}
 	friend := start(t, func(c *serve.Config) { c.AllowUIDs = []uint32{uint32(os.Getuid())} })
@@ -96,18 +99,25 @@ func TestTheLoopbackPortNeedsTheToken(t *testing.T) {
 	const token = "0123456789abcdef"
 	w := start(t, func(c *serve.Config) { c.Loopback, c.Token = "127.0.0.1:0", token })
 	agent := em.NewAgentClient(dial(t, w.server.Loopback().String()))
-	for carried, code := range map[string]codes.Code{"": codes.Unauthenticated, "Bearer " + token + "x": codes.Unauthenticated, token: codes.Unauthenticated, "Bearer " + token: codes.OK} {
+	for carried, code := range map[string]codes.Code{
+		"": codes.Unauthenticated, "Bearer " + token + "x": codes.Unauthenticated, token: codes.Unauthenticated,
+		"Bearer " + token: codes.OK,
+	} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", carried)
 		_, err := agent.ListModels(ctx, &em.ListModelsRequest{})
 		wantCode(t, err, code)
-		status, _, _ := ask(t, http.DefaultClient, "GET", "http://"+w.server.Loopback().String()+"/v2", "", "Authorization", carried)
+		status, _, _ := ask(t, http.DefaultClient, "GET", "http://"+w.server.Loopback().String()+"/v2", "",
+			"Authorization", carried)
 		if ok := status == 200; ok != (code == codes.OK) {
 			t.Errorf("with %q HTTP answered %d", carried, status)
 		}
 	}
 	// Shared memory has owners, and a port does not say who calls.
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
-	_, err := agent.Predict(ctx, &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{{Data: &em.Tensor_SharedMemoryHandle{SharedMemoryHandle: &em.SharedMemoryHandle{}}}}})
+	_, err := agent.Predict(ctx, &em.PredictRequest{
+		Name:    "double",
+		Tensors: []*em.Tensor{{Data: &em.Tensor_SharedMemoryHandle{SharedMemoryHandle: &em.SharedMemoryHandle{}}}},
+	})
 	if says := wantCode(t, err, codes.InvalidArgument); !strings.Contains(says, "through the Unix socket only") {
 		t.Error(says)
 	}
@@ -138,14 +148,18 @@ func TestAPanicCostsOneCall(t *testing.T) {
 	bad := newDoubler()
 	bad.hook = func(context.Context) error { panic("a broken model") }
 	w.models.Swap("bad", load(bad, "1"))
-	_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "bad", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}})
+	_, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+		Name: "bad", Tensors: []*em.Tensor{value(nil, make([]byte, 16))},
+	})
 	wantCode(t, err, codes.Internal)
 	bad.sig.Inputs[0].Name = "x" // JSON has no names that are not UTF-8
 	w.models.Swap("bad", load(bad, "1"))
-	if status, _, _ := w.web("POST", "/v2/models/bad/infer", `{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`); status != 500 {
+	if status, _, _ := w.web("POST", "/v2/models/bad/infer",
+		`{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`); status != 500 {
 		t.Errorf("HTTP answered %d", status)
 	}
-	if _, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}}); err != nil {
+	if _, err := w.agent.Predict(t.Context(),
+		&em.PredictRequest{Name: "double", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}}); err != nil {
 		t.Error(err)
 	}
 	if !strings.Contains(w.log.String(), "a broken model") {
@@ -168,7 +182,9 @@ func TestAModelsFailureIsToldWithItsReason(t *testing.T) {
 			m := newDoubler()
 			m.hook = func(context.Context) error { return c.err }
 			w.models.Swap("m", load(m, "1"))
-			_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "m", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}})
+			_, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+				Name: "m", Tensors: []*em.Tensor{value(nil, make([]byte, 16))},
+			})
 			if says := wantCode(t, err, c.code); says != c.err.Error() {
 				t.Error(says)
 			}
@@ -185,7 +201,9 @@ func TestWhatACallMayCostIsBounded(t *testing.T) {
 	slow.hook = func(context.Context) error { entered <- struct{}{}; <-leave; return nil }
 	w.models.Swap("slow", load(slow, "1"))
 	predict := func(size int) error {
-		_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "slow", Tensors: []*em.Tensor{value(nil, make([]byte, size))}})
+		_, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+			Name: "slow", Tensors: []*em.Tensor{value(nil, make([]byte, size))},
+		})
 		return err
 	}
 	wantCode(t, predict(2<<20), codes.ResourceExhausted) // more than a message may be
@@ -234,7 +252,9 @@ func TestACallUnderWayEndsWhenTheServerStops(t *testing.T) {
 	w.models.Swap("slow", load(slow, "1"))
 	done := make(chan error, 1)
 	go func() {
-		_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "slow", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}})
+		_, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+			Name: "slow", Tensors: []*em.Tensor{value(nil, make([]byte, 16))},
+		})
 		done <- err
 	}()
 	<-entered
@@ -262,7 +282,9 @@ func TestNoCallThroughTheSocketIsLostInFlips(t *testing.T) {
 	for range 3 {
 		calls.Go(func() {
 			for ctx.Err() == nil {
-				_, err := w.agent.Predict(t.Context(), &em.PredictRequest{Name: "double", Tensors: []*em.Tensor{value(nil, make([]byte, 16))}})
+				_, err := w.agent.Predict(t.Context(), &em.PredictRequest{
+					Name: "double", Tensors: []*em.Tensor{value(nil, make([]byte, 16))},
+				})
 				if err != nil {
 					t.Error(err)
 					return

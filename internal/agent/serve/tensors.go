@@ -75,7 +75,9 @@ func (s *source) bytes(value []byte, h *edgemanager.SharedMemoryHandle, want uin
 	w := shm.Window{Segment: h.SegmentId, Offset: h.Offset, Size: h.Size}
 	return shm.Read(w, shm.Reader{UID: s.who.UID, GID: s.who.GID}, want, func(n uint64) ([]byte, error) {
 		if n > uint64(s.left) {
-			return nil, fault.New(fault.Limit, "the call brings more shared memory than the limit: %d bytes, when %d are left", n, s.left)
+			return nil,
+				fault.New(fault.Limit,
+					"the call brings more shared memory than the limit: %d bytes, when %d are left", n, s.left)
 		}
 		s.left -= int(n)
 		if s.take != nil {
@@ -115,7 +117,8 @@ func target(m *edgemanager.TensorMetadata, i int, g *tensor.Signature) (*tensor.
 		return g.Input(string(m.Name[:min(len(m.Name), 1024)]))
 	}
 	if i >= len(g.Inputs) {
-		return nil, 0, fault.New(fault.Invalid, "tensor %d has no name, and the model takes %d inputs", i, len(g.Inputs))
+		return nil, 0,
+			fault.New(fault.Invalid, "tensor %d has no name, and the model takes %d inputs", i, len(g.Inputs))
 	}
 	return &g.Inputs[i], i, nil
 }
@@ -145,7 +148,9 @@ func (s *source) fill(t *edgemanager.Tensor, spec *tensor.Spec) (tensor.Tensor, 
 			out.Shape[i] = max(d.Size, -1)
 		}
 	case m == nil:
-		return out, fault.New(fault.Invalid, "input %q: its shape must be sent in tensor_metadata: the model takes %s", spec.Name, spec.String())
+		return out,
+			fault.New(fault.Invalid,
+				"input %q: its shape must be sent in tensor_metadata: the model takes %s", spec.Name, spec.String())
 	}
 	out.Data, err = s.measured(t, spec.Name, spec.Type, out.Shape)
 	if err != nil || spec.Type != tensor.String {
@@ -165,7 +170,10 @@ func (s *source) measured(t *edgemanager.Tensor, name string, typ tensor.Type, s
 		case d >= 0:
 			fixed = append(fixed, d)
 		case d < -1 || open >= 0:
-			return nil, fault.New(fault.Invalid, "input %q: the shape %s leaves more than one dimension open; send all of them in tensor_metadata", name, tensor.ShapeString(shape))
+			return nil,
+				fault.New(fault.Invalid,
+					"input %q: the shape %s leaves more than one dimension open; send all of them in tensor_metadata",
+					name, tensor.ShapeString(shape))
 		default:
 			open = i
 		}
@@ -185,11 +193,15 @@ func (s *source) measured(t *edgemanager.Tensor, name string, typ tensor.Type, s
 	got := int64(len(data))
 	switch {
 	case open >= 0 && (known == 0 || got%(known*size) != 0):
-		return nil, fault.New(fault.Invalid, "input %q: %d bytes can't be of shape %s: a whole number of %d bytes is expected", name, got, tensor.ShapeString(shape), known*size)
+		return nil,
+			fault.New(fault.Invalid, "input %q: %d bytes can't be of shape %s: a whole number of %d bytes is expected",
+				name, got, tensor.ShapeString(shape), known*size)
 	case open >= 0:
 		shape[open] = got / (known * size)
 	case got != known*size:
-		return nil, fault.New(fault.Invalid, "input %q: the shape %s of %s takes %d bytes, got %d", name, tensor.ShapeString(shape), typ, known*size, got)
+		return nil,
+			fault.New(fault.Invalid, "input %q: the shape %s of %s takes %d bytes, got %d", name,
+				tensor.ShapeString(shape), typ, known*size, got)
 	}
 	return data, nil
 }

@@ -55,7 +55,8 @@ func (s *Server) web() http.Handler {
 		defer func() {
 			if p := recover(); p != nil {
 				if s.records.may(time.Now()) {
-					s.log.ErrorContext(ctx, "a call panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+					s.log.ErrorContext(ctx, "a call panicked", "path", r.URL.Path, "panic", p,
+						"stack", string(debug.Stack()))
 				}
 				refuse(w, http.StatusInternalServerError, "the agent failed on this call; its log says more")
 			}

@@ -73,7 +73,9 @@ func Read(w Window, r Reader, want uint64, alloc func(size uint64) ([]byte, erro
 func judge(w Window, r Reader, d *unix.SysvShmDesc) error {
 	mode := uint32(d.Perm.Mode) & 0o777
 	if mode&0o222 != 0 {
-		return fault.New(fault.Invalid, "the shared memory segment %d has mode %04o: make it read-only for everyone (0400) before the call", w.Segment, mode)
+		return fault.New(fault.Invalid,
+			"the shared memory segment %d has mode %04o: make it read-only for everyone (0400) before the call",
+			w.Segment, mode)
 	}
 	may := r.UID == 0
 	switch {
@@ -94,14 +96,18 @@ func judge(w Window, r Reader, d *unix.SysvShmDesc) error {
 func cut(w Window, all []byte, want uint64) ([]byte, error) {
 	length := uint64(len(all))
 	if w.Offset > length || w.Size > length-w.Offset {
-		return nil, fault.New(fault.Invalid, "%d bytes from %d on lie outside the shared memory segment %d, which has %d", w.Size, w.Offset, w.Segment, length)
+		return nil,
+			fault.New(fault.Invalid, "%d bytes from %d on lie outside the shared memory segment %d, which has %d",
+				w.Size, w.Offset, w.Segment, length)
 	}
 	size := w.Size
 	if size == 0 {
 		size = length - w.Offset
 		if want != 0 {
 			if size < want {
-				return nil, fault.New(fault.Invalid, "%d bytes are needed from %d on, but the shared memory segment %d has %d", want, w.Offset, w.Segment, length)
+				return nil,
+					fault.New(fault.Invalid, "%d bytes are needed from %d on, but the shared memory segment %d has %d",
+						want, w.Offset, w.Segment, length)
 			}
 			size = want
 		}
@@ -140,7 +146,8 @@ func populate(b []byte) {
 func gone(w Window, err error) error {
 	switch {
 	case errors.Is(err, unix.EACCES):
-		return fault.New(fault.Invalid, "the shared memory segment %d may not be read by the agent", w.Segment).Because(err)
+		return fault.New(fault.Invalid,
+			"the shared memory segment %d may not be read by the agent", w.Segment).Because(err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EIDRM):
 		return fault.New(fault.Invalid, "there is no shared memory segment %d", w.Segment).Because(err)
 	}

@@ -123,17 +123,29 @@ func TestWhatMayNotBeReadIsRefusedWithTheReason(t *testing.T) {
 		want uint64
 		says string
 	}{
-		"writable by its owner":            {Window{Segment: open}, me(), 0, "has mode 0600: make it read-only for everyone (0400)"},
-		"writable by the group":            {mode(0o420), me(), 0, "has mode 0420"},
-		"writable by others":               {mode(0o402), me(), 0, "has mode 0402"},
-		"an offset outside":                {Window{Segment: id, Offset: 101}, me(), 0, "0 bytes from 101 on lie outside"},
-		"an end outside":                   {Window{Segment: id, Offset: 1, Size: 100}, me(), 0, "100 bytes from 1 on lie outside"},
-		"a size that overflows":            {Window{Segment: id, Offset: 8, Size: 1<<64 - 8}, me(), 0, "lie outside"},
-		"less than needed":                 {Window{Segment: id, Offset: 90}, me(), 16, "16 bytes are needed from 90 on, but the shared memory segment " + strconv.FormatUint(id, 10) + " has 100"},
-		"an id beyond those of the system": {Window{Segment: 1 << 40}, me(), 0, "there is no shared memory segment 1099511627776"},
-		"a removed one":                    {Window{Segment: removed}, me(), 0, "there is no shared memory segment"},
-		"a stranger's private one":         {Window{Segment: id}, stranger, 0, "may not be read by the user"},
-		"a stranger to the group's":        {mode(0o440), stranger, 0, "may not be read by the user"},
+		"writable by its owner": {
+			Window{Segment: open}, me(), 0, "has mode 0600: make it read-only for everyone (0400)",
+		},
+		"writable by the group": {mode(0o420), me(), 0, "has mode 0420"},
+		"writable by others":    {mode(0o402), me(), 0, "has mode 0402"},
+		"an offset outside": {
+			Window{Segment: id, Offset: 101}, me(), 0, "0 bytes from 101 on lie outside",
+		},
+		"an end outside": {
+			Window{Segment: id, Offset: 1, Size: 100}, me(), 0, "100 bytes from 1 on lie outside",
+		},
+		"a size that overflows": {Window{Segment: id, Offset: 8, Size: 1<<64 - 8}, me(), 0, "lie outside"},
+		"less than needed": {
+			Window{Segment: id, Offset: 90},
+			me(), 16,
+			"16 bytes are needed from 90 on, but the shared memory segment " + strconv.FormatUint(id, 10) + " has 100",
+		},
+		"an id beyond those of the system": {
+			Window{Segment: 1 << 40}, me(), 0, "there is no shared memory segment 1099511627776",
+		},
+		"a removed one":             {Window{Segment: removed}, me(), 0, "there is no shared memory segment"},
+		"a stranger's private one":  {Window{Segment: id}, stranger, 0, "may not be read by the user"},
+		"a stranger to the group's": {mode(0o440), stranger, 0, "may not be read by the user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read(c.w, c.r, c.want, func(uint64) ([]byte, error) {

@@ -123,8 +123,10 @@ func (g *Signature) Output(name string) (int, error) {
 // need.
 func (g *Signature) Only(media string) (*Spec, error) {
 	if len(g.Inputs) != 1 {
-		return nil, fault.New(fault.Invalid, "the model takes %d inputs (%s); %s can carry one, so send application/json with the inputs by name",
-			len(g.Inputs), names(g.Inputs), media)
+		return nil,
+			fault.New(fault.Invalid,
+				"the model takes %d inputs (%s); %s can carry one, so send application/json with the inputs by name",
+				len(g.Inputs), names(g.Inputs), media)
 	}
 	return &g.Inputs[0], nil
 }
@@ -145,7 +147,8 @@ func names(specs []Spec) string {
 // shape says, and one size for each symbol. The error is a fault.Invalid.
 func (g *Signature) Check(in []Tensor) error {
 	if len(in) != len(g.Inputs) {
-		return fault.New(fault.Invalid, "the model takes %d inputs (%s), got %d", len(g.Inputs), names(g.Inputs), len(in))
+		return fault.New(fault.Invalid,
+			"the model takes %d inputs (%s), got %d", len(g.Inputs), names(g.Inputs), len(in))
 	}
 	for i := range in {
 		t, s := &in[i], &g.Inputs[i]
@@ -153,17 +156,20 @@ func (g *Signature) Check(in []Tensor) error {
 			return fault.New(fault.Invalid, "input %q is missing: expected shape %s", s.Name, s.String())
 		}
 		if t.Type != s.Type {
-			return fault.New(fault.Invalid, "input %q: expected shape %s, got %s of %s", s.Name, s.String(), ShapeString(t.Shape), t.Type)
+			return fault.New(fault.Invalid,
+				"input %q: expected shape %s, got %s of %s", s.Name, s.String(), ShapeString(t.Shape), t.Type)
 		}
 		if !s.fits(t.Shape) {
 			return s.Mismatch(ShapeString(t.Shape))
 		}
 		n, ok := Elements(t.Shape, 1<<40)
 		if !ok || n != int64(t.Len()) {
-			return fault.New(fault.Invalid, "input %q: shape %s does not agree with its %d elements", s.Name, ShapeString(t.Shape), t.Len())
+			return fault.New(fault.Invalid,
+				"input %q: shape %s does not agree with its %d elements", s.Name, ShapeString(t.Shape), t.Len())
 		}
 		if n == 0 {
-			return fault.New(fault.Invalid, "input %q: expected shape %s, got %s, which holds nothing", s.Name, s.String(), ShapeString(t.Shape))
+			return fault.New(fault.Invalid,
+				"input %q: expected shape %s, got %s, which holds nothing", s.Name, s.String(), ShapeString(t.Shape))
 		}
 		if err := checkStrings(t); err != nil {
 			return err

@@ -35,7 +35,9 @@ func TestFailedRunsLeaveNothingInMemory(t *testing.T) {
 	g.Nodes = []ox.Node{{Op: "Gather", Inputs: []string{"table", "x"}, Outputs: []string{"y"}}}
 	m := load(t, g)
 	fail := func(times int) {
-		in := []tensor.Tensor{{Name: "x", Type: tensor.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, 5)}}
+		in := []tensor.Tensor{
+			{Name: "x", Type: tensor.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, 5)},
+		}
 		for range times {
 			if _, err := m.Run(in); err == nil {
 				t.Fatal("index 5 of 2 was found")

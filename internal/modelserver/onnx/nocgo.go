@@ -19,7 +19,10 @@ type Options struct{ Threads int }
 // Model is a loaded model, which this build has none of.
 type Model struct{}
 
-var errNoCgo = errors.New("slipway-onnx was built without cgo (CGO_ENABLED=0) and cannot load ONNX Runtime; build it with cgo and a C compiler")
+var errNoCgo = errors.New(
+	"slipway-onnx was built without cgo (CGO_ENABLED=0) and cannot load ONNX Runtime; build it with cgo and a C " +
+		"compiler",
+)
 
 // Start fails.
 func Start([]string) (*Runtime, error) { return nil, errNoCgo }

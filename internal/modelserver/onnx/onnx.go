@@ -155,7 +155,9 @@ func (m *Model) Run(in []tensor.Tensor) ([]tensor.Tensor, error) {
 // oneLine makes the library's message fit a log line and a response.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
-	for _, p := range []string{"Error running network: ", "Error creating C session from file: ", "Platform-specific initialization failed: "} {
+	for _, p := range []string{
+		"Error running network: ", "Error creating C session from file: ", "Platform-specific initialization failed: ",
+	} {
 		s = strings.TrimPrefix(s, p)
 	}
 	if len(s) > 600 {

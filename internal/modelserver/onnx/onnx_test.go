@@ -69,7 +69,8 @@ func TestEveryTypePassesThroughUnchanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := outs[0]
-			if out.Name != "y" || out.Type != typ || tensor.ShapeString(out.Shape) != "[2, 3]" || !bytes.Equal(out.Data, in.Data) ||
+			if out.Name != "y" || out.Type != typ || tensor.ShapeString(out.Shape) != "[2, 3]" ||
+				!bytes.Equal(out.Data, in.Data) ||
 				strings.Join(out.Strings, "|") != strings.Join(in.Strings, "|") {
 				t.Errorf("got %+v, want %+v", out, in)
 			}
@@ -110,22 +111,29 @@ func classifier() *ox.Graph {
 		Inputs:  []ox.Value{{Name: "x", Type: ox.Float, Dims: []any{"n", 1}}},
 		Outputs: []ox.Value{{Name: "label", Type: ox.Int64, Dims: []any{"n"}}, {Name: "probabilities", Map: true}},
 		Nodes: []ox.Node{
-			{Op: "TreeEnsembleClassifier", Domain: "ai.onnx.ml", Inputs: []string{"x"}, Outputs: []string{"label", "p"}, Attrs: []ox.Attr{
-				{Name: "nodes_treeids", Value: []int64{0, 0, 0}},
-				{Name: "nodes_nodeids", Value: []int64{0, 1, 2}},
-				{Name: "nodes_featureids", Value: []int64{0, 0, 0}},
-				{Name: "nodes_values", Value: []float32{0.5, 0, 0}},
-				{Name: "nodes_modes", Value: []string{"BRANCH_LT", "LEAF", "LEAF"}},
-				{Name: "nodes_truenodeids", Value: []int64{1, 0, 0}},
-				{Name: "nodes_falsenodeids", Value: []int64{2, 0, 0}},
-				{Name: "class_treeids", Value: []int64{0, 0, 0, 0, 0}},
-				{Name: "class_nodeids", Value: []int64{1, 1, 2, 2, 2}},
-				{Name: "class_ids", Value: []int64{0, 1, 0, 1, 2}},
-				{Name: "class_weights", Value: []float32{0.75, 0.25, 0, 1, 0}},
-				{Name: "classlabels_int64s", Value: []int64{3, 8, 9}},
-				{Name: "post_transform", Value: "NONE"},
-			}},
-			{Op: "ZipMap", Domain: "ai.onnx.ml", Inputs: []string{"p"}, Outputs: []string{"probabilities"}, Attrs: []ox.Attr{{Name: "classlabels_int64s", Value: []int64{3, 8, 9}}}},
+			{
+				Op: "TreeEnsembleClassifier", Domain: "ai.onnx.ml", Inputs: []string{"x"},
+				Outputs: []string{"label", "p"},
+				Attrs: []ox.Attr{
+					{Name: "nodes_treeids", Value: []int64{0, 0, 0}},
+					{Name: "nodes_nodeids", Value: []int64{0, 1, 2}},
+					{Name: "nodes_featureids", Value: []int64{0, 0, 0}},
+					{Name: "nodes_values", Value: []float32{0.5, 0, 0}},
+					{Name: "nodes_modes", Value: []string{"BRANCH_LT", "LEAF", "LEAF"}},
+					{Name: "nodes_truenodeids", Value: []int64{1, 0, 0}},
+					{Name: "nodes_falsenodeids", Value: []int64{2, 0, 0}},
+					{Name: "class_treeids", Value: []int64{0, 0, 0, 0, 0}},
+					{Name: "class_nodeids", Value: []int64{1, 1, 2, 2, 2}},
+					{Name: "class_ids", Value: []int64{0, 1, 0, 1, 2}},
+					{Name: "class_weights", Value: []float32{0.75, 0.25, 0, 1, 0}},
+					{Name: "classlabels_int64s", Value: []int64{3, 8, 9}},
+					{Name: "post_transform", Value: "NONE"},
+				},
+			},
+			{
+				Op: "ZipMap", Domain: "ai.onnx.ml", Inputs: []string{"p"}, Outputs: []string{"probabilities"},
+				Attrs: []ox.Attr{{Name: "classlabels_int64s", Value: []int64{3, 8, 9}}},
+			},
 		},
 	}
 }
@@ -142,7 +150,8 @@ func TestTheMapsOfATreeClassifierBecomeATableOfItsClasses(t *testing.T) {
 		t.Errorf("labels %+v", outs[0])
 	}
 	p := outs[1]
-	if strings.Join(p.Keys, ",") != "3,8,9" || tensor.ShapeString(p.Shape) != "[2, 3]" || p.Float(0) != 0.75 || p.Float(4) != 1 {
+	if strings.Join(p.Keys, ",") != "3,8,9" || tensor.ShapeString(p.Shape) != "[2, 3]" || p.Float(0) != 0.75 ||
+		p.Float(4) != 1 {
 		t.Errorf("probabilities %+v", p)
 	}
 }
@@ -153,9 +162,12 @@ func TestAFailureOfTheModelIsAnErrorAndTheNextRunWorks(t *testing.T) {
 	g.Nodes = []ox.Node{{Op: "Gather", Inputs: []string{"table", "x"}, Outputs: []string{"y"}}}
 	m := load(t, g)
 	at := func(i uint64) ([]tensor.Tensor, error) {
-		return m.Run([]tensor.Tensor{{Name: "x", Type: tensor.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, i)}})
+		return m.Run([]tensor.Tensor{
+			{Name: "x", Type: tensor.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, i)},
+		})
 	}
-	if _, err := at(5); err == nil || !strings.Contains(err.Error(), "out of data bounds") || strings.Contains(err.Error(), "\n") {
+	if _, err := at(5); err == nil || !strings.Contains(err.Error(), "out of data bounds") ||
+		strings.Contains(err.Error(), "\n") {
 		t.Errorf("index 5: %v", err)
 	}
 	if outs, err := at(1); err != nil || outs[0].Int(0) != 20 {
@@ -199,7 +211,9 @@ func TestRunsAtTheSameTimeDoNotMix(t *testing.T) {
 		wg.Go(func() {
 			for i := range 200 {
 				data := bytes.Repeat([]byte{byte(g), byte(i)}, 16*(1+i%3))
-				outs, err := m.Run([]tensor.Tensor{{Name: "x", Type: tensor.Int64, Shape: []int64{int64(len(data) / 32), 4}, Data: data}})
+				outs, err := m.Run([]tensor.Tensor{
+					{Name: "x", Type: tensor.Int64, Shape: []int64{int64(len(data) / 32), 4}, Data: data},
+				})
 				if err != nil || !bytes.Equal(outs[0].Data, data) {
 					t.Errorf("run %d of %d: %v", i, g, err)
 					return
@@ -213,7 +227,8 @@ func TestRunsAtTheSameTimeDoNotMix(t *testing.T) {
 func TestAMissingLibraryIsNamed(t *testing.T) {
 	if onnxtest.Library() != "" {
 		onnxtest.Runtime(t)
-		if _, err := onnx.Start([]string{"/nowhere/lib.so"}); err == nil || !strings.Contains(err.Error(), "started already") {
+		if _, err := onnx.Start([]string{"/nowhere/lib.so"}); err == nil ||
+			!strings.Contains(err.Error(), "started already") {
 			t.Errorf("a second start: %v", err)
 		}
 		return

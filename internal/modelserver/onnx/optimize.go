@@ -20,7 +20,8 @@ func (*Runtime) Optimize(path, out string, level Level) error {
 		return err
 	}
 	levels := map[Level]ort.GraphOptimizationLevel{
-		Basic: ort.GraphOptimizationLevelEnableBasic, Extended: ort.GraphOptimizationLevelEnableExtended, All: ort.GraphOptimizationLevelEnableAll,
+		Basic: ort.GraphOptimizationLevelEnableBasic, Extended: ort.GraphOptimizationLevelEnableExtended,
+		All: ort.GraphOptimizationLevelEnableAll,
 	}
 	l, ok := levels[level]
 	if !ok {
@@ -31,7 +32,8 @@ func (*Runtime) Optimize(path, out string, level Level) error {
 		return fmt.Errorf("session options: %w", err)
 	}
 	defer func() { _ = so.Destroy() }() // it cannot fail once created
-	if err := errors.Join(so.SetIntraOpNumThreads(1), so.SetInterOpNumThreads(1), so.SetLogSeverityLevel(ort.LoggingLevelFatal),
+	if err := errors.Join(so.SetIntraOpNumThreads(1), so.SetInterOpNumThreads(1),
+		so.SetLogSeverityLevel(ort.LoggingLevelFatal),
 		so.SetGraphOptimizationLevel(l), so.SetOptimizedModelFilePath(out)); err != nil {
 		return fmt.Errorf("session options: %w", err)
 	}

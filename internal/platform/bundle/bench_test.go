@@ -33,7 +33,8 @@ func BenchmarkWrite(b *testing.B) {
 	data := weights(16 << 20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if _, err := bundle.Write(b.Context(), io.Discard, manifest(1), []bundle.Source{bundle.Bytes("model.onnx", data)}, k); err != nil {
+		if _, err := bundle.Write(b.Context(), io.Discard, manifest(1),
+			[]bundle.Source{bundle.Bytes("model.onnx", data)}, k); err != nil {
 			b.Fatal(err)
 		}
 	}

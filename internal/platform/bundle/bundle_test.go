@@ -49,8 +49,9 @@ func trusting(as ...*bundle.Authority) *bundle.Verifier {
 
 func manifest(serial uint64) bundle.Manifest {
 	return bundle.Manifest{Metadata: bundle.Metadata{
-		ModelName: "digits", ModelVersion: "1.0", PackagingJob: "pack", CompilationJob: "compile", Created: "2026-11-22T00:00:00Z",
-		Serial: serial, Key: 1, Runtime: bundle.RuntimeONNX, Target: bundle.Target{OS: "LINUX", Arch: "X86_64"},
+		ModelName: "digits", ModelVersion: "1.0", PackagingJob: "pack", CompilationJob: "compile",
+		Created: "2026-11-22T00:00:00Z",
+		Serial:  serial, Key: 1, Runtime: bundle.RuntimeONNX, Target: bundle.Target{OS: "LINUX", Arch: "X86_64"},
 	}, Inputs: []bundle.Tensor{{Name: "x", DataType: "FLOAT32", Shape: []int64{-1, 64}}}}
 }
 
@@ -63,7 +64,10 @@ func pack(t testing.TB, m bundle.Manifest, s bundle.Signer, files ...bundle.Sour
 	return b.Bytes()
 }
 
-var twoFiles = []bundle.Source{bundle.Bytes("model.onnx", bytes.Repeat([]byte("weights "), 99)), bundle.Bytes("golden.json", []byte(`{"cases":[]}`))}
+var twoFiles = []bundle.Source{
+	bundle.Bytes("model.onnx", bytes.Repeat([]byte("weights "), 99)),
+	bundle.Bytes("golden.json", []byte(`{"cases":[]}`)),
+}
 
 // memory is a Sink that keeps what was made whole.
 type memory struct {
@@ -120,10 +124,12 @@ func TestAPackageComesOutAsItWentIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.files) != 5 || string(s.files["golden.json"].Data) != `{"cases":[]}` || len(s.files["model.onnx"].Data) != 8*99 {
+	if len(s.files) != 5 || string(s.files["golden.json"].Data) != `{"cases":[]}` ||
+		len(s.files["model.onnx"].Data) != 8*99 {
 		t.Fatalf("unpacked %v", s.files)
 	}
-	if m.Metadata.Serial != 7 || m.Version != 1 || len(m.Files) != 2 || m.Files[0].Path != "golden.json" || m.Size() != 8*99+12 {
+	if m.Metadata.Serial != 7 || m.Version != 1 || len(m.Files) != 2 || m.Files[0].Path != "golden.json" ||
+		m.Size() != 8*99+12 {
 		t.Fatalf("manifest %+v", m)
 	}
 	again, err := trusting(a).Check(t.Context(), s.files)
@@ -134,7 +140,8 @@ func TestAPackageComesOutAsItWentIn(t *testing.T) {
 
 func TestTheSameFilesMakeTheSameBytes(t *testing.T) {
 	_, k := authority(t)
-	if !bytes.Equal(pack(t, manifest(1), k, twoFiles[0], twoFiles[1]), pack(t, manifest(1), k, twoFiles[1], twoFiles[0])) {
+	if !bytes.Equal(pack(t, manifest(1), k, twoFiles[0], twoFiles[1]),
+		pack(t, manifest(1), k, twoFiles[1], twoFiles[0])) {
 		t.Error("two packages of the same files differ")
 	}
 }

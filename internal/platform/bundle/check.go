@@ -53,7 +53,8 @@ func (v *Verifier) Check(ctx context.Context, dir fs.FS) (Manifest, error) {
 		}
 	}
 	for name := range present {
-		return Manifest{}, refuse("The model's directory has the file %q, which the manifest does not list.", brief(name))
+		return Manifest{},
+			refuse("The model's directory has the file %q, which the manifest does not list.", brief(name))
 	}
 	return m, nil
 }

@@ -73,7 +73,8 @@ func hostileManifest() Manifest {
 	sum := sha256.Sum256([]byte("weights"))
 	return Manifest{
 		Version: 1, Metadata: Metadata{ModelName: "m", ModelVersion: "1", Serial: 1, Key: 1, Runtime: RuntimeONNX},
-		Inputs: []Tensor{}, Outputs: []Tensor{}, Files: []File{{"a.bin", 7, hexOf(sum[:])}, {"b.bin", 7, hexOf(sum[:])}},
+		Inputs: []Tensor{}, Outputs: []Tensor{},
+		Files: []File{{"a.bin", 7, hexOf(sum[:])}, {"b.bin", 7, hexOf(sum[:])}},
 	}
 }
 
@@ -116,23 +117,46 @@ func hostileStreams(t *testing.T) map[string]hostileStream {
 		return of
 	}
 	return map[string]hostileStream{
-		"as it should be":              {join(a, b, end), ""},
-		"a file twice":                 {join(a, a, b, end), `has the file "a.bin" where "b.bin" should be`},
-		"the wrong order":              {join(b, a, end), `has the file "b.bin" where "a.bin"`},
-		"a file too many":              {join(a, b, entry("c.bin", ""), end), `the file "c.bin", which its manifest does not list`},
-		"a file too few":               {join(a, end), `ends before "b.bin"`},
-		"other content":                {join(a, entry("b.bin", "WEIGHTS"), end), "digest is wrong"},
-		"another size":                 {join(a, entry("b.bin", "weights!"), end), "not in its canonical form"},
-		"traversal":                    {join(a, byTar(t, &tar.Header{Name: "../b.bin", Size: 7, Mode: 0o444}), end), "no folders"},
-		"an absolute name":             {join(a, byTar(t, &tar.Header{Name: "/b.bin", Size: 7, Mode: 0o444}), end), "no folders"},
-		"a symbolic link":              {join(a, byTar(t, &tar.Header{Name: "b.bin", Linkname: "/etc/passwd", Typeflag: tar.TypeSymlink}), end), "has a link"},
-		"a hard link":                  {join(a, byTar(t, &tar.Header{Name: "b.bin", Linkname: "a.bin", Typeflag: tar.TypeLink}), end), "has a link"},
-		"a device":                     {join(a, byTar(t, &tar.Header{Name: "b.bin", Typeflag: tar.TypeChar}), end), "device or pipe"},
-		"a pipe":                       {join(a, byTar(t, &tar.Header{Name: "b.bin", Typeflag: tar.TypeFifo}), end), "device or pipe"},
-		"a folder":                     {join(a, byTar(t, &tar.Header{Name: "b.bin/", Typeflag: tar.TypeDir}), end), "has a folder"},
-		"a sparse file":                {join(a, changed(b, 156, 'S'), end), "sparse"},
-		"a PAX header":                 {join(a, byTar(t, &tar.Header{Name: strings.Repeat("é", 200), Format: tar.FormatPAX}), end), "extended tar header"},
-		"a GNU long name":              {join(a, byTar(t, &tar.Header{Name: strings.Repeat("n", 200), Format: tar.FormatGNU}), end), "extended tar header"},
+		"as it should be": {join(a, b, end), ""},
+		"a file twice":    {join(a, a, b, end), `has the file "a.bin" where "b.bin" should be`},
+		"the wrong order": {join(b, a, end), `has the file "b.bin" where "a.bin"`},
+		"a file too many": {
+			join(a, b, entry("c.bin", ""), end), `the file "c.bin", which its manifest does not list`,
+		},
+		"a file too few": {join(a, end), `ends before "b.bin"`},
+		"other content":  {join(a, entry("b.bin", "WEIGHTS"), end), "digest is wrong"},
+		"another size":   {join(a, entry("b.bin", "weights!"), end), "not in its canonical form"},
+		"traversal": {
+			join(a, byTar(t, &tar.Header{Name: "../b.bin", Size: 7, Mode: 0o444}), end), "no folders",
+		},
+		"an absolute name": {
+			join(a, byTar(t, &tar.Header{Name: "/b.bin", Size: 7, Mode: 0o444}), end), "no folders",
+		},
+		"a symbolic link": {
+			join(a, byTar(t, &tar.Header{Name: "b.bin", Linkname: "/etc/passwd", Typeflag: tar.TypeSymlink}), end),
+			"has a link",
+		},
+		"a hard link": {
+			join(a, byTar(t, &tar.Header{Name: "b.bin", Linkname: "a.bin", Typeflag: tar.TypeLink}), end), "has a link",
+		},
+		"a device": {
+			join(a, byTar(t, &tar.Header{Name: "b.bin", Typeflag: tar.TypeChar}), end), "device or pipe",
+		},
+		"a pipe": {
+			join(a, byTar(t, &tar.Header{Name: "b.bin", Typeflag: tar.TypeFifo}), end), "device or pipe",
+		},
+		"a folder": {
+			join(a, byTar(t, &tar.Header{Name: "b.bin/", Typeflag: tar.TypeDir}), end), "has a folder",
+		},
+		"a sparse file": {join(a, changed(b, 156, 'S'), end), "sparse"},
+		"a PAX header": {
+			join(a, byTar(t, &tar.Header{Name: strings.Repeat("é", 200), Format: tar.FormatPAX}), end),
+			"extended tar header",
+		},
+		"a GNU long name": {
+			join(a, byTar(t, &tar.Header{Name: strings.Repeat("n", 200), Format: tar.FormatGNU}), end),
+			"extended tar header",
+		},
 		"another mode":                 {join(a, changed(b, 104, '7'), end), "not in its canonical form"},
 		"another owner":                {join(a, changed(b, 110, '7'), end), "not in its canonical form"},
 		"a size in base 256":           {join(a, changed(b, 124, 0x80), end), "not in its canonical form"},
@@ -207,9 +231,11 @@ func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 		"a control byte":     {set(func(m *Manifest) { m.Files[0].Path = "a\x00b" }), "character"},
 		"an option":          {set(func(m *Manifest) { m.Files[0].Path = "-rf" }), "begin"},
 		"a long name":        {set(func(m *Manifest) { m.Files[0].Path = long }), "longer"},
-		"a name of the head": {set(func(m *Manifest) { m.Files[1].Path = "sagemaker_edge_manifest.sig" }), "kept for the package"},
-		"a negative size":    {set(func(m *Manifest) { m.Files[0].Size = -1 }), "bytes"},
-		"a size too large":   {set(func(m *Manifest) { m.Files[0].Size = 1 << 40 }), "limit"},
+		"a name of the head": {
+			set(func(m *Manifest) { m.Files[1].Path = "sagemaker_edge_manifest.sig" }), "kept for the package",
+		},
+		"a negative size":  {set(func(m *Manifest) { m.Files[0].Size = -1 }), "bytes"},
+		"a size too large": {set(func(m *Manifest) { m.Files[0].Size = 1 << 40 }), "limit"},
 		"sizes that overflow": {set(func(m *Manifest) {
 			m.Files[0].Size, m.Files[1].Size = 4<<30, 4<<30
 		}), "limit of a package"},
@@ -230,7 +256,12 @@ func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 }
 
 func FuzzDecodeManifest(f *testing.F) {
-	f.Add([]byte(`{"manifest_version":1,"metadata":{"model_name":"m","model_version":"1","runtime":"onnx"},"files":[{"path":"a","size":1,"sha256":"00"}]}`))
+	f.Add(
+		[]byte(
+			`{"manifest_version":1,"metadata":{"model_name":"m","model_version":"1","runtime":"onnx"},` +
+				`"files":[{"path":"a","size":1,"sha256":"00"}]}`,
+		),
+	)
 	f.Add([]byte(`{"manifest_version":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := DecodeManifest(b, Limits{})

@@ -93,8 +93,10 @@ func (a *Authority) NewKey(number uint64, now time.Time) (*Key, error) {
 	from, until := validity(now)
 	c := &x509.Certificate{
 		SerialNumber: new(big.Int).SetUint64(number),
-		Subject:      pkix.Name{CommonName: fmt.Sprintf("Slipway package signing key %d", number), Organization: []string{"Slipway"}},
-		NotBefore:    from, NotAfter: until,
+		Subject: pkix.Name{
+			CommonName: fmt.Sprintf("Slipway package signing key %d", number), Organization: []string{"Slipway"},
+		},
+		NotBefore: from, NotAfter: until,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},

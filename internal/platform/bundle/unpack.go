@@ -316,7 +316,8 @@ func wrongEntry(h *[block]byte, want string) *Error {
 	case '5', 'D':
 		return refuse("The package has a folder %q; packages may have files only.", name)
 	case 'x', 'g', 'L', 'K', 'S', 'V', 'M':
-		return refuse("The package has an extended tar header or a sparse file (type %q), which packages may not have.", h[156])
+		return refuse("The package has an extended tar header or a sparse file (type %q), which packages may not have.",
+			h[156])
 	}
 	if err := checkName(name); err != nil {
 		return refuse("%s", err.Error())

@@ -47,10 +47,14 @@ func (t Trust) Learn(m *Manifest) Trust {
 func (t Trust) Check(m *Manifest) error {
 	md := &m.Metadata
 	if md.Key < t.MinKey {
-		return refuse("The package is signed by key %d, which was revoked: keys before %d are no longer trusted.", md.Key, t.MinKey)
+		return refuse("The package is signed by key %d, which was revoked: keys before %d are no longer trusted.",
+			md.Key, t.MinKey)
 	}
 	if f := t.Floors[md.ModelName]; md.Serial < f {
-		return refuse("The package of model %q is too old: it has serial %d, and from %d on only newer ones are accepted.", brief(md.ModelName), md.Serial, f)
+		return refuse(
+			"The package of model %q is too old: it has serial %d, and from %d on only newer ones are accepted.",
+			brief(md.ModelName), md.Serial, f,
+		)
 	}
 	return nil
 }
@@ -78,7 +82,8 @@ func signed(chain []*x509.Certificate, manifest, sig []byte, l Limits) (Manifest
 		return Manifest{}, refuse("The signing certificate has a key of another kind than Ed25519.")
 	}
 	if !ed25519.Verify(pub, dsse.PAE(PayloadType, manifest), sig) {
-		return Manifest{}, refuse("The signature of the package is wrong: the manifest was changed after it was signed.")
+		return Manifest{},
+			refuse("The signature of the package is wrong: the manifest was changed after it was signed.")
 	}
 	m, err := DecodeManifest(manifest, l)
 	if err != nil {
@@ -155,7 +160,8 @@ func usableForSigning(chain []*x509.Certificate) error {
 	}
 	for i, c := range chain {
 		if len(c.UnhandledCriticalExtensions) > 0 {
-			return refuse("The certificate %q has critical extensions that are not understood.", brief(c.Subject.CommonName))
+			return refuse("The certificate %q has critical extensions that are not understood.",
+				brief(c.Subject.CommonName))
 		}
 		if i > 0 && !issued(c, chain[i-1], i-1) {
 			return refuse("The certificate chain of the package is broken: %q did not issue %q.",

@@ -52,24 +52,9 @@ func Write(ctx context.Context, w io.Writer, m Manifest, files []Source, s Signe
 	if m.Outputs == nil {
 		m.Outputs = []Tensor{}
 	}
-	for i, f := range files {
-		m.Files[i] = File{Path: f.Name, Size: f.Size, SHA256: strings.Repeat("0", 64)}
-	}
-	// The names are judged before anything is read.
-	m.Payload = Payload{Size: 1 << 62, SHA256: strings.Repeat("0", 64)}
-	if err := m.check(Limits{}.withDefaults()); err != nil {
-		return m, err
-	}
-	sum, size := sha256.New(), new(tally)
-	decided, err := payload(ctx, packing{w: io.MultiWriter(sum, size), m: &m, files: files, done: func(f *File, digest string) error {
-		f.SHA256 = digest
-		return nil
-	}})
+	sum := sha256.New()
+	decided, err := describe(ctx, &m, files, sum)
 	if err != nil {
-		return m, err
-	}
-	m.Payload = Payload{Size: size.n, SHA256: hexSum(sum)}
-	if err := m.check(Limits{}.withDefaults()); err != nil {
 		return m, err
 	}
 	head, err := makeHead(ctx, &m, s)
@@ -85,12 +70,15 @@ func Write(ctx context.Context, w io.Writer, m Manifest, files []Source, s Signe
 		return m, fmt.Errorf("write package: %w", err)
 	}
 	sum.Reset()
-	_, err = payload(ctx, packing{w: io.MultiWriter(w, sum), plain: crc, m: &m, files: files, decided: decided, done: func(f *File, digest string) error {
+	unchanged := func(f *File, digest string) error {
 		if digest != f.SHA256 {
 			return fmt.Errorf("the file %q changed while it was packed", f.Path)
 		}
 		return nil
-	}})
+	}
+	_, err = payload(ctx, packing{
+		w: io.MultiWriter(w, sum), plain: crc, m: &m, files: files, decided: decided, done: unchanged,
+	})
 	if err != nil {
 		return m, err
 	}
@@ -101,6 +89,30 @@ func Write(ctx context.Context, w io.Writer, m Manifest, files []Source, s Signe
 		return m, fmt.Errorf("write package: %w", err)
 	}
 	return m, nil
+}
+
+// describe fills in the manifest's Files and Payload by packing the files once
+// without keeping the result; what it decides about each, the second pass does.
+func describe(ctx context.Context, m *Manifest, files []Source, sum hash.Hash) (decided []bool, err error) {
+	for i, f := range files {
+		m.Files[i] = File{Path: f.Name, Size: f.Size, SHA256: strings.Repeat("0", 64)}
+	}
+	// The names are checked before anything is read.
+	m.Payload = Payload{Size: 1 << 62, SHA256: strings.Repeat("0", 64)}
+	if err := m.check(Limits{}.withDefaults()); err != nil {
+		return nil, err
+	}
+	size := new(tally)
+	digested := func(f *File, digest string) error {
+		f.SHA256 = digest
+		return nil
+	}
+	decided, err = payload(ctx, packing{w: io.MultiWriter(sum, size), m: m, files: files, done: digested})
+	if err != nil {
+		return nil, err
+	}
+	m.Payload = Payload{Size: size.n, SHA256: hexSum(sum)}
+	return decided, m.check(Limits{}.withDefaults())
 }
 
 // makeHead signs the manifest and returns the uncompressed head.

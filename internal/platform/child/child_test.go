@@ -120,7 +120,8 @@ func TestAProcessIsTheOneThatStartedThen(t *testing.T) {
 	if !child.Alive(pid, s.Start) || child.Alive(pid, s.Start-1) || child.Alive(1<<22, s.Start) {
 		t.Error("it is taken for another one, or another one for it")
 	}
-	if len(child.Threads(pid)) < 2 || child.Memory(pid, "VmRSS") < child.Memory(pid, "RssAnon") || child.Memory(pid, "RssAnon") == 0 {
+	if len(child.Threads(pid)) < 2 || child.Memory(pid, "VmRSS") < child.Memory(pid, "RssAnon") ||
+		child.Memory(pid, "RssAnon") == 0 {
 		t.Errorf("%d threads, %d bytes", len(child.Threads(pid)), child.Memory(pid, "VmRSS"))
 	}
 	marked := func(pid int) bool { return child.Env(pid, "CHILD_TEST_MARK") == t.Name() }
@@ -139,7 +140,8 @@ func TestAProcessIsTheOneThatStartedThen(t *testing.T) {
 	}
 	eventually(t, "it has ended", func() bool { return !child.Alive(pid, s.Start) })
 	// Nobody has collected it: it is a zombie, with nothing left.
-	if s, err := child.ReadStat(pid); err != nil || !s.Dead() || syscall.WaitStatus(s.Exit).Signal() != syscall.SIGKILL {
+	if s, err := child.ReadStat(pid); err != nil || !s.Dead() ||
+		syscall.WaitStatus(s.Exit).Signal() != syscall.SIGKILL {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if marked(pid) || child.Memory(pid, "VmRSS") != 0 {

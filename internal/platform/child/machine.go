@@ -62,7 +62,8 @@ func kibibytes(text []byte, field string) (n int64, ok bool) {
 func number(text []byte, prefix string) (n int64, ok bool) {
 	for line := range bytes.Lines(text) {
 		if rest, found := bytes.CutPrefix(line, []byte(prefix)); found {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(string(bytes.TrimSpace(rest)), "kB")), 10, 64)
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(string(bytes.TrimSpace(rest)), "kB")), 10,
+				64)
 			return n, err == nil
 		}
 	}

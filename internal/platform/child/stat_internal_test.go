@@ -15,7 +15,8 @@ func TestAStatusLineIsReadWhateverTheProgramIsCalled(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "77", "77 (sh)", "77 (sh) S 1 2", ")", "77 (sh) SS" + rest,
-		"77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x", "77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x 20 21 22",
+		"77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x",
+		"77 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x 20 21 22",
 	} {
 		if s, err := parseStat([]byte(bad)); err == nil {
 			t.Errorf("%q was read as %+v", bad, s)

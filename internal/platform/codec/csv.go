@@ -141,7 +141,9 @@ func (t *table) tensor() (tensor.Tensor, error) {
 func appendCSV(dst []byte, outs []tensor.Tensor) ([]byte, error) {
 	rows, ok := commonRows(outs)
 	if !ok {
-		return dst, fault.New(fault.Unsupported, "the outputs do not share their first dimension, so they are no table; accept application/json")
+		return dst,
+			fault.New(fault.Unsupported,
+				"the outputs do not share their first dimension, so they are no table; accept application/json")
 	}
 	for r := range rows {
 		for o := range outs {

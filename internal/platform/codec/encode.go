@@ -67,8 +67,11 @@ func single(m Media, outs []tensor.Tensor) (*tensor.Tensor, error) {
 		}
 		have = append(have, strconv.Quote(outs[i].Name))
 	}
-	return nil, fault.New(fault.Unsupported, `the model gives %s and this media type carries one: add "; output=NAME" to the Accept header, or accept application/json`,
-		strings.Join(have, ", "))
+	return nil,
+		fault.New(fault.Unsupported,
+			`the model gives %s and this media type carries one: add "; output=NAME" to the Accept header, or `+
+				`accept application/json`,
+			strings.Join(have, ", "))
 }
 
 // appendPredictions writes {"predictions": [...]} with an element for each row:

@@ -65,14 +65,18 @@ func FuzzCSV(f *testing.F) {
 }
 
 func FuzzJSON(f *testing.F) {
-	fuzz(f, "application/json", `{"instances":[[1,2],[3,4]]}`, `{"instances":[{"a":[1,2],"b":"x"}]}`, `{"inputs":{"a":[[1,2]],"b":["\ud800"]}}`,
-		`[[true,false]]`, `["x"]`, `{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}],"outputs":[{"name":"y"}]}`,
+	fuzz(f, "application/json", `{"instances":[[1,2],[3,4]]}`, `{"instances":[{"a":[1,2],"b":"x"}]}`,
+		`{"inputs":{"a":[[1,2]],"b":["\ud800"]}}`,
+		`[[true,false]]`, `["x"]`,
+		`{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}],"outputs":[{"name":"y"}]}`,
 		`{"inputs":[{"name":"n","shape":[],"datatype":"UINT64","data":7}]}`, `[[[[1,2],[3,4]]]]`, `{"inputs":7}`)
 }
 
 func FuzzNPY(f *testing.F) {
-	fuzz(f, "application/x-npy", npy("<f4", "True", "(3, 2)", string(floatBytes(1, 2, 3, 4, 5, 6))), npy(">U1", "False", "(1, 1)", "\x00\x00\x00a"),
-		npy("|b1", "False", "(1, 2)", "\x01\x02"), npy("<i8", "False", "()", "12345678"), npy("<f2", "False", "(2,)", "\x00\x7c\x01\x00"))
+	fuzz(f, "application/x-npy", npy("<f4", "True", "(3, 2)", string(floatBytes(1, 2, 3, 4, 5, 6))),
+		npy(">U1", "False", "(1, 1)", "\x00\x00\x00a"),
+		npy("|b1", "False", "(1, 2)", "\x01\x02"), npy("<i8", "False", "()", "12345678"),
+		npy("<f2", "False", "(2,)", "\x00\x7c\x01\x00"))
 }
 
 func FuzzRaw(f *testing.F) {
@@ -80,9 +84,15 @@ func FuzzRaw(f *testing.F) {
 }
 
 func FuzzBinaryOIP(f *testing.F) {
-	head := `{"inputs":[{"name":"b","shape":[1,1],"datatype":"BYTES","parameters":{"binary_data_size":6}},{"name":"a","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}`
+	head := `{"inputs":[{"name":"b","shape":[1,1],"datatype":"BYTES","parameters":{"binary_data_size":6}},` +
+		`{"name":"a","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}`
 	f.Add([]byte(head+"\x02\x00\x00\x00hi12345678"), len(head))
-	f.Add([]byte(`{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}],"parameters":{"binary_data_output":true}}12345678`), 138)
+	f.Add(
+		[]byte(
+			`{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}],`+
+				`"parameters":{"binary_data_output":true}}12345678`,
+		), 138,
+	)
 	f.Fuzz(func(t *testing.T, body []byte, jsonSize int) {
 		for _, sig := range []*tensor.Signature{two, table2, flags} {
 			r, err := DecodeOIP(body, jsonSize, sig)

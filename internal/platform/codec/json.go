@@ -47,7 +47,8 @@ func decodeJSON(body []byte, g *tensor.Signature) (Request, error) {
 	return columns(&cursor{b: inputs}, g)
 }
 
-var errTopLevel = fault.New(fault.Invalid, `the body must be {"instances": [...]}, {"inputs": {...}} or an Open Inference Protocol request`)
+var errTopLevel = fault.New(fault.Invalid,
+	`the body must be {"instances": [...]}, {"inputs": {...}} or an Open Inference Protocol request`)
 
 func once(span *[]byte, c *cursor, key string) error {
 	if *span != nil {
@@ -121,7 +122,8 @@ func instance(c *cursor, g *tensor.Signature, lits []*literal, n int64) error {
 	}
 	for i, l := range lits {
 		if l.build.Len() == lens[i] {
-			return fault.New(fault.Invalid, "instance %d lacks the input %q: expected shape %s", n, l.spec.Name, l.spec.String())
+			return fault.New(fault.Invalid,
+				"instance %d lacks the input %q: expected shape %s", n, l.spec.Name, l.spec.String())
 		}
 	}
 	return nil

@@ -53,7 +53,8 @@ func (l *literal) closed(depth int, n int64) error {
 }
 
 func (l *literal) ragged() error {
-	return fault.New(fault.Invalid, "input %q: expected shape %s, got nested arrays of unequal lengths or depths", l.spec.Name, l.spec.String())
+	return fault.New(fault.Invalid,
+		"input %q: expected shape %s, got nested arrays of unequal lengths or depths", l.spec.Name, l.spec.String())
 }
 
 func (l *literal) element(c *cursor, depth int) error {

@@ -112,8 +112,9 @@ func (a *npyArray) tensor(s *tensor.Spec) (tensor.Tensor, error) {
 	}
 	n, ok := tensor.Elements(a.shape, int64(len(a.data)/size))
 	if !ok || n*int64(size) != int64(len(a.data)) {
-		return tensor.Tensor{}, fault.New(fault.Invalid, "input %q: the array says shape %s of %.8q, but %d bytes follow",
-			s.Name, tensor.ShapeString(a.shape), a.descr, len(a.data))
+		return tensor.Tensor{},
+			fault.New(fault.Invalid, "input %q: the array says shape %s of %.8q, but %d bytes follow",
+				s.Name, tensor.ShapeString(a.shape), a.descr, len(a.data))
 	}
 	data := a.data
 	if a.fortran && len(a.shape) > 1 && n > 0 {
@@ -137,7 +138,8 @@ func (a *npyArray) tensor(s *tensor.Spec) (tensor.Tensor, error) {
 		return t, nil
 	}
 	from := npyType(kind, size)
-	if from == tensor.Invalid || from.Float() && !s.Type.Float() || s.Type == tensor.String || (from == tensor.Bool) != (s.Type == tensor.Bool) {
+	if from == tensor.Invalid || from.Float() && !s.Type.Float() || s.Type == tensor.String ||
+		(from == tensor.Bool) != (s.Type == tensor.Bool) {
 		return t, s.Mismatch(tensor.ShapeString(a.shape) + " of " + strconv.Quote(a.descr[:min(8, len(a.descr))]))
 	}
 	normalizeBools(from, data)
@@ -165,12 +167,16 @@ func convert(t tensor.Tensor, s *tensor.Spec, n int) (tensor.Tensor, error) {
 		case t.Type.Float():
 			b.AppendFloat(t.Float(i))
 		case t.Type == tensor.Uint64 && t.Int(i) < 0:
-			return t, fault.New(fault.Invalid, "input %q: expected shape %s, but element %d is out of range", s.Name, s.String(), i)
+			return t,
+				fault.New(fault.Invalid,
+					"input %q: expected shape %s, but element %d is out of range", s.Name, s.String(), i)
 		case s.Type.Float():
 			b.AppendFloat(float64(t.Int(i)))
 		default:
 			if err := b.AppendInt(t.Int(i)); err != nil {
-				return t, fault.New(fault.Invalid, "input %q: expected shape %s, but element %d %s", s.Name, s.String(), i, err.Error())
+				return t,
+					fault.New(fault.Invalid,
+						"input %q: expected shape %s, but element %d %s", s.Name, s.String(), i, err.Error())
 			}
 		}
 	}

@@ -13,7 +13,8 @@ import (
 // jsonSize bytes of body; the tensors that say binary_data_size follow it.
 func DecodeOIP(body []byte, jsonSize int, g *tensor.Signature) (Request, error) {
 	if jsonSize < 0 || jsonSize > len(body) {
-		return Request{}, fault.New(fault.Invalid, "the JSON part is said to have %d bytes; the body has %d", jsonSize, len(body))
+		return Request{},
+			fault.New(fault.Invalid, "the JSON part is said to have %d bytes; the body has %d", jsonSize, len(body))
 	}
 	r, err := decodeOIP(body[:jsonSize], body[jsonSize:], g)
 	if err != nil {
@@ -92,7 +93,8 @@ func (c *cursor) parameters(f func(key string, value []byte) error) error {
 func (r *Request) readWants(c *cursor, g *tensor.Signature) error {
 	return c.each(func() error {
 		if len(r.Want) >= len(g.Outputs) {
-			return fault.New(fault.Invalid, "more outputs are asked for than the %d that the model gives", len(g.Outputs))
+			return fault.New(fault.Invalid,
+				"more outputs are asked for than the %d that the model gives", len(g.Outputs))
 		}
 		w, name := Want{Binary: r.Binary}, ""
 		err := c.members(func(key string) error {
@@ -134,7 +136,8 @@ func (r *Request) readInputs(c *cursor, tail *[]byte, g *tensor.Signature) error
 			return fault.New(fault.Invalid, "the input %q comes twice", t.name)
 		}
 		if typ := tensor.FromOIP(t.datatype); typ != s.Type {
-			return fault.New(fault.Invalid, "input %q: expected shape %s (datatype %s), got datatype %.20q", s.Name, s.String(), s.Type.OIP(), t.datatype)
+			return fault.New(fault.Invalid, "input %q: expected shape %s (datatype %s), got datatype %.20q", s.Name,
+				s.String(), s.Type.OIP(), t.datatype)
 		}
 		r.Inputs[i], err = t.read(s, tail)
 		return err
@@ -195,14 +198,17 @@ func (t *oipTensor) readShape(c *cursor) error {
 // tail.
 func (t *oipTensor) read(s *tensor.Spec, tail *[]byte) (tensor.Tensor, error) {
 	if t.shape == nil {
-		return tensor.Tensor{}, fault.New(fault.Invalid, "input %q lacks its shape: expected shape %s", s.Name, s.String())
+		return tensor.Tensor{},
+			fault.New(fault.Invalid, "input %q lacks its shape: expected shape %s", s.Name, s.String())
 	}
 	if t.binarySize >= 0 {
 		if t.data != nil {
 			return tensor.Tensor{}, fault.New(fault.Invalid, "input %q has both data and binary_data_size", s.Name)
 		}
 		if t.binarySize > len(*tail) {
-			return tensor.Tensor{}, fault.New(fault.Invalid, "input %q announces %d bytes of binary data; %d are left", s.Name, t.binarySize, len(*tail))
+			return tensor.Tensor{},
+				fault.New(fault.Invalid,
+					"input %q announces %d bytes of binary data; %d are left", s.Name, t.binarySize, len(*tail))
 		}
 		raw := (*tail)[:t.binarySize]
 		*tail = (*tail)[t.binarySize:]
@@ -217,8 +223,9 @@ func (t *oipTensor) read(s *tensor.Spec, tail *[]byte) (tensor.Tensor, error) {
 		return tensor.Tensor{}, err
 	}
 	if l.rank != 1 && !sameShape(l.dims[:max(l.rank, 0)], t.shape) {
-		return tensor.Tensor{}, fault.New(fault.Invalid, "input %q: the nested data has shape %s, but its shape says %s",
-			s.Name, tensor.ShapeString(l.dims[:max(l.rank, 0)]), tensor.ShapeString(t.shape))
+		return tensor.Tensor{},
+			fault.New(fault.Invalid, "input %q: the nested data has shape %s, but its shape says %s",
+				s.Name, tensor.ShapeString(l.dims[:max(l.rank, 0)]), tensor.ShapeString(t.shape))
 	}
 	return l.build.Tensor(s.Name, t.shape), nil
 }
@@ -239,7 +246,9 @@ func (t *oipTensor) readBinary(s *tensor.Spec, raw []byte) (tensor.Tensor, error
 	out := tensor.Tensor{Name: s.Name, Type: s.Type, Shape: t.shape}
 	if s.Type != tensor.String {
 		if len(raw)%s.Type.Size() != 0 {
-			return out, fault.New(fault.Invalid, "input %q: expected shape %s, got %d bytes, not a whole number of elements", s.Name, s.String(), len(raw))
+			return out,
+				fault.New(fault.Invalid, "input %q: expected shape %s, got %d bytes, not a whole number of elements",
+					s.Name, s.String(), len(raw))
 		}
 		out.Data = append([]byte(nil), raw...) // aligned, and free of the body's buffer
 		normalizeBools(out.Type, out.Data)

@@ -15,17 +15,25 @@ func decodeRaw(body []byte, g *tensor.Signature) (Request, error) {
 		return r, err
 	}
 	if s.Type == tensor.String {
-		return r, fault.New(fault.Invalid, "input %q holds strings, which raw bytes cannot carry; send application/json", s.Name)
+		return r,
+			fault.New(fault.Invalid,
+				"input %q holds strings, which raw bytes cannot carry; send application/json", s.Name)
 	}
 	if !s.Ranked {
-		return r, fault.New(fault.Invalid, "input %q has no shape in the graph, so raw bytes do not say theirs; send application/json or application/x-npy", s.Name)
+		return r,
+			fault.New(fault.Invalid,
+				"input %q has no shape in the graph, so raw bytes do not say theirs; send application/json or "+
+					"application/x-npy", s.Name)
 	}
 	shape, open, known := make([]int64, len(s.Shape)), -1, int64(s.Type.Size())
 	for i, d := range s.Shape {
 		shape[i] = d.Size
 		switch {
 		case d.Size < 0 && open >= 0:
-			return r, fault.New(fault.Invalid, "input %q has several open dimensions, %s, so raw bytes do not say its shape; send application/json or application/x-npy", s.Name, s.String())
+			return r,
+				fault.New(fault.Invalid,
+					"input %q has several open dimensions, %s, so raw bytes do not say its shape; send "+
+						"application/json or application/x-npy", s.Name, s.String())
 		case d.Size < 0:
 			open = i
 		case d.Size > 0 && known > (1<<40)/d.Size:

@@ -26,7 +26,9 @@ func everyType() []tensor.Tensor {
 	inf := tensor.NewBuilder(tensor.Float32, 2)
 	inf.AppendFloat(math.Inf(-1))
 	inf.AppendFloat(math.NaN())
-	return append(list, inf.Tensor("inf", []int64{2}), tensor.Tensor{Name: "none", Type: tensor.Int8, Shape: []int64{0, 3}})
+	return append(list, inf.Tensor("inf", []int64{2}), tensor.Tensor{
+		Name: "none", Type: tensor.Int8, Shape: []int64{0, 3},
+	})
 }
 
 func TestTensorsReadBackAsTheyWereWritten(t *testing.T) {
@@ -82,18 +84,19 @@ func TestARequestHeadIsWhatTheServerReads(t *testing.T) {
 
 func TestAMalformedAnswerIsRefused(t *testing.T) {
 	for name, body := range map[string]string{
-		"no JSON":             `{`,
-		"no outputs":          `{"model_name":"m"}`,
-		"outputs twice":       `{"outputs":[],"outputs":[]}`,
-		"outputs no array":    `{"outputs":{}}`,
-		"an unknown type":     `{"outputs":[{"name":"a","datatype":"FP8","shape":[1],"data":[1]}]}`,
-		"no shape":            `{"outputs":[{"name":"a","datatype":"FP32","data":[1]}]}`,
-		"a negative shape":    `{"outputs":[{"name":"a","datatype":"FP32","shape":[-1],"data":[1]}]}`,
-		"a vast shape":        `{"outputs":[{"name":"a","datatype":"FP32","shape":[9999999999,9999999999],"data":[1]}]}`,
-		"too few elements":    `{"outputs":[{"name":"a","datatype":"FP32","shape":[2],"data":[1]}]}`,
-		"no elements":         `{"outputs":[{"name":"a","datatype":"FP32","shape":[2],"data":[]}]}`,
-		"no data":             `{"outputs":[{"name":"a","datatype":"FP32","shape":[0]}]}`,
-		"binary that is away": `{"outputs":[{"name":"a","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}}]}`,
+		"no JSON":          `{`,
+		"no outputs":       `{"model_name":"m"}`,
+		"outputs twice":    `{"outputs":[],"outputs":[]}`,
+		"outputs no array": `{"outputs":{}}`,
+		"an unknown type":  `{"outputs":[{"name":"a","datatype":"FP8","shape":[1],"data":[1]}]}`,
+		"no shape":         `{"outputs":[{"name":"a","datatype":"FP32","data":[1]}]}`,
+		"a negative shape": `{"outputs":[{"name":"a","datatype":"FP32","shape":[-1],"data":[1]}]}`,
+		"a vast shape":     `{"outputs":[{"name":"a","datatype":"FP32","shape":[9999999999,9999999999],"data":[1]}]}`,
+		"too few elements": `{"outputs":[{"name":"a","datatype":"FP32","shape":[2],"data":[1]}]}`,
+		"no elements":      `{"outputs":[{"name":"a","datatype":"FP32","shape":[2],"data":[]}]}`,
+		"no data":          `{"outputs":[{"name":"a","datatype":"FP32","shape":[0]}]}`,
+		"binary that is away": `{"outputs":[{"name":"a","datatype":"FP32","shape":[1],` +
+			`"parameters":{"binary_data_size":4}}]}`,
 	} {
 		if outs, err := codec.DecodeOIPAnswer([]byte(body), len(body)); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v, %v", name, outs, err)
@@ -105,7 +108,8 @@ func TestAMalformedAnswerIsRefused(t *testing.T) {
 }
 
 func FuzzDecodeOIPAnswer(f *testing.F) {
-	a, err := codec.Encode(nil, codec.OIP, codec.Media{}, &codec.Request{Form: codec.OIP, Binary: true}, everyType(), "m")
+	a, err := codec.Encode(nil, codec.OIP, codec.Media{}, &codec.Request{Form: codec.OIP, Binary: true}, everyType(),
+		"m")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -106,7 +106,8 @@ func (c *CA) Issue(key crypto.PublicKey) (Issued, error) {
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Slipway device"},
 		NotBefore: begin, NotAfter: endDevice,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, c.cert, key, c.key)
 	if err != nil {
@@ -125,7 +126,8 @@ func (c *CA) issueServer(names []string, until time.Time) (der []byte, key *ecds
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Slipway device listener"},
 		NotBefore: begin, NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
 	}
 	for _, n := range names {
 		if a, err := netip.ParseAddr(n); err == nil {
@@ -180,10 +182,14 @@ func ReadCSR(der []byte) (crypto.PublicKey, error) {
 		fits = k.N.BitLen() >= 2048 && k.N.BitLen() <= 4096
 	}
 	if !fits {
-		return nil, fault.New(fault.Invalid, "The key of the certificate signing request must be ECDSA on P-256 or P-384, or RSA of 2048 to 4096 bits.")
+		return nil,
+			fault.New(fault.Invalid,
+				"The key of the certificate signing request must be ECDSA on P-256 or P-384, or RSA of 2048 to "+
+					"4096 bits.")
 	}
 	if err := r.CheckSignature(); err != nil {
-		return nil, fault.New(fault.Invalid, "The certificate signing request is not signed with its own key.").Because(err)
+		return nil,
+			fault.New(fault.Invalid, "The certificate signing request is not signed with its own key.").Because(err)
 	}
 	return r.PublicKey, nil
 }

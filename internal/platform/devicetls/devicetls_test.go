@@ -65,7 +65,9 @@ func serve(t *testing.T, c *tls.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, devicetls.Client(r)) })
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, devicetls.Client(r))
+	})
 	s := devicetls.Server(c, h, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.ServeTLS(devicetls.Limit(l), "", "") }()
@@ -76,7 +78,9 @@ func serve(t *testing.T, c *tls.Config) string {
 func get(t *testing.T, address, name string, c *tls.Config) (string, error) {
 	t.Helper()
 	c.ServerName = name
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}, Timeout: 10 * time.Second,
+	}
 	res, err := client.Get("https://" + address)
 	if err != nil {
 		return "", err
@@ -100,11 +104,13 @@ func TestADeviceIsKnownByItsCertificate(t *testing.T) {
 			t.Errorf("as %q: %q, %v", name, got, err)
 		}
 	}
-	if _, err := get(t, address, "elsewhere", &tls.Config{RootCAs: roots(ca), Certificates: []tls.Certificate{cert}}); err == nil {
+	if _, err := get(t, address,
+		"elsewhere", &tls.Config{RootCAs: roots(ca), Certificates: []tls.Certificate{cert}}); err == nil {
 		t.Error("it passed for another host")
 	}
 	stranger, id := device(t, newCA(t)) // judging it is the handler's
-	if got, err := get(t, address, "", &tls.Config{RootCAs: roots(ca), Certificates: []tls.Certificate{stranger}}); err != nil || got != id.ID {
+	if got, err := get(t, address,
+		"", &tls.Config{RootCAs: roots(ca), Certificates: []tls.Certificate{stranger}}); err != nil || got != id.ID {
 		t.Errorf("of another CA: %q, %v", got, err)
 	}
 }
@@ -119,9 +125,13 @@ func TestTheHandshakeFails(t *testing.T) {
 	cert, _ := device(t, ca)
 	other, _ := device(t, ca)
 	for name, c := range map[string]*tls.Config{
-		"without a certificate":  {},
-		"under TLS 1.1":          {Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
-		"with the key of others": {Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: other.PrivateKey}}},
+		"without a certificate": {},
+		"under TLS 1.1": {
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+		},
+		"with the key of others": {
+			Certificates: []tls.Certificate{{Certificate: cert.Certificate, PrivateKey: other.PrivateKey}},
+		},
 	} {
 		c.RootCAs = roots(ca)
 		if got, err := get(t, address, "", c); err == nil {
@@ -146,7 +156,9 @@ func TestTheListenersCertificateIsRenewedWhileItRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots(ca), DNSName: "localhost", CurrentTime: time.Now()}); err != nil {
+			if _, err := leaf.Verify(x509.VerifyOptions{
+				Roots: roots(ca), DNSName: "localhost", CurrentTime: time.Now(),
+			}); err != nil {
 				t.Fatal(err)
 			}
 			return leaf
@@ -176,7 +188,9 @@ func TestAnAuthorityIsOpenedOnlyWithItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, pair := range map[string][2]string{"another key": {cert, other}, "no key": {cert, ""}, "no certificate": {"", key}, "mixed up": {key, cert}} {
+	for name, pair := range map[string][2]string{
+		"another key": {cert, other}, "no key": {cert, ""}, "no certificate": {"", key}, "mixed up": {key, cert},
+	} {
 		if _, err := devicetls.OpenCA(pair[0], pair[1]); err == nil || strings.Contains(err.Error(), "BEGIN") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -196,7 +210,8 @@ func TestTheKeysOfTheAPIWork(t *testing.T) {
 	if _, err := tls.X509KeyPair([]byte(issued.PEM), []byte(private)); err != nil {
 		t.Error(err)
 	}
-	if !strings.HasPrefix(public, "-----BEGIN PUBLIC KEY-----") || !strings.HasPrefix(private, "-----BEGIN RSA PRIVATE KEY-----") {
+	if !strings.HasPrefix(public, "-----BEGIN PUBLIC KEY-----") ||
+		!strings.HasPrefix(private, "-----BEGIN RSA PRIVATE KEY-----") {
 		t.Error(public)
 	}
 	if k := key.(*rsa.PublicKey); k.N.BitLen() != 2048 {
@@ -233,7 +248,8 @@ func TestRequestsForCertificatesAreChecked(t *testing.T) {
 	forged := bytes.Clone(good)
 	forged[len(forged)-1] ^= 1
 	for name, der := range map[string][]byte{
-		"nothing": nil, "PEM": []byte("-----BEGIN CERTIFICATE REQUEST-----"), "another curve": csr(t, p521), "ed25519": csr(t, ed),
+		"nothing": nil, "PEM": []byte("-----BEGIN CERTIFICATE REQUEST-----"), "another curve": csr(t, p521),
+		"ed25519":       csr(t, ed),
 		"more after it": append(bytes.Clone(good), 0), "a forged signature": forged, "endless": make([]byte, 1<<20),
 	} {
 		if _, err := devicetls.ReadCSR(der); !errors.Is(err, fault.Invalid) {
@@ -249,7 +265,8 @@ func FuzzRequestsForCertificates(f *testing.F) {
 	}
 	f.Add(csr(f, key))
 	f.Fuzz(func(t *testing.T, der []byte) {
-		if key, err := devicetls.ReadCSR(der); err != nil && !errors.Is(err, fault.Invalid) || err == nil && key == nil {
+		if key, err := devicetls.ReadCSR(der); err != nil && !errors.Is(err, fault.Invalid) ||
+			err == nil && key == nil {
 			t.Fatal(key, err)
 		}
 	})

@@ -89,9 +89,10 @@ func Limit(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxCon
 // answer takes, which may be a large object, is h's to bound.
 func Server(c *tls.Config, h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, TLSConfig: c, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 11 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // anybody can make a handshake fail
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 16},
+		Handler: h, TLSConfig: c, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 11 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug), // anybody can make a handshake fail
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 16},
 	}
 }
 

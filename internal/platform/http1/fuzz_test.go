@@ -59,14 +59,16 @@ func FuzzRequestHead(f *testing.F) {
 			want = 0
 		}
 		if req.Method != h.method || req.ContentLength != want || h.chunked != (len(req.TransferEncoding) == 1) {
-			t.Fatalf("net/http reads %s %d %v, we read %s %+v", req.Method, req.ContentLength, req.TransferEncoding, h.method, h.framing)
+			t.Fatalf("net/http reads %s %d %v, we read %s %+v", req.Method, req.ContentLength, req.TransferEncoding,
+				h.method, h.framing)
 		}
 	})
 }
 
 func FuzzResponseHead(f *testing.F) {
 	for _, s := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "HTTP/1.0 404\r\n\r\n", "HTTP/1.1 204 \r\nConnection: close\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "HTTP/1.0 404\r\n\r\n",
+		"HTTP/1.1 204 \r\nConnection: close\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 99 x\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n",
 	} {
 		f.Add(s)
@@ -114,7 +116,8 @@ func decodeAll(body []byte, n int) (data, rest []byte, err error) {
 func FuzzChunked(f *testing.F) {
 	for _, s := range []string{
 		"3\r\nabc\r\n0\r\n\r\n", "0\r\n\r\n", "a;x=y\r\n0123456789\r\n1 \r\nz\r\n0\r\nT: v\r\n\r\n", "3\nabc\n0\n\n",
-		"ffffffffffffffff\r\n", "1\r\nab", "-1\r\n", "0\r\nbad\r\n\r\n", "\r\n", "0;" + strings.Repeat("x", 300) + "\r\n\r\n",
+		"ffffffffffffffff\r\n", "1\r\nab", "-1\r\n", "0\r\nbad\r\n\r\n", "\r\n",
+		"0;" + strings.Repeat("x", 300) + "\r\n\r\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -137,10 +140,16 @@ func FuzzChunked(f *testing.F) {
 	})
 }
 
-const benchHead = "POST /endpoints/my-endpoint/invocations HTTP/1.1\r\nHost: 127.0.0.1:9400\r\nAccept-Encoding: identity\r\nContent-Type: application/json\r\n" +
-	"User-Agent: Boto3/1.43.11 md/Botocore#1.43.11 ua/2.1 os/linux#6.1 md/arch#x86_64 lang/python#3.11 cfg/retry-mode#legacy Botocore/1.43.11\r\n" +
-	"X-Amz-Date: 20261121T195305Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-west-2/sagemaker/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n" +
-	"amz-sdk-invocation-id: 5ab1f7c8-2e5c-4f43-9a79-d8ab0a1a3cf1\r\namz-sdk-request: attempt=1\r\nContent-Length: 1024\r\n\r\n"
+const benchHead = "POST /endpoints/my-endpoint/invocations HTTP/1.1\r\nHost: 127.0.0.1:9400\r\n" +
+	"Accept-Encoding: identity\r\nContent-Type: application/json\r\n" +
+	"User-Agent: Boto3/1.43.11 md/Botocore#1.43.11 ua/2.1 os/linux#6.1 md/arch#x86_64 lang/python#3.11 " +
+	"cfg/retry-mode#legacy Botocore/1.43.11\r\n" +
+	"X-Amz-Date: 20261121T195305Z\r\n" +
+	"Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-west-2/sagemaker/aws4_request, " +
+	"SignedHeaders=content-type;host;x-amz-date, " +
+	"Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n" +
+	"amz-sdk-invocation-id: 5ab1f7c8-2e5c-4f43-9a79-d8ab0a1a3cf1\r\namz-sdk-request: attempt=1\r\n" +
+	"Content-Length: 1024\r\n\r\n"
 
 func BenchmarkParseRequestHead(b *testing.B) {
 	var h requestHead

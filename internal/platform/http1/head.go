@@ -282,7 +282,8 @@ func (h *responseHead) parse(s string, maxFields int) error {
 	}
 	line := s[:end-1]
 	// "HTTP/1.1 200 OK"; the reason may be missing, with or without its space.
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || line[7] != '0' && line[7] != '1' || len(line) > 12 && line[12] != ' ' {
+	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || line[7] != '0' && line[7] != '1' ||
+		len(line) > 12 && line[12] != ' ' {
 		return refuse(502, "malformed status line")
 	}
 	n, ok := parseLength(line[9:12])

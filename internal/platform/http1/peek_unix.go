@@ -59,5 +59,6 @@ func (p *peeker) ended() bool { _, ended := p.look(); return ended }
 
 func isTemporary(err error) bool {
 	e, ok := errors.AsType[syscall.Errno](err)
-	return ok && (e == unix.EMFILE || e == unix.ENFILE || e == unix.ECONNABORTED || e == unix.ENOBUFS || e == unix.ENOMEM)
+	return ok &&
+		(e == unix.EMFILE || e == unix.ENFILE || e == unix.ECONNABORTED || e == unix.ENOBUFS || e == unix.ENOMEM)
 }

@@ -115,7 +115,8 @@ func (s *Server) Serve(l net.Listener) error {
 		if s.stopping.Load() {
 			return ErrClosed
 		}
-		if ne, ok := errors.AsType[net.Error](err); !ok || errors.Is(err, net.ErrClosed) || !ne.Timeout() && !isTemporary(err) {
+		if ne, ok := errors.AsType[net.Error](err); !ok || errors.Is(err, net.ErrClosed) ||
+			!ne.Timeout() && !isTemporary(err) {
 			return err
 		}
 		// Out of descriptors, most likely: existing connections go on.

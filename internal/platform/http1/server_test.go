@@ -113,34 +113,86 @@ func talk(t *testing.T, addr, input string) string {
 
 const host = "Host: h\r\n"
 
+const postHead = "POST /endpoints/e HTTP/1.1\r\n" + host
+
+// wellFormed are requests and what echo makes of them.
+var wellFormed = map[string]struct{ in, want string }{
+	"a plain request": {
+		postHead + "Content-Length: 2\r\nContent-Type: a\r\n\r\nhi", "200 POST /endpoints/e? [a] hi",
+	},
+	"a query": {
+		"GET /endpoints/e?a=b%20c HTTP/1.1\r\n" + host + "\r\n", "200 GET /endpoints/e?a=b%20c []",
+	},
+	"no body": {postHead + "\r\n", "200 POST /endpoints/e? []"},
+	"two in a row": {
+		postHead + "Content-Length: 1\r\n\r\n1" + postHead + "Content-Length: 1\r\n\r\n2",
+		"200 POST /endpoints/e? [] 1 | 200 POST /endpoints/e? [] 2",
+	},
+	"a closing one ends it": {
+		postHead + "Connection: close\r\n\r\n" + postHead + "\r\n", "200 POST /endpoints/e? []",
+	},
+	"HTTP/1.0 ends it": {
+		"GET /endpoints/a HTTP/1.0\r\n\r\nGET /endpoints/b HTTP/1.0\r\n\r\n", "200 GET /endpoints/a? []",
+	},
+	"HTTP/1.0 may stay": {
+		"GET /endpoints/a HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET /endpoints/b HTTP/1.0\r\n\r\n",
+		"200 GET /endpoints/a? [] | 200 GET /endpoints/b? []",
+	},
+	"chunks": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n" + postHead + "\r\n",
+		"200 POST /endpoints/e? [] abcde | 200 POST /endpoints/e? []",
+	},
+	"chunks with a trailer": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+		"200 POST /endpoints/e? [] 0123456789",
+	},
+	"empty lines before it": {"\r\n\r\n" + postHead + "\r\n", "200 POST /endpoints/e? []"},
+	"several values are joined": {
+		postHead + "Content-Type: a\r\nContent-Type: b\r\n\r\n", "200 POST /endpoints/e? [a,b]",
+	},
+	"a body beyond the buffer": {
+		postHead + "Content-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000) + postHead + "\r\n",
+		"200 POST /endpoints/e? [] " + strings.Repeat("x", 300_000) + " | 200 POST /endpoints/e? []",
+	},
+	"chunks beyond the buffer": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n493E0\r\n" + strings.Repeat("x", 300_000) + "\r\n0\r\n\r\n",
+		"200 POST /endpoints/e? [] " + strings.Repeat("x", 300_000),
+	},
+	"a body that ends early": {
+		postHead + "Content-Length: 9\r\n\r\nhi", "400 POST /endpoints/e? [] unexpected EOF",
+	},
+	"chunks that end early": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n5\r\nab", "400 POST /endpoints/e? [] unexpected EOF",
+	},
+	"a chunk longer than said": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+		"400 POST /endpoints/e? [] http1: chunk longer than its size",
+	},
+	"a chunk size with a sign": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
+		"400 POST /endpoints/e? [] http1: malformed chunk size",
+	},
+	"a chunk line without CR": {
+		postHead + "Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+		"400 POST /endpoints/e? [] http1: chunk line without CRLF",
+	},
+	"a body announced too large": {
+		postHead + "Content-Length: 99999999\r\n\r\n", "413 POST /endpoints/e? [] too large",
+	},
+	"another path goes elsewhere": {
+		"POST /x HTTP/1.1\r\n" + host + "Content-Length: 2\r\n\r\nhi", "200 rest POST /x hi",
+	},
+	"and takes the connection": {
+		"GET /x HTTP/1.1\r\n" + host + "\r\n" + postHead + "\r\n", "200 rest GET /x | 200 rest POST /endpoints/e",
+	},
+	"also later": {
+		postHead + "\r\nGET /x HTTP/1.1\r\n" + host + "\r\n", "200 POST /endpoints/e? [] | 200 rest GET /x",
+	},
+}
+
 func TestRequestsAreUnderstood(t *testing.T) {
 	s := serve(t, http1.Config{}, echo)
-	post := "POST /endpoints/e HTTP/1.1\r\n" + host
-	big := strings.Repeat("x", 300_000)
-	for name, tc := range map[string]struct{ in, want string }{
-		"a plain request":             {post + "Content-Length: 2\r\nContent-Type: a\r\n\r\nhi", "200 POST /endpoints/e? [a] hi"},
-		"a query":                     {"GET /endpoints/e?a=b%20c HTTP/1.1\r\n" + host + "\r\n", "200 GET /endpoints/e?a=b%20c []"},
-		"no body":                     {post + "\r\n", "200 POST /endpoints/e? []"},
-		"two in a row":                {post + "Content-Length: 1\r\n\r\n1" + post + "Content-Length: 1\r\n\r\n2", "200 POST /endpoints/e? [] 1 | 200 POST /endpoints/e? [] 2"},
-		"a closing one ends it":       {post + "Connection: close\r\n\r\n" + post + "\r\n", "200 POST /endpoints/e? []"},
-		"HTTP/1.0 ends it":            {"GET /endpoints/a HTTP/1.0\r\n\r\nGET /endpoints/b HTTP/1.0\r\n\r\n", "200 GET /endpoints/a? []"},
-		"HTTP/1.0 may stay":           {"GET /endpoints/a HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET /endpoints/b HTTP/1.0\r\n\r\n", "200 GET /endpoints/a? [] | 200 GET /endpoints/b? []"},
-		"chunks":                      {post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n" + post + "\r\n", "200 POST /endpoints/e? [] abcde | 200 POST /endpoints/e? []"},
-		"chunks with a trailer":       {post + "Transfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n", "200 POST /endpoints/e? [] 0123456789"},
-		"empty lines before it":       {"\r\n\r\n" + post + "\r\n", "200 POST /endpoints/e? []"},
-		"several values are joined":   {post + "Content-Type: a\r\nContent-Type: b\r\n\r\n", "200 POST /endpoints/e? [a,b]"},
-		"a body beyond the buffer":    {post + "Content-Length: 300000\r\n\r\n" + big + post + "\r\n", "200 POST /endpoints/e? [] " + big + " | 200 POST /endpoints/e? []"},
-		"chunks beyond the buffer":    {post + "Transfer-Encoding: chunked\r\n\r\n493E0\r\n" + big + "\r\n0\r\n\r\n", "200 POST /endpoints/e? [] " + big},
-		"a body that ends early":      {post + "Content-Length: 9\r\n\r\nhi", "400 POST /endpoints/e? [] unexpected EOF"},
-		"chunks that end early":       {post + "Transfer-Encoding: chunked\r\n\r\n5\r\nab", "400 POST /endpoints/e? [] unexpected EOF"},
-		"a chunk longer than said":    {post + "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", "400 POST /endpoints/e? [] http1: chunk longer than its size"},
-		"a chunk size with a sign":    {post + "Transfer-Encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n", "400 POST /endpoints/e? [] http1: malformed chunk size"},
-		"a chunk line without CR":     {post + "Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n", "400 POST /endpoints/e? [] http1: chunk line without CRLF"},
-		"a body announced too large":  {post + "Content-Length: 99999999\r\n\r\n", "413 POST /endpoints/e? [] too large"},
-		"another path goes elsewhere": {"POST /x HTTP/1.1\r\n" + host + "Content-Length: 2\r\n\r\nhi", "200 rest POST /x hi"},
-		"and takes the connection":    {"GET /x HTTP/1.1\r\n" + host + "\r\n" + post + "\r\n", "200 rest GET /x | 200 rest POST /endpoints/e"},
-		"also later":                  {post + "\r\nGET /x HTTP/1.1\r\n" + host + "\r\n", "200 POST /endpoints/e? [] | 200 rest GET /x"},
-	} {
+	for name, tc := range wellFormed {
 		t.Run(name, func(t *testing.T) {
 			if got := talk(t, s.addr, tc.in); got != strings.TrimSpace(tc.want) {
 				t.Errorf("got  %.200s\nwant %.200s", got, tc.want)
@@ -150,43 +202,78 @@ func TestRequestsAreUnderstood(t *testing.T) {
 }
 
 // What two parsers could read differently is refused (RFC 9112 §11).
+const postLine = "POST /endpoints/e HTTP/1.1\r\n"
+
+// ambiguous are requests that another server might read otherwise.
+var ambiguous = map[string]struct{ in, want string }{
+	"length and encoding": {
+		postHead + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"400 both Content-Length and Transfer-Encoding",
+	},
+	"encoding and length": {
+		postHead + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+		"400 both Content-Length and Transfer-Encoding",
+	},
+	"two lengths": {
+		postHead + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400 bad or repeated Content-Length",
+	},
+	"a list of lengths": {
+		postHead + "Content-Length: 3, 3\r\n\r\nabc", "400 bad or repeated Content-Length",
+	},
+	"a length with a sign": {
+		postHead + "Content-Length: +3\r\n\r\nabc", "400 bad or repeated Content-Length",
+	},
+	"a negative length": {postHead + "Content-Length: -1\r\n\r\n", "400 bad or repeated Content-Length"},
+	"a length in hex": {
+		postHead + "Content-Length: 0x3\r\n\r\nabc", "400 bad or repeated Content-Length",
+	},
+	"a length that overflows": {
+		postHead + "Content-Length: 18446744073709551619\r\n\r\nabc", "400 bad or repeated Content-Length",
+	},
+	"an empty length": {postHead + "Content-Length:\r\n\r\n", "400 bad or repeated Content-Length"},
+	"another encoding": {
+		postHead + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501 unsupported Transfer-Encoding",
+	},
+	"chunked twice": {
+		postHead + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"501 unsupported Transfer-Encoding",
+	},
+	"an encoding with a tail": {
+		postHead + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", "400 control character in a header value",
+	},
+	"an encoding in HTTP/1.0": {
+		"POST /endpoints/e HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"400 Transfer-Encoding in HTTP/1.0",
+	},
+	"a folded line":            {postHead + "X: a\r\n b\r\n\r\n", "400 malformed header name"},
+	"a space before the colon": {postHead + "Content-Length : 3\r\n\r\nabc", "400 malformed header name"},
+	"no colon":                 {postHead + "Nonsense\r\n\r\n", "400 malformed header name"},
+	"an empty name":            {postHead + ": x\r\n\r\n", "400 malformed header name"},
+	"a NUL":                    {postHead + "X: a\x00b\r\n\r\n", "400 control character in a header value"},
+	"a bare CR":                {postHead + "X: a\rY: b\r\n\r\n", "400 control character in a header value"},
+	"a bare LF":                {postHead + "X: a\nY: b\r\n\r\n", "400 header line without CRLF"},
+	"a bare LF, first line":    {"POST /endpoints/e HTTP/1.1\n" + host + "\r\n", "400 request line without CRLF"},
+	"no host":                  {postLine + "\r\n", "400 not exactly one Host"},
+	"two hosts":                {postHead + host + "\r\n", "400 not exactly one Host"},
+	"two spaces":               {"POST /endpoints/e  HTTP/1.1\r\n" + host + "\r\n", "505 unsupported HTTP version"},
+	"an unknown version":       {"POST /endpoints/e HTTP/1.2\r\n" + host + "\r\n", "505 unsupported HTTP version"},
+	"a control in the target": {
+		"POST /endpoints/\x01 HTTP/1.1\r\n" + host + "\r\n", "400 request target is not visible ASCII",
+	},
+	"too many fields": {
+		postHead + strings.Repeat("X: y\r\n", 10) + "\r\n", "431 too many header fields",
+	},
+	"too large a head": {
+		postHead + "X: " + strings.Repeat("y", 5000) + "\r\n\r\n", "431 request head too large",
+	},
+	"an unknown expectation": {postHead + "Expect: wonders\r\n\r\n", "417 unknown expectation"},
+}
+
 func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	s := serve(t, http1.Config{MaxFields: 10, MaxHead: 4096}, echo)
-	line := "POST /endpoints/e HTTP/1.1\r\n"
-	second := line + host + "\r\n"
-	for name, tc := range map[string]struct{ in, want string }{
-		"length and encoding":      {line + host + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 both Content-Length and Transfer-Encoding"},
-		"encoding and length":      {line + host + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", "400 both Content-Length and Transfer-Encoding"},
-		"two lengths":              {line + host + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400 bad or repeated Content-Length"},
-		"a list of lengths":        {line + host + "Content-Length: 3, 3\r\n\r\nabc", "400 bad or repeated Content-Length"},
-		"a length with a sign":     {line + host + "Content-Length: +3\r\n\r\nabc", "400 bad or repeated Content-Length"},
-		"a negative length":        {line + host + "Content-Length: -1\r\n\r\n", "400 bad or repeated Content-Length"},
-		"a length in hex":          {line + host + "Content-Length: 0x3\r\n\r\nabc", "400 bad or repeated Content-Length"},
-		"a length that overflows":  {line + host + "Content-Length: 18446744073709551619\r\n\r\nabc", "400 bad or repeated Content-Length"},
-		"an empty length":          {line + host + "Content-Length:\r\n\r\n", "400 bad or repeated Content-Length"},
-		"another encoding":         {line + host + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501 unsupported Transfer-Encoding"},
-		"chunked twice":            {line + host + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501 unsupported Transfer-Encoding"},
-		"an encoding with a tail":  {line + host + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", "400 control character in a header value"},
-		"an encoding in HTTP/1.0":  {"POST /endpoints/e HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 Transfer-Encoding in HTTP/1.0"},
-		"a folded line":            {line + host + "X: a\r\n b\r\n\r\n", "400 malformed header name"},
-		"a space before the colon": {line + host + "Content-Length : 3\r\n\r\nabc", "400 malformed header name"},
-		"no colon":                 {line + host + "Nonsense\r\n\r\n", "400 malformed header name"},
-		"an empty name":            {line + host + ": x\r\n\r\n", "400 malformed header name"},
-		"a NUL":                    {line + host + "X: a\x00b\r\n\r\n", "400 control character in a header value"},
-		"a bare CR":                {line + host + "X: a\rY: b\r\n\r\n", "400 control character in a header value"},
-		"a bare LF":                {line + host + "X: a\nY: b\r\n\r\n", "400 header line without CRLF"},
-		"a bare LF, first line":    {"POST /endpoints/e HTTP/1.1\n" + host + "\r\n", "400 request line without CRLF"},
-		"no host":                  {line + "\r\n", "400 not exactly one Host"},
-		"two hosts":                {line + host + host + "\r\n", "400 not exactly one Host"},
-		"two spaces":               {"POST /endpoints/e  HTTP/1.1\r\n" + host + "\r\n", "505 unsupported HTTP version"},
-		"an unknown version":       {"POST /endpoints/e HTTP/1.2\r\n" + host + "\r\n", "505 unsupported HTTP version"},
-		"a control in the target":  {"POST /endpoints/\x01 HTTP/1.1\r\n" + host + "\r\n", "400 request target is not visible ASCII"},
-		"too many fields":          {line + host + strings.Repeat("X: y\r\n", 10) + "\r\n", "431 too many header fields"},
-		"too large a head":         {line + host + "X: " + strings.Repeat("y", 5000) + "\r\n\r\n", "431 request head too large"},
-		"an unknown expectation":   {line + host + "Expect: wonders\r\n\r\n", "417 unknown expectation"},
-	} {
+	for name, tc := range ambiguous {
 		t.Run(name, func(t *testing.T) {
-			if got := talk(t, s.addr, tc.in+second); got != tc.want {
+			if got := talk(t, s.addr, tc.in+postHead+"\r\n"); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
@@ -197,7 +284,9 @@ func TestARequestMayComeByteByByte(t *testing.T) {
 	s := serve(t, http1.Config{}, echo)
 	c := dial(t, s.addr)
 	_ = c.(*net.TCPConn).SetNoDelay(true)
-	for _, b := range []byte("\r\nPOST /endpoints/e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: r\r\n\r\n") {
+	for _, b := range []byte(
+		"\r\nPOST /endpoints/e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: r\r\n\r\n",
+	) {
 		if _, err := c.Write([]byte{b}); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +305,8 @@ func TestABodyIsInvited(t *testing.T) {
 	s := serve(t, http1.Config{}, echo)
 	c := dial(t, s.addr)
 	br := bufio.NewReader(c)
-	_, _ = io.WriteString(c, "POST /endpoints/e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	_, _ = io.WriteString(c,
+		"POST /endpoints/e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
 	if line, err := br.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
@@ -362,7 +452,10 @@ func TestAnAnswerOfUnknownLengthIsChunkedOrEndsWithTheConnection(t *testing.T) {
 		}
 	})
 	for name, tc := range map[string]struct{ in, want string }{
-		"HTTP/1.1": {"GET /endpoints/e HTTP/1.1\r\nHost: h\r\n\r\nGET /endpoints/e HTTP/1.1\r\nHost: h\r\n\r\n", "200 part 0 part 1 part 2 | 200 part 0 part 1 part 2"},
+		"HTTP/1.1": {
+			"GET /endpoints/e HTTP/1.1\r\nHost: h\r\n\r\nGET /endpoints/e HTTP/1.1\r\nHost: h\r\n\r\n",
+			"200 part 0 part 1 part 2 | 200 part 0 part 1 part 2",
+		},
 		"HTTP/1.0": {"GET /endpoints/e HTTP/1.0\r\n\r\n", "200 part 0 part 1 part 2"},
 		"HEAD":     {"HEAD /endpoints/e HTTP/1.0\r\n\r\n", "200"},
 		"aborted":  {"GET /endpoints/abort HTTP/1.1\r\nHost: h\r\n\r\n", "200 part 0 part 1 part 2  (unexpected EOF)"},

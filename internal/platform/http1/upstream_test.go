@@ -52,7 +52,10 @@ func readRequest(br *bufio.Reader) bool {
 }
 
 func post(body string) *http1.Outgoing {
-	return &http1.Outgoing{Method: "POST", Path: "/invocations", Body: []byte(body), Length: true, Before: time.Now().Add(10 * time.Second)}
+	return &http1.Outgoing{
+		Method: "POST", Path: "/invocations", Body: []byte(body), Length: true,
+		Before: time.Now().Add(10 * time.Second),
+	}
 }
 
 func upstream(t *testing.T, cfg http1.UpstreamConfig, addr string) *http1.Upstream {
@@ -85,43 +88,84 @@ func call(u *http1.Upstream, o *http1.Outgoing) string {
 	}
 }
 
+const okLine = "HTTP/1.1 200 OK\r\n"
+
+// responses are what upstreams answer, and what callers get of it.
+var responses = map[string]struct {
+	answer, want string
+	idle         int // connections kept afterwards
+}{
+	"a length":                   {okLine + "Content-Length: 2\r\n\r\nhi", "200 hi", 1},
+	"no reason":                  {"HTTP/1.1 204\r\n\r\n", "204 ", 1},
+	"not modified with a length": {"HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", "304 ", 1},
+	"chunks": {
+		okLine + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n", "200 hi!", 1,
+	},
+	"chunks with a trailer": {
+		okLine + "Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n", "200 hi", 1,
+	},
+	"until the close": {okLine + "\r\nhi", "200 hi", 0},
+	"HTTP/1.0":        {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 0},
+	"HTTP/1.0 that stays": {
+		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 1,
+	},
+	"closing": {okLine + "Connection: close\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 0},
+	"interim responses": {
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + okLine +
+			"Content-Length: 2\r\n\r\nhi", "200 hi", 1,
+	},
+	"a large body": {
+		okLine + "Content-Length: 200000\r\n\r\n" + strings.Repeat("x", 200_000), "200 " + strings.Repeat("x", 200_000),
+		1,
+	},
+	"a large body in chunks": {
+		okLine + "Transfer-Encoding: chunked\r\n\r\n30d40\r\n" + strings.Repeat("x", 200_000) + "\r\n0\r\n\r\n",
+		"200 " + strings.Repeat("x", 200_000), 1,
+	},
+	"a large head": {
+		okLine + "X: " + strings.Repeat("x", 200_000)[:20_000] + "\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 1,
+	},
+	"more than it said": {okLine + "Content-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n", "200 hi", 0},
+	"less than it said": {
+		okLine + "Content-Length: 3\r\n\r\nhi", "200 hi: read: connection closed within the response", 0,
+	},
+	"chunks that end early": {
+		okLine + "Transfer-Encoding: chunked\r\n\r\n3\r\nhi", "200 hi: read: connection closed within the response", 0,
+	},
+	"a chunk of nonsense": {
+		okLine + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "200 : read: http1: malformed chunk size", 0,
+	},
+	"nothing":            {"", "wait: EOF", 0},
+	"half a head":        {okLine + "Content-Le", "wait: connection closed within the response", 0},
+	"not HTTP":           {"220 smtp ready\r\n", "wait: http1: not HTTP", 0},
+	"a malformed status": {"HTTP/1.1 2x0 OK\r\n\r\n", "wait: http1: malformed status code", 0},
+	"a switch of protocols": {
+		"HTTP/1.1 101 Switching Protocols\r\n\r\n", "wait: http1: unexpected interim response", 0,
+	},
+	"interim responses for ever": {
+		strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50), "wait: http1: unexpected interim response", 0,
+	},
+	"two lengths": {
+		okLine + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi", "wait: http1: bad or repeated Content-Length", 0,
+	},
+	"length and encoding": {
+		okLine + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"wait: http1: both Content-Length and Transfer-Encoding", 0,
+	},
+	"an unknown encoding": {
+		okLine + "Transfer-Encoding: br\r\n\r\n", "wait: http1: unsupported Transfer-Encoding", 0,
+	},
+	"a head beyond the limit": {
+		okLine + "X: " + strings.Repeat("x", 200_000) + "\r\n\r\n", "wait: http1: response head too large", 0,
+	},
+	"fields beyond the limit": {
+		okLine + strings.Repeat("X: y\r\n", 200) + "\r\n", "wait: http1: too many header fields", 0,
+	},
+	"a header with a control": {okLine + "X: a\x00b\r\n\r\n", "wait: http1: control character in a header value", 0},
+}
+
 func TestResponsesAreUnderstood(t *testing.T) {
-	const ok = "HTTP/1.1 200 OK\r\n"
-	big := strings.Repeat("x", 200_000)
-	for name, tc := range map[string]struct {
-		answer, want string
-		idle         int // connections kept afterwards
-	}{
-		"a length":                   {ok + "Content-Length: 2\r\n\r\nhi", "200 hi", 1},
-		"no reason":                  {"HTTP/1.1 204\r\n\r\n", "204 ", 1},
-		"not modified with a length": {"HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", "304 ", 1},
-		"chunks":                     {ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n", "200 hi!", 1},
-		"chunks with a trailer":      {ok + "Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n", "200 hi", 1},
-		"until the close":            {ok + "\r\nhi", "200 hi", 0},
-		"HTTP/1.0":                   {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 0},
-		"HTTP/1.0 that stays":        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 1},
-		"closing":                    {ok + "Connection: close\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 0},
-		"interim responses":          {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok + "Content-Length: 2\r\n\r\nhi", "200 hi", 1},
-		"a large body":               {ok + "Content-Length: 200000\r\n\r\n" + big, "200 " + big, 1},
-		"a large body in chunks":     {ok + "Transfer-Encoding: chunked\r\n\r\n30d40\r\n" + big + "\r\n0\r\n\r\n", "200 " + big, 1},
-		"a large head":               {ok + "X: " + big[:20_000] + "\r\nContent-Length: 2\r\n\r\nhi", "200 hi", 1},
-		"more than it said":          {ok + "Content-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n", "200 hi", 0},
-		"less than it said":          {ok + "Content-Length: 3\r\n\r\nhi", "200 hi: read: connection closed within the response", 0},
-		"chunks that end early":      {ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nhi", "200 hi: read: connection closed within the response", 0},
-		"a chunk of nonsense":        {ok + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "200 : read: http1: malformed chunk size", 0},
-		"nothing":                    {"", "wait: EOF", 0},
-		"half a head":                {ok + "Content-Le", "wait: connection closed within the response", 0},
-		"not HTTP":                   {"220 smtp ready\r\n", "wait: http1: not HTTP", 0},
-		"a malformed status":         {"HTTP/1.1 2x0 OK\r\n\r\n", "wait: http1: malformed status code", 0},
-		"a switch of protocols":      {"HTTP/1.1 101 Switching Protocols\r\n\r\n", "wait: http1: unexpected interim response", 0},
-		"interim responses for ever": {strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 50), "wait: http1: unexpected interim response", 0},
-		"two lengths":                {ok + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi", "wait: http1: bad or repeated Content-Length", 0},
-		"length and encoding":        {ok + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "wait: http1: both Content-Length and Transfer-Encoding", 0},
-		"an unknown encoding":        {ok + "Transfer-Encoding: br\r\n\r\n", "wait: http1: unsupported Transfer-Encoding", 0},
-		"a head beyond the limit":    {ok + "X: " + big + "\r\n\r\n", "wait: http1: response head too large", 0},
-		"fields beyond the limit":    {ok + strings.Repeat("X: y\r\n", 200) + "\r\n", "wait: http1: too many header fields", 0},
-		"a header with a control":    {ok + "X: a\x00b\r\n\r\n", "wait: http1: control character in a header value", 0},
-	} {
+	for name, tc := range responses {
 		t.Run(name, func(t *testing.T) {
 			addr := script(t, func(_ int, c net.Conn, br *bufio.Reader) {
 				if !readRequest(br) {

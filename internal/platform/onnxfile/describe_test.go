@@ -30,12 +30,14 @@ func within(tensor []byte) []byte {
 }
 
 func TestADescriptionFindsDataInOtherFilesWhereverItHides(t *testing.T) {
-	model := identity(ox.Value{Name: "x", Type: ox.Float, Dims: []any{"n", 3}}, ox.Value{Name: "y", Type: ox.Float}).Marshal()
+	model := identity(ox.Value{Name: "x", Type: ox.Float, Dims: []any{"n", 3}},
+		ox.Value{Name: "y", Type: ox.Float}).Marshal()
 	d, err := onnxfile.Describe(model)
 	if err != nil || d.IRVersion == 0 || d.Opset == 0 || len(d.External) != 0 || d.Signature.Inputs[0].Name != "x" {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	outside := slices.Concat(entry("location", "weights.bin"), entry("offset", "4096"), entry("length", "12"), number(14, 1))
+	outside := slices.Concat(entry("location", "weights.bin"), entry("offset", "4096"), entry("length", "12"),
+		number(14, 1))
 	for name, c := range map[string]struct {
 		field []byte
 		want  int
@@ -60,7 +62,8 @@ func TestADescriptionFindsDataInOtherFilesWhereverItHides(t *testing.T) {
 }
 
 func TestADescriptionRefusesWhatMakesNoSense(t *testing.T) {
-	model := identity(ox.Value{Name: "x", Type: ox.Float, Dims: []any{1}}, ox.Value{Name: "y", Type: ox.Float}).Marshal()
+	model := identity(ox.Value{Name: "x", Type: ox.Float, Dims: []any{1}},
+		ox.Value{Name: "y", Type: ox.Float}).Marshal()
 	deep := []byte{}
 	for range 100 {
 		deep = message(1, message(5, message(6, deep)))

@@ -39,7 +39,11 @@ func Find(dir string) (string, error) {
 			return file, err
 		}
 	}
-	return "", fmt.Errorf("no .onnx file is in the model directory %s (it holds %s); put model.onnx or 1/model.onnx at the top of model.tar.gz", dir, listing(entries))
+	return "",
+		fmt.Errorf(
+			"no .onnx file is in the model directory %s (it holds %s); put model.onnx or 1/model.onnx at the top "+
+				"of model.tar.gz", dir, listing(entries),
+		)
 }
 
 // pick returns model.onnx, the only .onnx file, or "" if there is none.
@@ -60,7 +64,9 @@ func pick(dir string, entries []os.DirEntry) (string, error) {
 	case 1:
 		return filepath.Join(dir, found[0]), nil
 	}
-	return "", fmt.Errorf("the model directory %s has several models (%s); name the one to serve model.onnx", dir, strings.Join(found[:min(len(found), 10)], ", "))
+	return "",
+		fmt.Errorf("the model directory %s has several models (%s); name the one to serve model.onnx", dir,
+			strings.Join(found[:min(len(found), 10)], ", "))
 }
 
 func listing(entries []os.DirEntry) string {

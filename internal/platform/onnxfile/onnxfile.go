@@ -241,7 +241,8 @@ func sequenceType(s *tensor.Spec, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if k := tensor.FromCode(int32(min(key, 1000))); (k != tensor.Int64 && k != tensor.String) || number.Type != tensor.Float32 {
+	if k := tensor.FromCode(int32(min(key, 1000))); (k != tensor.Int64 && k != tensor.String) ||
+		number.Type != tensor.Float32 {
 		return errors.New("is a sequence of maps, but not from INT64 or STRING to FLOAT")
 	}
 	s.Maps, s.Type, s.Ranked = true, tensor.Float32, true

@@ -19,7 +19,9 @@ func identity(in, out ox.Value) *ox.Graph {
 
 func TestTheSignatureIsReadFromTheGraph(t *testing.T) {
 	g := identity(ox.Value{Name: "x", Type: ox.Float, Dims: []any{"n", 3}}, ox.Value{Name: "y", Type: ox.Float})
-	g.Inputs = append(g.Inputs, ox.Value{Name: "w", Type: ox.Int64, Dims: []any{1}}, ox.Value{Name: "s", Type: ox.String, Dims: []any{}})
+	g.Inputs = append(g.Inputs, ox.Value{Name: "w", Type: ox.Int64, Dims: []any{1}}, ox.Value{
+		Name: "s", Type: ox.String, Dims: []any{},
+	})
 	g.Outputs = append(g.Outputs, ox.Value{Name: "classes", Map: true})
 	g.Weights = []ox.Tensor{{Name: "w", Dims: []int64{1}, Data: []int64{5}}}
 	sig, err := onnxfile.Signature(g.Marshal())
@@ -46,16 +48,33 @@ func TestWhatCannotBeServedIsRefusedByName(t *testing.T) {
 		model []byte
 		want  string
 	}{
-		"not a model":        {[]byte("<html>not found</html>"), "the file is not an ONNX model"},
-		"cut off":            {identity(x, y).Marshal()[:40], "the file is not an ONNX model"},
-		"empty":              {nil, "the file is not an ONNX model"},
-		"complex numbers":    {identity(ox.Value{Name: "x", Type: 14}, y).Marshal(), `input "x" has element type 14, which is not served; only tensors are served as inputs`},
-		"a map as an input":  {identity(ox.Value{Name: "x", Map: true}, y).Marshal(), `input "x" is a sequence; only tensors are served as inputs`},
-		"no inputs":          {(&ox.Graph{Outputs: []ox.Value{y}}).Marshal(), "the graph takes no inputs"},
-		"no outputs":         {(&ox.Graph{Inputs: []ox.Value{x}}).Marshal(), "the graph gives no outputs"},
-		"too many sizes":     {identity(ox.Value{Name: "x", Type: ox.Float, Dims: make([]any, 17)}, y).Marshal(), `input "x" has more than 16 dimensions; only tensors are served as inputs`},
-		"an unknown bfloat":  {identity(x, ox.Value{Name: "y", Type: 16}).Marshal(), `output "y" has element type 16, which is not served; tensors and lists of maps (ZipMap) are served as outputs`},
-		"an output untyped":  {identity(x, ox.Value{Name: "y"}).Marshal(), `output "y" has element type 0, which is not served; tensors and lists of maps (ZipMap) are served as outputs`},
+		"not a model": {[]byte("<html>not found</html>"), "the file is not an ONNX model"},
+		"cut off":     {identity(x, y).Marshal()[:40], "the file is not an ONNX model"},
+		"empty":       {nil, "the file is not an ONNX model"},
+		"complex numbers": {
+			identity(ox.Value{Name: "x", Type: 14}, y).Marshal(),
+			`input "x" has element type 14, which is not served; only tensors are served as inputs`,
+		},
+		"a map as an input": {
+			identity(ox.Value{Name: "x", Map: true}, y).Marshal(),
+			`input "x" is a sequence; only tensors are served as inputs`,
+		},
+		"no inputs":  {(&ox.Graph{Outputs: []ox.Value{y}}).Marshal(), "the graph takes no inputs"},
+		"no outputs": {(&ox.Graph{Inputs: []ox.Value{x}}).Marshal(), "the graph gives no outputs"},
+		"too many sizes": {
+			identity(ox.Value{Name: "x", Type: ox.Float, Dims: make([]any, 17)}, y).Marshal(),
+			`input "x" has more than 16 dimensions; only tensors are served as inputs`,
+		},
+		"an unknown bfloat": {
+			identity(x, ox.Value{Name: "y", Type: 16}).Marshal(),
+			`output "y" has element type 16, which is not served; tensors and lists of maps (ZipMap) are served as ` +
+				`outputs`,
+		},
+		"an output untyped": {
+			identity(x, ox.Value{Name: "y"}).Marshal(),
+			`output "y" has element type 0, which is not served; tensors and lists of maps (ZipMap) are served as ` +
+				`outputs`,
+		},
 		"a graph of nothing": {(&ox.Graph{}).Marshal(), "the graph takes no inputs"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,10 +96,14 @@ func TestTheModelIsFoundInItsDirectory(t *testing.T) {
 		"the newest version":    {[]string{"1/model.onnx", "10/model.onnx", "9/model.onnx"}, "10/model.onnx"},
 		"the root comes first":  {[]string{"model.onnx", "2/model.onnx"}, "model.onnx"},
 		"hidden files":          {[]string{"._model.onnx", "m.onnx"}, "m.onnx"},
-		"several":               {[]string{"a.onnx", "b.onnx"}, "has several models (a.onnx, b.onnx); name the one to serve model.onnx"},
-		"none":                  {[]string{"model.pt", "code/inference.py"}, "(it holds code/, model.pt); put model.onnx"},
-		"nothing":               {nil, "(it holds nothing)"},
-		"an empty version":      {[]string{"1/model.pt"}, "no .onnx file"},
+		"several": {
+			[]string{"a.onnx", "b.onnx"}, "has several models (a.onnx, b.onnx); name the one to serve model.onnx",
+		},
+		"none": {
+			[]string{"model.pt", "code/inference.py"}, "(it holds code/, model.pt); put model.onnx",
+		},
+		"nothing":          {nil, "(it holds nothing)"},
+		"an empty version": {[]string{"1/model.pt"}, "no .onnx file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

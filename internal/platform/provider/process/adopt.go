@@ -73,7 +73,8 @@ func (p *Provider) adopt(rec record) bool {
 		// Looked at after the descriptor was opened: it is surely this one.
 		if child.Alive(rec.PID, rec.Start) {
 			p.register(e, &run{rec: rec, pidfd: pidfd, done: make(chan struct{})})
-			p.log.Info("instance adopted", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID, "port", rec.Port)
+			p.log.Info("instance adopted", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID,
+				"port", rec.Port)
 			return true
 		}
 		if pidfd >= 0 {

@@ -40,10 +40,15 @@ func serveSteps(dir string, steps []string) error {
 		var err error
 		switch verb {
 		case "ensure":
-			s := provider.Spec{Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"}, StopGrace: 5 * time.Second}
+			s := provider.Spec{
+				Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"}, StopGrace: 5 * time.Second,
+			}
 			_, err = p.Ensure(ctx, provider.ID(id), s)
 		case "ensure-short-lived":
-			s := provider.Spec{Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"}, Env: map[string]string{"TESTMODEL_EXIT": "7"}}
+			s := provider.Spec{
+				Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"},
+				Env: map[string]string{"TESTMODEL_EXIT": "7"},
+			}
 			_, err = p.Ensure(ctx, provider.ID(id), s)
 		case "remove":
 			err = p.Remove(ctx, provider.ID(id))
@@ -67,7 +72,8 @@ func serveSteps(dir string, steps []string) error {
 func (h *home) dieAt(point string, steps ...string) {
 	h.t.Helper()
 	cmd := exec.Command(os.Args[0], steps...)
-	cmd.Env = append(os.Environ(), serverEnv+"="+h.cfg.Dir, failpoint.Env+"="+point, "TESTMODEL="+spec(h.t, nil).Command[0],
+	cmd.Env = append(os.Environ(), serverEnv+"="+h.cfg.Dir, failpoint.Env+"="+point,
+		"TESTMODEL="+spec(h.t, nil).Command[0],
 		"AWS_SECRET_ACCESS_KEY=server-secret")
 	out, err := cmd.CombinedOutput()
 	exit, _ := errors.AsType[*exec.ExitError](err)

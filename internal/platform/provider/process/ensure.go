@@ -90,7 +90,8 @@ func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err er
 		return errors.Join(err, p.takeBack(e))
 	}
 	p.register(e, r)
-	p.log.InfoContext(ctx, "instance started", "instance", e.id, "endpoint", s.Endpoint, "variant", s.Variant, "pid", r.rec.PID, "port", port)
+	p.log.InfoContext(ctx, "instance started", "instance", e.id, "endpoint", s.Endpoint, "variant", s.Variant,
+		"pid", r.rec.PID, "port", port)
 	return nil
 }
 
@@ -140,8 +141,11 @@ func (p *Provider) fork(l *launch, rec record) (*run, error) {
 	}
 	pid, err := syscall.ForkExec(l.path, l.argv, &l.attr)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.E2BIG) {
-			return nil, fault.New(fault.Invalid, "image %q: program %q cannot be started: %s", l.image, l.path, why(err)).Because(err)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) ||
+			errors.Is(err, syscall.E2BIG) {
+			return nil,
+				fault.New(fault.Invalid,
+					"image %q: program %q cannot be started: %s", l.image, l.path, why(err)).Because(err)
 		}
 		return nil, fmt.Errorf("start %s: %w", l.path, err)
 	}

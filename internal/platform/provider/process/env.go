@@ -25,7 +25,9 @@ func inherited() []string { return []string{"PATH", "HOME", "TMPDIR", "LANG"} }
 // argv fills the placeholders {port} and {model_dir} in the configured command.
 func argv(s provider.Spec, modelDir string, port int) ([]string, error) {
 	if len(s.Command) == 0 || s.Command[0] == "" {
-		return nil, fault.New(fault.Invalid, "image %q is not configured: name a command for it under images in the configuration", s.Image)
+		return nil,
+			fault.New(fault.Invalid,
+				"image %q is not configured: name a command for it under images in the configuration", s.Image)
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{model_dir}", modelDir)
 	args := make([]string, len(s.Command))
@@ -42,7 +44,9 @@ func argv(s provider.Spec, modelDir string, port int) ([]string, error) {
 func program(image, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fault.New(fault.Invalid, "image %q: program %q cannot be started: it does not exist or is not executable", image, name).Because(err)
+		return "",
+			fault.New(fault.Invalid, "image %q: program %q cannot be started: it does not exist or is not executable",
+				image, name).Because(err)
 	}
 	return filepath.Abs(path) // it is started in another directory
 }
@@ -81,7 +85,8 @@ func checkVariable(k, v string) error {
 		return fault.New(fault.Invalid, "environment variable %q is malformed", k)
 	}
 	if strings.HasPrefix(k, "LD_") || k == "GCONV_PATH" {
-		return fault.New(fault.Invalid, "environment variable %q is refused: it would load other code into the container's program", k)
+		return fault.New(fault.Invalid,
+			"environment variable %q is refused: it would load other code into the container's program", k)
 	}
 	return nil
 }

@@ -73,15 +73,18 @@ func TestALogIsRotatedUnderItsWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := p.names(t); got != "x.log:1000 x.log.1:2000" && got != "x.log:0 x.log.1:2000" && got != "x.log:2000 x.log.1:2000" {
+	if got := p.names(t); got != "x.log:1000 x.log.1:2000" && got != "x.log:0 x.log.1:2000" &&
+		got != "x.log:2000 x.log.1:2000" {
 		t.Errorf("kept %s", got)
 	}
 	write(2000, 2003)
 	got, err := p.Logs(t.Context(), "x", 100)
-	if err != nil || !strings.HasSuffix(string(got), "line 2000\nline 2001\nline 2002\n") || !strings.HasPrefix(string(got), "line 10") || len(got) > 100 {
+	if err != nil || !strings.HasSuffix(string(got), "line 2000\nline 2001\nline 2002\n") ||
+		!strings.HasPrefix(string(got), "line 10") || len(got) > 100 {
 		t.Errorf("Logs = %q, %v", got, err)
 	}
-	if all, err := p.Logs(t.Context(), "x", 1<<30); err != nil || len(all) > 4000 || !strings.HasPrefix(string(all), "line ") {
+	if all, err := p.Logs(t.Context(), "x", 1<<30); err != nil || len(all) > 4000 ||
+		!strings.HasPrefix(string(all), "line ") {
 		t.Errorf("Logs returned %d bytes, %v", len(all), err)
 	}
 }

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(serverEnv) != "" {
 		os.Exit(beServer())
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
 func TestProcessesKeepTheContract(t *testing.T) {
@@ -97,7 +98,9 @@ func spec(t testing.TB, env map[string]string) provider.Spec {
 	if e == nil {
 		e = map[string]string{}
 	}
-	return provider.Spec{Image: "testmodel", Command: []string{build.Testmodel(t), "serve"}, Env: e, Endpoint: "e", Variant: "v"}
+	return provider.Spec{
+		Image: "testmodel", Command: []string{build.Testmodel(t), "serve"}, Env: e, Endpoint: "e", Variant: "v",
+	}
 }
 
 func harness(t *testing.T, cfg process.Config) providertest.Harness {

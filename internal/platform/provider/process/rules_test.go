@@ -59,15 +59,19 @@ func TestAnInstanceSeesItsOwnVariablesAndNoneOfTheServers(t *testing.T) {
 	t.Setenv("SLIPWAY_FAILPOINT", "nothing")
 	t.Setenv("LANG", "xx_YY.UTF-8")
 	h := newHome(t, process.Config{})
-	out := shell(t, h, "env", provider.Spec{ModelDir: "/some/model", Env: map[string]string{"A": "1=2", "TMPDIR": "/mine", "SAGEMAKER_BIND_TO_PORT": "1"}})
+	out := shell(t, h, "env", provider.Spec{
+		ModelDir: "/some/model", Env: map[string]string{"A": "1=2", "TMPDIR": "/mine", "SAGEMAKER_BIND_TO_PORT": "1"},
+	})
 	got := map[string]string{}
 	for line := range strings.Lines(out) {
 		k, v, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		got[k] = v
 	}
 	want := map[string]string{
-		"A": "1=2", "TMPDIR": "/mine", "LANG": "xx_YY.UTF-8", "PATH": os.Getenv("PATH"), "HOME": os.Getenv("HOME"), "SM_MODEL_DIR": "/some/model",
-		"SLIPWAY_INSTANCE_ID": "x", "SLIPWAY_INSTANCE_STATE": h.cfg.Dir + "/instances/x.json", "PWD": h.cfg.Dir + "/work/x",
+		"A": "1=2", "TMPDIR": "/mine", "LANG": "xx_YY.UTF-8", "PATH": os.Getenv("PATH"), "HOME": os.Getenv("HOME"),
+		"SM_MODEL_DIR":        "/some/model",
+		"SLIPWAY_INSTANCE_ID": "x", "SLIPWAY_INSTANCE_STATE": h.cfg.Dir + "/instances/x.json",
+		"PWD": h.cfg.Dir + "/work/x",
 	}
 	for k, v := range want {
 		if got[k] != v {
@@ -89,7 +93,9 @@ func TestAnInstanceSeesItsOwnVariablesAndNoneOfTheServers(t *testing.T) {
 func TestThePlaceholdersOfACommandAreFilled(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, process.Config{})
-	out := shell(t, h, `test "$1" = "$SAGEMAKER_BIND_TO_PORT" && echo "$2" && ls -A "$2" && ls -l /proc/self/fd | wc -l && cat && tty`, provider.Spec{})
+	out := shell(t, h,
+		`test "$1" = "$SAGEMAKER_BIND_TO_PORT" && echo "$2" && ls -A "$2" && ls -l /proc/self/fd | wc -l && cat && tty`,
+		provider.Spec{})
 	// Three descriptors, the directory that ls reads, and ls's head line; an
 	// empty standard input; an empty model directory.
 	if want := h.cfg.Dir + "/no-model\n5\nnot a tty\n"; out != want {
@@ -130,7 +136,10 @@ func TestAProgramThatCannotBeStartedIsSaidToBeInvalid(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, program := range []string{"no-such-program-anywhere", "/no/such/program", dir, dir + "/plain", dir + "/garbage", dir + "/orphan", "sh\x00"} {
+	for _, program := range []string{
+		"no-such-program-anywhere", "/no/such/program", dir, dir + "/plain", dir + "/garbage", dir + "/orphan",
+		"sh\x00",
+	} {
 		_, err := p.Ensure(t.Context(), "x", provider.Spec{Image: "team/model:1", Command: []string{program}})
 		if kind, public := fault.Public(err); kind != fault.Invalid || !strings.Contains(public, "team/model:1") {
 			t.Errorf("%q: %v", program, err)
@@ -148,7 +157,8 @@ func TestASecondServerOnTheSameDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, process.Config{})
 	h.open()
-	if p, err := process.New(h.cfg); err == nil || !strings.Contains(err.Error(), "another server uses this directory") {
+	if p, err := process.New(h.cfg); err == nil ||
+		!strings.Contains(err.Error(), "another server uses this directory") {
 		t.Errorf("New = %v, %v", p, err)
 	}
 }
@@ -243,7 +253,8 @@ func TestAZombieCountsAsExited(t *testing.T) {
 			if err := syscall.Kill(pids["dies-later"], syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			if st := untilExited(t, p, "dies-later"); st.Detail != "killed by signal 9" && !strings.Contains(st.Detail, "unknown") {
+			if st := untilExited(t, p, "dies-later"); st.Detail != "killed by signal 9" &&
+				!strings.Contains(st.Detail, "unknown") {
 				t.Errorf("status is %+v", st)
 			}
 			for id, pid := range pids {
@@ -267,7 +278,8 @@ func TestAProgramWithoutItsFirstThreadLives(t *testing.T) {
 	if err != nil || runtime.GOARCH != "amd64" {
 		t.Skip("this test needs python3 on amd64")
 	}
-	const script = "import threading,time,ctypes; threading.Thread(target=time.sleep,args=(1000,)).start(); ctypes.CDLL(None).syscall(60,0)"
+	const script = "import threading,time,ctypes; threading.Thread(target=time.sleep,args=(1000,)).start(); " +
+		"ctypes.CDLL(None).syscall(60,0)"
 	for name, cfg := range map[string]process.Config{"with descriptors": {}, "without": {NoPidfd: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -136,7 +136,8 @@ func (p *Provider) ended(r *run) {
 		_ = unix.Close(r.pidfd) // nothing to lose
 	}
 	close(r.done)
-	p.log.Info("instance ended", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID, "how", rec.Detail, "asked", stopped)
+	p.log.Info("instance ended", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID, "how", rec.Detail,
+		"asked", stopped)
 	select {
 	case p.changes <- struct{}{}:
 	default: // a value waits already

@@ -17,7 +17,8 @@ func serves(b *bench) {
 		b.t.Fatalf("status is %+v", st)
 	}
 	b.untilReady(st.Address)
-	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil || !strings.Contains(body, `"seven"`) {
+	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil ||
+		!strings.Contains(body, `"seven"`) {
 		b.t.Errorf("answer %q, %v", body, err)
 	}
 	b.wantCopies("a", 1)
@@ -74,7 +75,8 @@ func lists(b *bench) {
 
 func tellsTheEnd(b *bench) {
 	b.ensure("a", map[string]string{"TESTMODEL_EXIT": "7"})
-	if st := b.untilExited("a"); !strings.Contains(st.Detail, "7") || st.Address != "" || strings.Contains(st.Detail, "\n") {
+	if st := b.untilExited("a"); !strings.Contains(st.Detail, "7") || st.Address != "" ||
+		strings.Contains(st.Detail, "\n") {
 		b.t.Errorf("status is %+v", st)
 	}
 	b.wantCopies("a", 0)
@@ -95,7 +97,8 @@ func restarts(b *bench) {
 	}
 	st = b.ensure("a", map[string]string{"TESTMODEL_NAME": "second"})
 	b.untilReady(st.Address)
-	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil || !strings.Contains(body, `"second"`) {
+	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil ||
+		!strings.Contains(body, `"second"`) {
 		b.t.Errorf("answer %q, %v", body, err)
 	}
 	b.wantCopies("a", 1)
@@ -302,7 +305,8 @@ func refuses(b *bench) {
 	if b.Unrunnable.Image == "" {
 		return
 	}
-	if _, err := b.p.Ensure(b.t.Context(), "a", b.Unrunnable); !isKind(err, fault.Invalid) || !strings.Contains(err.Error(), b.Unrunnable.Image) {
+	if _, err := b.p.Ensure(b.t.Context(), "a", b.Unrunnable); !isKind(err, fault.Invalid) ||
+		!strings.Contains(err.Error(), b.Unrunnable.Image) {
 		b.t.Errorf("an unrunnable image: %v", err)
 	}
 	if st, ok := b.status("a"); ok {

@@ -174,7 +174,8 @@ func (b *bench) untilReady(address string) {
 
 // invoke sends an invocation that asks for something of testmodel.
 func (b *bench) invoke(ctx context.Context, address, ask string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/invocations", strings.NewReader("x"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		"http://"+address+"/invocations", strings.NewReader("x"))
 	if err != nil {
 		return "", err
 	}

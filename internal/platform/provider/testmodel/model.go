@@ -207,8 +207,9 @@ func parseAsk(attributes string, body []byte) (ask, error) {
 		return a, nil
 	}
 	numbers := map[string]*int{
-		"sleep_ms": &a.SleepMS, "status": &a.Status, "chunks": &a.Chunks, "chunk_ms": &a.ChunkMS, "abort_after": &a.AbortAfter,
-		"bytes": &a.Bytes, "echo": &a.Echo, "ls": &a.LS, "crash": &a.Crash, "reset": &a.Reset,
+		"sleep_ms": &a.SleepMS, "status": &a.Status, "chunks": &a.Chunks, "chunk_ms": &a.ChunkMS,
+		"abort_after": &a.AbortAfter,
+		"bytes":       &a.Bytes, "echo": &a.Echo, "ls": &a.LS, "crash": &a.Crash, "reset": &a.Reset,
 	}
 	for pair := range strings.SplitSeq(attributes, ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
