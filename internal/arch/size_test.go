@@ -1,13 +1,8 @@
 package arch
 
 import (
-	"bytes"
+	"fmt"
 	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -18,57 +13,33 @@ const (
 	maxFunction = 60
 )
 
-func TestFilesAndFunctionsStaySmall(t *testing.T) {
-	for _, path := range goFiles(t, "../..") {
-		src, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := bytes.Count(src, []byte("\n")); n > maxFile {
-			t.Errorf("%s has %d lines, more than %d", path, n, maxFile)
-		}
-		fset := token.NewFileSet()
-		file, err := parser.ParseFile(fset, path, src, parser.SkipObjectResolution)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for _, d := range file.Decls {
-			f, ok := d.(*ast.FuncDecl)
-			if !ok || f.Body == nil {
-				continue
-			}
-			first, last := fset.Position(f.Pos()).Line, fset.Position(f.End()).Line
-			if n := last - first + 1; n > maxFunction {
-				t.Errorf("%s:%d: %s has %d lines, more than %d", path, first, f.Name.Name, n, maxFunction)
-			}
-		}
-	}
+func TestFilesAndFunctionsStaySmall(t *testing.T) { report(t, large(sources(t))) }
+
+func TestLargeFilesAndFunctionsAreFound(t *testing.T) {
+	file := planted(t, "internal/openload/planted.go", "package openload\n"+strings.Repeat("\n", maxFile))
+	wantFound(t, large, file, "has 501 lines, more than 500")
+	function := planted(t, "internal/openload/planted.go",
+		"package openload\n\nfunc planted() {\n"+strings.Repeat("\t_ = 1\n", maxFunction-1)+"}\n")
+	wantFound(t, large, function, "planted has 61 lines, more than 60")
 }
 
-// goFiles lists the Go files under root that people write: generated ones may
-// be as long as they like.
-func goFiles(t *testing.T, root string) []string {
-	t.Helper()
-	var found []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// large lists the files and functions that are too long. Generated ones may be
+// as long as they like.
+func large(tr *tree) (found []string) {
+	for _, f := range tr.written() {
+		if n := strings.Count(f.text, "\n"); n > maxFile {
+			found = append(found, fmt.Sprintf("%s has %d lines, more than %d", f.path, n, maxFile))
 		}
-		name := d.Name()
-		switch {
-		case d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules" || name == "bin"):
-			return filepath.SkipDir
-		case !d.IsDir() && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_gen.go"):
-			found = append(found, path)
+		for _, d := range f.file.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			if n := tr.fset.Position(fn.End()).Line - tr.fset.Position(fn.Pos()).Line + 1; n > maxFunction {
+				found = append(found,
+					fmt.Sprintf("%s: %s has %d lines, more than %d", tr.at(fn), fn.Name.Name, n, maxFunction))
+			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) < 3 {
-		t.Fatalf("only %d files were found", len(found))
 	}
 	return found
 }

@@ -1,0 +1,177 @@
+package arch
+
+// rule says what some packages may import of the module. Patterns name
+// packages; x/... is x and all below it. What no rule allows is forbidden: each
+// wing imports from those below it alone, and the agent, the model server and
+// the simulated devices stand beside the server, not on it. Imports by tests
+// are free, but for the domain's.
+type rule struct {
+	who string
+	may []string
+}
+
+// rules is every import that is allowed, from the bottom up
+// (docs/ARCHITECTURE.md, "The house").
+var rules = []rule{
+	// The domain decides. Refusals are faults, resources know their names.
+	{"internal/domain/fault", nil},
+	{"internal/domain/enroll", nil},
+	{"internal/domain/arn", may(domain("fault"))},
+	{"internal/domain/tensor", may(domain("fault"))},
+	{"internal/domain/traffic", may(domain("arn"))},
+	{"internal/domain/rollout", may(domain("fault"))},
+	{"internal/domain/hosting", may(domain("arn", "fault", "rollout", "traffic"))},
+	{"internal/domain/record", may(domain("arn", "fault", "hosting", "rollout"))},
+	{"internal/domain/notice", may(domain("hosting", "rollout"))},
+	{"internal/domain/alarm", may(domain("fault", "alarm/formula", "alarm/metric", "alarm/rule"))},
+	{"internal/domain/alarm/formula", may(domain("fault"))},
+	{"internal/domain/alarm/metric", may(domain("fault"))},
+	{"internal/domain/alarm/rule", may(domain("fault"))},
+	{"internal/domain/edge", may(domain("arn", "fault"))},
+	{"internal/domain/packaging", may(domain("arn", "fault"))},
+	{"internal/domain/trust", may(domain("arn", "fault"))},
+
+	// The platform does, one thing each. Only the store knows what is decided.
+	{"internal/platform/artifact", may(domain("fault", "hosting"), platform("failpoint", "objects"))},
+	{"internal/platform/bundle", nil},
+	{"internal/platform/child", may(domain("fault"))},
+	{"internal/platform/clock", nil},
+	{"internal/platform/codec", may(domain("fault", "tensor"))},
+	{"internal/platform/devicetls", may(domain("fault"))},
+	{"internal/platform/failpoint", nil},
+	{"internal/platform/http1", nil},
+	{"internal/platform/id", nil},
+	{"internal/platform/loop", nil},
+	{"internal/platform/objects", may(domain("fault"), platform("failpoint", "objects/checksum"))},
+	{"internal/platform/objects/checksum", nil},
+	{"internal/platform/onnxfile", may(domain("tensor"))},
+	{"internal/platform/pgtest", nil},
+	{"internal/platform/provider", nil},
+	{"internal/platform/provider/process", may(domain("fault"), platform("child", "failpoint", "provider"))},
+	{"internal/platform/provider/providertest", may(domain("fault"), platform("provider"))},
+	{"internal/platform/provider/testmodel/...", nil},
+	{"internal/platform/store", may(domain("..."), platform("loop"))},
+	{"internal/platform/store/alarms", may(domain("alarm"), platform("store"))},
+	{"internal/platform/store/identity", may(domain("arn", "trust"), platform("store"))},
+	{"internal/platform/store/jobs", may(domain("arn", "packaging"), platform("store"))},
+	{"internal/platform/store/metrics", may(domain("alarm/metric"), platform("store"))},
+	{"internal/platform/store/storetest", may(platform("pgtest", "store"))},
+	{"internal/platform/store/formats", nil},
+
+	// A service is one aggregate's: of the store it knows that one's package.
+	{"internal/service/...", may(domain("..."), platform("clock", "failpoint", "id", "loop"))},
+	{"internal/service/control", nil},
+	{"internal/service/deployer", may(service("evidence"))},
+	{"internal/service/evidence", may(service("watch"))},
+	{"internal/service/fleet", nil},
+	{"internal/service/identity", may(platform("devicetls", "store/identity"))},
+	{"internal/service/instance", may(platform("provider"))},
+	{"internal/service/notify", nil},
+	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs"))},
+	{"internal/service/router", may(platform("http1"))},
+	{"internal/service/watch", may(platform("store/alarms", "store/metrics"))},
+
+	// The wire knows who calls and how a call is written, and no service.
+	{"internal/wire/shape", may(domain("fault"))},
+	{"internal/wire/shape/...", may(wire("shape"))},
+	{"internal/wire/awserr", may(domain("fault"), wire("shape"))},
+	{"internal/wire/rpc", may(domain("fault"), wire("awserr", "shape"))},
+	{"internal/wire/awsjson", may(wire("awserr", "rpc", "shape"))},
+	{"internal/wire/awsquery", may(wire("awserr", "rpc", "shape"))},
+	{"internal/wire/cborrpc", may(wire("awserr", "rpc", "shape"))},
+	{"internal/wire/restjson", may(wire("awserr", "rpc", "shape"))},
+	{"internal/wire/eventstream", nil},
+	{"internal/wire/page", may(domain("arn", "fault"))},
+	{"internal/wire/sigv4", may(platform("objects/checksum"))},
+	{"internal/wire/access", may(domain("arn", "fault"), wire("sigv4"))},
+	{"internal/wire/gateway", may(domain("fault"), wire("..."))},
+
+	// An API turns shapes into a call of the service behind it.
+	{"internal/api/...", may(domain("..."), wire("..."))},
+	{"internal/api/cloudwatch", may(service("watch"))},
+	{"internal/api/credentials", may(platform("devicetls"), service("identity"))},
+	{"internal/api/iot", may(service("identity"))},
+	{"internal/api/runtime", may(platform("http1"), service("router"))},
+	{"internal/api/s3", may(platform("objects", "objects/checksum"))},
+	{"internal/api/sagemaker", may(service("control"))},
+	{"internal/api/sagemaker/fleet", may(service("fleet"), in("internal/api/sagemaker"))},
+	{"internal/api/sagemaker/jobs", may(service("packaging"), in("internal/api/sagemaker"))},
+	{"internal/api/slipway", may(service("control", "fleet", "identity", "packaging"), in("internal/api/sagemaker"))},
+
+	// The agent is a program of its own: of the server's wings it knows what is
+	// decided on both sides, and what files and tensors look like.
+	{"internal/agent/...", may(domain("edge", "enroll", "fault", "tensor"), platform("bundle", "child", "codec"))},
+	{"internal/agent", may(agent("..."))},
+	{"internal/agent/capture", may(agent("model"))},
+	{"internal/agent/cloudtest", may(wire("sigv4"))},
+	{"internal/agent/depot", may(agent("disk"))},
+	{"internal/agent/device", may(agent("depot", "disk", "model"))},
+	{"internal/agent/engine", may(agent("model"))},
+	{"internal/agent/enroll", may(agent("config"))},
+	{"internal/agent/golden", may(agent("model"))},
+	{"internal/agent/handles", may(agent("model"))},
+	{"internal/agent/serve", may(agent("capture", "model", "proto/...", "shm"))},
+
+	// So is the model server.
+	{"internal/modelserver", may(domain("fault", "tensor"), platform("codec"))},
+	{"internal/modelserver/onnx", may(domain("tensor"), platform("onnxfile"))},
+	{"internal/modelserver/onnxtest", may(in("internal/modelserver/onnx"))},
+
+	// A simulated fleet speaks to a server as agents do.
+	{"internal/simdevices", may(
+		agent("depot", "device", "disk", "golden", "model"), domain("edge", "fault", "tensor"), platform("bundle"),
+		wire("shape", "shape/sagemaker", "shape/sagemakeredge", "shape/slipway"), in("internal/openload"),
+	)},
+
+	// The programs. Only app wires, and only a command runs it.
+	{"internal/app", may(
+		domain("..."), platform("..."), service("..."), wire("..."), in("internal/api/...", "internal/config"),
+	)},
+	{"internal/config", may(domain("notice"))},
+	{"internal/cli", may(
+		agent("enroll"), domain("enroll"), platform("bundle"), wire("shape", "shape/slipway"),
+		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
+	)},
+	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},
+	{"internal/openload", nil},
+	{"internal/bench", may(
+		agent("engine", "handles", "model", "proto/edgemanager", "serve"), domain("arn", "hosting", "traffic"),
+		platform("bundle", "child", "http1", "store"), service("router"), wire("sigv4"),
+		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
+	)},
+	{"cmd/slipway", may(in("internal/cli"))},
+	{"cmd/slipway-agent", may(agent("config", "enroll"), in("internal/agent"))},
+	{"cmd/slipway-onnx", may(platform("onnxfile"), in("internal/modelserver", "internal/modelserver/onnx"))},
+
+	// The samples, and the tools and tests that nothing imports.
+	{"models", nil},
+	{"models/onnxwrite", nil},
+	{"models/train", may(in("models/onnxwrite"))},
+	{"tools/...", nil},
+	{"internal/arch", nil},
+	{"internal/docs", nil},
+	{"internal/e2e", nil},
+	{"internal/sim", nil},
+}
+
+func in(packages ...string) []string { return packages }
+
+func domain(names ...string) []string   { return below("internal/domain/", names) }
+func platform(names ...string) []string { return below("internal/platform/", names) }
+func service(names ...string) []string  { return below("internal/service/", names) }
+func wire(names ...string) []string     { return below("internal/wire/", names) }
+func agent(names ...string) []string    { return below("internal/agent/", names) }
+
+func below(folder string, names []string) (out []string) {
+	for _, n := range names {
+		out = append(out, folder+n)
+	}
+	return out
+}
+
+func may(lists ...[]string) (out []string) {
+	for _, l := range lists {
+		out = append(out, l...)
+	}
+	return out
+}
