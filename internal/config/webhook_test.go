@@ -32,7 +32,8 @@ func TestWebhooksAreReadAndWrittenAsTheyAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := Parse(text)
-	if d := cmp.Diff(c, again); d != "" || err != nil || len(again.Webhooks) != 2 || again.Webhooks[1].Secret != "sixteen letters!" {
+	if d := cmp.Diff(c, again); d != "" || err != nil || len(again.Webhooks) != 2 ||
+		again.Webhooks[1].Secret != "sixteen letters!" {
 		t.Errorf("%v %s", err, d)
 	}
 }
@@ -49,7 +50,8 @@ webhooks:
 	}
 	for _, want := range []string{
 		`webhooks[0].name: "Big Name"`, "webhooks[0].url: must start with", "webhooks[0].secret: must have at least 16",
-		"webhooks[1].url: names no host", "webhooks[1].secret: what follows whsec_", `webhooks[2].name: "a" is the name of another`,
+		"webhooks[1].url: names no host", "webhooks[1].secret: what follows whsec_",
+		`webhooks[2].name: "a" is the name of another`,
 		"webhooks[2].url: is not a URL", `webhooks[2].events: "Anything"`,
 	} {
 		if !strings.Contains(err.Error(), want) {

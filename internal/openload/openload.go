@@ -87,7 +87,8 @@ func (r *Report) Count(c Class) int { return r.counts[c] }
 
 func (r *Report) String() string {
 	return fmt.Sprintf("%d requests in %v: %d ok, %d failed, %d cancelled, %d unsent; p50 %v, p99 %v, max %v",
-		r.Requests, r.Elapsed.Round(time.Millisecond), r.counts[OK], r.counts[Failed], r.counts[Cancelled], r.counts[Unsent],
+		r.Requests, r.Elapsed.Round(time.Millisecond), r.counts[OK], r.counts[Failed], r.counts[Cancelled],
+		r.counts[Unsent],
 		r.Latency.Quantile(0.5), r.Latency.Quantile(0.99), r.Latency.Max())
 }
 

@@ -31,7 +31,8 @@ func TestEveryRequestEndsInExactlyOneClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum := rep.Count(OK) + rep.Count(Failed) + rep.Count(Cancelled) + rep.Count(Unsent); sum != 1000 || rep.Requests != 1000 {
+	if sum := rep.Count(OK) + rep.Count(Failed) + rep.Count(Cancelled) + rep.Count(Unsent); sum != 1000 ||
+		rep.Requests != 1000 {
 		t.Errorf("the classes sum to %d: %v", sum, rep)
 	}
 	if rep.Count(Unsent) == 0 || rep.Count(Failed) == 0 || !errors.Is(rep.FirstErr, boom) {
@@ -89,12 +90,13 @@ func TestNoMoreRequestsAreUnderWayThanAllowed(t *testing.T) {
 }
 
 func TestAHangingCallIsCancelledAfterTheGrace(t *testing.T) {
-	rep, err := Run(t.Context(), Config{Rate: 1000, Count: 3, Grace: 200 * time.Millisecond}, func(ctx context.Context, seq int) error {
-		if seq == 1 {
-			<-ctx.Done()
-		}
-		return ctx.Err()
-	})
+	rep, err := Run(t.Context(), Config{Rate: 1000, Count: 3, Grace: 200 * time.Millisecond},
+		func(ctx context.Context, seq int) error {
+			if seq == 1 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,13 +107,14 @@ func TestAHangingCallIsCancelledAfterTheGrace(t *testing.T) {
 
 func TestStoppingLetsWhatIsUnderWayFinish(t *testing.T) {
 	stop := make(chan struct{})
-	rep, err := Run(t.Context(), Config{Rate: 1000, Count: 100000, Stop: stop}, func(ctx context.Context, seq int) error {
-		if seq == 20 {
-			close(stop)
-			time.Sleep(20 * time.Millisecond)
-		}
-		return ctx.Err()
-	})
+	rep, err := Run(t.Context(), Config{Rate: 1000, Count: 100000, Stop: stop},
+		func(ctx context.Context, seq int) error {
+			if seq == 20 {
+				close(stop)
+				time.Sleep(20 * time.Millisecond)
+			}
+			return ctx.Err()
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +124,8 @@ func TestStoppingLetsWhatIsUnderWayFinish(t *testing.T) {
 }
 
 func TestTheRateIsKept(t *testing.T) {
-	rep, err := Run(t.Context(), Config{Rate: 1000, Duration: 300 * time.Millisecond}, func(context.Context, int) error { return nil })
+	rep, err := Run(t.Context(), Config{Rate: 1000, Duration: 300 * time.Millisecond},
+		func(context.Context, int) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,19 +20,53 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 		"a sum of errors that is reached": {func(*alarm.Definition) {}, []float64{0, 1}, true},
 		"a sum of errors that is not yet": {func(*alarm.Definition) {}, []float64{0, 0}, false},
 		"a sum of anything":               {func(d *alarm.Definition) { d.Metric = custom }, []float64{5}, false},
-		"a sum that is low so far":        {func(d *alarm.Definition) { d.ComparisonOperator = alarm.Less }, []float64{0}, false},
-		"a maximum that is exceeded":      {func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "Maximum" }, []float64{2}, true},
-		"a maximum that is low so far":    {func(d *alarm.Definition) { d.Metric, d.Statistic, d.ComparisonOperator = custom, "Maximum", alarm.Less }, []float64{0}, false},
+		"a sum that is low so far": {
+			func(d *alarm.Definition) { d.ComparisonOperator = alarm.Less },
+			[]float64{0},
+			false,
+		},
+		"a maximum that is exceeded": {
+			func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "Maximum" },
+			[]float64{2},
+			true,
+		},
+		"a maximum that is low so far": {func(d *alarm.Definition) {
+			d.Metric, d.Statistic,
+				d.ComparisonOperator = custom, "Maximum", alarm.Less
+		}, []float64{0}, false},
 		"a minimum that is undercut": {func(d *alarm.Definition) {
 			d.Metric, d.Statistic, d.ComparisonOperator = custom, "Minimum", alarm.LessOrEqual
 		}, []float64{-1}, true},
-		"a minimum that is high so far":          {func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "Minimum" }, []float64{9}, false},
-		"enough samples":                         {func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "SampleCount" }, []float64{0}, true},
-		"an average":                             {func(d *alarm.Definition) { d.Statistic = "Average" }, []float64{1, 1, 1}, false},
-		"a percentile":                           {func(d *alarm.Definition) { d.Statistic, d.ExtendedStatistic = "", "p100" }, []float64{1}, false},
-		"one bad period of two that are needed":  {func(d *alarm.Definition) { d.EvaluationPeriods = 2 }, []float64{1}, false},
-		"one bad period of one that is needed":   {func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 2, 1 }, []float64{1}, true},
-		"a second bad period":                    {func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 2, alarm.Breaching }, []float64{1}, true},
+		"a minimum that is high so far": {func(d *alarm.Definition) {
+			d.Metric, d.Statistic = custom,
+				"Minimum"
+		}, []float64{9}, false},
+		"enough samples": {func(d *alarm.Definition) {
+			d.Metric, d.Statistic = custom,
+				"SampleCount"
+		}, []float64{0}, true},
+		"an average": {
+			func(d *alarm.Definition) { d.Statistic = "Average" },
+			[]float64{1, 1, 1},
+			false,
+		},
+		"a percentile": {func(d *alarm.Definition) {
+			d.Statistic, d.ExtendedStatistic = "",
+				"p100"
+		}, []float64{1}, false},
+		"one bad period of two that are needed": {
+			func(d *alarm.Definition) { d.EvaluationPeriods = 2 },
+			[]float64{1},
+			false,
+		},
+		"one bad period of one that is needed": {func(d *alarm.Definition) {
+			d.EvaluationPeriods,
+				d.DatapointsToAlarm = 2, 1
+		}, []float64{1}, true},
+		"a second bad period": {func(d *alarm.Definition) {
+			d.EvaluationPeriods,
+				d.TreatMissingData = 2, alarm.Breaching
+		}, []float64{1}, true},
 		"a period of a second":                   {func(d *alarm.Definition) { d.Period = 1 }, []float64{1}, true},
 		"metric math, which could be undone too": {mathOf("m1 * 1"), []float64{1}, false},
 	} {
@@ -61,7 +95,8 @@ func TestAnOpenPeriodNeverEndsAnAlarm(t *testing.T) {
 	s := shelf{}
 	s.series(errors5xx, metric.UnitNone).Add(t0.Add(-30*time.Second), 0)
 	s.series(errors5xx, metric.UnitNone).Add(t0, 1)
-	if o := j.Evaluate(s.read, ok(), t0.Add(time.Second)); o.Early || !o.Points[len(o.Points)-1].Start.Equal(t0.Add(-time.Minute)) {
+	if o := j.Evaluate(s.read, ok(), t0.Add(time.Second)); o.Early ||
+		!o.Points[len(o.Points)-1].Start.Equal(t0.Add(-time.Minute)) {
 		t.Errorf("an open period decided for OK: %+v", o)
 	}
 }
@@ -111,9 +146,11 @@ func TestABadSecondIsJudgedWhenItIsOver(t *testing.T) {
 // drawAlarm draws alarms of every kind that is evaluated by itself.
 func drawAlarm(t *rapid.T) alarm.Definition {
 	d := threshold()
-	d.Statistic = rapid.SampledFrom([]string{"SampleCount", "Average", "Sum", "Minimum", "Maximum"}).Draw(t, "statistic")
+	d.Statistic = rapid.SampledFrom([]string{"SampleCount", "Average", "Sum", "Minimum", "Maximum"}).Draw(t,
+		"statistic")
 	if rapid.IntRange(0, 5).Draw(t, "extended") == 0 {
-		d.Statistic, d.ExtendedStatistic = "", rapid.SampledFrom([]string{"p50", "p99", "tm90", "IQM"}).Draw(t, "extended statistic")
+		d.Statistic, d.ExtendedStatistic = "", rapid.SampledFrom([]string{"p50", "p99", "tm90", "IQM"}).Draw(t,
+			"extended statistic")
 		d.EvaluateLowSampleCountPercentile = rapid.SampledFrom([]string{"", alarm.IgnoreLowSamples}).Draw(t, "low")
 	}
 	d.Metric = rapid.SampledFrom([]metric.ID{errors5xx, custom}).Draw(t, "metric")
@@ -121,17 +158,27 @@ func drawAlarm(t *rapid.T) alarm.Definition {
 	d.EvaluationPeriods = rapid.IntRange(1, 4).Draw(t, "N")
 	d.DatapointsToAlarm = rapid.IntRange(0, d.EvaluationPeriods).Draw(t, "M")
 	d.Threshold = new(float64(rapid.IntRange(-2, 5).Draw(t, "threshold")))
-	d.ComparisonOperator = rapid.SampledFrom([]string{alarm.Greater, alarm.GreaterOrEqual, alarm.Less, alarm.LessOrEqual}).Draw(t, "operator")
-	d.TreatMissingData = rapid.SampledFrom([]string{"", alarm.Missing, alarm.Ignore, alarm.Breaching, alarm.NotBreaching}).Draw(t, "missing")
+	d.ComparisonOperator = rapid.SampledFrom([]string{
+		alarm.Greater, alarm.GreaterOrEqual, alarm.Less,
+		alarm.LessOrEqual,
+	}).Draw(t, "operator")
+	d.TreatMissingData = rapid.SampledFrom([]string{
+		"", alarm.Missing, alarm.Ignore, alarm.Breaching,
+		alarm.NotBreaching,
+	}).Draw(t, "missing")
 	if rapid.IntRange(0, 5).Draw(t, "math") == 0 {
-		mathOf(rapid.SampledFrom([]string{"m1", "IF(m2 > 0, m1 / m2, 0)", "FILL(m1, 0) + AVG(m2)"}).Draw(t, "expression"))(&d)
+		mathOf(rapid.SampledFrom([]string{"m1", "IF(m2 > 0, m1 / m2, 0)", "FILL(m1, 0) + AVG(m2)"}).Draw(t,
+			"expression"))(&d)
 	}
 	return d
 }
 
 func drawState(t *rapid.T) alarm.State {
 	s := ok()
-	s.Value = rapid.SampledFrom([]alarm.StateValue{alarm.StateOK, alarm.StateAlarm, alarm.StateInsufficientData}).Draw(t, "state")
+	s.Value = rapid.SampledFrom([]alarm.StateValue{
+		alarm.StateOK, alarm.StateAlarm,
+		alarm.StateInsufficientData,
+	}).Draw(t, "state")
 	return s
 }
 
@@ -175,7 +222,8 @@ func TestAnEarlyAlarmIsNeverUndoneByLaterSamples(t *testing.T) {
 				t.Errorf("undone at %v: %s", o.Next, after.State.Reason)
 			}
 		}
-		if between := j.Evaluate(s.read, o.State, o.Next.Add(-time.Nanosecond)); between.State.Value != alarm.StateAlarm {
+		if between := j.Evaluate(s.read, o.State,
+			o.Next.Add(-time.Nanosecond)); between.State.Value != alarm.StateAlarm {
 			t.Errorf("undone before %v: %s", o.Next, between.State.Reason)
 		}
 	})

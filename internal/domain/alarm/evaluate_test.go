@@ -99,41 +99,60 @@ var reasons = map[string]struct {
 	},
 	"several breaches": {
 		"0 0 X X X", func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK",
-		"Threshold Crossed: 3 datapoints [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00)] were greater than or equal to the threshold (1.0).",
+		"Threshold Crossed: 3 datapoints [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00)] " +
+			"were greater than or equal to the threshold (1.0).",
 	},
 	"M out of N": {
 		"0 0 X 0 X", func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 2 }, "OK",
-		"Threshold Crossed: 2 out of the last 3 datapoints [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:57:00)] were greater than or equal to the threshold (1.0) (minimum 2 datapoints for OK -> ALARM transition).",
+		"Threshold Crossed: 2 out of the last 3 datapoints [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:57:00)] were " +
+			"greater than or equal to the threshold (1.0) (minimum 2 datapoints for OK -> ALARM transition).",
 	},
 	"back to OK": {
 		"0 0 X X 0", func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 3 }, "ALARM",
-		"Threshold Crossed: 1 out of the last 3 datapoints [0.0 (21/11/26 18:59:00)] was not greater than or equal to the threshold (1.0) (minimum 1 datapoint for ALARM -> OK transition).",
+		"Threshold Crossed: 1 out of the last 3 datapoints [0.0 (21/11/26 18:59:00)] was not greater than or equal " +
+			"to the threshold (1.0) (minimum 1 datapoint for ALARM -> OK transition).",
 	},
 	"nothing came, which is fine": {
 		"- - -", func(d *alarm.Definition) { d.TreatMissingData = alarm.NotBreaching }, "ALARM",
-		"Threshold Crossed: no datapoints were received for 1 period and 1 missing datapoint was treated as [NonBreaching].",
+		"Threshold Crossed: no datapoints were received for 1 period and 1 missing datapoint was treated as " +
+			"[NonBreaching].",
 	},
 	"nothing came, which is bad": {
 		"- - - -", func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 2, alarm.Breaching }, "OK",
-		"Threshold Crossed: no datapoints were received for 2 periods and 2 missing datapoints were treated as [Breaching].",
+		"Threshold Crossed: no datapoints were received for 2 periods and 2 missing datapoints were treated as " +
+			"[Breaching].",
 	},
 	"some are missing": {
 		"- - - X -", func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 3, alarm.Breaching }, "OK",
-		"Threshold Crossed: 1 datapoint [1.0 (21/11/26 18:58:00)] was greater than or equal to the threshold (1.0) and 2 missing datapoints were treated as [Breaching].",
+		"Threshold Crossed: 1 datapoint [1.0 (21/11/26 18:58:00)] was greater than or equal to the threshold (1.0) " +
+			"and 2 missing datapoints were treated as [Breaching].",
 	},
-	"nothing is known":         {"- - -", func(*alarm.Definition) {}, "OK", "Insufficient Data: 1 datapoint was unknown."},
-	"nothing is known of five": {"- - - - - - -", func(d *alarm.Definition) { d.EvaluationPeriods = 5 }, "OK", "Insufficient Data: 5 datapoints were unknown."},
+	"nothing is known": {
+		"- - -", func(*alarm.Definition) {}, "OK",
+		"Insufficient Data: 1 datapoint was unknown.",
+	},
+	"nothing is known of five": {
+		"- - - - - - -", func(d *alarm.Definition) { d.EvaluationPeriods = 5 }, "OK",
+		"Insufficient Data: 5 datapoints were unknown.",
+	},
 	"many": {
 		"0 0 X X X X X X", func(d *alarm.Definition) { d.EvaluationPeriods = 6 }, "OK",
-		"Threshold Crossed: 6 datapoints were greater than or equal to the threshold (1.0). The most recent datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)].",
+		"Threshold Crossed: 6 datapoints were greater than or equal to the threshold (1.0). The most recent " +
+			"datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 " +
+			"(21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)].",
 	},
 	"five": {
 		"0 0 X X X X X", func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 5, 4 }, "OK",
-		"Threshold Crossed: 5 out of the last 5 datapoints were greater than or equal to the threshold (1.0). The most recent datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), 1.0 (21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)] (minimum 4 datapoints for OK -> ALARM transition).",
+		"Threshold Crossed: 5 out of the last 5 datapoints were greater than or equal to the threshold (1.0). The " +
+			"most recent datapoints which crossed the threshold: [1.0 (21/11/26 18:59:00), 1.0 (21/11/26 18:58:00), " +
+			"1.0 (21/11/26 18:57:00), 1.0 (21/11/26 18:56:00), 1.0 (21/11/26 18:55:00)] (minimum 4 datapoints for OK " +
+			"-> ALARM transition).",
 	},
 	"only missing ones speak for OK": {
-		"- - - - X", func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 3, alarm.NotBreaching }, "ALARM",
-		"Threshold Crossed: 1 datapoint [1.0 (21/11/26 18:59:00)] was greater than or equal to the threshold (1.0) and 2 missing datapoints were treated as [NonBreaching].",
+		"- - - - X", func(d *alarm.Definition) { d.EvaluationPeriods, d.TreatMissingData = 3, alarm.NotBreaching },
+		"ALARM",
+		"Threshold Crossed: 1 datapoint [1.0 (21/11/26 18:59:00)] was greater than or equal to the threshold (1.0) " +
+			"and 2 missing datapoints were treated as [NonBreaching].",
 	},
 }
 
@@ -237,7 +256,8 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 		}
 	}
 	evaluate := func(r alarm.Reader, change ...func(*alarm.Definition)) alarm.StateValue {
-		return judge(t, threshold(append([]func(*alarm.Definition){p90}, change...)...)).Evaluate(r, ok(), t0).State.Value
+		return judge(t, threshold(append([]func(*alarm.Definition){p90}, change...)...)).Evaluate(r, ok(),
+			t0).State.Value
 	}
 	if got := evaluate(points(0, 0, 99)); got != alarm.StateOK {
 		t.Errorf("99 samples changed the state to %s", got)
@@ -245,13 +265,16 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 	if got := evaluate(points(0, 0, 100)); got != alarm.StateAlarm {
 		t.Errorf("100 samples left the state at %s", got)
 	}
-	if got := evaluate(points(0, 0, 1), func(d *alarm.Definition) { d.EvaluateLowSampleCountPercentile = "" }); got != alarm.StateAlarm {
+	if got := evaluate(points(0, 0, 1),
+		func(d *alarm.Definition) { d.EvaluateLowSampleCountPercentile = "" }); got != alarm.StateAlarm {
 		t.Errorf("evaluated all the same: %s", got)
 	}
-	if got := evaluate(points(0, 0, 100, 3, 100), func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 2 }); got != alarm.StateAlarm {
+	if got := evaluate(points(0, 0, 100, 3, 100),
+		func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 2 }); got != alarm.StateAlarm {
 		t.Errorf("two good points of three decide, but: %s", got)
 	}
-	hold := judge(t, threshold(p90, func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm, d.Threshold = 3, 2, new(6.0) }))
+	hold := judge(t, threshold(p90,
+		func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm, d.Threshold = 3, 2, new(6.0) }))
 	firing := ok()
 	firing.Value = alarm.StateAlarm
 	if got := hold.Evaluate(points(0, 0, 3, 3, 100), firing, t0).State.Value; got != alarm.StateAlarm {
@@ -277,7 +300,8 @@ func TestAStateSaysWhenItWasUpdatedAndWhenItTransitioned(t *testing.T) {
 	}
 	first := t0.Add(61 * time.Second)
 	s = j.Evaluate(pattern([]string{"-", "-", "-"}), s, first).State
-	if s.Reason != "Insufficient Data: 1 datapoint was unknown." || !s.Updated.Equal(first) || !s.Transitioned.Equal(t0) {
+	if s.Reason != "Insufficient Data: 1 datapoint was unknown." || !s.Updated.Equal(first) ||
+		!s.Transitioned.Equal(t0) {
 		t.Errorf("after nothing came: %+v", s)
 	}
 	second := first.Add(time.Minute)
@@ -300,10 +324,12 @@ func TestAStateSetByHandStandsUntilTheNextScheduledEvaluation(t *testing.T) {
 	if !s.Transitioned.Equal(t0.Add(3*time.Second)) || s.Reason != "drill" {
 		t.Errorf("set by hand: %+v", s)
 	}
-	if o := j.Evaluate(fine, s, t0.Add(9*time.Second)); o.Changed || o.State.Value != alarm.StateAlarm || !o.Next.Equal(t0.Add(10*time.Second)) {
+	if o := j.Evaluate(fine, s, t0.Add(9*time.Second)); o.Changed || o.State.Value != alarm.StateAlarm ||
+		!o.Next.Equal(t0.Add(10*time.Second)) {
 		t.Errorf("before the next evaluation: %+v", o)
 	}
-	if o := j.Evaluate(fine, s, t0.Add(10*time.Second)); !o.Transition || o.State.Value != alarm.StateOK || o.State.ByHand {
+	if o := j.Evaluate(fine, s, t0.Add(10*time.Second)); !o.Transition || o.State.Value != alarm.StateOK ||
+		o.State.ByHand {
 		t.Errorf("at the next evaluation: %+v", o)
 	}
 	same, err := ok().Set(alarm.StateOK, "all well", "", t0)
@@ -311,9 +337,13 @@ func TestAStateSetByHandStandsUntilTheNextScheduledEvaluation(t *testing.T) {
 		t.Errorf("setting the same value: %+v, %v", same, err)
 	}
 	for name, set := range map[string]func() error{
-		"an unknown state":  func() error { _, err := s.Set("FINE", "", "", t0); return err },
-		"a long reason":     func() error { _, err := s.Set("OK", strings.Repeat("x", 1024), "", t0); return err },
-		"long data":         func() error { _, err := s.Set("OK", "", `"`+strings.Repeat("x", 4000)+`"`, t0); return err },
+		"an unknown state": func() error { _, err := s.Set("FINE", "", "", t0); return err },
+		"a long reason":    func() error { _, err := s.Set("OK", strings.Repeat("x", 1024), "", t0); return err },
+		"long data": func() error {
+			_,
+				err := s.Set("OK", "", `"`+strings.Repeat("x", 4000)+`"`, t0)
+			return err
+		},
 		"data without JSON": func() error { _, err := s.Set("OK", "", "{", t0); return err },
 	} {
 		if set() == nil {

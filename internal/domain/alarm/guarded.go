@@ -54,7 +54,8 @@ func (g Guarded) hidden(id metric.ID) string {
 			}
 		case "VariantName":
 			if !slices.Contains(g.Variants, d.Value) {
-				return fmt.Sprintf("cannot see the new instances: it watches production variant %q, which %q does not have.", d.Value, g.To)
+				return fmt.Sprintf("cannot see the new instances: it watches production variant %q, which %q "+
+					"does not have.", d.Value, g.To)
 			}
 		case "EndpointConfigName":
 			config = d.Value
@@ -64,7 +65,8 @@ func (g Guarded) hidden(id metric.ID) string {
 	case "", g.To:
 		return ""
 	case g.From:
-		return fmt.Sprintf("cannot see the new instances: it watches those of %q, the configuration before, not those of %q.", g.From, g.To)
+		return fmt.Sprintf("cannot see the new instances: it watches those of %q, the configuration before, not "+
+			"those of %q.", g.From, g.To)
 	}
 	return fmt.Sprintf("cannot see this deployment: it watches configuration %q, not %q.", config, g.To)
 }

@@ -43,15 +43,30 @@ func TestAnAlarmThatCannotSeeTheDeploymentIsPointedOut(t *testing.T) {
 		want   string // "": it sees it
 	}{
 		"the variant, whatever its configuration": {sees(mine, "EndpointName", "e", "VariantName", "v"), ""},
-		"the new configuration":                   {sees(mine, "EndpointConfigName", "v2", "EndpointName", "e", "VariantName", "v"), ""},
-		"somebody's own metric":                   {sees("Shop", "EndpointName", "other"), ""},
-		"another endpoint":                        {sees(mine, "EndpointName", "other", "VariantName", "v"), `Alarm "a" cannot see this deployment: it watches endpoint "other", not "e".`},
-		"another endpoint's machines":             {sees(machine, "EndpointName", "other", "VariantName", "v"), `Alarm "a" cannot see this deployment: it watches endpoint "other", not "e".`},
-		"another variant":                         {sees(mine, "EndpointName", "e", "VariantName", "w"), `Alarm "a" cannot see the new instances: it watches production variant "w", which "v2" does not have.`},
-		"the old configuration":                   {sees(mine, "EndpointConfigName", "v1", "EndpointName", "e", "VariantName", "v"), `Alarm "a" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`},
-		"some other configuration":                {sees(mine, "EndpointConfigName", "v0", "EndpointName", "e", "VariantName", "v"), `Alarm "a" cannot see this deployment: it watches configuration "v0", not "v2".`},
-		"the new compared with the old":           {compared("v1", "v2"), ""},
-		"two old ones compared":                   {compared("v1", "v0"), `Alarm "a" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`},
+		"the new configuration": {sees(mine, "EndpointConfigName", "v2", "EndpointName", "e",
+			"VariantName", "v"), ""},
+		"somebody's own metric": {sees("Shop", "EndpointName", "other"), ""},
+		"another endpoint": {
+			sees(mine, "EndpointName", "other", "VariantName", "v"),
+			`Alarm "a" cannot see this deployment: it watches endpoint "other", not "e".`,
+		},
+		"another endpoint's machines": {
+			sees(machine, "EndpointName", "other", "VariantName", "v"),
+			`Alarm "a" cannot see this deployment: it watches endpoint "other", not "e".`,
+		},
+		"another variant": {
+			sees(mine, "EndpointName", "e", "VariantName", "w"),
+			`Alarm "a" cannot see the new instances: it watches production variant "w", which "v2" does not have.`,
+		},
+		"the old configuration": {sees(mine, "EndpointConfigName", "v1", "EndpointName", "e", "VariantName",
+			"v"), `Alarm "a" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`},
+		"some other configuration": {sees(mine, "EndpointConfigName", "v0", "EndpointName", "e", "VariantName",
+			"v"), `Alarm "a" cannot see this deployment: it watches configuration "v0", not "v2".`},
+		"the new compared with the old": {compared("v1", "v2"), ""},
+		"two old ones compared": {
+			compared("v1", "v0"),
+			`Alarm "a" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`,
+		},
 	} {
 		found := judge(t, threshold(c.change)).Suspicions(alarm.Look{State: ok(), Now: t0, Guarded: alarm.Guarded{
 			Endpoint: "e", Variants: []string{"v"}, From: "v1", To: "v2", Step: 1, Bake: time.Hour,

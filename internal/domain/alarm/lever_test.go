@@ -62,5 +62,8 @@ func (s shelf) read(q alarm.Question) []metric.Point {
 }
 
 func ok() alarm.State {
-	return alarm.State{Value: alarm.StateOK, Reason: "fine", Updated: t0.Add(-time.Hour), Transitioned: t0.Add(-time.Hour)}
+	return alarm.State{
+		Value: alarm.StateOK, Reason: "fine", Updated: t0.Add(-time.Hour),
+		Transitioned: t0.Add(-time.Hour),
+	}
 }

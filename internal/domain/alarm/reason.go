@@ -27,7 +27,8 @@ func (j *Judge) reason(v StateValue, points []Datapoint) string {
 	real := newestFirst(points, func(Datapoint) bool { return true })
 	missing := j.missingWords(n - len(real))
 	if len(real) == 0 {
-		return clipTo("Threshold Crossed: no datapoints were received for "+counted(n, "period", "", "")+missing+".", maxReason)
+		return clipTo("Threshold Crossed: no datapoints were received for "+counted(n, "period", "", "")+missing+".",
+			maxReason)
 	}
 	// An alarm is explained by the values that breach, OK by those that do not;
 	// unless only missing ones speak for it.

@@ -15,7 +15,8 @@ import (
 func (s State) Set(v StateValue, reason, data string, now time.Time) (State, error) {
 	switch {
 	case v != StateOK && v != StateAlarm && v != StateInsufficientData:
-		return s, refuse("The value %q is not supported for StateValue parameter. Supported values are [OK, ALARM, INSUFFICIENT_DATA].", clip(string(v)))
+		return s, refuse("The value %q is not supported for StateValue parameter. Supported values are [OK, ALARM, "+
+			"INSUFFICIENT_DATA].", clip(string(v)))
 	case len(reason) > maxReason:
 		return s, refuse("The parameter StateReason must not be longer than %d characters.", maxReason)
 	case len(data) > maxReasonData:
@@ -53,8 +54,10 @@ func (j *Judge) EvaluateComposite(state func(alarm string) StateValue, c Cause, 
 	n := State{Value: v, Updated: now, Transitioned: s.Transitioned}
 	switch {
 	case c.Child != "":
-		n.Reason = clipTo(c.Child+" transitioned to "+string(c.Value)+" at "+c.At.UTC().Format("Monday 02 January, 2006 15:04:05 MST"), maxReason)
-		n.ReasonData = `{"triggeringAlarms":[{"arn":` + quoted(c.Child) + `,"state":{"value":"` + string(c.Value) + `","timestamp":"` + stamp(c.At) + `"}}]}`
+		n.Reason = clipTo(c.Child+" transitioned to "+string(c.Value)+" at "+
+			c.At.UTC().Format("Monday 02 January, 2006 15:04:05 MST"), maxReason)
+		n.ReasonData = `{"triggeringAlarms":[{"arn":` + quoted(c.Child) + `,"state":{"value":"` + string(c.Value) +
+			`","timestamp":"` + stamp(c.At) + `"}}]}`
 	case c.Put == "updated":
 		n.Reason = clipTo(c.Self+" was updated and its new alarm rule evaluates to "+string(v), maxReason)
 	default:

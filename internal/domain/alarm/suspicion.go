@@ -66,12 +66,14 @@ func (j *Judge) Suspicions(l Look) []Suspicion {
 		add(CannotSee, "%s", why)
 	}
 	if bake, need := l.Guarded.Bake, time.Duration(j.d.EvaluationPeriods)*j.period; bake > 0 && bake < need {
-		add(BakeTooShort, "looks at %s of %s, but the bake of step %d lasts %s: it can end before the alarm has seen enough.",
+		add(BakeTooShort, "looks at %s of %s, but the bake of step %d lasts %s: it can end before the alarm has "+
+			"seen enough.",
 			counted(j.d.EvaluationPeriods, "period", "", ""), j.period, l.Guarded.Step, bake)
 	}
 	j.suspectThreshold(add)
 	if kept := metric.Retention(j.period); time.Duration(j.rangeCount())*j.period > kept {
-		add(LongerThanKept, "looks back on %s, but samples are kept by periods of %s for %s only.", time.Duration(j.rangeCount())*j.period, j.period, kept)
+		add(LongerThanKept, "looks back on %s, but samples are kept by periods of %s for %s only.",
+			time.Duration(j.rangeCount())*j.period, j.period, kept)
 	}
 	j.suspectData(l, add)
 	return found
@@ -93,8 +95,10 @@ func (j *Judge) suspectThreshold(add finding) {
 	case !low && !high:
 		add(NeverFires, "can never fire: the %s is %s, never %s %s.", what, can, j.comparison(), number(*j.d.Threshold))
 	case low && high:
-		add(AlwaysFires, "fires on any data: the %s is %s, always %s %s.", what, can, j.comparison(), number(*j.d.Threshold))
-	case a.stat == metric.Average && samples == zeroOrOne && j.d.upward() && *j.d.Threshold == 1 && strings.HasSuffix(a.metric.Name, "Errors"):
+		add(AlwaysFires, "fires on any data: the %s is %s, always %s %s.", what, can, j.comparison(),
+			number(*j.d.Threshold))
+	case a.stat == metric.Average && samples == zeroOrOne && j.d.upward() && *j.d.Threshold == 1 &&
+		strings.HasSuffix(a.metric.Name, "Errors"):
 		add(OnlyIfAllFail, "fires only when every request of a period fails: the %s is the share of requests that fail.", what)
 	}
 }

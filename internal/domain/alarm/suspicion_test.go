@@ -28,23 +28,59 @@ var doubts = map[string]struct {
 	want   []alarm.SuspicionKind
 	text   string
 }{
-	"a good guard":             {func(*alarm.Definition) {}, "OK", time.Minute, nil, ""},
-	"it is in ALARM":           {func(*alarm.Definition) {}, "ALARM", time.Minute, []alarm.SuspicionKind{alarm.AlreadyInAlarm}, "is in ALARM already: fine"},
-	"the bake is too short":    {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 2 * time.Minute, []alarm.SuspicionKind{alarm.BakeTooShort}, "looks at 3 periods of 1m0s, but the bake of step 2 lasts 2m0s"},
-	"there is no bake":         {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 0, nil, ""},
-	"AWS's own example":        {named("Invocation5XXErrors", "Average", alarm.Greater, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, "the Average of Invocation5XXErrors is between 0.0 and 1.0, never greater than 1.0."},
-	"the same of other errors": {named("InvocationModelErrors", "Average", alarm.GreaterOrEqual, 5), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
-	"a maximum of 4XX":         {named("Invocation4XXErrors", "Maximum", alarm.Greater, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
-	"every request must fail":  {named("Invocation5XXErrors", "Average", alarm.GreaterOrEqual, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.OnlyIfAllFail}, "only when every request"},
-	"a rate of errors":         {named("Invocation5XXErrors", "Average", alarm.Greater, 0.05), "OK", time.Hour, nil, ""},
-	"many errors":              {named("Invocation5XXErrors", "Sum", alarm.Greater, 100), "OK", time.Hour, nil, ""},
-	"a negative latency":       {named("ModelLatency", "Average", alarm.Less, 0), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, "is at least 0.0, never less than 0.0"},
-	"no samples in a period":   {named("ModelLatency", "SampleCount", alarm.Less, 1), "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
+	"a good guard": {func(*alarm.Definition) {}, "OK", time.Minute, nil, ""},
+	"it is in ALARM": {
+		func(*alarm.Definition) {}, "ALARM", time.Minute,
+		[]alarm.SuspicionKind{alarm.AlreadyInAlarm},
+		"is in ALARM already: fine",
+	},
+	"the bake is too short": {
+		func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 2 * time.Minute,
+		[]alarm.SuspicionKind{alarm.BakeTooShort},
+		"looks at 3 periods of 1m0s, but the bake of step 2 lasts 2m0s",
+	},
+	"there is no bake": {func(d *alarm.Definition) { d.EvaluationPeriods = 3 }, "OK", 0, nil, ""},
+	"AWS's own example": {
+		named("Invocation5XXErrors", "Average", alarm.Greater, 1), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NeverFires},
+		"the Average of Invocation5XXErrors is between 0.0 and 1.0, never greater than 1.0.",
+	},
+	"the same of other errors": {
+		named("InvocationModelErrors", "Average", alarm.GreaterOrEqual, 5), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NeverFires},
+		"",
+	},
+	"a maximum of 4XX": {
+		named("Invocation4XXErrors", "Maximum", alarm.Greater, 1), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NeverFires},
+		"",
+	},
+	"every request must fail": {
+		named("Invocation5XXErrors", "Average", alarm.GreaterOrEqual, 1), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.OnlyIfAllFail},
+		"only when every request",
+	},
+	"a rate of errors": {named("Invocation5XXErrors", "Average", alarm.Greater, 0.05), "OK", time.Hour, nil, ""},
+	"many errors":      {named("Invocation5XXErrors", "Sum", alarm.Greater, 100), "OK", time.Hour, nil, ""},
+	"a negative latency": {
+		named("ModelLatency", "Average", alarm.Less, 0), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NeverFires},
+		"is at least 0.0, never less than 0.0",
+	},
+	"no samples in a period": {
+		named("ModelLatency", "SampleCount", alarm.Less, 1), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NeverFires},
+		"",
+	},
 	"no samples, missing is bad": {func(d *alarm.Definition) {
 		named("ModelLatency", "SampleCount", alarm.Less, 1)(d)
 		d.TreatMissingData = alarm.Breaching
 	}, "OK", time.Hour, nil, ""},
-	"any sum": {named("Invocation5XXErrors", "Sum", alarm.GreaterOrEqual, 0), "OK", time.Hour, []alarm.SuspicionKind{alarm.AlwaysFires}, "fires on any data"},
+	"any sum": {
+		named("Invocation5XXErrors", "Sum", alarm.GreaterOrEqual, 0), "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.AlwaysFires},
+		"fires on any data",
+	},
 	"a percentile above 1": {func(d *alarm.Definition) {
 		named("Invocation5XXErrors", "", alarm.Greater, 1)(d)
 		d.ExtendedStatistic = "p99"
@@ -53,19 +89,40 @@ var doubts = map[string]struct {
 		named("MemoryUtilization", "Average", alarm.Greater, 100)(d)
 		d.Metric.Namespace = "/aws/sagemaker/Endpoints"
 	}, "OK", time.Hour, []alarm.SuspicionKind{alarm.NeverFires}, ""},
-	"a metric of one's own":        {func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "Average" }, "OK", time.Hour, nil, ""},
-	"nothing came":                 {func(d *alarm.Definition) { d.Metric.Name = "MidStreamErrors" }, "OK", time.Hour, []alarm.SuspicionKind{alarm.NoData}, "MidStreamErrors had no sample in the last 15m0s."},
-	"nothing came, and it is fine": {func(d *alarm.Definition) { d.Metric.Name, d.TreatMissingData = "MidStreamErrors", alarm.NotBreaching }, "OK", time.Hour, []alarm.SuspicionKind{alarm.NoData, alarm.SilentOnMissing}, ""},
-	"the wrong unit":               {func(d *alarm.Definition) { d.Unit = "Seconds" }, "OK", time.Hour, []alarm.SuspicionKind{alarm.WrongUnit}, "in Seconds, but its samples are in None."},
-	"a day of seconds":             {func(d *alarm.Definition) { d.Period, d.EvaluationPeriods = 1, 86400 }, "OK", 24 * time.Hour, []alarm.SuspicionKind{alarm.LongerThanKept}, ""},
-	"a ratio":                      {mathOf("m1 / m2"), "OK", time.Hour, nil, ""},
+	"a metric of one's own": {
+		func(d *alarm.Definition) { d.Metric, d.Statistic = custom, "Average" }, "OK",
+		time.Hour, nil, "",
+	},
+	"nothing came": {
+		func(d *alarm.Definition) { d.Metric.Name = "MidStreamErrors" }, "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.NoData},
+		"MidStreamErrors had no sample in the last 15m0s.",
+	},
+	"nothing came, and it is fine": {func(d *alarm.Definition) {
+		d.Metric.Name, d.TreatMissingData = "MidStreamErrors",
+			alarm.NotBreaching
+	}, "OK", time.Hour, []alarm.SuspicionKind{alarm.NoData, alarm.SilentOnMissing}, ""},
+	"the wrong unit": {
+		func(d *alarm.Definition) { d.Unit = "Seconds" }, "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.WrongUnit},
+		"in Seconds, but its samples are in None.",
+	},
+	"a day of seconds": {
+		func(d *alarm.Definition) { d.Period, d.EvaluationPeriods = 1, 86400 }, "OK", 24 * time.Hour,
+		[]alarm.SuspicionKind{alarm.LongerThanKept},
+		"",
+	},
+	"a ratio": {mathOf("m1 / m2"), "OK", time.Hour, nil, ""},
 }
 
 func TestADoubtfulGuardIsPointedOut(t *testing.T) {
 	for name, c := range doubts {
 		t.Run(name, func(t *testing.T) {
 			s := shelf{}
-			for _, name := range []string{"Invocation5XXErrors", "Invocation4XXErrors", "InvocationModelErrors", "Invocations", "ModelLatency", "MemoryUtilization"} {
+			for _, name := range []string{
+				"Invocation5XXErrors", "Invocation4XXErrors", "InvocationModelErrors",
+				"Invocations", "ModelLatency", "MemoryUtilization",
+			} {
 				id := errors5xx
 				id.Name = name
 				s.series(id, metric.UnitNone).Add(t0.Add(-10*time.Minute), 1)
@@ -108,7 +165,8 @@ func TestARuleThatCannotHoldIsPointedOut(t *testing.T) {
 		"FALSE":                                true,
 		"ALARM(a) AND NOT (ALARM(a) OR FALSE)": true,
 		"AT_LEAST(2, ALARM, (a, b)) AND OK(c)": false,
-		"ALARM(a) AND OK(a) AND (OK(b) OR OK(c) OR OK(d) OR OK(e) OR OK(f) OR OK(g) OR OK(h))": false, // too long to try
+		// too long to try
+		"ALARM(a) AND OK(a) AND (OK(b) OR OK(c) OR OK(d) OR OK(e) OR OK(f) OR OK(g) OR OK(h))": false,
 	} {
 		found := judge(t, alarm.Definition{Name: "c", Rule: rule}).Suspicions(alarm.Look{State: ok(), Now: t0})
 		if got := len(found) == 1 && found[0].Kind == alarm.NeverFires; got != want {
@@ -118,7 +176,10 @@ func TestARuleThatCannotHoldIsPointedOut(t *testing.T) {
 }
 
 func TestNobodyElsePutsSamplesIntoSlipwaysNamespaces(t *testing.T) {
-	for namespace, want := range map[string]bool{"AWS/SageMaker": true, "/aws/sagemaker/Endpoints": true, "Shop": false, "MyAWS/SageMaker": false} {
+	for namespace, want := range map[string]bool{
+		"AWS/SageMaker": true, "/aws/sagemaker/Endpoints": true, "Shop": false,
+		"MyAWS/SageMaker": false,
+	} {
 		if got := alarm.Reserved(namespace); got != want {
 			t.Errorf("%s: %v", namespace, got)
 		}

@@ -50,7 +50,8 @@ func (d *Definition) validate() error {
 		}
 		for _, a := range actions {
 			if a == "" || len(a) > maxAction || hasControl(a) {
-				return refuse("An action of an alarm must have 1 to %d characters and no control characters.", maxAction)
+				return refuse("An action of an alarm must have 1 to %d characters and no control characters.",
+					maxAction)
 			}
 		}
 	}
@@ -92,7 +93,11 @@ func (d *Definition) validateEvaluation() error {
 		return refuse("The parameter DatapointsToAlarm must be from 1 to EvaluationPeriods (%d).", d.EvaluationPeriods)
 	case d.ComparisonOperator == "":
 		return refuse("The parameter ComparisonOperator is required.")
-	case d.ThresholdMetricID != "" || slices.Contains([]string{"LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold"}, d.ComparisonOperator):
+	case d.ThresholdMetricID != "" ||
+		slices.Contains([]string{
+			"LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold",
+			"GreaterThanUpperThreshold",
+		}, d.ComparisonOperator):
 		return fault.New(fault.Unsupported, "Alarms based on anomaly detection models are not supported.")
 	case !slices.Contains([]string{GreaterOrEqual, Greater, Less, LessOrEqual}, d.ComparisonOperator):
 		return refuse("The value %q is not supported for ComparisonOperator parameter.", clip(d.ComparisonOperator))
@@ -101,9 +106,11 @@ func (d *Definition) validateEvaluation() error {
 	case math.IsNaN(*d.Threshold) || math.IsInf(*d.Threshold, 0):
 		return refuse("The parameter Threshold must be a finite number.")
 	case !slices.Contains([]string{"", Missing, Ignore, Breaching, NotBreaching}, d.TreatMissingData):
-		return refuse("The value %q is not supported for TreatMissingData parameter. Supported values are [breaching, notBreaching, ignore, missing].", clip(d.TreatMissingData))
+		return refuse("The value %q is not supported for TreatMissingData parameter. Supported values are "+
+			"[breaching, notBreaching, ignore, missing].", clip(d.TreatMissingData))
 	case !slices.Contains([]string{"", EvaluateLowSamples, IgnoreLowSamples}, d.EvaluateLowSampleCountPercentile):
-		return refuse("The value %q is not supported for EvaluateLowSampleCountPercentile parameter. Supported values are [evaluate, ignore].", clip(d.EvaluateLowSampleCountPercentile))
+		return refuse("The value %q is not supported for EvaluateLowSampleCountPercentile parameter. Supported "+
+			"values are [evaluate, ignore].", clip(d.EvaluateLowSampleCountPercentile))
 	}
 	return nil
 }
@@ -119,7 +126,8 @@ func (d *Definition) validatePeriod(period int) error {
 		most = week
 	}
 	if d.EvaluationPeriods > most/period {
-		return refuse("Metrics cannot be checked across more than %d seconds: EvaluationPeriods times Period is too long.", most)
+		return refuse("Metrics cannot be checked across more than %d seconds: EvaluationPeriods times Period "+
+			"is too long.", most)
 	}
 	return nil
 }
@@ -145,7 +153,8 @@ func (j *Judge) compileMetric() error {
 		return err
 	}
 	if stat.Basic() != (d.Statistic != "") {
-		return refuse("The value %q is not supported for this parameter: Statistic is one of SampleCount, Average, Sum, Minimum and Maximum, ExtendedStatistic is not.", clip(stat.String()))
+		return refuse("The value %q is not supported for this parameter: Statistic is one of SampleCount, Average, "+
+			"Sum, Minimum and Maximum, ExtendedStatistic is not.", clip(stat.String()))
 	}
 	if err := d.validatePeriod(d.Period); err != nil {
 		return err
@@ -160,7 +169,8 @@ func (j *Judge) compileMetric() error {
 func (j *Judge) compileMath() error {
 	d := &j.d
 	if !d.Metric.Zero() || d.Statistic != "" || d.ExtendedStatistic != "" || d.Period != 0 || d.Unit != "" {
-		return refuse("The parameter Metrics excludes MetricName, Namespace, Dimensions, Period, Unit, Statistic and ExtendedStatistic.")
+		return refuse("The parameter Metrics excludes MetricName, Namespace, Dimensions, Period, Unit, Statistic and " +
+			"ExtendedStatistic.")
 	}
 	byID := map[string]*Query{}
 	returned := ""
@@ -186,14 +196,16 @@ func (j *Judge) compileMath() error {
 	case len(j.stats) == 0:
 		return refuse("Metrics must contain at least one MetricStat.")
 	case len(j.stats) > maxStats || len(d.Metrics)-len(j.stats) > maxExpressions:
-		return refuse("Metrics must not contain more than %d MetricStat and %d Expression entries.", maxStats, maxExpressions)
+		return refuse("Metrics must not contain more than %d MetricStat and %d Expression entries.", maxStats,
+			maxExpressions)
 	}
 	return j.compileResult(returned)
 }
 
 func (j *Judge) compileQuery(q *Query) error {
 	if !validID(q.ID) {
-		return refuse("The Id %q in Metrics is invalid: it begins with a lower-case letter and has only letters, digits and underscores.", clip(q.ID))
+		return refuse("The Id %q in Metrics is invalid: it begins with a lower-case letter and has only letters, "+
+			"digits and underscores.", clip(q.ID))
 	}
 	switch {
 	case (q.Stat == nil) == (q.Expression == ""):
@@ -224,7 +236,8 @@ func (j *Judge) compileQuery(q *Query) error {
 	} else {
 		j.period = p
 	}
-	j.stats = append(j.stats, asked{id: q.ID, key: q.Stat.Metric.Key(), metric: q.Stat.Metric, unit: q.Stat.Unit, stat: stat})
+	j.stats = append(j.stats,
+		asked{id: q.ID, key: q.Stat.Metric.Key(), metric: q.Stat.Metric, unit: q.Stat.Unit, stat: stat})
 	return nil
 }
 

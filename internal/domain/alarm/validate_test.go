@@ -124,7 +124,10 @@ func TestAlarmsThatTheAPITakesAreTaken(t *testing.T) {
 		"a metric of one query": func(d *alarm.Definition) { mathOf("m1")(d); d.Metrics = d.Metrics[:1]; d.Metrics[0].ReturnData = nil },
 		"a composite":           func(d *alarm.Definition) { *d = alarm.Definition{Name: "c", Rule: "ALARM(a)"} },
 		"a suppressed one": func(d *alarm.Definition) {
-			*d = alarm.Definition{Name: "c", Rule: "ALARM(a)", Suppressor: "b", SuppressorWaitPeriod: new(1), SuppressorExtensionPeriod: new(0)}
+			*d = alarm.Definition{
+				Name: "c", Rule: "ALARM(a)", Suppressor: "b", SuppressorWaitPeriod: new(1),
+				SuppressorExtensionPeriod: new(0),
+			}
 		},
 	} {
 		d := threshold(change)
@@ -139,7 +142,10 @@ func TestCompositesThatTheAPIRefusesAreRefused(t *testing.T) {
 		"a bad rule":            {Name: "c", Rule: "ALARM("},
 		"a wait without object": {Name: "c", Rule: "TRUE", SuppressorWaitPeriod: new(1)},
 		"no waits":              {Name: "c", Rule: "TRUE", Suppressor: "b"},
-		"a negative wait":       {Name: "c", Rule: "TRUE", Suppressor: "b", SuppressorWaitPeriod: new(-1), SuppressorExtensionPeriod: new(0)},
+		"a negative wait": {
+			Name: "c", Rule: "TRUE", Suppressor: "b", SuppressorWaitPeriod: new(-1),
+			SuppressorExtensionPeriod: new(0),
+		},
 	} {
 		if err := d.Validate(); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
@@ -160,7 +166,9 @@ func TestMathIsComparedWithTheThreshold(t *testing.T) {
 	d := threshold(mathOf("IF(m2 > 0, m1 / m2, 0)"))
 	d.Threshold = new(0.5)
 	o := judge(t, d).Evaluate(s.read, ok(), t0)
-	if o.State.Value != alarm.StateAlarm || o.State.Reason != "Threshold Crossed: 1 datapoint [0.5 (21/11/26 18:59:00)] was greater than or equal to the threshold (0.5)." {
+	if o.State.Value != alarm.StateAlarm ||
+		o.State.Reason != "Threshold Crossed: 1 datapoint [0.5 (21/11/26 18:59:00)] was greater than or equal to the "+
+			"threshold (0.5)." {
 		t.Errorf("%+v", o.State)
 	}
 	if strings.Contains(o.State.ReasonData, "statistic") || strings.Contains(o.State.ReasonData, "sampleCount") {

@@ -19,7 +19,10 @@ func TestARNsRoundTrip(t *testing.T) {
 }
 
 func TestWhatIsNoARNIsRefused(t *testing.T) {
-	for _, s := range []string{"", "arn:aws:s3:::b", "arn:aws:sagemaker:r:a:endpoint", "arn:aws:sagemaker:r:a:endpoint/", "arn:x:sagemaker:r:a:endpoint/n"} {
+	for _, s := range []string{
+		"", "arn:aws:s3:::b", "arn:aws:sagemaker:r:a:endpoint",
+		"arn:aws:sagemaker:r:a:endpoint/", "arn:x:sagemaker:r:a:endpoint/n",
+	} {
 		if _, _, _, err := arn.ParseSageMaker(s); err == nil {
 			t.Errorf("%q was accepted", s)
 		}
@@ -35,7 +38,10 @@ func TestTheARNOfAnAlarmRoundTrips(t *testing.T) {
 	if scope, name, err := arn.ParseAlarm(want); err != nil || scope != s || name != "prod: 5xx/errors" {
 		t.Errorf("ParseAlarm = %v %q %v", scope, name, err)
 	}
-	for _, bad := range []string{"", "prod", "arn:aws:cloudwatch:r:a:alarm:", "arn:aws:cloudwatch:r:a:dashboard:d", "arn:aws:sagemaker:r:a:alarm:x"} {
+	for _, bad := range []string{
+		"", "prod", "arn:aws:cloudwatch:r:a:alarm:", "arn:aws:cloudwatch:r:a:dashboard:d",
+		"arn:aws:sagemaker:r:a:alarm:x",
+	} {
 		if _, _, err := arn.ParseAlarm(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

@@ -12,7 +12,14 @@ import (
 var t0 = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 
 func TestAPercentageIsRoundedUpAndAtLeastOne(t *testing.T) {
-	for _, c := range []struct{ percentage, n, want int }{{1, 3, 1}, {34, 3, 2}, {50, 3, 2}, {100, 3, 3}, {10, 0, 0}, {1, 1_000_000, 10_000}} {
+	for _, c := range []struct{ percentage, n, want int }{
+		{1, 3, 1},
+		{34, 3, 2},
+		{50, 3, 2},
+		{100, 3, 3},
+		{10, 0, 0},
+		{1, 1_000_000, 10_000},
+	} {
 		if got := edge.Target(c.percentage, c.n); got != c.want {
 			t.Errorf("%d %% of %d: %d, want %d", c.percentage, c.n, got, c.want)
 		}
@@ -45,7 +52,10 @@ func TestASelectionHasExactlyItsOwnMember(t *testing.T) {
 }
 
 func TestAResultIsASuccessOnlyIfNothingSaysOtherwise(t *testing.T) {
-	good, bad := edge.ModelResult{Handle: "m", Status: "SUCCESS"}, edge.ModelResult{Handle: "m", Status: "FAIL", Reason: "bad signature"}
+	good, bad := edge.ModelResult{Handle: "m", Status: "SUCCESS"}, edge.ModelResult{
+		Handle: "m", Status: "FAIL",
+		Reason: "bad signature",
+	}
 	for name, c := range map[string]struct {
 		r    edge.Result
 		want edge.Outcome
@@ -62,7 +72,8 @@ func TestAResultIsASuccessOnlyIfNothingSaysOtherwise(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
-	if got := edge.Message(edge.Result{Message: "1 of 1 failed", Models: []edge.ModelResult{bad}}, edge.RollbackOnFailure); got != "1 of 1 failed; m: bad signature; rolled back" {
+	if got := edge.Message(edge.Result{Message: "1 of 1 failed", Models: []edge.ModelResult{bad}},
+		edge.RollbackOnFailure); got != "1 of 1 failed; m: bad signature; rolled back" {
 		t.Error(got)
 	}
 }
@@ -80,7 +91,13 @@ func TestARowKeepsItsOutcome(t *testing.T) {
 	if r.Status != edge.DeviceDeployed {
 		t.Fatalf("%+v", r)
 	}
-	for _, e := range []edge.Event{{Kind: edge.Reported, Attempt: 1, Outcome: edge.Failure}, {Kind: edge.StopAsked}, {Kind: edge.Deregistered}, {Kind: edge.TimedOut, Fresh: true}, {Kind: edge.Restarted, Attempt: 2}} {
+	for _, e := range []edge.Event{
+		{Kind: edge.Reported, Attempt: 1, Outcome: edge.Failure},
+		{Kind: edge.StopAsked},
+		{Kind: edge.Deregistered},
+		{Kind: edge.TimedOut, Fresh: true},
+		{Kind: edge.Restarted, Attempt: 2},
+	} {
 		if _, changed := edge.NextDevice(r, e); changed {
 			t.Errorf("event %d changed a deployed row", e.Kind)
 		}
@@ -88,13 +105,17 @@ func TestARowKeepsItsOutcome(t *testing.T) {
 }
 
 func TestAStageEndsWithItsLastDevice(t *testing.T) {
-	s := edge.Stage{Name: "s", Status: edge.StageReady, Selection: edge.Selection{Type: edge.ByPercentage, Percentage: 100}}
+	s := edge.Stage{
+		Name: "s", Status: edge.StageReady,
+		Selection: edge.Selection{Type: edge.ByPercentage, Percentage: 100},
+	}
 	s, _, err := s.Start("d-1", t0)
 	if err != nil || s.Status != edge.StageStarting || s.Sweep.Kind != edge.Write {
 		t.Fatal(s, err)
 	}
 	s.Cut = s.Selection.Freeze(9, 4)
-	if n, a := edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0}); n.Status != edge.StageStarting || !a.Wake.Equal(t0) {
+	if n, a := edge.NextStage(edge.Policy{}, s, edge.Facts{Now: t0}); n.Status != edge.StageStarting ||
+		!a.Wake.Equal(t0) {
 		t.Fatal("it did not wait for its rows:", n)
 	}
 	s = s.Swept()
@@ -111,9 +132,13 @@ func TestAStageEndsWithItsLastDevice(t *testing.T) {
 }
 
 func TestAPolicyStopsOrUndoesAStageThatFailsTooOften(t *testing.T) {
-	s := edge.Stage{Status: edge.StageInProgress, Deployment: "d-1", Counts: edge.Counts{Ready: 90, Deployed: 8, Failed: 2}}
+	s := edge.Stage{
+		Status: edge.StageInProgress, Deployment: "d-1",
+		Counts: edge.Counts{Ready: 90, Deployed: 8, Failed: 2},
+	}
 	p := edge.Policy{FailureThreshold: 10, MinSample: 10, OnFailure: edge.StopStage}
-	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageStopping || n.Verdict != edge.Refused || n.Sweep.Kind != edge.Halt {
+	if n, _ := edge.NextStage(p, s, edge.Facts{Now: t0}); n.Status != edge.StageStopping || n.Verdict != edge.Refused ||
+		n.Sweep.Kind != edge.Halt {
 		t.Error(n)
 	}
 	p.MinSample = 11
@@ -145,14 +170,16 @@ func TestAPolicyStopsOrUndoesAStageThatFailsTooOften(t *testing.T) {
 func TestAStagePassesOverUnreachableDevicesAndChainsAfterItsBake(t *testing.T) {
 	p := edge.Policy{AutoNext: true, Bake: time.Minute, SuccessThreshold: 90, MinSample: 5}
 	s := edge.Stage{Status: edge.StageInProgress, Counts: edge.Counts{Ready: 3, Deployed: 10, Failed: 1}}
-	if n, a := edge.NextStage(p, s, edge.Facts{Now: t0, Reachable: true}); n.Verdict != edge.Undecided || a.Wake.IsZero() {
+	if n, a := edge.NextStage(p, s, edge.Facts{Now: t0, Reachable: true}); n.Verdict != edge.Undecided ||
+		a.Wake.IsZero() {
 		t.Error("a reachable device was not waited for:", n)
 	}
 	n, a := edge.NextStage(p, s, edge.Facts{Now: t0})
 	if n.Verdict != edge.Passed || n.Late != 3 || a.StartNext || !a.Wake.Equal(t0.Add(time.Minute)) {
 		t.Error(n, a)
 	}
-	if n, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Minute)}); !a.StartNext || n.Status != edge.StageInProgress {
+	if n, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Minute)}); !a.StartNext ||
+		n.Status != edge.StageInProgress {
 		t.Error(n, a)
 	}
 	if _, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Hour)}); a.StartNext {

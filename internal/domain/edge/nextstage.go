@@ -62,7 +62,8 @@ func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
 	if s.Counts.Pending() == 0 {
 		s = ended(s)
 	} else if s.Verdict == Undecided && p.SuccessThreshold > 0 {
-		a.Wake = earlier(a.Wake, f.Now.Add(min(p.Window()/4, time.Minute))) // devices become unreachable as time goes by
+		// devices become unreachable as time goes by
+		a.Wake = earlier(a.Wake, f.Now.Add(min(p.Window()/4, time.Minute)))
 	}
 	return chain(p, s, f, a)
 }
@@ -163,7 +164,8 @@ func judge(p Policy, s Stage, f Facts) Stage {
 	if passed {
 		s.Verdict, s.Judged, s.Late = Passed, f.Now, s.Counts.Pending()
 		if s.Late > 0 {
-			s.Message = fmt.Sprintf("passed its policy: %d of %d devices succeeded, %d not reachable", s.Counts.Deployed, over, s.Late)
+			s.Message = fmt.Sprintf("passed its policy: %d of %d devices succeeded, %d not reachable",
+				s.Counts.Deployed, over, s.Late)
 		}
 	}
 	return s

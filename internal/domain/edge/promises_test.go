@@ -13,20 +13,25 @@ import (
 func TestARowMovesOnlyAlongItsEdges(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	allowed := map[edge.DeviceStatus][]edge.DeviceStatus{
-		edge.DeviceReady:      {edge.DeviceInProgress, edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopped},
-		edge.DeviceInProgress: {edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopping, edge.DeviceStopped, edge.DeviceReady},
-		edge.DeviceStopping:   {edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopped, edge.DeviceReady},
-		edge.DeviceDeployed:   {edge.DeviceReady},
-		edge.DeviceFailed:     {edge.DeviceReady},
-		edge.DeviceStopped:    {edge.DeviceReady, edge.DeviceDeployed, edge.DeviceFailed},
+		edge.DeviceReady: {edge.DeviceInProgress, edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopped},
+		edge.DeviceInProgress: {
+			edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopping, edge.DeviceStopped,
+			edge.DeviceReady,
+		},
+		edge.DeviceStopping: {edge.DeviceDeployed, edge.DeviceFailed, edge.DeviceStopped, edge.DeviceReady},
+		edge.DeviceDeployed: {edge.DeviceReady},
+		edge.DeviceFailed:   {edge.DeviceReady},
+		edge.DeviceStopped:  {edge.DeviceReady, edge.DeviceDeployed, edge.DeviceFailed},
 	}
 	for range 20_000 {
 		r, now := edge.Row{DeviceID: 1, Device: "d", Attempt: 1, Status: edge.DeviceReady}, t0
 		for range 12 {
 			now = now.Add(time.Minute)
 			e := edge.Event{
-				Kind: edge.EventKind(rng.IntN(int(edge.Undone) + 1)), At: now, Attempt: r.Attempt + int64(rng.IntN(3)) - 1,
-				Outcome: edge.Outcome(rng.IntN(3)), Message: "why", Before: now.Add(-time.Duration(rng.IntN(5)) * time.Minute), Fresh: rng.IntN(2) == 0,
+				Kind: edge.EventKind(rng.IntN(int(edge.Undone) + 1)), At: now,
+				Attempt: r.Attempt + int64(rng.IntN(3)) - 1,
+				Outcome: edge.Outcome(rng.IntN(3)), Message: "why",
+				Before: now.Add(-time.Duration(rng.IntN(5)) * time.Minute), Fresh: rng.IntN(2) == 0,
 			}
 			if e.Kind == edge.Restarted && r.Undoing {
 				continue // a stage that was rolled back cannot be started
@@ -64,10 +69,14 @@ func TestAStageEndsUnderEveryPolicy(t *testing.T) {
 	for range 5000 {
 		p := edge.Policy{
 			AutoNext: rng.IntN(2) == 0, SuccessThreshold: float64(rng.IntN(3) * 40), MinSample: rng.IntN(5),
-			OnFailure: []edge.Reaction{edge.NoReaction, edge.StopStage, edge.RollBackPlan}[rng.IntN(3)], FailureThreshold: float64(rng.IntN(50)),
-			DeviceTimeout: time.Duration(rng.IntN(2)) * time.Hour,
+			OnFailure:        []edge.Reaction{edge.NoReaction, edge.StopStage, edge.RollBackPlan}[rng.IntN(3)],
+			FailureThreshold: float64(rng.IntN(50)),
+			DeviceTimeout:    time.Duration(rng.IntN(2)) * time.Hour,
 		}
-		s := edge.Stage{Name: "s", Status: edge.StageReady, Selection: edge.Selection{Type: edge.ByPercentage, Percentage: 100}}
+		s := edge.Stage{
+			Name: "s", Status: edge.StageReady,
+			Selection: edge.Selection{Type: edge.ByPercentage, Percentage: 100},
+		}
 		s, _, err := s.Start("d-1", t0)
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +99,8 @@ func TestAStageEndsUnderEveryPolicy(t *testing.T) {
 		switch {
 		case s.Counts.Pending() != 0:
 			t.Fatalf("%s with %+v", s.Status, s.Counts)
-		case s.Status == edge.StageDeployed && s.Counts.Failed > 0, s.Status == edge.StageFailed && s.Counts.Failed == 0 && s.Verdict != edge.RolledBack:
+		case s.Status == edge.StageDeployed && s.Counts.Failed > 0, s.Status == edge.StageFailed &&
+			s.Counts.Failed == 0 && s.Verdict != edge.RolledBack:
 			t.Fatalf("%s with %+v", s.Status, s.Counts)
 		case s.Verdict == edge.RolledBack && s.Counts.Deployed > 0:
 			t.Fatalf("it was rolled back with %+v", s.Counts)
@@ -129,7 +139,10 @@ func live(rng *rand.Rand, p edge.Policy, s edge.Stage, rows []edge.Row, now time
 		happens(i, edge.Event{Kind: edge.Delivered, At: now, Attempt: s.Attempt})
 	}
 	if rng.IntN(2) == 0 {
-		happens(i, edge.Event{Kind: edge.Reported, At: now, Attempt: s.Attempt, Outcome: edge.Outcome(rng.IntN(3)), Message: "m"})
+		happens(i, edge.Event{
+			Kind: edge.Reported, At: now, Attempt: s.Attempt, Outcome: edge.Outcome(rng.IntN(3)),
+			Message: "m",
+		})
 	}
 	return s
 }

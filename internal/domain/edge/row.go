@@ -138,7 +138,10 @@ func undone(r Row, e Event) Row {
 			r.Status, r.Message, r.Ended = DeviceStopped, "not rolled back: another plan deploys to the device", e.At
 		}
 	default:
-		r = Row{DeviceID: r.DeviceID, Device: r.Device, Attempt: e.Attempt, Status: DeviceReady, Undoing: true, Message: clip(e.Message)}
+		r = Row{
+			DeviceID: r.DeviceID, Device: r.Device, Attempt: e.Attempt, Status: DeviceReady, Undoing: true,
+			Message: clip(e.Message),
+		}
 	}
 	return r
 }
@@ -207,7 +210,10 @@ func (c *Counts) Move(from, to DeviceStatus) {
 
 // Plus returns the sum of two counts.
 func (c Counts) Plus(o Counts) Counts {
-	return Counts{c.Ready + o.Ready, c.InProgress + o.InProgress, c.Deployed + o.Deployed, c.Failed + o.Failed, c.Stopping + o.Stopping, c.Stopped + o.Stopped}
+	return Counts{
+		c.Ready + o.Ready, c.InProgress + o.InProgress, c.Deployed + o.Deployed, c.Failed + o.Failed,
+		c.Stopping + o.Stopping, c.Stopped + o.Stopped,
+	}
 }
 
 // Success is EdgeDeploymentSuccess (spec §4.3).

@@ -94,8 +94,9 @@ func requestMAC(secret []byte, id string, csr []byte) []byte {
 
 // Reply is a device's identity, but for its private key.
 type Reply struct {
-	Certificate  string            `json:"certificate"`   // of the device, PEM
-	Chain        string            `json:"chain"`         // PEM: the device CA, which issues the server's certificate too
+	Certificate string `json:"certificate"` // of the device, PEM
+	// PEM: the device CA, which issues the server's certificate too
+	Chain        string            `json:"chain"`
 	SigningRoots map[string]string `json:"signing_roots"` // by region, PEM: what packages must be signed under
 	Config       map[string]string `json:"config"`        // for agent.json, with the keys of spec §7.3; holds no paths
 	MAC          []byte            `json:"mac"`           // by Sign

@@ -12,7 +12,8 @@ import (
 )
 
 var token = enroll.Token{
-	URL: "https://edge.example:9443", ID: "t-1", Secret: []byte("0123456789abcdef0123456789abcdef"), CA: strings.Repeat("ab", 32),
+	URL: "https://edge.example:9443", ID: "t-1", Secret: []byte("0123456789abcdef0123456789abcdef"),
+	CA:    strings.Repeat("ab", 32),
 	Fleet: "line-1", Name: "camera-7", Expires: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 }
 
@@ -32,7 +33,8 @@ func TestWhatIsNoTokenIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"endless":        enroll.Prefix + strings.Repeat("A", 1<<20),
 		"not base64":     enroll.Prefix + "secret!",
 	} {
-		if _, err := enroll.ParseToken(text); err == nil || len(err.Error()) > 200 || strings.Contains(err.Error(), "secret!") {
+		if _, err := enroll.ParseToken(text); err == nil || len(err.Error()) > 200 ||
+			strings.Contains(err.Error(), "secret!") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -64,7 +66,10 @@ func TestARequestIsAuthenticOnlyAsItWasMade(t *testing.T) {
 func TestAReplyIsCheckedAsAWholeAndForItsRequest(t *testing.T) {
 	request := token.Request([]byte("csr"))
 	made := func() enroll.Reply {
-		r := enroll.Reply{Certificate: "cert", Chain: "chain", SigningRoots: map[string]string{"us-east-1": "root"}, Config: map[string]string{"a": "b", "c": "d"}}
+		r := enroll.Reply{
+			Certificate: "cert", Chain: "chain", SigningRoots: map[string]string{"us-east-1": "root"},
+			Config: map[string]string{"a": "b", "c": "d"},
+		}
 		if err := r.Sign(token.Secret, request); err != nil {
 			t.Fatal(err)
 		}

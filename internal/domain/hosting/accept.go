@@ -48,11 +48,14 @@ func (c EndpointConfig) Check() error {
 		seen = append(seen, v.Name)
 	}
 	if len(twice) > 0 {
-		return fault.New(fault.Invalid, "Variant names must be unique. Found duplicates: [%s].", strings.Join(twice, ", "))
+		return fault.New(fault.Invalid, "Variant names must be unique. Found duplicates: [%s].",
+			strings.Join(twice, ", "))
 	}
 	for _, v := range c.Variants {
 		if v.InstanceType == "" || v.InstanceCount < 1 {
-			return fault.New(fault.Invalid, "ProductionVariant %q must specify either InstanceType and InitialInstanceCount, or ServerlessConfig.", v.Name)
+			return fault.New(fault.Invalid,
+				"ProductionVariant %q must specify either InstanceType and InitialInstanceCount, or ServerlessConfig.",
+				v.Name)
 		}
 	}
 	return nil
@@ -96,7 +99,8 @@ func Create(id EndpointID, name string, l Launch, keep *DeploymentConfig) (*Endp
 	var weights []Weight
 	var vs []rollout.Variant
 	for _, v := range green.Variants {
-		weights = append(weights, Weight{Variant: v.Name, Current: v.Weight, Desired: v.Weight, DesiredCount: v.InstanceCount})
+		weights = append(weights,
+			Weight{Variant: v.Name, Current: v.Weight, Desired: v.Weight, DesiredCount: v.InstanceCount})
 		vs = append(vs, rollout.Variant{Name: v.Name, New: v.InstanceCount})
 	}
 	plan, err := rollout.NewPlan(rollout.Create, nil, vs)
@@ -127,7 +131,8 @@ func (e *Endpoint) Uses(config string) bool {
 
 // CurrentlyInUse is the fault of updating to the configuration in service.
 func CurrentlyInUse(config string) error {
-	return fault.New(fault.Invalid, "Cannot update endpoint with the currently in use endpoint configuration %q.", config)
+	return fault.New(fault.Invalid, "Cannot update endpoint with the currently in use endpoint configuration %q.",
+		config)
 }
 
 // Property is a variant property that an update may leave out of what it
@@ -227,11 +232,14 @@ func (e *Endpoint) Scale(id DeploymentID, desires []Desire, now time.Time) error
 		i := slices.IndexFunc(weights, func(w Weight) bool { return w.Variant == d.Variant })
 		switch {
 		case i < 0:
-			return fault.New(fault.Invalid, "The variant name(s) %q is/are not present within endpoint configuration %q.", d.Variant, e.ConfigName)
+			return fault.New(fault.Invalid,
+				"The variant name(s) %q is/are not present within endpoint configuration %q.", d.Variant, e.ConfigName)
 		case seen[d.Variant]:
 			return fault.New(fault.Invalid, "The variant name %q was non-unique within the request.", d.Variant)
 		case d.Count != nil && *d.Count < 1:
-			return fault.New(fault.Invalid, "The DesiredInstanceCount of variant %q must be at least 1: only asynchronous endpoints can be scaled to 0.", d.Variant)
+			return fault.New(fault.Invalid,
+				"The DesiredInstanceCount of variant %q must be at least 1: only asynchronous endpoints can be "+
+					"scaled to 0.", d.Variant)
 		}
 		seen[d.Variant] = true
 		if d.Weight != nil {

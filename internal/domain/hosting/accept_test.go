@@ -28,7 +28,10 @@ func launch(config string, variants ...hosting.Variant) hosting.Launch {
 	return hosting.Launch{
 		Deployment: hosting.DeploymentID("d-" + config), Fleet: hosting.FleetID("f-" + config), Now: t0,
 		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: variants},
-		Models: map[string]hosting.Model{"m": {Scope: scope, Name: "m", Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
+		Models: map[string]hosting.Model{"m": {
+			Scope: scope, Name: "m",
+			Containers: []hosting.Container{{Name: "primary", Image: "i"}},
+		}},
 	}
 }
 
@@ -55,8 +58,10 @@ func settle(t *testing.T, e *hosting.Endpoint, is []hosting.Instance) []hosting.
 		is = kept
 		for _, m := range missing {
 			is = append(is, hosting.Instance{
-				ID: hosting.InstanceID(string(m.Fleet) + "/" + m.Spec.Variant.Name + string(rune('0'+m.Ordinal))), Endpoint: e.ID, Fleet: m.Fleet,
-				Variant: m.Spec.Variant.Name, Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceReady, Address: "a", Created: t0,
+				ID:       hosting.InstanceID(string(m.Fleet) + "/" + m.Spec.Variant.Name + string(rune('0'+m.Ordinal))),
+				Endpoint: e.ID, Fleet: m.Fleet,
+				Variant: m.Spec.Variant.Name, Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceReady,
+				Address: "a", Created: t0,
 			})
 		}
 		if e.Deployment == nil {
@@ -92,7 +97,8 @@ func TestACreatedEndpointServesWhatItsConfigurationSays(t *testing.T) {
 		t.Fatalf("Route = %+v", got)
 	}
 	a, b := got.Variants[0], got.Variants[1]
-	if a.Weight != 1 || b.Weight != 3 || len(a.Fleets[0].Instances) != 2 || len(b.Fleets[0].Instances) != 1 || a.Fleets[0].Share != 1 {
+	if a.Weight != 1 || b.Weight != 3 || len(a.Fleets[0].Instances) != 2 || len(b.Fleets[0].Instances) != 1 ||
+		a.Fleets[0].Share != 1 {
 		t.Errorf("Route = %+v", got)
 	}
 }
@@ -107,9 +113,13 @@ func TestRetainedPropertiesOfAnUpdate(t *testing.T) {
 		exclude []hosting.Property
 		want    want
 	}{
-		"nothing is retained by default":          {false, nil, want{1, 1}},
-		"everything is retained when asked":       {true, nil, want{4, 0.5}},
-		"all but the instance count":              {true, []hosting.Property{hosting.DesiredInstanceCount}, want{1, 0.5}},
+		"nothing is retained by default":    {false, nil, want{1, 1}},
+		"everything is retained when asked": {true, nil, want{4, 0.5}},
+		"all but the instance count": {
+			true,
+			[]hosting.Property{hosting.DesiredInstanceCount},
+			want{1, 0.5},
+		},
 		"all but the weight":                      {true, []hosting.Property{hosting.DesiredWeight}, want{4, 1}},
 		"excluding data capture has no effect":    {true, []hosting.Property{hosting.DataCaptureConfig}, want{4, 0.5}},
 		"excluding without retaining is accepted": {false, []hosting.Property{hosting.DesiredWeight}, want{1, 1}},
@@ -117,11 +127,15 @@ func TestRetainedPropertiesOfAnUpdate(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			e, is := inService(t, v("a", 2, 1))
-			if err := e.Scale("d-s", []hosting.Desire{{Variant: "a", Weight: new(0.5), Count: new(4)}}, t0); err != nil {
+			if err := e.Scale("d-s", []hosting.Desire{{Variant: "a", Weight: new(0.5), Count: new(4)}},
+				t0); err != nil {
 				t.Fatal(err)
 			}
 			is = settle(t, e, is)
-			if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 1, 1)), RetainAll: tt.retain, Exclude: tt.exclude}); err != nil {
+			if err := e.Update(hosting.Update{
+				Launch: launch("c2", v("a", 1, 1)), RetainAll: tt.retain,
+				Exclude: tt.exclude,
+			}); err != nil {
 				t.Fatal(err)
 			}
 			if e.Status != hosting.Updating || e.ConfigName != "c1" {
@@ -163,7 +177,8 @@ func TestWhatIsRefusedInWhichState(t *testing.T) {
 			e, _ := inService(t, v("a", 1, 1))
 			e.Status = tt.status
 			err := c.do(e)
-			if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want+` "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e".`) {
+			if (err == nil) != (c.want == "") || err != nil &&
+				!strings.HasPrefix(err.Error(), c.want+` "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e".`) {
 				t.Errorf("%s in %s = %v, want %q", verb, tt.status, err, c.want)
 			}
 		}
@@ -175,9 +190,18 @@ func TestScalingRefusesWhatDoesNotFit(t *testing.T) {
 		ask  []hosting.Desire
 		want string
 	}{
-		"an unknown variant":  {[]hosting.Desire{{Variant: "z"}}, `The variant name(s) "z" is/are not present within endpoint configuration "c1".`},
-		"a variant twice":     {[]hosting.Desire{{Variant: "a"}, {Variant: "a"}}, `The variant name "a" was non-unique within the request.`},
-		"no instances at all": {[]hosting.Desire{{Variant: "a", Count: new(0)}}, `The DesiredInstanceCount of variant "a" must be at least 1: only asynchronous endpoints can be scaled to 0.`},
+		"an unknown variant": {
+			[]hosting.Desire{{Variant: "z"}},
+			`The variant name(s) "z" is/are not present within endpoint configuration "c1".`,
+		},
+		"a variant twice": {
+			[]hosting.Desire{{Variant: "a"}, {Variant: "a"}},
+			`The variant name "a" was non-unique within the request.`,
+		},
+		"no instances at all": {
+			[]hosting.Desire{{Variant: "a", Count: new(0)}},
+			`The DesiredInstanceCount of variant "a" must be at least 1: only asynchronous endpoints can be scaled to 0.`,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +246,10 @@ func TestAFailedCreationWantsNothingAndCanBeDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	is := []hosting.Instance{{ID: "i", Fleet: "f-c1", Variant: "a", Wanted: true, Status: hosting.InstanceFailed, Detail: "no ping", Created: t0}}
+	is := []hosting.Instance{{
+		ID: "i", Fleet: "f-c1", Variant: "a", Wanted: true, Status: hosting.InstanceFailed,
+		Detail: "no ping", Created: t0,
+	}}
 	is = settle(t, e, is)
 	if e.Status != hosting.Failed || e.FailureReason != "no ping" || len(is) != 0 || !e.Route(is).Gone {
 		t.Fatalf("%s %q %d instances", e.Status, e.FailureReason, len(is))
@@ -237,7 +264,10 @@ func TestAnUpdateThatFailsLeavesTheOldFleetServing(t *testing.T) {
 	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 1, 1))}); err != nil {
 		t.Fatal(err)
 	}
-	is = append(is, hosting.Instance{ID: "bad", Fleet: "f-c2", Variant: "a", Wanted: true, Status: hosting.InstanceFailed, Detail: "no ping", Created: t0})
+	is = append(is, hosting.Instance{
+		ID: "bad", Fleet: "f-c2", Variant: "a", Wanted: true,
+		Status: hosting.InstanceFailed, Detail: "no ping", Created: t0,
+	})
 	is = settle(t, e, is)
 	if e.Status != hosting.InService || e.ConfigName != "c1" || e.FailureReason != "no ping" || len(is) != 2 {
 		t.Errorf("%s %s %q, %d instances", e.Status, e.ConfigName, e.FailureReason, len(is))
@@ -283,7 +313,8 @@ func TestTagsKeepTheirRules(t *testing.T) {
 
 func TestAnOrderIsGivenToTheDeploymentInProgress(t *testing.T) {
 	e, is := inService(t, v("a", 2, 1))
-	if err := e.Order(rollout.Abort, "me", t0); err == nil || err.Error() != `Endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e" has no deployment in progress.` {
+	if err := e.Order(rollout.Abort, "me", t0); err == nil ||
+		err.Error() != `Endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e" has no deployment in progress.` {
 		t.Errorf("an endpoint at rest was given an order: %v", err)
 	}
 	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 2, 1))}); err != nil {
@@ -299,7 +330,8 @@ func TestAnOrderIsGivenToTheDeploymentInProgress(t *testing.T) {
 		t.Error("what is to be rolled back was paused")
 	}
 	settle(t, e, is)
-	if e.Status != hosting.InService || e.ConfigName != "c1" || e.FailureReason != "Endpoint deployment was aborted by me." {
+	if e.Status != hosting.InService || e.ConfigName != "c1" ||
+		e.FailureReason != "Endpoint deployment was aborted by me." {
 		t.Errorf("%s of %s: %s", e.Status, e.ConfigName, e.FailureReason)
 	}
 }

@@ -78,7 +78,11 @@ func TestExposureIsTheSumOfTheLargestReports(t *testing.T) {
 		var routers []*router
 		var sent []traffic.Reading // every report there ever was, to come again
 		start := func(began time.Time, before int64) {
-			r := &router{traffic.Reading{Router: fmt.Sprint(len(routers)), Began: began, Requests: before}, before, before}
+			r := &router{
+				traffic.Reading{Router: fmt.Sprint(len(routers)), Began: began, Requests: before},
+				before,
+				before,
+			}
 			routers = append(routers, r)
 		}
 		var x hosting.Exposure
@@ -138,7 +142,8 @@ func TestForgottenRoutersAreNotCountedAgain(t *testing.T) {
 			past = append(past, restarted(fmt.Sprint(n), n+1, requests))
 			x = stored(t, x.Add(past[n:], begun))
 			if x.Requests != truth || len(x.Routers) > 32 {
-				t.Fatalf("seed %d: %d requests of %d, %d routers after %d restarts", seed, x.Requests, truth, len(x.Routers), n)
+				t.Fatalf("seed %d: %d requests of %d, %d routers after %d restarts", seed, x.Requests, truth,
+					len(x.Routers), n)
 			}
 			late := past[d.IntN(n+1)]
 			if x = stored(t, x.Add([]traffic.Reading{past[n], late}, begun)); x.Requests != truth {

@@ -33,8 +33,9 @@ func mixed(t *testing.T) (*hosting.Endpoint, []hosting.Instance) {
 	is = is[:1]
 	for _, m := range missing[:3] {
 		is = append(is, hosting.Instance{
-			ID: hosting.InstanceID(fmt.Sprint(m.Fleet, m.Ordinal)), Endpoint: e.ID, Fleet: m.Fleet, Variant: "a", Ordinal: m.Ordinal,
-			Wanted: true, Status: hosting.InstanceReady, Address: "a", Created: t0,
+			ID: hosting.InstanceID(fmt.Sprint(m.Fleet, m.Ordinal)), Endpoint: e.ID, Fleet: m.Fleet, Variant: "a",
+			Ordinal: m.Ordinal,
+			Wanted:  true, Status: hosting.InstanceReady, Address: "a", Created: t0,
 		})
 	}
 	e.Apply(rollout.State{Phase: rollout.RollbackFailed, Reason: "No luck.", Since: t0, Variants: []rollout.Split{
@@ -62,7 +63,10 @@ func TestAMixServesOnWhileTheNextUpdateRuns(t *testing.T) {
 		t.Errorf("%v are let go before others serve", surplus)
 	}
 	back := e.Deployment.State
-	back.Phase, back.Reason, back.Variants = rollout.RolledBack, "It broke.", []rollout.Split{{OldWanted: 4, OldActive: 4}}
+	back.Phase, back.Reason, back.Variants = rollout.RolledBack, "It broke.", []rollout.Split{{
+		OldWanted: 4,
+		OldActive: 4,
+	}}
 	e.Apply(back, t0)
 	if e.Status != hosting.UpdateRollbackFailed || e.Remnant == nil {
 		t.Errorf("rolled back to %s with remnant %v: it still serves a mix", e.Status, e.Remnant)
@@ -75,7 +79,8 @@ func TestAMixEndsWhenTheNextUpdateSucceeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	is = settle(t, e, is)
-	if diff := cmp.Diff([]string{"c3 1.00 on 4"}, shares(e.Route(is))); diff != "" || e.Status != hosting.InService || len(is) != 4 {
+	if diff := cmp.Diff([]string{"c3 1.00 on 4"}, shares(e.Route(is))); diff != "" || e.Status != hosting.InService ||
+		len(is) != 4 {
 		t.Errorf("%s with %d instances (-want +got):\n%s", e.Status, len(is), diff)
 	}
 }

@@ -66,7 +66,10 @@ func (e *Endpoint) View(instances []Instance) View {
 // inService is a variant of the fleet in service. Its desired count and weight
 // are at once what a scaling asks for; the current ones follow.
 func (e *Endpoint) inService(fv FleetVariant, instances []Instance, st []rollout.VariantStatus) VariantView {
-	vv := VariantView{FleetVariant: fv, Statuses: st, CurrentCount: min(fv.Wanted, tally(instances, e.Fleet, fv.Name).Ready)}
+	vv := VariantView{
+		FleetVariant: fv, Statuses: st,
+		CurrentCount: min(fv.Wanted, tally(instances, e.Fleet, fv.Name).Ready),
+	}
 	if w := e.weight(fv.Name); w != nil {
 		vv.CurrentWeight, vv.DesiredWeight, vv.DesiredCount = w.Current, w.Desired, w.DesiredCount
 	}

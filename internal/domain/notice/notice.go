@@ -144,7 +144,10 @@ func brief(v hosting.View) []any {
 	}
 	out := []any{}
 	for _, v := range vs {
-		out = append(out, struct{ DesiredWeight, DesiredInstanceCount number }{number(v.DesiredWeight), number(v.DesiredCount)})
+		out = append(out, struct{ DesiredWeight, DesiredInstanceCount number }{
+			number(v.DesiredWeight),
+			number(v.DesiredCount),
+		})
 	}
 	return out
 }
@@ -154,7 +157,8 @@ func full(vs []hosting.VariantView) []any {
 	for _, v := range vs {
 		out = append(out, variant{
 			VariantName: v.Name, CurrentWeight: number(v.CurrentWeight), DesiredWeight: number(v.DesiredWeight),
-			CurrentInstanceCount: v.CurrentCount, DesiredInstanceCount: v.DesiredCount, VariantStatus: statuses(v.Statuses),
+			CurrentInstanceCount: v.CurrentCount, DesiredInstanceCount: v.DesiredCount,
+			VariantStatus: statuses(v.Statuses),
 		})
 	}
 	return out

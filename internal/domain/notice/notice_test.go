@@ -51,7 +51,10 @@ var (
 func fleet(id hosting.FleetID, config string, n int) hosting.Launch {
 	return hosting.Launch{
 		Deployment: hosting.DeploymentID("d-" + config), Fleet: id, Now: t0,
-		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: []hosting.Variant{{Name: "AllTraffic", ModelName: "m", InstanceCount: n, Weight: 1}}},
+		Config: hosting.EndpointConfig{
+			Scope: scope, Name: config,
+			Variants: []hosting.Variant{{Name: "AllTraffic", ModelName: "m", InstanceCount: n, Weight: 1}},
+		},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
 }
@@ -65,8 +68,9 @@ func advance(t *testing.T, e *hosting.Endpoint, phase rollout.Phase) []hosting.I
 		missing, _ := e.Reconcile(is)
 		for _, m := range missing {
 			is = append(is, hosting.Instance{
-				ID: hosting.InstanceID(m.Fleet), Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name, Ordinal: m.Ordinal,
-				Wanted: true, Status: hosting.InstanceReady, Created: t0,
+				ID: hosting.InstanceID(m.Fleet), Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name,
+				Ordinal: m.Ordinal,
+				Wanted:  true, Status: hosting.InstanceReady, Created: t0,
 			})
 		}
 		if e.Deployment == nil || e.Deployment.State.Phase == phase {
@@ -94,7 +98,8 @@ func serving(t *testing.T) *hosting.Endpoint {
 
 func tell(t *testing.T, k notice.Kind, e *hosting.Endpoint, is []hosting.Instance) []byte {
 	t.Helper()
-	b, err := notice.Tell(k, notice.Subject{ID: "0bd4a141-0a02-9d8a-f977-3924c3fb259c", At: t0, View: e.View(is), Tags: tags})
+	b, err := notice.Tell(k,
+		notice.Subject{ID: "0bd4a141-0a02-9d8a-f977-3924c3fb259c", At: t0, View: e.View(is), Tags: tags})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +110,8 @@ func TestAStateChangeIsWhatEventBridgeWouldSend(t *testing.T) {
 	e := serving(t)
 	golden(t, "in-service.json", tell(t, notice.StateChange, e, advance(t, e, "")))
 
-	e.FailureReason = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [errors]."
+	e.FailureReason = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM " +
+		"state: [errors]."
 	golden(t, "rolled-back.json", tell(t, notice.StateChange, e, advance(t, e, "")))
 }
 
@@ -119,9 +125,13 @@ func TestANewEndpointIsToldOfWithTheVariantsThatComeUp(t *testing.T) {
 
 func TestADeploymentChangeIsWhatEventBridgeWouldSend(t *testing.T) {
 	e := serving(t)
-	err := e.Update(hosting.Update{Launch: fleet("f-2", "sample-endpoint-config-2", 3), DeploymentConfig: &hosting.DeploymentConfig{Policy: &rollout.Policy{
-		Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1}, WaitInterval: 10 * time.Minute,
-	}}})
+	err := e.Update(hosting.Update{
+		Launch: fleet("f-2", "sample-endpoint-config-2", 3),
+		DeploymentConfig: &hosting.DeploymentConfig{Policy: &rollout.Policy{
+			Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+			WaitInterval: 10 * time.Minute,
+		}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +157,10 @@ func TestAChangeOfCapacityHasNoPendingDeployment(t *testing.T) {
 func TestStatusesAreSpeltInUpperCase(t *testing.T) {
 	e := serving(t)
 	for s, want := range map[hosting.Status]string{
-		hosting.Creating: "CREATING", hosting.InService: "IN_SERVICE", hosting.Updating: "UPDATING", hosting.RollingBack: "ROLLING_BACK",
-		hosting.SystemUpdating: "SYSTEM_UPDATING", hosting.OutOfService: "OUT_OF_SERVICE", hosting.Deleting: "DELETING", hosting.Failed: "FAILED",
+		hosting.Creating: "CREATING", hosting.InService: "IN_SERVICE", hosting.Updating: "UPDATING",
+		hosting.RollingBack:    "ROLLING_BACK",
+		hosting.SystemUpdating: "SYSTEM_UPDATING", hosting.OutOfService: "OUT_OF_SERVICE", hosting.Deleting: "DELETING",
+		hosting.Failed:               "FAILED",
 		hosting.UpdateRollbackFailed: "UPDATE_ROLLBACK_FAILED",
 	} {
 		e.Status = s

@@ -31,7 +31,10 @@ func Inspect(framework string, files []string) Contents {
 	})
 	slices.Sort(files)
 	if isDLR(files) {
-		return Contents{Runtime: RuntimeDLR, Files: files, Note: "The archive holds an artifact of Neo; it was passed through as it is."}
+		return Contents{
+			Runtime: RuntimeDLR, Files: files,
+			Note: "The archive holds an artifact of Neo; it was passed through as it is.",
+		}
 	}
 	if framework == "TFLITE" {
 		return one(files, ".tflite", RuntimeOpaque)
@@ -54,7 +57,8 @@ func isDLR(files []string) bool {
 		switch {
 		case base == "libdlr.so":
 			return true
-		case strings.HasPrefix(base, "compiled") && slices.Contains([]string{".so", ".params", ".ro", ".meta"}, path.Ext(base)):
+		case strings.HasPrefix(base, "compiled") &&
+			slices.Contains([]string{".so", ".params", ".ro", ".meta"}, path.Ext(base)):
 			return true
 		}
 	}
@@ -70,7 +74,8 @@ func one(files []string, ext, runtime string) Contents {
 		return Contents{Failure: Reason("No %s file provided in %s", kind, listed(files))}
 	case 1:
 	default:
-		return Contents{Failure: Reason("Multiple %s files provided, %s, when only one is allowed", kind, listed(found))}
+		return Contents{Failure: Reason("Multiple %s files provided, %s, when only one is allowed", kind,
+			listed(found))}
 	}
 	c := Contents{Runtime: runtime, Model: found[0]}
 	for _, f := range files {
@@ -140,5 +145,6 @@ func unconverted(framework string, files []string) string {
 			return Reason("Only one parameter file is allowed for MXNet model.")
 		}
 	}
-	return Reason("Slipway does not convert %s models. Convert the model to ONNX yourself, for example with %s, and put the .onnx file into the archive.", framework, conversion(framework))
+	return Reason("Slipway does not convert %s models. Convert the model to ONNX yourself, for example with %s, and "+
+		"put the .onnx file into the archive.", framework, conversion(framework))
 }

@@ -16,7 +16,8 @@ func ParseMeta(b []byte) (inputs, outputs []Tensor, ok bool) {
 	var m struct {
 		Model struct{ Inputs, Outputs []tensor }
 	}
-	if err := json.Unmarshal(b, &m); err != nil || len(m.Model.Inputs) == 0 || len(m.Model.Inputs)+len(m.Model.Outputs) > 8192 {
+	if err := json.Unmarshal(b, &m); err != nil || len(m.Model.Inputs) == 0 ||
+		len(m.Model.Inputs)+len(m.Model.Outputs) > 8192 {
 		return nil, nil, false
 	}
 	read := func(in []tensor) (out []Tensor) {

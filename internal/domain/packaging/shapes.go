@@ -41,7 +41,8 @@ func ParseShapes(text string) (Shapes, error) {
 	add := func(name string, v any) error {
 		dims, why := parseDims(v)
 		if why != "" {
-			return fault.New(fault.Invalid, "%s", Reason("Input %s has wrong shape in Input Shape dictionary. %s", name, why))
+			return fault.New(fault.Invalid, "%s",
+				Reason("Input %s has wrong shape in Input Shape dictionary. %s", name, why))
 		}
 		out = append(out, Tensor{Name: name, Shape: dims})
 		return nil
@@ -108,7 +109,8 @@ func parseDims(v any) (dims []int64, why string) {
 func (s Shapes) Fit(inputs []Tensor) string {
 	if len(s) > 0 && s[0].Name == "" {
 		if len(s) != len(inputs) {
-			return Reason("DataInputConfig has %d shapes; the model has %d inputs: %s.", len(s), len(inputs), names(inputs))
+			return Reason("DataInputConfig has %d shapes; the model has %d inputs: %s.", len(s), len(inputs),
+				names(inputs))
 		}
 		s = slices.Clone(s)
 		for i := range s {
@@ -118,10 +120,12 @@ func (s Shapes) Fit(inputs []Tensor) string {
 	for _, want := range s {
 		i := slices.IndexFunc(inputs, func(t Tensor) bool { return t.Name == want.Name })
 		if i < 0 {
-			return Reason("Input %s of DataInputConfig is not an input of the model; it has: %s.", want.Name, names(inputs))
+			return Reason("Input %s of DataInputConfig is not an input of the model; it has: %s.", want.Name,
+				names(inputs))
 		}
 		if !inputs[i].fits(want.Shape) {
-			return Reason("Input %s has wrong shape in Input Shape dictionary. The model takes %s, DataInputConfig says %s.", want.Name, dims(inputs[i].Shape), dims(want.Shape))
+			return Reason("Input %s has wrong shape in Input Shape dictionary. The model takes %s, "+
+				"DataInputConfig says %s.", want.Name, dims(inputs[i].Shape), dims(want.Shape))
 		}
 	}
 	for _, in := range inputs {
@@ -187,7 +191,8 @@ func ParseOptimize(options string) (string, error) {
 	}
 	if err := json.Unmarshal(requote(options), &o); err != nil {
 		if strings.Contains(options, "x-optimize") {
-			return "", fault.New(fault.Invalid, "CompilerOptions with x-optimize must be a JSON object such as {\"x-optimize\": \"basic\"}.").Because(err)
+			return "", fault.New(fault.Invalid,
+				"CompilerOptions with x-optimize must be a JSON object such as {\"x-optimize\": \"basic\"}.").Because(err)
 		}
 		return "", nil
 	}

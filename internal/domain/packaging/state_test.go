@@ -21,15 +21,54 @@ func TestAJobGoesFromFactToFact(t *testing.T) {
 		want packaging.Status
 		due  time.Time
 	}{
-		"a new job begins":                    {packaging.New(t0, 0), packaging.Facts{Now: t0}, packaging.InProgress, t0},
-		"work goes on":                        {working, packaging.Facts{Now: t0}, packaging.InProgress, t0},
-		"work is done":                        {working, packaging.Facts{Now: t0, Done: true}, packaging.Completed, time.Time{}},
-		"work is done in the last moment":     {working, packaging.Facts{Now: t0.Add(time.Hour), Done: true}, packaging.Completed, time.Time{}},
-		"work failed":                         {working, packaging.Facts{Now: t0, Failure: "x"}, packaging.Failed, time.Time{}},
-		"the time is up":                      {working, packaging.Facts{Now: t0.Add(time.Minute)}, packaging.Failed, time.Time{}},
-		"trouble is tried again":              {working, packaging.Facts{Now: t0, Trouble: "x"}, packaging.InProgress, t0.Add(time.Second)},
-		"but not after the time is up":        {working, packaging.Facts{Now: t0.Add(59500 * time.Millisecond), Trouble: "x"}, packaging.InProgress, t0.Add(time.Minute)},
-		"stopping ends, whatever was reached": {stopping, packaging.Facts{Now: t0, Done: true}, packaging.Stopped, time.Time{}},
+		"a new job begins": {
+			packaging.New(t0, 0),
+			packaging.Facts{Now: t0},
+			packaging.InProgress, t0,
+		},
+		"work goes on": {working, packaging.Facts{Now: t0}, packaging.InProgress, t0},
+		"work is done": {
+			working,
+			packaging.Facts{Now: t0, Done: true},
+			packaging.Completed,
+			time.Time{},
+		},
+		"work is done in the last moment": {
+			working,
+			packaging.Facts{Now: t0.Add(time.Hour), Done: true},
+			packaging.Completed,
+			time.Time{},
+		},
+		"work failed": {
+			working,
+			packaging.Facts{Now: t0, Failure: "x"},
+			packaging.Failed,
+			time.Time{},
+		},
+		"the time is up": {
+			working,
+			packaging.Facts{Now: t0.Add(time.Minute)},
+			packaging.Failed,
+			time.Time{},
+		},
+		"trouble is tried again": {
+			working,
+			packaging.Facts{Now: t0, Trouble: "x"},
+			packaging.InProgress,
+			t0.Add(time.Second),
+		},
+		"but not after the time is up": {
+			working,
+			packaging.Facts{Now: t0.Add(59500 * time.Millisecond), Trouble: "x"},
+			packaging.InProgress,
+			t0.Add(time.Minute),
+		},
+		"stopping ends, whatever was reached": {
+			stopping,
+			packaging.Facts{Now: t0, Done: true},
+			packaging.Stopped,
+			time.Time{},
+		},
 	} {
 		got, due := packaging.Next(c.s, c.f)
 		if got.Status != c.want || !due.Equal(c.due) {
@@ -121,9 +160,18 @@ func TestOptionsOfNeoAreLeftAlone(t *testing.T) {
 
 func TestOutputsAreNamedAsSamplesExpect(t *testing.T) {
 	for want, c := range map[string]packaging.Compile{
-		"s3://b/o/model-rasp4b.tar.gz":          {Input: "s3://b/in/model.tar.gz", OutputAt: "s3://b/o", Target: packaging.Target{Device: "rasp4b"}},
-		"s3://b/o/m-LINUX_ARM64.tar.gz":         {Input: "s3://b/m.tar.gz", OutputAt: "s3://b/o/", Target: packaging.Target{OS: "LINUX", Arch: "ARM64"}},
-		"s3://b/m.x-LINUX_X86_64_NVIDIA.tar.gz": {Input: "s3://b/m.x.tar.gz", OutputAt: "s3://b", Target: packaging.Target{OS: "LINUX", Arch: "X86_64", Accelerator: "NVIDIA"}},
+		"s3://b/o/model-rasp4b.tar.gz": {
+			Input: "s3://b/in/model.tar.gz", OutputAt: "s3://b/o",
+			Target: packaging.Target{Device: "rasp4b"},
+		},
+		"s3://b/o/m-LINUX_ARM64.tar.gz": {
+			Input: "s3://b/m.tar.gz", OutputAt: "s3://b/o/",
+			Target: packaging.Target{OS: "LINUX", Arch: "ARM64"},
+		},
+		"s3://b/m.x-LINUX_X86_64_NVIDIA.tar.gz": {
+			Input: "s3://b/m.x.tar.gz", OutputAt: "s3://b",
+			Target: packaging.Target{OS: "LINUX", Arch: "X86_64", Accelerator: "NVIDIA"},
+		},
 	} {
 		if got := c.OutputURI(); got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -148,6 +196,7 @@ func FuzzParseShapes(f *testing.F) {
 func FuzzCheckGolden(f *testing.F) {
 	f.Add([]byte(`{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[[1]]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[1],"data":["a"]}]}]}`))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_ = packaging.CheckGolden(b, []packaging.Tensor{{Name: "x", DataType: "FLOAT32", Shape: []int64{-1}}}, []packaging.Tensor{{Name: "y", DataType: "STRING", Shape: []int64{1}}})
+		_ = packaging.CheckGolden(b, []packaging.Tensor{{Name: "x", DataType: "FLOAT32", Shape: []int64{-1}}},
+			[]packaging.Tensor{{Name: "y", DataType: "STRING", Shape: []int64{1}}})
 	})
 }

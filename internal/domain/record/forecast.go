@@ -100,11 +100,15 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 	wait := d.Plan.TotalWait()
 	switch alarms := len(p.Alarms) > 0; {
 	case !alarms && wait > 0:
-		warn("NothingWatched", "No alarm is watched: the deployment waits %s, but only an instance that fails or the timeout can roll it back.", wait)
+		warn("NothingWatched",
+			"No alarm is watched: the deployment waits %s, but only an instance that fails or the timeout can "+
+				"roll it back.", wait)
 	case !alarms:
-		warn("NoGuardrail", "All traffic moves at once, without a wait and without alarms: only a new instance that never becomes ready stops it.")
+		warn("NoGuardrail", "All traffic moves at once, without a wait and without alarms: only a new instance that "+
+			"never becomes ready stops it.")
 	case wait == 0:
-		warn("NoBake", "The alarms are read once after the traffic moved, without a wait: they can hardly have changed by then.")
+		warn("NoBake", "The alarms are read once after the traffic moved, without a wait: they can hardly have "+
+			"changed by then.")
 	default:
 		for i := range d.Plan.Steps() {
 			if w, governs := d.Plan.Wait(i); w == 0 {
@@ -118,12 +122,14 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 		case v.New == 0:
 			warn("VariantEnds", "Production variant %q is not in the new configuration: it ends.", v.Name)
 		case v.New < v.Old:
-			warn("FewerInstances", "Production variant %q goes from %d to %d instance(s): each takes more traffic.", v.Name, v.Old, v.New)
+			warn("FewerInstances", "Production variant %q goes from %d to %d instance(s): each takes more traffic.",
+				v.Name, v.Old, v.New)
 		}
 	}
 	for _, w := range d.Weights {
 		if w.Desired == 0 && len(d.Weights) > 1 {
-			warn("NoWeight", "Production variant %q has no weight: it takes no traffic, so nothing is learnt about it.", w.Variant)
+			warn("NoWeight", "Production variant %q has no weight: it takes no traffic, so nothing is learnt about it.",
+				w.Variant)
 		}
 	}
 	return out
@@ -134,7 +140,9 @@ func suspectSizes(p rollout.Plan, warn func(code, format string, args ...any)) {
 	name, size := p.Policy.StepSize()
 	for _, v := range p.Variants {
 		if name != "" && v.New > 0 && size.Of(v.New) == v.New {
-			warn("FirstStepTakesAll", "%s is %d%% of the capacity, but one instance at the least: production variant %q will have only %d, so step 1 moves all of its traffic.",
+			warn("FirstStepTakesAll",
+				"%s is %d%% of the capacity, but one instance at the least: production variant %q will have only %d, "+
+					"so step 1 moves all of its traffic.",
 				name, size.Value, v.Name, v.New)
 		}
 	}
@@ -145,9 +153,11 @@ func suspectSizes(p rollout.Plan, warn func(code, format string, args ...any)) {
 		switch {
 		case other.size.Value == 0 || other.name == name:
 		case p.Policy.Strategy == rollout.AllAtOnce:
-			warn("SizeIgnored", "%s is ignored: a deployment of type %s moves all traffic in one step.", other.name, p.Policy.Strategy)
+			warn("SizeIgnored", "%s is ignored: a deployment of type %s moves all traffic in one step.", other.name,
+				p.Policy.Strategy)
 		default:
-			warn("SizeIgnored", "%s is ignored: the steps of a deployment of type %s are set by %s.", other.name, p.Policy.Strategy, name)
+			warn("SizeIgnored", "%s is ignored: the steps of a deployment of type %s are set by %s.", other.name,
+				p.Policy.Strategy, name)
 		}
 	}
 }
@@ -171,7 +181,11 @@ const few = 10
 // as it was lately, so many requests in that time.
 func Starved(p rollout.Plan, requests int64, lately time.Duration) []Finding {
 	if requests == 0 {
-		return []Finding{{Warning, "NoTraffic", fmt.Sprintf("The endpoint has answered no request in the last %s: without traffic, a deployment proves nothing.", round(lately))}}
+		return []Finding{{
+			Warning, "NoTraffic",
+			fmt.Sprintf("The endpoint has answered no request in the last %s: without traffic, a deployment "+
+				"proves nothing.", round(lately)),
+		}}
 	}
 	line := rollout.Timeline(p, time.Unix(0, 0))
 	for i, m := range line {
@@ -191,7 +205,8 @@ func Starved(p rollout.Plan, requests int64, lately time.Duration) []Finding {
 			continue
 		}
 		return []Finding{{Warning, "LowTraffic", fmt.Sprintf(
-			"At the rate of the last %s (%d requests), the new fleet would see about %.1f requests in the %s that step %d is baked: that proves little.",
+			"At the rate of the last %s (%d requests), the new fleet would see about %.1f requests in the %s that "+
+				"step %d is baked: that proves little.",
 			round(lately), requests, expected, round(wait), m.State.Step+1)}}
 	}
 	return nil

@@ -20,8 +20,15 @@ func TestTrafficTooThinToProveAnythingIsSuspicious(t *testing.T) {
 		requests int64
 		want     string
 	}{
-		"none":                           {p, 0, "The endpoint has answered no request in the last 5m0s: without traffic, a deployment proves nothing."},
-		"a few":                          {p, 20, "At the rate of the last 5m0s (20 requests), the new fleet would see about 5.0 requests in the 5m0s that step 1 is baked: that proves little."},
+		"none": {
+			p, 0,
+			"The endpoint has answered no request in the last 5m0s: without traffic, a deployment proves nothing.",
+		},
+		"a few": {
+			p, 20,
+			"At the rate of the last 5m0s (20 requests), the new fleet would see about 5.0 requests in the 5m0s that " +
+				"step 1 is baked: that proves little.",
+		},
 		"just enough in both steps":      {p, 40, ""},
 		"enough":                         {p, 1000, ""},
 		"enough where it is baked":       {glanced, 40, ""},
@@ -85,15 +92,42 @@ func TestStepsThatAreNotAsSmallAsAskedForAreSuspicious(t *testing.T) {
 		counts []int
 		want   string
 	}{
-		"a canary of four":         {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{4}, ""},
-		"a canary of two":          {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{2}, ""},
-		"a canary of one":          {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{1}, `FirstStepTakesAll: CanarySize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`},
-		"of the second variant":    {rollout.Policy{Strategy: rollout.Linear, LinearStepSize: quarter}, []int{4, 1}, `FirstStepTakesAll: LinearStepSize is 25% of the capacity, but one instance at the least: production variant "b" will have only 1, so step 1 moves all of its traffic.`},
-		"a batch of one":           {rollout.Policy{Strategy: rollout.Rolling, MaximumBatchSize: quarter}, []int{1}, `FirstStepTakesAll: MaximumBatchSize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`},
-		"all at once":              {rollout.Policy{Strategy: rollout.AllAtOnce}, []int{1}, ""},
-		"all at once, with a size": {rollout.Policy{Strategy: rollout.AllAtOnce, CanarySize: quarter}, []int{4}, "SizeIgnored: CanarySize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step."},
-		"all at once, with a step": {rollout.Policy{Strategy: rollout.AllAtOnce, LinearStepSize: quarter}, []int{4}, "SizeIgnored: LinearStepSize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step."},
-		"the size of another type": {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter, LinearStepSize: quarter}, []int{4}, "SizeIgnored: LinearStepSize is ignored: the steps of a deployment of type CANARY are set by CanarySize."},
+		"a canary of four": {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{4}, ""},
+		"a canary of two":  {rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter}, []int{2}, ""},
+		"a canary of one": {
+			rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter},
+			[]int{1},
+			`FirstStepTakesAll: CanarySize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`,
+		},
+		"of the second variant": {
+			rollout.Policy{Strategy: rollout.Linear, LinearStepSize: quarter},
+			[]int{4, 1},
+			`FirstStepTakesAll: LinearStepSize is 25% of the capacity, but one instance at the least: production variant "b" will have only 1, so step 1 moves all of its traffic.`,
+		},
+		"a batch of one": {
+			rollout.Policy{Strategy: rollout.Rolling, MaximumBatchSize: quarter},
+			[]int{1},
+			`FirstStepTakesAll: MaximumBatchSize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`,
+		},
+		"all at once": {rollout.Policy{Strategy: rollout.AllAtOnce}, []int{1}, ""},
+		"all at once, with a size": {
+			rollout.Policy{Strategy: rollout.AllAtOnce, CanarySize: quarter},
+			[]int{4},
+			"SizeIgnored: CanarySize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step.",
+		},
+		"all at once, with a step": {
+			rollout.Policy{Strategy: rollout.AllAtOnce, LinearStepSize: quarter},
+			[]int{4},
+			"SizeIgnored: LinearStepSize is ignored: a deployment of type ALL_AT_ONCE moves all traffic in one step.",
+		},
+		"the size of another type": {
+			rollout.Policy{
+				Strategy: rollout.Canary, CanarySize: quarter,
+				LinearStepSize: quarter,
+			},
+			[]int{4},
+			"SizeIgnored: LinearStepSize is ignored: the steps of a deployment of type CANARY are set by CanarySize.",
+		},
 	} {
 		c.policy.Alarms, c.policy.WaitInterval, c.policy.TerminationWait = []string{"errors"}, time.Minute, time.Minute
 		var variants []rollout.Variant

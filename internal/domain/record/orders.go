@@ -33,11 +33,14 @@ func effect(f rollout.Followed) string {
 	case rollout.Pause:
 		switch {
 		case f.Until.IsZero():
-			return fmt.Sprintf("Holds %s since %s: its wait stands still; MaximumExecutionTimeoutInSeconds goes on.", f.Phase, f.From.Format(time.TimeOnly))
+			return fmt.Sprintf("Holds %s since %s: its wait stands still; MaximumExecutionTimeoutInSeconds goes on.",
+				f.Phase, f.From.Format(time.TimeOnly))
 		case f.Extended > 0:
-			return fmt.Sprintf("Held %s for %s: its wait became as much longer; MaximumExecutionTimeoutInSeconds went on.", f.Phase, round(f.Until.Sub(f.From)))
+			return fmt.Sprintf("Held %s for %s: its wait became as much longer; "+
+				"MaximumExecutionTimeoutInSeconds went on.", f.Phase, round(f.Until.Sub(f.From)))
 		}
-		return fmt.Sprintf("Held %s for %s: MaximumExecutionTimeoutInSeconds went on.", f.Phase, round(f.Until.Sub(f.From)))
+		return fmt.Sprintf("Held %s for %s: MaximumExecutionTimeoutInSeconds went on.", f.Phase,
+			round(f.Until.Sub(f.From)))
 	case rollout.Resume:
 		return fmt.Sprintf("%s went on.", f.Phase)
 	case rollout.Promote:

@@ -39,7 +39,11 @@ func run(t *testing.T, p rollout.Plan, look func(s rollout.State, f *rollout.Fac
 	now, from := t0, rollout.Phase("")
 	note := func() {
 		r.Exposure = look(r.State, nil)
-		r.Transitions = append(r.Transitions, record.Transition{At: now, From: from, To: r.State.Phase, Reason: r.State.Reason, State: r.State, Requests: r.Exposure.Requests})
+		r.Transitions = append(r.Transitions,
+			record.Transition{
+				At: now, From: from, To: r.State.Phase, Reason: r.State.Reason, State: r.State,
+				Requests: r.Exposure.Requests,
+			})
 		from = r.State.Phase
 	}
 	note()
@@ -69,7 +73,8 @@ func run(t *testing.T, p rollout.Plan, look func(s rollout.State, f *rollout.Fac
 func TestStepsTellWhatWasDoneForHowLongAndToHowManyRequests(t *testing.T) {
 	sent := int64(0)
 	r := run(t, canary(t), func(s rollout.State, f *rollout.Facts) hosting.Exposure {
-		if f == nil && (s.Phase == rollout.Baking && s.Step == 0 || s.Phase == rollout.Shifting && s.Step == 1 || s.Phase == rollout.Committed) {
+		if f == nil && (s.Phase == rollout.Baking && s.Step == 0 || s.Phase == rollout.Shifting && s.Step == 1 ||
+			s.Phase == rollout.Committed) {
 			sent += 100
 		}
 		return hosting.Exposure{Requests: sent, Based: true}
@@ -91,13 +96,15 @@ func TestStepsTellWhatWasDoneForHowLongAndToHowManyRequests(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if s := r.Sentence(); s != `The update to "v2" succeeded after 7m0s.` || r.Verdict() != record.Succeeded || r.Share() != 1 {
+	if s := r.Sentence(); s != `The update to "v2" succeeded after 7m0s.` || r.Verdict() != record.Succeeded ||
+		r.Share() != 1 {
 		t.Errorf("%s %s %g", r.Verdict(), s, r.Share())
 	}
 }
 
 func TestABakeThatSawNoRequestIsCalledThat(t *testing.T) {
-	r := run(t, canary(t), func(rollout.State, *rollout.Facts) hosting.Exposure { return hosting.Exposure{Based: true} })
+	r := run(t, canary(t),
+		func(rollout.State, *rollout.Facts) hosting.Exposure { return hosting.Exposure{Based: true} })
 	notes := 0
 	for _, s := range r.Steps(r.Ended) {
 		if s.Note != "" {
@@ -149,7 +156,8 @@ func TestARollbackNamesItsReasonOnceAndItsExposure(t *testing.T) {
 		}
 		return hosting.Exposure{}
 	})
-	const why = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [errors]."
+	const why = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM " +
+		"state: [errors]."
 	var reasons []rollout.Phase
 	for _, s := range r.Steps(r.Ended) {
 		if s.Reason != "" {
@@ -162,7 +170,8 @@ func TestARollbackNamesItsReasonOnceAndItsExposure(t *testing.T) {
 	if d := cmp.Diff([]rollout.Phase{rollout.Returning}, reasons); d != "" {
 		t.Error(d)
 	}
-	if want := `The update to "v2" was rolled back after 0s: "v1" serves. ` + why; r.Sentence() != want || r.Verdict() != record.RolledBack {
+	if want := `The update to "v2" was rolled back after 0s: "v1" serves. ` + why; r.Sentence() != want ||
+		r.Verdict() != record.RolledBack {
 		t.Errorf("%s: %s", r.Verdict(), r.Sentence())
 	}
 	if r.Share() != 0.25 {
@@ -183,7 +192,8 @@ func TestTheSentenceOfEveryVerdict(t *testing.T) {
 		`The deletion succeeded after 1m30s.`:                                                            {rollout.Delete, rollout.State{Phase: rollout.Succeeded}},
 	} {
 		r := record.Record{Ended: t0.Add(90 * time.Second), Deployment: hosting.Deployment{
-			Begun: t0, From: "v1", Plan: rollout.Plan{Kind: c.kind}, State: c.state, Green: &hosting.Fleet{ConfigName: "v2"},
+			Begun: t0, From: "v1", Plan: rollout.Plan{Kind: c.kind}, State: c.state,
+			Green: &hosting.Fleet{ConfigName: "v2"},
 		}}
 		if got := r.Sentence(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

@@ -106,7 +106,8 @@ func (r Record) Share() (share float64) {
 // Sentence says in a line how the deployment stands or came out.
 func (r Record) Sentence() string {
 	what := map[rollout.Kind]string{
-		rollout.Create: "The creation", rollout.Update: "The update to " + quoted(r.To()), rollout.Scale: "The change of capacity", rollout.Delete: "The deletion",
+		rollout.Create: "The creation", rollout.Update: "The update to " + quoted(r.To()),
+		rollout.Scale: "The change of capacity", rollout.Delete: "The deletion",
 	}[r.Plan.Kind]
 	because := ""
 	if r.State.Reason != "" {
@@ -150,7 +151,8 @@ func (r Record) unproven() string {
 	if !r.Counted() || len(steps) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" No request reached the new fleet during the bake of step %s of %d: that proves nothing.", strings.Join(steps, ", "), r.Plan.Steps())
+	return fmt.Sprintf(" No request reached the new fleet during the bake of step %s of %d: that proves nothing.",
+		strings.Join(steps, ", "), r.Plan.Steps())
 }
 
 func quoted(name string) string { return fmt.Sprintf("%q", name) }

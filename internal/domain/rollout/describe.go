@@ -116,7 +116,8 @@ func (p Plan) status(s State, f Facts, i int) VariantStatus {
 	case Baking:
 		word, n := p.capacity(v, s.Step)
 		wait, governs := p.Wait(s.Step)
-		return told(New, "Baking", n, "Baking for "+seconds(wait)+" seconds ("+governs+") with traffic enabled on "+word+" capacity of %d instance(s).")
+		return told(New, "Baking", n, "Baking for "+seconds(wait)+" seconds ("+governs+") with traffic enabled on "+
+			word+" capacity of %d instance(s).")
 	case Retiring, Committed:
 		if p.Kind == Scale {
 			return scaling(v.Old, v.New)
@@ -151,9 +152,15 @@ func told(fleet Side, status string, n int, format string) VariantStatus {
 func scaling(from, to int) VariantStatus {
 	switch {
 	case to > from:
-		return VariantStatus{Fleet: Old, Status: "Updating", Message: fmt.Sprintf("Scaling out desired instance count to %d.", to)}
+		return VariantStatus{
+			Fleet: Old, Status: "Updating",
+			Message: fmt.Sprintf("Scaling out desired instance count to %d.", to),
+		}
 	case to < from:
-		return VariantStatus{Fleet: Old, Status: "Updating", Message: fmt.Sprintf("Scaling in desired instance count to %d.", to)}
+		return VariantStatus{
+			Fleet: Old, Status: "Updating",
+			Message: fmt.Sprintf("Scaling in desired instance count to %d.", to),
+		}
 	}
 	return VariantStatus{}
 }

@@ -8,15 +8,19 @@ import (
 )
 
 // at returns a ride that came to rest in the phase and step, after wait there.
-func at(t *testing.T, kind rollout.Kind, c *rollout.Policy, vs []rollout.Variant, ph rollout.Phase, step int, wait time.Duration) *ride {
+func at(t *testing.T, kind rollout.Kind, c *rollout.Policy, vs []rollout.Variant, ph rollout.Phase, step int,
+	wait time.Duration,
+) *ride {
 	r := start(t, plan(t, kind, c, vs)).to(ph, step)
 	r.now = r.now.Add(wait)
 	return r
 }
 
 const (
-	alarmed  = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [a, b]."
-	timedOut = "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of 600 seconds."
+	alarmed = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM " +
+		"state: [a, b]."
+	timedOut = "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " +
+		"600 seconds."
 )
 
 func firing(f *rollout.Facts)          { f.FiringAlarms = []string{"b", "stranger", "a"} }
@@ -44,30 +48,102 @@ func TestTurns(t *testing.T) {
 		want   string // once at rest
 		reason string
 	}{
-		"no traffic before every new instance is ready":         {up(rollout.Launching, 0, 0), notReady, "Launching old 4/4 new 0/4 0%", ""},
-		"alarms do not matter while instances are created":      {up(rollout.Launching, 0, 0), waitingAndAlarm, "Launching old 4/4 new 0/4 0%", ""},
-		"an alarm that fires already keeps traffic from moving": {up(rollout.Launching, 0, 0), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"an alarm right after the flip undoes it":               {up(rollout.Shifting, 0, 0), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"an alarm in the middle of a bake undoes it":            {up(rollout.Baking, 0, 100), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"an alarm at the instant a bake ends undoes it":         {up(rollout.Baking, 0, 300), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"an alarm at the end of the final bake undoes it":       {up(rollout.Baking, 1, 120), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"alarms of others are not ours":                         {up(rollout.Baking, 0, 100), strangerAlarms, "Baking old 3/4 new 1/4 25%", ""},
-		"a bake is not over before its time":                    {up(rollout.Baking, 0, 299), nothingChanges, "Baking old 3/4 new 1/4 25%", ""},
-		"a bake that is over moves on":                          {up(rollout.Baking, 0, 300), nothingChanges, "Baking old 0/4 new 4/4 100%", ""},
-		"the next step waits for an instance that dipped":       {up(rollout.Baking, 0, 300), notReady, "Baking old 3/4 new 1/4 25%", ""},
-		"old instances stay while a new one dips":               {up(rollout.Baking, 1, 120), notReady, "Baking old 0/4 new 4/4 100%", ""},
-		"an instance that cannot start undoes a bake":           {up(rollout.Baking, 0, 1), cannotStart, "RolledBack old 4/4 new 0/0 0%", "it broke"},
-		"a timeout undoes the creation":                         {up(rollout.Launching, 0, 600), notReady, "RolledBack old 4/4 new 0/0 0%", timedOut},
-		"a timeout undoes a bake that waits for an instance":    {up(rollout.Baking, 1, 300), notReady, "RolledBack old 4/4 new 0/0 0%", timedOut},
-		"an alarm is too late once committed":                   {up(rollout.Committed, 1, 0), firing, "Succeeded old 0/0 new 4/4 100%", ""},
-		"a failure is too late once committed":                  {up(rollout.Committed, 1, 0), cannotStart, "Succeeded old 0/0 new 4/4 100%", ""},
-		"a timeout is too late once committed":                  {up(rollout.Committed, 1, 999), nothingChanges, "Succeeded old 0/0 new 4/4 100%", ""},
-		"it is over only when the old fleet has gone":           {up(rollout.Committed, 1, 0), oldStillThere, "Committed old 0/0 new 4/4 100%", ""},
-		"a retired batch must be gone before the next launches": {batch(rollout.Retiring, 0, 0), oldStillThere, "Retiring old 2/2 new 2/2 50%", ""},
-		"alarms are watched while a batch retires":              {batch(rollout.Retiring, 0, 0), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"alarms are watched while the next batch is created":    {batch(rollout.Launching, 1, 0), waitingAndAlarm, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"rolling bakes its last batch":                          {batch(rollout.Baking, 1, 59), nothingChanges, "Baking old 0/2 new 4/4 100%", ""},
-		"rolled back only when the new fleet has gone":          {up(rollout.Baking, 0, 0), func(f *rollout.Facts) { firing(f); newStillThere(f) }, "Withdrawing old 4/4 new 0/0 0%", alarmed},
+		"no traffic before every new instance is ready": {
+			up(rollout.Launching, 0, 0), notReady,
+			"Launching old 4/4 new 0/4 0%", "",
+		},
+		"alarms do not matter while instances are created": {
+			up(rollout.Launching, 0, 0), waitingAndAlarm,
+			"Launching old 4/4 new 0/4 0%", "",
+		},
+		"an alarm that fires already keeps traffic from moving": {
+			up(rollout.Launching, 0, 0), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"an alarm right after the flip undoes it": {
+			up(rollout.Shifting, 0, 0), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"an alarm in the middle of a bake undoes it": {
+			up(rollout.Baking, 0, 100), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"an alarm at the instant a bake ends undoes it": {
+			up(rollout.Baking, 0, 300), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"an alarm at the end of the final bake undoes it": {
+			up(rollout.Baking, 1, 120), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"alarms of others are not ours": {
+			up(rollout.Baking, 0, 100), strangerAlarms,
+			"Baking old 3/4 new 1/4 25%", "",
+		},
+		"a bake is not over before its time": {
+			up(rollout.Baking, 0, 299), nothingChanges,
+			"Baking old 3/4 new 1/4 25%", "",
+		},
+		"a bake that is over moves on": {
+			up(rollout.Baking, 0, 300), nothingChanges,
+			"Baking old 0/4 new 4/4 100%", "",
+		},
+		"the next step waits for an instance that dipped": {
+			up(rollout.Baking, 0, 300), notReady,
+			"Baking old 3/4 new 1/4 25%", "",
+		},
+		"old instances stay while a new one dips": {
+			up(rollout.Baking, 1, 120), notReady,
+			"Baking old 0/4 new 4/4 100%", "",
+		},
+		"an instance that cannot start undoes a bake": {
+			up(rollout.Baking, 0, 1), cannotStart,
+			"RolledBack old 4/4 new 0/0 0%", "it broke",
+		},
+		"a timeout undoes the creation": {
+			up(rollout.Launching, 0, 600), notReady,
+			"RolledBack old 4/4 new 0/0 0%", timedOut,
+		},
+		"a timeout undoes a bake that waits for an instance": {
+			up(rollout.Baking, 1, 300), notReady,
+			"RolledBack old 4/4 new 0/0 0%", timedOut,
+		},
+		"an alarm is too late once committed": {
+			up(rollout.Committed, 1, 0), firing,
+			"Succeeded old 0/0 new 4/4 100%", "",
+		},
+		"a failure is too late once committed": {
+			up(rollout.Committed, 1, 0), cannotStart,
+			"Succeeded old 0/0 new 4/4 100%", "",
+		},
+		"a timeout is too late once committed": {
+			up(rollout.Committed, 1, 999), nothingChanges,
+			"Succeeded old 0/0 new 4/4 100%", "",
+		},
+		"it is over only when the old fleet has gone": {
+			up(rollout.Committed, 1, 0), oldStillThere,
+			"Committed old 0/0 new 4/4 100%", "",
+		},
+		"a retired batch must be gone before the next launches": {
+			batch(rollout.Retiring, 0, 0), oldStillThere,
+			"Retiring old 2/2 new 2/2 50%", "",
+		},
+		"alarms are watched while a batch retires": {
+			batch(rollout.Retiring, 0, 0), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"alarms are watched while the next batch is created": {
+			batch(rollout.Launching, 1, 0), waitingAndAlarm,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"rolling bakes its last batch": {
+			batch(rollout.Baking, 1, 59), nothingChanges,
+			"Baking old 0/2 new 4/4 100%", "",
+		},
+		"rolled back only when the new fleet has gone": {
+			up(rollout.Baking, 0, 0),
+			func(f *rollout.Facts) { firing(f); newStillThere(f) }, "Withdrawing old 4/4 new 0/0 0%", alarmed,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -87,14 +163,32 @@ func TestItWakesWhenTheNextThingIsDue(t *testing.T) {
 		bend func(*rollout.Facts)
 		want time.Duration // after t0; 0: only a fact can move it
 	}{
-		"creating: at the timeout":                 {at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0, 0), notReady, secs(600)},
-		"baking: when baked":                       {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, secs(100)), nil, secs(300)},
-		"baked, but not ready: at the timeout":     {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, secs(301)), notReady, secs(600)},
-		"a bake that would outlive it: timeout":    {at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0, secs(400)), nil, secs(600)},
-		"cleaning up: when a fact changes":         {at(t, rollout.Update, c, fleet(4, 4), rollout.Committed, 1, 0), oldStillThere, 0},
-		"over: never":                              {at(t, rollout.Update, c, fleet(4, 4), rollout.Succeeded, 1, 0), nil, 0},
-		"deleting: when a fact changes":            {at(t, rollout.Delete, nil, fleet(4, 0), rollout.Committed, 0, 0), oldStillThere, 0},
-		"creating an endpoint: at our own timeout": {at(t, rollout.Create, nil, fleet(0, 2), rollout.Launching, 0, 0), notReady, rollout.DefaultTimeout},
+		"creating: at the timeout": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0, 0),
+			notReady, secs(600),
+		},
+		"baking: when baked": {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0,
+			secs(100)), nil, secs(300)},
+		"baked, but not ready: at the timeout": {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0,
+			secs(301)), notReady, secs(600)},
+		"a bake that would outlive it: timeout": {at(t, rollout.Update, c, fleet(4, 4), rollout.Launching, 0,
+			secs(400)), nil, secs(600)},
+		"cleaning up: when a fact changes": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Committed, 1, 0),
+			oldStillThere, 0,
+		},
+		"over: never": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Succeeded, 1, 0),
+			nil, 0,
+		},
+		"deleting: when a fact changes": {
+			at(t, rollout.Delete, nil, fleet(4, 0), rollout.Committed, 0, 0),
+			oldStillThere, 0,
+		},
+		"creating an endpoint: at our own timeout": {
+			at(t, rollout.Create, nil, fleet(0, 2), rollout.Launching, 0, 0),
+			notReady, rollout.DefaultTimeout,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +273,8 @@ func TestAlarmsAreReadOnceAfterTheFlipEvenWithoutABake(t *testing.T) {
 }
 
 func TestInstancesTakeTrafficAsTheyGetReadyWhenScalingOut(t *testing.T) {
-	r := start(t, plan(t, rollout.Scale, nil, []rollout.Variant{{Name: "A", Old: 1, New: 4}, {Name: "B", Old: 3, New: 2}}))
+	r := start(t, plan(t, rollout.Scale, nil,
+		[]rollout.Variant{{Name: "A", Old: 1, New: 4}, {Name: "B", Old: 3, New: 2}}))
 	ready := func(n int) func(*rollout.Facts) {
 		return func(f *rollout.Facts) { f.Old[0].Ready = n }
 	}

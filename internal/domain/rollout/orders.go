@@ -73,7 +73,8 @@ func (p Plan) Obeys(s State, v Verb, given ...Order) error {
 	case s.Phase == Committed && p.Kind == Delete:
 		return fault.New(fault.InUse, "The deletion of an endpoint cannot be %s.", done)
 	case s.Phase == Committed:
-		return fault.New(fault.InUse, "The deployment can no longer be %s: all traffic has moved, and what is left over is being terminated.", done)
+		return fault.New(fault.InUse,
+			"The deployment can no longer be %s: all traffic has moved, and what is left over is being terminated.", done)
 	case !s.Phase.Undoable():
 		return fault.New(fault.InUse, "The deployment can no longer be %s: it is being rolled back.", done)
 	case v == Pause && paused:

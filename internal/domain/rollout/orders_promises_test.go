@@ -98,7 +98,8 @@ func (k *people) listen(p rollout.Plan, s rollout.State, f rollout.Facts, n roll
 	}
 	if was && !is && !k.jumpy {
 		from, wait := later(k.since, k.entered), k.wait(p, s)
-		if s.Phase == rollout.Baking && from.Before(k.entered.Add(wait+k.paused)) { // else it was over and waited for something else
+		// else it was over and waited for something else
+		if s.Phase == rollout.Baking && from.Before(k.entered.Add(wait+k.paused)) {
 			k.paused += o.At.Sub(from)
 		}
 	}

@@ -62,7 +62,8 @@ func TestAnOrderCountsFromWhenItWasGivenNotFromWhenItIsFollowed(t *testing.T) {
 	r := at(t, rollout.Update, canary(count(1), 300, 120), fleet(4, 4), rollout.Baking, 0, secs(400))
 	r.rest(ordered(said(rollout.Pause, 100), said(rollout.Resume, 350))) // nobody was there to follow them
 	if want := t0.Add(secs(550)); r.state.Step != 0 || !r.wake.Equal(want) {
-		t.Errorf("%s of step %d bakes until %v after the beginning, want %v", line(r.state), r.state.Step, r.wake.Sub(t0), want.Sub(t0))
+		t.Errorf("%s of step %d bakes until %v after the beginning, want %v", line(r.state), r.state.Step,
+			r.wake.Sub(t0), want.Sub(t0))
 	}
 }
 
@@ -76,18 +77,44 @@ func TestAPauseHoldsWhatGoesForwardAndNothingElse(t *testing.T) {
 		want   string
 		reason string
 	}{
-		"instances get ready, no traffic shifts": {at(t, rollout.Update, short, fleet(4, 4), rollout.Launching, 0, 0), nothingChanges, "Launching old 4/4 new 0/4 0%", ""},
-		"traffic has just shifted":               {at(t, rollout.Update, short, fleet(4, 4), rollout.Shifting, 0, 0), nothingChanges, "Shifting old 3/4 new 1/4 25%", ""},
-		"a bake ends no more":                    {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0, secs(300)), nothingChanges, "Baking old 3/4 new 1/4 25%", ""},
-		"nothing commits":                        {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 1, secs(200)), nothingChanges, "Baking old 0/4 new 4/4 100%", ""},
-		"no batch is launched":                   {at(t, rollout.Update, roll, fleet(4, 4), rollout.Retiring, 0, 0), nothingChanges, "Retiring old 2/2 new 2/2 50%", ""},
-		"a capacity update takes no instance on": {at(t, rollout.Scale, nil, fleet(2, 4), rollout.Launching, 0, 0), nothingChanges, "Launching old 2/4 new 0/0 0%", ""},
-		"an endpoint is not created":             {at(t, rollout.Create, nil, fleet(0, 2), rollout.Launching, 0, 0), nothingChanges, "Launching old 0/0 new 0/2 0%", ""},
-		"an alarm rolls back":                    {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0, 0), firing, "RolledBack old 4/4 new 0/0 0%", alarmed},
-		"a failure rolls back":                   {at(t, rollout.Update, short, fleet(4, 4), rollout.Launching, 0, 0), cannotStart, "RolledBack old 4/4 new 0/0 0%", "it broke"},
-		"the timeout rolls back, and the text says": {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0, 0), func(f *rollout.Facts) {
-			f.Now = t0.Add(secs(600))
-		}, "RolledBack old 4/4 new 0/0 0%", timedOut + " It was paused for 600 of them."},
+		"instances get ready, no traffic shifts": {
+			at(t, rollout.Update, short, fleet(4, 4), rollout.Launching, 0, 0),
+			nothingChanges, "Launching old 4/4 new 0/4 0%", "",
+		},
+		"traffic has just shifted": {
+			at(t, rollout.Update, short, fleet(4, 4), rollout.Shifting, 0, 0),
+			nothingChanges, "Shifting old 3/4 new 1/4 25%", "",
+		},
+		"a bake ends no more": {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0,
+			secs(300)), nothingChanges, "Baking old 3/4 new 1/4 25%", ""},
+		"nothing commits": {at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 1,
+			secs(200)), nothingChanges, "Baking old 0/4 new 4/4 100%", ""},
+		"no batch is launched": {
+			at(t, rollout.Update, roll, fleet(4, 4), rollout.Retiring, 0, 0),
+			nothingChanges, "Retiring old 2/2 new 2/2 50%", "",
+		},
+		"a capacity update takes no instance on": {
+			at(t, rollout.Scale, nil, fleet(2, 4), rollout.Launching, 0, 0),
+			nothingChanges, "Launching old 2/4 new 0/0 0%", "",
+		},
+		"an endpoint is not created": {
+			at(t, rollout.Create, nil, fleet(0, 2), rollout.Launching, 0, 0), nothingChanges,
+			"Launching old 0/0 new 0/2 0%", "",
+		},
+		"an alarm rolls back": {
+			at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0, 0), firing,
+			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"a failure rolls back": {
+			at(t, rollout.Update, short, fleet(4, 4), rollout.Launching, 0, 0), cannotStart,
+			"RolledBack old 4/4 new 0/0 0%", "it broke",
+		},
+		"the timeout rolls back, and the text says": {
+			at(t, rollout.Update, short, fleet(4, 4), rollout.Baking, 0, 0),
+			func(f *rollout.Facts) {
+				f.Now = t0.Add(secs(600))
+			}, "RolledBack old 4/4 new 0/0 0%", timedOut + " It was paused for 600 of them.",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +165,8 @@ func TestAnAbortRollsBackInOneWriteAndSaysWho(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	r.rest(abort)
-	if want := "Endpoint deployment was aborted by ann."; r.state.Phase != rollout.RolledBack || r.state.Reason != want {
+	if want := "Endpoint deployment was aborted by ann."; r.state.Phase != rollout.RolledBack ||
+		r.state.Reason != want {
 		t.Errorf("%s because %q, want %q", line(r.state), r.state.Reason, want)
 	}
 }
@@ -154,13 +182,35 @@ func TestAnOrderThatComesTooLateIsIgnoredAndSaysWhy(t *testing.T) {
 		kind fault.Kind
 		want string
 	}{
-		"being rolled back":        {back, rollout.Promote, fault.InUse, "The deployment can no longer be promoted: it is being rolled back."},
-		"committed":                {at(t, rollout.Update, c, fleet(4, 4), rollout.Committed, 1, 0), rollout.Abort, fault.InUse, "The deployment can no longer be aborted: all traffic has moved, and what is left over is being terminated."},
-		"over":                     {over, rollout.Pause, fault.InUse, "The deployment can no longer be paused: it has ended."},
-		"a deletion":               {at(t, rollout.Delete, nil, fleet(4, 0), rollout.Committed, 0, 0), rollout.Abort, fault.InUse, "The deletion of an endpoint cannot be aborted."},
-		"not paused":               {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), rollout.Resume, fault.Invalid, "The deployment is not paused."},
-		"not a verb":               {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), "Dance", fault.Invalid, "A deployment can be paused, resumed, promoted and aborted, nothing else."},
-		"an alarm fired meanwhile": {at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), rollout.Pause, 0, "The deployment can no longer be paused: it is being rolled back."},
+		"being rolled back": {
+			back, rollout.Promote, fault.InUse,
+			"The deployment can no longer be promoted: it is being rolled back.",
+		},
+		"committed": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Committed, 1, 0), rollout.Abort,
+			fault.InUse, "The deployment can no longer be aborted: all traffic has moved, and what is left over is " +
+				"being terminated.",
+		},
+		"over": {
+			over, rollout.Pause, fault.InUse,
+			"The deployment can no longer be paused: it has ended.",
+		},
+		"a deletion": {
+			at(t, rollout.Delete, nil, fleet(4, 0), rollout.Committed, 0, 0), rollout.Abort,
+			fault.InUse, "The deletion of an endpoint cannot be aborted.",
+		},
+		"not paused": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), rollout.Resume,
+			fault.Invalid, "The deployment is not paused.",
+		},
+		"not a verb": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), "Dance",
+			fault.Invalid, "A deployment can be paused, resumed, promoted and aborted, nothing else.",
+		},
+		"an alarm fired meanwhile": {
+			at(t, rollout.Update, c, fleet(4, 4), rollout.Baking, 0, 0), rollout.Pause, 0,
+			"The deployment can no longer be paused: it is being rolled back.",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -277,12 +327,36 @@ func TestWhatPausesAddUpTo(t *testing.T) {
 		orders []rollout.Order
 		want   int // the bake ends so long after t0
 	}{
-		"two pauses in one bake":                           {100, []rollout.Order{said(pause, 10), said(resume, 20), said(pause, 30), said(resume, 50)}, 330},
-		"the same time does not count twice":               {100, []rollout.Order{said(pause, 10), said(resume, 50), said(pause, 20), said(resume, 60)}, 350},
-		"a pause before the bake began counts from there":  {100, []rollout.Order{said(pause, -50), said(resume, 50)}, 350},
-		"an order from the future counts from now":         {100, []rollout.Order{said(pause, 10), said(resume, 500)}, 390},
-		"a resume before its pause counts for nothing":     {100, []rollout.Order{said(pause, 50), said(resume, 10)}, 300},
-		"a pause of a bake that has elapsed does not last": {310, []rollout.Order{said(pause, 305), said(resume, 309)}, 310},
+		"two pauses in one bake": {
+			100,
+			[]rollout.Order{said(pause, 10), said(resume, 20), said(pause, 30), said(resume, 50)},
+			330,
+		},
+		"the same time does not count twice": {
+			100,
+			[]rollout.Order{said(pause, 10), said(resume, 50), said(pause, 20), said(resume, 60)},
+			350,
+		},
+		"a pause before the bake began counts from there": {
+			100,
+			[]rollout.Order{said(pause, -50), said(resume, 50)},
+			350,
+		},
+		"an order from the future counts from now": {
+			100,
+			[]rollout.Order{said(pause, 10), said(resume, 500)},
+			390,
+		},
+		"a resume before its pause counts for nothing": {
+			100,
+			[]rollout.Order{said(pause, 50), said(resume, 10)},
+			300,
+		},
+		"a pause of a bake that has elapsed does not last": {
+			310,
+			[]rollout.Order{said(pause, 305), said(resume, 309)},
+			310,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

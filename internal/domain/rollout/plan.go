@@ -91,7 +91,8 @@ func NewPlan(kind Kind, policy *Policy, variants []Variant) (Plan, error) {
 	}
 	for _, v := range variants {
 		if v.Old < 0 || v.New < 0 {
-			return Plan{}, fault.New(fault.Invalid, "The instance count of production variant %q must not be negative.", v.Name)
+			return Plan{}, fault.New(fault.Invalid, "The instance count of production variant %q must not be negative.",
+				v.Name)
 		}
 	}
 	if policy != nil && kind == Update {
@@ -107,7 +108,8 @@ func NewPlan(kind Kind, policy *Policy, variants []Variant) (Plan, error) {
 		p.Policy.MaximumExecutionTimeout = DefaultTimeout
 	}
 	if wait := p.TotalWait(); p.Policy.MaximumExecutionTimeout <= wait {
-		return Plan{}, fault.New(fault.Invalid, "MaximumExecutionTimeoutInSeconds (%s) must be larger than the total wait of the deployment (%s seconds).",
+		return Plan{}, fault.New(fault.Invalid,
+			"MaximumExecutionTimeoutInSeconds (%s) must be larger than the total wait of the deployment (%s seconds).",
 			seconds(p.Policy.MaximumExecutionTimeout), seconds(wait))
 	}
 	return p, nil
@@ -174,15 +176,19 @@ func (c Policy) Check() error {
 // judge refuses an explicit policy that does not suit the fleets.
 func (p Plan) judge() error {
 	if p.Policy.Strategy == Rolling && len(p.Variants) > 1 {
-		return fault.New(fault.Invalid, "RollingUpdatePolicy is not supported for endpoints with more than one production variant.")
+		return fault.New(fault.Invalid,
+			"RollingUpdatePolicy is not supported for endpoints with more than one production variant.")
 	}
 	l, sized := p.Policy.limit()
 	for _, v := range p.Variants {
 		if v.Old == 0 || v.New == 0 {
-			return fault.New(fault.Invalid, "With a deployment policy the new endpoint configuration must contain the same production variants as the current one, but only one of them contains %q.", v.Name)
+			return fault.New(fault.Invalid,
+				"With a deployment policy the new endpoint configuration must contain the same production variants "+
+					"as the current one, but only one of them contains %q.", v.Name)
 		}
 		if of := l.size.Value * 100; sized && l.size.Type == InstanceCount && (of < l.min*v.New || of > l.max*v.New) {
-			return fault.New(fault.Invalid, "%s of %d instance(s) must be %s of the %d instance(s) of production variant %q.",
+			return fault.New(fault.Invalid,
+				"%s of %d instance(s) must be %s of the %d instance(s) of production variant %q.",
 				l.name, l.size.Value, l, v.New, v.Name)
 		}
 	}

@@ -117,7 +117,8 @@ func answersProperly(s rollout.State, f rollout.Facts, n rollout.State, wake tim
 func equal(a, b rollout.State) bool {
 	return a.Phase == b.Phase && a.Step == b.Step && a.Reason == b.Reason && slices.Equal(a.Variants, b.Variants) &&
 		a.Begun.Equal(b.Begun) && a.Since.Equal(b.Since) && a.Turned.Equal(b.Turned) &&
-		slices.Equal(a.Followed, b.Followed) && a.Held == b.Held && a.Promoted == b.Promoted && a.Requests == b.Requests && slices.Equal(a.Unproven, b.Unproven)
+		slices.Equal(a.Followed, b.Followed) && a.Held == b.Held && a.Promoted == b.Promoted &&
+		a.Requests == b.Requests && slices.Equal(a.Unproven, b.Unproven)
 }
 
 // endsAsItMust: no success after a verdict, and each end is what it says.
@@ -129,7 +130,8 @@ func (k *keeper) endsAsItMust(p rollout.Plan, s rollout.State, f rollout.Facts, 
 			return fmt.Errorf("went on from %s to %s in spite of an alarm", s.Phase, n.Phase)
 		}
 	}
-	if timedOut := !f.Now.Before(s.Begun.Add(p.Policy.MaximumExecutionTimeout)); timedOut && !f.Now.Before(s.Since) && s.Phase.Undoable() && n.Reason == "" {
+	if timedOut := !f.Now.Before(s.Begun.Add(p.Policy.MaximumExecutionTimeout)); timedOut && !f.Now.Before(s.Since) &&
+		s.Phase.Undoable() && n.Reason == "" {
 		return fmt.Errorf("outlives its timeout in %s", s.Phase)
 	}
 	if n.Phase == rollout.Succeeded && (k.alarmed || n.Reason != "") {
@@ -170,7 +172,8 @@ func (k *keeper) trafficIsSafe(p rollout.Plan, s rollout.State, f rollout.Facts,
 			return fmt.Errorf("turned on %d new instances, %d ready", is.NewActive, f.New[i].Ready)
 		case p.Kind == rollout.Update && is.OldActive > was.OldActive && f.Old[i].Ready == 0:
 			return fmt.Errorf("gave traffic back to nobody")
-		case is.NewShare > was.NewShare && n.Reason == "" && len(p.Policy.Alarms) > 0 && slices.Contains(f.FiringAlarms, "b"):
+		case is.NewShare > was.NewShare && n.Reason == "" && len(p.Policy.Alarms) > 0 &&
+			slices.Contains(f.FiringAlarms, "b"):
 			return fmt.Errorf("moved traffic in spite of an alarm")
 		case k.deadly:
 		case f.New[i].Ready < was.NewActive || f.Old[i].Ready < was.OldActive:
@@ -190,14 +193,17 @@ func keepsCapacity(p rollout.Plan, n rollout.State) error {
 			if c.OldActive < min(v.Old, v.New) {
 				return fmt.Errorf("%d active while scaling from %d to %d", c.OldActive, v.Old, v.New)
 			}
-		case p.Kind != rollout.Update || v.Old == 0 || v.New == 0 || n.Phase == rollout.Failed || n.Phase == rollout.RollbackFailed:
+		case p.Kind != rollout.Update || v.Old == 0 || v.New == 0 || n.Phase == rollout.Failed ||
+			n.Phase == rollout.RollbackFailed:
 		case c.OldActive*v.New+c.NewActive*v.Old < v.Old*v.New:
 			return fmt.Errorf("capacity fell: %d of %d old, %d of %d new", c.OldActive, v.Old, c.NewActive, v.New)
 		case c.NewShare*float64(v.New) > float64(c.NewActive)+1e-9, (1-c.NewShare)*float64(v.Old) > float64(c.OldActive)+1e-9:
-			return fmt.Errorf("overloaded at a new share of %v: %d of %d old, %d of %d new", c.NewShare, c.OldActive, v.Old, c.NewActive, v.New)
+			return fmt.Errorf("overloaded at a new share of %v: %d of %d old, %d of %d new", c.NewShare, c.OldActive,
+				v.Old, c.NewActive, v.New)
 		}
 		batch := p.Policy.MaximumBatchSize.Of(v.New)
-		if p.Policy.Strategy == rollout.Rolling && n.Phase.Undoable() && v.Old == v.New && c.OldWanted+c.NewWanted > v.New+batch {
+		if p.Policy.Strategy == rollout.Rolling && n.Phase.Undoable() && v.Old == v.New &&
+			c.OldWanted+c.NewWanted > v.New+batch {
 			return fmt.Errorf("rolling wants %d+%d instances for %d by %d", c.OldWanted, c.NewWanted, v.New, batch)
 		}
 	}

@@ -17,11 +17,17 @@ func percent(n int) rollout.Size { return rollout.Size{Type: rollout.CapacityPer
 func secs(n int) time.Duration   { return time.Duration(n) * time.Second }
 
 func canary(size rollout.Size, wait, termination int) *rollout.Policy {
-	return &rollout.Policy{Strategy: rollout.Canary, CanarySize: size, WaitInterval: secs(wait), TerminationWait: secs(termination)}
+	return &rollout.Policy{
+		Strategy: rollout.Canary, CanarySize: size, WaitInterval: secs(wait),
+		TerminationWait: secs(termination),
+	}
 }
 
 func linear(size rollout.Size, wait, termination int) *rollout.Policy {
-	return &rollout.Policy{Strategy: rollout.Linear, LinearStepSize: size, WaitInterval: secs(wait), TerminationWait: secs(termination)}
+	return &rollout.Policy{
+		Strategy: rollout.Linear, LinearStepSize: size, WaitInterval: secs(wait),
+		TerminationWait: secs(termination),
+	}
 }
 
 func allAtOnce(termination int) *rollout.Policy {
@@ -29,7 +35,10 @@ func allAtOnce(termination int) *rollout.Policy {
 }
 
 func rolling(size, back rollout.Size, wait int) *rollout.Policy {
-	return &rollout.Policy{Strategy: rollout.Rolling, MaximumBatchSize: size, RollbackMaximumBatchSize: back, WaitInterval: secs(wait)}
+	return &rollout.Policy{
+		Strategy: rollout.Rolling, MaximumBatchSize: size, RollbackMaximumBatchSize: back,
+		WaitInterval: secs(wait),
+	}
 }
 
 // watching returns c with alarms a and b.
@@ -143,7 +152,8 @@ func line(s rollout.State) string {
 	var b strings.Builder
 	b.WriteString(string(s.Phase))
 	for _, c := range s.Variants {
-		fmt.Fprintf(&b, " old %d/%d new %d/%d %.0f%%", c.OldActive, c.OldWanted, c.NewActive, c.NewWanted, math.Round(100*c.NewShare))
+		fmt.Fprintf(&b, " old %d/%d new %d/%d %.0f%%", c.OldActive, c.OldWanted, c.NewActive, c.NewWanted,
+			math.Round(100*c.NewShare))
 	}
 	return b.String()
 }

@@ -44,7 +44,8 @@ func (p Plan) firing(f Facts) []string {
 // not have known that the clock went on.
 func (p Plan) timedOut(s State, now time.Time) string {
 	limit := seconds(p.Policy.MaximumExecutionTimeout)
-	why := "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " + limit + " seconds."
+	why := "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " + limit +
+		" seconds."
 	switch p.Kind {
 	case Create:
 		why = "The endpoint was not ready within " + limit + " seconds."

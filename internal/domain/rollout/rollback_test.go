@@ -51,11 +51,17 @@ func TestBlueGreenRollsBackInOneStep(t *testing.T) {
 		"RolledBack old 4/4 new 0/0 0%",
 	}
 	wantUndone(t, map[string]undo{
-		"while creating, traffic never moved": {from: from(canary(count(1), 300, 120), rollout.Launching, 0), want: []string{
-			"Withdrawing old 4/4 new 0/0 0%",
-			"RolledBack old 4/4 new 0/0 0%",
-		}},
-		"right after the canary flip":   {from: from(canary(count(1), 300, 120), rollout.Shifting, 0), want: wholeFleet},
+		"while creating, traffic never moved": {
+			from: from(canary(count(1), 300, 120), rollout.Launching, 0),
+			want: []string{
+				"Withdrawing old 4/4 new 0/0 0%",
+				"RolledBack old 4/4 new 0/0 0%",
+			},
+		},
+		"right after the canary flip": {
+			from: from(canary(count(1), 300, 120), rollout.Shifting, 0),
+			want: wholeFleet,
+		},
 		"in the canary bake":            {from: from(canary(count(1), 300, 120), rollout.Baking, 0), want: wholeFleet},
 		"in the final bake":             {from: from(canary(count(1), 300, 120), rollout.Baking, 1), want: wholeFleet},
 		"in the middle of a linear one": {from: from(linear(percent(25), 60, 60), rollout.Baking, 2), want: wholeFleet},
@@ -63,12 +69,14 @@ func TestBlueGreenRollsBackInOneStep(t *testing.T) {
 		"RollbackMaximumBatchSize does not matter": {from: from(&rollout.Policy{
 			Strategy: rollout.Canary, CanarySize: count(1), WaitInterval: secs(60), RollbackMaximumBatchSize: count(1),
 		}, rollout.Baking, 0), want: wholeFleet},
-		"all variants at once": {from: from(canary(count(1), 60, 60), rollout.Baking, 0, rollout.Variant{Name: "A", Old: 2, New: 2}, rollout.Variant{Name: "B", Old: 3, New: 6}), want: []string{
+		"all variants at once": {from: from(canary(count(1), 60, 60), rollout.Baking, 0,
+			rollout.Variant{Name: "A", Old: 2, New: 2}, rollout.Variant{Name: "B", Old: 3, New: 6}), want: []string{
 			"Returning old 2/2 new 0/2 0% old 3/3 new 0/6 0%",
 			"Withdrawing old 2/2 new 0/0 0% old 3/3 new 0/0 0%",
 			"RolledBack old 2/2 new 0/0 0% old 3/3 new 0/0 0%",
 		}},
-		"variants that came leave, those that left come back": {from: from(nil, rollout.Shifting, 0, rollout.Variant{Name: "goes", Old: 2}, rollout.Variant{Name: "comes", New: 1}), want: []string{
+		"variants that came leave, those that left come back": {from: from(nil, rollout.Shifting, 0,
+			rollout.Variant{Name: "goes", Old: 2}, rollout.Variant{Name: "comes", New: 1}), want: []string{
 			"Returning old 2/2 new 0/0 0% old 0/0 new 0/1 0%",
 			"Withdrawing old 2/2 new 0/0 0% old 0/0 new 0/0 0%",
 			"RolledBack old 2/2 new 0/0 0% old 0/0 new 0/0 0%",
@@ -92,15 +100,30 @@ func TestRollingRollsBackAtOnce(t *testing.T) {
 			"Withdrawing old 4/4 new 0/0 0%",
 			"RolledBack old 4/4 new 0/0 0%",
 		}},
-		"in the first bake the old batch is still alive": {from: from(rollout.Size{}, rollout.Baking, 0), want: []string{
-			"Returning old 4/4 new 0/2 0%",
-			"Withdrawing old 4/4 new 0/0 0%",
-			"RolledBack old 4/4 new 0/0 0%",
-		}},
-		"while the first old batch is terminated":               {from: from(rollout.Size{}, rollout.Retiring, 0), want: relaunched},
-		"while creating the second batch, which is dropped":     {from: from(rollout.Size{}, rollout.Launching, 1), want: relaunched},
-		"in the last bake the idle old batch takes traffic now": {from: from(rollout.Size{}, rollout.Baking, 1), want: append([]string{"Returning old 2/2 new 2/4 50%"}, relaunched...)},
-		"100% is at once too":                                   {from: from(percent(100), rollout.Baking, 1), want: append([]string{"Returning old 2/2 new 2/4 50%"}, relaunched...)},
+		"in the first bake the old batch is still alive": {
+			from: from(rollout.Size{}, rollout.Baking, 0),
+			want: []string{
+				"Returning old 4/4 new 0/2 0%",
+				"Withdrawing old 4/4 new 0/0 0%",
+				"RolledBack old 4/4 new 0/0 0%",
+			},
+		},
+		"while the first old batch is terminated": {
+			from: from(rollout.Size{}, rollout.Retiring, 0),
+			want: relaunched,
+		},
+		"while creating the second batch, which is dropped": {
+			from: from(rollout.Size{}, rollout.Launching, 1),
+			want: relaunched,
+		},
+		"in the last bake the idle old batch takes traffic now": {
+			from: from(rollout.Size{}, rollout.Baking, 1),
+			want: append([]string{"Returning old 2/2 new 2/4 50%"}, relaunched...),
+		},
+		"100% is at once too": {
+			from: from(percent(100), rollout.Baking, 1),
+			want: append([]string{"Returning old 2/2 new 2/4 50%"}, relaunched...),
+		},
 	})
 }
 
@@ -120,7 +143,10 @@ func TestRollingRollsBackBatchByBatch(t *testing.T) {
 		"RolledBack old 4/4 new 0/0 0%",
 	}
 	wantUndone(t, map[string]undo{
-		"the alive share flips, then one by one":      {from: from(count(1), rollout.Baking, 1), want: append([]string{"Returning old 2/2 new 2/4 50%"}, oneByOne...)},
+		"the alive share flips, then one by one": {
+			from: from(count(1), rollout.Baking, 1),
+			want: append([]string{"Returning old 2/2 new 2/4 50%"}, oneByOne...),
+		},
 		"the batch that was being created goes first": {from: from(percent(25), rollout.Launching, 1), want: oneByOne},
 		"the batch that was being terminated is gone": {from: from(count(1), rollout.Retiring, 0), want: oneByOne},
 		"a batch larger than what is missing does it in one": {from: from(count(3), rollout.Baking, 1), want: []string{
@@ -194,11 +220,22 @@ func TestARollbackThatFailsKeepsServingWhatIsHealthy(t *testing.T) {
 		want   string
 		status string
 	}{
-		"blue/green, old fleet gone: the new one serves alone":        {canaryBake(), 0, false, "Failed old 0/0 new 4/4 100%", "Failed"},
-		"blue/green, old fleet never ready: the new one serves alone": {canaryBake(), 0, true, "Failed old 0/0 new 4/4 100%", "Failed"},
-		"blue/green, nothing healthy anywhere: all stay wanted":       {canaryBake(), -1, false, "Failed old 3/4 new 1/4 25%", "Failed"},
+		"blue/green, old fleet gone: the new one serves alone": {
+			canaryBake(), 0, false,
+			"Failed old 0/0 new 4/4 100%", "Failed",
+		},
+		"blue/green, old fleet never ready: the new one serves alone": {
+			canaryBake(), 0, true,
+			"Failed old 0/0 new 4/4 100%", "Failed",
+		},
+		"blue/green, nothing healthy anywhere: all stay wanted": {
+			canaryBake(), -1, false, "Failed old 3/4 new 1/4 25%",
+			"Failed",
+		},
 		"a variant that only the rejected configuration has does not come back": {
-			start(t, plan(t, rollout.Update, nil, []rollout.Variant{{Name: "A", Old: 2, New: 2}, {Name: "comes", New: 1}})).to(rollout.Shifting, 0), 0, false,
+			start(t, plan(t, rollout.Update, nil,
+				[]rollout.Variant{{Name: "A", Old: 2, New: 2}, {Name: "comes", New: 1}})).to(rollout.Shifting, 0),
+			0, false,
 			"Failed old 0/0 new 2/2 100% old 0/0 new 0/0 0%", "Failed",
 		},
 		"rolling: the mix goes on": {
@@ -246,7 +283,10 @@ func TestAFailedCreateWantsNothingAndFailedScalingTheOldCounts(t *testing.T) {
 		want []string
 	}{
 		"create": {rollout.Create, fleet(0, 2), []string{"Failed old 0/0 new 0/0 0%"}},
-		"scale":  {rollout.Scale, fleet(2, 4), []string{"Withdrawing old 2/2 new 0/0 0%", "RolledBack old 2/2 new 0/0 0%"}},
+		"scale": {
+			rollout.Scale, fleet(2, 4),
+			[]string{"Withdrawing old 2/2 new 0/0 0%", "RolledBack old 2/2 new 0/0 0%"},
+		},
 	}
 	for name, tt := range tests {
 		wantUndone(t, map[string]undo{name: {from: start(t, plan(t, tt.kind, nil, tt.vs)), want: tt.want}})

@@ -93,11 +93,12 @@ func (p Phase) Undoable() bool {
 // Split is what the two fleets of one variant shall be. Active instances take
 // traffic; the others that are wanted are alive but idle.
 type Split struct {
-	OldWanted int     `json:"oldWanted"`
-	OldActive int     `json:"oldActive"`
-	NewWanted int     `json:"newWanted"`
-	NewActive int     `json:"newActive"`
-	NewShare  float64 `json:"newShare"` // 0..1, the new fleet's part of the variant's traffic; the rest is the old fleet's (spec §4.3)
+	OldWanted int `json:"oldWanted"`
+	OldActive int `json:"oldActive"`
+	NewWanted int `json:"newWanted"`
+	NewActive int `json:"newActive"`
+	// 0..1, the new fleet's part of the variant's traffic; the rest is the old fleet's (spec §4.3)
+	NewShare float64 `json:"newShare"`
 }
 
 // State is all that a deployment remembers between turns. It is stored as JSON.
@@ -114,7 +115,8 @@ type State struct {
 	Held     time.Duration `json:"held,omitempty"`     // how long pauses that ended made the present bake
 	Promoted bool          `json:"promoted,omitempty"` // no wait is waited for any more
 	Requests int64         `json:"requests,omitempty"` // GreenRequests when the step's traffic moved
-	Unproven []int         `json:"unproven,omitempty"` // the steps whose bake ended without a single request to the new fleet
+	// the steps whose bake ended without a single request to the new fleet
+	Unproven []int `json:"unproven,omitempty"`
 }
 
 // Fleet counts the instances of one variant that run one configuration.

@@ -129,7 +129,8 @@ A Pause is not a state: it holds a deployment where it is, until a Resume, a Pro
 *baked* means that the alarms were read once.
 `)
 	edges := slices.SortedFunc(maps.Keys(seen), func(a, b edge) int {
-		return strings.Compare(string(a.kind)+" "+order(a.from)+order(a.to), string(b.kind)+" "+order(b.from)+order(b.to))
+		return strings.Compare(string(a.kind)+" "+order(a.from)+order(a.to), string(b.kind)+" "+
+			order(b.from)+order(b.to))
 	})
 	for _, kind := range []rollout.Kind{rollout.Create, rollout.Update, rollout.Scale, rollout.Delete} {
 		fmt.Fprintf(&b, "\n## %s\n\n```mermaid\nstateDiagram-v2\n", kind)

@@ -76,7 +76,10 @@ func newWorld(d dice) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{d: d, plan: p, now: t0, deadly: d.one(2), doomed: d.one(4), jumpy: d.one(3), trouble: []int{4, 15, 60, 1000}[d(4)]}
+	w := &world{
+		d: d, plan: p, now: t0, deadly: d.one(2), doomed: d.one(4), jumpy: d.one(3),
+		trouble: []int{4, 15, 60, 1000}[d(4)],
+	}
 	w.bossy, w.silent = []int{0, 4, 20}[d(3)], d.one(4)
 	w.check = func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }
 	w.state = rollout.Begin(p, w.now)
@@ -108,7 +111,10 @@ func aPolicy(d dice) *rollout.Policy {
 		return count(1 + d(4))
 	}
 	c := &rollout.Policy{
-		Strategy:   []rollout.Strategy{rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling, rollout.Rolling}[d(5)],
+		Strategy: []rollout.Strategy{
+			rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling,
+			rollout.Rolling,
+		}[d(5)],
 		CanarySize: size(), LinearStepSize: size(), MaximumBatchSize: size(),
 		WaitInterval: secs(d(4) * 30), TerminationWait: secs(d(4) * 30),
 		MaximumExecutionTimeout: secs(600 + d(7200)),

@@ -72,7 +72,8 @@ func ParsePolicy(text string) (d Document, err error) {
 }
 
 func malformed(format string, args ...any) error {
-	return fault.New(fault.Invalid, "Policy document is malformed: %s.", fmt.Sprintf(format, args...)).Because(ErrMalformed)
+	return fault.New(fault.Invalid, "Policy document is malformed: %s.",
+		fmt.Sprintf(format, args...)).Because(ErrMalformed)
 }
 
 func parseStatement(raw json.RawMessage) (s statement, err error) {

@@ -44,23 +44,46 @@ func TestWhatPoliciesAllow(t *testing.T) {
 		want      bool
 	}{
 		"the guide's, whose statement is an object": {[]string{guide}, true},
-		"no policy":                     {nil, false},
-		"lists of everything":           {[]string{document(`[` + statement("Allow", `"Action":["iot:Publish","iot:AssumeRoleWithCertificate"],"Resource":["x","`+alias+`"]`) + `]`)}, true},
-		"a wildcard":                    {[]string{document(statement("Allow", `"Action":"iot:Assume*","Resource":"arn:aws:iot:*:*:rolealias/SageMakerEdge-*"`))}, true},
-		"a question mark":               {[]string{document(statement("Allow", `"Action":"iot:*","Resource":"`+alias[:len(alias)-1]+`?"`))}, true},
-		"a question mark is not none":   {[]string{document(statement("Allow", `"Action":"iot:*","Resource":"`+alias+`?"`))}, false},
-		"an action in other case":       {[]string{document(statement("Allow", `"Action":"IOT:assumerolewithcertificate","Resource":"*"`))}, true},
-		"a resource in other case":      {[]string{document(statement("Allow", `"Action":"*","Resource":"`+strings.ToUpper(alias)+`"`))}, false},
-		"another alias":                 {[]string{document(statement("Allow", `"Action":"*","Resource":"`+alias+`2"`))}, false},
-		"another action":                {[]string{document(statement("Allow", `"Action":"iot:Connect","Resource":"*"`))}, false},
+		"no policy": {nil, false},
+		"lists of everything": {[]string{document(`[` +
+			statement("Allow", `"Action":["iot:Publish","iot:AssumeRoleWithCertificate"],"Resource":["x","`+alias+
+				`"]`) + `]`)}, true},
+		"a wildcard": {[]string{document(statement("Allow",
+			`"Action":"iot:Assume*","Resource":"arn:aws:iot:*:*:rolealias/SageMakerEdge-*"`))}, true},
+		"a question mark": {[]string{document(statement("Allow", `"Action":"iot:*","Resource":"`+
+			alias[:len(alias)-1]+`?"`))}, true},
+		"a question mark is not none": {[]string{document(statement("Allow", `"Action":"iot:*","Resource":"`+alias+
+			`?"`))}, false},
+		"an action in other case": {[]string{document(statement("Allow",
+			`"Action":"IOT:assumerolewithcertificate","Resource":"*"`))}, true},
+		"a resource in other case": {[]string{document(statement("Allow", `"Action":"*","Resource":"`+
+			strings.ToUpper(alias)+`"`))}, false},
+		"another alias": {[]string{document(statement("Allow", `"Action":"*","Resource":"`+alias+
+			`2"`))}, false},
+		"another action": {[]string{document(statement("Allow",
+			`"Action":"iot:Connect","Resource":"*"`))}, false},
 		"a denial wins, wherever it is": {[]string{document(statement("Deny", onAll)), guide}, false},
-		"a denial wins, in a list":      {[]string{document(`[` + statement("Allow", onAll) + `,` + statement("Deny", onAll) + `]`)}, false},
-		"a denial of something else":    {[]string{guide, document(statement("Deny", `"Action":"iot:Connect","Resource":"*"`))}, true},
-		"a condition is not met":        {[]string{document(statement("Allow", onAll+`,"Condition":{"Bool":{"x":"true"}}`))}, false},
-		"a condition of a denial is":    {[]string{guide, document(statement("Deny", onAll+`,"Condition":{"Bool":{"x":"true"}}`))}, false},
-		"a variable matches nothing":    {[]string{document(statement("Allow", `"Action":"*","Resource":"*${iot:x}*"`))}, false},
-		"a variable of a denial does":   {[]string{guide, document(statement("Deny", `"Action":"*","Resource":"arn:aws:iot:us-east-1:${a}:x"`))}, false},
-		"an empty list of statements":   {[]string{document(`[]`)}, false},
+		"a denial wins, in a list": {[]string{document(`[` + statement("Allow", onAll) + `,` +
+			statement("Deny", onAll) + `]`)}, false},
+		"a denial of something else": {[]string{
+			guide,
+			document(statement("Deny", `"Action":"iot:Connect","Resource":"*"`)),
+		}, true},
+		"a condition is not met": {[]string{document(statement("Allow", onAll+
+			`,"Condition":{"Bool":{"x":"true"}}`))}, false},
+		"a condition of a denial is": {[]string{
+			guide,
+			document(statement("Deny", onAll+`,"Condition":{"Bool":{"x":"true"}}`)),
+		}, false},
+		"a variable matches nothing": {
+			[]string{document(statement("Allow", `"Action":"*","Resource":"*${iot:x}*"`))},
+			false,
+		},
+		"a variable of a denial does": {[]string{
+			guide,
+			document(statement("Deny", `"Action":"*","Resource":"arn:aws:iot:us-east-1:${a}:x"`)),
+		}, false},
+		"an empty list of statements": {[]string{document(`[]`)}, false},
 	} {
 		if got := allowed(t, c.documents...); got != c.want {
 			t.Errorf("%s: %t", name, got)
@@ -92,7 +115,8 @@ func TestAPolicyThatIsNotUnderstoodIsRefused(t *testing.T) {
 		"a number as action":          document(statement("Allow", `"Action":1,"Resource":"*"`)),
 		"null in a list":              document(statement("Allow", `"Action":["*",null],"Resource":"*"`)),
 		"what it does not apply to":   document(statement("Deny", `"NotAction":"*","Resource":"*"`)),
-		"too long":                    document(statement("Allow", `"Action":"`+strings.Repeat("a", 3000)+`","Resource":"*"`)),
+		"too long": document(statement("Allow", `"Action":"`+strings.Repeat("a", 3000)+
+			`","Resource":"*"`)),
 	} {
 		_, err := trust.ParsePolicy(text)
 		if !errors.Is(err, fault.Invalid) || !errors.Is(err, trust.ErrMalformed) {
@@ -125,7 +149,10 @@ func TestACertificateIsNamedInItsOwnScopeOnly(t *testing.T) {
 		t.Error(got, ok)
 	}
 	other := arn.Scope{Region: "eu-west-1", Account: scope.Account}
-	for _, s := range []string{"", id, trust.CertificateARN(other, id), trust.CertificateARN(scope, id) + "0", trust.CertificateARN(scope, id[1:])} {
+	for _, s := range []string{
+		"", id, trust.CertificateARN(other, id), trust.CertificateARN(scope, id) + "0",
+		trust.CertificateARN(scope, id[1:]),
+	} {
 		if _, ok := trust.CertificateID(scope, s); ok {
 			t.Errorf("%q was taken", s)
 		}
@@ -135,7 +162,10 @@ func TestACertificateIsNamedInItsOwnScopeOnly(t *testing.T) {
 // Nothing that is read may panic, and no document may be allowed by one that
 // holds a denial of everything beside it.
 func FuzzPolicies(f *testing.F) {
-	for _, s := range []string{document(statement("Allow", onAll)), document(`[` + statement("Deny", onAll) + `]`), `{"Statement":{}}`, `{"Statement":"x"}`} {
+	for _, s := range []string{
+		document(statement("Allow", onAll)), document(`[` + statement("Deny", onAll) + `]`),
+		`{"Statement":{}}`, `{"Statement":"x"}`,
+	} {
 		f.Add(s)
 	}
 	deny, err := trust.ParsePolicy(document(statement("Deny", onAll)))

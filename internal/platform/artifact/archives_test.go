@@ -19,7 +19,10 @@ type member struct {
 }
 
 func file(name, content string) member {
-	return member{Header: tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))}, content: content}
+	return member{
+		Header:  tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))},
+		content: content,
+	}
 }
 
 func dir(name string) member {
@@ -108,8 +111,12 @@ func goodArchive(t testing.TB) []byte {
 	t.Helper()
 	run := file("./code/run.sh", "#!")
 	run.Mode = 0o6755
-	comment := member{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "from git"}}}
-	return archive(t, comment, dir("./"), dir("./code/"), run, file("./model.onnx", "weights"), file("new/deep/a", "A"), dir("new/"))
+	comment := member{Header: tar.Header{
+		Typeflag:   tar.TypeXGlobalHeader,
+		PAXRecords: map[string]string{"comment": "from git"},
+	}}
+	return archive(t, comment, dir("./"), dir("./code/"), run, file("./model.onnx", "weights"), file("new/deep/a", "A"),
+		dir("new/"))
 }
 
 func sha(b []byte) string {

@@ -331,7 +331,10 @@ func TestFailuresAreToldApart(t *testing.T) {
 		"no such bucket":      {nil, objectAt("s3://c/x"), fault.NotFound, missing + "s3://c/x."},
 		"nothing below":       {nil, prefixAt("s3://b/none/"), fault.NotFound, missing + "s3://b/none/."},
 		"only a marker below": {nil, prefixAt("s3://b/empty/"), fault.NotFound, missing + "s3://b/empty/."},
-		"forbidden":           {func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied, "Could not access model data at " + uri + "."},
+		"forbidden": {
+			func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied,
+			"Could not access model data at " + uri + ".",
+		},
 		"the store is away":   {fails, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},
 		"the listing fails":   {fails, prefixAt("s3://b/p/"), fault.Unavailable, "Model data at s3://b/p/" + broke},
 		"the body ends early": {cuts, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},

@@ -35,43 +35,96 @@ func hostile(t testing.TB) map[string]attack {
 func wrongNames(t testing.TB) map[string]attack {
 	t.Helper()
 	return map[string]attack{
-		"an absolute path":       {archive(t, file("/etc/passwd", "x")), `Entry "/etc/passwd" has an absolute path.`},
-		"a climbing path":        {archive(t, file("../x", "x")), `Entry "../x" has "." or ".." in its path.`},
-		"climbing in the middle": {archive(t, file("a/../../x", "x")), `Entry "a/../../x" has "." or ".." in its path.`},
-		"climbing at the end":    {archive(t, dir("a/..")), `Entry "a/.." has "." or ".." in its path.`},
-		"climbing after a dot":   {archive(t, file("./../x", "x")), `Entry "../x" has "." or ".." in its path.`},
-		"a dot in the middle":    {archive(t, file("a/./x", "x")), `Entry "a/./x" has "." or ".." in its path.`},
-		"a file called dot":      {archive(t, file(".", "x")), `Entry "." has "." or ".." in its path.`},
-		"no name":                {archive(t, file("", "x")), `Entry "" has an empty name in its path.`},
-		"an empty name":          {archive(t, file("a//x", "x")), `Entry "a//x" has an empty name in its path.`},
-		"a climbing PAX path":    {archive(t, block("pax", 'x', 16, "16 path=../../x\n"), file("ok", "x")), `Entry "../../x" has "." or ".." in its path.`},
+		"an absolute path": {archive(t, file("/etc/passwd", "x")), `Entry "/etc/passwd" has an absolute path.`},
+		"a climbing path":  {archive(t, file("../x", "x")), `Entry "../x" has "." or ".." in its path.`},
+		"climbing in the middle": {
+			archive(t, file("a/../../x", "x")),
+			`Entry "a/../../x" has "." or ".." in its path.`,
+		},
+		"climbing at the end":  {archive(t, dir("a/..")), `Entry "a/.." has "." or ".." in its path.`},
+		"climbing after a dot": {archive(t, file("./../x", "x")), `Entry "../x" has "." or ".." in its path.`},
+		"a dot in the middle":  {archive(t, file("a/./x", "x")), `Entry "a/./x" has "." or ".." in its path.`},
+		"a file called dot":    {archive(t, file(".", "x")), `Entry "." has "." or ".." in its path.`},
+		"no name":              {archive(t, file("", "x")), `Entry "" has an empty name in its path.`},
+		"an empty name":        {archive(t, file("a//x", "x")), `Entry "a//x" has an empty name in its path.`},
+		"a climbing PAX path": {
+			archive(t, block("pax", 'x', 16, "16 path=../../x\n"), file("ok", "x")),
+			`Entry "../../x" has "." or ".." in its path.`,
+		},
 	}
 }
 
 func wrongEntries(t testing.TB) map[string]attack {
 	t.Helper()
 	return map[string]attack{
-		"a symbolic link":         {archive(t, special(tar.TypeSymlink, "l", "/etc"), file("l/x", "x")), `Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`},
-		"a symbolic link within":  {archive(t, file("a", "A"), special(tar.TypeSymlink, "l", "a")), `Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`},
-		"a hard link":             {archive(t, special(tar.TypeLink, "h", "/etc/shadow")), `Entry "h" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`},
-		"a character device":      {archive(t, special(tar.TypeChar, "null", "")), `Entry "null" is a device or a pipe; model data may contain files and directories only.`},
-		"a block device":          {archive(t, special(tar.TypeBlock, "sda", "")), `Entry "sda" is a device or a pipe; model data may contain files and directories only.`},
-		"a pipe":                  {archive(t, special(tar.TypeFifo, "p", "")), `Entry "p" is a device or a pipe; model data may contain files and directories only.`},
-		"a kind nobody knows":     {archive(t, block("odd", 'Z', 0, "")), `Entry "odd" is of an unknown kind; model data may contain files and directories only.`},
-		"a sparse file":           {archive(t, sparse(t)), `Entry "sparse" is a sparse file; model data may not contain sparse files.`},
-		"the same file twice":     {archive(t, file("a", "1"), file("./a", "2")), `Entry "a" is there twice.`},
-		"a file below a file":     {archive(t, file("a", "1"), file("a/b", "2")), `Entry "a/b" is a file where there is a directory, or the other way round.`},
-		"a file over a directory": {archive(t, file("a/b", "1"), file("a", "2")), `Entry "a" is a file where there is a directory, or the other way round.`},
-		"a directory over a file": {archive(t, file("a", "1"), dir("a/")), `Entry "a" is a file where there is a directory, or the other way round.`},
-		"a long name":             {archive(t, file(strings.Repeat("n", 256), "x")), `Entry "` + strings.Repeat("n", 120) + `…" has a name longer than 255 bytes.`},
-		"a long path":             {archive(t, file(strings.Repeat("n/", 512)+"x", "x")), `Entry "` + strings.Repeat("n/", 60) + `…" has a path longer than 1024 bytes.`},
-		"a control character":     {archive(t, file("a\x1b[2Jb", "x")), `Entry "a\x1b[2Jb" has a name with control characters.`},
-		"a newline":               {archive(t, file("a\nb", "x")), `Entry "a\nb" has a name with control characters.`},
-		"a turned reading":        {archive(t, file("a\u202egnp.exe", "x")), `Entry "a\u202egnp.exe" has a name with control characters.`},
-		"not UTF-8":               {archive(t, block("a\xff", '0', 1, "x")), `Entry "a\xff" has a name that is not UTF-8.`},
-		"NUL in a PAX path":       {archive(t, block("pax", 'x', 15, "15 path=a\x00b.py\n"), block("ok", '0', 1, "x")), "The archive is damaged or truncated."},
-		"a negative size":         {archive(t, block("a", '0', -5, "x")), "The archive is damaged or truncated."},
-		"a header of nonsense":    {zip(t, bytes.Repeat([]byte("nonsense"), 200)), "The archive is damaged or truncated."},
+		"a symbolic link": {
+			archive(t, special(tar.TypeSymlink, "l", "/etc"), file("l/x", "x")),
+			`Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+		},
+		"a symbolic link within": {
+			archive(t, file("a", "A"), special(tar.TypeSymlink, "l", "a")),
+			`Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+		},
+		"a hard link": {
+			archive(t, special(tar.TypeLink, "h", "/etc/shadow")),
+			`Entry "h" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+		},
+		"a character device": {
+			archive(t, special(tar.TypeChar, "null", "")),
+			`Entry "null" is a device or a pipe; model data may contain files and directories only.`,
+		},
+		"a block device": {
+			archive(t, special(tar.TypeBlock, "sda", "")),
+			`Entry "sda" is a device or a pipe; model data may contain files and directories only.`,
+		},
+		"a pipe": {
+			archive(t, special(tar.TypeFifo, "p", "")),
+			`Entry "p" is a device or a pipe; model data may contain files and directories only.`,
+		},
+		"a kind nobody knows": {
+			archive(t, block("odd", 'Z', 0, "")),
+			`Entry "odd" is of an unknown kind; model data may contain files and directories only.`,
+		},
+		"a sparse file": {
+			archive(t, sparse(t)),
+			`Entry "sparse" is a sparse file; model data may not contain sparse files.`,
+		},
+		"the same file twice": {archive(t, file("a", "1"), file("./a", "2")), `Entry "a" is there twice.`},
+		"a file below a file": {
+			archive(t, file("a", "1"), file("a/b", "2")),
+			`Entry "a/b" is a file where there is a directory, or the other way round.`,
+		},
+		"a file over a directory": {
+			archive(t, file("a/b", "1"), file("a", "2")),
+			`Entry "a" is a file where there is a directory, or the other way round.`,
+		},
+		"a directory over a file": {
+			archive(t, file("a", "1"), dir("a/")),
+			`Entry "a" is a file where there is a directory, or the other way round.`,
+		},
+		"a long name": {archive(t, file(strings.Repeat("n", 256), "x")), `Entry "` + strings.Repeat("n", 120) +
+			`…" has a name longer than 255 bytes.`},
+		"a long path": {archive(t, file(strings.Repeat("n/", 512)+"x", "x")), `Entry "` +
+			strings.Repeat("n/", 60) + `…" has a path longer than 1024 bytes.`},
+		"a control character": {
+			archive(t, file("a\x1b[2Jb", "x")),
+			`Entry "a\x1b[2Jb" has a name with control characters.`,
+		},
+		"a newline": {archive(t, file("a\nb", "x")), `Entry "a\nb" has a name with control characters.`},
+		"a turned reading": {
+			archive(t, file("a\u202egnp.exe", "x")),
+			`Entry "a\u202egnp.exe" has a name with control characters.`,
+		},
+		"not UTF-8": {
+			archive(t, block("a\xff", '0', 1, "x")),
+			`Entry "a\xff" has a name that is not UTF-8.`,
+		},
+		"NUL in a PAX path": {
+			archive(t, block("pax", 'x', 15, "15 path=a\x00b.py\n"), block("ok", '0', 1, "x")),
+			"The archive is damaged or truncated.",
+		},
+		"a negative size":      {archive(t, block("a", '0', -5, "x")), "The archive is damaged or truncated."},
+		"a header of nonsense": {zip(t, bytes.Repeat([]byte("nonsense"), 200)), "The archive is damaged or truncated."},
 	}
 }
 
@@ -87,15 +140,41 @@ func tooLarge(t testing.TB) map[string]attack {
 	x := strings.Repeat("x", 5000)
 	good := plain(t, true, file("a", "A"))
 	return map[string]attack{
-		"too many files":       {many(21, func(i int) member { return file(fmt.Sprint(i), "") }), `Entry "20" is one too many: model data may have 20 files and directories.`},
-		"too many parents":     {archive(t, file(strings.Repeat("d/", 20)+"x", "")), `Entry "` + strings.Repeat("d/", 20) + `x" is one too many: model data may have 20 files and directories.`},
-		"too many repeats":     {many(50, func(int) member { return dir("d") }), `Entry "d" is one too many: the archive has more than 40 entries.`},
-		"too many bytes":       {archive(t, file("a", x), file("b", x), file("c", "1")), `Entry "c" makes the model data larger than 10000 bytes, the limit for unpacked model data.`},
-		"a size that is a lie": {zip(t, plain(t, false, block("a", '0', 1<<33-1, "x"))), `Entry "a" makes the model data larger than 10000 bytes, the limit for unpacked model data.`},
-		"a bomb of one file":   {zip(t, plain(t, false, block("a", '0', 1<<33-1, "")), make([]byte, 4<<20)), `Entry "a" makes the model data larger than 10000 bytes, the limit for unpacked model data.`},
-		"a bomb after the end": {zip(t, good, make([]byte, 8<<20)), "The archive unpacks to more than 200 times its size."},
-		"a header bomb":        {archive(t, block("pax", 'x', 2<<20, strings.Repeat("x", 2<<20)), file("a", "A")), "The archive is damaged or truncated."},
-		"many header bombs":    {many(20, func(i int) member { return pax(dir("d"), map[string]string{"comment": strings.Repeat("x", 800<<10)}) }), "The archive unpacks to more than 10000 bytes, the limit for unpacked model data."},
+		"too many files": {
+			many(21, func(i int) member { return file(fmt.Sprint(i), "") }),
+			`Entry "20" is one too many: model data may have 20 files and directories.`,
+		},
+		"too many parents": {archive(t, file(strings.Repeat("d/", 20)+"x", "")), `Entry "` +
+			strings.Repeat("d/", 20) + `x" is one too many: model data may have 20 files and directories.`},
+		"too many repeats": {
+			many(50, func(int) member { return dir("d") }),
+			`Entry "d" is one too many: the archive has more than 40 entries.`,
+		},
+		"too many bytes": {
+			archive(t, file("a", x), file("b", x), file("c", "1")),
+			`Entry "c" makes the model data larger than 10000 bytes, the limit for unpacked model data.`,
+		},
+		"a size that is a lie": {
+			zip(t, plain(t, false, block("a", '0', 1<<33-1, "x"))),
+			`Entry "a" makes the model data larger than 10000 bytes, the limit for unpacked model data.`,
+		},
+		"a bomb of one file": {
+			zip(t, plain(t, false, block("a", '0', 1<<33-1, "")), make([]byte, 4<<20)),
+			`Entry "a" makes the model data larger than 10000 bytes, the limit for unpacked model data.`,
+		},
+		"a bomb after the end": {
+			zip(t, good, make([]byte, 8<<20)),
+			"The archive unpacks to more than 200 times its size.",
+		},
+		"a header bomb": {
+			archive(t, block("pax", 'x', 2<<20, strings.Repeat("x", 2<<20)), file("a", "A")),
+			"The archive is damaged or truncated.",
+		},
+		"many header bombs": {
+			many(20,
+				func(i int) member { return pax(dir("d"), map[string]string{"comment": strings.Repeat("x", 800<<10)}) }),
+			"The archive unpacks to more than 10000 bytes, the limit for unpacked model data.",
+		},
 	}
 }
 
@@ -103,32 +182,54 @@ func broken(t testing.TB) map[string]attack {
 	t.Helper()
 	good := plain(t, true, file("a", "A"))
 	return map[string]attack{
-		"a size without content":    {zip(t, plain(t, false, block("a", '0', 600, "x"))), "The archive is damaged or truncated."},
-		"no end mark":               {zip(t, plain(t, false, file("a", "A"))), "The archive is truncated: its end mark is missing."},
-		"half an end mark":          {zip(t, plain(t, false, file("a", "A")), make([]byte, 512)), "The archive is truncated: its end mark is missing."},
-		"nothing but compression":   {zip(t), "The archive is truncated: its end mark is missing."},
-		"nothing at all":            {nil, "The model data is not a gzip-compressed tar archive."},
-		"not compressed":            {good, "The model data is not a gzip-compressed tar archive."},
-		"cut in the compression":    {goodArchive(t)[:60], "The archive is damaged or truncated."},
-		"cut in the checksum":       {goodArchive(t)[:len(goodArchive(t))-5], "The archive is damaged or truncated."},
-		"a wrong checksum":          {flip(goodArchive(t), -6), "The archive is damaged or truncated."},
-		"a wrong length":            {flip(goodArchive(t), -2), "The archive is damaged or truncated."},
-		"data after the tar":        {zip(t, good, []byte("more")), "The archive has data after its end."},
-		"a tar after the tar":       {zip(t, good, good), "The archive has data after its end."},
-		"garbage after the gzip":    {append(archive(t, file("a", "A")), "garbage"...), "The archive has data after the end of its gzip stream; it must be a single gzip member."},
-		"zeros after the gzip":      {append(archive(t, file("a", "A")), 0, 0), "The archive has data after the end of its gzip stream; it must be a single gzip member."},
-		"a second gzip member":      {append(archive(t, file("a", "A")), archive(t, file("b", "B"))...), "The archive has data after the end of its gzip stream; it must be a single gzip member."},
-		"a tar in two gzip members": {append(zip(t, good[:700]), zip(t, good[700:])...), "The archive is truncated: its end mark is missing."},
-		"cut in the padding":        {zip(t, good[:700]), "The archive is truncated: its end mark is missing."},
-		"cut after the padding":     {zip(t, good[:1024]), "The archive is truncated: its end mark is missing."},
-		"cut in the end mark":       {zip(t, good[:1600]), "The archive is damaged or truncated."},
+		"a size without content": {
+			zip(t, plain(t, false, block("a", '0', 600, "x"))),
+			"The archive is damaged or truncated.",
+		},
+		"no end mark": {
+			zip(t, plain(t, false, file("a", "A"))),
+			"The archive is truncated: its end mark is missing.",
+		},
+		"half an end mark": {
+			zip(t, plain(t, false, file("a", "A")), make([]byte, 512)),
+			"The archive is truncated: its end mark is missing.",
+		},
+		"nothing but compression": {zip(t), "The archive is truncated: its end mark is missing."},
+		"nothing at all":          {nil, "The model data is not a gzip-compressed tar archive."},
+		"not compressed":          {good, "The model data is not a gzip-compressed tar archive."},
+		"cut in the compression":  {goodArchive(t)[:60], "The archive is damaged or truncated."},
+		"cut in the checksum":     {goodArchive(t)[:len(goodArchive(t))-5], "The archive is damaged or truncated."},
+		"a wrong checksum":        {flip(goodArchive(t), -6), "The archive is damaged or truncated."},
+		"a wrong length":          {flip(goodArchive(t), -2), "The archive is damaged or truncated."},
+		"data after the tar":      {zip(t, good, []byte("more")), "The archive has data after its end."},
+		"a tar after the tar":     {zip(t, good, good), "The archive has data after its end."},
+		"garbage after the gzip": {
+			append(archive(t, file("a", "A")), "garbage"...),
+			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+		},
+		"zeros after the gzip": {
+			append(archive(t, file("a", "A")), 0, 0),
+			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+		},
+		"a second gzip member": {
+			append(archive(t, file("a", "A")), archive(t, file("b", "B"))...),
+			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+		},
+		"a tar in two gzip members": {
+			append(zip(t, good[:700]), zip(t, good[700:])...),
+			"The archive is truncated: its end mark is missing.",
+		},
+		"cut in the padding":    {zip(t, good[:700]), "The archive is truncated: its end mark is missing."},
+		"cut after the padding": {zip(t, good[:1024]), "The archive is truncated: its end mark is missing."},
+		"cut in the end mark":   {zip(t, good[:1600]), "The archive is damaged or truncated."},
 	}
 }
 
 // sparse is what GNU tar makes of a large hole.
 func sparse(t testing.TB) member {
 	t.Helper()
-	records := "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n26 GNU.sparse.name=sparse\n31 GNU.sparse.realsize=1000000\n"
+	records := "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n26 GNU.sparse.name=sparse\n31 " +
+		"GNU.sparse.realsize=1000000\n"
 	header := block("pax", 'x', int64(len(records)), records)
 	data := "1\n0\n1\n" + strings.Repeat("\x00", 506) + "x"
 	body := block("GNUSparseFile.0/sparse", '0', int64(len(data)), data)
@@ -171,7 +272,8 @@ func TestAnArchiveMayNotGrowWithoutMeasure(t *testing.T) {
 	zeros := archive(t, file("zeros", strings.Repeat("\x00", 4<<20)))
 	for ratio, ok := range map[int64]bool{100: false, 2000: true} {
 		_, _, err := artifact.UnpackInto(t.Context(), bytes.NewReader(zeros), t.TempDir(), 1<<30, 10, ratio, 1<<20)
-		if _, public := fault.Public(err); ok != (err == nil) || !ok && public != fmt.Sprintf("The archive unpacks to more than %d times its size.", ratio) {
+		if _, public := fault.Public(err); ok != (err == nil) || !ok &&
+			public != fmt.Sprintf("The archive unpacks to more than %d times its size.", ratio) {
 			t.Errorf("ratio %d: %v", ratio, err)
 		}
 	}
@@ -184,9 +286,11 @@ func TestUnusualButHarmlessArchivesAreTaken(t *testing.T) {
 		"names in any language":   archive(t, file("模型/重み.bin", "x"), file("modèle\u0301 🙂", "y")),
 		"lookalikes of dots":      archive(t, file("․․/․", "x"), file("...", "y"), file("..a/a..", "z")),
 		"a long PAX path":         archive(t, file(strings.Repeat("n", 200)+"/"+strings.Repeat("m", 200), "x")),
-		"a GNU long name":         archive(t, member{Header: tar.Header{Name: strings.Repeat("n", 200), Typeflag: tar.TypeReg, Format: tar.FormatGNU}}),
-		"an old tar":              archive(t, block("old", 0, 1, "x")),
-		"everything at its limit": archive(t, file("a", strings.Repeat("x", 10_000)), dir("b"), file(strings.Repeat("n", 255), "")),
+		"a GNU long name": archive(t,
+			member{Header: tar.Header{Name: strings.Repeat("n", 200), Typeflag: tar.TypeReg, Format: tar.FormatGNU}}),
+		"an old tar": archive(t, block("old", 0, 1, "x")),
+		"everything at its limit": archive(t, file("a", strings.Repeat("x", 10_000)), dir("b"),
+			file(strings.Repeat("n", 255), "")),
 	} {
 		if err := unpackInto(t, data, t.TempDir()); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -255,7 +359,8 @@ func FuzzUnpackGzip(f *testing.F) {
 func FuzzUnpackTar(f *testing.F) {
 	f.Add(plain(f, true, dir("a/"), file("a/b", "B"), file("c", "C")))
 	f.Add(plain(f, true, pax(file("p", "P"), map[string]string{"path": "q/r", "comment": "x"})))
-	f.Add(plain(f, true, member{Header: tar.Header{Name: strings.Repeat("n", 200), Typeflag: tar.TypeReg, Format: tar.FormatGNU}}))
+	f.Add(plain(f, true,
+		member{Header: tar.Header{Name: strings.Repeat("n", 200), Typeflag: tar.TypeReg, Format: tar.FormatGNU}}))
 	f.Add(plain(f, true, sparse(f)))
 	f.Add(plain(f, true, special(tar.TypeSymlink, "l", "../.."), file("l/x", "X")))
 	f.Add(plain(f, true, special(tar.TypeLink, "h", "/etc/passwd")))
@@ -268,7 +373,8 @@ func FuzzPathsThatPassStayInside(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if artifact.CheckPath(path) == "" && (!filepath.IsLocal(path) || filepath.Clean(path) != path || len(path) > 1024) {
+		if artifact.CheckPath(path) == "" &&
+			(!filepath.IsLocal(path) || filepath.Clean(path) != path || len(path) > 1024) {
 			t.Errorf("%q passed", path)
 		}
 	})

@@ -91,7 +91,8 @@ func (t *tree) put(entry, path string, dir bool) error {
 	case known:
 		return t.refuse(entry, "is there twice")
 	case len(t.paths) >= t.max:
-		return fault.New(fault.Invalid, "%s %q is one too many: model data may have %d files and directories.", t.what, brief(entry), t.max)
+		return fault.New(fault.Invalid, "%s %q is one too many: model data may have %d files and directories.", t.what,
+			brief(entry), t.max)
 	}
 	t.paths[path] = dir
 	return nil

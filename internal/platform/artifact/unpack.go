@@ -56,7 +56,8 @@ func unpack(ctx context.Context, src io.Reader, dir string, l limits) (size int6
 	packed := bufio.NewReaderSize(u.in, 256<<10)
 	gz, err := gzip.NewReader(packed)
 	if err != nil {
-		return 0, 0, u.in.or(fault.New(fault.Invalid, "The model data is not a gzip-compressed tar archive.").Because(err))
+		return 0, 0, u.in.or(fault.New(fault.Invalid,
+			"The model data is not a gzip-compressed tar archive.").Because(err))
 	}
 	// A second member is refused: readers disagree on what it means.
 	gz.Multistream(false)
@@ -80,7 +81,8 @@ func (u *unpacking) entries(tr *tar.Reader) error {
 			return err
 		}
 		if n > 2*u.files { // directories named again, and global headers, are not counted by the tree
-			return fault.New(fault.Invalid, "Entry %q is one too many: the archive has more than %d entries.", brief(h.Name), 2*u.files)
+			return fault.New(fault.Invalid, "Entry %q is one too many: the archive has more than %d entries.",
+				brief(h.Name), 2*u.files)
 		}
 		if err := u.entry(tr, h); err != nil {
 			return err
@@ -111,7 +113,9 @@ func (u *unpacking) entry(tr *tar.Reader, h *tar.Header) error {
 		return u.root.MkdirAll(path, 0o755)
 	}
 	if h.Size > u.bytes-u.size {
-		return fault.New(fault.Invalid, "Entry %q makes the model data larger than %d bytes, the limit for unpacked model data.", brief(h.Name), u.bytes)
+		return fault.New(fault.Invalid,
+			"Entry %q makes the model data larger than %d bytes, the limit for unpacked model data.", brief(h.Name),
+			u.bytes)
 	}
 	return u.file(tr, h, path)
 }
@@ -121,7 +125,8 @@ func kind(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeXGlobalHeader:
 	case tar.TypeSymlink, tar.TypeLink:
-		return "is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves)"
+		return "is a link; model data may not contain links (tar --dereference --hard-dereference stores the files " +
+			"themselves)"
 	case tar.TypeGNUSparse:
 		return "is a sparse file; model data may not contain sparse files"
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
@@ -186,7 +191,8 @@ func (u *unpacking) end(packed *bufio.Reader) error {
 		}
 	}
 	if _, err := packed.ReadByte(); err == nil {
-		return fault.New(fault.Invalid, "The archive has data after the end of its gzip stream; it must be a single gzip member.")
+		return fault.New(fault.Invalid,
+			"The archive has data after the end of its gzip stream; it must be a single gzip member.")
 	} else if !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -249,7 +255,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	m.n += int64(n)
 	m.ended = n == 0 && errors.Is(err, io.EOF)
 	if m.n > m.stream() {
-		return 0, fault.New(fault.Invalid, "The archive unpacks to more than %d bytes, the limit for unpacked model data.", m.bytes)
+		return 0, fault.New(fault.Invalid,
+			"The archive unpacks to more than %d bytes, the limit for unpacked model data.", m.bytes)
 	}
 	if m.n > m.free && m.n/m.ratio > m.in.n {
 		return 0, fault.New(fault.Invalid, "The archive unpacks to more than %d times its size.", m.ratio)

@@ -22,8 +22,10 @@ var functions = map[string]function{
 	"METRICS":      {0, 1, nil}, // its argument is a string
 }
 
-func sameKind(a []Kind) (Kind, bool)    { return a[0], true }
-func reduced(a []Kind) (Kind, bool)     { return max(a[0], Series) - 1, true } // a list to a series, a series to a scalar
+func sameKind(a []Kind) (Kind, bool) { return a[0], true }
+
+// a list to a series, a series to a scalar
+func reduced(a []Kind) (Kind, bool)     { return max(a[0], Series) - 1, true }
 func notScalar(a []Kind) (Kind, bool)   { return a[0], a[0] != Scalar }
 func ofOneSeries(a []Kind) (Kind, bool) { return Scalar, a[0] == Series }
 func ofList(a []Kind) (Kind, bool)      { return Scalar, a[0] == List }
@@ -39,7 +41,8 @@ func kindOf(n *node, of func(string) (Kind, bool)) (Kind, error) {
 	case "id":
 		k, ok := of(n.name)
 		if !ok {
-			return 0, refuse("The expression refers to %q, which is not the Id of another query.", n.name[:min(len(n.name), 64)])
+			return 0, refuse("The expression refers to %q, which is not the Id of another query.",
+				n.name[:min(len(n.name), 64)])
 		}
 		return k, nil
 	case "word":

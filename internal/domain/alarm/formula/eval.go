@@ -35,7 +35,8 @@ func (s Scope) eval(n *node) (Value, error) {
 		if v, ok := s.Lookup(n.name); ok && v.fits(s.Count) {
 			return v, nil
 		}
-		return Value{}, refuse("The expression refers to %q, which is not the Id of another query.", n.name[:min(len(n.name), 64)])
+		return Value{}, refuse("The expression refers to %q, which is not the Id of another query.",
+			n.name[:min(len(n.name), 64)])
 	case "call":
 		return s.call(n)
 	}

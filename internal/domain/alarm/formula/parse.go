@@ -71,7 +71,10 @@ type parser struct {
 }
 
 // symbols are tried in this order: longer before shorter.
-var symbols = [...]string{"&&", "||", "<=", ">=", "==", "!=", "<", ">", "+", "-", "*", "/", "^", "(", ")", "[", "]", ","}
+var symbols = [...]string{
+	"&&", "||", "<=", ">=", "==", "!=", "<", ">", "+", "-", "*", "/", "^", "(", ")", "[",
+	"]", ",",
+}
 
 func (p *parser) advance() {
 	for p.at < len(p.src) && strings.IndexByte(" \t\r\n", p.src[p.at]) >= 0 {
@@ -144,7 +147,8 @@ func (p *parser) unexpected() error {
 	if p.kind == tokenEnd {
 		return refuse("The expression ends unexpectedly.")
 	}
-	return refuse("Unexpected %q at character %d of the expression.", strings.ToValidUTF8(p.tok[:min(len(p.tok), 32)], "?"), p.begin+1)
+	return refuse("Unexpected %q at character %d of the expression.",
+		strings.ToValidUTF8(p.tok[:min(len(p.tok), 32)], "?"), p.begin+1)
 }
 
 func (p *parser) node(n node) (*node, error) {

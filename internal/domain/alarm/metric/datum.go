@@ -55,11 +55,13 @@ func (d Datum) Validate(now time.Time) error {
 	case given == 0:
 		return missing("At least one of the parameters must be specified: Value, Values, StatisticValues.")
 	case given > 1:
-		return fault.New(fault.Invalid, "The parameters Value, Values and StatisticValues are mutually exclusive.").Because(ErrCombination)
+		return fault.New(fault.Invalid,
+			"The parameters Value, Values and StatisticValues are mutually exclusive.").Because(ErrCombination)
 	case d.Unit != "" && !d.Unit.Known():
 		return fault.New(fault.Invalid, "The value %q for parameter Unit is invalid.", clip(string(d.Unit)))
 	case d.StorageResolution != 0 && d.StorageResolution != 1 && d.StorageResolution != 60:
-		return fault.New(fault.Invalid, "The value %d for parameter StorageResolution is invalid. Valid values are 1 and 60.", d.StorageResolution)
+		return fault.New(fault.Invalid,
+			"The value %d for parameter StorageResolution is invalid. Valid values are 1 and 60.", d.StorageResolution)
 	case !d.Timestamp.IsZero() && d.Timestamp.Before(now.Add(-oldest)):
 		return fault.New(fault.Invalid, "The parameter Timestamp must not be more than two weeks in the past.")
 	case d.Timestamp.After(now.Add(soonest)):
@@ -75,8 +77,11 @@ func (d Datum) validateValues() error {
 		return fault.New(fault.Invalid, "The value %v for parameter Value is invalid.", *d.Value)
 	}
 	if s := d.Set; s != nil {
-		if !fits(s.SampleCount) || !fits(s.Sum) || !fits(s.Minimum) || !fits(s.Maximum) || s.SampleCount < 0 || s.Minimum > s.Maximum {
-			return fault.New(fault.Invalid, "The parameter StatisticValues is invalid: it needs finite numbers, SampleCount of at least 0, and Minimum not above Maximum.")
+		if !fits(s.SampleCount) || !fits(s.Sum) || !fits(s.Minimum) || !fits(s.Maximum) || s.SampleCount < 0 ||
+			s.Minimum > s.Maximum {
+			return fault.New(fault.Invalid,
+				"The parameter StatisticValues is invalid: it needs finite numbers, SampleCount of at least 0, and "+
+					"Minimum not above Maximum.")
 		}
 	}
 	if len(d.Values) > maxValues {

@@ -168,7 +168,8 @@ func (s *Series) store(level int, at int64, d *Dist) {
 	i := len(bs) - 1
 	if i < 0 || bs[i].start != start {
 		var found bool
-		i, found = slices.BinarySearchFunc(bs, start, func(b block, start int64) int { return cmp.Compare(b.start, start) })
+		i, found = slices.BinarySearchFunc(bs, start,
+			func(b block, start int64) int { return cmp.Compare(b.start, start) })
 		if !found {
 			if i == len(bs) && i > 0 {
 				bs[i-1].data = slices.Clip(slices.Clone(bs[i-1].data)) // it is complete, as a rule

@@ -39,7 +39,8 @@ func TestAPeriodHasTheSamplesBetweenItsEnds(t *testing.T) {
 	if slid[0].Value != 7 {
 		t.Errorf("a window that is not aligned begins with %v", slid[0].Value)
 	}
-	if got := s.Points(Window{Start: t0.Add(time.Hour), Period: time.Minute, Count: 3}, Sum); slices.ContainsFunc(got, Point.Known) {
+	if got := s.Points(Window{Start: t0.Add(time.Hour), Period: time.Minute, Count: 3}, Sum); slices.ContainsFunc(got,
+		Point.Known) {
 		t.Errorf("later periods have values: %v", got)
 	}
 }
@@ -74,7 +75,10 @@ func TestRollingUpIsTheSameAsAddingDirectly(t *testing.T) {
 				s.Changes()
 			}
 		}
-		got := s.Distributions(Window{Start: t0, Period: time.Duration(period) * time.Second, Count: int(1800/period) + 1})
+		got := s.Distributions(Window{
+			Start: t0, Period: time.Duration(period) * time.Second,
+			Count: int(1800/period) + 1,
+		})
 		for i, d := range got {
 			want := direct[int64(i)]
 			if (d == nil) != (want == nil) {
@@ -300,11 +304,15 @@ func BenchmarkMemory(b *testing.B) {
 				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc), "B/3h")
 				for level := 1; level < len(tiers); level++ {
 					var block []byte
-					d := merged(s.Distributions(Window{Start: t0, Period: time.Minute, Count: int(tiers[level].res / 60)})...)
+					d := merged(s.Distributions(Window{
+						Start: t0, Period: time.Minute,
+						Count: int(tiers[level].res / 60),
+					})...)
 					for slot := range slots {
 						block = appendDist(block, slot, d)
 					}
-					b.ReportMetric(float64(len(block))/slots*float64(tiers[level].keep/tiers[level].res), "B/"+[]string{"", "30h", "7d", "63d"}[level])
+					b.ReportMetric(float64(len(block))/slots*float64(tiers[level].keep/tiers[level].res), "B/"+
+						[]string{"", "30h", "7d", "63d"}[level])
 				}
 				runtime.KeepAlive(s)
 			}

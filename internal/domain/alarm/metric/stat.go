@@ -72,7 +72,8 @@ func ParseStat(name string) (Stat, error) {
 	}
 	s, ok := parseExtended(name)
 	if !ok {
-		return Stat{}, fault.New(fault.Invalid, "The value %q for parameter ExtendedStatistic is not supported.", clip(name))
+		return Stat{}, fault.New(fault.Invalid, "The value %q for parameter ExtendedStatistic is not supported.",
+			clip(name))
 	}
 	return s, nil
 }

@@ -45,7 +45,8 @@ func (p *parser) unexpected() error {
 		return refuse("AlarmRule ends unexpectedly.")
 	}
 	rest := p.src[p.at:]
-	return refuse("Unexpected %q at character %d of AlarmRule.", strings.ToValidUTF8(rest[:min(len(rest), 16)], "?"), p.at+1)
+	return refuse("Unexpected %q at character %d of AlarmRule.", strings.ToValidUTF8(rest[:min(len(rest), 16)], "?"),
+		p.at+1)
 }
 
 // word takes the upper-case word that comes next, if it is one of these.
