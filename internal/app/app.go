@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
@@ -50,6 +51,7 @@ type App struct {
 	verifier  *sigv4.Verifier // of operators: devices invoke no endpoint
 	callers   *sigv4.Verifier // of operators and devices
 	db        *store.DB
+	hosting   *hosting.DB
 	objects   *objects.Store
 	models    *artifact.Cache
 	process   *process.Provider
@@ -141,6 +143,7 @@ func (a *App) openState(ctx context.Context) (err error) {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	a.onStop("store", a.db.Close)
+	a.hosting = hosting.New(a.db, subscribers(a.cfg.Webhooks)...)
 	if a.objects, err = objects.Open(filepath.Join(dir, "objects")); err != nil {
 		return fmt.Errorf("open the object store: %w", err)
 	}
@@ -259,10 +262,10 @@ func (a *App) tidy(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := a.db.PruneRoutes(ctx, time.Now().Add(-time.Hour)); err != nil && ctx.Err() == nil {
+		if err := a.hosting.PruneRoutes(ctx, time.Now().Add(-time.Hour)); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
 		}
-		if err := a.db.PruneRecords(ctx, record.DefaultRetention(), time.Now()); err != nil && ctx.Err() == nil {
+		if err := a.hosting.PruneRecords(ctx, record.DefaultRetention(), time.Now()); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old deployments were not forgotten", "err", err)
 		}
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
 	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/control"
@@ -51,7 +50,7 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// The provider's lock says that no other server uses this directory,
 		// and with it this database.
-		for _, forget := range []func(context.Context) error{a.db.Deploying().ForgetLeases, a.db.Stages().ForgetLeases} {
+		for _, forget := range []func(context.Context) error{a.hosting.Deploying().ForgetLeases, a.db.Stages().ForgetLeases} {
 			if err := forget(ctx); err != nil {
 				return err
 			}
@@ -80,9 +79,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
-	a.follower = router.NewFollower(a.db, a.router, a.bells.routes, time.Second, a.log)
+	a.follower = router.NewFollower(a.hosting, a.router, a.bells.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
-		Store: a.db, Provider: a.process, Fetch: a.fetch, Command: a.command, Drain: a.follower.Drain,
+		Store: a.hosting, Provider: a.process, Fetch: a.fetch, Command: a.command, Drain: a.follower.Drain,
 		Changed: a.bells.ring, Wake: a.bells.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
@@ -91,14 +90,11 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		},
 	})
 	d := &deployer.Deployer{
-		Changed: a.bells.ring, Log: a.log,
-		Evidence: &evidence.Source{Endpoints: a.db, Alarms: a.watch, Routers: a.router},
-		Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Change: a.hosting.Change, Changed: a.bells.ring, Log: a.log,
+		Evidence: &evidence.Source{Endpoints: a.hosting, Alarms: a.watch, Routers: a.router},
 	}
 	a.turns = &loop.Runner{
-		Queue: a.db.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
+		Queue: a.hosting.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
 		Poll: time.Second, Lease: 10 * time.Second, Retry: time.Second,
 	}
 	a.notify, err = a.newNotify(ctx)
@@ -136,10 +132,7 @@ func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
-		Change: func(ctx context.Context, f func(control.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
-		Read: a.db, Ring: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
+		Store: a.hosting, Notify: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
 		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Watch: a.watch}).Suspicions,
 	})

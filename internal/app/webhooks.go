@@ -4,30 +4,36 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/domain/notice"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 )
 
-// newNotify tells the store whom to tell of events, drops what was meant for
-// webhooks that are no longer configured, and returns what delivers the rest.
+// subscribers are the webhooks as the store knows them.
+func subscribers(webhooks []config.Webhook) (out []notice.Subscriber) {
+	for _, w := range webhooks {
+		s := notice.Subscriber{Name: w.Name}
+		for _, e := range w.Events {
+			s.Kinds = append(s.Kinds, notice.Kind(e))
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// newNotify drops the events of webhooks that are no longer configured, and
+// returns what delivers the others'.
 func (a *App) newNotify(ctx context.Context) (*notify.Service, error) {
 	c := notify.Config{Wake: a.bells.notices, Log: a.log, Registerer: a.metrics}
-	var to []store.Subscriber
 	for _, w := range a.cfg.Webhooks {
 		key, err := notify.SigningKey(string(w.Secret))
 		if err != nil {
 			return nil, fmt.Errorf("webhook %s: %w", w.Name, err)
 		}
-		s := store.Subscriber{Name: w.Name}
-		for _, e := range w.Events {
-			s.Kinds = append(s.Kinds, notice.Kind(e))
-		}
-		to = append(to, s)
-		c.Webhooks = append(c.Webhooks, notify.Webhook{Name: w.Name, URL: string(w.URL), Key: key, Outbox: a.db.Outbox(w.Name)})
+		outbox := a.hosting.Outbox(w.Name)
+		c.Webhooks = append(c.Webhooks, notify.Webhook{Name: w.Name, URL: string(w.URL), Key: key, Outbox: outbox})
 	}
-	a.db.Tell(to...)
-	n, err := a.db.ForgetOutboxes(ctx)
+	n, err := a.hosting.ForgetOutboxes(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ var rules = []rule{
 	{"internal/domain/hosting", may(domain("arn", "fault", "rollout", "traffic"))},
 	{"internal/domain/record", may(domain("arn", "fault", "hosting", "rollout"))},
 	{"internal/domain/notice", may(domain("hosting", "rollout"))},
+	{"internal/domain/outcome", may(domain("hosting", "notice", "record", "rollout", "traffic"))},
 	{"internal/domain/alarm", may(domain("fault", "alarm/formula", "alarm/metric", "alarm/rule"))},
 	{"internal/domain/alarm/formula", may(domain("fault"))},
 	{"internal/domain/alarm/metric", may(domain("fault"))},
@@ -52,6 +53,10 @@ var rules = []rule{
 	{"internal/platform/provider/testmodel/...", nil},
 	{"internal/platform/store", may(domain("..."), platform("loop"))},
 	{"internal/platform/store/alarms", may(domain("alarm"), platform("store"))},
+	{
+		"internal/platform/store/hosting",
+		may(domain("arn", "hosting", "notice", "outcome", "record", "traffic"), platform("id", "loop", "store")),
+	},
 	{"internal/platform/store/identity", may(domain("arn", "trust"), platform("store"))},
 	{"internal/platform/store/jobs", may(domain("arn", "packaging"), platform("store"))},
 	{"internal/platform/store/metrics", may(domain("alarm/metric"), platform("store"))},
@@ -60,16 +65,16 @@ var rules = []rule{
 
 	// A service is one aggregate's: of the store it knows that one's package.
 	{"internal/service/...", may(domain("..."), platform("clock", "failpoint", "id", "loop"))},
-	{"internal/service/control", nil},
-	{"internal/service/deployer", may(service("evidence"))},
+	{"internal/service/control", may(platform("store/hosting"))},
+	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
 	{"internal/service/evidence", may(service("watch"))},
 	{"internal/service/fleet", nil},
 	{"internal/service/identity", may(platform("devicetls", "store/identity"))},
-	{"internal/service/instance", may(platform("provider"))},
-	{"internal/service/notify", nil},
+	{"internal/service/instance", may(platform("provider", "store/hosting"))},
+	{"internal/service/notify", may(platform("store/hosting"))},
 	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs"))},
 	{"internal/service/router", may(platform("http1"))},
-	{"internal/service/watch", may(platform("store/alarms", "store/metrics"))},
+	{"internal/service/watch", may(platform("store/alarms", "store/hosting", "store/metrics"))},
 
 	// The wire knows who calls and how a call is written, and no service.
 	{"internal/wire/shape", may(domain("fault"))},
@@ -135,8 +140,8 @@ var rules = []rule{
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},
 	{"internal/openload", nil},
 	{"internal/bench", may(
-		agent("engine", "handles", "model", "proto/edgemanager", "serve"), domain("arn", "hosting", "traffic"),
-		platform("bundle", "child", "http1", "store"), service("router"), wire("sigv4"),
+		agent("engine", "handles", "model", "proto/edgemanager", "serve"), domain("arn", "hosting", "outcome", "traffic"),
+		platform("bundle", "child", "http1", "store", "store/hosting"), service("router"), wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},

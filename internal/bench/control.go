@@ -20,8 +20,10 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	endpoints "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // account and region of the servers that are measured.
@@ -166,7 +168,7 @@ func describeAndList(ctx context.Context, out io.Writer, dir string, bins map[st
 func fill(ctx context.Context, db *store.DB, n int) error {
 	scope := arn.Scope{Region: benchRegion, Account: benchAccount}
 	for base := 0; base < n; base += 500 {
-		err := db.Change(ctx, func(tx *store.Tx) error {
+		err := endpoints.New(db).Change(ctx, func(tx endpoints.Tx) error {
 			for i := base; i < min(base+500, n); i++ {
 				at := time.Unix(1_700_000_000+int64(i), 0).UTC()
 				e := &hosting.Endpoint{
@@ -175,7 +177,7 @@ func fill(ctx context.Context, db *store.DB, n int) error {
 					Fleet:   &hosting.Fleet{ID: hosting.FleetID(fmt.Sprintf("f-%05d", i)), ConfigName: "c", ConfigDoc: []byte(`{}`), Variants: []hosting.FleetVariant{{Variant: hosting.Variant{Name: "a"}}}},
 					Weights: []hosting.Weight{{Variant: "a", Current: 1, Desired: 1}},
 				}
-				if err := tx.InsertEndpoint(ctx, e); err != nil {
+				if err := tx.Write(ctx, outcome.OfCreation(e)); err != nil {
 					return err
 				}
 			}

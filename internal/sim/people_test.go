@@ -8,9 +8,10 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
@@ -52,11 +53,7 @@ func (y *yard) visit(s *spot) {
 	}
 	var asked string
 	again := false // deleting twice is one deletion
-	err := y.db.Change(y.ctx, func(tx *store.Tx) error {
-		e, err := tx.Endpoint(y.ctx, scope, s.name)
-		if err != nil {
-			return err
-		}
+	err := y.db.ChangeEndpoint(y.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) (err error) {
 		busy := e.Status.Busy()
 		if asked, err = y.ask(e, now()); err != nil {
 			return err
@@ -64,7 +61,7 @@ func (y *yard) visit(s *spot) {
 		if again = asked == "delete" && s.stored.Status == hosting.Deleting; busy && !again {
 			y.broken("%s was accepted while %s", asked, e.Status)
 		}
-		return tx.SaveEndpoint(y.ctx, e)
+		return nil
 	})
 	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid) {
 		y.refused++
@@ -81,15 +78,8 @@ func (y *yard) steer(s *spot) {
 		return
 	}
 	verb := y.verb()
-	err := y.db.Change(y.ctx, func(tx *store.Tx) error {
-		e, err := tx.Endpoint(y.ctx, scope, s.name)
-		if err != nil {
-			return err
-		}
-		if err := e.Order(verb, "eve", now()); err != nil {
-			return err
-		}
-		return tx.SaveEndpoint(y.ctx, e)
+	err := y.db.ChangeEndpoint(y.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) error {
+		return e.Order(verb, "eve", now())
 	})
 	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid || f.Kind == fault.NotFound) {
 		return
@@ -160,7 +150,7 @@ func (y *yard) create(s *spot) {
 	s.id = hosting.EndpointID(y.name("e"))
 	e, err := hosting.Create(s.id, s.name, y.launch(hosting.DeploymentID(y.name("d")), y.shape(nil), now()), nil)
 	y.must(err)
-	y.must(y.db.Change(y.ctx, func(tx *store.Tx) error { return tx.InsertEndpoint(y.ctx, e) }))
+	y.must(y.db.Change(y.ctx, func(tx store.Tx) error { return tx.Write(y.ctx, outcome.OfCreation(e)) }))
 	y.spots[s.id] = s
 	y.began(s, "create")
 }

@@ -19,7 +19,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // What one life is made of.
@@ -118,7 +119,7 @@ func wanted(t *testing.T, n int) int {
 // newDatabase returns an empty database, up to date, to copy.
 func newDatabase(t *testing.T) []byte {
 	path := filepath.Join(t.TempDir(), "empty.db")
-	db, err := store.OpenSQLite(t.Context(), path)
+	db, err := base.OpenSQLite(t.Context(), path)
 	if err == nil {
 		err = db.Close()
 	}
@@ -151,7 +152,7 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
+		db, err := base.OpenSQLite(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,9 +175,9 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 	return rollouts, digest
 }
 
-func newYard(ctx context.Context, db *store.DB, seed uint64, size int, log *slog.Logger) *yard {
+func newYard(ctx context.Context, db *base.DB, seed uint64, size int, log *slog.Logger) *yard {
 	y := &yard{
-		db: db, log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
+		db: store.New(db), log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
 		herd: herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
 		people: people{
 			d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{},

@@ -18,7 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
@@ -174,9 +174,9 @@ func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error
 	})
 }
 
-func (s *server) change(ctx context.Context, f func(deployer.Tx) error) error {
+func (s *server) change(ctx context.Context, f func(store.Tx) error) error {
 	return s.do("change", func(torn bool) error {
-		return s.y.db.Change(ctx, func(tx *store.Tx) error {
+		return s.y.db.Change(ctx, func(tx store.Tx) error {
 			if err := f(tx); err != nil || !torn {
 				return err
 			}

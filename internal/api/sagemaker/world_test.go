@@ -1,7 +1,6 @@
 package sagemaker_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +23,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -43,15 +43,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
+	opened, err := base.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	db := store.New(opened)
 	ctl := control.New(control.Config{
-		Change: func(ctx context.Context, f func(control.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
-		Read: db, Ring: func() {},
+		Store: db, Notify: func() {},
 		MissingAlarms: func(_ arn.Scope, names []string) []string {
 			return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "errors" })
 		},
@@ -175,9 +173,7 @@ func (w *world) settle(name string) {
 	ctx, now := w.t.Context(), time.Now().UTC().Truncate(time.Microsecond)
 	d := deployer.Deployer{
 		Log: slog.New(slog.DiscardHandler), Changed: func() {},
-		Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-			return w.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Change: w.db.Change,
 	}
 	for range 50 {
 		e, is, err := w.db.EndpointView(ctx, scope, name)

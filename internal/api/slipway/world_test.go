@@ -25,7 +25,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
@@ -50,17 +51,15 @@ type world struct {
 func inWorld(t *testing.T, f func(w *world)) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
+		opened, err := base.OpenSQLite(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer opened.Close()
+		db := store.New(opened)
 		w := &world{t: t, db: db}
 		ctl := control.New(control.Config{
-			Change: func(ctx context.Context, f func(control.Tx) error) error {
-				return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-			},
-			Read: db, Ring: func() {},
+			Store: db, Notify: func() {},
 			Allowance: control.Allowance{Download: 20 * time.Minute, Startup: 8 * time.Minute, Stop: 10 * time.Minute},
 			Suspect: func(context.Context, *hosting.Endpoint) ([]record.Finding, error) {
 				return []record.Finding{{Severity: record.Info, Code: "Looked", Message: "Somebody looked."}}, nil
@@ -70,9 +69,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.handlers = map[string]http.Handler{"SageMaker": hostingapi.NewHandler(ctl, log, nil), "Slipway": api.NewHandler(ctl, log)}
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},
-			Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-				return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-			},
+			Change:   db.Change,
 			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Routers: w},
 		}
 		f(w)
@@ -145,13 +142,9 @@ func (w *world) policy(change ...func(*rollout.Policy)) {
 	for _, c := range change {
 		c(&p)
 	}
-	err := w.db.Change(w.t.Context(), func(tx *store.Tx) error {
-		e, err := tx.Endpoint(w.t.Context(), scope, "e")
-		if err != nil {
-			return err
-		}
+	err := w.db.ChangeEndpoint(w.t.Context(), scope, "e", func(_ store.Tx, e *hosting.Endpoint) error {
 		e.LastConfig = &hosting.DeploymentConfig{Document: []byte(`{}`), Policy: &p}
-		return tx.SaveEndpoint(w.t.Context(), e)
+		return nil
 	})
 	if err != nil {
 		w.t.Fatal(err)

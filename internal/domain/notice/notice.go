@@ -6,6 +6,7 @@ package notice
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,15 @@ const (
 
 // Kinds returns every kind of event.
 func Kinds() []Kind { return []Kind{StateChange, DeploymentChange} }
+
+// Subscriber is who wants to be told of events.
+type Subscriber struct {
+	Name  string // of its queue, never empty
+	Kinds []Kind // none: every kind
+}
+
+// Wants reports whether s wants to be told of events of a kind.
+func (s Subscriber) Wants(k Kind) bool { return len(s.Kinds) == 0 || slices.Contains(s.Kinds, k) }
 
 // Notice is an event that is still to be delivered somewhere.
 type Notice struct {

@@ -14,8 +14,33 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
 
-// Transition is one line of a deployment's history, written in the transaction
-// that it tells of. It is stored as JSON.
+// Line is one line of an endpoint's history, written in the transaction that it
+// tells of.
+type Line struct {
+	Endpoint   hosting.EndpointID
+	Deployment hosting.DeploymentID // the one in hand, or that had just ended; "": none
+	At         time.Time
+	Kind       Kind
+	What       any // a Transition or a StatusChange
+}
+
+// Kind says what a line tells of.
+type Kind string
+
+// The kinds of lines.
+const (
+	DeploymentPhase Kind = "DeploymentPhase" // Transition
+	EndpointStatus  Kind = "EndpointStatus"  // StatusChange
+)
+
+// StatusChange tells of another EndpointStatus. It is stored as JSON.
+type StatusChange struct {
+	From   hosting.Status `json:"from"` // "" at the beginning
+	To     hosting.Status `json:"to"`   // "Deleted" at the end
+	Reason string         `json:"reason,omitempty"`
+}
+
+// Transition tells of another phase of a deployment. It is stored as JSON.
 type Transition struct {
 	At       time.Time              `json:"-"`
 	From     rollout.Phase          `json:"from"` // "" at the beginning

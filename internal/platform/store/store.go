@@ -59,7 +59,6 @@ var migrations embed.FS
 type DB struct {
 	write *sql.DB
 	read  *sql.DB
-	to    []Subscriber
 
 	Dialect Dialect
 

@@ -17,7 +17,8 @@ func (tx *Tx) Tags(ctx context.Context, arn string) ([]hosting.Tag, error) { ret
 func tags(ctx context.Context, q Querier, arn string) ([]hosting.Tag, error) {
 	rows, err := q.QueryContext(ctx, `select key, value from tag where resource = $1 order by key`, arn)
 	return Collect(rows, err, "read tags", func(scan Scan) (t hosting.Tag, err error) {
-		return t, scan(&t.Key, &t.Value)
+		err = scan(&t.Key, &t.Value)
+		return t, err
 	})
 }
 

@@ -16,7 +16,6 @@ type Tx struct {
 	*sql.Tx
 
 	Dialect  Dialect
-	to       []Subscriber
 	prepared map[string]*sql.Stmt
 }
 
@@ -39,7 +38,7 @@ func (db *DB) change(ctx context.Context, f func(*Tx) error) error {
 	}
 	// After a commit there is nothing to roll back; before one the failure is already reported.
 	defer tx.Rollback() //nolint:errcheck // see above
-	if err := f(&Tx{tx, db.Dialect, db.to, db.preparedWrites}); err != nil {
+	if err := f(&Tx{tx, db.Dialect, db.preparedWrites}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -82,6 +81,16 @@ func (tx *Tx) Count(ctx context.Context, what, query string, args ...any) (int64
 	}
 	n, err := res.RowsAffected()
 	return n, Wrap(what, err)
+}
+
+// DeleteNamed deletes the row of a name in a region from a table of ours;
+// missing is the error if there is none.
+func (tx *Tx) DeleteNamed(ctx context.Context, table, region, name string, missing error) error {
+	n, err := tx.Count(ctx, "delete "+table, `delete from `+table+` where region = $1 and name = $2`, region, name)
+	if err == nil && n == 0 {
+		return missing
+	}
+	return err
 }
 
 // Next draws the next number of a counter; the counter's row stays locked

@@ -1,7 +1,7 @@
 // Package control carries out the control plane's verbs: each is one
-// transaction that loads what the verb is about, lets package hosting judge,
+// transaction that loads what the verb is about, lets package hosting decide,
 // and records the outcome. Moving traffic and running instances is not its
-// job; it leaves a deployment due and rings.
+// job; it leaves a deployment due and says so.
 package control
 
 import (
@@ -11,56 +11,14 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
-
-// Tx is what the verbs need of one transaction.
-type Tx interface {
-	InsertModel(ctx context.Context, m hosting.Model) error
-	Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error)
-	DeleteModel(ctx context.Context, s arn.Scope, name string) error
-
-	InsertEndpointConfig(ctx context.Context, c hosting.EndpointConfig) error
-	EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error)
-	DeleteEndpointConfig(ctx context.Context, s arn.Scope, name string) error
-
-	// Endpoint reads by name without regard to case and locks what it reads.
-	Endpoint(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, error)
-	InsertEndpoint(ctx context.Context, e *hosting.Endpoint) error
-	// SaveEndpoint makes every row agree with e: its own, its deployment's
-	// (due at once), its instances' and its route.
-	SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error
-
-	// EdgeARN returns the ARN of a fleet, device, plan or job as it has it
-	// itself: a name in other letters finds it if no other is meant.
-	EdgeARN(ctx context.Context, s arn.Scope, kind, name string) (string, error)
-
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-	PutTags(ctx context.Context, arn string, tags []hosting.Tag) error
-	DeleteTags(ctx context.Context, arn string, keys ...string) error
-}
-
-// Reader is what the verbs need of the store outside a transaction.
-type Reader interface {
-	Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error)
-	ListModels(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
-	EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error)
-	ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
-	// EndpointView reads an endpoint and its instances as of one moment.
-	EndpointView(ctx context.Context, s arn.Scope, name string) (*hosting.Endpoint, []hosting.Instance, error)
-	ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error)
-	Tags(ctx context.Context, arn string) ([]hosting.Tag, error)
-	// Deployments returns a page of what is known of an endpoint's deployments,
-	// also when it is gone, and whether more follow.
-	Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool, error)
-	Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (record.Record, error)
-}
 
 // Config is what Control is made of.
 type Config struct {
-	Change func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
-	Read   Reader
-	// Ring says that a deployment may have fallen due. It must not block.
-	Ring func()
+	Store *store.DB
+	// Notify says that a deployment may have fallen due. It must not block.
+	Notify func()
 	// ModelDataExists reports whether the object store holds what a model
 	// names; nil skips the check. It is asked at CreateModel, as AWS does.
 	ModelDataExists func(ctx context.Context, d hosting.ModelData) error
@@ -103,7 +61,7 @@ func (c *Control) CreateModel(ctx context.Context, m hosting.Model, tags []hosti
 		}
 	}
 	m.Created = clock.Now()
-	return m.ARN(), c.Change(ctx, func(tx Tx) error {
+	return m.ARN(), c.Store.Change(ctx, func(tx store.Tx) error {
 		if err := tx.InsertModel(ctx, m); err != nil {
 			return err
 		}
@@ -113,17 +71,17 @@ func (c *Control) CreateModel(ctx context.Context, m hosting.Model, tags []hosti
 
 // Model returns a model's record.
 func (c *Control) Model(ctx context.Context, s arn.Scope, name string) (hosting.Model, error) {
-	return c.Read.Model(ctx, s, name)
+	return c.Store.Model(ctx, s, name)
 }
 
 // ListModels returns a page of models and whether more follow.
 func (c *Control) ListModels(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
-	return c.Read.ListModels(ctx, s, f)
+	return c.Store.ListModels(ctx, s, f)
 }
 
 // DeleteModel removes the record only; endpoints that run it go on.
 func (c *Control) DeleteModel(ctx context.Context, s arn.Scope, name string) error {
-	return c.Change(ctx, func(tx Tx) error {
+	return c.Store.Change(ctx, func(tx store.Tx) error {
 		if err := tx.DeleteModel(ctx, s, name); err != nil {
 			return err
 		}
@@ -134,7 +92,7 @@ func (c *Control) DeleteModel(ctx context.Context, s arn.Scope, name string) err
 // CreateEndpointConfig records a configuration whose models exist.
 func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.EndpointConfig, tags []hosting.Tag) (string, error) {
 	cfg.Created = clock.Now()
-	return cfg.ARN(), c.Change(ctx, func(tx Tx) error {
+	return cfg.ARN(), c.Store.Change(ctx, func(tx store.Tx) error {
 		if _, err := models(ctx, tx, cfg); err != nil {
 			return err
 		}
@@ -150,18 +108,18 @@ func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.Endpoint
 
 // EndpointConfig returns a configuration's record.
 func (c *Control) EndpointConfig(ctx context.Context, s arn.Scope, name string) (hosting.EndpointConfig, error) {
-	return c.Read.EndpointConfig(ctx, s, name)
+	return c.Store.EndpointConfig(ctx, s, name)
 }
 
 // ListEndpointConfigs returns a page of configurations and whether more follow.
 func (c *Control) ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
-	return c.Read.ListEndpointConfigs(ctx, s, f)
+	return c.Store.ListEndpointConfigs(ctx, s, f)
 }
 
 // DeleteEndpointConfig removes the record; an endpoint that uses it goes on
 // with its snapshot (spec §2.2).
 func (c *Control) DeleteEndpointConfig(ctx context.Context, s arn.Scope, name string) error {
-	return c.Change(ctx, func(tx Tx) error {
+	return c.Store.Change(ctx, func(tx store.Tx) error {
 		if err := tx.DeleteEndpointConfig(ctx, s, name); err != nil {
 			return err
 		}
@@ -170,7 +128,7 @@ func (c *Control) DeleteEndpointConfig(ctx context.Context, s arn.Scope, name st
 }
 
 // models looks up every model that a configuration names.
-func models(ctx context.Context, tx Tx, cfg hosting.EndpointConfig) (map[string]hosting.Model, error) {
+func models(ctx context.Context, tx store.Tx, cfg hosting.EndpointConfig) (map[string]hosting.Model, error) {
 	ms := make(map[string]hosting.Model, len(cfg.Variants))
 	for _, v := range cfg.Variants {
 		m, err := tx.Model(ctx, cfg.Scope, v.ModelName)

@@ -8,9 +8,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/id"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // CreateEndpointInput is what CreateEndpoint asks for.
@@ -25,7 +27,7 @@ type CreateEndpointInput struct {
 // CreateEndpoint accepts a new endpoint: it is Creating when this returns.
 func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (string, error) {
 	name := in.Scope.Endpoint(in.Name)
-	err := c.Change(ctx, func(tx Tx) error {
+	err := c.Store.Change(ctx, func(tx store.Tx) error {
 		switch e, err := tx.Endpoint(ctx, in.Scope, in.Name); {
 		case err == nil:
 			return hosting.AlreadyExists("endpoint", e.ARN())
@@ -45,24 +47,26 @@ func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (s
 		if err := tx.PutTags(ctx, name, in.Tags); err != nil {
 			return err
 		}
-		return tx.InsertEndpoint(ctx, e)
+		return tx.Write(ctx, outcome.OfCreation(e))
 	})
 	if err != nil {
 		return "", err
 	}
-	c.Ring()
+	c.Notify()
 	return name, nil
 }
 
-// launch looks up what a change that brings up a fleet is made of; judge has
-// its say between the configuration and its models (spec §2.3, order of checks).
-func launch(ctx context.Context, tx Tx, s arn.Scope, config string, judge func() error) (hosting.Launch, error) {
-	l := hosting.Launch{Deployment: hosting.DeploymentID(id.New("d")), Fleet: hosting.FleetID(id.New("f")), Now: clock.Now()}
+// launch looks up what a change that brings up a fleet is made of; check is
+// called between the configuration and its models (spec §2.3, order of checks).
+func launch(ctx context.Context, tx store.Tx, s arn.Scope, config string, check func() error) (hosting.Launch, error) {
+	l := hosting.Launch{
+		Deployment: hosting.DeploymentID(id.New("d")), Fleet: hosting.FleetID(id.New("f")), Now: clock.Now(),
+	}
 	var err error
 	if l.Config, err = tx.EndpointConfig(ctx, s, config); err != nil {
 		return l, err
 	}
-	if err := judge(); err != nil {
+	if err := check(); err != nil {
 		return l, err
 	}
 	l.Models, err = models(ctx, tx, l.Config)
@@ -71,7 +75,7 @@ func launch(ctx context.Context, tx Tx, s arn.Scope, config string, judge func()
 
 // Endpoint returns an endpoint as DescribeEndpoint shows it.
 func (c *Control) Endpoint(ctx context.Context, s arn.Scope, name string) (hosting.View, error) {
-	e, instances, err := c.Read.EndpointView(ctx, s, name)
+	e, instances, err := c.Store.EndpointView(ctx, s, name)
 	if err != nil {
 		return hosting.View{}, err
 	}
@@ -80,7 +84,7 @@ func (c *Control) Endpoint(ctx context.Context, s arn.Scope, name string) (hosti
 
 // ListEndpoints returns a page of endpoints and whether more follow.
 func (c *Control) ListEndpoints(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
-	return c.Read.ListEndpoints(ctx, s, f)
+	return c.Store.ListEndpoints(ctx, s, f)
 }
 
 // UpdateEndpointInput is what UpdateEndpoint asks for.
@@ -97,13 +101,13 @@ type UpdateEndpointInput struct {
 // UpdateEndpoint accepts a new configuration for an endpoint that goes on
 // serving (spec §2.3, in the order of its checks).
 func (c *Control) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (string, error) {
-	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(tx Tx, e *hosting.Endpoint) error {
+	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(tx store.Tx, e *hosting.Endpoint) error {
 		return c.update(ctx, tx, e, in)
 	})
 }
 
-// update judges an update and makes it e's deployment.
-func (c *Control) update(ctx context.Context, tx Tx, e *hosting.Endpoint, in UpdateEndpointInput) error {
+// update accepts an update and makes it e's deployment.
+func (c *Control) update(ctx context.Context, tx store.Tx, e *hosting.Endpoint, in UpdateEndpointInput) error {
 	if err := e.MayUpdate(); err != nil {
 		return err
 	}
@@ -156,7 +160,7 @@ type ScaleEndpointInput struct {
 // UpdateWeightsAndCapacities accepts new weights and instance counts within
 // the fleet in service.
 func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, in ScaleEndpointInput) (string, error) {
-	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
+	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ store.Tx, e *hosting.Endpoint) error {
 		return e.Scale(hosting.DeploymentID(id.New("d")), in.Desires, clock.Now())
 	})
 }
@@ -164,7 +168,7 @@ func (c *Control) UpdateWeightsAndCapacities(ctx context.Context, in ScaleEndpoi
 // DeleteEndpoint accepts the end of an endpoint; its record vanishes when
 // nothing of it runs any more. by is the ARN of who asks.
 func (c *Control) DeleteEndpoint(ctx context.Context, s arn.Scope, name, by string) error {
-	_, err := c.change(ctx, target{s, name, by}, func(_ Tx, e *hosting.Endpoint) error {
+	_, err := c.change(ctx, target{s, name, by}, func(_ store.Tx, e *hosting.Endpoint) error {
 		return e.Delete(hosting.DeploymentID(id.New("d")), clock.Now())
 	})
 	return err
@@ -181,7 +185,7 @@ type OrderInput struct {
 // Order accepts an order and returns the endpoint's ARN and the deployment that
 // it was given to, which is due at once.
 func (c *Control) Order(ctx context.Context, in OrderInput) (endpoint string, id hosting.DeploymentID, err error) {
-	endpoint, err = c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ Tx, e *hosting.Endpoint) error {
+	endpoint, err = c.change(ctx, target{in.Scope, in.Name, in.By}, func(_ store.Tx, e *hosting.Endpoint) error {
 		if err := e.Order(in.Verb, in.By, clock.Now()); err != nil {
 			return err
 		}
@@ -199,13 +203,9 @@ type target struct {
 
 // change runs one verb on an existing endpoint and returns the endpoint's ARN.
 // A deployment that it begins is recorded as that of who asked.
-func (c *Control) change(ctx context.Context, t target, verb func(Tx, *hosting.Endpoint) error) (string, error) {
+func (c *Control) change(ctx context.Context, t target, verb func(store.Tx, *hosting.Endpoint) error) (string, error) {
 	var id string
-	err := c.Change(ctx, func(tx Tx) error {
-		e, err := tx.Endpoint(ctx, t.scope, t.name)
-		if err != nil {
-			return err
-		}
+	err := c.Store.ChangeEndpoint(ctx, t.scope, t.name, func(tx store.Tx, e *hosting.Endpoint) error {
 		id = e.ARN()
 		before := e.Deployment
 		if err := verb(tx, e); err != nil {
@@ -214,18 +214,18 @@ func (c *Control) change(ctx context.Context, t target, verb func(Tx, *hosting.E
 		if e.Deployment != before {
 			e.Deployment.By = t.by
 		}
-		return tx.SaveEndpoint(ctx, e)
+		return nil
 	})
 	if err != nil {
 		return "", err
 	}
-	c.Ring()
+	c.Notify()
 	return id, nil
 }
 
 // AddTags adds or replaces tags and returns the full set.
 func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.Tag) (all []hosting.Tag, err error) {
-	err = c.tagged(ctx, resource, func(tx Tx, resource string) error {
+	err = c.tagged(ctx, resource, func(tx store.Tx, resource string) error {
 		if err := tx.PutTags(ctx, resource, tags); err != nil {
 			return err
 		}
@@ -237,7 +237,7 @@ func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.T
 
 // Tags returns a resource's tags by key.
 func (c *Control) Tags(ctx context.Context, resource string) (all []hosting.Tag, err error) {
-	err = c.tagged(ctx, resource, func(tx Tx, resource string) error {
+	err = c.tagged(ctx, resource, func(tx store.Tx, resource string) error {
 		all, err = tx.Tags(ctx, resource)
 		return err
 	})
@@ -246,7 +246,7 @@ func (c *Control) Tags(ctx context.Context, resource string) (all []hosting.Tag,
 
 // DeleteTags removes tags; keys that are not there are ignored.
 func (c *Control) DeleteTags(ctx context.Context, resource string, keys []string) error {
-	return c.tagged(ctx, resource, func(tx Tx, resource string) error {
+	return c.tagged(ctx, resource, func(tx store.Tx, resource string) error {
 		if len(keys) == 0 {
 			return nil
 		}
@@ -255,8 +255,8 @@ func (c *Control) DeleteTags(ctx context.Context, resource string, keys []string
 }
 
 // tagged runs verb on the resource's own ARN, in one transaction.
-func (c *Control) tagged(ctx context.Context, resource string, verb func(tx Tx, resource string) error) error {
-	return c.Change(ctx, func(tx Tx) error {
+func (c *Control) tagged(ctx context.Context, resource string, verb func(tx store.Tx, resource string) error) error {
+	return c.Store.Change(ctx, func(tx store.Tx) error {
 		own, err := resolve(ctx, tx, resource)
 		if err != nil {
 			return err
@@ -267,7 +267,7 @@ func (c *Control) tagged(ctx context.Context, resource string, verb func(tx Tx, 
 
 // resolve returns a resource's own ARN and refuses one that is not there: an
 // endpoint is found without regard to case, as everywhere.
-func resolve(ctx context.Context, tx Tx, resource string) (string, error) {
+func resolve(ctx context.Context, tx store.Tx, resource string) (string, error) {
 	s, kind, name, err := arn.ParseSageMaker(resource)
 	if err != nil {
 		return "", err

@@ -7,6 +7,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // Allowance is how long an instance may take for what it does.
@@ -39,10 +40,10 @@ type UpdatePlan struct {
 	Findings []record.Finding
 }
 
-// PlanUpdate judges an update as UpdateEndpoint does, refuses what that would
+// PlanUpdate checks an update as UpdateEndpoint does, refuses what that would
 // refuse, and returns what would run. Nothing is stored.
 func (c *Control) PlanUpdate(ctx context.Context, in UpdateEndpointInput) (p UpdatePlan, err error) {
-	err = c.Change(ctx, func(tx Tx) error {
+	err = c.Store.Change(ctx, func(tx store.Tx) error {
 		e, err := tx.Endpoint(ctx, in.Scope, in.Name)
 		if err != nil {
 			return err
@@ -69,10 +70,10 @@ func (c *Control) PlanUpdate(ctx context.Context, in UpdateEndpointInput) (p Upd
 // Deployments returns a page of an endpoint's deployments, newest first, also
 // when the endpoint is gone, and whether more follow.
 func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool, error) {
-	return c.Read.Deployments(ctx, s, name, p)
+	return c.Store.Deployments(ctx, s, name, p)
 }
 
 // Deployment returns all that is known of a deployment.
 func (c *Control) Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (record.Record, error) {
-	return c.Read.Deployment(ctx, s, id)
+	return c.Store.Deployment(ctx, s, id)
 }

@@ -11,27 +11,19 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
 
-// Tx is what a turn needs of one transaction.
-type Tx interface {
-	// DeploymentEndpoint returns whose deployment id is.
-	DeploymentEndpoint(ctx context.Context, id hosting.DeploymentID) (hosting.EndpointID, error)
-	// EndpointByID reads and locks an endpoint; nil if it is gone.
-	EndpointByID(ctx context.Context, id hosting.EndpointID) (*hosting.Endpoint, error)
-	Instances(ctx context.Context, e hosting.EndpointID) ([]hosting.Instance, error)
-	SaveEndpoint(ctx context.Context, e *hosting.Endpoint) error
-	// DeleteEndpoint removes what is left of an endpoint.
-	DeleteEndpoint(ctx context.Context, e *hosting.Endpoint, at time.Time) error
-}
-
 // Deployer takes turns.
 type Deployer struct {
-	// Change runs f in one transaction, again if the database asks for it.
-	Change func(ctx context.Context, f func(Tx) error) error
+	// Change runs f in one transaction, again if the database asks for it:
+	// store.DB's, which tests put faults before.
+	Change func(ctx context.Context, f func(store.Tx) error) error
 	// Changed is called after a turn that wrote something, so that instances
 	// and routers look again. It must not block.
 	Changed func()
@@ -56,7 +48,7 @@ func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err err
 				return due, fmt.Errorf("gather evidence: %w", err)
 			}
 		}
-		err = d.Change(ctx, func(tx Tx) (err error) {
+		err = d.Change(ctx, func(tx store.Tx) (err error) {
 			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key), ev)
 			return err
 		})
@@ -75,13 +67,9 @@ func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err err
 // step takes one transition. The write of a phase and of its traffic is one
 // transaction, and a step a transaction, so that a crash is between two.
 func (d *Deployer) step(
-	ctx context.Context, tx Tx, id hosting.DeploymentID, ev evidence.Evidence,
+	ctx context.Context, tx store.Tx, id hosting.DeploymentID, ev evidence.Evidence,
 ) (due time.Time, changed bool, err error) {
-	owner, err := tx.DeploymentEndpoint(ctx, id)
-	if err != nil {
-		return due, false, err
-	}
-	e, err := tx.EndpointByID(ctx, owner)
+	e, err := tx.EndpointOf(ctx, id)
 	if err != nil || e == nil || e.Deployment == nil || e.Deployment.ID != id {
 		return due, false, err // it ended meanwhile
 	}
@@ -89,8 +77,8 @@ func (d *Deployer) step(
 	if err != nil {
 		return due, false, err
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	before := e.Deployment.State
+	now := clock.Now()
+	was, before := outcome.StandingOf(e), e.Deployment.State
 	if len(ev.Answered) > 0 {
 		e.Deployment.Exposure = e.Deployment.Exposure.Add(ev.Answered, e.Deployment.Begun)
 	}
@@ -107,17 +95,17 @@ func (d *Deployer) step(
 			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step, "reason", next.Reason)
 	}
 	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
-		return time.Time{}, true, tx.DeleteEndpoint(ctx, e, now)
+		return time.Time{}, true, tx.Write(ctx, outcome.OfDeletion(was, e))
 	}
-	return due, true, tx.SaveEndpoint(ctx, e)
+	return due, true, tx.Write(ctx, outcome.OfChange(was, e, is))
 }
 
 // How often a deployment is looked at while nothing else is due: for alarms,
-// which ring besides when they trip, and for a count of requests, which does
+// which wake it besides when they trip, and for a count of requests, which does
 // not.
 const (
-	glances    = 10 * time.Second
-	headcounts = time.Second
+	betweenAlarms = 10 * time.Second
+	betweenCounts = time.Second
 )
 
 // lookAgain returns when a deployment is next due: while it is judged by
@@ -133,10 +121,10 @@ func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time
 		}
 	}
 	if len(e.Watched().Alarms) > 0 {
-		soon(glances)
+		soon(betweenAlarms)
 	}
 	if e.Deployment.Plan.Policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
-		soon(headcounts)
+		soon(betweenCounts)
 	}
 	return due
 }

@@ -13,10 +13,12 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 )
@@ -39,12 +41,12 @@ type yard struct {
 func inBubble(t *testing.T, f func(y *yard)) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
+		db, err := base.OpenSQLite(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		f(&yard{t: t, db: db, turns: loop.NewWakeup()})
+		f(&yard{t: t, db: store.New(db), turns: loop.NewWakeup()})
 	})
 }
 
@@ -71,11 +73,11 @@ func (y *yard) start() (stop func()) {
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
 	d := &deployer.Deployer{
 		Log: log, Changed: y.turns.Notify, Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Routers: y},
-		Change: func(ctx context.Context, f func(deployer.Tx) error) error {
+		Change: func(ctx context.Context, f func(store.Tx) error) error {
 			if y.fail.Add(-1) >= 0 {
 				return errors.New("the database is away")
 			}
-			return y.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+			return y.db.Change(ctx, f)
 		},
 	}
 	r := &loop.Runner{Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
@@ -97,7 +99,8 @@ func (y *yard) create(n int) {
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	if err := y.db.Change(y.t.Context(), func(tx *store.Tx) error { return tx.InsertEndpoint(y.t.Context(), e) }); err != nil {
+	err = y.db.Change(y.t.Context(), func(tx store.Tx) error { return tx.Write(y.t.Context(), outcome.OfCreation(e)) })
+	if err != nil {
 		y.t.Fatal(err)
 	}
 	y.turns.Notify()
@@ -105,16 +108,7 @@ func (y *yard) create(n int) {
 
 func (y *yard) change(f func(*hosting.Endpoint) error) {
 	y.t.Helper()
-	err := y.db.Change(y.t.Context(), func(tx *store.Tx) error {
-		e, err := tx.Endpoint(y.t.Context(), scope, "e")
-		if err == nil {
-			err = f(e)
-		}
-		if err != nil {
-			return err
-		}
-		return tx.SaveEndpoint(y.t.Context(), e)
-	})
+	err := y.db.ChangeEndpoint(y.t.Context(), scope, "e", func(_ store.Tx, e *hosting.Endpoint) error { return f(e) })
 	if err != nil {
 		y.t.Fatal(err)
 	}

@@ -15,22 +15,12 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
-
-// Store is what the service needs of the store.
-type Store interface {
-	// InstancesSince returns the rows that changed after a version.
-	InstancesSince(ctx context.Context, version int64) ([]hosting.InstanceRow, error)
-	// ReportInstance records what became of an instance and says whether it
-	// is still wanted.
-	ReportInstance(ctx context.Context, r hosting.InstanceReport, now time.Time) (wanted bool, err error)
-	// RemoveInstance forgets an instance that is gone.
-	RemoveInstance(ctx context.Context, id hosting.InstanceID, now time.Time) error
-}
 
 // Config is what a Manager is made of.
 type Config struct {
-	Store    Store
+	Store    *store.DB
 	Provider provider.Provider
 	// Fetch brings model data to this host and returns its directory. A
 	// failure that repeating will not mend is a fault.NotFound or a

@@ -17,9 +17,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 )
@@ -151,11 +153,11 @@ type plant struct {
 }
 
 func newPlant(t *testing.T) *plant {
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
+	db, err := base.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plant{t: t, db: db, world: newWorld(t)}
+	p := &plant{t: t, db: store.New(db), world: newWorld(t)}
 	p.start()
 	t.Cleanup(func() {
 		p.stop()
@@ -172,9 +174,7 @@ func (p *plant) start() {
 	log := slog.New(slog.NewTextHandler(p.t.Output(), nil))
 	rows, turns := loop.NewWakeup(), loop.NewWakeup()
 	ring := func() { rows.Notify(); turns.Notify() }
-	d := &deployer.Deployer{Log: log, Changed: ring, Change: func(ctx context.Context, f func(deployer.Tx) error) error {
-		return p.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-	}}
+	d := &deployer.Deployer{Log: log, Changed: ring, Change: p.db.Change}
 	runner := &loop.Runner{Queue: p.db.Deploying(), Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond, Lease: time.Minute, Retry: 50 * time.Millisecond}
 	m := instance.New(instance.Config{
 		Store: p.db, Provider: p.world, Changed: ring, Wake: rows, Log: log,
@@ -205,7 +205,7 @@ func (p *plant) create(n int) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.db.Change(p.t.Context(), func(tx *store.Tx) error { return tx.InsertEndpoint(p.t.Context(), e) }); err != nil {
+	if err := p.db.Change(p.t.Context(), func(tx store.Tx) error { return tx.Write(p.t.Context(), outcome.OfCreation(e)) }); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -220,16 +220,7 @@ func launch(config string, n int) hosting.Launch {
 
 func (p *plant) change(f func(*hosting.Endpoint) error) {
 	p.t.Helper()
-	err := p.db.Change(p.t.Context(), func(tx *store.Tx) error {
-		e, err := tx.Endpoint(p.t.Context(), scope, "e")
-		if err != nil {
-			return err
-		}
-		if err := f(e); err != nil {
-			return err
-		}
-		return tx.SaveEndpoint(p.t.Context(), e)
-	})
+	err := p.db.ChangeEndpoint(p.t.Context(), scope, "e", func(_ store.Tx, e *hosting.Endpoint) error { return f(e) })
 	if err != nil {
 		p.t.Fatal(err)
 	}

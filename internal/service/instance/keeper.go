@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
@@ -329,7 +330,7 @@ func (k *keeper) ping(ctx context.Context, address string) error {
 // report records what happened, as often as it takes.
 func (k *keeper) report(ctx context.Context, r hosting.InstanceReport) error {
 	for {
-		wanted, err := k.m.Store.ReportInstance(ctx, r, time.Now())
+		wanted, err := k.m.Store.ReportInstance(ctx, r, clock.Now())
 		if err == nil {
 			failpoint.Hit("instance.reported")
 			k.m.Changed()
@@ -373,7 +374,7 @@ func (k *keeper) remove(ctx context.Context) bool {
 		return false
 	}
 	failpoint.Hit("instance.after-remove")
-	if err := k.m.Store.RemoveInstance(ctx, k.row.ID, time.Now()); err != nil {
+	if err := k.m.Store.RemoveInstance(ctx, k.row.ID, clock.Now()); err != nil {
 		k.m.complain(ctx, "forget an instance", err)
 		_ = k.sleep(ctx, time.Second) // ctx is looked at by the caller
 		return false

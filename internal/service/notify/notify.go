@@ -14,29 +14,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/slipway-ml/slipway/internal/domain/notice"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
-
-// Outbox is the queue of one webhook.
-type Outbox interface {
-	loop.Queue
-	// Notice returns the event called key; false if there is none any more.
-	Notice(ctx context.Context, key string) (notice.Notice, bool, error)
-	// Delivered forgets an event.
-	Delivered(ctx context.Context, key string) error
-	// Failed records that so many deliveries failed, and when to try again.
-	Failed(ctx context.Context, key string, attempts int, due time.Time) error
-	// Trim drops events older than before, and the oldest of more than most.
-	Trim(ctx context.Context, before time.Time, most int) (dropped int64, err error)
-}
 
 // Webhook is who receives events.
 type Webhook struct {
 	Name   string // in logs and metrics, where its URL, often a secret, is not
 	URL    string // http or https
 	Key    []byte // that deliveries are signed with
-	Outbox Outbox
+	Outbox *store.Outbox
 }
 
 // Config is what a Service is made of.

@@ -22,8 +22,10 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/notice"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 )
 
@@ -66,15 +68,15 @@ func newStation(t *testing.T, webhooks ...string) *station {
 // open opens the store, again after a restart.
 func (s *station) open(webhooks ...string) {
 	s.t.Helper()
-	var err error
-	if s.db, err = store.OpenSQLite(s.t.Context(), s.path); err != nil {
+	db, err := base.OpenSQLite(s.t.Context(), s.path)
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	var to []store.Subscriber
+	var to []notice.Subscriber
 	for _, name := range webhooks {
-		to = append(to, store.Subscriber{Name: name, Kinds: []notice.Kind{notice.StateChange}})
+		to = append(to, notice.Subscriber{Name: name, Kinds: []notice.Kind{notice.StateChange}})
 	}
-	s.db.Tell(to...)
+	s.db = store.New(db, to...)
 }
 
 // events makes an endpoint whose status changes n times; change i gives i as
@@ -92,12 +94,17 @@ func (s *station) events(name string, n int) {
 		s.t.Fatal(err)
 	}
 	for i := range n {
-		err := s.db.Change(s.t.Context(), func(tx *store.Tx) error {
+		err := s.db.Change(s.t.Context(), func(tx store.Tx) error {
 			if i == 0 {
-				return tx.InsertEndpoint(s.t.Context(), e)
+				return tx.Write(s.t.Context(), outcome.OfCreation(e))
 			}
+			was := outcome.StandingOf(e)
 			e.Status, e.FailureReason = []hosting.Status{hosting.Updating, hosting.RollingBack}[i%2], strconv.Itoa(i)
-			return tx.SaveEndpoint(s.t.Context(), e)
+			is, err := tx.Instances(s.t.Context(), e.ID)
+			if err != nil {
+				return err
+			}
+			return tx.Write(s.t.Context(), outcome.OfChange(was, e, is))
 		})
 		if err != nil {
 			s.t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	endpoints "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // PutAlarm creates an alarm, or gives one that exists a new definition: then
@@ -182,7 +183,7 @@ func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) er
 		if err := tx.Record(ctx, configured(r, now, "deleted")); err != nil {
 			return err
 		}
-		return tx.WakeWatchers(ctx, sc.Region, name, now)
+		return endpoints.WakeWatchers(ctx, tx.Tx, sc.Region, name, now)
 	})
 	if err != nil || version == 0 {
 		return err
@@ -278,7 +279,7 @@ func (s *Service) transition(ctx context.Context, tx store.Tx, before *alarm.Sta
 	if r.State.Value != alarm.StateAlarm {
 		return nil
 	}
-	return tx.WakeWatchers(ctx, r.Region, r.Definition.Name, now)
+	return endpoints.WakeWatchers(ctx, tx.Tx, r.Region, r.Definition.Name, now)
 }
 
 // configured is the line of history of a change of definition.

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	endpoints "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
@@ -38,6 +39,9 @@ type reader struct {
 
 // section is what was read of one aggregate, by sentences.
 type section map[string]any
+
+// hostingDB reads what belongs to hosting.
+func (r *reader) hostingDB() *endpoints.DB { return endpoints.New(r.db) }
 
 // everything reads every aggregate. Queues come last: reading them leases.
 func (r *reader) everything() map[string]section {
@@ -93,29 +97,29 @@ func (r *reader) hosting() section {
 	ctx, s := r.t.Context(), section{}
 	all := hosting.Filter{SortBy: hosting.ByName, Ascending: true, Limit: 100}
 	for _, scope := range regions {
-		models, _, err := r.db.ListModels(ctx, scope, all)
+		models, _, err := r.hostingDB().ListModels(ctx, scope, all)
 		s["models of "+scope.Region] = r.must(models, err)
 		for _, m := range models {
-			m, err := r.db.Model(ctx, scope, m.Name)
+			m, err := r.hostingDB().Model(ctx, scope, m.Name)
 			s["model "+m.Name+" of "+scope.Region] = r.must(m, err)
 		}
-		configs, _, err := r.db.ListEndpointConfigs(ctx, scope, all)
+		configs, _, err := r.hostingDB().ListEndpointConfigs(ctx, scope, all)
 		s["configs of "+scope.Region] = r.must(configs, err)
 		for _, c := range configs {
-			c, err := r.db.EndpointConfig(ctx, scope, c.Name)
+			c, err := r.hostingDB().EndpointConfig(ctx, scope, c.Name)
 			s["config "+c.Name] = r.must(c, err)
 		}
-		endpoints, _, err := r.db.ListEndpoints(ctx, scope, all)
+		endpoints, _, err := r.hostingDB().ListEndpoints(ctx, scope, all)
 		s["endpoints of "+scope.Region] = r.must(endpoints, err)
 		for _, e := range endpoints {
-			view, instances, err := r.db.EndpointView(ctx, scope, e.Name)
+			view, instances, err := r.hostingDB().EndpointView(ctx, scope, e.Name)
 			s["endpoint "+e.Name] = r.must(view, err)
 			s["instances of "+e.Name] = r.must(instances, err)
 		}
 	}
-	instances, err := r.db.InstancesSince(ctx, 0)
+	instances, err := r.hostingDB().InstancesSince(ctx, 0)
 	s["instances"] = r.must(instances, err)
-	routes, err := r.db.RoutesSince(ctx, 0)
+	routes, err := r.hostingDB().RoutesSince(ctx, 0)
 	s["routes"] = r.must(routes, err)
 	return s
 }
@@ -123,11 +127,11 @@ func (r *reader) hosting() section {
 func (r *reader) record() section {
 	ctx, s := r.t.Context(), section{}
 	for _, name := range r.names(`select distinct name from deployment order by name`) {
-		ds, _, err := r.db.Deployments(ctx, regions[0], name, record.Page{Limit: 100})
+		ds, _, err := r.hostingDB().Deployments(ctx, regions[0], name, record.Page{Limit: 100})
 		s["deployments of "+name] = r.must(ds, err)
 	}
 	for _, id := range r.names(`select id from deployment`) {
-		d, err := r.db.Deployment(ctx, regions[0], hosting.DeploymentID(id))
+		d, err := r.hostingDB().Deployment(ctx, regions[0], hosting.DeploymentID(id))
 		s["deployment "+id] = r.must(d, err)
 	}
 	return s
@@ -288,9 +292,9 @@ func (r *reader) tags() section {
 // every event of the webhook.
 func (r *reader) queues() section {
 	ctx, s := r.t.Context(), section{}
-	s["deployments"] = r.claims(r.db.Deploying(), func(string) any { return nil })
+	s["deployments"] = r.claims(r.hostingDB().Deploying(), func(string) any { return nil })
 	s["stages"] = r.claims(r.db.Stages(), func(string) any { return nil })
-	outbox := r.db.Outbox("ops")
+	outbox := r.hostingDB().Outbox("ops")
 	s["events"] = r.claims(outbox, func(key string) any {
 		n, found, err := outbox.Notice(ctx, key)
 		r.must(nil, outbox.Delivered(ctx, key))

@@ -1,4 +1,4 @@
-package store_test
+package hosting_test
 
 import (
 	"database/sql"
@@ -7,18 +7,20 @@ import (
 	"testing"
 	"testing/fstest"
 
+	base "github.com/slipway-ml/slipway/internal/platform/store"
+
 	"github.com/pressly/goose/v3"
 
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // older makes a database of the first release, with an endpoint, its
 // deployment, and that of an endpoint that is gone.
 func older(t *testing.T, driver, dsn string, d goose.Dialect) {
 	t.Helper()
-	text, err := os.ReadFile("migrations/00001_hosting.sql")
+	text, err := os.ReadFile("../migrations/00001_hosting.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +48,12 @@ func older(t *testing.T, driver, dsn string, d goose.Dialect) {
 }
 
 func TestDeploymentsOfAnOlderDatabaseAreFoundByTheNameOfTheirEndpoint(t *testing.T) {
-	want := func(t *testing.T, db *store.DB) {
-		rs, _, err := db.Deployments(t.Context(), scope, "live", record.Page{Limit: 10})
+	want := func(t *testing.T, db *base.DB, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		rs, _, err := store.New(db).Deployments(t.Context(), scope, "live", record.Page{Limit: 10})
 		if err != nil || len(rs) != 1 || rs[0].ID != "d-1" || rs[0].Name != "Live" {
 			t.Errorf("%+v, %v", rs, err)
 		}
@@ -55,13 +61,13 @@ func TestDeploymentsOfAnOlderDatabaseAreFoundByTheNameOfTheirEndpoint(t *testing
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.db")
 		older(t, "sqlite", "file:"+path, goose.DialectSQLite3)
-		db, err := store.OpenSQLite(t.Context(), path)
-		run(t, db, err, want)
+		db, err := base.OpenSQLite(t.Context(), path)
+		want(t, db, err)
 	})
 	t.Run("postgres", func(t *testing.T) {
 		dsn := pgtest.DSN(t)
 		older(t, "pgx", dsn, goose.DialectPostgres)
-		db, err := store.OpenPostgres(t.Context(), dsn)
-		run(t, db, err, want)
+		db, err := base.OpenPostgres(t.Context(), dsn)
+		want(t, db, err)
 	})
 }

@@ -1,4 +1,4 @@
-package store_test
+package hosting_test
 
 import (
 	"context"
@@ -16,8 +16,9 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/notice"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 func claimEvent(t *testing.T, o *store.Outbox, now time.Time) (loop.Claim, time.Time) {
@@ -83,26 +84,17 @@ func drain(t *testing.T, o *store.Outbox, now time.Time) (out []string) {
 
 func TestEveryTransitionIsToldToThoseWhoWantIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "all"}, store.Subscriber{Name: "states", Kinds: []notice.Kind{notice.StateChange}})
+		db = store.New(db.DB, notice.Subscriber{Name: "all"}, notice.Subscriber{Name: "states", Kinds: []notice.Kind{notice.StateChange}})
 		e := endpoint(t, "e", 1)
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx store.Tx) error {
 			if err := tx.PutTags(ctx, e.ARN(), []hosting.Tag{{Key: "team", Value: "ships"}}); err != nil {
 				return err
 			}
-			return tx.InsertEndpoint(ctx, e)
+			return tx.Write(ctx, outcome.OfCreation(e))
 		})
 		serve(t, db, t0)
 		scale(t, db, "d-2", 2, t0)
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
-			e, err := tx.Endpoint(ctx, scope, "e")
-			if err != nil {
-				return err
-			}
-			if err := e.Delete("d-3", t0); err != nil {
-				return err
-			}
-			return tx.SaveEndpoint(ctx, e)
-		})
+		changeE(t, db, func(e *hosting.Endpoint) error { return e.Delete("d-3", t0) })
 		want := []string{
 			"e CREATING of ships", "e CREATING Creating of ships", "e CREATING ActivatingTraffic of ships", "e IN_SERVICE of ships",
 			"e UPDATING of ships", "e UPDATING of ships", "e UPDATING of ships", "e IN_SERVICE of ships", "e DELETING of ships",
@@ -130,7 +122,7 @@ func TestAStoreThatTellsNobodyWritesNoEvents(t *testing.T) {
 // those of another one are not kept waiting.
 func TestAFailedEventKeepsBackOnlyThoseAfterIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
+		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
 		insert(t, db, endpoint(t, "e", 1))
 		serve(t, db, t0)
 		insert(t, db, endpoint(t, "other", 1))
@@ -172,10 +164,12 @@ func TestAFailedEventKeepsBackOnlyThoseAfterIt(t *testing.T) {
 
 func TestALaterEndpointOfTheSameNameIsToldOfAfterwards(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
+		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
 		first := endpoint(t, "e", 1)
 		insert(t, db, first)
-		change(t, db, func(ctx context.Context, tx *store.Tx) error { return tx.DeleteEndpoint(ctx, first, t0) })
+		change(t, db, func(ctx context.Context, tx store.Tx) error {
+			return tx.Write(ctx, outcome.OfDeletion(outcome.StandingOf(first), first))
+		})
 		second := endpoint(t, "E", 1)
 		insert(t, db, second)
 		o := db.Outbox("w")
@@ -191,7 +185,7 @@ func TestALaterEndpointOfTheSameNameIsToldOfAfterwards(t *testing.T) {
 
 func TestALapsedLeaseOnAnEventIsTakenOver(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "w"})
+		db = store.New(db.DB, notice.Subscriber{Name: "w"})
 		insert(t, db, endpoint(t, "e", 1))
 		o := db.Outbox("w")
 		dead, _ := claimEvent(t, o, t0)
@@ -213,7 +207,7 @@ func TestALapsedLeaseOnAnEventIsTakenOver(t *testing.T) {
 
 func TestAnOutboxIsBounded(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}}, store.Subscriber{Name: "x"})
+		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}}, notice.Subscriber{Name: "x"})
 		for i := range 5 {
 			e := endpoint(t, fmt.Sprint("e", i), 1)
 			e.Modified = t0.Add(time.Duration(i) * time.Minute)
@@ -229,7 +223,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 		if d := cmp.Diff([]string{"e2 CREATING", "e3 CREATING", "e4 CREATING"}, drain(t, o, t0.Add(time.Hour))); d != "" {
 			t.Error(d)
 		}
-		db.Tell(store.Subscriber{Name: "w"})
+		db = store.New(db.DB, notice.Subscriber{Name: "w"})
 		if n, err := db.ForgetOutboxes(t.Context()); err != nil || n != 10 {
 			t.Errorf("%d were of a subscriber that is gone, %v", n, err)
 		}
@@ -240,12 +234,17 @@ func TestAnOutboxIsBounded(t *testing.T) {
 // the first, the creation, none.
 func statuses(t *testing.T, db *store.DB, e *hosting.Endpoint, n int) {
 	for i := range n {
-		err := db.Change(t.Context(), func(tx *store.Tx) error {
+		err := db.Change(t.Context(), func(tx store.Tx) error {
 			if i == 0 {
-				return tx.InsertEndpoint(t.Context(), e)
+				return tx.Write(t.Context(), outcome.OfCreation(e))
 			}
+			was := outcome.StandingOf(e)
 			e.Status, e.FailureReason = []hosting.Status{hosting.Updating, hosting.RollingBack}[i%2], strconv.Itoa(i)
-			return tx.SaveEndpoint(t.Context(), e)
+			is, err := tx.Instances(t.Context(), e.ID)
+			if err != nil {
+				return err
+			}
+			return tx.Write(t.Context(), outcome.OfChange(was, e, is))
 		})
 		if err != nil {
 			t.Error(err)
@@ -309,7 +308,7 @@ func (r *receivers) count() int {
 func TestManyDeliverersKeepTheOrderOfEveryEndpoint(t *testing.T) {
 	const endpoints, events, deliverers = 4, 6, 5
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db.Tell(store.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
+		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}})
 		r := &receivers{Outbox: db.Outbox("w"), taken: map[string][]string{}, inHand: map[string]bool{}}
 		var wg sync.WaitGroup
 		for i := range endpoints {

@@ -1,4 +1,4 @@
-package store_test
+package hosting_test
 
 import (
 	"context"
@@ -11,9 +11,10 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // serve reports every wanted instance of endpoint "e" ready, forgets the
@@ -46,15 +47,8 @@ func serve(t *testing.T, db *store.DB, now time.Time) {
 // scale makes endpoint "e" of n instances, as deployment id.
 func scale(t *testing.T, db *store.DB, id hosting.DeploymentID, n int, now time.Time) {
 	t.Helper()
-	change(t, db, func(ctx context.Context, tx *store.Tx) error {
-		e, err := tx.Endpoint(ctx, scope, "e")
-		if err != nil {
-			return err
-		}
-		if err := e.Scale(id, []hosting.Desire{{Variant: "a", Count: &n}}, now); err != nil {
-			return err
-		}
-		return tx.SaveEndpoint(ctx, e)
+	changeE(t, db, func(e *hosting.Endpoint) error {
+		return e.Scale(id, []hosting.Desire{{Variant: "a", Count: &n}}, now)
 	})
 	serve(t, db, now)
 }
@@ -104,15 +98,11 @@ func TestTheAlarmsAndTheRequestsOfTheVerdictAreInTheRecord(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
 		insert(t, db, endpoint(t, "e", 1))
 		tripped := []hosting.TrippedAlarm{{Name: "errors", Reason: "too many", Since: t0.Truncate(time.Microsecond)}}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
-			e, err := tx.Endpoint(ctx, scope, "e")
-			if err != nil {
-				return err
-			}
+		changeE(t, db, func(e *hosting.Endpoint) error {
 			e.Deployment.Exposure, e.Deployment.Tripped = hosting.Exposure{Requests: 7, Based: true}, tripped
 			next, _ := rollout.Next(e.Deployment.Plan, e.Deployment.State, rollout.Facts{Now: t0, Failure: "It broke."})
 			e.Apply(next, t0)
-			return tx.SaveEndpoint(ctx, e)
+			return nil
 		})
 		r, err := db.Deployment(t.Context(), scope, "d-e")
 		if err != nil {
@@ -135,12 +125,12 @@ func TestDeploymentsArePagedNewestFirstAlsoOfAnEndpointThatIsGone(t *testing.T) 
 		for i := range 5 {
 			scale(t, db, hosting.DeploymentID(fmt.Sprint("d-", i)), i%2+2, t0.Add(time.Duration(i/2)*time.Second)) // two of each age
 		}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx store.Tx) error {
 			e, err := tx.Endpoint(ctx, scope, "e")
 			if err != nil {
 				return err
 			}
-			return tx.DeleteEndpoint(ctx, e, t0)
+			return tx.Write(ctx, outcome.OfDeletion(outcome.StandingOf(e), e))
 		})
 		var got []hosting.DeploymentID
 		page := record.Page{Limit: 2}
@@ -194,12 +184,12 @@ func TestWhatIsForgottenOfThePast(t *testing.T) {
 		if r, err := db.Deployment(t.Context(), scope, "d-4"); err != nil || len(r.Transitions) == 0 {
 			t.Errorf("a kept deployment has %d transitions, %v", len(r.Transitions), err)
 		}
-		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+		change(t, db, func(ctx context.Context, tx store.Tx) error {
 			e, err := tx.Endpoint(ctx, scope, "e")
 			if err != nil {
 				return err
 			}
-			return tx.DeleteEndpoint(ctx, e, t0)
+			return tx.Write(ctx, outcome.OfDeletion(outcome.StandingOf(e), e))
 		})
 		want("the endpoint is gone, not long ago", t0.Add(99*day), "d-4", "d-3")
 		want("the name is gone for long", t0.Add(101*day))
