@@ -140,7 +140,8 @@ var rules = []rule{
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},
 	{"internal/openload", nil},
 	{"internal/bench", may(
-		agent("engine", "handles", "model", "proto/edgemanager", "serve"), domain("arn", "hosting", "outcome", "traffic"),
+		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
+		domain("arn", "hosting", "outcome", "traffic"),
 		platform("bundle", "child", "http1", "store", "store/hosting"), service("router"), wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},

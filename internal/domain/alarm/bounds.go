@@ -37,7 +37,8 @@ func samplesOf(id metric.ID) span {
 		switch id.Name {
 		case "Invocations":
 			return span{1, 1}
-		case "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "MidStreamErrors", "ModelCacheHit":
+		case "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors",
+			"MidStreamErrors", "ModelCacheHit":
 			return zeroOrOne
 		}
 		return notNegative

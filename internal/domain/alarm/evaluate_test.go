@@ -46,7 +46,8 @@ func TestMissingDataIsTreatedAsTheTableSays(t *testing.T) {
 			for _, before := range []alarm.StateValue{alarm.StateOK, alarm.StateAlarm, alarm.StateInsufficientData} {
 				t.Run(row+" "+treat+" from "+string(before), func(t *testing.T) {
 					j := judge(t, threshold(func(d *alarm.Definition) {
-						d.Metric, d.EvaluationPeriods, d.DatapointsToAlarm, d.TreatMissingData = custom, want.n, want.m, treat
+						d.Metric, d.TreatMissingData = custom, treat
+						d.EvaluationPeriods, d.DatapointsToAlarm = want.n, want.m
 					}))
 					s := ok()
 					s.Value = before
@@ -244,7 +245,8 @@ func TestAWrongUnitLeavesAnAlarmWithoutData(t *testing.T) {
 
 func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 	p90 := func(d *alarm.Definition) {
-		d.Metric, d.Statistic, d.ExtendedStatistic, d.EvaluateLowSampleCountPercentile = custom, "", "p90", alarm.IgnoreLowSamples
+		d.Metric, d.Statistic, d.ExtendedStatistic = custom, "", "p90"
+		d.EvaluateLowSampleCountPercentile = alarm.IgnoreLowSamples
 	}
 	points := func(samples ...float64) alarm.Reader {
 		return func(alarm.Question) []metric.Point {

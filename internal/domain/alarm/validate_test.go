@@ -121,8 +121,12 @@ func TestAlarmsThatTheAPITakesAreTaken(t *testing.T) {
 			mathOf("e2 * 100")(d)
 			d.Metrics = append(d.Metrics, alarm.Query{ID: "e2", Expression: "m1 / m2", ReturnData: new(false)})
 		},
-		"a metric of one query": func(d *alarm.Definition) { mathOf("m1")(d); d.Metrics = d.Metrics[:1]; d.Metrics[0].ReturnData = nil },
-		"a composite":           func(d *alarm.Definition) { *d = alarm.Definition{Name: "c", Rule: "ALARM(a)"} },
+		"a metric of one query": func(d *alarm.Definition) {
+			mathOf("m1")(d)
+			d.Metrics = d.Metrics[:1]
+			d.Metrics[0].ReturnData = nil
+		},
+		"a composite": func(d *alarm.Definition) { *d = alarm.Definition{Name: "c", Rule: "ALARM(a)"} },
 		"a suppressed one": func(d *alarm.Definition) {
 			*d = alarm.Definition{
 				Name: "c", Rule: "ALARM(a)", Suppressor: "b", SuppressorWaitPeriod: new(1),

@@ -184,12 +184,24 @@ func TestTheSentenceOfEveryVerdict(t *testing.T) {
 		kind  rollout.Kind
 		state rollout.State
 	}{
-		`The update to "v2" is under way (Baking).`:                                                      {rollout.Update, rollout.State{Phase: rollout.Baking}},
-		`The update to "v2" is being rolled back (Withdrawing). Why.`:                                    {rollout.Update, rollout.State{Phase: rollout.Withdrawing, Turned: t0, Reason: "Why."}},
-		`The update to "v2" failed, and so did its rollback: a mix of both configurations serves. Why.`:  {rollout.Update, rollout.State{Phase: rollout.RollbackFailed, Reason: "Why."}},
-		`The creation failed after 1m30s. Why.`:                                                          {rollout.Create, rollout.State{Phase: rollout.Failed, Reason: "Why."}},
-		`The change of capacity was rolled back after 1m30s: the endpoint serves as it did before. Why.`: {rollout.Scale, rollout.State{Phase: rollout.RolledBack, Reason: "Why."}},
-		`The deletion succeeded after 1m30s.`:                                                            {rollout.Delete, rollout.State{Phase: rollout.Succeeded}},
+		`The update to "v2" is under way (Baking).`: {
+			rollout.Update, rollout.State{Phase: rollout.Baking},
+		},
+		`The update to "v2" is being rolled back (Withdrawing). Why.`: {
+			rollout.Update, rollout.State{Phase: rollout.Withdrawing, Turned: t0, Reason: "Why."},
+		},
+		`The update to "v2" failed, and so did its rollback: a mix of both configurations serves. Why.`: {
+			rollout.Update, rollout.State{Phase: rollout.RollbackFailed, Reason: "Why."},
+		},
+		`The creation failed after 1m30s. Why.`: {
+			rollout.Create, rollout.State{Phase: rollout.Failed, Reason: "Why."},
+		},
+		`The change of capacity was rolled back after 1m30s: the endpoint serves as it did before. Why.`: {
+			rollout.Scale, rollout.State{Phase: rollout.RolledBack, Reason: "Why."},
+		},
+		`The deletion succeeded after 1m30s.`: {
+			rollout.Delete, rollout.State{Phase: rollout.Succeeded},
+		},
 	} {
 		r := record.Record{Ended: t0.Add(90 * time.Second), Deployment: hosting.Deployment{
 			Begun: t0, From: "v1", Plan: rollout.Plan{Kind: c.kind}, State: c.state,

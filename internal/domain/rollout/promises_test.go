@@ -197,7 +197,8 @@ func keepsCapacity(p rollout.Plan, n rollout.State) error {
 			n.Phase == rollout.RollbackFailed:
 		case c.OldActive*v.New+c.NewActive*v.Old < v.Old*v.New:
 			return fmt.Errorf("capacity fell: %d of %d old, %d of %d new", c.OldActive, v.Old, c.NewActive, v.New)
-		case c.NewShare*float64(v.New) > float64(c.NewActive)+1e-9, (1-c.NewShare)*float64(v.Old) > float64(c.OldActive)+1e-9:
+		case c.NewShare*float64(v.New) > float64(c.NewActive)+1e-9,
+			(1-c.NewShare)*float64(v.Old) > float64(c.OldActive)+1e-9:
 			return fmt.Errorf("overloaded at a new share of %v: %d of %d old, %d of %d new", c.NewShare, c.OldActive,
 				v.Old, c.NewActive, v.New)
 		}

@@ -18,7 +18,8 @@ func (p Plan) verdict(s State, f Facts) string {
 	// keep it from happening (spec §4.5).
 	if s.Phase != Launching || s.Step > 0 || p.ready(s, f) {
 		if firing := p.firing(f); len(firing) > 0 {
-			return "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [" + strings.Join(firing, ", ") + "]."
+			return "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [" +
+				strings.Join(firing, ", ") + "]."
 		}
 	}
 	if limit := p.Policy.MaximumExecutionTimeout; !f.Now.Before(s.Begun.Add(limit)) {

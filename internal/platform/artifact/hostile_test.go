@@ -171,8 +171,9 @@ func tooLarge(t testing.TB) map[string]attack {
 			"The archive is damaged or truncated.",
 		},
 		"many header bombs": {
-			many(20,
-				func(i int) member { return pax(dir("d"), map[string]string{"comment": strings.Repeat("x", 800<<10)}) }),
+			many(20, func(int) member {
+				return pax(dir("d"), map[string]string{"comment": strings.Repeat("x", 800<<10)})
+			}),
 			"The archive unpacks to more than 10000 bytes, the limit for unpacked model data.",
 		},
 	}
