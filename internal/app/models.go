@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
-// fetch brings model data to this host.
+// fetch brings model data to this host, for instances that are processes.
 func (a *App) fetch(ctx context.Context, d hosting.ModelData) (string, error) {
 	m, err := a.models.Fetch(ctx, d)
 	return m.Dir, err

@@ -36,10 +36,7 @@ func (a *App) fetchArchive(ctx context.Context, uri string) (packaging.Archive, 
 }
 
 // modelDirs are the directories of the cache that somebody reads.
-func (a *App) modelDirs(ctx context.Context) ([]string, error) {
-	dirs, err := a.manager.ModelDirs(ctx)
-	return append(dirs, a.packaging.Dirs()...), err
-}
+func (a *App) modelDirs() []string { return append(a.process.ModelDirs(), a.packaging.Dirs()...) }
 
 // optimizer is the program that the built-in image runs.
 func (a *App) optimizer() ([]string, error) {

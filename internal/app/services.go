@@ -38,7 +38,7 @@ import (
 // openProvider adopts the instances that an earlier server left running.
 func (a *App) openProvider(ctx context.Context) (err error) {
 	a.process, err = process.New(process.Config{
-		Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log,
+		Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log, Fetch: a.fetch,
 		// Below what kernels give to outgoing connections, which could
 		// otherwise take a port between its choice and its instance.
 		FirstPort: 20000, LastPort: 31999,
@@ -81,7 +81,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.onStop("router", func() error { a.router.Close(); return nil })
 	a.follower = router.NewFollower(a.hosting, a.router, a.bells.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
-		Store: a.hosting, Provider: a.process, Fetch: a.fetch, Command: a.command, Drain: a.follower.Drain,
+		Store: a.hosting, Provider: a.process, Command: a.command, Drain: a.follower.Drain,
 		Changed: a.bells.ring, Wake: a.bells.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),

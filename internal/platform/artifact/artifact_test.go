@@ -312,9 +312,15 @@ func unfitStore(t *testing.T) *store {
 	return s
 }
 
+// What is said of failures, before or after the address.
+const (
+	missing = "Could not find model data at "
+	denied  = "Could not access model data at "
+	broke   = " could not be downloaded."
+)
+
 func TestFailuresAreToldApart(t *testing.T) {
 	const uri = "s3://b/m/model.tar.gz"
-	const missing, broke = "Could not find model data at ", " could not be downloaded."
 	fails := func(s *store) { s.fail = io.ErrClosedPipe }
 	cuts := func(s *store) { s.cut = 3 }
 	forbids := func(s *store) { s.broken = fs.ErrPermission }
@@ -331,10 +337,7 @@ func TestFailuresAreToldApart(t *testing.T) {
 		"no such bucket":      {nil, objectAt("s3://c/x"), fault.NotFound, missing + "s3://c/x."},
 		"nothing below":       {nil, prefixAt("s3://b/none/"), fault.NotFound, missing + "s3://b/none/."},
 		"only a marker below": {nil, prefixAt("s3://b/empty/"), fault.NotFound, missing + "s3://b/empty/."},
-		"forbidden": {
-			func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied,
-			"Could not access model data at " + uri + ".",
-		},
+		"forbidden":           {func(s *store) { s.deny = true }, archiveAt(uri), fault.Denied, denied + uri + "."},
 		"the store is away":   {fails, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},
 		"the listing fails":   {fails, prefixAt("s3://b/p/"), fault.Unavailable, "Model data at s3://b/p/" + broke},
 		"the body ends early": {cuts, archiveAt(uri), fault.Unavailable, "Model data at " + uri + broke},

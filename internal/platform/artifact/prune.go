@@ -16,8 +16,8 @@ import (
 const pruneEvery = time.Minute
 
 // Run prunes from time to time until ctx ends. inUse says which directories
-// instances run on; while it fails nothing is pruned.
-func (c *Cache) Run(ctx context.Context, inUse func(context.Context) ([]string, error)) {
+// somebody reads.
+func (c *Cache) Run(ctx context.Context, inUse func() []string) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
@@ -26,11 +26,7 @@ func (c *Cache) Run(ctx context.Context, inUse func(context.Context) ([]string, 
 			return
 		case <-tick.C:
 		}
-		dirs, err := inUse(ctx)
-		var freed int64
-		if err == nil {
-			freed, err = c.Prune(ctx, dirs)
-		}
+		freed, err := c.Prune(ctx, inUse())
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -2,11 +2,20 @@
 // instances. Each implementation lives in a subpackage and must pass
 // providertest.Run. Health, restarts and replacement are not its job: the
 // instance service decides those and calls Ensure or Remove.
+//
+// A Spec says what the model data is, never where it lies on a host: bringing
+// it to the instance is part of Ensure, because only the provider knows how. One
+// whose instances are processes downloads it to its own disk before it starts
+// them; one whose instances run elsewhere has it fetched there, after Ensure
+// returned. That is why an instance may exist without an address, and says what
+// it waits for (Status.Waiting).
 package provider
 
 import (
 	"context"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
 // ID names an instance. It is chosen by the control plane before the instance
@@ -17,24 +26,40 @@ type ID string
 // Spec is what to run: one container under the SageMaker container contract
 // (spec §6.6).
 type Spec struct {
-	Image     string            // as in ContainerDefinition.Image
-	Command   []string          // what Image means to a provider of processes; argv, already resolved
-	Env       map[string]string // ContainerDefinition.Environment
-	ModelDir  string            // unpacked model data on this host, read-only to the instance; "" if the model has none
-	Endpoint  string            // for people: labels and log names
-	Variant   string
-	StopGrace time.Duration // from SIGTERM to SIGKILL; 0 means 30 s
+	Image        string             // as in ContainerDefinition.Image
+	Command      []string           // what Image means to a provider of processes; argv, already resolved
+	Env          map[string]string  // ContainerDefinition.Environment
+	ModelData    *hosting.ModelData // read-only to the instance; nil: the image brings its own
+	InstanceType string             // as in ProductionVariant.InstanceType: what the instance may take of its host
+	Endpoint     string             // for people: labels and log names
+	Variant      string
+	// DownloadTimeout bounds what happens before an instance has an address:
+	// bringing ModelData, and whatever else is downloaded. 0 means no limit.
+	DownloadTimeout time.Duration
+	StopGrace       time.Duration // from SIGTERM to SIGKILL; 0 means 30 s
 }
 
 // Status is what a Provider can see of an instance.
 type Status struct {
-	ID      ID
-	Address string // host:port that the instance was told to listen on, "" while it does not run
+	ID ID
+	// Address is the host:port that the instance was told to listen on. It is ""
+	// until the program itself was started, and after it ended; it may come
+	// later than Ensure returns, and may become another while the instance runs.
+	Address string
+	Waiting string // of an instance that has no address yet: what it waits for, one line, for people
 	Exited  bool   // it was started and runs no more
 	Detail  string // of an exited instance: how it ended, one line, for people
-
-	ModelDir string // of its Spec: what may not be deleted while the instance is listed
 }
+
+// ModelDataError is a failure of Ensure to bring an instance its model data. Its
+// cause keeps its kind: after fault.NotFound, and after fault.Invalid, whose
+// sentence says what is wrong with the data, trying again cannot help.
+type ModelDataError struct{ Err error }
+
+func (e *ModelDataError) Error() string { return "model data: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ModelDataError) Unwrap() error { return e.Err }
 
 // Provider runs instances. Every method is safe to repeat: the caller may have
 // crashed before it could record that the last call succeeded.
@@ -42,9 +67,11 @@ type Provider interface {
 	// Ensure starts id unless it already runs; an exited instance is started
 	// anew, possibly at another address. The Spec of a running instance is not
 	// compared: another Spec is another ID. It returns once the process or
-	// container exists, not when it is ready. The error says in its text what a
-	// person would have to mend; kind fault.Invalid means that trying again
-	// with the same Spec cannot help.
+	// container exists or is bound to, not when it is ready. The error says in
+	// its text what a person would have to mend; kind fault.Invalid means that
+	// trying again with the same Spec cannot help. A failure to bring the model
+	// data is a *ModelDataError. If ctx ends first, nothing is left running that
+	// was not before, and no download goes on for it.
 	Ensure(ctx context.Context, id ID, s Spec) (Status, error)
 	// Remove stops id: SIGTERM, then SIGKILL after the grace of its Spec, and
 	// forgets it (its log stays). It returns when the instance is gone, with
@@ -57,11 +84,12 @@ type Provider interface {
 }
 
 // Notifier is implemented by Providers that notice by themselves when an
-// instance exits.
+// instance exits or gets an address.
 type Notifier interface {
-	// Changes receives a value soon after any instance exited; several exits
-	// may share one value, and List says which. There is one channel: it is for
-	// one reader. A provider without it has to be listed from time to time.
+	// Changes receives a value soon after any instance exited, got its address
+	// after Ensure had returned, or got another one; several changes may share
+	// one value, and List says which. There is one channel: it is for one
+	// reader. A provider without it has to be listed from time to time.
 	Changes() <-chan struct{}
 }
 

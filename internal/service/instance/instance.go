@@ -5,6 +5,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -22,10 +23,6 @@ import (
 type Config struct {
 	Store    *store.DB
 	Provider provider.Provider
-	// Fetch brings model data to this host and returns its directory. A
-	// failure that repeating will not mend is a fault.NotFound or a
-	// fault.Invalid.
-	Fetch func(ctx context.Context, d hosting.ModelData) (dir string, err error)
 	// Command resolves an image to what the provider runs.
 	Command func(image string) ([]string, error)
 	// Drain waits until no request is in flight on an instance that has left
@@ -47,7 +44,7 @@ type Tuning struct {
 	PingTimeout     time.Duration // spec §6.6; 2 s
 	UnhealthyAfter  int           // failed health checks in a row before an instance is replaced; 3
 	StartupTimeout  time.Duration // until the first health check must have passed; 8 min
-	DownloadTimeout time.Duration // for model data; 20 min
+	DownloadTimeout time.Duration // for model data, until the instance has an address; 20 min
 	StartAttempts   int           // starts that may end badly before a new instance is given up; 3
 	BackoffMin      time.Duration // after the first crash; 200 ms
 	BackoffMax      time.Duration // after many; 30 s
@@ -56,59 +53,44 @@ type Tuning struct {
 	Parallel        int64         // instances being fetched or started at a time; 8
 }
 
-func (t Tuning) withDefaults() Tuning {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&t.Poll, 2*time.Second)
-	def(&t.PingInterval, 5*time.Second)
-	def(&t.PingTimeout, 2*time.Second)
-	def(&t.StartupTimeout, 8*time.Minute)
-	def(&t.DownloadTimeout, 20*time.Minute)
-	def(&t.BackoffMin, 200*time.Millisecond)
-	def(&t.BackoffMax, 30*time.Second)
-	def(&t.DrainLimit, 9*time.Minute)
-	def(&t.StopGrace, 30*time.Second)
-	if t.UnhealthyAfter == 0 {
-		t.UnhealthyAfter = 3
-	}
-	if t.StartAttempts == 0 {
-		t.StartAttempts = 3
-	}
-	if t.Parallel == 0 {
-		t.Parallel = 8
-	}
-	return t
-}
-
-// Manager looks after every instance of this host, one keeper each.
+// Manager looks after every instance, with a supervisor for each.
 type Manager struct {
 	Config
 	pings *http.Client
 	slots *semaphore.Weighted // bounds the instances being started at a time
 
-	mu      sync.Mutex
-	keepers map[hosting.InstanceID]*keeper
-	running map[provider.ID]provider.Status // left by an earlier server, not yet adopted
-	version int64                           // of the newest row seen
+	mu          sync.Mutex
+	supervisors map[hosting.InstanceID]*supervisor
+	running     map[provider.ID]provider.Status // left by an earlier server, not yet adopted
+	version     int64                           // of the newest row seen
 
-	wg sync.WaitGroup // the keepers
+	wg sync.WaitGroup // the supervisors
 }
 
 // New returns a Manager; Run makes it work.
 func New(c Config) *Manager {
-	c.Tuning = c.Tuning.withDefaults()
+	t := &c.Tuning
+	t.Poll = cmp.Or(t.Poll, 2*time.Second)
+	t.PingInterval = cmp.Or(t.PingInterval, 5*time.Second)
+	t.PingTimeout = cmp.Or(t.PingTimeout, 2*time.Second)
+	t.UnhealthyAfter = cmp.Or(t.UnhealthyAfter, 3)
+	t.StartupTimeout = cmp.Or(t.StartupTimeout, 8*time.Minute)
+	t.DownloadTimeout = cmp.Or(t.DownloadTimeout, 20*time.Minute)
+	t.StartAttempts = cmp.Or(t.StartAttempts, 3)
+	t.BackoffMin = cmp.Or(t.BackoffMin, 200*time.Millisecond)
+	t.BackoffMax = cmp.Or(t.BackoffMax, 30*time.Second)
+	t.DrainLimit = cmp.Or(t.DrainLimit, 9*time.Minute)
+	t.StopGrace = cmp.Or(t.StopGrace, 30*time.Second)
+	t.Parallel = cmp.Or(t.Parallel, 8)
 	return &Manager{
 		Config: c,
-		slots:  semaphore.NewWeighted(c.Tuning.Parallel),
+		slots:  semaphore.NewWeighted(t.Parallel),
 		pings: &http.Client{
-			Timeout:       c.Tuning.PingTimeout,
+			Timeout:       t.PingTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		},
-		keepers: map[hosting.InstanceID]*keeper{},
+		supervisors: map[hosting.InstanceID]*supervisor{},
 	}
 }
 
@@ -117,9 +99,9 @@ func New(c Config) *Manager {
 func (m *Manager) Run(ctx context.Context) {
 	defer m.wg.Wait()
 	listed, swept := false, false
-	var exits <-chan struct{}
+	var changes <-chan struct{}
 	if n, ok := m.Provider.(provider.Notifier); ok {
-		exits = n.Changes()
+		changes = n.Changes()
 	}
 	tick := time.NewTicker(m.Tuning.Poll)
 	defer tick.Stop()
@@ -127,7 +109,7 @@ func (m *Manager) Run(ctx context.Context) {
 		listed = listed || m.findRunning(ctx)
 		if listed {
 			if err := m.follow(ctx); err != nil {
-				m.complain(ctx, "follow instances", err)
+				m.warn(ctx, "follow instances", err)
 			} else if !swept {
 				// Only now is it known which running instances have no row.
 				swept = m.sweep(ctx)
@@ -136,27 +118,27 @@ func (m *Manager) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-m.Wake:
-		case <-exits:
-			m.notice(ctx)
+		case <-changes:
+			m.observe(ctx)
 		case <-tick.C:
-			m.notice(ctx)
+			m.observe(ctx)
 		}
 	}
 }
 
 // findRunning notes what an earlier server left running, so that it is adopted
-// as it is and not judged by whether it could be started now.
+// as it is, whether or not it could be started now.
 func (m *Manager) findRunning(ctx context.Context) bool {
 	list, err := m.Provider.List(ctx)
 	if err != nil {
-		m.complain(ctx, "list instances", err)
+		m.warn(ctx, "list instances", err)
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running = make(map[provider.ID]provider.Status, len(list))
 	for _, s := range list {
-		if !s.Exited && s.Address != "" {
+		if !s.Exited {
 			m.running[s.ID] = s
 		}
 	}
@@ -172,7 +154,7 @@ func (m *Manager) adopt(id hosting.InstanceID) (provider.Status, bool) {
 	return s, ok
 }
 
-// follow gives every changed row to its keeper.
+// follow gives every changed row to its supervisor.
 func (m *Manager) follow(ctx context.Context) error {
 	m.mu.Lock()
 	version := m.version
@@ -185,39 +167,24 @@ func (m *Manager) follow(ctx context.Context) error {
 	defer m.mu.Unlock()
 	for _, row := range rows {
 		m.version = row.Version
-		k, ok := m.keepers[row.ID]
+		s, ok := m.supervisors[row.ID]
 		if !ok {
-			k = newKeeper(m, row)
-			m.keepers[row.ID] = k
-			m.wg.Go(func() { m.keep(ctx, k) })
-			continue
+			s = newSupervisor(ctx, m, row)
+			m.supervisors[row.ID] = s
+			m.wg.Go(func() { m.supervise(ctx, s) })
 		}
 		if !row.Wanted {
-			k.unwant()
+			s.unwant()
 		}
 	}
 	return nil
 }
 
-// ModelDirs returns the directories of model data that running instances use.
-func (m *Manager) ModelDirs(ctx context.Context) (dirs []string, err error) {
-	list, err := m.Provider.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range list {
-		if s.ModelDir != "" {
-			dirs = append(dirs, s.ModelDir)
-		}
-	}
-	return dirs, nil
-}
-
-func (m *Manager) keep(ctx context.Context, k *keeper) {
-	k.run(ctx)
+func (m *Manager) supervise(ctx context.Context, s *supervisor) {
+	s.run(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.keepers, k.row.ID)
+	delete(m.supervisors, s.row.ID)
 }
 
 // sweep removes instances that the provider runs and nobody wants: what a
@@ -225,52 +192,52 @@ func (m *Manager) keep(ctx context.Context, k *keeper) {
 func (m *Manager) sweep(ctx context.Context) bool {
 	list, err := m.Provider.List(ctx)
 	if err != nil {
-		m.complain(ctx, "list instances", err)
+		m.warn(ctx, "list instances", err)
 		return false
 	}
-	for _, s := range list {
+	for _, st := range list {
 		m.mu.Lock()
-		_, known := m.keepers[hosting.InstanceID(s.ID)]
+		_, known := m.supervisors[hosting.InstanceID(st.ID)]
 		m.mu.Unlock()
 		if known {
 			continue
 		}
-		m.Log.InfoContext(ctx, "orphan removed", "instance", s.ID)
+		m.Log.InfoContext(ctx, "orphan removed", "instance", st.ID)
 		m.wg.Go(func() {
-			if err := m.Provider.Remove(ctx, s.ID); err != nil {
-				m.complain(ctx, "remove orphan", err)
+			if err := m.Provider.Remove(ctx, st.ID); err != nil {
+				m.warn(ctx, "remove orphan", err)
 			}
 		})
 	}
-	m.notice(ctx)
+	m.observe(ctx)
 	return true
 }
 
-// notice tells the keepers of exited instances. Which start of its instance
-// each keeper was at is noted before looking: an exit is of that start or of an
-// earlier one.
-func (m *Manager) notice(ctx context.Context) {
+// observe tells the supervisors what became of their instances. Which start of
+// its instance each supervisor was at is noted before looking: what is seen is
+// of that start or of an earlier one.
+func (m *Manager) observe(ctx context.Context) {
 	starts := map[provider.ID]int64{}
 	m.mu.Lock()
-	for id, k := range m.keepers {
-		starts[provider.ID(id)] = k.starts.Load()
+	for id, s := range m.supervisors {
+		starts[provider.ID(id)] = s.starts.Load()
 	}
 	m.mu.Unlock()
 	list, err := m.Provider.List(ctx)
 	if err != nil {
-		m.complain(ctx, "list instances", err)
+		m.warn(ctx, "list instances", err)
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range list {
-		if k := m.keepers[hosting.InstanceID(s.ID)]; k != nil && s.Exited {
-			k.exitSeen(s, starts[s.ID])
+	for _, st := range list {
+		if s := m.supervisors[hosting.InstanceID(st.ID)]; s != nil {
+			s.observe(st, starts[st.ID])
 		}
 	}
 }
 
-func (m *Manager) complain(ctx context.Context, what string, err error) {
+func (m *Manager) warn(ctx context.Context, what string, err error) {
 	if ctx.Err() == nil {
 		m.Log.WarnContext(ctx, "instance service failed and will try again", "what", what, "err", err)
 	}

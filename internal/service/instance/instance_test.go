@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,130 +25,15 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/instance"
 )
 
-// world is a provider whose instances are HTTP servers in this process, with a
-// lever for each thing that can go wrong.
-type world struct {
-	mu      sync.Mutex
-	servers map[provider.ID]*server
-	changes chan struct{}
-	starts  map[provider.ID]int
-
-	refuse atomic.Bool // Ensure fails
-	stall  atomic.Bool // instances never get healthy
-	die    atomic.Bool // instances exit as soon as they start
-}
-
-type server struct {
-	srv     *http.Server
-	address string
-	healthy atomic.Bool
-	exited  bool
-}
-
-func newWorld(t *testing.T) *world {
-	w := &world{servers: map[provider.ID]*server{}, starts: map[provider.ID]int{}, changes: make(chan struct{}, 1)}
-	t.Cleanup(func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, s := range w.servers {
-			_ = s.srv.Close()
-		}
-	})
-	return w
-}
-
-func (w *world) Ensure(_ context.Context, id provider.ID, _ provider.Spec) (provider.Status, error) {
-	if w.refuse.Load() {
-		return provider.Status{}, errors.New("no room")
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s := w.servers[id]; s != nil && !s.exited {
-		return provider.Status{ID: id, Address: s.address}, nil
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return provider.Status{}, err
-	}
-	s := &server{address: l.Addr().String()}
-	s.healthy.Store(!w.stall.Load())
-	s.srv = &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		if !s.healthy.Load() {
-			rw.WriteHeader(http.StatusServiceUnavailable)
-		}
-	})}
-	w.servers[id] = s
-	w.starts[id]++
-	if w.die.Load() {
-		_ = l.Close()
-		w.exitLocked(id)
-	} else {
-		go func() { _ = s.srv.Serve(l) }() // ends with the server's Close
-	}
-	return provider.Status{ID: id, Address: s.address}, nil
-}
-
-func (w *world) exitLocked(id provider.ID) {
-	w.servers[id].exited = true
-	_ = w.servers[id].srv.Close()
-	select {
-	case w.changes <- struct{}{}:
-	default:
-	}
-}
-
-func (w *world) kill(id provider.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.exitLocked(id)
-}
-
-func (w *world) Remove(_ context.Context, id provider.ID) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s := w.servers[id]; s != nil {
-		_ = s.srv.Close()
-		delete(w.servers, id)
-	}
-	return nil
-}
-
-func (w *world) List(context.Context) (out []provider.Status, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, s := range w.servers {
-		st := provider.Status{ID: id, Address: s.address, Exited: s.exited}
-		if s.exited {
-			st.Address, st.Detail = "", "exit status 3"
-		}
-		out = append(out, st)
-	}
-	return out, nil
-}
-
-func (w *world) Changes() <-chan struct{} { return w.changes }
-
-func (w *world) Logs(context.Context, provider.ID, int) ([]byte, error) {
-	return []byte("cannot open model.onnx\n"), nil
-}
-
-func (w *world) ids() (ids []provider.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id := range w.servers {
-		ids = append(ids, id)
-	}
-	return ids
-}
-
 // plant is a store, the deployer and the instance service over a world.
 type plant struct {
 	t       *testing.T
 	db      *store.DB
 	world   *world
-	fetch   atomic.Pointer[error]
 	drained sync.Map // instance IDs whose drain was asked for
-	stop    func()
+
+	download time.Duration // of the endpoint that is created
+	stop     func()
 }
 
 func newPlant(t *testing.T) *plant {
@@ -171,21 +55,21 @@ func newPlant(t *testing.T) *plant {
 // start runs the services as a server does; stop is that server's end.
 func (p *plant) start() {
 	ctx, cancel := context.WithCancel(context.Background())
+	if err := p.db.Deploying().ForgetLeases(ctx); err != nil { // nobody else works
+		p.t.Fatal(err)
+	}
 	log := slog.New(slog.NewTextHandler(p.t.Output(), nil))
 	rows, turns := loop.NewWakeup(), loop.NewWakeup()
 	ring := func() { rows.Notify(); turns.Notify() }
 	d := &deployer.Deployer{Log: log, Changed: ring, Change: p.db.Change}
-	runner := &loop.Runner{Queue: p.db.Deploying(), Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond, Lease: time.Minute, Retry: 50 * time.Millisecond}
+	runner := &loop.Runner{
+		Queue: p.db.Deploying(), Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond,
+		Lease: time.Minute, Retry: 50 * time.Millisecond,
+	}
 	m := instance.New(instance.Config{
 		Store: p.db, Provider: p.world, Changed: ring, Wake: rows, Log: log,
 		Command: func(string) ([]string, error) { return []string{"x"}, nil },
-		Fetch: func(context.Context, hosting.ModelData) (string, error) {
-			if err := p.fetch.Load(); err != nil {
-				return "", *err
-			}
-			return "/models/1", nil
-		},
-		Drain: func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
+		Drain:   func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
 		Tuning: instance.Tuning{
 			Poll: 50 * time.Millisecond, PingInterval: 20 * time.Millisecond, PingTimeout: time.Second,
 			StartupTimeout: 400 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,
@@ -201,20 +85,28 @@ var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
 
 func (p *plant) create(n int) {
 	p.t.Helper()
-	e, err := hosting.Create("e-1", "e", launch("c1", n), nil)
+	l := launch("c1", n)
+	l.Config.Variants[0].DownloadTimeout = p.download
+	e, err := hosting.Create("e-1", "e", l, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.db.Change(p.t.Context(), func(tx store.Tx) error { return tx.Write(p.t.Context(), outcome.OfCreation(e)) }); err != nil {
+	err = p.db.Change(p.t.Context(), func(tx store.Tx) error { return tx.Write(p.t.Context(), outcome.OfCreation(e)) })
+	if err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 func launch(config string, n int) hosting.Launch {
 	return hosting.Launch{
-		Deployment: hosting.DeploymentID("d-" + config), Fleet: hosting.FleetID("f-" + config), Now: time.Now().UTC().Truncate(time.Microsecond),
-		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}}},
-		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i", ModelData: &hosting.ModelData{URI: "s3://b/k", Layout: hosting.Archive}}}}},
+		Deployment: hosting.DeploymentID("d-" + config), Fleet: hosting.FleetID("f-" + config),
+		Now: time.Now().UTC().Truncate(time.Microsecond),
+		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: []hosting.Variant{{
+			Name: "a", ModelName: "m", InstanceType: "ml.m5.large", InstanceCount: n, Weight: 1,
+		}}},
+		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{
+			Name: "primary", Image: "i", ModelData: &hosting.ModelData{URI: "s3://b/k", Layout: hosting.Archive},
+		}}}},
 	}
 }
 
@@ -227,7 +119,9 @@ func (p *plant) change(f func(*hosting.Endpoint) error) {
 }
 
 // until waits for a state of the endpoint and its instances.
-func (p *plant) until(what string, ok func(*hosting.Endpoint, []hosting.Instance) bool) (*hosting.Endpoint, []hosting.Instance) {
+func (p *plant) until(what string, ok func(*hosting.Endpoint, []hosting.Instance) bool) (*hosting.Endpoint,
+	[]hosting.Instance,
+) {
 	p.t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		e, is, err := p.db.EndpointView(p.t.Context(), scope, "e")
@@ -241,6 +135,15 @@ func (p *plant) until(what string, ok func(*hosting.Endpoint, []hosting.Instance
 	e, is, err := p.db.EndpointView(p.t.Context(), scope, "e")
 	p.t.Fatalf("never %s: %+v %+v %v", what, e, is, err)
 	return nil, nil
+}
+
+func (p *plant) wantStarts(id hosting.InstanceID, want int) {
+	p.t.Helper()
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	if n := p.world.starts[provider.ID(id)]; n != want {
+		p.t.Errorf("%s was started %d times, want %d", id, n, want)
+	}
 }
 
 func inService(e *hosting.Endpoint, _ []hosting.Instance) bool {
@@ -302,7 +205,11 @@ func TestAnUnhealthyInstanceIsReplaced(t *testing.T) {
 	p.world.mu.Lock()
 	p.world.servers[provider.ID(is[0].ID)].healthy.Store(false)
 	p.world.mu.Unlock()
-	p.until("out of service", func(e *hosting.Endpoint, _ []hosting.Instance) bool { return e.Status == hosting.OutOfService })
+	p.until("out of service", func(e *hosting.Endpoint,
+		_ []hosting.Instance,
+	) bool {
+		return e.Status == hosting.OutOfService
+	})
 	p.until("back in service", func(e *hosting.Endpoint, is []hosting.Instance) bool {
 		p.world.mu.Lock()
 		defer p.world.mu.Unlock()
@@ -310,30 +217,145 @@ func TestAnUnhealthyInstanceIsReplaced(t *testing.T) {
 	})
 }
 
+func fetchFails(err error) func(*plant) {
+	return func(p *plant) {
+		p.world.fetch.Store(new(func(context.Context, hosting.ModelData) error { return err }))
+	}
+}
+
+func TestWhatAVariantAsksForReachesTheProvider(t *testing.T) {
+	p := newPlant(t)
+	p.create(1)
+	_, is := p.until("in service", inService)
+	p.world.alter(is[0].ID, func(s *server) {
+		want := provider.Spec{
+			Image: "i", Command: []string{"x"}, ModelData: &hosting.ModelData{URI: "s3://b/k", Layout: hosting.Archive},
+			InstanceType: "ml.m5.large", Endpoint: "e", Variant: "a",
+			DownloadTimeout: 20 * time.Minute, StopGrace: 30 * time.Second,
+		}
+		if !reflect.DeepEqual(s.spec, want) {
+			t.Errorf("%+v\nwant %+v", s.spec, want)
+		}
+	})
+}
+
+func TestAnAddressMayComeLate(t *testing.T) {
+	p := newPlant(t)
+	p.world.late.Store(true)
+	p.create(1)
+	waits := func(why string) func(*hosting.Endpoint, []hosting.Instance) bool {
+		return func(_ *hosting.Endpoint, is []hosting.Instance) bool {
+			return len(is) == 1 && is[0].Detail == why && is[0].Status == hosting.InstanceStarting &&
+				is[0].Address == ""
+		}
+	}
+	_, is := p.until("waiting for its image", waits("Its image is being pulled."))
+	p.world.alter(is[0].ID, func(s *server) { s.waiting = "There is no room for it." })
+	p.until("waiting for room", waits("There is no room for it."))
+	p.world.alter(is[0].ID, func(s *server) { s.waiting = "" })
+	_, is = p.until("in service", inService)
+	if is[0].Address == "" || is[0].Detail != "" {
+		t.Errorf("it is %+v", is[0])
+	}
+	p.wantStarts(is[0].ID, 1)
+}
+
+func TestAnInstanceThatMovedIsReportedWhereItAnswers(t *testing.T) {
+	p := newPlant(t)
+	p.create(1)
+	_, before := p.until("in service", inService)
+	p.world.alter(before[0].ID, func(s *server) {
+		s.healthy.Store(false) // at the new address, for now
+		if err := s.listen(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.until("out of service", func(e *hosting.Endpoint, is []hosting.Instance) bool {
+		return e.Status == hosting.OutOfService && is[0].Address == ""
+	})
+	p.world.alter(before[0].ID, func(s *server) { s.healthy.Store(true) })
+	_, after := p.until("back in service", inService)
+	p.world.alter(before[0].ID, func(s *server) {
+		if after[0].Address != s.address || after[0].Address == before[0].Address {
+			t.Errorf("it was at %s, is at %s and reported at %s", before[0].Address, s.address, after[0].Address)
+		}
+	})
+	p.wantStarts(before[0].ID, 1)
+}
+
+func TestTheNextServerGoesOnWaitingForAnAddress(t *testing.T) {
+	p := newPlant(t)
+	p.world.late.Store(true)
+	p.create(1)
+	_, is := p.until("waiting", func(_ *hosting.Endpoint, is []hosting.Instance) bool {
+		return len(is) == 1 && is[0].Detail != ""
+	})
+	p.stop()
+	p.start()
+	p.world.alter(is[0].ID, func(s *server) { s.waiting = "" })
+	p.until("in service", inService)
+	p.wantStarts(is[0].ID, 1)
+}
+
+func TestWhatIsFetchedForAnInstanceThatNobodyWantsAnyMoreStops(t *testing.T) {
+	p := newPlant(t)
+	var calls atomic.Int64
+	stopped := make(chan struct{})
+	p.world.fetch.Store(new(func(ctx context.Context, _ hosting.ModelData) error {
+		if calls.Add(1) > 1 {
+			return fault.New(fault.NotFound, "no such object") // which fails the endpoint
+		}
+		defer close(stopped)
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	p.create(2)
+	<-stopped
+	p.until("failed, and both gone", func(e *hosting.Endpoint, is []hosting.Instance) bool {
+		return e.Status == hosting.Failed && len(is) == 0
+	})
+}
+
 func TestAnInstanceThatCannotStartFailsTheEndpointWithTheReason(t *testing.T) {
+	const (
+		container = "The primary container for production variant a "
+		notWell   = container + "did not pass the ping health check. Please check CloudWatch logs for this endpoint. "
+		itsLog    = " Last lines of its log: cannot open model.onnx"
+		noModel   = `Failed to download model data for container "primary" from URL: "s3://b/k". Please ensure that ` +
+			"there is an object located at the URL and that the role passed to CreateModel has permissions to " +
+			"download the object."
+	)
 	for name, tt := range map[string]struct {
 		harm func(*plant)
 		want string
 	}{
 		"it exits": {
 			func(p *plant) { p.world.die.Store(true) },
-			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. The process ended: exit status 3. Last lines of its log: cannot open model.onnx",
+			notWell + "The process ended: exit status 3." + itsLog,
 		},
 		"it never gets healthy": {
 			func(p *plant) { p.world.stall.Store(true) },
-			"The primary container for production variant a did not pass the ping health check. Please check CloudWatch logs for this endpoint. No health check passed within 400ms: /ping answered 503. Last lines of its log: cannot open model.onnx",
+			notWell + "No health check passed within 400ms: /ping answered 503." + itsLog,
 		},
 		"its model is missing": {
-			func(p *plant) { p.fetch.Store(new(error(fault.New(fault.NotFound, "no such object")))) },
-			`Failed to download model data for container "primary" from URL: "s3://b/k". Please ensure that there is an object located at the URL and that the role passed to CreateModel has permissions to download the object.`,
+			fetchFails(fault.New(fault.NotFound, "no such object")),
+			noModel,
 		},
 		"its model is broken": {
-			func(p *plant) { p.fetch.Store(new(error(fault.New(fault.Invalid, "The archive is truncated.")))) },
+			fetchFails(fault.New(fault.Invalid, "The archive is truncated.")),
 			`The model data for container "primary" from URL "s3://b/k" cannot be used: The archive is truncated.`,
+		},
+		"its model does not arrive in time": {
+			fetchFails(fmt.Errorf("fetch: %w", context.DeadlineExceeded)),
+			noModel,
+		},
+		"it never gets an address": {
+			func(p *plant) { p.download = 100 * time.Millisecond; p.world.late.Store(true) },
+			container + "could not be started: it was not started within 100ms. Its image is being pulled.",
 		},
 		"the provider refuses": {
 			func(p *plant) { p.world.refuse.Store(true) },
-			"The primary container for production variant a could not be started: the server's log says why.",
+			container + "could not be started: the server's log says why.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -366,15 +388,11 @@ func TestTheNextServerAdoptsWhatRunsAndRemovesWhatNobodyWants(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	p.until("still ready", ready(2))
-	p.world.mu.Lock()
-	defer p.world.mu.Unlock()
 	for _, i := range is {
-		if n := p.world.starts[provider.ID(i.ID)]; n != 1 {
-			t.Errorf("%s was started %d times", i.ID, n)
-		}
+		p.wantStarts(i.ID, 1)
 	}
-	if len(p.world.servers) != 2 {
-		t.Errorf("running: %v", fmt.Sprint(len(p.world.servers)))
+	if n := len(p.world.ids()); n != 2 {
+		t.Errorf("running: %d", n)
 	}
 }
 
@@ -384,9 +402,13 @@ func TestScalingOutAndInKeepsTheOldestInstances(t *testing.T) {
 	_, before := p.until("in service", inService)
 	scale := func(n int) {
 		p.change(func(e *hosting.Endpoint) error {
-			return e.Scale(hosting.DeploymentID(fmt.Sprint("d-", n)), []hosting.Desire{{Variant: "a", Count: &n}}, time.Now().UTC())
+			return e.Scale(hosting.DeploymentID(fmt.Sprint("d-", n)), []hosting.Desire{{Variant: "a", Count: &n}},
+				time.Now().UTC())
 		})
-		p.until("scaled", func(e *hosting.Endpoint, is []hosting.Instance) bool { return inService(e, is) && ready(n)(e, is) })
+		p.until("scaled", func(e *hosting.Endpoint, is []hosting.Instance) bool {
+			return inService(e, is) &&
+				ready(n)(e, is)
+		})
 	}
 	scale(4)
 	scale(2)

@@ -16,8 +16,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
-// clearPatience bounds how long processes that were sent SIGKILL may take to go.
-const clearPatience = 10 * time.Second
+// clearTimeout bounds how long processes that were sent SIGKILL may take to go.
+const clearTimeout = 10 * time.Second
 
 // adoptAll reads every record, keeps the instances that run, and kills what is
 // left of the others. It may be repeated after a crash in the middle.
@@ -27,7 +27,7 @@ func (p *Provider) adoptAll() error {
 		return err
 	}
 	adopted := map[string]bool{}
-	var unborn []provider.ID
+	var unstarted []provider.ID
 	for _, f := range files {
 		if !p.paths.isRecord(f.Name()) {
 			_ = os.Remove(p.paths.instances() + "/" + f.Name()) // a record that was being written; harmless if it stays
@@ -42,7 +42,7 @@ func (p *Provider) adoptAll() error {
 			return err
 		}
 		if rec.Phase == starting {
-			unborn = append(unborn, id)
+			unstarted = append(unstarted, id)
 		}
 		if p.adopt(rec) {
 			adopted[p.paths.record(id)] = true
@@ -51,8 +51,8 @@ func (p *Provider) adoptAll() error {
 	if err := p.killRemains(adopted); err != nil {
 		return err
 	}
-	for _, id := range unborn {
-		if err := p.clear(context.Background(), id); err != nil { // bounded by clearPatience
+	for _, id := range unstarted {
+		if err := p.clear(context.Background(), id); err != nil { // bounded by clearTimeout
 			return err
 		}
 	}
@@ -81,14 +81,14 @@ func (p *Provider) adopt(rec record) bool {
 			_ = unix.Close(pidfd) // nothing to lose
 		}
 	}
-	r := &run{rec: rec, pidfd: -1, done: make(chan struct{}), exited: true, detail: rec.epitaph(p.boot)}
+	r := &run{rec: rec, pidfd: -1, done: make(chan struct{}), exited: true, detail: rec.howItEnded(p.boot)}
 	close(r.done)
 	e.run = r
 	return false
 }
 
-// epitaph says how an instance ended that is found dead.
-func (r record) epitaph(boot string) string {
+// howItEnded says how an instance ended that is found dead.
+func (r record) howItEnded(boot string) string {
 	switch {
 	case r.Detail != "":
 		return r.Detail
@@ -113,7 +113,7 @@ func (p *Provider) killRemains(adopted map[string]bool) error {
 
 // sweep kills all that are ours until a look around finds none.
 func sweep(ours func(pid int) bool) error {
-	for deadline := time.Now().Add(clearPatience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(clearTimeout); ; time.Sleep(5 * time.Millisecond) {
 		all, err := child.PIDs()
 		if err != nil {
 			return err
@@ -157,7 +157,7 @@ func (p *Provider) claimLog(ctx context.Context, id provider.ID) (*os.File, erro
 	state, log := p.paths.record(id), p.paths.log(id)
 	ours := func(pid int) bool { return child.Env(pid, envState) == state || child.WritesTo(pid, log) }
 	pause := time.Millisecond
-	for deadline := time.Now().Add(clearPatience); ; pause = min(2*pause, 50*time.Millisecond) {
+	for deadline := time.Now().Add(clearTimeout); ; pause = min(2*pause, 50*time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return f, nil

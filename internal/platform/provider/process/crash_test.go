@@ -35,21 +35,17 @@ func serveSteps(dir string, steps []string) error {
 	defer p.Close()
 	ctx, cancel := contextWithPatience()
 	defer cancel()
+	command := []string{os.Getenv("TESTMODEL"), "serve"}
 	for _, step := range steps {
 		verb, id, _ := strings.Cut(step, "=")
 		var err error
 		switch verb {
 		case "ensure":
-			s := provider.Spec{
-				Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"}, StopGrace: 5 * time.Second,
-			}
-			_, err = p.Ensure(ctx, provider.ID(id), s)
+			_, err = p.Ensure(ctx, provider.ID(id),
+				provider.Spec{Image: "testmodel", Command: command, StopGrace: 5 * time.Second})
 		case "ensure-short-lived":
-			s := provider.Spec{
-				Image: "testmodel", Command: []string{os.Getenv("TESTMODEL"), "serve"},
-				Env: map[string]string{"TESTMODEL_EXIT": "7"},
-			}
-			_, err = p.Ensure(ctx, provider.ID(id), s)
+			env := map[string]string{"TESTMODEL_EXIT": "7"}
+			_, err = p.Ensure(ctx, provider.ID(id), provider.Spec{Image: "testmodel", Command: command, Env: env})
 		case "remove":
 			err = p.Remove(ctx, provider.ID(id))
 		case "await-change":
@@ -85,19 +81,19 @@ func (h *home) dieAt(point string, steps ...string) {
 // TestAServerKilledAtAnyStepLosesAndDoublesNothing lets a server die at every
 // named step and checks what the next one finds and can do.
 func TestAServerKilledAtAnyStepLosesAndDoublesNothing(t *testing.T) {
-	const keeps, unborn, gone = "x exited=false", "x exited=true", ""
+	const keeps, unstarted, gone = "x exited=false", "x exited=true", ""
 	cases := map[string]struct {
 		steps []string
 		found string // List of the next server
 	}{
-		"process.intended":  {[]string{"ensure=x"}, unborn},
-		"process.forked":    {[]string{"ensure=x"}, unborn},
+		"process.intended":  {[]string{"ensure=x"}, unstarted},
+		"process.forked":    {[]string{"ensure=x"}, unstarted},
 		"process.recorded":  {[]string{"ensure=x"}, keeps},
-		"process.signalled": {[]string{"ensure=x", "remove=x"}, ""}, // keeps or unborn: the signal is on its way
-		"process.stopped":   {[]string{"ensure=x", "remove=x"}, unborn},
+		"process.signalled": {[]string{"ensure=x", "remove=x"}, ""}, // keeps or unstarted: the signal is on its way
+		"process.stopped":   {[]string{"ensure=x", "remove=x"}, unstarted},
 		"process.forgotten": {[]string{"ensure=x", "remove=x"}, gone},
-		"process.exited":    {[]string{"ensure-short-lived=x", "await-change="}, unborn},
-		"process.adopting":  {nil, unborn},
+		"process.exited":    {[]string{"ensure-short-lived=x", "await-change="}, unstarted},
+		"process.adopting":  {nil, unstarted},
 	}
 	for _, point := range process.FailPoints() {
 		c, ok := cases[point]

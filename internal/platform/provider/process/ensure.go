@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,8 @@ import (
 
 const defaultGrace = 30 * time.Second
 
-// Ensure implements provider.Provider. It takes a few milliseconds: two small
-// files and a fork.
+// Ensure implements provider.Provider. With the model data on this host it takes
+// a few milliseconds: two small files and a fork. What it returns has an address.
 func (p *Provider) Ensure(ctx context.Context, id provider.ID, s provider.Spec) (provider.Status, error) {
 	e, err := p.enter(ctx, id)
 	if err != nil {
@@ -30,10 +31,14 @@ func (p *Provider) Ensure(ctx context.Context, id provider.ID, s provider.Spec) 
 	if st, ok := p.runs(e); ok {
 		return st, nil
 	}
-	if err := ctx.Err(); err != nil {
-		return provider.Status{}, fmt.Errorf("ensure instance %s: %w", id, err)
+	modelDir, err := p.stage(ctx, e, s)
+	if err == nil {
+		err = ctx.Err() // it would be started for nobody
 	}
-	if err := p.start(ctx, e, s); err != nil {
+	if err == nil {
+		err = p.start(ctx, e, s, modelDir)
+	}
+	if err != nil {
 		return provider.Status{}, fmt.Errorf("ensure instance %s: %w", id, err)
 	}
 	p.mu.Lock()
@@ -50,8 +55,36 @@ func (p *Provider) runs(e *entry) (provider.Status, bool) {
 	return e.run.status(e.id), true
 }
 
+// stage brings the model data to this host, within the limit for it and until
+// Close, and returns its directory: an empty one for a model without data, as a
+// container would have.
+func (p *Provider) stage(ctx context.Context, e *entry, s provider.Spec) (dir string, err error) {
+	if s.ModelData == nil {
+		return p.paths.noModel(), nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.closing, cancel)()
+	if s.DownloadTimeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, s.DownloadTimeout)
+		defer cancel()
+	}
+	p.setWaiting(e, "Its model data is being fetched from "+s.ModelData.URI+".")
+	defer p.setWaiting(e, "")
+	if dir, err = p.cfg.Fetch(ctx, *s.ModelData); err != nil {
+		return "", &provider.ModelDataError{Err: err}
+	}
+	return dir, nil
+}
+
+func (p *Provider) setWaiting(e *entry, what string) {
+	p.mu.Lock()
+	e.waiting = what
+	p.mu.Unlock()
+}
+
 // start brings up a new process; whatever fails, nothing is left running.
-func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err error) {
+func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec, modelDir string) (err error) {
 	port, err := p.ports.Reserve()
 	if err != nil {
 		return err
@@ -61,7 +94,7 @@ func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err er
 			p.ports.Release(port)
 		}
 	}()
-	l, err := p.prepare(e.id, s, port)
+	l, err := p.prepare(e.id, s, modelDir, port)
 	if err != nil {
 		return err
 	}
@@ -75,11 +108,12 @@ func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec) (err er
 		return fmt.Errorf("make working directory: %w", err)
 	}
 	rec := record{
-		ID: e.id, Phase: starting, Boot: p.boot, Port: port, Grace: s.StopGrace, Began: time.Now().UTC(),
-		ModelDir: s.ModelDir, Image: s.Image, Endpoint: s.Endpoint, Variant: s.Variant,
+		ID: e.id, Phase: starting, Boot: p.boot, Port: port, Grace: cmp.Or(s.StopGrace, defaultGrace),
+		Began: time.Now().UTC(),
+		Image: s.Image, InstanceType: s.InstanceType, Endpoint: s.Endpoint, Variant: s.Variant,
 	}
-	if rec.Grace <= 0 {
-		rec.Grace = defaultGrace
+	if s.ModelData != nil {
+		rec.ModelDir = modelDir
 	}
 	if err := p.paths.write(rec); err != nil {
 		return err
@@ -103,11 +137,7 @@ type launch struct {
 	attr  syscall.ProcAttr
 }
 
-func (p *Provider) prepare(id provider.ID, s provider.Spec, port int) (*launch, error) {
-	modelDir := s.ModelDir
-	if modelDir == "" {
-		modelDir = p.paths.noModel() // an empty directory, as a container without model data has
-	}
+func (p *Provider) prepare(id provider.ID, s provider.Spec, modelDir string, port int) (*launch, error) {
 	args, err := argv(s, modelDir, port)
 	if err != nil {
 		return nil, err
@@ -143,9 +173,9 @@ func (p *Provider) fork(l *launch, rec record) (*run, error) {
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) ||
 			errors.Is(err, syscall.E2BIG) {
-			return nil,
-				fault.New(fault.Invalid,
-					"image %q: program %q cannot be started: %s", l.image, l.path, why(err)).Because(err)
+			return nil, fault.New(fault.Invalid, "image %q: program %q cannot be started: %s", l.image, l.path,
+				why(err)).
+				Because(err)
 		}
 		return nil, fmt.Errorf("start %s: %w", l.path, err)
 	}

@@ -25,9 +25,8 @@ func inherited() []string { return []string{"PATH", "HOME", "TMPDIR", "LANG"} }
 // argv fills the placeholders {port} and {model_dir} in the configured command.
 func argv(s provider.Spec, modelDir string, port int) ([]string, error) {
 	if len(s.Command) == 0 || s.Command[0] == "" {
-		return nil,
-			fault.New(fault.Invalid,
-				"image %q is not configured: name a command for it under images in the configuration", s.Image)
+		return nil, fault.New(fault.Invalid,
+			"image %q is not configured: name a command for it under images in the configuration", s.Image)
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{model_dir}", modelDir)
 	args := make([]string, len(s.Command))
@@ -44,9 +43,8 @@ func argv(s provider.Spec, modelDir string, port int) ([]string, error) {
 func program(image, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "",
-			fault.New(fault.Invalid, "image %q: program %q cannot be started: it does not exist or is not executable",
-				image, name).Because(err)
+		return "", fault.New(fault.Invalid,
+			"image %q: program %q cannot be started: it does not exist or is not executable", image, name).Because(err)
 	}
 	return filepath.Abs(path) // it is started in another directory
 }

@@ -76,7 +76,7 @@ func (p *Provider) keepLogs() {
 			p.log.Warn("instance logs were not tidied", "err", err)
 		}
 		select {
-		case <-p.closing:
+		case <-p.closing.Done():
 			return
 		case <-tick.C:
 		}

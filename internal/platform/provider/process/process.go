@@ -11,6 +11,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/child"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
@@ -32,6 +34,10 @@ import (
 type Config struct {
 	Dir string       // state, logs and working directories; made if missing, one server at a time
 	Log *slog.Logger // nil discards
+
+	// Fetch brings model data to this host and returns its directory, which must
+	// stay while ModelDirs names it. Its failures are those of ModelDataError.
+	Fetch func(ctx context.Context, d hosting.ModelData) (dir string, err error)
 
 	// FirstPort and LastPort bound the ports that instances get. Zero lets the
 	// kernel choose. A range outside the kernel's own ephemeral one avoids that
@@ -61,7 +67,8 @@ type Provider struct {
 
 	epoll, wake int // the watcher's descriptors
 	changes     chan struct{}
-	closing     chan struct{}
+	closing     context.Context // ends with Close
+	close       context.CancelFunc
 	loops       sync.WaitGroup // watcher and log keeper
 	verbs       sync.WaitGroup // Ensure and Remove under way
 
@@ -69,7 +76,7 @@ type Provider struct {
 	closed  bool
 	entries map[provider.ID]*entry
 	watched map[int]*run // by process descriptor
-	blind   map[*run]bool
+	polled  map[*run]bool
 }
 
 var (
@@ -86,8 +93,9 @@ type entry struct {
 	turn chan struct{} // holds one value while a verb works on the id
 
 	// Guarded by Provider.mu:
-	users int
-	run   *run
+	users   int
+	run     *run
+	waiting string // of an instance whose model data is being fetched
 }
 
 // run is one process.
@@ -124,17 +132,15 @@ func open(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.LogBytes = orDefault(cfg.LogBytes, 16<<20)
-	cfg.LogsTotal = orDefault(cfg.LogsTotal, 1<<30)
-	cfg.LogAge = orDefault(cfg.LogAge, 7*24*time.Hour)
+	cfg.LogBytes = cmp.Or(cfg.LogBytes, 16<<20)
+	cfg.LogsTotal = cmp.Or(cfg.LogsTotal, 1<<30)
+	cfg.LogAge = cmp.Or(cfg.LogAge, 7*24*time.Hour)
 	p := &Provider{
-		cfg: cfg, log: cfg.Log, ports: ports, epoll: -1, wake: -1,
-		changes: make(chan struct{}, 1), closing: make(chan struct{}),
-		entries: map[provider.ID]*entry{}, watched: map[int]*run{}, blind: map[*run]bool{},
+		cfg: cfg, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)), ports: ports, epoll: -1, wake: -1,
+		changes: make(chan struct{}, 1),
+		entries: map[provider.ID]*entry{}, watched: map[int]*run{}, polled: map[*run]bool{},
 	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
+	p.closing, p.close = context.WithCancel(context.Background())
 	if p.paths, err = makePaths(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -155,15 +161,8 @@ func open(cfg Config) (*Provider, error) {
 	return p, nil
 }
 
-func orDefault[T int64 | time.Duration](v, d T) T {
-	if v <= 0 {
-		return d
-	}
-	return v
-}
-
 // lockDir makes sure that one server owns the directory. A server that was just
-// killed may hold the lock for a moment longer, until the kernel has buried it.
+// killed may hold the lock for a moment longer, until the kernel has cleared it away.
 func lockDir(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -182,7 +181,8 @@ func lockDir(path string) (*os.File, error) {
 }
 
 // Close stops watching and waits for verbs under way; instances go on running,
-// and the next New adopts them. A Remove that waits for a process gives up.
+// and the next New adopts them. A Remove that waits for a process and an Ensure
+// that fetches model data give up.
 func (p *Provider) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -191,9 +191,9 @@ func (p *Provider) Close() error {
 	}
 	p.closed = true
 	p.mu.Unlock()
-	close(p.closing)
+	p.close()
 	p.verbs.Wait()
-	p.nudge()
+	p.wakeWatcher()
 	p.loops.Wait()
 	p.shut()
 	return nil
@@ -201,18 +201,19 @@ func (p *Provider) Close() error {
 
 // shut gives back every descriptor; no goroutine uses them any more.
 func (p *Provider) shut() {
+	p.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for fd := range p.watched {
 		_ = unix.Close(fd) // a process descriptor has nothing to lose
 	}
-	for r := range p.blind {
+	for r := range p.polled {
 		if r.pidfd >= 0 {
 			_ = unix.Close(r.pidfd) // as above
 		}
 	}
 	clear(p.watched)
-	clear(p.blind)
+	clear(p.polled)
 	for _, fd := range []int{p.epoll, p.wake} {
 		if fd >= 0 {
 			_ = unix.Close(fd) // as above
@@ -230,7 +231,10 @@ func (p *Provider) List(context.Context) ([]provider.Status, error) {
 	defer p.mu.Unlock()
 	list := make([]provider.Status, 0, len(p.entries))
 	for id, e := range p.entries {
-		if e.run != nil {
+		switch {
+		case e.waiting != "":
+			list = append(list, provider.Status{ID: id, Waiting: e.waiting})
+		case e.run != nil:
 			list = append(list, e.run.status(id))
 		}
 	}
@@ -250,12 +254,24 @@ func (p *Provider) Listens(_ context.Context, id provider.ID) (bool, error) {
 	return child.Listens(port, pid, child.Session)
 }
 
+// ModelDirs returns the directories of model data that instances run on.
+func (p *Provider) ModelDirs() (dirs []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.entries {
+		if e.run != nil && e.run.rec.ModelDir != "" {
+			dirs = append(dirs, e.run.rec.ModelDir)
+		}
+	}
+	return dirs
+}
+
 // status is called with the provider's mutex held.
 func (r *run) status(id provider.ID) provider.Status {
 	if r.exited {
-		return provider.Status{ID: id, Exited: true, Detail: r.detail, ModelDir: r.rec.ModelDir}
+		return provider.Status{ID: id, Exited: true, Detail: r.detail}
 	}
-	return provider.Status{ID: id, Address: r.rec.address(), ModelDir: r.rec.ModelDir}
+	return provider.Status{ID: id, Address: r.rec.address()}
 }
 
 var errClosed = fault.New(fault.Unavailable, "the process provider is closed")
@@ -284,7 +300,7 @@ func (p *Provider) enter(ctx context.Context, id provider.ID) (*entry, error) {
 	case <-ctx.Done():
 		p.forget(e)
 		return nil, ctx.Err()
-	case <-p.closing:
+	case <-p.closing.Done():
 		p.forget(e)
 		return nil, errClosed
 	}

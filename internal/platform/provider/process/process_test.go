@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/provider/providertest"
@@ -98,18 +100,34 @@ func spec(t testing.TB, env map[string]string) provider.Spec {
 	if e == nil {
 		e = map[string]string{}
 	}
-	return provider.Spec{
-		Image: "testmodel", Command: []string{build.Testmodel(t), "serve"}, Env: e, Endpoint: "e", Variant: "v",
-	}
+	command := []string{build.Testmodel(t), "serve"}
+	return provider.Spec{Image: "testmodel", Command: command, Env: e, Endpoint: "e", Variant: "v"}
 }
 
 func harness(t *testing.T, cfg process.Config) providertest.Harness {
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "name"), []byte("fetched"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Fetch = func(ctx context.Context, d hosting.ModelData) (string, error) {
+		switch d.URI {
+		case "s3://b/there":
+			return data, nil
+		case "s3://b/stuck":
+			<-ctx.Done()
+			return "", ctx.Err()
+		default:
+			return "", fault.New(fault.NotFound, "there is no object at %s", d.URI)
+		}
+	}
 	h := newHome(t, cfg)
+	at := func(uri string) hosting.ModelData { return hosting.ModelData{URI: uri, Layout: hosting.Archive} }
 	return providertest.Harness{
 		Open:       func() provider.Provider { return h.open() },
 		Spec:       func(env map[string]string) provider.Spec { return spec(t, env) },
 		Unrunnable: provider.Spec{Image: "nobody/configured-this:1"},
-		Copies:     h.copies,
+		ModelData:  at("s3://b/there"), MissingData: at("s3://b/missing"), StuckData: at("s3://b/stuck"),
+		Copies: h.copies,
 	}
 }
 

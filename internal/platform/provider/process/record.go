@@ -25,19 +25,20 @@ const (
 // record is what the next server needs to know of an instance. It holds no
 // environment: that may contain secrets, and every Ensure brings it anew.
 type record struct {
-	ID       provider.ID   `json:"id"`
-	Phase    phase         `json:"phase"`
-	PID      int           `json:"pid,omitempty"`   // running, exited
-	Start    uint64        `json:"start,omitempty"` // of the process, in clock ticks since Boot
-	Boot     string        `json:"boot,omitempty"`
-	Port     int           `json:"port,omitempty"`
-	Grace    time.Duration `json:"grace_ns,omitempty"`
-	Detail   string        `json:"detail,omitempty"` // exited
-	ModelDir string        `json:"model_dir,omitempty"`
-	Image    string        `json:"image,omitempty"` // this and the rest: for people
-	Endpoint string        `json:"endpoint,omitempty"`
-	Variant  string        `json:"variant,omitempty"`
-	Began    time.Time     `json:"began,omitzero"`
+	ID           provider.ID   `json:"id"`
+	Phase        phase         `json:"phase"`
+	PID          int           `json:"pid,omitempty"`   // running, exited
+	Start        uint64        `json:"start,omitempty"` // of the process, in clock ticks since Boot
+	Boot         string        `json:"boot,omitempty"`
+	Port         int           `json:"port,omitempty"`
+	Grace        time.Duration `json:"grace_ns,omitempty"`
+	Detail       string        `json:"detail,omitempty"` // exited
+	ModelDir     string        `json:"model_dir,omitempty"`
+	Image        string        `json:"image,omitempty"` // this and the rest: for people
+	InstanceType string        `json:"instance_type,omitempty"`
+	Endpoint     string        `json:"endpoint,omitempty"`
+	Variant      string        `json:"variant,omitempty"`
+	Began        time.Time     `json:"began,omitzero"`
 }
 
 func (r record) address() string {

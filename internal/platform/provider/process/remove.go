@@ -62,7 +62,7 @@ func (p *Provider) stop(ctx context.Context, r *run) error {
 		then func()
 	}{
 		{time.Until(killAt), func() { r.signal(unix.SIGKILL) }},
-		{clearPatience, func() {}},
+		{clearTimeout, func() {}},
 	} {
 		over := time.NewTimer(step.wait)
 		defer over.Stop()
@@ -71,7 +71,7 @@ func (p *Provider) stop(ctx context.Context, r *run) error {
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-p.closing:
+		case <-p.closing.Done():
 			return errClosed
 		case <-over.C:
 			step.then()

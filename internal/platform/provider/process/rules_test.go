@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/provider/providertest"
@@ -54,13 +57,46 @@ func untilExited(t *testing.T, p *process.Provider, id provider.ID) provider.Sta
 	return provider.Status{}
 }
 
+func someModel(context.Context, hosting.ModelData) (string, error) { return "/some/model", nil }
+
+func TestTheModelDirectoriesInUseAreThoseOfListedInstances(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, process.Config{Fetch: someModel})
+	p := h.open()
+	s := spec(t, nil)
+	mustEnsure(t, p, "without", s)
+	s.ModelData = &hosting.ModelData{}
+	mustEnsure(t, p, "x", s)
+	want := func() {
+		t.Helper()
+		if got := p.ModelDirs(); !slices.Equal(got, []string{"/some/model"}) {
+			t.Errorf("in use: %q", got)
+		}
+	}
+	want()
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p = h.open()
+	want() // of an adopted one
+	for _, id := range []provider.ID{"x", "without"} {
+		if err := p.Remove(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := p.ModelDirs(); len(got) != 0 {
+		t.Errorf("in use by nobody: %q", got)
+	}
+}
+
 func TestAnInstanceSeesItsOwnVariablesAndNoneOfTheServers(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "server-secret")
 	t.Setenv("SLIPWAY_FAILPOINT", "nothing")
 	t.Setenv("LANG", "xx_YY.UTF-8")
-	h := newHome(t, process.Config{})
+	h := newHome(t, process.Config{Fetch: someModel})
 	out := shell(t, h, "env", provider.Spec{
-		ModelDir: "/some/model", Env: map[string]string{"A": "1=2", "TMPDIR": "/mine", "SAGEMAKER_BIND_TO_PORT": "1"},
+		ModelData: &hosting.ModelData{},
+		Env:       map[string]string{"A": "1=2", "TMPDIR": "/mine", "SAGEMAKER_BIND_TO_PORT": "1"},
 	})
 	got := map[string]string{}
 	for line := range strings.Lines(out) {
@@ -69,9 +105,8 @@ func TestAnInstanceSeesItsOwnVariablesAndNoneOfTheServers(t *testing.T) {
 	}
 	want := map[string]string{
 		"A": "1=2", "TMPDIR": "/mine", "LANG": "xx_YY.UTF-8", "PATH": os.Getenv("PATH"), "HOME": os.Getenv("HOME"),
-		"SM_MODEL_DIR":        "/some/model",
+		"SM_MODEL_DIR": "/some/model", "PWD": h.cfg.Dir + "/work/x",
 		"SLIPWAY_INSTANCE_ID": "x", "SLIPWAY_INSTANCE_STATE": h.cfg.Dir + "/instances/x.json",
-		"PWD": h.cfg.Dir + "/work/x",
 	}
 	for k, v := range want {
 		if got[k] != v {
@@ -93,9 +128,9 @@ func TestAnInstanceSeesItsOwnVariablesAndNoneOfTheServers(t *testing.T) {
 func TestThePlaceholdersOfACommandAreFilled(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, process.Config{})
-	out := shell(t, h,
-		`test "$1" = "$SAGEMAKER_BIND_TO_PORT" && echo "$2" && ls -A "$2" && ls -l /proc/self/fd | wc -l && cat && tty`,
-		provider.Spec{})
+	const script = `test "$1" = "$SAGEMAKER_BIND_TO_PORT" && echo "$2" && ls -A "$2" &&
+		ls -l /proc/self/fd | wc -l && cat && tty`
+	out := shell(t, h, script, provider.Spec{})
 	// Three descriptors, the directory that ls reads, and ls's head line; an
 	// empty standard input; an empty model directory.
 	if want := h.cfg.Dir + "/no-model\n5\nnot a tty\n"; out != want {
@@ -137,8 +172,8 @@ func TestAProgramThatCannotBeStartedIsSaidToBeInvalid(t *testing.T) {
 		}
 	}
 	for _, program := range []string{
-		"no-such-program-anywhere", "/no/such/program", dir, dir + "/plain", dir + "/garbage", dir + "/orphan",
-		"sh\x00",
+		"no-such-program-anywhere", "/no/such/program", dir, dir + "/plain",
+		dir + "/garbage", dir + "/orphan", "sh\x00",
 	} {
 		_, err := p.Ensure(t.Context(), "x", provider.Spec{Image: "team/model:1", Command: []string{program}})
 		if kind, public := fault.Public(err); kind != fault.Invalid || !strings.Contains(public, "team/model:1") {

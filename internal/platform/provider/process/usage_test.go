@@ -11,9 +11,8 @@ import (
 func TestAnInstanceIsMeteredWithWhatItStarted(t *testing.T) {
 	p := newHome(t, process.Config{}).open()
 	// The child burns; the instance itself sleeps.
-	_, err := p.Ensure(t.Context(), "i-1", provider.Spec{
-		Image: "x", Command: []string{"/bin/sh", "-c", "while :; do :; done & sleep 60"}, StopGrace: time.Millisecond,
-	})
+	busy := []string{"/bin/sh", "-c", "while :; do :; done & sleep 60"}
+	_, err := p.Ensure(t.Context(), "i-1", provider.Spec{Image: "x", Command: busy, StopGrace: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

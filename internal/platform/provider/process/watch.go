@@ -12,8 +12,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 )
 
-// blindPoll is how often processes without a descriptor are looked at.
-const blindPoll = 200 * time.Millisecond
+// pollEvery is how often processes without a descriptor are looked at.
+const pollEvery = 200 * time.Millisecond
 
 func (p *Provider) openWatch() error {
 	var err error
@@ -36,9 +36,9 @@ func (p *Provider) register(e *entry, r *run) {
 	p.mu.Lock()
 	e.run = r
 	if r.pidfd < 0 {
-		p.blind[r] = true
+		p.polled[r] = true
 		p.mu.Unlock()
-		p.nudge()
+		p.wakeWatcher()
 		return
 	}
 	p.watched[r.pidfd] = r
@@ -46,14 +46,14 @@ func (p *Provider) register(e *entry, r *run) {
 	if err := p.poll(r.pidfd); err != nil { // no memory for it, or a sandbox that forbids it
 		p.mu.Lock()
 		delete(p.watched, r.pidfd)
-		p.blind[r] = true
+		p.polled[r] = true
 		p.mu.Unlock()
-		p.nudge()
+		p.wakeWatcher()
 	}
 }
 
-// nudge makes the watcher look at what changed.
-func (p *Provider) nudge() {
+// wakeWatcher makes the watcher look at what changed.
+func (p *Provider) wakeWatcher() {
 	_, _ = unix.Write(p.wake, binary.NativeEndian.AppendUint64(nil, 1)) // full means that it is awake
 }
 
@@ -61,14 +61,14 @@ func (p *Provider) nudge() {
 func (p *Provider) watch() {
 	events := make([]unix.EpollEvent, 128)
 	for {
-		n, err := unix.EpollWait(p.epoll, events, p.patience())
+		n, err := unix.EpollWait(p.epoll, events, p.timeout())
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			// Only a programming error gets here. Instances run on, unwatched.
 			p.log.Error("watching instances failed", "err", err)
 			return
 		}
 		select {
-		case <-p.closing:
+		case <-p.closing.Done():
 			return
 		default:
 		}
@@ -84,7 +84,7 @@ func (p *Provider) watch() {
 				p.ended(r)
 			}
 		}
-		for _, r := range p.unseen() {
+		for _, r := range p.withoutDescriptor() {
 			if !child.Alive(r.rec.PID, r.rec.Start) {
 				p.ended(r)
 			}
@@ -92,27 +92,27 @@ func (p *Provider) watch() {
 	}
 }
 
-// patience returns how long to wait for an event, in milliseconds.
-func (p *Provider) patience() int {
+// timeout returns how long to wait for an event, in milliseconds.
+func (p *Provider) timeout() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.blind) > 0 {
-		return int(blindPoll / time.Millisecond)
+	if len(p.polled) > 0 {
+		return int(pollEvery / time.Millisecond)
 	}
 	return -1
 }
 
-func (p *Provider) unseen() []*run {
+func (p *Provider) withoutDescriptor() []*run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := make([]*run, 0, len(p.blind))
-	for r := range p.blind {
+	list := make([]*run, 0, len(p.polled))
+	for r := range p.polled {
 		list = append(list, r)
 	}
 	return list
 }
 
-// ended buries a process that was seen dead. Only the watcher calls it, once
+// ended records the end of a process that was seen dead. Only the watcher calls it, once
 // for each run. The record is written before the exit is published: whoever
 // acts on the exit may write the next one.
 func (p *Provider) ended(r *run) {
@@ -128,7 +128,7 @@ func (p *Provider) ended(r *run) {
 	p.mu.Lock()
 	r.exited, r.detail = true, rec.Detail
 	delete(p.watched, r.pidfd)
-	delete(p.blind, r)
+	delete(p.polled, r)
 	stopped := !r.killAt.IsZero()
 	p.mu.Unlock()
 	p.ports.Release(rec.Port)

@@ -17,10 +17,7 @@ func serves(b *bench) {
 		b.t.Fatalf("status is %+v", st)
 	}
 	b.untilReady(st.Address)
-	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil ||
-		!strings.Contains(body, `"seven"`) {
-		b.t.Errorf("answer %q, %v", body, err)
-	}
+	b.wantAnswer(st.Address, "seven")
 	b.wantCopies("a", 1)
 }
 
@@ -97,10 +94,7 @@ func restarts(b *bench) {
 	}
 	st = b.ensure("a", map[string]string{"TESTMODEL_NAME": "second"})
 	b.untilReady(st.Address)
-	if body, err := b.invoke(b.t.Context(), st.Address, "status=200"); err != nil ||
-		!strings.Contains(body, `"second"`) {
-		b.t.Errorf("answer %q, %v", body, err)
-	}
+	b.wantAnswer(st.Address, "second")
 	b.wantCopies("a", 1)
 }
 
@@ -148,12 +142,7 @@ func keepsLogs(b *bench) {
 
 func adopts(b *bench) {
 	env := map[string]string{"TESTMODEL_NAME": "a"}
-	s := b.Spec(env)
-	s.ModelDir = b.t.TempDir()
-	before := b.ensureSpec("a", s)
-	if before.ModelDir != s.ModelDir {
-		b.t.Errorf("status is %+v, model directory %s", before, s.ModelDir)
-	}
+	before := b.ensure("a", env)
 	b.untilReady(before.Address)
 	if _, err := b.invoke(b.t.Context(), before.Address, "status=200"); err != nil {
 		b.t.Fatal(err)

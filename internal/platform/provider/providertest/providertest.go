@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
@@ -31,6 +32,11 @@ type Harness struct {
 	Spec func(env map[string]string) provider.Spec
 	// Unrunnable is a Spec that can never start, "" as Image if there is none.
 	Unrunnable provider.Spec
+	// ModelData can be fetched and has a file "name" that reads "fetched";
+	// MissingData is not there; fetching StuckData never ends.
+	ModelData, MissingData, StuckData hosting.ModelData
+	// Move gives an instance that runs another address; nil where addresses stay.
+	Move func(id provider.ID)
 	// Copies counts the processes or containers that exist for id, children
 	// included, without asking the provider.
 	Copies func(id provider.ID) int
@@ -63,6 +69,12 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		"a remove that gave up is finished by the next":           goesOnRemoving,
 		"verbs on one id do not wait for another":                 worksSideBySide,
 		"what cannot run is refused as invalid":                   refuses,
+		"an instance without an address says what it waits for":   tellsItsAddress,
+		"an instance that moved is listed where it answers":       moves,
+		"model data is there before an instance answers":          fetches,
+		"model data that cannot be had is told with its kind":     missesData,
+		"an instance that nobody waits for is fetched no more":    stopsFetching,
+		"fetching ends at its own limit":                          limitsFetching,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +100,7 @@ func (b *bench) ensure(id provider.ID, env map[string]string) provider.Status {
 	return b.ensureSpec(id, b.Spec(env))
 }
 
+// ensureSpec returns the status that an instance has once it has an address.
 func (b *bench) ensureSpec(id provider.ID, s provider.Spec) provider.Status {
 	b.t.Helper()
 	st, err := b.p.Ensure(b.t.Context(), id, s)
@@ -97,6 +110,12 @@ func (b *bench) ensureSpec(id provider.ID, s provider.Spec) provider.Status {
 	if st.ID != id {
 		b.t.Fatalf("Ensure %s returned the status of %q", id, st.ID)
 	}
+	b.until(fmt.Sprintf("%s has an address", id), func() bool {
+		if st.Address == "" && !st.Exited {
+			st, _ = b.status(id)
+		}
+		return st.Address != "" || st.Exited
+	})
 	return st
 }
 
@@ -172,10 +191,19 @@ func (b *bench) untilReady(address string) {
 	})
 }
 
+// wantAnswer asks an instance for its name.
+func (b *bench) wantAnswer(address, name string) {
+	b.t.Helper()
+	if body, err := b.invoke(b.t.Context(), address, "status=200"); err != nil ||
+		!strings.Contains(body, `"`+name+`"`) {
+		b.t.Errorf("answer %q, %v", body, err)
+	}
+}
+
 // invoke sends an invocation that asks for something of testmodel.
 func (b *bench) invoke(ctx context.Context, address, ask string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
-		"http://"+address+"/invocations", strings.NewReader("x"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/invocations",
+		strings.NewReader("x"))
 	if err != nil {
 		return "", err
 	}

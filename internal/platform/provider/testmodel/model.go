@@ -208,8 +208,8 @@ func parseAsk(attributes string, body []byte) (ask, error) {
 	}
 	numbers := map[string]*int{
 		"sleep_ms": &a.SleepMS, "status": &a.Status, "chunks": &a.Chunks, "chunk_ms": &a.ChunkMS,
-		"abort_after": &a.AbortAfter,
-		"bytes":       &a.Bytes, "echo": &a.Echo, "ls": &a.LS, "crash": &a.Crash, "reset": &a.Reset,
+		"abort_after": &a.AbortAfter, "bytes": &a.Bytes, "echo": &a.Echo, "ls": &a.LS, "crash": &a.Crash,
+		"reset": &a.Reset,
 	}
 	for pair := range strings.SplitSeq(attributes, ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), "=")

@@ -1,0 +1,98 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/provider"
+)
+
+// startError is a failure to become healthy, with the text that
+// FailureReason shows.
+type startError struct {
+	text      string
+	logs      bool // the instance's last lines say more
+	permanent bool // repeating will not mend it
+	cause     error
+}
+
+func (e *startError) Error() string { return e.text + ": " + e.cause.Error() }
+func (e *startError) Unwrap() error { return e.cause }
+
+func isPermanent(err error) bool {
+	e, ok := errors.AsType[*startError](err)
+	return ok && e.permanent
+}
+
+// noModelData is the failure to bring the model to the instance.
+func (s *supervisor) noModelData(err error) *startError {
+	c := s.row.Spec.Variant.Container
+	if errors.Is(err, fault.Invalid) {
+		return &startError{permanent: true, cause: err, text: fmt.Sprintf(
+			"The model data for container %q from URL %q cannot be used: %s", c.Name, c.ModelData.URI, public(err))}
+	}
+	return &startError{permanent: errors.Is(err, fault.NotFound), cause: err, text: fmt.Sprintf(
+		"Failed to download model data for container %q from URL: %q. Please ensure that there is an object located "+
+			"at the URL and that the role passed to CreateModel has permissions to download the object.",
+		c.Name, c.ModelData.URI)}
+}
+
+// notStarted is the failure of the provider to bring up the container.
+func (s *supervisor) notStarted(why string, permanent bool, cause error) *startError {
+	v := s.row.Spec.Variant
+	return &startError{permanent: permanent, cause: cause, text: fmt.Sprintf(
+		"The %s container for production variant %s could not be started: %s", v.Container.Name, v.Name, why)}
+}
+
+// exited is the failure of an instance whose process ended.
+func (s *supervisor) exited() *startError {
+	return s.notHealthy(fmt.Errorf("the process ended: %s", s.status.Detail))
+}
+
+// notHealthy is the failure of never having passed a health check (spec §3.6).
+func (s *supervisor) notHealthy(cause error) *startError {
+	v := s.row.Spec.Variant
+	return &startError{
+		cause: cause, logs: true,
+		text: fmt.Sprintf("The %s container for production variant %s did not "+
+			"pass the ping health check. Please check CloudWatch logs for this endpoint.", v.Container.Name, v.Name),
+	}
+}
+
+// maxReason is how much of a FailureReason the API takes (spec §2.3).
+const maxReason = 1024
+
+// reason is what people read: the API's sentence and the instance's own last
+// lines.
+func (s *supervisor) reason(ctx context.Context, err error) string {
+	e, ok := errors.AsType[*startError](err)
+	if !ok {
+		return "Request to service failed. If failure persists after retry, contact customer support."
+	}
+	text := e.text
+	if r, ok := s.m.Provider.(provider.LogReader); ok && e.logs {
+		text += " " + strings.ToUpper(e.cause.Error()[:1]) + e.cause.Error()[1:] + "."
+		if tail, err := r.Logs(ctx, provider.ID(s.row.ID), 512); err == nil && len(tail) > 0 {
+			text += " Last lines of its log: " + strings.ToValidUTF8(strings.TrimSpace(string(tail)), "?")
+		}
+	}
+	return truncate(text, maxReason)
+}
+
+// truncate shortens s to at most n bytes without cutting a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-3], "") + "..."
+}
+
+func public(err error) string {
+	if k, text := fault.Public(err); k != fault.Internal {
+		return text
+	}
+	return "the server's log says why."
+}
