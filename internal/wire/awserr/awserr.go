@@ -46,117 +46,66 @@ type name struct {
 	status int
 }
 
-// table holds the name of every kind of fault, by service.
-var table = [services][fault.Unsupported + 1]name{
+// names are what faults are called, by kind. A kind that a service does not
+// name is called as fault.Invalid is.
+type names map[fault.Kind]name
+
+func bad(code string) name { return name{code, http.StatusBadRequest} }
+
+var (
+	validation     = bad("ValidationException")
+	internal       = name{"InternalFailure", http.StatusInternalServerError}
+	unavailable    = name{"ServiceUnavailable", http.StatusServiceUnavailable}
+	accessDenied   = name{"AccessDeniedException", http.StatusForbidden}
+	deniedAsBad = bad("AccessDeniedException")
+)
+
+// table holds what every service calls its failures.
+var table = [services]names{
 	SageMaker: {
-		fault.Internal:    {"InternalFailure", http.StatusInternalServerError},
-		fault.Invalid:     {"ValidationException", http.StatusBadRequest},
-		fault.NotFound:    {"ValidationException", http.StatusBadRequest},
-		fault.Exists:      {"ValidationException", http.StatusBadRequest},
-		fault.InUse:       {"ValidationException", http.StatusBadRequest},
-		fault.Conflict:    {"ValidationException", http.StatusBadRequest},
-		fault.Limit:       {"ResourceLimitExceeded", http.StatusBadRequest},
-		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDeniedException", http.StatusBadRequest},
-		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
+		fault.Internal: internal, fault.Invalid: validation, fault.Limit: bad("ResourceLimitExceeded"),
+		fault.Unavailable: unavailable, fault.Denied: deniedAsBad,
 	},
 	Runtime: {
-		fault.Internal:    {"InternalFailure", http.StatusInternalServerError},
-		fault.Invalid:     {"ValidationError", http.StatusBadRequest},
-		fault.NotFound:    {"ValidationError", http.StatusBadRequest},
-		fault.Exists:      {"ValidationError", http.StatusBadRequest},
-		fault.InUse:       {"ValidationError", http.StatusBadRequest},
-		fault.Conflict:    {"ValidationError", http.StatusBadRequest},
-		fault.Limit:       {"", http.StatusRequestEntityTooLarge},
-		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDeniedException", http.StatusBadRequest},
-		fault.Unsupported: {"ValidationError", http.StatusBadRequest},
+		fault.Internal: internal, fault.Invalid: bad("ValidationError"),
+		fault.Limit: {"", http.StatusRequestEntityTooLarge}, fault.Unavailable: unavailable, fault.Denied: deniedAsBad,
 	},
 	STS: {
-		fault.Internal:    {"InternalFailure", http.StatusInternalServerError},
-		fault.Invalid:     {"ValidationError", http.StatusBadRequest},
-		fault.NotFound:    {"ValidationError", http.StatusBadRequest},
-		fault.Exists:      {"ValidationError", http.StatusBadRequest},
-		fault.InUse:       {"ValidationError", http.StatusBadRequest},
-		fault.Conflict:    {"ValidationError", http.StatusBadRequest},
-		fault.Limit:       {"Throttling", http.StatusBadRequest},
-		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDenied", http.StatusForbidden},
-		fault.Unsupported: {"ValidationError", http.StatusBadRequest},
+		fault.Internal: internal, fault.Invalid: bad("ValidationError"), fault.Limit: bad("Throttling"),
+		fault.Unavailable: unavailable, fault.Denied: {"AccessDenied", http.StatusForbidden},
 	},
 	CloudWatch: {
-		fault.Internal:    {"InternalFailure", http.StatusInternalServerError},
-		fault.Invalid:     {"ValidationException", http.StatusBadRequest},
-		fault.NotFound:    {"ValidationException", http.StatusBadRequest},
-		fault.Exists:      {"ValidationException", http.StatusBadRequest},
-		fault.InUse:       {"ValidationException", http.StatusBadRequest},
-		fault.Conflict:    {"ValidationException", http.StatusBadRequest},
-		fault.Limit:       {"ValidationException", http.StatusBadRequest},
-		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
-		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
+		fault.Internal: internal, fault.Invalid: validation, fault.Unavailable: unavailable, fault.Denied: accessDenied,
 	},
 	SageMakerEdge: { // edge specification §1.2, §3.3
-		fault.Internal:    {"InternalServiceException", http.StatusInternalServerError},
-		fault.Invalid:     {"ValidationException", http.StatusBadRequest},
-		fault.NotFound:    {"ValidationException", http.StatusBadRequest},
-		fault.Exists:      {"ValidationException", http.StatusBadRequest},
-		fault.InUse:       {"ValidationException", http.StatusBadRequest},
-		fault.Conflict:    {"ValidationException", http.StatusBadRequest},
-		fault.Limit:       {"ThrottlingException", http.StatusTooManyRequests},
-		fault.Unavailable: {"ServiceUnavailable", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
-		fault.Unsupported: {"ValidationException", http.StatusBadRequest},
+		fault.Internal: {"InternalServiceException", http.StatusInternalServerError}, fault.Invalid: validation,
+		fault.Limit: {"ThrottlingException", http.StatusTooManyRequests}, fault.Unavailable: unavailable,
+		fault.Denied: accessDenied,
 	},
 	IoT: {
 		fault.Internal:    {"InternalFailureException", http.StatusInternalServerError},
-		fault.Invalid:     {"InvalidRequestException", http.StatusBadRequest},
+		fault.Invalid:     bad("InvalidRequestException"),
 		fault.NotFound:    {"ResourceNotFoundException", http.StatusNotFound},
 		fault.Exists:      {"ResourceAlreadyExistsException", http.StatusConflict},
 		fault.InUse:       {"DeleteConflictException", http.StatusConflict},
 		fault.Conflict:    {"VersionConflictException", http.StatusConflict},
 		fault.Limit:       {"LimitExceededException", http.StatusGone},
 		fault.Unavailable: {"ServiceUnavailableException", http.StatusServiceUnavailable},
-		fault.Denied:      {"AccessDeniedException", http.StatusForbidden},
-		fault.Unsupported: {"InvalidRequestException", http.StatusBadRequest},
+		fault.Denied:      accessDenied,
 	},
 }
 
-// A row is what an operation of a service answers in place of the table's word.
-type row struct {
-	service Service
-	op      string
-	kind    fault.Kind
-}
+// exceptions hold what an operation answers in place of its service's word.
+var exceptions = [services]map[string]names{SageMaker: ofSageMaker, CloudWatch: ofCloudWatch, IoT: ofIoT}
 
-var exceptions = map[row]name{
-	// It declares no ResourceLimitExceeded, which typed clients would not know.
-	{SageMaker, "AddTags", fault.Limit}: {"ValidationException", http.StatusBadRequest},
-
-	{CloudWatch, "PutMetricAlarm", fault.Limit}:         {"LimitExceededFault", http.StatusBadRequest},
-	{CloudWatch, "PutCompositeAlarm", fault.Limit}:      {"LimitExceededFault", http.StatusBadRequest},
-	{CloudWatch, "DeleteAlarms", fault.NotFound}:        {"ResourceNotFound", http.StatusNotFound},
-	{CloudWatch, "SetAlarmState", fault.NotFound}:       {"ResourceNotFound", http.StatusNotFound},
-	{CloudWatch, "PutMetricData", fault.Internal}:       {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "PutMetricData", fault.Invalid}:        {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "PutMetricData", fault.Limit}:          {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "GetMetricStatistics", fault.Internal}: {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "GetMetricStatistics", fault.Invalid}:  {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "GetMetricStatistics", fault.Limit}:    {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "ListMetrics", fault.Internal}:         {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "ListMetrics", fault.Invalid}:          {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "ListTagsForResource", fault.Internal}: {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "ListTagsForResource", fault.Invalid}:  {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "ListTagsForResource", fault.NotFound}: {"ResourceNotFoundException", http.StatusNotFound},
-	{CloudWatch, "TagResource", fault.Internal}:         {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "TagResource", fault.Invalid}:          {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "TagResource", fault.Limit}:            {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "TagResource", fault.NotFound}:         {"ResourceNotFoundException", http.StatusNotFound},
-	{CloudWatch, "TagResource", fault.Conflict}:         {"ConcurrentModificationException", http.StatusTooManyRequests},
-	{CloudWatch, "UntagResource", fault.Internal}:       {"InternalServiceFault", http.StatusInternalServerError},
-	{CloudWatch, "UntagResource", fault.Invalid}:        {"InvalidParameterValueException", http.StatusBadRequest},
-	{CloudWatch, "UntagResource", fault.NotFound}:       {"ResourceNotFoundException", http.StatusNotFound},
-	{CloudWatch, "UntagResource", fault.Conflict}:       {"ConcurrentModificationException", http.StatusTooManyRequests},
+// nameOf looks a failure up: first among the exceptions.
+func nameOf(s Service, op string, kind fault.Kind) name {
+	for _, ns := range []names{exceptions[s][op], table[s]} {
+		if n, ok := ns[kind]; ok {
+			return n
+		}
+	}
+	return table[s][fault.Invalid]
 }
 
 // Of returns what the service's clients are told when op fails with err: the

@@ -46,7 +46,10 @@ func TestOperationsAnswerOnlyWhatTheyDeclareOrWhatAllMaySay(t *testing.T) {
 			}
 		}
 	}
-	for _, op := range []string{"CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities", "AddTags"} {
+	for _, op := range []string{
+		"CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities",
+		"AddTags",
+	} {
 		check(awserr.SageMaker, op, sagemaker.API().Operation(op).Errors...)
 	}
 	for _, op := range sagemakerruntime.API().Operations {
@@ -120,15 +123,25 @@ func TestTheAnswerDependsOnWhatFailed(t *testing.T) {
 		status int
 		want   string
 	}{
-		"a fault":                {fault.New(fault.NotFound, "no such"), 400, "ValidationException: no such"},
-		"a quota":                {fault.New(fault.Limit, "too many"), 400, "ResourceLimitExceeded: too many"},
-		"something private":      {errors.New("password=hunter2"), 500, "InternalFailure: internal error"},
-		"a private cause":        {fault.New(fault.Internal, "secret"), 500, "InternalFailure: internal error"},
-		"an unreadable body":     {fmt.Errorf("decode: %w", decode), 400, "SerializationException: The request body must be a JSON object."},
-		"an answer of its own":   {fmt.Errorf("x: %w", &awserr.Error{Code: "ThrottlingException", Status: 400, Message: "Rate exceeded"}), 400, "ThrottlingException: Rate exceeded"},
-		"an unknown operation":   {awserr.UnknownOperation(), 400, "UnknownOperationException: "},
-		"an operation not there": {awserr.NotImplemented("CreateTrainingJob"), 400, "UnknownOperationException: The operation CreateTrainingJob is not implemented by Slipway."},
-		"a body too large":       {awserr.TooLarge(10), 413, "RequestEntityTooLargeException: The request body has more than 10 bytes."},
+		"a fault":           {fault.New(fault.NotFound, "no such"), 400, "ValidationException: no such"},
+		"a quota":           {fault.New(fault.Limit, "too many"), 400, "ResourceLimitExceeded: too many"},
+		"something private": {errors.New("password=hunter2"), 500, "InternalFailure: internal error"},
+		"a private cause":   {fault.New(fault.Internal, "secret"), 500, "InternalFailure: internal error"},
+		"an unreadable body": {
+			fmt.Errorf("decode: %w", decode), 400, "SerializationException: The request body must be a JSON object.",
+		},
+		"an answer of its own": {
+			fmt.Errorf("x: %w", &awserr.Error{Code: "ThrottlingException", Status: 400, Message: "Rate exceeded"}), 400,
+			"ThrottlingException: Rate exceeded",
+		},
+		"an unknown operation": {awserr.UnknownOperation(), 400, "UnknownOperationException: "},
+		"an operation not there": {
+			awserr.NotImplemented("CreateTrainingJob"), 400,
+			"UnknownOperationException: The operation CreateTrainingJob is not implemented by Slipway.",
+		},
+		"a body too large": {
+			awserr.TooLarge(10), 413, "RequestEntityTooLargeException: The request body has more than 10 bytes.",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +152,10 @@ func TestTheAnswerDependsOnWhatFailed(t *testing.T) {
 	}
 }
 
-var modelError = &awserr.Error{Code: "ModelError", Status: 424, Message: `from primary with message "<b>"`, Members: map[string]any{"OriginalStatusCode": 500, "OriginalMessage": "<b>"}}
+var modelError = &awserr.Error{
+	Code: "ModelError", Status: 424, Message: `from primary with message "<b>"`,
+	Members: map[string]any{"OriginalStatusCode": 500, "OriginalMessage": "<b>"},
+}
 
 // sayings are failures as each protocol says them.
 var sayings = map[string]struct {
@@ -160,7 +176,8 @@ var sayings = map[string]struct {
 	},
 	"REST": {
 		func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, modelError) },
-		`424 application/json "ModelError" {"Message":"from primary with message \"<b>\"","OriginalMessage":"<b>","OriginalStatusCode":500}`,
+		`424 application/json "ModelError" {"Message":"from primary with message \"<b>\"","OriginalMessage":"<b>",` +
+			`"OriginalStatusCode":500}`,
 	},
 	"REST, without a code": {
 		func(w *httptest.ResponseRecorder) { awserr.WriteREST(w, &awserr.Error{Status: 413, Message: "long"}) },
@@ -168,13 +185,18 @@ var sayings = map[string]struct {
 	},
 	"Query": {
 		func(w *httptest.ResponseRecorder) {
-			awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{Code: "InvalidClientTokenId", Status: 403, Message: "<who>"})
+			awserr.WriteQuery(w, "https://sts.amazonaws.com/doc/2011-06-15/", &awserr.Error{
+				Code: "InvalidClientTokenId", Status: 403, Message: "<who>",
+			})
 		},
-		`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		`403 text/xml "" <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>` +
+			`<Code>InvalidClientTokenId</Code><Message>&lt;who&gt;</Message></Error><RequestId>ID</RequestId>` +
+			`</ErrorResponse>`,
 	},
 	"Query, by the name of JSON": {
 		func(w *httptest.ResponseRecorder) { awserr.WriteQuery(w, "n", awserr.NotImplemented("Sing")) },
-		`400 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The operation Sing is not implemented by Slipway.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		`400 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The ` +
+			`operation Sing is not implemented by Slipway.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
 	},
 	"JSON for those who knew Query": {
 		func(w *httptest.ResponseRecorder) {
@@ -184,7 +206,9 @@ var sayings = map[string]struct {
 	},
 	"CBOR": {
 		func(w *httptest.ResponseRecorder) {
-			awserr.WriteCBOR(w, "a", &awserr.Error{Code: "B", Status: 500, Message: "c\xff", Members: map[string]any{"d": 1}})
+			awserr.WriteCBOR(
+				w, "a", &awserr.Error{Code: "B", Status: 500, Message: "c\xff", Members: map[string]any{"d": 1}},
+			)
 		},
 		"500 application/cbor \"\" \xa3ad\x01f__typeca#Bgmessagedc\uFFFD",
 	},
@@ -192,7 +216,8 @@ var sayings = map[string]struct {
 		func(w *httptest.ResponseRecorder) {
 			awserr.WriteQuery(w, "n", awserr.Of(awserr.STS, "GetCallerIdentity", errors.New("x")))
 		},
-		`500 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>internal error</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
+		`500 text/xml "" <ErrorResponse xmlns="n"><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>` +
+			`internal error</Message></Error><RequestId>ID</RequestId></ErrorResponse>`,
 	},
 }
 
@@ -203,7 +228,10 @@ func TestEachProtocolHasItsOwnWayToSayIt(t *testing.T) {
 			w := httptest.NewRecorder()
 			tt.write(w)
 			h := w.Header()
-			got := fmt.Sprintf("%d %s %q %s", w.Code, h.Get("Content-Type"), h.Get("x-amzn-ErrorType"), uuid4.ReplaceAllString(w.Body.String(), "ID"))
+			got := fmt.Sprintf(
+				"%d %s %q %s", w.Code, h.Get("Content-Type"), h.Get("x-amzn-ErrorType"),
+				uuid4.ReplaceAllString(w.Body.String(), "ID"),
+			)
 			if got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}

@@ -72,7 +72,9 @@ var sorted = sync.OnceValue(func() cbor.EncMode {
 // WriteCBOR answers in Smithy RPC v2 CBOR, with the Query code in a header and
 // the code in the body under its service's namespace (spec §7.5).
 func WriteCBOR(w http.ResponseWriter, namespace string, e *Error) {
-	all := map[string]any{"__type": namespace + "#" + e.Code, e.messageMember(): strings.ToValidUTF8(e.Message, "\uFFFD")}
+	all := map[string]any{
+		"__type": namespace + "#" + e.Code, e.messageMember(): strings.ToValidUTF8(e.Message, "\uFFFD"),
+	}
 	for k, v := range e.Members {
 		all[k] = v
 	}
