@@ -87,6 +87,7 @@ var rules = []rule{
 	{"internal/wire/restjson", may(wire("awserr", "rpc", "shape"))},
 	{"internal/wire/eventstream", nil},
 	{"internal/wire/page", may(domain("arn", "fault"))},
+	{"internal/wire/tags", may(domain("hosting"), wire("shape", "shape/cloudwatch", "shape/iot", "shape/sagemaker"))},
 	{"internal/wire/sigv4", may(platform("objects/checksum"))},
 	{"internal/wire/access", may(domain("arn", "fault"), wire("sigv4"))},
 	{"internal/wire/gateway", may(domain("fault"), wire("..."))},

@@ -58,9 +58,9 @@ type api struct{ watch *watch.Service }
 // scope returns where the caller's names live, if the caller may do op to all
 // of the resources, which are alarms.
 func scope(ctx context.Context, op string, alarms ...string) (arn.Scope, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return arn.Scope{}, err
 	}
 	s := c.Scope()
 	for _, name := range alarms {
@@ -94,10 +94,12 @@ func declared(err error) error {
 	return err
 }
 
-// unsupported refuses what the real API has by its name: to accept it and do
-// nothing would look like success.
-func unsupported(what string) error {
-	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
+// badToken refuses a token by the name that the operation declares.
+func badToken(name string, err error) error {
+	if errors.Is(err, fault.Invalid) {
+		return awserr.Declared(name, "The token that was given is invalid.")
+	}
+	return err
 }
 
 // number is n for the wire, and absent if it is 0.
@@ -105,7 +107,7 @@ func number(n int) *int32 {
 	if n == 0 {
 		return nil
 	}
-	return new(int32(n))
+	return shape.Int(n)
 }
 
 // whole is n for the domain, which tells 0 from absent.
@@ -116,12 +118,12 @@ func whole(n *int32) *int {
 	return new(int(*n))
 }
 
-// list is s for the wire, there even if it is empty.
-func list[T any](s []T) []T {
-	if s == nil {
-		return []T{}
+// narrow is n for the wire, which tells 0 from absent.
+func narrow(n *int) *int32 {
+	if n == nil {
+		return nil
 	}
-	return s
+	return shape.Int(*n)
 }
 
 func dimensionsIn(in []cloudwatch.Dimension) (out []metric.Dimension) {
@@ -138,6 +140,3 @@ func dimensionsOut(in []metric.Dimension) []cloudwatch.Dimension {
 	}
 	return out
 }
-
-// none is the answer of the operations that have no output.
-type none = shape.None

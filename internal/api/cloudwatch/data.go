@@ -6,7 +6,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/service/watch"
-	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 )
@@ -31,13 +31,10 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 			return out, fault.New(fault.Invalid, "The parameter MaxDatapoints must be between 1 and %d.", maxPage)
 		}
 	}
-	p, err := newPager("GetMetricData", s, []any{in.MetricDataQueries, in.StartTime, in.EndTime, in.ScanBy})
+	request := []any{in.MetricDataQueries, in.StartTime, in.EndTime, in.ScanBy}
+	p, from, err := page.Open[position]("GetMetricData", s, request, in.NextToken)
 	if err != nil {
-		return out, err
-	}
-	var from position
-	if !p.read(in.NextToken, &from) {
-		return out, awserr.Declared("InvalidNextToken", badToken)
+		return out, badToken("InvalidNextToken", err)
 	}
 	if asked(in) > maxAsked {
 		return out, fault.New(fault.Invalid, "The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or decreasing the time range or the number of queries.", maxAsked)
@@ -51,12 +48,12 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 	if err != nil {
 		return out, err
 	}
-	page, next := cut(results, from, limit, ascending)
-	out.MetricDataResults, out.Messages = page, []cloudwatch.MessageData{}
+	some, next := cut(results, from, limit, ascending)
+	out.MetricDataResults, out.Messages = some, []cloudwatch.MessageData{}
 	if next != nil {
-		out.NextToken, err = p.next(next)
+		out.NextToken = p.Next(*next)
 	}
-	return out, err
+	return out, nil
 }
 
 // asked is how many datapoints all queries together may have; an expression as
@@ -99,7 +96,7 @@ func cut(results []watch.DataResult, from position, limit int, ascending bool) (
 		end := min(len(r.Times), begin+limit)
 		limit -= end - begin
 		out := cloudwatch.MetricDataResult{
-			Id: &r.ID, Label: &r.Label, Values: list(r.Values[begin:end]), Timestamps: []shape.Time{}, StatusCode: new(cloudwatch.StatusCodeComplete),
+			Id: &r.ID, Label: &r.Label, Values: shape.Present(r.Values[begin:end]), Timestamps: []shape.Time{}, StatusCode: new(cloudwatch.StatusCodeComplete),
 		}
 		for _, t := range r.Times[begin:end] {
 			out.Timestamps = append(out.Timestamps, shape.Time{Time: t})

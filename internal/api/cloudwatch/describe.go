@@ -9,7 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/service/watch"
-	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 )
@@ -23,17 +23,15 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 	if err != nil {
 		return out, err
 	}
-	p, err := newPager("DescribeAlarms", s, f)
+	p, after, err := page.Open[string]("DescribeAlarms", s, f, in.NextToken)
 	if err != nil {
-		return out, err
+		return out, badToken("InvalidNextToken", err)
 	}
-	if !p.read(in.NextToken, &f.After) {
-		return out, awserr.Declared("InvalidNextToken", badToken)
-	}
+	f.After = after
 	f.Limit = int(shape.Val(in.MaxRecords))
-	page, more := a.watch.Alarms(s, f)
+	alarms, more := a.watch.Alarms(s, f)
 	out.MetricAlarms, out.CompositeAlarms = []cloudwatch.MetricAlarm{}, []cloudwatch.CompositeAlarm{}
-	for _, r := range page {
+	for _, r := range alarms {
 		if r.Definition.Composite() {
 			out.CompositeAlarms = append(out.CompositeAlarms, compositeOut(s, r))
 		} else {
@@ -41,9 +39,9 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 		}
 	}
 	if more {
-		out.NextToken, err = p.next(page[len(page)-1].Definition.Name)
+		out.NextToken = p.Next(alarms[len(alarms)-1].Definition.Name)
 	}
-	return out, err
+	return out, nil
 }
 
 // alarmFilter reads which alarms are asked for: metric alarms alone unless the
@@ -78,7 +76,7 @@ func metricAlarmOut(s arn.Scope, r alarm.Record) cloudwatch.MetricAlarm {
 	return cloudwatch.MetricAlarm{
 		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description),
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
-		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
+		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions), InsufficientDataActions: shape.Present(d.InsufficientDataActions),
 		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
 		MetricName: shape.Text(d.Metric.Name), Namespace: shape.Text(d.Metric.Namespace), Dimensions: dimensionsOut(d.Metric.Dimensions),
@@ -95,19 +93,11 @@ func compositeOut(s arn.Scope, r alarm.Record) cloudwatch.CompositeAlarm {
 	return cloudwatch.CompositeAlarm{
 		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description), AlarmRule: &d.Rule,
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
-		OKActions: list(d.OKActions), AlarmActions: list(d.AlarmActions), InsufficientDataActions: list(d.InsufficientDataActions),
+		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions), InsufficientDataActions: shape.Present(d.InsufficientDataActions),
 		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
 		ActionsSuppressor: shape.Text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod), ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
 	}
-}
-
-// narrow is n for the wire, which tells 0 from absent.
-func narrow(n *int) *int32 {
-	if n == nil {
-		return nil
-	}
-	return new(int32(*n))
 }
 
 // describeAlarmsForMetric leaves out alarms on metric math, as the API does.
@@ -144,25 +134,23 @@ func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAl
 	if isMetric, isComposite := types(in.AlarmTypes); isMetric != isComposite {
 		f.Composite = &isComposite
 	}
-	p, err := newPager("DescribeAlarmHistory", s, f)
+	p, after, err := page.Open[int64]("DescribeAlarmHistory", s, f, in.NextToken)
 	if err != nil {
-		return out, err
+		return out, badToken("InvalidNextToken", err)
 	}
-	if !p.read(in.NextToken, &f.After) {
-		return out, awserr.Declared("InvalidNextToken", badToken)
-	}
+	f.After = after
 	f.Limit = int(shape.Val(in.MaxRecords))
-	page, more, err := a.watch.History(ctx, s, f)
+	items, more, err := a.watch.History(ctx, s, f)
 	if err != nil {
 		return out, err
 	}
-	for _, h := range page {
+	for _, h := range items {
 		out.AlarmHistoryItems = append(out.AlarmHistoryItems, historyOut(h))
 	}
 	if more {
-		out.NextToken, err = p.next(page[len(page)-1].Seq)
+		out.NextToken = p.Next(items[len(items)-1].Seq)
 	}
-	return out, err
+	return out, nil
 }
 
 func historyOut(h alarm.HistoryItem) cloudwatch.AlarmHistoryItem {

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 )
@@ -17,7 +18,7 @@ import (
 // maxDatums is how many entries one PutMetricData may have (spec §7.3).
 const maxDatums = 1000
 
-func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInput) (out none, err error) {
+func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInput) (out shape.None, err error) {
 	s, err := scopeOfAll(ctx, "PutMetricData")
 	if err != nil {
 		return out, err
@@ -26,7 +27,7 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 		return out, fault.New(fault.Invalid, "The value %s for parameter Namespace is invalid: namespaces that start with AWS/ or /aws/ are reserved.", strings.ToValidUTF8(*in.Namespace, ""))
 	}
 	if shape.Val(in.StrictEntityValidation) && len(in.EntityMetricData) > 0 {
-		return out, unsupported("StrictEntityValidation")
+		return out, awserr.Unsupported("StrictEntityValidation")
 	}
 	entries := in.MetricData
 	for _, e := range in.EntityMetricData { // whose entities are left aside, as CloudWatch does with those it does not accept
@@ -151,25 +152,23 @@ func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (
 	for _, d := range in.Dimensions {
 		f.Dimensions = append(f.Dimensions, metric.Dimension{Name: *d.Name, Value: shape.Val(d.Value)})
 	}
-	p, err := newPager("ListMetrics", s, []any{f, in.RecentlyActive})
+	p, after, err := page.Open[metric.Key]("ListMetrics", s, []any{f, in.RecentlyActive}, in.NextToken)
 	if err != nil {
-		return out, err
+		return out, badToken("InvalidParameterValueException", err)
 	}
-	if !p.read(in.NextToken, &f.After) {
-		return out, awserr.Declared("InvalidParameterValueException", badToken)
-	}
+	f.After = after
 	if in.RecentlyActive != nil {
 		f.Since = time.Now().Add(-recently)
 	}
-	page, more := a.watch.Metrics(s, f)
-	for _, id := range page {
+	ids, more := a.watch.Metrics(s, f)
+	for _, id := range ids {
 		out.Metrics = append(out.Metrics, *metricOut(id))
 		if shape.Val(in.IncludeLinkedAccounts) {
 			out.OwningAccounts = append(out.OwningAccounts, s.Account)
 		}
 	}
 	if more {
-		out.NextToken, err = p.next(page[len(page)-1].Key())
+		out.NextToken = p.Next(ids[len(ids)-1].Key())
 	}
-	return out, err
+	return out, nil
 }

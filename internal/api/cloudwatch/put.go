@@ -3,16 +3,16 @@ package cloudwatch
 import (
 	"context"
 
-	"github.com/slipway-ml/slipway/internal/wire/shape"
-
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmInput) (out none, err error) {
+func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmInput) (out shape.None, err error) {
 	s, err := scope(ctx, "PutMetricAlarm", *in.AlarmName)
 	if err != nil {
 		return out, err
@@ -21,13 +21,13 @@ func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmIn
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.PutAlarm(ctx, s, d, tagsIn(in.Tags))
+	return out, a.watch.PutAlarm(ctx, s, d, tags.In(in.Tags))
 }
 
 // metricAlarm turns the request into the domain's alarm.
 func metricAlarm(s arn.Scope, in cloudwatch.PutMetricAlarmInput) (alarm.Definition, error) {
 	if in.EvaluationCriteria != nil || in.EvaluationInterval != nil {
-		return alarm.Definition{}, unsupported("EvaluationCriteria (an alarm on a PromQL query)")
+		return alarm.Definition{}, awserr.Unsupported("EvaluationCriteria (an alarm on a PromQL query)")
 	}
 	metrics, err := queriesIn(s, in.Metrics)
 	return alarm.Definition{
@@ -48,7 +48,7 @@ func metricAlarm(s arn.Scope, in cloudwatch.PutMetricAlarmInput) (alarm.Definiti
 func queriesIn(s arn.Scope, in []cloudwatch.MetricDataQuery) (out []alarm.Query, err error) {
 	for _, q := range in {
 		if account := shape.Val(q.AccountId); account != "" && account != s.Account {
-			return nil, unsupported("AccountId of another account")
+			return nil, awserr.Unsupported("AccountId of another account")
 		}
 		x := alarm.Query{
 			ID: *q.Id, Label: shape.Val(q.Label), Expression: shape.Val(q.Expression),
@@ -88,7 +88,7 @@ func metricOut(id metric.ID) *cloudwatch.Metric {
 	return &cloudwatch.Metric{Namespace: &id.Namespace, MetricName: &id.Name, Dimensions: dimensionsOut(id.Dimensions)}
 }
 
-func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeAlarmInput) (out none, err error) {
+func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeAlarmInput) (out shape.None, err error) {
 	s, err := scope(ctx, "PutCompositeAlarm", *in.AlarmName)
 	if err != nil {
 		return out, err
@@ -99,10 +99,10 @@ func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeA
 		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
 		Rule: *in.AlarmRule, Suppressor: shape.Val(in.ActionsSuppressor),
 		SuppressorWaitPeriod: whole(in.ActionsSuppressorWaitPeriod), SuppressorExtensionPeriod: whole(in.ActionsSuppressorExtensionPeriod),
-	}, tagsIn(in.Tags))
+	}, tags.In(in.Tags))
 }
 
-func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInput) (out none, err error) {
+func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInput) (out shape.None, err error) {
 	s, err := scope(ctx, "SetAlarmState", *in.AlarmName)
 	if err != nil {
 		return out, err
@@ -110,7 +110,7 @@ func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInpu
 	return out, declared(a.watch.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData)))
 }
 
-func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out none, err error) {
+func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out shape.None, err error) {
 	s, err := scope(ctx, "DeleteAlarms", in.AlarmNames...)
 	if err != nil {
 		return out, err
@@ -118,7 +118,7 @@ func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput)
 	return out, a.watch.DeleteAlarms(ctx, s, in.AlarmNames)
 }
 
-func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmActionsInput) (out none, err error) {
+func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmActionsInput) (out shape.None, err error) {
 	s, err := scope(ctx, "EnableAlarmActions", in.AlarmNames...)
 	if err != nil {
 		return out, err
@@ -126,17 +126,10 @@ func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmA
 	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, true)
 }
 
-func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlarmActionsInput) (out none, err error) {
+func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlarmActionsInput) (out shape.None, err error) {
 	s, err := scope(ctx, "DisableAlarmActions", in.AlarmNames...)
 	if err != nil {
 		return out, err
 	}
 	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, false)
-}
-
-func tagsIn(in []cloudwatch.Tag) (out []hosting.Tag) {
-	for _, t := range in {
-		out = append(out, hosting.Tag{Key: *t.Key, Value: *t.Value})
-	}
-	return out
 }

@@ -9,14 +9,15 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 // owned returns the ARN of an alarm in the caller's own account and region. Any
 // other does not exist for the caller.
 func owned(ctx context.Context, op, resource string) (arn.Scope, string, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, "", errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return arn.Scope{}, "", err
 	}
 	s, name, err := arn.ParseAlarm(resource)
 	if err != nil {
@@ -49,12 +50,8 @@ func (a *api) listTagsForResource(ctx context.Context, in cloudwatch.ListTagsFor
 	if err != nil {
 		return out, err
 	}
-	tags, err := a.watch.Tags(ctx, s, id)
-	out.Tags = []cloudwatch.Tag{}
-	for _, t := range tags {
-		out.Tags = append(out.Tags, cloudwatch.Tag{Key: &t.Key, Value: &t.Value})
-	}
-	return out, tagging(id, err)
+	all, err := a.watch.Tags(ctx, s, id)
+	return cloudwatch.ListTagsForResourceOutput{Tags: tags.Out[cloudwatch.Tag](all)}, tagging(id, err)
 }
 
 func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (out cloudwatch.TagResourceOutput, err error) {
@@ -62,7 +59,7 @@ func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (
 	if err != nil {
 		return out, err
 	}
-	return out, tagging(id, a.watch.AddTags(ctx, s, id, tagsIn(in.Tags)))
+	return out, tagging(id, a.watch.AddTags(ctx, s, id, tags.In(in.Tags)))
 }
 
 func (a *api) untagResource(ctx context.Context, in cloudwatch.UntagResourceInput) (out cloudwatch.UntagResourceOutput, err error) {

@@ -7,7 +7,6 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"strconv"
@@ -58,9 +57,9 @@ type api struct{ fleets Fleets }
 // caller returns who calls and where the names that it uses live, if it may do
 // op for the device at all.
 func caller(ctx context.Context, op, fleet, device string) (arn.Scope, edge.Caller, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return arn.Scope{}, edge.Caller{}, errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return arn.Scope{}, edge.Caller{}, err
 	}
 	s := c.Scope()
 	resource := s.Device(fleet, device)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -60,17 +59,11 @@ func NewHandler(ids *identity.Service, log *slog.Logger) *rpc.Handler {
 
 type api struct{ ids *identity.Service }
 
-// none is the answer of the operations that have no output.
-type none = shape.None
-
 // scope returns where the caller's names live, if the caller may do op to the
 // resource, which is named from the scope on.
 func scope(ctx context.Context, op string, resource func(arn.Scope) string) (arn.Scope, error) {
 	return access.Scope(ctx, "iot:"+op, resource)
 }
-
-// all is the resource of operations that permissions do not narrow.
-func all(arn.Scope) string { return "*" }
 
 func thing(name string) func(arn.Scope) string {
 	return func(s arn.Scope) string { return trust.Thing{Scope: s, Name: name}.ARN() }
@@ -113,16 +106,10 @@ func declared(err error) error {
 	return err
 }
 
-// unsupported refuses what the real API has by its name: to accept it and do
-// nothing would look like success.
-func unsupported(what string) error {
-	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
-}
-
 // describeEndpoint tells where the device listener is. Both of the kinds that
 // provisioning tools ask for are there; others are not served.
 func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointRequest) (out iot.DescribeEndpointResponse, err error) {
-	if _, err := scope(ctx, "DescribeEndpoint", all); err != nil {
+	if _, err := scope(ctx, "DescribeEndpoint", access.Everything); err != nil {
 		return out, err
 	}
 	switch kind := shape.Val(in.EndpointType); kind {
@@ -136,19 +123,4 @@ func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointReque
 	}
 	out.EndpointAddress = &at
 	return out, nil
-}
-
-// list is s for the wire, there even if it is empty.
-func list[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-func tagsIn(in []iot.Tag) (out []hosting.Tag) {
-	for _, t := range in {
-		out = append(out, hosting.Tag{Key: *t.Key, Value: shape.Val(t.Value)})
-	}
-	return out
 }

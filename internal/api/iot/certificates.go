@@ -4,12 +4,14 @@ import (
 	"context"
 
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
 )
 
 func (a *api) createKeysAndCertificate(ctx context.Context, in iot.CreateKeysAndCertificateRequest) (out iot.CreateKeysAndCertificateResponse, err error) {
-	s, err := scope(ctx, "CreateKeysAndCertificate", all)
+	s, err := scope(ctx, "CreateKeysAndCertificate", access.Everything)
 	if err != nil {
 		return out, err
 	}
@@ -34,7 +36,7 @@ func (a *api) describeCertificate(ctx context.Context, in iot.DescribeCertificat
 	return out, err
 }
 
-func (a *api) updateCertificate(ctx context.Context, in iot.UpdateCertificateRequest) (out none, err error) {
+func (a *api) updateCertificate(ctx context.Context, in iot.UpdateCertificateRequest) (out shape.None, err error) {
 	s, err := scope(ctx, "UpdateCertificate", certificate(*in.CertificateId))
 	if err != nil {
 		return out, err
@@ -42,7 +44,7 @@ func (a *api) updateCertificate(ctx context.Context, in iot.UpdateCertificateReq
 	return out, a.ids.SetStatus(ctx, s, *in.CertificateId, trust.Status(*in.NewStatus))
 }
 
-func (a *api) deleteCertificate(ctx context.Context, in iot.DeleteCertificateRequest) (out none, err error) {
+func (a *api) deleteCertificate(ctx context.Context, in iot.DeleteCertificateRequest) (out shape.None, err error) {
 	s, err := scope(ctx, "DeleteCertificate", certificate(*in.CertificateId))
 	if err != nil {
 		return out, err
@@ -56,7 +58,7 @@ func (a *api) attachThingPrincipal(ctx context.Context, in iot.AttachThingPrinci
 		return out, err
 	}
 	if shape.Val(in.ThingPrincipalType) == iot.ThingPrincipalTypeExclusiveThing {
-		return out, unsupported("thingPrincipalType EXCLUSIVE_THING")
+		return out, awserr.Unsupported("thingPrincipalType EXCLUSIVE_THING")
 	}
 	return out, a.ids.AttachThing(ctx, s, *in.ThingName, *in.Principal)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
 
 // pageSize is how long a page is unless the request says otherwise, and the
@@ -48,7 +49,7 @@ func cut[T any](l listing, rows []T, name func(T) string) ([]T, *string) {
 // cutNames is cut for names.
 func cutNames(l listing, names []string) ([]string, *string) {
 	names, next := cut(l, names, func(s string) string { return s })
-	return list(names), next
+	return shape.Present(names), next
 }
 
 // marker is a token as a marker, which has another alphabet.

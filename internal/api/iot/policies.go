@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 // version is the one version that a policy has.
@@ -18,7 +20,7 @@ func (a *api) createPolicy(ctx context.Context, in iot.CreatePolicyRequest) (out
 		return out, err
 	}
 	p := trust.Policy{Scope: s, Name: *in.PolicyName, Document: *in.PolicyDocument}
-	err = a.ids.CreatePolicy(ctx, p, tagsIn(in.Tags))
+	err = a.ids.CreatePolicy(ctx, p, tags.In(in.Tags))
 	return iot.CreatePolicyResponse{PolicyName: &p.Name, PolicyArn: new(p.ARN()), PolicyDocument: &p.Document, PolicyVersionId: new(version)}, declared(err)
 }
 
@@ -34,7 +36,7 @@ func (a *api) getPolicy(ctx context.Context, in iot.GetPolicyRequest) (out iot.G
 	}, err
 }
 
-func (a *api) deletePolicy(ctx context.Context, in iot.DeletePolicyRequest) (out none, err error) {
+func (a *api) deletePolicy(ctx context.Context, in iot.DeletePolicyRequest) (out shape.None, err error) {
 	s, err := scope(ctx, "DeletePolicy", policy(*in.PolicyName))
 	if err != nil {
 		return out, err
@@ -42,7 +44,7 @@ func (a *api) deletePolicy(ctx context.Context, in iot.DeletePolicyRequest) (out
 	return out, a.ids.DeletePolicy(ctx, s, *in.PolicyName)
 }
 
-func (a *api) attachPolicy(ctx context.Context, in iot.AttachPolicyRequest) (out none, err error) {
+func (a *api) attachPolicy(ctx context.Context, in iot.AttachPolicyRequest) (out shape.None, err error) {
 	s, err := scope(ctx, "AttachPolicy", named(*in.Target))
 	if err != nil {
 		return out, err
@@ -50,7 +52,7 @@ func (a *api) attachPolicy(ctx context.Context, in iot.AttachPolicyRequest) (out
 	return out, a.ids.AttachPolicy(ctx, s, *in.PolicyName, *in.Target)
 }
 
-func (a *api) detachPolicy(ctx context.Context, in iot.DetachPolicyRequest) (out none, err error) {
+func (a *api) detachPolicy(ctx context.Context, in iot.DetachPolicyRequest) (out shape.None, err error) {
 	s, err := scope(ctx, "DetachPolicy", named(*in.Target))
 	if err != nil {
 		return out, err
@@ -77,12 +79,10 @@ func (a *api) createRoleAlias(ctx context.Context, in iot.CreateRoleAliasRequest
 	if err != nil {
 		return out, err
 	}
-	r := trust.RoleAlias{Scope: s, Name: *in.RoleAlias, RoleARN: *in.RoleArn, Duration: seconds(in.CredentialDurationSeconds)}
-	err = a.ids.CreateRoleAlias(ctx, r, tagsIn(in.Tags))
+	r := trust.RoleAlias{Scope: s, Name: *in.RoleAlias, RoleARN: *in.RoleArn, Duration: shape.SecondsOf(in.CredentialDurationSeconds)}
+	err = a.ids.CreateRoleAlias(ctx, r, tags.In(in.Tags))
 	return iot.CreateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, declared(err)
 }
-
-func seconds(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 
 func (a *api) describeRoleAlias(ctx context.Context, in iot.DescribeRoleAliasRequest) (out iot.DescribeRoleAliasResponse, err error) {
 	s, err := scope(ctx, "DescribeRoleAlias", alias(*in.RoleAlias))
@@ -102,7 +102,7 @@ func (a *api) updateRoleAlias(ctx context.Context, in iot.UpdateRoleAliasRequest
 	if err != nil {
 		return out, err
 	}
-	r, err := a.ids.UpdateRoleAlias(ctx, s, *in.RoleAlias, shape.Val(in.RoleArn), seconds(in.CredentialDurationSeconds))
+	r, err := a.ids.UpdateRoleAlias(ctx, s, *in.RoleAlias, shape.Val(in.RoleArn), shape.SecondsOf(in.CredentialDurationSeconds))
 	return iot.UpdateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, err
 }
 
@@ -115,7 +115,7 @@ func (a *api) deleteRoleAlias(ctx context.Context, in iot.DeleteRoleAliasRequest
 }
 
 func (a *api) listRoleAliases(ctx context.Context, in iot.ListRoleAliasesRequest) (out iot.ListRoleAliasesResponse, err error) {
-	s, err := scope(ctx, "ListRoleAliases", all)
+	s, err := scope(ctx, "ListRoleAliases", access.Everything)
 	if err != nil {
 		return out, err
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createThingType(ctx context.Context, in iot.CreateThingTypeRequest) (out iot.CreateThingTypeResponse, err error) {
@@ -16,11 +19,11 @@ func (a *api) createThingType(ctx context.Context, in iot.CreateThingTypeRequest
 	t := trust.ThingType{Scope: s, Name: *in.ThingTypeName}
 	if p := in.ThingTypeProperties; p != nil {
 		if p.Mqtt5Configuration != nil {
-			return out, unsupported("mqtt5Configuration")
+			return out, awserr.Unsupported("mqtt5Configuration")
 		}
 		t.Description, t.Searchable = shape.Val(p.ThingTypeDescription), p.SearchableAttributes
 	}
-	t, err = a.ids.CreateThingType(ctx, t, tagsIn(in.Tags))
+	t, err = a.ids.CreateThingType(ctx, t, tags.In(in.Tags))
 	return iot.CreateThingTypeResponse{ThingTypeName: &t.Name, ThingTypeArn: new(t.ARN()), ThingTypeId: &t.ID}, declared(err)
 }
 
@@ -43,7 +46,7 @@ func (a *api) createThing(ctx context.Context, in iot.CreateThingRequest) (out i
 		return out, err
 	}
 	if in.BillingGroupName != nil {
-		return out, unsupported("billingGroupName")
+		return out, awserr.Unsupported("billingGroupName")
 	}
 	t := trust.Thing{Scope: s, Name: *in.ThingName, Type: shape.Val(in.ThingTypeName)}
 	if in.AttributePayload != nil && len(in.AttributePayload.Attributes) > 0 {
@@ -78,7 +81,7 @@ func (a *api) deleteThing(ctx context.Context, in iot.DeleteThingRequest) (out i
 }
 
 func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot.ListThingsResponse, err error) {
-	s, err := scope(ctx, "ListThings", all)
+	s, err := scope(ctx, "ListThings", access.Everything)
 	if err != nil {
 		return out, err
 	}

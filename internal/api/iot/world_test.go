@@ -14,9 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/iot"
 
-	api "github.com/slipway-ml/slipway/internal/api/iot"
-
 	credentialsapi "github.com/slipway-ml/slipway/internal/api/credentials"
+	api "github.com/slipway-ml/slipway/internal/api/iot"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
 	"github.com/slipway-ml/slipway/internal/api/sts"

@@ -101,9 +101,9 @@ func (c *call) serve() error {
 	if v := c.query.Get("versionId"); v != "" && v != "null" {
 		return &apiError{http.StatusBadRequest, "InvalidArgument", "Invalid version id specified"}
 	}
-	caller, ok := access.From(c.r.Context())
-	if !ok {
-		return errors.New("no caller: the gateway was left out")
+	caller, err := access.From(c.r.Context())
+	if err != nil {
+		return err
 	}
 	resource := "arn:aws:s3:::" + c.bucket
 	if c.key != "" {

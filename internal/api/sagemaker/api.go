@@ -6,12 +6,10 @@ package sagemaker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -70,29 +68,4 @@ func by(ctx context.Context) string {
 // scopeOfAll is Scope for an operation on all resources of a kind.
 func scopeOfAll(ctx context.Context, op, kind string) (arn.Scope, error) {
 	return Scope(ctx, op, kind, "*")
-}
-
-// stored decodes a document that was accepted once. That it cannot be read is
-// not the caller's mistake, so the cause must not pass for one.
-func stored(doc []byte, into shape.Value) error {
-	if err := shape.Decode(doc, into); err != nil {
-		return fmt.Errorf("decode a stored %s: %v", into.Shape().Name, err)
-	}
-	return nil
-}
-
-// TagsIn returns tags as the domain has them.
-func TagsIn(in []sagemaker.Tag) (out []hosting.Tag) {
-	for _, t := range in {
-		out = append(out, hosting.Tag{Key: shape.Val(t.Key), Value: shape.Val(t.Value)})
-	}
-	return out
-}
-
-func tagsOut(in []hosting.Tag) []sagemaker.Tag {
-	out := []sagemaker.Tag{}
-	for _, t := range in {
-		out = append(out, sagemaker.Tag{Key: &t.Key, Value: &t.Value})
-	}
-	return out
 }

@@ -2,13 +2,13 @@ package sagemaker
 
 import (
 	"context"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpointConfigInput) (out sagemaker.CreateEndpointConfigOutput, err error) {
@@ -19,7 +19,7 @@ func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpo
 	if err := lacksConfig(in); err != nil {
 		return out, err
 	}
-	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), TagsIn(in.Tags))
+	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), tags.In(in.Tags))
 	return sagemaker.CreateEndpointConfigOutput{EndpointConfigArn: &id}, err
 }
 
@@ -48,14 +48,12 @@ func variant(v sagemaker.ProductionVariant) hosting.Variant {
 	return hosting.Variant{
 		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(shape.Val(v.InstanceType)),
 		InstanceCount: int(shape.Val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight), Routing: routing,
-		DownloadTimeout: seconds(v.ModelDataDownloadTimeoutInSeconds),
-		StartupTimeout:  seconds(v.ContainerStartupHealthCheckTimeoutInSeconds),
+		DownloadTimeout: shape.SecondsOf(v.ModelDataDownloadTimeoutInSeconds),
+		StartupTimeout:  shape.SecondsOf(v.ContainerStartupHealthCheckTimeoutInSeconds),
 	}
 }
 
 // seconds is n for the domain; 0 if it was absent.
-func seconds(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
-
 func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeEndpointConfigInput) (out sagemaker.DescribeEndpointConfigOutput, err error) {
 	s, err := Scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
@@ -66,7 +64,7 @@ func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeE
 		return out, err
 	}
 	var doc sagemaker.CreateEndpointConfigInput
-	if err := stored(c.Document, &doc); err != nil {
+	if err := shape.Stored(c.Document, &doc); err != nil {
 		return out, err
 	}
 	return sagemaker.DescribeEndpointConfigOutput{

@@ -26,7 +26,7 @@ func (a *api) describeEndpoint(ctx context.Context, in sagemaker.DescribeEndpoin
 	}
 	if v.LastConfig != nil {
 		out.LastDeploymentConfig = new(sagemaker.DeploymentConfig)
-		if err := stored(v.LastConfig.Document, out.LastDeploymentConfig); err != nil {
+		if err := shape.Stored(v.LastConfig.Document, out.LastDeploymentConfig); err != nil {
 			return out, err
 		}
 	}
@@ -46,7 +46,7 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 		return nil // it never was in service
 	}
 	var doc sagemaker.CreateEndpointConfigInput
-	if err := stored(v.Fleet.ConfigDoc, &doc); err != nil {
+	if err := shape.Stored(v.Fleet.ConfigDoc, &doc); err != nil {
 		return err
 	}
 	out.MetricsConfig = doc.MetricsConfig
@@ -71,7 +71,7 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 // pending shows the fleet that a deployment brings up.
 func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeploymentSummary, error) {
 	var doc sagemaker.CreateEndpointConfigInput
-	if err := stored(config, &doc); err != nil {
+	if err := shape.Stored(config, &doc); err != nil {
 		return nil, err
 	}
 	out := &sagemaker.PendingDeploymentSummary{EndpointConfigName: &p.ConfigName, StartTime: shape.At(p.Start)}

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInput) (out sagemaker.CreateEndpointOutput, err error) {
@@ -22,7 +23,7 @@ func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInp
 		return out, err
 	}
 	id, err := a.ctl.CreateEndpoint(ctx, control.CreateEndpointInput{
-		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: TagsIn(in.Tags), By: by(ctx),
+		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tags.In(in.Tags), By: by(ctx),
 	})
 	return sagemaker.CreateEndpointOutput{EndpointArn: &id}, err
 }
@@ -73,14 +74,14 @@ func deploymentConfig(in *sagemaker.DeploymentConfig) (*hosting.DeploymentConfig
 		route := bg.TrafficRoutingConfiguration
 		p.Strategy = rollout.Strategy(*route.Type)
 		p.CanarySize, p.LinearStepSize = size(route.CanarySize), size(route.LinearStepSize)
-		p.WaitInterval = seconds(route.WaitIntervalInSeconds)
-		p.TerminationWait = seconds(bg.TerminationWaitInSeconds)
-		p.MaximumExecutionTimeout = seconds(bg.MaximumExecutionTimeoutInSeconds)
+		p.WaitInterval = shape.SecondsOf(route.WaitIntervalInSeconds)
+		p.TerminationWait = shape.SecondsOf(bg.TerminationWaitInSeconds)
+		p.MaximumExecutionTimeout = shape.SecondsOf(bg.MaximumExecutionTimeoutInSeconds)
 	}
 	if r := in.RollingUpdatePolicy; r != nil {
 		p = rollout.Policy{
 			Strategy: rollout.Rolling, MaximumBatchSize: size(r.MaximumBatchSize), RollbackMaximumBatchSize: size(r.RollbackMaximumBatchSize),
-			WaitInterval: seconds(r.WaitIntervalInSeconds), MaximumExecutionTimeout: seconds(r.MaximumExecutionTimeoutInSeconds),
+			WaitInterval: shape.SecondsOf(r.WaitIntervalInSeconds), MaximumExecutionTimeout: shape.SecondsOf(r.MaximumExecutionTimeoutInSeconds),
 		}
 	}
 	if ar := in.AutoRollbackConfiguration; ar != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 )
@@ -35,8 +34,6 @@ func newListing(ctx context.Context, op, kind string, token *string, f hosting.F
 	f.After = after
 	return listing{s, f, pages}, err
 }
-
-func badToken() *fault.Error { return page.Invalid() }
 
 // token is the NextToken after a page; absent if no more rows follow.
 func (l listing) token(sums []hosting.Summary, more bool) *string {

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createModel(ctx context.Context, in sagemaker.CreateModelInput) (out sagemaker.CreateModelOutput, err error) {
@@ -20,7 +21,7 @@ func (a *api) createModel(ctx context.Context, in sagemaker.CreateModelInput) (o
 	if err != nil {
 		return out, err
 	}
-	id, err := a.ctl.CreateModel(ctx, m, TagsIn(in.Tags))
+	id, err := a.ctl.CreateModel(ctx, m, tags.In(in.Tags))
 	return sagemaker.CreateModelOutput{ModelArn: &id}, err
 }
 
@@ -111,7 +112,7 @@ func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput
 		return out, err
 	}
 	var doc sagemaker.CreateModelInput
-	if err := stored(m.Document, &doc); err != nil {
+	if err := shape.Stored(m.Document, &doc); err != nil {
 		return out, err
 	}
 	isolated := shape.Val(doc.EnableNetworkIsolation)

@@ -2,24 +2,24 @@ package sagemaker
 
 import (
 	"context"
-	"errors"
 	"strings"
-
-	"github.com/slipway-ml/slipway/internal/wire/shape"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 // owned returns the ARN of a resource in the caller's own account and region.
 // Any other does not exist for the caller.
 func owned(ctx context.Context, op, resource string) (string, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return "", errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return "", err
 	}
 	_, kind, name, err := arn.ParseSageMaker(resource)
 	if err != nil {
@@ -49,8 +49,8 @@ func (a *api) addTags(ctx context.Context, in sagemaker.AddTagsInput) (out sagem
 	if err != nil {
 		return out, err
 	}
-	all, err := a.ctl.AddTags(ctx, id, TagsIn(in.Tags))
-	return sagemaker.AddTagsOutput{Tags: tagsOut(all)}, err
+	all, err := a.ctl.AddTags(ctx, id, tags.In(in.Tags))
+	return sagemaker.AddTagsOutput{Tags: tags.Out[sagemaker.Tag](all)}, err
 }
 
 // listTags has one page: a resource has at most 50 tags, which is the smallest
@@ -61,10 +61,10 @@ func (a *api) listTags(ctx context.Context, in sagemaker.ListTagsInput) (out sag
 		return out, err
 	}
 	if shape.Val(in.NextToken) != "" {
-		return out, badToken()
+		return out, page.Invalid()
 	}
 	all, err := a.ctl.Tags(ctx, id)
-	return sagemaker.ListTagsOutput{Tags: tagsOut(all)}, err
+	return sagemaker.ListTagsOutput{Tags: tags.Out[sagemaker.Tag](all)}, err
 }
 
 func (a *api) deleteTags(ctx context.Context, in sagemaker.DeleteTagsInput) (out sagemaker.DeleteTagsOutput, err error) {

@@ -3,9 +3,8 @@ package sagemaker
 import (
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
-
-	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
@@ -23,7 +22,7 @@ type lack struct {
 func refuse(lacks ...lack) error {
 	for _, l := range lacks {
 		if l.asked {
-			return fault.New(fault.Unsupported, "%s is not supported by Slipway.", l.what)
+			return awserr.Unsupported(l.what)
 		}
 	}
 	return nil

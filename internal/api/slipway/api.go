@@ -7,18 +7,14 @@
 package slipway
 
 import (
+	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
 
 	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -26,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
+	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
@@ -63,11 +60,7 @@ type api struct{ ctl *control.Control }
 
 // caller returns who calls, if they may do op to the endpoint.
 func caller(ctx context.Context, op, endpoint string) (access.Caller, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return c, errors.New("a request without a caller")
-	}
-	return c, access.Allow(c, "slipway:"+op, c.Scope().SageMaker(arn.KindEndpoint, endpoint))
+	return access.Authorize(ctx, "slipway:"+op, func(s arn.Scope) string { return s.Endpoint(endpoint) })
 }
 
 func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInput) (out slipway.ListDeploymentsOutput, err error) {
@@ -75,16 +68,12 @@ func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInp
 	if err != nil {
 		return out, err
 	}
-	page := record.Page{Limit: 10}
-	if in.MaxResults != nil {
-		page.Limit = int(*in.MaxResults)
+	pages, after, err := page.Open[record.Cursor]("ListDeployments", c.Scope(), *in.EndpointName, in.NextToken)
+	if err != nil {
+		return out, err
 	}
-	if in.NextToken != nil && *in.NextToken != "" {
-		if page.After, err = readToken(*in.NextToken); err != nil {
-			return out, err
-		}
-	}
-	rs, more, err := a.ctl.Deployments(ctx, c.Scope(), *in.EndpointName, page)
+	asked := record.Page{Limit: int(cmp.Or(shape.Val(in.MaxResults), 10)), After: after}
+	rs, more, err := a.ctl.Deployments(ctx, c.Scope(), *in.EndpointName, asked)
 	if err != nil {
 		return out, err
 	}
@@ -92,36 +81,15 @@ func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInp
 		out.Deployments = append(out.Deployments, summary(r))
 	}
 	if more {
-		out.NextToken, err = token(rs[len(rs)-1].Cursor())
+		out.NextToken = pages.Next(rs[len(rs)-1].Cursor())
 	}
-	return out, err
-}
-
-// token writes where a page ended. It is no secret: it only says where to go
-// on in what the caller may list.
-func token(c record.Cursor) (*string, error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode a token: %w", err)
-	}
-	return new(base64.RawURLEncoding.EncodeToString(b)), nil
-}
-
-func readToken(s string) (c record.Cursor, err error) {
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err == nil {
-		err = json.Unmarshal(b, &c)
-	}
-	if err != nil || c.ID == "" {
-		return c, fault.New(fault.Invalid, "Invalid pagination token.").Because(err)
-	}
-	return c, nil
+	return out, nil
 }
 
 func (a *api) describeDeployment(ctx context.Context, in slipway.DescribeDeploymentInput) (out slipway.DescribeDeploymentOutput, err error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return out, errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return out, err
 	}
 	r, err := a.ctl.Deployment(ctx, c.Scope(), hosting.DeploymentID(*in.DeploymentId))
 	if err != nil {

@@ -2,7 +2,6 @@ package slipway
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -42,7 +41,7 @@ type edgeAPI struct {
 
 // planCaller returns who calls, if they may do op to the plan.
 func planCaller(ctx context.Context, op, plan string) (access.Caller, error) {
-	return access.Judge(ctx, "slipway:"+op, func(s arn.Scope) string { return s.EdgeDeployment(plan) })
+	return access.Authorize(ctx, "slipway:"+op, func(s arn.Scope) string { return s.EdgeDeployment(plan) })
 }
 
 func (a *edgeAPI) setPolicy(ctx context.Context, in slipway.SetEdgePolicyInput) (out slipway.SetEdgePolicyOutput, err error) {
@@ -80,7 +79,7 @@ func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymen
 		out.Stages = append(out.Stages, slipway.EdgeStage{
 			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: shape.Text(s.Message), Verdict: shape.Text(string(s.Verdict)),
 			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: shape.Text(s.Deployment), StartTime: shape.At(s.Started),
-			Success: small(n.Success()), Pending: small(n.Pending()), Failed: small(n.Failed), Stopped: small(n.Stopped), Late: small(s.Late),
+			Success: shape.Int(n.Success()), Pending: shape.Int(n.Pending()), Failed: shape.Int(n.Failed), Stopped: shape.Int(n.Stopped), Late: shape.Int(s.Late),
 		})
 	}
 	for _, e := range events {
@@ -90,9 +89,9 @@ func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymen
 }
 
 func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorInput) (out slipway.SetEdgePackageFloorOutput, err error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return out, errors.New("a request without a caller")
+	c, err := access.From(ctx)
+	if err != nil {
+		return out, err
 	}
 	if (in.EdgePackagingJobName == nil) == (in.Serial == nil) {
 		return out, fault.New(fault.Invalid, "Exactly one of EdgePackagingJobName or Serial must be specified.")
@@ -116,11 +115,10 @@ func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorIn
 }
 
 func policyIn(in slipway.EdgePolicy) edge.Policy {
-	seconds := func(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 	p := edge.Policy{
-		AutoNext: shape.Val(in.AutoNext), Bake: seconds(in.BakeInSeconds), SuccessThreshold: shape.Val(in.SuccessThreshold),
-		MinSample: int(shape.Val(in.MinimumSample)), Reachable: seconds(in.ReachableInSeconds), FailureThreshold: shape.Val(in.FailureThreshold),
-		DeviceTimeout: seconds(in.DeviceTimeoutInSeconds),
+		AutoNext: shape.Val(in.AutoNext), Bake: shape.SecondsOf(in.BakeInSeconds), SuccessThreshold: shape.Val(in.SuccessThreshold),
+		MinSample: int(shape.Val(in.MinimumSample)), Reachable: shape.SecondsOf(in.ReachableInSeconds), FailureThreshold: shape.Val(in.FailureThreshold),
+		DeviceTimeout: shape.SecondsOf(in.DeviceTimeoutInSeconds),
 	}
 	switch shape.Val(in.OnFailure) {
 	case slipway.EdgeReactionStop:
@@ -138,9 +136,7 @@ func policyOut(p edge.Policy) *slipway.EdgePolicy {
 		on = slipway.EdgeReaction(p.OnFailure)
 	}
 	return &slipway.EdgePolicy{
-		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold, MinimumSample: small(p.MinSample),
+		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold, MinimumSample: shape.Int(p.MinSample),
 		ReachableInSeconds: seconds(p.Window()), FailureThreshold: &p.FailureThreshold, OnFailure: &on, DeviceTimeoutInSeconds: seconds(p.DeviceTimeout),
 	}
 }
-
-func small(n int) *int32 { return new(int32(n)) }

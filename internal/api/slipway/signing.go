@@ -25,7 +25,7 @@ type signingAPI struct{ svc *packaging.Service }
 
 // signingCaller returns who calls, if they may do op to the keys.
 func signingCaller(ctx context.Context, op string) (access.Caller, error) {
-	return access.Judge(ctx, "slipway:"+op, access.Everything)
+	return access.Authorize(ctx, "slipway:"+op, access.Everything)
 }
 
 func (a *signingAPI) create(ctx context.Context, _ slipway.CreateSigningKeyInput) (out slipway.SigningKeysOutput, err error) {

@@ -5,7 +5,6 @@ package sts
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 
@@ -25,9 +24,9 @@ func New(log *slog.Logger) http.Handler {
 }
 
 func getCallerIdentity(ctx context.Context, _ sts.GetCallerIdentityRequest) (sts.GetCallerIdentityResponse, error) {
-	c, ok := access.From(ctx)
-	if !ok {
-		return sts.GetCallerIdentityResponse{}, errors.New("no caller in the request's context")
+	c, err := access.From(ctx)
+	if err != nil {
+		return sts.GetCallerIdentityResponse{}, err
 	}
 	return sts.GetCallerIdentityResponse{Arn: &c.ARN, UserId: &c.UserID, Account: &c.Account}, nil
 }

@@ -50,14 +50,18 @@ func With(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// From returns the caller that ctx carries.
-func From(ctx context.Context) (Caller, bool) {
+// From returns the caller that ctx carries. That there is none is a mistake of
+// ours: the gateway was left out.
+func From(ctx context.Context) (Caller, error) {
 	c, ok := ctx.Value(contextKey{}).(Caller)
-	return c, ok
+	if !ok {
+		return c, errors.New("a request without a caller")
+	}
+	return c, nil
 }
 
 // ofDevices are the actions that a device may do. For which device, and to
-// which object, is judged where the names are known.
+// which object, is decided where the names are known.
 var ofDevices = map[string]bool{
 	"sagemaker:GetDeployments": true, "sagemaker:GetDeviceRegistration": true, "sagemaker:SendHeartbeat": true,
 	"s3:GetObject": true, "s3:HeadObject": true, "s3:PutObject": true, "s3:GetBucketLocation": true,
@@ -67,7 +71,7 @@ var ofDevices = map[string]bool{
 // Allow decides whether the caller may do action, such as
 // "sagemaker:CreateModel", to resource, an ARN. Every key is an administrator's
 // today, and may do everything; a device may do next to nothing. Policies will
-// be judged here and nowhere else. A refusal is a fault.Denied.
+// be evaluated here and nowhere else. A refusal is a fault.Denied.
 func Allow(c Caller, action, resource string) error {
 	if c.Device == nil || ofDevices[action] {
 		return nil
@@ -84,15 +88,15 @@ func Denied(c Caller) error {
 // may do action, such as "sagemaker:CreateModel", to a resource, which is named
 // from the scope on.
 func Scope(ctx context.Context, action string, resource func(arn.Scope) string) (arn.Scope, error) {
-	c, err := Judge(ctx, action, resource)
+	c, err := Authorize(ctx, action, resource)
 	return c.Scope(), err
 }
 
-// Judge is Scope for those who need the whole caller.
-func Judge(ctx context.Context, action string, resource func(arn.Scope) string) (Caller, error) {
-	c, ok := From(ctx)
-	if !ok {
-		return c, errors.New("a request without a caller")
+// Authorize is Scope for those who need the whole caller.
+func Authorize(ctx context.Context, action string, resource func(arn.Scope) string) (Caller, error) {
+	c, err := From(ctx)
+	if err != nil {
+		return c, err
 	}
 	return c, Allow(c, action, resource(c.Scope()))
 }

@@ -53,11 +53,11 @@ type names map[fault.Kind]name
 func bad(code string) name { return name{code, http.StatusBadRequest} }
 
 var (
-	validation     = bad("ValidationException")
-	internal       = name{"InternalFailure", http.StatusInternalServerError}
-	unavailable    = name{"ServiceUnavailable", http.StatusServiceUnavailable}
-	accessDenied   = name{"AccessDeniedException", http.StatusForbidden}
-	deniedAsBad = bad("AccessDeniedException")
+	validation   = bad("ValidationException")
+	internal     = name{"InternalFailure", http.StatusInternalServerError}
+	unavailable  = name{"ServiceUnavailable", http.StatusServiceUnavailable}
+	accessDenied = name{"AccessDeniedException", http.StatusForbidden}
+	deniedAsBad  = bad("AccessDeniedException")
 )
 
 // table holds what every service calls its failures.
@@ -138,6 +138,12 @@ func NotImplemented(op string) *Error {
 		Code: "UnknownOperationException", Status: http.StatusBadRequest,
 		Message: "The operation " + op + " is not implemented by Slipway.",
 	}
+}
+
+// Unsupported refuses what the real API has by its name: to accept it and do
+// nothing would look like success.
+func Unsupported(what string) error {
+	return fault.New(fault.Unsupported, "%s is not supported by Slipway.", what)
 }
 
 // TooLarge answers a body of more than limit bytes.

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 // entityName is what the control plane accepts as a name. The data plane is
@@ -39,7 +40,7 @@ func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest)
 	for _, d := range in.Devices {
 		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: shape.Val(d.Description), Thing: shape.Val(d.IotThingName)})
 	}
-	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, hostingapi.TagsIn(in.Tags))
+	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, tags.In(in.Tags))
 }
 
 func (a *api) deregister(ctx context.Context, in sagemaker.DeregisterDevicesRequest) (out shape.None, err error) {

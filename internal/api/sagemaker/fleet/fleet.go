@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 // Ops returns the operations of svc.
@@ -53,7 +54,7 @@ func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetReq
 	f := edge.Fleet{
 		Scope: s, Name: *in.DeviceFleetName, RoleARN: shape.Val(in.RoleArn), Description: shape.Val(in.Description), Output: outputIn(in.OutputConfig),
 	}
-	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, hostingapi.TagsIn(in.Tags))
+	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, tags.In(in.Tags))
 }
 
 func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFleetRequest) (out sagemaker.DescribeDeviceFleetResponse, err error) {
@@ -97,19 +98,19 @@ func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportReque
 	}
 	out = sagemaker.GetDeviceFleetReportResponse{
 		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output), Description: shape.Text(f.Description), ReportGenerated: shape.At(at),
-		DeviceStats:   &sagemaker.DeviceStats{ConnectedDeviceCount: long(r.Connected), RegisteredDeviceCount: long(r.Registered)},
+		DeviceStats:   &sagemaker.DeviceStats{ConnectedDeviceCount: new(int64(r.Connected)), RegisteredDeviceCount: new(int64(r.Registered))},
 		AgentVersions: []sagemaker.AgentVersion{}, ModelStats: []sagemaker.EdgeModelStat{},
 	}
 	for _, v := range r.Versions {
-		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(shown(v.Version)), AgentCount: long(v.Devices)})
+		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(shown(v.Version)), AgentCount: new(int64(v.Devices))})
 	}
 	for _, m := range r.Models {
 		if !isEntityName(m.Name) {
 			continue // no client could ask for it
 		}
 		out.ModelStats = append(out.ModelStats, sagemaker.EdgeModelStat{
-			ModelName: &m.Name, ModelVersion: new(shown(m.Version)), OfflineDeviceCount: long(m.Offline), ConnectedDeviceCount: long(m.Connected),
-			ActiveDeviceCount: long(m.Active), SamplingDeviceCount: long(m.Sampling),
+			ModelName: &m.Name, ModelVersion: new(shown(m.Version)), OfflineDeviceCount: new(int64(m.Offline)), ConnectedDeviceCount: new(int64(m.Connected)),
+			ActiveDeviceCount: new(int64(m.Active)), SamplingDeviceCount: new(int64(m.Sampling)),
 		})
 	}
 	return out, nil
@@ -129,7 +130,3 @@ func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
 	}
 	return out
 }
-
-func long(n int) *int64 { return new(int64(n)) }
-
-func integer(n int) *int32 { return new(int32(n)) }

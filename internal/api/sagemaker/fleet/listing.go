@@ -3,13 +3,12 @@ package fleet
 import (
 	"context"
 
-	"github.com/slipway-ml/slipway/internal/wire/shape"
-
 	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/page"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
@@ -102,7 +101,7 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		l, c := &ps[i], ps[i].Totals
 		out.EdgeDeploymentPlanSummaries = append(out.EdgeDeploymentPlanSummaries, sagemaker.EdgeDeploymentPlanSummary{
 			EdgeDeploymentPlanArn: new(l.ARN()), EdgeDeploymentPlanName: &l.Name, DeviceFleetName: &l.Fleet,
-			EdgeDeploymentSuccess: integer(c.Success()), EdgeDeploymentPending: integer(c.Pending()), EdgeDeploymentFailed: integer(c.Failed),
+			EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()), EdgeDeploymentFailed: shape.Int(c.Failed),
 			CreationTime: shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
 		})
 	}

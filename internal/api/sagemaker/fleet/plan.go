@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentPlanRequest) (out sagemaker.CreateEdgeDeploymentPlanResponse, err error) {
@@ -20,7 +21,7 @@ func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentP
 	for _, m := range in.ModelConfigs {
 		p.Models = append(p.Models, edge.ModelConfig{Handle: *m.ModelHandle, Job: *m.EdgePackagingJobName})
 	}
-	id, err := a.svc.CreatePlan(ctx, p, hostingapi.TagsIn(in.Tags))
+	id, err := a.svc.CreatePlan(ctx, p, tags.In(in.Tags))
 	return sagemaker.CreateEdgeDeploymentPlanResponse{EdgeDeploymentPlanArn: &id}, err
 }
 
@@ -46,7 +47,7 @@ func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploym
 	c := p.Counts()
 	out = sagemaker.DescribeEdgeDeploymentPlanResponse{
 		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet,
-		EdgeDeploymentSuccess: integer(c.Success()), EdgeDeploymentPending: integer(c.Pending()), EdgeDeploymentFailed: integer(c.Failed),
+		EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()), EdgeDeploymentFailed: shape.Int(c.Failed),
 		Stages: []sagemaker.DeploymentStageStatusSummary{}, CreationTime: shape.At(p.Created), LastModifiedTime: shape.At(p.Modified),
 	}
 	for _, m := range p.Models {
@@ -128,14 +129,14 @@ func stageOut(st edge.Stage) sagemaker.DeploymentStageStatusSummary {
 		DeviceSubsetType: new(sagemaker.DeviceSubsetType(st.Selection.Type)), DeviceNames: st.Selection.Names, DeviceNameContains: shape.Text(st.Selection.NameContains),
 	}
 	if st.Selection.Type == edge.ByPercentage {
-		sel.Percentage = integer(st.Selection.Percentage)
+		sel.Percentage = shape.Int(st.Selection.Percentage)
 	}
 	return sagemaker.DeploymentStageStatusSummary{
 		StageName: &st.Name, DeviceSelectionConfig: sel,
 		DeploymentConfig: &sagemaker.EdgeDeploymentConfig{FailureHandlingPolicy: new(sagemaker.FailureHandlingPolicy(st.OnFailure))},
 		DeploymentStatus: &sagemaker.EdgeDeploymentStatus{
 			StageStatus:                  new(sagemaker.StageStatus(st.Status)),
-			EdgeDeploymentSuccessInStage: integer(st.Counts.Success()), EdgeDeploymentPendingInStage: integer(st.Counts.Pending()), EdgeDeploymentFailedInStage: integer(st.Counts.Failed),
+			EdgeDeploymentSuccessInStage: shape.Int(st.Counts.Success()), EdgeDeploymentPendingInStage: shape.Int(st.Counts.Pending()), EdgeDeploymentFailedInStage: shape.Int(st.Counts.Failed),
 			EdgeDeploymentStatusMessage: shape.Text(st.Message), EdgeDeploymentStageStartTime: shape.At(st.Started),
 		},
 	}

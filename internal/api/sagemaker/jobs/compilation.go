@@ -8,8 +8,10 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createCompilation(ctx context.Context, in sagemaker.CreateCompilationJobRequest) (out sagemaker.CreateCompilationJobResponse, err error) {
@@ -21,7 +23,7 @@ func (a *api) createCompilation(ctx context.Context, in sagemaker.CreateCompilat
 	if err != nil {
 		return out, err
 	}
-	id, err := a.jobs.CreateCompilation(ctx, s, *in.CompilationJobName, c, echo(in), hostingapi.TagsIn(in.Tags))
+	id, err := a.jobs.CreateCompilation(ctx, s, *in.CompilationJobName, c, shape.Append(nil, in), tags.In(in.Tags))
 	return sagemaker.CreateCompilationJobResponse{CompilationJobArn: &id}, err
 }
 
@@ -34,7 +36,7 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 	case in.InputConfig == nil && in.ModelPackageVersionArn == nil:
 		return c, fault.New(fault.Invalid, "Either InputConfig or ModelPackageVersionArn must be specified.")
 	case in.InputConfig == nil:
-		return c, fault.New(fault.Unsupported, "ModelPackageVersionArn is not supported by Slipway.")
+		return c, awserr.Unsupported("ModelPackageVersionArn")
 	case o.TargetDevice != nil && o.TargetPlatform != nil:
 		return c, fault.New(fault.Invalid, "TargetDevice and TargetPlatform cannot be specified at the same time.")
 	case o.TargetDevice == nil && o.TargetPlatform == nil:
@@ -65,7 +67,7 @@ func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeComp
 		return out, err
 	}
 	var doc sagemaker.CreateCompilationJobRequest
-	if err := stored(j.Document, &doc); err != nil {
+	if err := shape.Stored(j.Document, &doc); err != nil {
 		return out, err
 	}
 	st := j.State
@@ -109,22 +111,14 @@ func (a *api) listCompilations(ctx context.Context, in sagemaker.ListCompilation
 		sum := sagemaker.CompilationJobSummary{
 			CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()), CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
 			CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified), CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended),
-			CompilationTargetDevice:              word[sagemaker.TargetDevice](target.Device),
-			CompilationTargetPlatformOs:          word[sagemaker.TargetPlatformOs](target.OS),
-			CompilationTargetPlatformArch:        word[sagemaker.TargetPlatformArch](target.Arch),
-			CompilationTargetPlatformAccelerator: word[sagemaker.TargetPlatformAccelerator](target.Accelerator),
+			CompilationTargetDevice:              shape.Text(sagemaker.TargetDevice(target.Device)),
+			CompilationTargetPlatformOs:          shape.Text(sagemaker.TargetPlatformOs(target.OS)),
+			CompilationTargetPlatformArch:        shape.Text(sagemaker.TargetPlatformArch(target.Arch)),
+			CompilationTargetPlatformAccelerator: shape.Text(sagemaker.TargetPlatformAccelerator(target.Accelerator)),
 		}
 		out.CompilationJobSummaries = append(out.CompilationJobSummaries, sum)
 	}
 	return out, nil
-}
-
-// word is s as one of the API's words, and absent if it is empty.
-func word[T ~string](s string) *T {
-	if s == "" {
-		return nil
-	}
-	return new(T(s))
 }
 
 func (a *api) stopCompilation(ctx context.Context, in sagemaker.StopCompilationJobRequest) (out shape.None, err error) {

@@ -6,7 +6,6 @@ package jobs
 
 import (
 	"context"
-	"fmt"
 
 	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -14,7 +13,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
-	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
 
 // Ops returns the operations on jobs. They expect the caller in the request's
@@ -35,18 +33,6 @@ func Ops(s *packaging.Service) []rpc.Op {
 }
 
 type api struct{ jobs *packaging.Service }
-
-// echo keeps a request, to be echoed.
-func echo(in shape.Value) []byte { return shape.Append(nil, in) }
-
-// stored decodes a request that was accepted once. That it cannot be read is
-// not the caller's mistake, so the cause must not pass for one.
-func stored(doc []byte, into shape.Value) error {
-	if err := shape.Decode(doc, into); err != nil {
-		return fmt.Errorf("decode a stored %s: %v", into.Shape().Name, err)
-	}
-	return nil
-}
 
 // listing answers one page of a listing.
 type listing struct {

@@ -8,6 +8,7 @@ import (
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
 func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackagingJobRequest) (out shape.None, err error) {
@@ -26,7 +27,7 @@ func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackag
 			return out, err
 		}
 	}
-	_, err = a.jobs.CreatePackaging(ctx, s, name, p, echo(in), hostingapi.TagsIn(in.Tags))
+	_, err = a.jobs.CreatePackaging(ctx, s, name, p, shape.Append(nil, in), tags.In(in.Tags))
 	return out, err
 }
 
@@ -40,7 +41,7 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 		return out, err
 	}
 	var doc sagemaker.CreateEdgePackagingJobRequest
-	if err := stored(j.Document, &doc); err != nil {
+	if err := shape.Stored(j.Document, &doc); err != nil {
 		return out, err
 	}
 	// Clients that print why a job failed look here.
