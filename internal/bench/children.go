@@ -2,16 +2,23 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +37,7 @@ import (
 var children = map[string]func(ctx context.Context, args []string) error{
 	"child-upstream": upstreamChild,
 	"child-router":   routerChild,
+	"child-proxy":    proxyChild,
 	"child-script":   scriptChild,
 }
 
@@ -62,11 +70,35 @@ func (keyring) Key(id string) (sigv4.Key, bool) {
 	return sigv4.Key{ID: accessKey, Secret: secretKey}, id == accessKey
 }
 
-// routerChild is our data plane with one endpoint of one instance.
+// verifier says who signed a request.
+type verifier interface {
+	Verify(r sigv4.Request, body []byte, now time.Time) (sigv4.Identity, error)
+}
+
+// trusting takes every request for one of the administrator's, unseen.
+type trusting struct{}
+
+func (trusting) Verify(sigv4.Request, []byte, time.Time) (sigv4.Identity, error) {
+	return sigv4.Identity{AccessKeyID: accessKey, Region: region, Service: "sagemaker"}, nil
+}
+
+// newVerifier returns one that verifies, or with open one that does not.
+func newVerifier(open bool) verifier {
+	if open {
+		return trusting{}
+	}
+	return sigv4.NewVerifier(keyring{}, "sagemaker")
+}
+
+// routerChild is our data plane with one endpoint of one instance. It can be
+// told to verify no signatures, and to be served by net/http: what it would be
+// without either.
 func routerChild(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("child-router", flag.ContinueOnError)
 	upstream := fs.String("upstream", "", "address of the instance")
 	profile := fs.String("profile", "", "where to write a CPU profile")
+	open := fs.Bool("open", false, "verify no signatures")
+	nethttp := fs.Bool("nethttp", false, "be served by net/http")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -91,9 +123,56 @@ func routerChild(ctx context.Context, args []string) error {
 		Name: "v", Weight: 1, Container: "primary",
 		Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: *upstream}}}},
 	}}})
-	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
+	api := runtime.New(runtime.Config{Router: r, Verifier: newVerifier(*open), Account: account})
+	if *nethttp {
+		return serve(ctx, &http.Server{Handler: api})
+	}
 	return serve(ctx, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))
 }
+
+// proxyChild is what the standard library offers: a ReverseProxy, tuned, which
+// reads and verifies the body of a request before it passes it on, or not.
+func proxyChild(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("child-proxy", flag.ContinueOnError)
+	upstream := fs.String("upstream", "", "address of the instance")
+	open := fs.Bool("open", false, "verify no signatures, and stream bodies")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	v := newVerifier(*open)
+	proxy := &httputil.ReverseProxy{
+		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: *upstream}) },
+		Transport:  &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true},
+		BufferPool: &buffers{},
+		ErrorLog:   log.New(io.Discard, "", 0), // wrk cuts its last requests off
+	}
+	return serve(ctx, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !*open {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<20))
+			if err == nil {
+				_, err = v.Verify(sigv4.FromHTTP(r), body, time.Now())
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusForbidden)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		proxy.ServeHTTP(w, r)
+	})})
+}
+
+// buffers keeps what ReverseProxy copies through.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
 
 // scriptChild prints a script for wrk, to load a router by hand under a
 // profiler: child-script ADDRESS SIZE.
@@ -110,9 +189,15 @@ func scriptChild(ctx context.Context, args []string) error {
 	return err
 }
 
+// served is a server of net/http or of http1.
+type served interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+}
+
 // serve listens on a port of the kernel's choice, says which, and serves until
 // ctx ends.
-func serve(ctx context.Context, s *http1.Server) error {
+func serve(ctx context.Context, s served) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -22,11 +22,17 @@ var peers = map[string]peer{
 daemon off; worker_processes auto; pid %[3]s/pid; error_log stderr crit;
 events { worker_connections 4096; multi_accept on; }
 http {
-  access_log off; keepalive_requests 1000000000; keepalive_timeout 75s; client_max_body_size 16m; client_body_buffer_size 8m;
-  client_body_temp_path %[3]s/body; proxy_temp_path %[3]s/proxy; fastcgi_temp_path %[3]s/f; uwsgi_temp_path %[3]s/u; scgi_temp_path %[3]s/s;
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 75s;
+  client_max_body_size 16m; client_body_buffer_size 8m;
+  client_body_temp_path %[3]s/body; proxy_temp_path %[3]s/proxy; fastcgi_temp_path %[3]s/f;
+  uwsgi_temp_path %[3]s/u; scgi_temp_path %[3]s/s;
   upstream u { server %[2]s; keepalive 256; keepalive_requests 1000000000; }
   server { listen %[1]s backlog=4096;
-    location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0; proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k; } }
+    location / {
+      proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0;
+      proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k;
+    }
+  }
 }
 `, func(file string) []string { return []string{"-c", file, "-e", "stderr"} }},
 	"haproxy": {"haproxy", `

@@ -67,11 +67,25 @@ func (a *arena) start() error {
 	if a.o.profile != "" {
 		args = []string{"-profile", a.o.profile}
 	}
-	ours, err := startChild("child-router", append(args, "-upstream", up.addr)...)
-	if err != nil {
-		return err
+	// Each design with and without the work that the peers do not do, so that
+	// like is compared with like (docs/adr/0003).
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"slipway", append([]string{"child-router"}, args...)},
+		{"slipway, open", []string{"child-router", "-open"}},
+		{"net/http", []string{"child-router", "-nethttp"}},
+		{"net/http, open", []string{"child-router", "-nethttp", "-open"}},
+		{"ReverseProxy", []string{"child-proxy"}},
+		{"ReverseProxy, open", []string{"child-proxy", "-open"}},
+	} {
+		p, err := startChild(c.args[0], append(c.args[1:], "-upstream", up.addr)...)
+		if err != nil {
+			return err
+		}
+		a.add(c.name, p)
 	}
-	a.add("slipway", ours)
 	for _, name := range []string{"nginx", "haproxy"} {
 		if _, err := exec.LookPath(peers[name].program); err != nil {
 			fmt.Printf("SKIPPED: %s is not installed (Debian package %s)\n", name, name)
@@ -107,7 +121,8 @@ func signed(ctx context.Context, addr string, body []byte) (http.Header, error) 
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set("User-Agent", "bench")
 	sum := sha256.Sum256(body)
-	err = v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now())
+	keys := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
+	err = v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now())
 	return req.Header, err
 }
 
@@ -145,7 +160,8 @@ func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, 
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		return f, err
 	}
-	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(conns), "-d"+strconv.Itoa(max(1, int(a.o.length.Seconds())))+"s",
+	length := strconv.Itoa(max(1, int(a.o.length.Seconds()))) + "s"
+	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(conns), "-d"+length,
 		"--timeout", "20s", "--latency", "-s", file, "http://"+addr+invokeAt).CombinedOutput()
 	if err != nil {
 		return f, fmt.Errorf("wrk: %w: %s", err, out)
@@ -168,11 +184,11 @@ func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, 
 	return f, nil
 }
 
-// compare loads all servers in turn, in changing order, and returns their
-// figures by round.
-func (a *arena) compare(ctx context.Context, size, conns int) (map[string][]figure, error) {
+// compare loads servers in turn, in changing order, and returns their figures
+// by round.
+func (a *arena) compare(ctx context.Context, names []string, size, conns int) (map[string][]figure, error) {
 	got := map[string][]figure{}
-	order := slices.Clone(a.order)
+	order := slices.Clone(names)
 	for round := range a.o.rounds {
 		for i := range order {
 			name := order[(i+round)%len(order)]
@@ -190,12 +206,15 @@ func (a *arena) compare(ctx context.Context, size, conns int) (map[string][]figu
 func (a *arena) print(got map[string][]figure, size int) {
 	for _, name := range a.order {
 		fs := got[name]
+		if len(fs) == 0 {
+			continue
+		}
 		rate := median(fs, func(f figure) float64 { return f.rate })
-		line := fmt.Sprintf("%-8s %8.0f req/s %8.1f MiB/s  p50 %-9v p99 %-9v", name, rate, rate*float64(size)/(1<<20),
+		line := fmt.Sprintf("%-18s %8.0f req/s %8.1f MiB/s  p50 %-9v p99 %-9v", name, rate, rate*float64(size)/(1<<20),
 			time.Duration(median(fs, func(f figure) float64 { return float64(f.p50) })),
 			time.Duration(median(fs, func(f figure) float64 { return float64(f.p99) })))
 		for _, base := range []string{"nginx", "haproxy"} {
-			if len(got[base]) > 0 && name == "slipway" {
+			if _, peer := peers[name]; len(got[base]) > 0 && !peer && name != "direct" {
 				ratios := make([]float64, len(fs))
 				for i := range fs {
 					ratios[i] = fs[i].rate / got[base][i].rate
@@ -226,13 +245,19 @@ func middle(sorted []float64) float64 {
 }
 
 func (a *arena) throughput(ctx context.Context) error {
-	fmt.Printf("-- 1 KiB each way, 64 connections, wrk -t1, %d rounds of %v; slipway verifies SigV4 on every request\n", a.o.rounds, a.o.length)
-	got, err := a.compare(ctx, 1<<10, 64)
+	fmt.Printf("-- 1 KiB each way, 64 connections, wrk -t1, %d rounds of %v\n", a.o.rounds, a.o.length)
+	fmt.Println("   SigV4 is verified on every request, but by those called open, nginx and HAProxy")
+	got, err := a.compare(ctx, a.order, 1<<10, 64)
 	if err != nil {
 		return err
 	}
 	a.print(got, 1<<10)
 	return nil
+}
+
+// standard reports whether a server is one of the standard library's designs.
+func standard(name string) bool {
+	return strings.HasPrefix(name, "net/http") || strings.HasPrefix(name, "ReverseProxy")
 }
 
 // latency measures what the router adds at a fixed rate.
@@ -257,7 +282,8 @@ func (a *arena) latency(ctx context.Context) error {
 	}
 	slices.Sort(added50)
 	slices.Sort(added99)
-	fmt.Printf("added    p50 %v  p99 %v (medians of %d)\n", time.Duration(middle(added50)), time.Duration(middle(added99)), a.o.rounds)
+	fmt.Printf("added    p50 %v  p99 %v (medians of %d)\n",
+		time.Duration(middle(added50)), time.Duration(middle(added99)), a.o.rounds)
 	return nil
 }
 
@@ -275,7 +301,9 @@ func (a *arena) openLoop(ctx context.Context, name string, rate float64) (*openl
 	up := http1.NewClient(http1.UpstreamConfig{DialTimeout: time.Second}).Upstream(addr)
 	defer up.Close()
 	r, err := openload.Run(ctx, openload.Config{Rate: rate, Duration: a.o.length}, func(context.Context, int) error {
-		return get(up, &http1.Outgoing{Method: "POST", Path: invokeAt, Fields: fields, Body: body, Before: time.Now().Add(10 * time.Second)})
+		return get(up, &http1.Outgoing{
+			Method: "POST", Path: invokeAt, Fields: fields, Body: body, Before: time.Now().Add(10 * time.Second),
+		})
 	})
 	if err == nil && r.FirstErr != nil {
 		err = r.FirstErr
@@ -305,14 +333,16 @@ func get(up *http1.Upstream, o *http1.Outgoing) error {
 
 // large measures bodies that fill buffers, and the memory they cost.
 func (a *arena) large(ctx context.Context) error {
+	names := slices.DeleteFunc(slices.Clone(a.order), standard)
 	for _, c := range []struct{ size, conns int }{{100 << 10, 64}, {5 << 20, 16}} {
 		fmt.Printf("-- %d KiB each way, %d connections\n", c.size>>10, c.conns)
-		got, err := a.compare(ctx, c.size, c.conns)
+		got, err := a.compare(ctx, names, c.size, c.conns)
 		if err != nil {
 			return err
 		}
 		a.print(got, c.size)
-		fmt.Printf("slipway  peak RSS so far %.0f MiB (%d requests of %d KiB at a time)\n", peak(a.servers["slipway"].cmd.Process.Pid), c.conns, c.size>>10)
+		most := peak(a.servers["slipway"].cmd.Process.Pid)
+		fmt.Printf("slipway  peak RSS so far %.0f MiB (%d requests of %d KiB at a time)\n", most, c.conns, c.size>>10)
 	}
 	return nil
 }
