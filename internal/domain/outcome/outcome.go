@@ -90,7 +90,7 @@ func OfChange(was Standing, e *hosting.Endpoint, instances []hosting.Instance) O
 func OfDeletion(was Standing, e *hosting.Endpoint) Outcome {
 	o := Outcome{Endpoint: e, Gone: true, Deployment: e.Deployment, At: e.Modified}
 	o.movedOn(was, e)
-	o.line(e, record.EndpointStatus, record.StatusChange{From: e.Status, To: "Deleted"})
+	o.line(e, record.EndpointStatus, record.StatusChange{From: was.Status, To: "Deleted"})
 	o.Route = &traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: true}
 	return o
 }
