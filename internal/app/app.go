@@ -66,7 +66,7 @@ type App struct {
 	packaging *packaging.Service
 	identity  *identity.Service
 	stages    *loop.Runner
-	bells     bells
+	wakeups   wakeups
 
 	listener net.Listener
 	data     *http1.Server // accepts every connection, keeps those of the data plane
@@ -85,20 +85,27 @@ type stop struct {
 	do   func() error
 }
 
-// bells are rung when rows may have changed; each has one listener.
-type bells struct{ turns, instances, routes, notices, stages loop.Wakeup }
+// wakeups tell the loops that rows may have changed; each has one listener.
+type wakeups struct{ turns, instances, routes, notices, stages loop.Wakeup }
 
-func (b bells) ring() {
-	b.routes.Notify()
-	b.instances.Notify()
-	b.turns.Notify()
-	b.notices.Notify()
+func newWakeups() wakeups {
+	return wakeups{loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup()}
+}
+
+// rowsChanged wakes whoever follows endpoints, their instances and their events.
+func (w wakeups) rowsChanged() {
+	w.routes.Notify()
+	w.instances.Notify()
+	w.turns.Notify()
+	w.notices.Notify()
 }
 
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, log: log, bells: bells{loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup()}}
-	for _, step := range []func(context.Context) error{a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen} {
+	a := &App{cfg: cfg, log: log, wakeups: newWakeups()}
+	for _, step := range []func(context.Context) error{
+		a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen,
+	} {
 		if err := step(ctx); err != nil {
 			a.Close()
 			return nil, err
@@ -214,7 +221,9 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	}
 	serve("the data plane", func() error { return a.data.Serve(a.listener) })
-	serve("the control plane", func() error { return a.control.Serve(netutil.LimitListener(a.data.Rest(), maxControlConns)) })
+	serve("the control plane", func() error {
+		return a.control.Serve(netutil.LimitListener(a.data.Rest(), maxControlConns))
+	})
 	if a.devices != nil {
 		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })
 	}

@@ -29,7 +29,7 @@ func (a *App) buildEdge(ctx context.Context) (err error) {
 	}
 	d := a.cfg.Devices
 	a.fleet = fleet.New(fleet.Config{
-		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.bells.stages.Notify,
+		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.wakeups.stages.Notify,
 		EnsureAlias: a.identity.EnsureAlias,
 		Window:      time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace),
 		RegisteredTTL: time.Duration(d.RegistrationTTL),
@@ -40,7 +40,7 @@ func (a *App) buildEdge(ctx context.Context) (err error) {
 		},
 	})
 	a.stages = &loop.Runner{
-		Queue: a.db.Stages(), Turn: a.fleet.Turn, Log: a.log, Wake: a.bells.stages,
+		Queue: a.db.Stages(), Turn: a.fleet.Turn, Log: a.log, Wake: a.wakeups.stages,
 		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
 	}
 	return nil

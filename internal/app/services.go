@@ -50,14 +50,17 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// The provider's lock says that no other server uses this directory,
 		// and with it this database.
-		for _, forget := range []func(context.Context) error{a.hosting.Deploying().ForgetLeases, a.db.Stages().ForgetLeases} {
+		for _, forget := range []func(context.Context) error{
+			a.hosting.Deploying().ForgetLeases, a.db.Stages().ForgetLeases,
+		} {
 			if err := forget(ctx); err != nil {
 				return err
 			}
 		}
 	}
 	a.models, err = artifact.New(artifact.Config{
-		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: a.objects, MaxUnpacked: a.cfg.Limits.MaxModelBytes, Log: a.log,
+		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: a.objects, MaxUnpacked: a.cfg.Limits.MaxModelBytes,
+		Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -70,7 +73,8 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 // other.
 func (a *App) buildServices(ctx context.Context) (err error) {
 	a.metrics = prometheus.NewRegistry()
-	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.metrics.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a.watch, err = a.newWatch(ctx); err != nil {
 		return err
 	}
@@ -79,10 +83,10 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
-	a.follower = router.NewFollower(a.hosting, a.router, a.bells.routes, time.Second, a.log)
+	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
 		Store: a.hosting, Provider: a.process, Command: a.command, Drain: a.follower.Drain,
-		Changed: a.bells.ring, Wake: a.bells.instances, Log: a.log,
+		Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
 			StopGrace:      time.Duration(a.cfg.Limits.StopGrace),
@@ -90,11 +94,11 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		},
 	})
 	d := &deployer.Deployer{
-		Change: a.hosting.Change, Changed: a.bells.ring, Log: a.log,
+		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Log: a.log,
 		Evidence: &evidence.Source{Endpoints: a.hosting, Alarms: a.watch, Routers: a.router},
 	}
 	a.turns = &loop.Runner{
-		Queue: a.hosting.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.bells.turns,
+		Queue: a.hosting.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.wakeups.turns,
 		Poll: time.Second, Lease: 10 * time.Second, Retry: time.Second,
 	}
 	a.notify, err = a.newNotify(ctx)
@@ -112,7 +116,9 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 			for _, f := range v.Fleets {
 				for _, i := range f.Instances {
 					if u, ok := used[provider.ID(i.ID)]; ok {
-						out = append(out, watch.Instance{Endpoint: r.Key(), Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory})
+						out = append(out, watch.Instance{
+							Endpoint: r.Key(), Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory,
+						})
 					}
 				}
 			}
@@ -123,7 +129,8 @@ func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
 
 func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 	return watch.New(ctx, watch.Config{
-		Alarms: alarms.New(a.db), Samples: metrics.New(a.db), Account: a.cfg.Account, Ring: a.bells.turns.Notify, Log: a.log,
+		Alarms: alarms.New(a.db), Samples: metrics.New(a.db), Account: a.cfg.Account, Ring: a.wakeups.turns.Notify,
+		Log:    a.log,
 		Counts: func(k traffic.Key) []traffic.Counts { return a.router.Counts(k) }, Instances: a.metered,
 	})
 }
@@ -132,15 +139,17 @@ func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
-		Store: a.hosting, Notify: a.bells.ring, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
+		Store: a.hosting, Notify: a.wakeups.rowsChanged, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
 		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Watch: a.watch}).Suspicions,
 	})
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
-		Runtime:      api,
-		SageMaker:    sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
-		Slipway:      slipway.NewHandler(ctl, a.log, slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging), slipway.DeviceOps(a.identity))...),
+		Runtime:   api,
+		SageMaker: sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
+		Slipway: slipway.NewHandler(ctl, a.log,
+			slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging),
+				slipway.DeviceOps(a.identity))...),
 		STS:          sts.New(a.log),
 		CloudWatch:   cloudwatch.NewHandler(a.watch, a.log),
 		S3:           s3.New(a.objects, a.log),
@@ -157,7 +166,9 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 // allowance is how long instances may take, for plans.
 func (a *App) allowance() control.Allowance {
 	t, l := a.manager.Tuning, a.cfg.Limits
-	return control.Allowance{Download: t.DownloadTimeout, Startup: time.Duration(l.StartupWindow), Stop: t.DrainLimit + t.StopGrace}
+	return control.Allowance{
+		Download: t.DownloadTimeout, Startup: time.Duration(l.StartupWindow), Stop: t.DrainLimit + t.StopGrace,
+	}
 }
 
 // reachable reports whether the store answers.

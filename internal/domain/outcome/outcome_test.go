@@ -43,7 +43,8 @@ func (r *records) write(o outcome.Outcome) outcome.Outcome {
 	r.is = slices.DeleteFunc(r.is, func(i hosting.Instance) bool { return i.ID == o.Remove })
 	for _, m := range o.Add {
 		r.is = append(r.is, hosting.Instance{
-			ID: hosting.InstanceID(fmt.Sprint("i-", r.n)), Endpoint: r.e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name,
+			ID: hosting.InstanceID(fmt.Sprint("i-", r.n)), Endpoint: r.e.ID, Fleet: m.Fleet,
+			Variant: m.Spec.Variant.Name,
 			Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceStarting, Created: r.e.Modified,
 		})
 		r.n++
@@ -56,7 +57,8 @@ func launch(c string, n int) hosting.Launch {
 	return hosting.Launch{
 		Deployment: hosting.DeploymentID("d-" + c), Fleet: hosting.FleetID("f-" + c), Now: t0,
 		Config: hosting.EndpointConfig{
-			Scope: scope, Name: c, Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}},
+			Scope: scope, Name: c,
+			Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}},
 		},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
@@ -209,7 +211,8 @@ func routed(o outcome.Outcome) (out []string) {
 }
 
 func TestWhatFollowsFromAChange(t *testing.T) {
-	const state, deployment = "tell SageMaker Endpoint State Change of ", "tell SageMaker Endpoint Deployment State Change of "
+	const state, deployment = "tell SageMaker Endpoint State Change of ", "tell SageMaker Endpoint Deployment " +
+		"State Change of "
 	for name, c := range map[string]struct {
 		does func(t *testing.T) outcome.Outcome
 		want []string
@@ -218,7 +221,8 @@ func TestWhatFollowsFromAChange(t *testing.T) {
 			func(t *testing.T) outcome.Outcome { r := created(t); return r.write(outcome.OfCreation(r.e)) },
 			[]string{
 				"new endpoint Creating", "deployment d-c1 Launching", "add f-c1 0", "add f-c1 1", "route gone",
-				"history of d-c1: →Launching []", `history of "d-c1": →Creating`, state + "Creating", deployment + "Creating",
+				"history of d-c1: →Launching []", `history of "d-c1": →Creating`, state + "Creating",
+				deployment + "Creating",
 			},
 		},
 		"a report wakes the deployment that may wait for it": {
@@ -233,7 +237,8 @@ func TestWhatFollowsFromAChange(t *testing.T) {
 			func(t *testing.T) outcome.Outcome { return inService(t).update() },
 			[]string{
 				"endpoint Updating", "deployment d-c2 Launching", "add f-c2 0", "add f-c2 1", "route c1 100% on 2",
-				"history of d-c2: →Launching []", `history of "d-c2": InService→Updating`, state + "Updating", deployment + "Updating",
+				"history of d-c2: →Launching []", `history of "d-c2": InService→Updating`, state + "Updating",
+				deployment + "Updating",
 			},
 		},
 		"phase and requests move together": {
@@ -311,7 +316,8 @@ func TestWhatFollowsFromAChange(t *testing.T) {
 		},
 		"an instance outlives its endpoint": {
 			func(*testing.T) outcome.Outcome {
-				return outcome.OfReport(nil, nil, hosting.InstanceReport{ID: "i-9", Status: hosting.InstanceFailed}, later)
+				return outcome.OfReport(nil, nil, hosting.InstanceReport{ID: "i-9", Status: hosting.InstanceFailed},
+					later)
 			},
 			[]string{"i-9 is Failed"},
 		},

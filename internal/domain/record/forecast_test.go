@@ -97,17 +97,20 @@ func TestStepsThatAreNotAsSmallAsAskedForAreSuspicious(t *testing.T) {
 		"a canary of one": {
 			rollout.Policy{Strategy: rollout.Canary, CanarySize: quarter},
 			[]int{1},
-			`FirstStepTakesAll: CanarySize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`,
+			`FirstStepTakesAll: CanarySize is 25% of the capacity, but one instance at the least: production ` +
+				`variant "a" will have only 1, so step 1 moves all of its traffic.`,
 		},
 		"of the second variant": {
 			rollout.Policy{Strategy: rollout.Linear, LinearStepSize: quarter},
 			[]int{4, 1},
-			`FirstStepTakesAll: LinearStepSize is 25% of the capacity, but one instance at the least: production variant "b" will have only 1, so step 1 moves all of its traffic.`,
+			`FirstStepTakesAll: LinearStepSize is 25% of the capacity, but one instance at the least: production ` +
+				`variant "b" will have only 1, so step 1 moves all of its traffic.`,
 		},
 		"a batch of one": {
 			rollout.Policy{Strategy: rollout.Rolling, MaximumBatchSize: quarter},
 			[]int{1},
-			`FirstStepTakesAll: MaximumBatchSize is 25% of the capacity, but one instance at the least: production variant "a" will have only 1, so step 1 moves all of its traffic.`,
+			`FirstStepTakesAll: MaximumBatchSize is 25% of the capacity, but one instance at the least: production ` +
+				`variant "a" will have only 1, so step 1 moves all of its traffic.`,
 		},
 		"all at once": {rollout.Policy{Strategy: rollout.AllAtOnce}, []int{1}, ""},
 		"all at once, with a size": {

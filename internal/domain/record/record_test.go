@@ -117,7 +117,8 @@ func TestABakeThatSawNoRequestIsCalledThat(t *testing.T) {
 	if notes != 2 {
 		t.Errorf("%d notes", notes)
 	}
-	const want = `The update to "v2" succeeded after 7m0s. No request reached the new fleet during the bake of step 1, 2 of 2: that proves nothing.`
+	const want = `The update to "v2" succeeded after 7m0s. No request reached the new fleet during the bake of ` +
+		`step 1, 2 of 2: that proves nothing.`
 	if r.Sentence() != want {
 		t.Error(r.Sentence())
 	}
@@ -134,7 +135,8 @@ func TestAStepThatWasNotToBeBakedIsNotCalledUnproven(t *testing.T) {
 	p := canary(t)
 	p.Policy.TerminationWait = 0
 	r := run(t, p, quiet)
-	const want = `The update to "v2" succeeded after 5m0s. No request reached the new fleet during the bake of step 1 of 2: that proves nothing.`
+	const want = `The update to "v2" succeeded after 5m0s. No request reached the new fleet during the bake of ` +
+		`step 1 of 2: that proves nothing.`
 	if r.Sentence() != want {
 		t.Error(r.Sentence())
 	}

@@ -71,7 +71,8 @@ func (q *Queue) mine() (rows, claimable string, args []any) {
 func (q *Queue) fill(text string, more ...any) (string, []any) {
 	rows, claimable, args := q.mine()
 	words := []string{
-		"{table}", q.table, "{key}", q.key, "{rows}", rows, "{claimable}", claimable, "{skipLocked}", q.db.Dialect.skipLocked,
+		"{table}", q.table, "{key}", q.key, "{rows}", rows, "{claimable}", claimable, "{skipLocked}",
+		q.db.Dialect.skipLocked,
 	}
 	for i, a := range more {
 		args = append(args, a)

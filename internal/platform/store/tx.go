@@ -112,7 +112,8 @@ func (tx *Tx) Wake(ctx context.Context, table string, now time.Time, cond string
 	var w Where
 	w.And(cond, args...)
 	due := len(w.Args) + 1
-	return tx.Run(ctx, "wake "+table, fmt.Sprintf(`update %s set due = $%d, wakes = wakes + 1 where %s`, table, due, &w),
+	return tx.Run(ctx,
+		"wake "+table, fmt.Sprintf(`update %s set due = $%d, wakes = wakes + 1 where %s`, table, due, &w),
 		append(w.Args, Micros(now))...)
 }
 

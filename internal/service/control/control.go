@@ -90,7 +90,9 @@ func (c *Control) DeleteModel(ctx context.Context, s arn.Scope, name string) err
 }
 
 // CreateEndpointConfig records a configuration whose models exist.
-func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.EndpointConfig, tags []hosting.Tag) (string, error) {
+func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.EndpointConfig, tags []hosting.Tag) (string,
+	error,
+) {
 	cfg.Created = clock.Now()
 	return cfg.ARN(), c.Store.Change(ctx, func(tx store.Tx) error {
 		if _, err := models(ctx, tx, cfg); err != nil {
@@ -112,7 +114,9 @@ func (c *Control) EndpointConfig(ctx context.Context, s arn.Scope, name string) 
 }
 
 // ListEndpointConfigs returns a page of configurations and whether more follow.
-func (c *Control) ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool, error) {
+func (c *Control) ListEndpointConfigs(ctx context.Context, s arn.Scope, f hosting.Filter) ([]hosting.Summary, bool,
+	error,
+) {
 	return c.Store.ListEndpointConfigs(ctx, s, f)
 }
 

@@ -69,7 +69,9 @@ func (c *Control) PlanUpdate(ctx context.Context, in UpdateEndpointInput) (p Upd
 
 // Deployments returns a page of an endpoint's deployments, newest first, also
 // when the endpoint is gone, and whether more follow.
-func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool, error) {
+func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p record.Page) ([]record.Record, bool,
+	error,
+) {
 	return c.Store.Deployments(ctx, s, name, p)
 }
 

@@ -92,7 +92,8 @@ func (d *Deployer) step(
 	e.Apply(next, now)
 	if before.Phase != next.Phase {
 		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id,
-			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step, "reason", next.Reason)
+			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step,
+			"reason", next.Reason)
 	}
 	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
 		return time.Time{}, true, tx.Write(ctx, outcome.OfDeletion(was, e))

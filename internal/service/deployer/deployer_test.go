@@ -80,7 +80,10 @@ func (y *yard) start() (stop func()) {
 			return y.db.Change(ctx, f)
 		},
 	}
-	r := &loop.Runner{Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute, Retry: 10 * time.Second}
+	r := &loop.Runner{
+		Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute,
+		Retry: 10 * time.Second,
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
 	return func() { cancel(); <-done }
@@ -89,7 +92,10 @@ func (y *yard) start() (stop func()) {
 func launch(config string, n int) hosting.Launch {
 	return hosting.Launch{
 		Deployment: hosting.DeploymentID("d-" + config), Fleet: hosting.FleetID("f-" + config), Now: time.Now().UTC(),
-		Config: hosting.EndpointConfig{Scope: scope, Name: config, Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}}},
+		Config: hosting.EndpointConfig{
+			Scope: scope, Name: config,
+			Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}},
+		},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
 }
@@ -127,7 +133,8 @@ func (y *yard) obey(status hosting.InstanceStatus) {
 		case !r.Wanted:
 			err = y.db.RemoveInstance(y.t.Context(), r.ID, time.Now())
 		case r.Status == hosting.InstanceStarting:
-			_, err = y.db.ReportInstance(y.t.Context(), hosting.InstanceReport{ID: r.ID, Status: status, Address: "a:1", Detail: "it broke"}, time.Now())
+			_, err = y.db.ReportInstance(y.t.Context(),
+				hosting.InstanceReport{ID: r.ID, Status: status, Address: "a:1", Detail: "it broke"}, time.Now())
 		}
 		if err != nil {
 			y.t.Fatal(err)
@@ -173,7 +180,10 @@ func TestAnUpdateOutlivesItsServers(t *testing.T) {
 		y.fail.Store(3)
 		y.change(func(e *hosting.Endpoint) error {
 			policy := &rollout.Policy{Strategy: rollout.AllAtOnce, TerminationWait: 10 * time.Minute}
-			return e.Update(hosting.Update{Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}})
+			return e.Update(hosting.Update{
+				Launch:           launch("c2", 2),
+				DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)},
+			})
 		})
 		y.obey(hosting.InstanceReady)
 		time.Sleep(31 * time.Second) // three retries
@@ -253,7 +263,10 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 				Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
 				WaitInterval: 10 * time.Minute, Alarms: []string{"errors"},
 			}
-			return e.Update(hosting.Update{Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}})
+			return e.Update(hosting.Update{
+				Launch:           launch("c2", 2),
+				DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)},
+			})
 		})
 		y.obey(hosting.InstanceReady)
 		y.want(hosting.Updating, "c1", rollout.Baking)
@@ -263,12 +276,14 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		e := y.endpoint()
-		if d := e.Deployment; d == nil || d.State.Variants[0].NewShare != 0 || d.Exposure.Requests != 7 || len(d.Tripped) != 1 {
+		if d := e.Deployment; d == nil || d.State.Variants[0].NewShare != 0 || d.Exposure.Requests != 7 ||
+			len(d.Tripped) != 1 {
 			y.t.Errorf("after the alarm: %+v", d)
 		}
 		y.obey(hosting.InstanceReady)
 		y.want(hosting.InService, "c1", "")
-		if got := y.endpoint().FailureReason; got != "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [errors]." {
+		if got := y.endpoint().FailureReason; got != "Endpoint deployment was rolled back because the following "+
+			"CloudWatch alarm(s) are in ALARM state: [errors]." {
 			y.t.Errorf("FailureReason = %s", got)
 		}
 	})
@@ -284,10 +299,13 @@ func TestABakeWaitsForItsRequests(t *testing.T) {
 		y.obey(hosting.InstanceReady)
 		y.change(func(e *hosting.Endpoint) error {
 			policy := &rollout.Policy{
-				Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1}, WaitInterval: time.Minute,
+				Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+				WaitInterval: time.Minute,
 			}
 			return e.Update(hosting.Update{
-				Launch: launch("c2", 2), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)}, MinimumRequests: 10,
+				Launch:           launch("c2", 2),
+				DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)},
+				MinimumRequests:  10,
 			})
 		})
 		y.obey(hosting.InstanceReady)

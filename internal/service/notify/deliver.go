@@ -24,7 +24,8 @@ import (
 // The headers of a delivery follow the Standard Webhooks convention, so that
 // its libraries verify them.
 const (
-	headerID        = "Webhook-Id"        // the event's id, the same at every attempt: what a receiver has seen it may skip
+	// the event's id, the same at every attempt: what a receiver has seen it may skip
+	headerID        = "Webhook-Id"
 	headerTimestamp = "Webhook-Timestamp" // when this attempt was made, in seconds since 1970
 	headerSignature = "Webhook-Signature" // Signature of both and the body
 )
@@ -71,8 +72,8 @@ func newTransport(timeout time.Duration) *http.Transport {
 	}
 }
 
-// postman delivers the events of one webhook.
-type postman struct {
+// deliverer delivers the events of one webhook.
+type deliverer struct {
 	Webhook
 	*Service
 	client   *http.Client
@@ -80,25 +81,26 @@ type postman struct {
 }
 
 // turn makes one attempt to deliver the event called key.
-func (p *postman) turn(ctx context.Context, key string) (due time.Time, err error) {
-	n, ok, err := p.Outbox.Notice(ctx, key)
+func (d *deliverer) turn(ctx context.Context, key string) (due time.Time, err error) {
+	n, ok, err := d.Outbox.Notice(ctx, key)
 	if err != nil || !ok {
 		return due, err
 	}
-	refusal := p.post(ctx, n)
-	if p.stopping.Err() != nil && refusal != nil {
+	refusal := d.post(ctx, n)
+	if d.stopping.Err() != nil && refusal != nil {
 		return due, nil // broken off by us: not the receiver's fault
 	}
 	if refusal == nil {
-		p.deliveries.WithLabelValues(p.Name, "taken").Inc()
-		return due, p.Outbox.Delivered(ctx, key)
+		d.deliveries.WithLabelValues(d.Name, "taken").Inc()
+		return due, d.Outbox.Delivered(ctx, key)
 	}
-	p.deliveries.WithLabelValues(p.Name, "refused").Inc()
-	wait := p.Tuning.backoff(n.Attempts)
-	p.Log.WarnContext(ctx, "webhook did not take an event", "webhook", p.Name, "endpoint", n.Endpoint, "event", string(n.Kind),
+	d.deliveries.WithLabelValues(d.Name, "refused").Inc()
+	wait := d.Tuning.backoff(n.Attempts)
+	d.Log.WarnContext(ctx, "webhook did not take an event", "webhook", d.Name, "endpoint", n.Endpoint,
+		"event", string(n.Kind),
 		"attempt", n.Attempts+1, "next", wait.Round(time.Millisecond), "err", refusal)
 	due = time.Now().Add(wait)
-	return due, p.Outbox.Failed(ctx, key, n.Attempts+1, due)
+	return due, d.Outbox.Failed(ctx, key, n.Attempts+1, due)
 }
 
 // backoff returns how long to wait after a failure that so many preceded; up to
@@ -112,11 +114,11 @@ func (t Tuning) backoff(failures int) time.Duration {
 }
 
 // post makes the request. Anything but a 2xx answer is a refusal.
-func (p *postman) post(ctx context.Context, n notice.Notice) error {
-	ctx, cancel := context.WithTimeout(ctx, p.Tuning.Timeout)
+func (d *deliverer) post(ctx context.Context, n notice.Notice) error {
+	ctx, cancel := context.WithTimeout(ctx, d.Tuning.Timeout)
 	defer cancel()
-	defer context.AfterFunc(p.stopping, cancel)()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL, bytes.NewReader(n.Body))
+	defer context.AfterFunc(d.stopping, cancel)()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.URL, bytes.NewReader(n.Body))
 	if err != nil {
 		return errors.New("the URL of the webhook is not one") // the cause would print it
 	}
@@ -131,8 +133,8 @@ func (p *postman) post(ctx context.Context, n notice.Notice) error {
 	r.Header.Set("User-Agent", "slipway")
 	r.Header.Set(headerID, event.ID)
 	r.Header.Set(headerTimestamp, now)
-	r.Header.Set(headerSignature, Signature(p.Key, event.ID, now, n.Body))
-	res, err := p.client.Do(r)
+	r.Header.Set(headerSignature, Signature(d.Key, event.ID, now, n.Body))
+	res, err := d.client.Do(r)
 	if err != nil {
 		return withoutURL(err)
 	}

@@ -6,6 +6,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -47,21 +48,15 @@ type Tuning struct {
 }
 
 func (t Tuning) withDefaults() Tuning {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
+	return Tuning{
+		Timeout:    cmp.Or(t.Timeout, 10*time.Second),
+		BackoffMin: cmp.Or(t.BackoffMin, time.Second),
+		BackoffMax: cmp.Or(t.BackoffMax, 5*time.Minute),
+		Age:        cmp.Or(t.Age, 24*time.Hour),
+		Most:       cmp.Or(t.Most, 10000),
+		Trim:       cmp.Or(t.Trim, time.Minute),
+		Poll:       cmp.Or(t.Poll, time.Second),
 	}
-	def(&t.Timeout, 10*time.Second)
-	def(&t.BackoffMin, time.Second)
-	def(&t.BackoffMax, 5*time.Minute)
-	def(&t.Age, 24*time.Hour)
-	def(&t.Trim, time.Minute)
-	def(&t.Poll, time.Second)
-	if t.Most == 0 {
-		t.Most = 10000
-	}
-	return t
 }
 
 // Service delivers until it is stopped.
@@ -80,7 +75,8 @@ func New(c Config) (*Service, error) {
 			Name: "slipway_webhook_deliveries_total", Help: "Deliveries of events to webhooks, by how they came out.",
 		}, []string{"webhook", "outcome"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "slipway_webhook_dropped_total", Help: "Events that a webhook never got: they became too old or too many.",
+			Name: "slipway_webhook_dropped_total",
+			Help: "Events that a webhook never got: they became too old or too many.",
 		}, []string{"webhook"}),
 	}
 	for _, w := range c.Webhooks { // from 0, so that the first one is seen
@@ -103,10 +99,10 @@ func New(c Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	var bells []loop.Wakeup
+	var wakeups []loop.Wakeup
 	for _, w := range s.Webhooks {
 		transport := newTransport(s.Tuning.Timeout)
-		p := &postman{
+		d := &deliverer{
 			Webhook: w, Service: s, stopping: ctx,
 			client: &http.Client{
 				Transport: transport, Timeout: s.Tuning.Timeout,
@@ -114,10 +110,10 @@ func (s *Service) Run(ctx context.Context) {
 				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			},
 		}
-		bell := loop.NewWakeup()
-		bells = append(bells, bell)
+		wake := loop.NewWakeup()
+		wakeups = append(wakeups, wake)
 		r := &loop.Runner{
-			Queue: w.Outbox, Turn: p.turn, Log: s.Log.With("webhook", w.Name), Wake: bell,
+			Queue: w.Outbox, Turn: d.turn, Log: s.Log.With("webhook", w.Name), Wake: wake,
 			Poll: s.Tuning.Poll, Lease: 2*s.Tuning.Timeout + 10*time.Second, Retry: s.Tuning.BackoffMin,
 		}
 		wg.Go(func() {
@@ -125,11 +121,11 @@ func (s *Service) Run(ctx context.Context) {
 			transport.CloseIdleConnections()
 		})
 	}
-	s.attend(ctx, bells)
+	s.passOn(ctx, wakeups)
 }
 
-// attend passes the bell on to every webhook, and trims their queues.
-func (s *Service) attend(ctx context.Context, bells []loop.Wakeup) {
+// passOn wakes every webhook when the service is woken, and trims their queues.
+func (s *Service) passOn(ctx context.Context, wakeups []loop.Wakeup) {
 	tick := time.NewTicker(s.Tuning.Trim)
 	defer tick.Stop()
 	for {
@@ -137,8 +133,8 @@ func (s *Service) attend(ctx context.Context, bells []loop.Wakeup) {
 		case <-ctx.Done():
 			return
 		case <-s.Wake:
-			for _, b := range bells {
-				b.Notify()
+			for _, w := range wakeups {
+				w.Notify()
 			}
 		case <-tick.C:
 			s.trim(ctx)
@@ -158,7 +154,8 @@ func (s *Service) trim(ctx context.Context) {
 			s.Log.WarnContext(ctx, "a webhook's queue was not trimmed", "webhook", w.Name, "err", err)
 		case n > 0:
 			s.dropped.WithLabelValues(w.Name).Add(float64(n))
-			s.Log.ErrorContext(ctx, "events were dropped: the webhook did not take them in time", "webhook", w.Name, "events", n)
+			s.Log.ErrorContext(ctx, "events were dropped: the webhook did not take them in time", "webhook", w.Name,
+				"events", n)
 		}
 	}
 }

@@ -86,7 +86,10 @@ func (s *station) events(name string, n int) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	l := hosting.Launch{
 		Deployment: hosting.DeploymentID("d-" + name), Fleet: hosting.FleetID("f-" + name), Now: now,
-		Config: hosting.EndpointConfig{Scope: arn.Scope{Region: "us-east-1", Account: "000000000000"}, Name: "c", Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: 1}}},
+		Config: hosting.EndpointConfig{
+			Scope: arn.Scope{Region: "us-east-1", Account: "000000000000"}, Name: "c",
+			Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: 1}},
+		},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
 	e, err := hosting.Create(hosting.EndpointID("e-"+name), name, l, nil)
@@ -116,9 +119,14 @@ func (s *station) events(name string, n int) {
 func (s *station) run(tuning notify.Tuning, webhooks map[string]string) (stop func()) {
 	s.t.Helper()
 	s.reg = prometheus.NewRegistry()
-	c := notify.Config{Log: slog.New(slog.NewTextHandler(io.MultiWriter(s.log, s.t.Output()), nil)), Tuning: tuning, Registerer: s.reg, Wake: loop.NewWakeup()}
+	c := notify.Config{
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(s.log, s.t.Output()), nil)), Tuning: tuning, Registerer: s.reg,
+		Wake: loop.NewWakeup(),
+	}
 	for name, url := range webhooks {
-		c.Webhooks = append(c.Webhooks, notify.Webhook{Name: name, URL: url, Key: []byte(secret), Outbox: s.db.Outbox(name)})
+		c.Webhooks = append(c.Webhooks, notify.Webhook{
+			Name: name, URL: url, Key: []byte(secret), Outbox: s.db.Outbox(name),
+		})
 	}
 	n, err := notify.New(c)
 	if err != nil {
@@ -150,7 +158,10 @@ func (s *station) metric(name string) float64 {
 	return sum
 }
 
-var fast = notify.Tuning{Timeout: 5 * time.Second, BackoffMin: time.Millisecond, BackoffMax: 5 * time.Millisecond, Poll: 10 * time.Millisecond}
+var fast = notify.Tuning{
+	Timeout: 5 * time.Second, BackoffMin: time.Millisecond, BackoffMax: 5 * time.Millisecond,
+	Poll: 10 * time.Millisecond,
+}
 
 // receiver is a webhook that checks what it is sent.
 type receiver struct {
@@ -167,7 +178,9 @@ type receiver struct {
 
 func receive(t *testing.T, answer func(attempt int, name, reason string) int) *receiver {
 	t.Helper()
-	r := &receiver{t: t, answer: answer, taken: map[string][]string{}, ids: map[string]string{}, changed: make(chan struct{}, 1)}
+	r := &receiver{
+		t: t, answer: answer, taken: map[string][]string{}, ids: map[string]string{}, changed: make(chan struct{}, 1),
+	}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
@@ -183,7 +196,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		r.t.Errorf("a body of %q: %v", body, err)
 	}
 	id, stamp := q.Header.Get("Webhook-Id"), q.Header.Get("Webhook-Timestamp")
-	if want := notify.Signature([]byte(secret), id, stamp, body); q.Header.Get("Webhook-Signature") != want || id != e.ID {
+	if want := notify.Signature([]byte(secret), id, stamp, body); q.Header.Get("Webhook-Signature") != want ||
+		id != e.ID {
 		r.t.Errorf("signed %q for %q, want %q for %q", q.Header.Get("Webhook-Signature"), id, want, e.ID)
 	}
 	if at, err := strconv.ParseInt(stamp, 10, 64); err != nil || time.Since(time.Unix(at, 0)).Abs() > time.Minute {
@@ -370,8 +384,12 @@ func TestNeitherTheSecretNorTheURLIsLogged(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	r := receive(t, func(int, string, string) int { return http.StatusForbidden })
-	stop := s.run(fast, map[string]string{"nowhere": closed.URL + "/token-in-path?token=in-query", "refuses": r.URL + "/token-in-path"})
-	r.until("it was refused a few times", func() bool { return r.attempts > 3 && strings.Contains(s.log.String(), "webhook=nowhere") })
+	stop := s.run(fast, map[string]string{
+		"nowhere": closed.URL + "/token-in-path?token=in-query", "refuses": r.URL + "/token-in-path",
+	})
+	r.until("it was refused a few times", func() bool {
+		return r.attempts > 3 && strings.Contains(s.log.String(), "webhook=nowhere")
+	})
 	stop()
 	for _, word := range []string{secret, "token"} {
 		if strings.Contains(s.log.String(), word) {

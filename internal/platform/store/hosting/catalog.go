@@ -97,7 +97,9 @@ func (db *DB) list(ctx context.Context, table string, s arn.Scope, f hosting.Fil
 		w.AndTime("modified < ?", f.ModifiedBefore)
 		w.AndText("status = ?", string(f.Status))
 	}
-	k := store.Keyset{By: "created", After: f.After.Micro, AfterName: f.After.Name, Descending: !f.Ascending, Limit: f.Limit}
+	k := store.Keyset{
+		By: "created", After: f.After.Micro, AfterName: f.After.Name, Descending: !f.Ascending, Limit: f.Limit,
+	}
 	switch f.SortBy {
 	case hosting.ByName:
 		k.By, k.After = "name", f.After.Value

@@ -21,6 +21,6 @@ func WakeWatchers(ctx context.Context, tx *store.Tx, region, alarm string, now t
 		return fmt.Errorf("encode alarm name: %w", err)
 	}
 	return tx.Wake(ctx, "deployment", now,
-		"ended is null and "+tx.Dialect.Contains("doc", "?")+" and endpoint_id in (select id from endpoint where region = ?)",
-		string(quoted), region)
+		"ended is null and "+tx.Dialect.Contains("doc", "?")+
+			" and endpoint_id in (select id from endpoint where region = ?)", string(quoted), region)
 }

@@ -60,7 +60,8 @@ func (db *DB) EndpointView(
 	return e, is, err
 }
 
-const instanceColumns = `id, endpoint_id, fleet_id, variant, ordinal, wanted, status, address, detail, attempts, created`
+const instanceColumns = `id, endpoint_id, fleet_id, variant, ordinal, wanted,
+	status, address, detail, attempts, created`
 
 func scanInstance(scan store.Scan, more ...any) (i hosting.Instance, err error) {
 	err = scan(append([]any{

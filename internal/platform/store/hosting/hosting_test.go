@@ -44,8 +44,12 @@ func change(t *testing.T, db *store.DB, f func(context.Context, store.Tx) error)
 func endpoint(t *testing.T, name string, n int) *hosting.Endpoint {
 	t.Helper()
 	l := hosting.Launch{
-		Deployment: hosting.DeploymentID("d-" + name), Fleet: hosting.FleetID("f-" + name), Now: t0.Truncate(time.Microsecond),
-		Config: hosting.EndpointConfig{Scope: scope, Name: "c", Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}}},
+		Deployment: hosting.DeploymentID("d-" + name), Fleet: hosting.FleetID("f-" + name),
+		Now: t0.Truncate(time.Microsecond),
+		Config: hosting.EndpointConfig{
+			Scope: scope, Name: "c",
+			Variants: []hosting.Variant{{Name: "a", ModelName: "m", InstanceCount: n, Weight: 1}},
+		},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
 	e, err := hosting.Create(hosting.EndpointID("e-"+name), name, l, nil)
@@ -64,11 +68,18 @@ func insert(t *testing.T, db *store.DB, es ...*hosting.Endpoint) {
 
 func TestRecordsSurviveTheRoundTrip(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		m := hosting.Model{Scope: scope, Name: "m", Created: t0, Document: []byte(`{"ModelName":"m"}`), Containers: []hosting.Container{{Name: "primary", Image: "i", Environment: map[string]string{"é": "ü"}}}}
-		c := hosting.EndpointConfig{Scope: scope, Name: "c", Created: t0, Document: []byte(`{}`), Variants: []hosting.Variant{{Name: "a", Weight: 0.25, StartupTimeout: time.Minute}}}
+		m := hosting.Model{
+			Scope: scope, Name: "m", Created: t0, Document: []byte(`{"ModelName":"m"}`),
+			Containers: []hosting.Container{{Name: "primary", Image: "i", Environment: map[string]string{"é": "ü"}}},
+		}
+		c := hosting.EndpointConfig{
+			Scope: scope, Name: "c", Created: t0, Document: []byte(`{}`),
+			Variants: []hosting.Variant{{Name: "a", Weight: 0.25, StartupTimeout: time.Minute}},
+		}
 		e := endpoint(t, "MixedCase", 2)
 		change(t, db, func(ctx context.Context, tx store.Tx) error {
-			return errors.Join(tx.InsertModel(ctx, m), tx.InsertEndpointConfig(ctx, c), tx.Write(ctx, outcome.OfCreation(e)))
+			return errors.Join(tx.InsertModel(ctx, m), tx.InsertEndpointConfig(ctx, c),
+				tx.Write(ctx, outcome.OfCreation(e)))
 		})
 		gotM, err := db.Model(t.Context(), scope, "m")
 		if d := cmp.Diff(m, gotM); d != "" || err != nil {
@@ -79,7 +90,8 @@ func TestRecordsSurviveTheRoundTrip(t *testing.T) {
 			t.Error(err, d)
 		}
 		gotE, is, err := db.EndpointView(t.Context(), scope, "mixedcase")
-		if err != nil || gotE.Name != "MixedCase" || gotE.Deployment == nil || len(is) != 2 || !is[0].Wanted || is[0].Status != hosting.InstanceStarting {
+		if err != nil || gotE.Name != "MixedCase" || gotE.Deployment == nil || len(is) != 2 || !is[0].Wanted ||
+			is[0].Status != hosting.InstanceStarting {
 			t.Errorf("EndpointView = %+v, %+v, %v", gotE, is, err)
 		}
 	})
@@ -94,7 +106,8 @@ func TestANameIsTakenOnceInARegion(t *testing.T) {
 		if err := insertModel(m); err != nil {
 			t.Fatal(err)
 		}
-		if err := insertModel(m); !errors.Is(err, fault.Exists) || err.Error() != `Cannot create already existing model "arn:aws:sagemaker:us-east-1:000000000000:model/m".` {
+		if err := insertModel(m); !errors.Is(err, fault.Exists) ||
+			err.Error() != `Cannot create already existing model "arn:aws:sagemaker:us-east-1:000000000000:model/m".` {
 			t.Errorf("the second: %v", err)
 		}
 		m.Scope.Region = "eu-west-1"
@@ -104,7 +117,9 @@ func TestANameIsTakenOnceInARegion(t *testing.T) {
 		insert(t, db, endpoint(t, "Same", 1))
 		twin := endpoint(t, "sAME", 1)
 		twin.ID = "e-other"
-		err := db.Change(t.Context(), func(tx store.Tx) error { return tx.Write(t.Context(), outcome.OfCreation(twin)) })
+		err := db.Change(t.Context(), func(tx store.Tx) error {
+			return tx.Write(t.Context(), outcome.OfCreation(twin))
+		})
 		if !errors.Is(err, fault.Exists) {
 			t.Errorf("an endpoint that differs by case: %v", err)
 		}
@@ -119,8 +134,9 @@ func TestWhatIsMissingIsSaidInTheWordsOfTheAPI(t *testing.T) {
 		_, _, errE := db.EndpointView(t.Context(), scope, "x")
 		errD := db.Change(t.Context(), func(tx store.Tx) error { return tx.DeleteModel(t.Context(), scope, "x") })
 		for want, err := range map[string]error{
-			"Could not find model " + in + `model/x".`: errM, "Could not find endpoint configuration " + in + `endpoint-config/x".`: errC,
-			"Could not find endpoint " + in + `endpoint/x".`: errE,
+			"Could not find model " + in + `model/x".`:                            errM,
+			"Could not find endpoint configuration " + in + `endpoint-config/x".`: errC,
+			"Could not find endpoint " + in + `endpoint/x".`:                      errE,
 		} {
 			if !errors.Is(err, fault.NotFound) || err.Error() != want {
 				t.Errorf("got %v, want %s", err, want)
@@ -209,7 +225,8 @@ func TestAReportMovesTheRouteAndWakesTheDeployment(t *testing.T) {
 			t.Fatalf("InstancesSince = %+v, %v", rows, err)
 		}
 		now := t0.Add(time.Second)
-		wanted, err := db.ReportInstance(t.Context(), hosting.InstanceReport{ID: rows[0].ID, Status: hosting.InstanceReady, Address: "127.0.0.1:1"}, now)
+		wanted, err := db.ReportInstance(t.Context(),
+			hosting.InstanceReport{ID: rows[0].ID, Status: hosting.InstanceReady, Address: "127.0.0.1:1"}, now)
 		if err != nil || !wanted {
 			t.Fatalf("ReportInstance = %t, %v", wanted, err)
 		}
@@ -223,13 +240,15 @@ func TestAReportMovesTheRouteAndWakesTheDeployment(t *testing.T) {
 		}
 		finish(t, db, now)
 		routes, err := db.RoutesSince(t.Context(), 0)
-		if err != nil || len(routes) != 1 || routes[0].Gone || routes[0].Variants[0].Fleets[0].Instances[0].Address != "127.0.0.1:1" {
+		if err != nil || len(routes) != 1 || routes[0].Gone ||
+			routes[0].Variants[0].Fleets[0].Instances[0].Address != "127.0.0.1:1" {
 			t.Fatalf("RoutesSince = %+v, %v", routes, err)
 		}
 		if more, err := db.RoutesSince(t.Context(), routes[0].Version); err != nil || len(more) != 0 {
 			t.Errorf("nothing changed, but %+v, %v", more, err)
 		}
-		if _, err := db.ReportInstance(t.Context(), hosting.InstanceReport{ID: rows[0].ID, Status: hosting.InstanceUnhealthy}, now); err != nil {
+		if _, err := db.ReportInstance(t.Context(),
+			hosting.InstanceReport{ID: rows[0].ID, Status: hosting.InstanceUnhealthy}, now); err != nil {
 			t.Fatal(err)
 		}
 		got, _, err := db.EndpointView(t.Context(), scope, "e")
@@ -359,7 +378,8 @@ func TestConcurrentReportsLoseNothing(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, r := range rows {
 			wg.Go(func() {
-				if _, err := db.ReportInstance(t.Context(), hosting.InstanceReport{ID: r.ID, Status: hosting.InstanceReady, Address: "a"}, t0); err != nil {
+				if _, err := db.ReportInstance(t.Context(),
+					hosting.InstanceReport{ID: r.ID, Status: hosting.InstanceReady, Address: "a"}, t0); err != nil {
 					t.Error(err)
 				}
 			})

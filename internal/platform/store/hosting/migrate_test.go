@@ -37,9 +37,12 @@ func older(t *testing.T, driver, dsn string, d goose.Dialect) {
 		t.Fatal(err)
 	}
 	for _, s := range []string{
-		`insert into endpoint (id, region, name, name_key, status, created, modified, version, doc) values ('e-1', 'us-east-1', 'Live', 'live', 'InService', 1, 1, 1, '{}')`,
-		`insert into deployment (id, endpoint_id, kind, phase, reason, begun, ended, doc) values ('d-1', 'e-1', 'Create', 'Succeeded', '', 1, 2, '{"ID":"d-1"}')`,
-		`insert into deployment (id, endpoint_id, kind, phase, reason, begun, ended, doc) values ('d-2', 'e-0', 'Delete', 'Succeeded', '', 1, 2, '{"ID":"d-2"}')`,
+		`insert into endpoint (id, region, name, name_key, status, created, modified, version, doc) values ('e-1', ` +
+			`'us-east-1', 'Live', 'live', 'InService', 1, 1, 1, '{}')`,
+		`insert into deployment (id, endpoint_id, kind, phase, reason, begun, ended, doc) values ('d-1', 'e-1', ` +
+			`'Create', 'Succeeded', '', 1, 2, '{"ID":"d-1"}')`,
+		`insert into deployment (id, endpoint_id, kind, phase, reason, begun, ended, doc) values ('d-2', 'e-0', ` +
+			`'Delete', 'Succeeded', '', 1, 2, '{"ID":"d-2"}')`,
 	} {
 		if _, err := db.ExecContext(t.Context(), s); err != nil {
 			t.Fatal(err)

@@ -84,7 +84,9 @@ func drain(t *testing.T, o *store.Outbox, now time.Time) (out []string) {
 
 func TestEveryTransitionIsToldToThoseWhoWantIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db = store.New(db.DB, notice.Subscriber{Name: "all"}, notice.Subscriber{Name: "states", Kinds: []notice.Kind{notice.StateChange}})
+		db = store.New(db.DB, notice.Subscriber{Name: "all"}, notice.Subscriber{
+			Name: "states", Kinds: []notice.Kind{notice.StateChange},
+		})
 		e := endpoint(t, "e", 1)
 		change(t, db, func(ctx context.Context, tx store.Tx) error {
 			if err := tx.PutTags(ctx, e.ARN(), []hosting.Tag{{Key: "team", Value: "ships"}}); err != nil {
@@ -96,13 +98,18 @@ func TestEveryTransitionIsToldToThoseWhoWantIt(t *testing.T) {
 		scale(t, db, "d-2", 2, t0)
 		changeE(t, db, func(e *hosting.Endpoint) error { return e.Delete("d-3", t0) })
 		want := []string{
-			"e CREATING of ships", "e CREATING Creating of ships", "e CREATING ActivatingTraffic of ships", "e IN_SERVICE of ships",
-			"e UPDATING of ships", "e UPDATING of ships", "e UPDATING of ships", "e IN_SERVICE of ships", "e DELETING of ships",
+			"e CREATING of ships", "e CREATING Creating of ships", "e CREATING ActivatingTraffic of ships",
+			"e IN_SERVICE of ships",
+			"e UPDATING of ships", "e UPDATING of ships", "e UPDATING of ships", "e IN_SERVICE of ships",
+			"e DELETING of ships",
 		}
 		if d := cmp.Diff(want, drain(t, db.Outbox("all"), t0)); d != "" {
 			t.Error(d)
 		}
-		want = []string{"e CREATING of ships", "e IN_SERVICE of ships", "e UPDATING of ships", "e IN_SERVICE of ships", "e DELETING of ships"}
+		want = []string{
+			"e CREATING of ships", "e IN_SERVICE of ships", "e UPDATING of ships", "e IN_SERVICE of ships",
+			"e DELETING of ships",
+		}
 		if d := cmp.Diff(want, drain(t, db.Outbox("states"), t0)); d != "" {
 			t.Error(d)
 		}
@@ -150,7 +157,8 @@ func TestAFailedEventKeepsBackOnlyThoseAfterIt(t *testing.T) {
 		if c, next := claimEvent(t, o, t0.Add(time.Minute)); c.Key != "" || !next.Equal(later) {
 			t.Errorf("claimed %q, next at %v", c.Key, next)
 		}
-		if n, ok, err := o.Notice(t.Context(), first.Key); err != nil || !ok || n.Attempts != 3 || n.Endpoint != "us-east-1/e" {
+		if n, ok, err := o.Notice(t.Context(), first.Key); err != nil || !ok || n.Attempts != 3 ||
+			n.Endpoint != "us-east-1/e" {
 			t.Errorf("%+v %t %v", n, ok, err)
 		}
 		if d := cmp.Diff([]string{"e CREATING", "e IN_SERVICE"}, drain(t, o, later)); d != "" {
@@ -189,7 +197,8 @@ func TestALapsedLeaseOnAnEventIsTakenOver(t *testing.T) {
 		insert(t, db, endpoint(t, "e", 1))
 		o := db.Outbox("w")
 		dead, _ := claimEvent(t, o, t0)
-		if c, next := claimEvent(t, o, t0.Add(time.Second)); c.Key != "" || next.Before(dead.Until.Truncate(time.Microsecond)) {
+		if c, next := claimEvent(t, o, t0.Add(time.Second)); c.Key != "" ||
+			next.Before(dead.Until.Truncate(time.Microsecond)) {
 			t.Fatalf("claimed %q under a lease; next %v", c.Key, next)
 		}
 		heir, _ := claimEvent(t, o, t0.Add(2*time.Minute))
@@ -207,7 +216,8 @@ func TestALapsedLeaseOnAnEventIsTakenOver(t *testing.T) {
 
 func TestAnOutboxIsBounded(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
-		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}}, notice.Subscriber{Name: "x"})
+		db = store.New(db.DB, notice.Subscriber{Name: "w", Kinds: []notice.Kind{notice.StateChange}},
+			notice.Subscriber{Name: "x"})
 		for i := range 5 {
 			e := endpoint(t, fmt.Sprint("e", i), 1)
 			e.Modified = t0.Add(time.Duration(i) * time.Minute)
@@ -220,7 +230,8 @@ func TestAnOutboxIsBounded(t *testing.T) {
 		if n, err := o.Trim(t.Context(), t0, 3); err != nil || n != 1 {
 			t.Errorf("%d were too many, %v", n, err)
 		}
-		if d := cmp.Diff([]string{"e2 CREATING", "e3 CREATING", "e4 CREATING"}, drain(t, o, t0.Add(time.Hour))); d != "" {
+		if d := cmp.Diff([]string{"e2 CREATING", "e3 CREATING", "e4 CREATING"},
+			drain(t, o, t0.Add(time.Hour))); d != "" {
 			t.Error(d)
 		}
 		db = store.New(db.DB, notice.Subscriber{Name: "w"})

@@ -33,7 +33,8 @@ func (db *DB) Deployments(ctx context.Context, s arn.Scope, name string, p recor
 		w.And("(begun, id) < (?, ?)", p.After.Begun, p.After.ID)
 	}
 	rows, err := db.Read().QueryContext(ctx, fmt.Sprintf(
-		`select %s from deployment where %s order by begun desc, id desc limit %d`, recordColumns, &w, p.Limit+1), w.Args...)
+		`select %s from deployment where %s order by begun desc, id desc limit %d`, recordColumns, &w, p.Limit+1),
+		w.Args...)
 	out, more, err := store.Page(rows, err, "list deployments", p.Limit, func(scan store.Scan) (record.Record, error) {
 		return scanRecord(s, scan)
 	})
@@ -56,10 +57,11 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 		}
 		rows, err := q.QueryContext(ctx,
 			`select at, doc from event where deployment_id = $1 and kind = $2 order by seq`, id, record.DeploymentPhase)
-		r.Transitions, err = store.Collect(rows, err, "read history", func(scan store.Scan) (t record.Transition, err error) {
-			err = scan(store.Time(&t.At), store.JSON(&t))
-			return t, err
-		})
+		r.Transitions, err = store.Collect(rows, err,
+			"read history", func(scan store.Scan) (t record.Transition, err error) {
+				err = scan(store.Time(&t.At), store.JSON(&t))
+				return t, err
+			})
 		return err
 	})
 	return r, err

@@ -32,7 +32,8 @@ func serve(t *testing.T, db *store.DB, now time.Time) {
 		}
 		for _, i := range is {
 			if i.Wanted {
-				_, err = db.ReportInstance(t.Context(), hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now)
+				_, err = db.ReportInstance(t.Context(),
+					hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now)
 			} else {
 				err = db.RemoveInstance(t.Context(), i.ID, now)
 			}
@@ -71,14 +72,18 @@ func TestADeploymentIsRecordedFromBeginningToEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Name != "e" || r.EndpointARN() != e.ARN() || r.By != e.Deployment.By || r.Verdict() != record.Succeeded || !r.Ended.Equal(now) || r.To() != "c" {
+		if r.Name != "e" || r.EndpointARN() != e.ARN() || r.By != e.Deployment.By || r.Verdict() != record.Succeeded ||
+			!r.Ended.Equal(now) || r.To() != "c" {
 			t.Errorf("%+v", r)
 		}
 		var got []string
 		for _, tr := range r.Transitions {
-			got = append(got, fmt.Sprintf("%s %s→%s %d active", tr.At.Sub(e.Created), tr.From, tr.To, tr.State.Variants[0].NewActive))
+			got = append(got,
+				fmt.Sprintf("%s %s→%s %d active", tr.At.Sub(e.Created), tr.From, tr.To, tr.State.Variants[0].NewActive))
 		}
-		want := []string{"0s →Launching 0 active", "1m0s Launching→Shifting 2 active", "1m0s Shifting→Succeeded 2 active"}
+		want := []string{
+			"0s →Launching 0 active", "1m0s Launching→Shifting 2 active", "1m0s Shifting→Succeeded 2 active",
+		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Error(d)
 		}
@@ -109,7 +114,8 @@ func TestTheAlarmsAndTheRequestsOfTheVerdictAreInTheRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := r.Transitions[len(r.Transitions)-1]
-		if d := cmp.Diff(tripped, last.Tripped); d != "" || last.Requests != 7 || last.Reason != "It broke." || r.Verdict() != record.Failed {
+		if d := cmp.Diff(tripped, last.Tripped); d != "" || last.Requests != 7 || last.Reason != "It broke." ||
+			r.Verdict() != record.Failed {
 			t.Errorf("%+v %s", last, d)
 		}
 		if first := r.Transitions[0]; first.Tripped != nil || first.Requests != 0 {
@@ -123,7 +129,8 @@ func TestDeploymentsArePagedNewestFirstAlsoOfAnEndpointThatIsGone(t *testing.T) 
 		insert(t, db, endpoint(t, "e", 1))
 		serve(t, db, t0)
 		for i := range 5 {
-			scale(t, db, hosting.DeploymentID(fmt.Sprint("d-", i)), i%2+2, t0.Add(time.Duration(i/2)*time.Second)) // two of each age
+			// two of each age
+			scale(t, db, hosting.DeploymentID(fmt.Sprint("d-", i)), i%2+2, t0.Add(time.Duration(i/2)*time.Second))
 		}
 		change(t, db, func(ctx context.Context, tx store.Tx) error {
 			e, err := tx.Endpoint(ctx, scope, "e")
@@ -147,7 +154,8 @@ func TestDeploymentsArePagedNewestFirstAlsoOfAnEndpointThatIsGone(t *testing.T) 
 			t.Error(d)
 		}
 		_, _, err := db.Deployments(t.Context(), scope, "never", record.Page{Limit: 2})
-		if !errors.Is(err, fault.NotFound) || err.Error() != `Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/never".` {
+		if !errors.Is(err, fault.NotFound) ||
+			err.Error() != `Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/never".` {
 			t.Error(err)
 		}
 	})

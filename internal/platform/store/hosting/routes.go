@@ -11,7 +11,8 @@ import (
 // RoutesSince returns the routes that changed after version, oldest change
 // first; version 0 returns all.
 func (db *DB) RoutesSince(ctx context.Context, version int64) ([]traffic.Route, error) {
-	rows, err := db.Read().QueryContext(ctx, `select doc, version from route where version > $1 order by version`, version)
+	rows, err := db.Read().QueryContext(ctx,
+		`select doc, version from route where version > $1 order by version`, version)
 	return store.Collect(rows, err, "follow routes", func(scan store.Scan) (r traffic.Route, err error) {
 		err = scan(store.JSON(&r), &r.Version) // in this order: the document has a version that means nothing
 		return r, err

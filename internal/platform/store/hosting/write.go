@@ -225,7 +225,8 @@ func (tx Tx) writeHistory(ctx context.Context, o outcome.Outcome, events []event
 		for _, s := range ev.to {
 			err := tx.Run(ctx, "write event", `
 				insert into outbox (webhook, endpoint, seq, at, kind, due, body) values ($1, $2, $3, $4, $5, $4, $6)`,
-				s.Name, o.View.Scope.Region+"/"+strings.ToLower(o.View.Name), seq, store.Micros(o.At), ev.kind, string(ev.body))
+				s.Name, o.View.Scope.Region+"/"+strings.ToLower(o.View.Name), seq, store.Micros(o.At), ev.kind,
+				string(ev.body))
 			if err != nil {
 				return err
 			}
