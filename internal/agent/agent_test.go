@@ -16,10 +16,11 @@ import (
 )
 
 func TestADeployedModelServesApplicationsAndGivesWayToTheNext(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
-	r := w.start(t, agent.Options{})
 	first := w.release(t, 2, 6)
 	w.Offer(first)
+	r := w.start(t, agent.Options{})
 	if res := w.result(t, first.DeploymentName); res.DeploymentStatus != "SUCCESS" {
 		t.Fatalf("the first deployment: %+v", res)
 	}
@@ -47,12 +48,11 @@ func TestADeployedModelServesApplicationsAndGivesWayToTheNext(t *testing.T) {
 		}
 	}()
 	bad, next := w.release(t, 5, 6), w.release(t, 3, 9)
-	w.Offer(bad)
+	w.Offer(bad, next) // the older one first
 	if res := w.result(t, bad.DeploymentName); res.DeploymentStatus == "SUCCESS" ||
 		!strings.Contains(res.DeploymentModels[0].StatusReason, "golden") {
 		t.Errorf("a model that fails its golden inputs: %+v", res)
 	}
-	w.Offer(next)
 	if res := w.result(t, next.DeploymentName); res.DeploymentStatus != "SUCCESS" {
 		t.Errorf("the next deployment: %+v", res)
 	}
@@ -77,10 +77,11 @@ func TestADeployedModelServesApplicationsAndGivesWayToTheNext(t *testing.T) {
 }
 
 func TestARestartWithoutTheServerServesWhatWasServed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
-	r := w.start(t, agent.Options{})
 	d := w.release(t, 4)
 	w.Offer(d)
+	r := w.start(t, agent.Options{})
 	w.result(t, d.DeploymentName)
 	before := identity(t, w)
 	if err := r.stop(); err != nil {
@@ -113,6 +114,7 @@ func identity(t *testing.T, w *world) string {
 }
 
 func TestTwoAgentsDoNotShareADataRoot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	w.start(t, agent.Options{})
 	text, err := os.ReadFile(w.config)
@@ -128,6 +130,7 @@ func TestTwoAgentsDoNotShareADataRoot(t *testing.T) {
 }
 
 func TestASocketIsTakenOnlyFromTheDead(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	l, err := net.Listen("unix", w.path("s"))
 	if err != nil {
@@ -159,6 +162,7 @@ func TestASocketIsTakenOnlyFromTheDead(t *testing.T) {
 }
 
 func TestAnAgentWithoutAServerLoadsWhatApplicationsAskFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]any{"sagemaker_edge_provider_provider": "None"})
 	r := w.start(t, agent.Options{})
 	app := w.application(t)
@@ -174,6 +178,7 @@ func TestAnAgentWithoutAServerLoadsWhatApplicationsAskFor(t *testing.T) {
 }
 
 func TestSystemdHearsOfReadinessLifeAndTheEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: w.path("n"), Net: "unixgram"})
 	if err != nil {
@@ -203,6 +208,7 @@ func TestSystemdHearsOfReadinessLifeAndTheEnd(t *testing.T) {
 }
 
 func TestHeartbeatsTellHowTheAgentIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	if err := os.MkdirAll(w.path("data"), 0o700); err != nil {
 		t.Fatal(err)
@@ -210,9 +216,9 @@ func TestHeartbeatsTellHowTheAgentIs(t *testing.T) {
 	for name, text := range map[string]string{"running": "", "crashes": "6\n"} {
 		cloudtest.Write(t, w.path("data", name), []byte(text), 0o600)
 	}
-	r := w.start(t, agent.Options{})
 	d := w.release(t, 2)
 	w.Offer(d)
+	r := w.start(t, agent.Options{})
 	w.result(t, d.DeploymentName)
 	if _, err := w.application(t).predict(t.Context(), 1); err != nil {
 		t.Fatal(err)
@@ -245,15 +251,17 @@ func TestHeartbeatsTellHowTheAgentIs(t *testing.T) {
 }
 
 func TestRootsThatAnybodyMayWriteAreNotTrusted(t *testing.T) {
+	t.Parallel()
 	for name, mode := range map[string]fs.FileMode{"its owner may write": 0o644, "anybody may run it": 0o555} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, nil)
 			if err := os.Chmod(w.path("roots", "us-east-1.pem"), mode); err != nil {
 				t.Fatal(err)
 			}
-			r := w.start(t, agent.Options{})
 			d := w.release(t, 2)
 			w.Offer(d)
+			r := w.start(t, agent.Options{})
 			if res := w.result(t, d.DeploymentName); res.DeploymentStatus == "SUCCESS" {
 				t.Errorf("%+v", res)
 			}
@@ -265,6 +273,7 @@ func TestRootsThatAnybodyMayWriteAreNotTrusted(t *testing.T) {
 }
 
 func TestAConfigurationThatCannotWorkIsRefusedAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]map[string]any{
 		"no identity":        {"sagemaker_edge_provider_aws_cert_file": "/none"},
 		"a token that is no": {"slipway_loopback": "127.0.0.1:0", "slipway_token_file": "/none"},
@@ -281,15 +290,16 @@ func TestAConfigurationThatCannotWorkIsRefusedAndLeavesNothing(t *testing.T) {
 }
 
 func TestCapturesOfApplicationsReachTheBucketInTheirLayout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]any{
 		"sagemaker_edge_core_capture_data_destination":         "Cloud",
 		"sagemaker_edge_provider_s3_bucket_name":               "sagemaker-captures",
 		"sagemaker_edge_core_folder_prefix":                    "demo",
 		"sagemaker_edge_core_capture_data_push_period_seconds": 1,
 	})
-	w.start(t, agent.Options{})
 	d := w.release(t, 2)
 	w.Offer(d)
+	w.start(t, agent.Options{})
 	w.result(t, d.DeploymentName)
 	x := &edgemanager.Tensor{
 		TensorMetadata: &edgemanager.TensorMetadata{

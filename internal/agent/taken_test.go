@@ -30,10 +30,11 @@ func unpacked(t *testing.T, w *world) string {
 }
 
 func TestWhatAnApplicationChangesAfterItWasVerifiedIsNotLoaded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
-	w.start(t, agent.Options{})
 	d := w.release(t, 2, 6)
 	w.Offer(d)
+	w.start(t, agent.Options{})
 	if res := w.result(t, d.DeploymentName); res.DeploymentStatus != "SUCCESS" {
 		t.Fatalf("%+v", res)
 	}

@@ -229,7 +229,7 @@ func TestAConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 }
 
 func TestADeviceCostsLittleMemory(t *testing.T) {
-	const n = 5000
+	const n = 2000
 	measure := func() uint64 {
 		runtime.GC()
 		runtime.GC()

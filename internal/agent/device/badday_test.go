@@ -216,6 +216,7 @@ func only(t *testing.T, rs []edge.Result) edge.Result {
 
 // The disk may fill up, or break, at any single operation.
 func TestADiskThatFailsAnywhereLeavesTheOldOrTheNew(t *testing.T) {
+	collectLess(t)
 	f := newFactory(t)
 	w := newWares(t, f)
 	first := newBox(t, f, newCloud())

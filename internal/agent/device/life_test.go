@@ -152,6 +152,7 @@ func (l *life) weather() {
 }
 
 func TestWhatIsReportedIsWhatIsServed(t *testing.T) {
+	collectLess(t)
 	f := newFactory(t)
 	var made []*pkg
 	for i := range 6 {

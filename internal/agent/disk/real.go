@@ -45,7 +45,10 @@ func OpenReal(dir string) (*Real, error) {
 }
 
 // Close releases the folder.
-func (r *Real) Close() error { return errors.Join(r.held.Close(), r.root.Close()) }
+func (r *Real) Close() error {
+	// Closing is not enough while a fork elsewhere holds a copy for a moment.
+	return errors.Join(syscall.Flock(int(r.held.Fd()), syscall.LOCK_UN), r.held.Close(), r.root.Close())
+}
 
 // Open opens a file for reading, or a directory for listing.
 func (r *Real) Open(name string) (fs.File, error) { return r.root.Open(filepath.FromSlash(name)) }

@@ -291,7 +291,8 @@ func (e *Engine) Close(ctx context.Context) error {
 		wg.Go(func() { _ = w.Close(ctx) }) // it ends in any case; calls cut off have their own error
 	}
 	wg.Wait()
-	return e.lock.Close()
+	// Closing is not enough while a fork elsewhere holds a copy for a moment.
+	return errors.Join(unix.Flock(int(e.lock.Fd()), unix.LOCK_UN), e.lock.Close())
 }
 
 // findProgram returns the path of slipway-onnx.
