@@ -8,7 +8,6 @@ package awsjson
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -53,9 +52,7 @@ func (p Protocol) Answer(w http.ResponseWriter, _ string, out shape.Value) {
 		body = shape.Append(make([]byte, 0, 512), out)
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-"+p.Service.JSONVersion)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) // the client is gone; nobody to tell
+	rpc.Reply(w, http.StatusOK, body)
 }
 
 // Refuse names the failure in the body and, where the service once spoke Query,

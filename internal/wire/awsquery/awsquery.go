@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -76,9 +75,7 @@ func (p Protocol) Answer(w http.ResponseWriter, op string, out shape.Value) {
 	}
 	b = append(b, `<ResponseMetadata><RequestId>`+awserr.RequestID(w.Header())+`</RequestId></ResponseMetadata></`+op+`Response>`...)
 	w.Header().Set("Content-Type", "text/xml")
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(b) // the client is gone; nobody to tell
+	rpc.Reply(w, http.StatusOK, b)
 }
 
 // Refuse writes the failure as XML, by its code in this protocol.

@@ -7,7 +7,6 @@ package cborrpc
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -61,9 +60,7 @@ func (Protocol) Answer(w http.ResponseWriter, _ string, out shape.Value) {
 	} else {
 		h["Content-Type"] = nil // nothing to be guessed about
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) // the client is gone; nobody to tell
+	rpc.Reply(w, http.StatusOK, body)
 }
 
 // Refuse names the failure in the body, and by its old code in a header.

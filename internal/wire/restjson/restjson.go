@@ -148,9 +148,7 @@ func (p *Protocol) Answer(w http.ResponseWriter, op string, out shape.Value) {
 			h.Set("Content-Type", "application/json")
 		}
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client is gone; nobody to tell
+	rpc.Reply(w, status, body)
 }
 
 // headers writes the members of an answer that are bound to headers.

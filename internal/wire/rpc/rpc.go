@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -60,6 +61,13 @@ type Protocol interface {
 
 	// Refuse writes a failure.
 	Refuse(w http.ResponseWriter, e *awserr.Error)
+}
+
+// Reply writes an answer whose headers are set but for its length.
+func Reply(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone; nobody to tell
 }
 
 // Config is what a Handler needs.
