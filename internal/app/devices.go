@@ -41,7 +41,7 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle(credentials.Prefix, credentials.New(a.identity, a.sessions, a.log))
 	mux.Handle("/", apis)
-	a.devices = devicetls.Server(config, credentials.SendAway(a.identity, mux), a.log)
+	a.devices = devicetls.Server(config, credentials.CloseUnknown(a.identity, mux), a.log)
 	return nil
 }
 

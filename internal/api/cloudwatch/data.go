@@ -15,10 +15,10 @@ import (
 // it has unless the request asks for fewer (spec §7.3).
 const maxPage = 100_800
 
-// maxAsked is how many datapoints a request may ask for over all of its pages
+// maxTotal is how many datapoints a request may ask for over all of its pages
 // and queries. Each page is cut out of all of them: without a bound, a few
 // requests would take the memory that requests for models need.
-const maxAsked = 20 * maxPage
+const maxTotal = 20 * maxPage
 
 func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInput) (out cloudwatch.GetMetricDataOutput, err error) {
 	s, err := scopeOfAll(ctx, "GetMetricData")
@@ -36,8 +36,8 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 	if err != nil {
 		return out, badToken("InvalidNextToken", err)
 	}
-	if asked(in) > maxAsked {
-		return out, fault.New(fault.Invalid, "The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or decreasing the time range or the number of queries.", maxAsked)
+	if datapointsOf(in) > maxTotal {
+		return out, fault.New(fault.Invalid, "The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or decreasing the time range or the number of queries.", maxTotal)
 	}
 	queries, err := queriesIn(s, in.MetricDataQueries)
 	if err != nil {
@@ -56,9 +56,9 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 	return out, nil
 }
 
-// asked is how many datapoints all queries together may have; an expression as
-// many as the metric with the shortest period.
-func asked(in cloudwatch.GetMetricDataInput) (n int64) {
+// datapointsOf is how many datapoints all queries together may have; an
+// expression as many as the metric with the shortest period.
+func datapointsOf(in cloudwatch.GetMetricDataInput) (n int64) {
 	span := in.EndTime.Unix() - in.StartTime.Unix()
 	most, expressions := int64(0), int64(0)
 	for _, q := range in.MetricDataQueries {

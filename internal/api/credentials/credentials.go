@@ -61,7 +61,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		writeJSON(w, got)
 	} else {
-		answer = told(err)
+		answer = answerTo(err)
 		awserr.WriteRESTAs(w, "message", answer)
 	}
 	level, facts := slog.LevelInfo, []slog.Attr{
@@ -121,8 +121,8 @@ func aliasIn(path string) (string, bool) {
 	return alias, ok && ok2 && alias != "" && !strings.Contains(alias, "/")
 }
 
-// told is what a device is told of a failure.
-func told(err error) *awserr.Error {
+// answerTo is the answer to a device for a failure.
+func answerTo(err error) *awserr.Error {
 	for _, r := range refusals {
 		if errors.Is(err, r.because) {
 			return &r.answer

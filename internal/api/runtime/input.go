@@ -39,9 +39,9 @@ func (in *input) read(x Exchange, op operation, endpoint string) {
 	in.session, _ = x.Header("x-amzn-sagemaker-session-id")
 }
 
-// judge checks the members against the API's constraints. The usual request is
-// recognised at a glance; any other is judged by the tables of package shape.
-func (in *input) judge(op operation) *failure {
+// check checks the members against the API's constraints. The usual request is
+// recognised at a glance; any other is checked by the tables of package shape.
+func (in *input) check(op operation) *failure {
 	if plainName(in.endpoint) && plainName(in.variant) && plainText(in.contentType) && plainText(in.accept) && plainText(in.attributes) &&
 		in.model == "" && in.container == "" && in.inference == "" && in.explanations == "" && in.component == "" && in.session == "" && op != invokeAsync {
 		return nil

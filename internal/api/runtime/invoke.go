@@ -116,8 +116,8 @@ func (c *call) relayError() *failure {
 	return c.modelError(c.Response.Status, kept)
 }
 
-// begin starts a successful answer (spec §6.2).
-func (c *call) begin(x Exchange, length int64, contentType, containers string) {
+// start starts a successful answer (spec §6.2).
+func (c *call) start(x Exchange, length int64, contentType, containers string) {
 	x.Begin(200, length)
 	if contentType != "" {
 		x.AddHeader("Content-Type", contentType)
@@ -141,7 +141,7 @@ func (c *call) begin(x Exchange, length int64, contentType, containers string) {
 // relay passes the body on as it comes.
 func (c *call) relay(x Exchange, part []byte, err error) {
 	contentType, _ := c.Response.Header("content-type")
-	c.begin(x, c.Response.Length(), contentType, "")
+	c.start(x, c.Response.Length(), contentType, "")
 	for ; err == nil; part, err = c.Next() {
 		if _, werr := x.Write(part); werr != nil {
 			return // the client is gone; Finish closes the upstream connection
@@ -161,7 +161,7 @@ func (c *call) relay(x Exchange, part []byte, err error) {
 // stream passes the body on as an event stream (spec §6.5).
 func (c *call) stream(x Exchange, part []byte, err error) {
 	contentType, _ := c.Response.Header("content-type")
-	c.begin(x, -1, eventstream.ContentType, contentType)
+	c.start(x, -1, eventstream.ContentType, contentType)
 	for ; err == nil; part, err = c.Next() {
 		c.frame = eventstream.AppendEvent(c.frame[:0], "PayloadPart", part)
 		if _, werr := x.Write(c.frame); werr != nil {

@@ -47,7 +47,7 @@ func (x *adapter) linger() {
 // bodyBudget bounds the bodies that the net/http side holds at a time.
 type bodyBudget struct{ left atomic.Int64 }
 
-func (b *bodyBudget) take(n int64) bool {
+func (b *bodyBudget) reserve(n int64) bool {
 	if b.left.Add(-n) < 0 {
 		b.left.Add(n)
 		return false
@@ -83,7 +83,7 @@ func (x *adapter) Body() ([]byte, error) {
 	for {
 		if len(buf) == cap(buf) {
 			size := min(max(4*int64(cap(buf)), 16<<10), limit+1)
-			if !x.api.budget.take(size) {
+			if !x.api.budget.reserve(size) {
 				return nil, x.refuse(http1.ErrBusy)
 			}
 			x.held += size

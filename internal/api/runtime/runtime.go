@@ -156,7 +156,7 @@ func (a *API) serve(x Exchange) {
 		return
 	}
 	c.in.read(x, c.op, name)
-	if f := c.in.judge(c.op); f != nil {
+	if f := c.in.check(c.op); f != nil {
 		c.fail(x, f)
 		return
 	}

@@ -155,7 +155,7 @@ func tagsOf(text string) (string, error) {
 	return tags.Encode(), nil
 }
 
-// preconditions judges the conditions of a read, and those of a copy on its
+// preconditions checks the conditions of a read, and those of a copy on its
 // source: prefix is "" or "X-Amz-Copy-Source-". unchanged is what a reader is
 // told who has the object already.
 func preconditions(h http.Header, prefix string, i objects.Info, unchanged int) error {

@@ -166,7 +166,7 @@ func (c *call) deleteObject() error {
 	return c.w.empty(http.StatusNoContent)
 }
 
-// source opens what x-amz-copy-source names, and judges the conditions on it.
+// source opens what x-amz-copy-source names, and checks the conditions on it.
 func (c *call) source() (*objects.Object, string, string, error) {
 	text, version, _ := strings.Cut(c.r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
 	if version != "" && version != "null" {

@@ -1,7 +1,7 @@
 // Package sagemaker serves the control plane's hosting operations: it turns the
 // API's structures into the domain's, makes one call down, and turns the answer
 // back (behaviour specification §2). What may be asked of a model or an
-// endpoint is not its job: package hosting judges that.
+// endpoint is not its job: package hosting decides that.
 package sagemaker
 
 import (

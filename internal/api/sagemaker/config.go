@@ -16,7 +16,7 @@ func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpo
 	if err != nil {
 		return out, err
 	}
-	if err := lacksConfig(in); err != nil {
+	if err := checkConfig(in); err != nil {
 		return out, err
 	}
 	id, err := a.ctl.CreateEndpointConfig(ctx, endpointConfig(s, in), tags.In(in.Tags))

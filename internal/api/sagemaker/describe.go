@@ -57,12 +57,12 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 		}
 	}
 	for _, vv := range v.Variants {
-		said := said(doc, vv.Name)
+		config := variantOf(doc, vv.Name)
 		out.ProductionVariants = append(out.ProductionVariants, sagemaker.ProductionVariantSummary{
 			VariantName: &vv.Name, DeployedImages: images(vv), VariantStatus: statuses(vv.Statuses),
 			CurrentWeight: new(float32(vv.CurrentWeight)), DesiredWeight: new(float32(vv.DesiredWeight)),
 			CurrentInstanceCount: new(int32(vv.CurrentCount)), DesiredInstanceCount: new(int32(vv.DesiredCount)),
-			RoutingConfig: said.RoutingConfig, ManagedInstanceScaling: said.ManagedInstanceScaling,
+			RoutingConfig: config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
 		})
 	}
 	return nil
@@ -76,20 +76,20 @@ func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeployment
 	}
 	out := &sagemaker.PendingDeploymentSummary{EndpointConfigName: &p.ConfigName, StartTime: shape.At(p.Start)}
 	for _, vv := range p.Variants {
-		said := said(doc, vv.Name)
+		config := variantOf(doc, vv.Name)
 		out.ProductionVariants = append(out.ProductionVariants, sagemaker.PendingProductionVariantSummary{
 			VariantName: &vv.Name, DeployedImages: images(vv), VariantStatus: statuses(vv.Statuses),
 			CurrentWeight: new(float32(vv.CurrentWeight)), DesiredWeight: new(float32(vv.DesiredWeight)),
 			CurrentInstanceCount: new(int32(vv.CurrentCount)), DesiredInstanceCount: new(int32(vv.DesiredCount)),
-			InstanceType: new(sagemaker.ProductionVariantInstanceType(vv.InstanceType)), AcceleratorType: said.AcceleratorType,
-			RoutingConfig: said.RoutingConfig, ManagedInstanceScaling: said.ManagedInstanceScaling,
+			InstanceType: new(sagemaker.ProductionVariantInstanceType(vv.InstanceType)), AcceleratorType: config.AcceleratorType,
+			RoutingConfig: config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
 		})
 	}
 	return out, nil
 }
 
-// said is what the configuration's document says of a variant.
-func said(doc sagemaker.CreateEndpointConfigInput, variant string) sagemaker.ProductionVariant {
+// variantOf is what the configuration's document says of a variant.
+func variantOf(doc sagemaker.CreateEndpointConfigInput, variant string) sagemaker.ProductionVariant {
 	for _, v := range doc.ProductionVariants {
 		if shape.Val(v.VariantName) == variant {
 			return v

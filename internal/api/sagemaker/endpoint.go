@@ -112,7 +112,7 @@ func (a *api) updateWeights(ctx context.Context, in sagemaker.UpdateEndpointWeig
 	}
 	var desires []hosting.Desire
 	for _, d := range in.DesiredWeightsAndCapacities {
-		if err := refuse(lack{d.ServerlessUpdateConfig != nil, "ServerlessUpdateConfig"}); err != nil {
+		if err := refuse(feature{d.ServerlessUpdateConfig != nil, "ServerlessUpdateConfig"}); err != nil {
 			return out, err
 		}
 		desire := hosting.Desire{Variant: *d.VariantName}

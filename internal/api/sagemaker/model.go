@@ -34,7 +34,7 @@ func model(s arn.Scope, in sagemaker.CreateModelInput) (m hosting.Model, err err
 	if (in.PrimaryContainer != nil) == (len(in.Containers) > 0) {
 		return m, fault.New(fault.Invalid, "Exactly one of PrimaryContainer or Containers must be specified.")
 	}
-	if err := lacksModel(in, containers); err != nil {
+	if err := checkModel(in, containers); err != nil {
 		return m, err
 	}
 	m = hosting.Model{Scope: s, Name: *in.ModelName}

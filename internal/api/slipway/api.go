@@ -72,8 +72,8 @@ func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInp
 	if err != nil {
 		return out, err
 	}
-	asked := record.Page{Limit: int(cmp.Or(shape.Val(in.MaxResults), 10)), After: after}
-	rs, more, err := a.ctl.Deployments(ctx, c.Scope(), *in.EndpointName, asked)
+	p := record.Page{Limit: int(cmp.Or(shape.Val(in.MaxResults), 10)), After: after}
+	rs, more, err := a.ctl.Deployments(ctx, c.Scope(), *in.EndpointName, p)
 	if err != nil {
 		return out, err
 	}

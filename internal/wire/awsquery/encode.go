@@ -33,7 +33,7 @@ func content(b []byte, s *shape.Shape, v reflect.Value) []byte {
 	switch s.Kind {
 	case shape.Structure:
 		for i := range s.Members {
-			if m, f := &s.Members[i], v.Field(i); m.Shown(f) {
+			if m, f := &s.Members[i], v.Field(i); m.Sent(f) {
 				b = element(b, m.Name, m.Shape, reflect.Indirect(f))
 			}
 		}

@@ -18,7 +18,7 @@ const (
 	maxElements = 500_000 // of all lists and maps: one takes 1 byte there and 16 here
 )
 
-// syntax is the judge of what is CBOR at all, and of how deep it is nested.
+// syntax decides what is CBOR at all, and of how deep it is nested.
 var syntax = sync.OnceValue(func() cbor.DecMode {
 	m, err := cbor.DecOptions{MaxNestedLevels: maxDepth, MaxArrayElements: maxElements, MaxMapPairs: maxElements}.DecMode()
 	if err != nil {

@@ -81,13 +81,13 @@ func appendValue(b []byte, s *shape.Shape, v reflect.Value) []byte {
 func appendStructure(b []byte, s *shape.Shape, v reflect.Value) []byte {
 	n := uint64(0)
 	for i := range s.Members {
-		if s.Members[i].Shown(v.Field(i)) {
+		if s.Members[i].Sent(v.Field(i)) {
 			n++
 		}
 	}
 	b = appendHead(b, majorMap, n)
 	for i := range s.Members {
-		if m, f := &s.Members[i], v.Field(i); m.Shown(f) {
+		if m, f := &s.Members[i], v.Field(i); m.Sent(f) {
 			b = appendValue(appendText(b, m.Name), m.Shape, reflect.Indirect(f))
 		}
 	}

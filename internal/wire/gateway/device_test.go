@@ -281,7 +281,7 @@ func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	}
 }
 
-// An object's name is judged as S3 will understand it, whatever the request
+// An object's name is read as S3 will understand it, whatever the request
 // looks like.
 func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 	reached := ""

@@ -26,10 +26,10 @@ type route struct {
 	to   http.HandlerFunc
 }
 
-type when []func(*asked) bool
+type when []func(*addressed) bool
 
-// asked is a request, with what it says of the API that it addresses.
-type asked struct {
+// addressed is a request, with what it says of the API that it addresses.
+type addressed struct {
 	*http.Request
 	scope  string // the service that it was signed for, "" if that cannot be read
 	target string // its operation, in the APIs that name it in a header
@@ -93,13 +93,13 @@ func (g *gateway) table() []route {
 // routeOf returns the route that a request takes.
 func (g *gateway) routeOf(r *http.Request) *route {
 	_, service := sigv4.ScopeOf(sigv4.FromHTTP(r))
-	a := &asked{r, service, r.Header.Get("X-Amz-Target")}
+	a := &addressed{r, service, r.Header.Get("X-Amz-Target")}
 	i := slices.IndexFunc(g.routes, func(rt route) bool { return rt.when.met(a) })
 	return &g.routes[i] // the last has no condition
 }
 
-func (w when) met(a *asked) bool {
-	return !slices.ContainsFunc(w, func(holds func(*asked) bool) bool { return !holds(a) })
+func (w when) met(a *addressed) bool {
+	return !slices.ContainsFunc(w, func(holds func(*addressed) bool) bool { return !holds(a) })
 }
 
 // edgeRoutes lead to the calls that devices make, each of which has a path.
@@ -110,39 +110,39 @@ func edgeRoutes(to http.HandlerFunc) (out []route) {
 	return out
 }
 
-func scope(services ...string) func(*asked) bool {
-	return func(a *asked) bool { return slices.Contains(services, a.scope) }
+func scope(services ...string) func(*addressed) bool {
+	return func(a *addressed) bool { return slices.Contains(services, a.scope) }
 }
 
-func signed(a *asked) bool { return a.scope != "" }
+func signed(a *addressed) bool { return a.scope != "" }
 
-func signedV2(a *asked) bool { return sigv4.IsV2(a.Request) }
+func signedV2(a *addressed) bool { return sigv4.IsV2(a.Request) }
 
-func target(t string) func(*asked) bool { return func(a *asked) bool { return a.target == t } }
+func target(t string) func(*addressed) bool { return func(a *addressed) bool { return a.target == t } }
 
 // targetOf is met by the target of any operation of the service with the prefix.
-func targetOf(prefix string) func(*asked) bool {
-	return func(a *asked) bool { return strings.HasPrefix(a.target, prefix+".") }
+func targetOf(prefix string) func(*addressed) bool {
+	return func(a *addressed) bool { return strings.HasPrefix(a.target, prefix+".") }
 }
 
-func method(m string) func(*asked) bool { return func(a *asked) bool { return a.Method == m } }
+func method(m string) func(*addressed) bool { return func(a *addressed) bool { return a.Method == m } }
 
-func path(p string) func(*asked) bool { return func(a *asked) bool { return a.URL.Path == p } }
+func path(p string) func(*addressed) bool { return func(a *addressed) bool { return a.URL.Path == p } }
 
-func below(folder string) func(*asked) bool {
-	return func(a *asked) bool { return strings.HasPrefix(a.URL.Path, folder) }
+func below(folder string) func(*addressed) bool {
+	return func(a *addressed) bool { return strings.HasPrefix(a.URL.Path, folder) }
 }
 
 // claimed is met by what is written in the protocol.
-func claimed(p rpc.Protocol) func(*asked) bool {
-	return func(a *asked) bool { return p.Claims(a.Request) }
+func claimed(p rpc.Protocol) func(*addressed) bool {
+	return func(a *addressed) bool { return p.Claims(a.Request) }
 }
 
 // there is met if the handler is there at all.
-func there(h http.Handler) func(*asked) bool { return func(*asked) bool { return h != nil } }
+func there(h http.Handler) func(*addressed) bool { return func(*addressed) bool { return h != nil } }
 
 // browses is met by a person with a browser.
-func browses(a *asked) bool {
+func browses(a *addressed) bool {
 	_, signed := a.Header["Authorization"]
 	return a.Method == http.MethodGet && !signed && a.URL.RawQuery == "" &&
 		strings.Contains(a.Header.Get("Accept"), "text/html")

@@ -61,7 +61,7 @@ func appendStructure(b []byte, s *Shape, v reflect.Value) []byte {
 	b = append(b, '{')
 	for i := range s.Members {
 		m, f := &s.Members[i], v.Field(i)
-		if !m.Shown(f) || m.Location != "" {
+		if !m.Sent(f) || m.Location != "" {
 			continue
 		}
 		b = append(appendString(comma(b, '{'), m.Name), ':')
@@ -70,9 +70,9 @@ func appendStructure(b []byte, s *Shape, v reflect.Value) []byte {
 	return append(b, '}')
 }
 
-// Shown reports whether an answer has the member, f being its field: absent
+// Sent reports whether an answer has the member, f being its field: absent
 // ones are left out, but required lists and maps are always there.
-func (m *Member) Shown(f reflect.Value) bool {
+func (m *Member) Sent(f reflect.Value) bool {
 	return !f.IsNil() || m.Required && f.Kind() != reflect.Pointer
 }
 

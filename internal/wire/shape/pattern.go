@@ -67,8 +67,8 @@ func (p *Pattern) Match(s string) bool {
 	return p.re.MatchString(s) && (p.not == nil || !p.not.MatchString(s))
 }
 
-// shown is the pattern as error messages print it: anchored in front.
-func (p *Pattern) shown() string {
+// anchored is the pattern as error messages print it: anchored in front.
+func (p *Pattern) anchored() string {
 	if strings.HasPrefix(p.Text, "^") {
 		return p.Text
 	}

@@ -211,7 +211,7 @@ func (b breach) text(s *Shape) string {
 	case underMin:
 		return fmt.Sprintf("Member must have %s greater than or equal to %s", what, plain(s.Min.N))
 	case noMatch:
-		return "Member must satisfy regular expression pattern: " + s.Pattern.shown()
+		return "Member must satisfy regular expression pattern: " + s.Pattern.anchored()
 	default:
 		return "Member must satisfy enum value set: [" + strings.Join(s.Enum, ", ") + "]"
 	}

@@ -39,7 +39,7 @@ type chunkReader struct {
 func (c *chunkReader) Read(b []byte) (int, error) {
 	for !c.done {
 		if !c.inside {
-			if err := c.begin(); err != nil {
+			if err := c.next(); err != nil {
 				return 0, err
 			}
 			continue
@@ -75,8 +75,8 @@ func cutShort(err error) error {
 	return err
 }
 
-// begin reads the line before a chunk's data.
-func (c *chunkReader) begin() error {
+// next reads the line before a chunk's data.
+func (c *chunkReader) next() error {
 	line, err := c.line(maxChunkLine)
 	if err != nil {
 		return err

@@ -159,14 +159,14 @@ func asError(e *Error) error {
 }
 
 // admit does all that needs no signature: it reads the authentication, and
-// judges scope, clock, key and token.
+// checks scope, clock, key and token.
 func (v *Verifier) admit(r Request, sc *scratch, now time.Time) (auth, Key, *Error) {
 	a, e := parse(r, sc)
 	if e != nil {
 		return a, Key{}, e.In(a.style())
 	}
 	if e = v.admitScope(&a); e == nil {
-		e = a.judgeClock(now)
+		e = a.checkClock(now)
 	}
 	// It chooses the operation: whoever could change it could turn one signed
 	// call into another.
@@ -216,9 +216,9 @@ func (v *Verifier) admitScope(a *auth) *Error {
 	return nil
 }
 
-// judgeClock applies the rules of time: skew for signed headers, the span of
+// checkClock applies the rules of time: skew for signed headers, the span of
 // validity for presigned requests.
-func (a *auth) judgeClock(now time.Time) *Error {
+func (a *auth) checkClock(now time.Time) *Error {
 	allowed := skew
 	if a.service == serviceS3 {
 		allowed = skewS3

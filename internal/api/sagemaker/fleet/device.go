@@ -20,13 +20,13 @@ var entityName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 
 func isEntityName(s string) bool { return len(s) <= 63 && entityName().MatchString(s) }
 
-// maxShown is how long a version may be in the control plane's answers, in bytes.
-const maxShown = 30
+// maxVersion is how long a version may be in the control plane's answers, in bytes.
+const maxVersion = 30
 
-// shown is a version for the control plane (§3.3).
-func shown(version string) string {
-	if len(version) > maxShown {
-		return version[:maxShown] // the pattern knows only ASCII
+// clipVersion is a version for the control plane (§3.3).
+func clipVersion(version string) string {
+	if len(version) > maxVersion {
+		return version[:maxVersion] // the pattern knows only ASCII
 	}
 	return version
 }
@@ -78,12 +78,12 @@ func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceReq
 	}
 	out = sagemaker.DescribeDeviceResponse{
 		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
-		RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(shown(d.AgentVersion)),
+		RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
 	}
 	for _, m := range d.Models {
 		if isEntityName(m.Name) {
 			out.Models = append(out.Models, sagemaker.EdgeModel{
-				ModelName: &m.Name, ModelVersion: new(shown(m.Version)), LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
+				ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)), LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
 			})
 		}
 	}
@@ -112,11 +112,11 @@ func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) 
 	for _, d := range ds {
 		sum := sagemaker.DeviceSummary{
 			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
-			RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(shown(d.AgentVersion)),
+			RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
 		}
 		for _, m := range d.Models {
 			if isEntityName(m.Name) {
-				sum.Models = append(sum.Models, sagemaker.EdgeModelSummary{ModelName: &m.Name, ModelVersion: new(shown(m.Version))})
+				sum.Models = append(sum.Models, sagemaker.EdgeModelSummary{ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version))})
 			}
 		}
 		out.DeviceSummaries = append(out.DeviceSummaries, sum)

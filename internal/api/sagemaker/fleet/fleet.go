@@ -1,7 +1,7 @@
 // Package fleet serves the control plane's operations on device fleets,
 // devices, deployment plans and their stages (edge specification §2). It turns
 // the API's structures into the domain's, makes one call down, and turns the
-// answer back. What may be asked is not its job: package edge judges that.
+// answer back. What may be asked is not its job: package edge decides that.
 package fleet
 
 import (
@@ -102,14 +102,14 @@ func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportReque
 		AgentVersions: []sagemaker.AgentVersion{}, ModelStats: []sagemaker.EdgeModelStat{},
 	}
 	for _, v := range r.Versions {
-		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(shown(v.Version)), AgentCount: new(int64(v.Devices))})
+		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(clipVersion(v.Version)), AgentCount: new(int64(v.Devices))})
 	}
 	for _, m := range r.Models {
 		if !isEntityName(m.Name) {
 			continue // no client could ask for it
 		}
 		out.ModelStats = append(out.ModelStats, sagemaker.EdgeModelStat{
-			ModelName: &m.Name, ModelVersion: new(shown(m.Version)), OfflineDeviceCount: new(int64(m.Offline)), ConnectedDeviceCount: new(int64(m.Connected)),
+			ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)), OfflineDeviceCount: new(int64(m.Offline)), ConnectedDeviceCount: new(int64(m.Connected)),
 			ActiveDeviceCount: new(int64(m.Active)), SamplingDeviceCount: new(int64(m.Sampling)),
 		})
 	}

@@ -21,14 +21,14 @@ const (
 
 // limit is the size of a page. The model sets no least value; none and less
 // make no sense.
-func limit(asked *int32, otherwise int) (int, error) {
+func limit(want *int32, otherwise int) (int, error) {
 	switch {
-	case asked == nil:
+	case want == nil:
 		return otherwise, nil
-	case *asked < 1:
-		return 0, fault.New(fault.Invalid, "MaxResults must be at least 1, not %d.", *asked)
+	case *want < 1:
+		return 0, fault.New(fault.Invalid, "MaxResults must be at least 1, not %d.", *want)
 	}
-	return int(*asked), nil
+	return int(*want), nil
 }
 
 // ascending reads a SortOrder: newest first unless asked otherwise.

@@ -16,7 +16,7 @@ func TestAConnectionIsKeptForActiveDevicesAlone(t *testing.T) {
 	good, revoked := w.certify(true), w.certify(true)
 	w.ok(w.ids.SetStatus(t.Context(), scope, revoked.ID, trust.Revoked))
 	_, stranger := w.stranger()
-	h := credentials.SendAway(w.ids, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := credentials.CloseUnknown(w.ids, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for name, c := range map[string]struct {
 		pair tls.Certificate
 		want string
