@@ -177,7 +177,7 @@ func TestTheProgramIsKilledTwentyTimesDuringUpdatesAndAlwaysServesTheOldOrTheNew
 		// A deployment begins, and the power goes at any moment of it.
 		next := float32(kill + 2)
 		begin(kill + 1)
-		time.Sleep(time.Duration(random.Int64N(int64(usual))))
+		time.Sleep(time.Duration(random.Int64N(int64(usual)))) // what the device does is real
 		p.kill()
 		p = launch(t, path, "--config", w.config)
 		p.wait(t)

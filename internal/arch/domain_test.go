@@ -49,18 +49,18 @@ func TestDeedsInTheDomainAreFound(t *testing.T) {
 		`func f() { go f() }`:                                                       "goroutine",
 		`var x chan int`:                                                            "channel",
 	} {
-		wantFound(t, deeds, planted(t, "internal/domain/fault/planted.go", "package fault\n\n"+body+"\n"), want)
+		wantFound(t, deeds(alone(t, "internal/domain/fault/planted.go", "package fault\n\n"+body+"\n")), want)
 	}
 	for _, body := range []string{
 		`import "time"; func f(time struct{ Now int }) int { return time.Now }`, // a variable of that name
 		`import "time"; func f(t time.Time) bool { return t.After(t) }`,
 	} {
-		if found := deeds(planted(t, "internal/domain/fault/planted.go", "package fault\n\n"+body+
+		if found := deeds(alone(t, "internal/domain/fault/planted.go", "package fault\n\n"+body+
 			"\n")); len(found) > 0 {
 			t.Errorf("%s: found %q", body, found)
 		}
 	}
-	inTest := planted(t, "internal/domain/fault/planted_test.go",
+	inTest := alone(t, "internal/domain/fault/planted_test.go",
 		"package fault\n\nimport \"time\"\n\nvar now = time.Now()\n")
 	if found := deeds(inTest); len(found) > 0 {
 		t.Errorf("in a test: found %q", found)
@@ -76,7 +76,7 @@ func deeds(tr *tree) (found []string) {
 		add := func(n ast.Node, format string, args ...any) {
 			found = append(found, tr.at(n)+": the domain decides: no "+fmt.Sprintf(format, args...))
 		}
-		imports := f.imports()
+		imports := f.imports
 		for name, at := range imports {
 			switch {
 			case strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_"):

@@ -27,6 +27,7 @@ type source struct {
 	pkg       string // its folder
 	text      string
 	file      *ast.File
+	imports   map[string]string // the paths that it imports, by the names they have in it
 	test      bool
 	generated bool
 }
@@ -70,7 +71,7 @@ func (tr *tree) add(at, text string) error {
 		return err
 	}
 	tr.files = append(tr.files, source{
-		path: at, pkg: path.Dir(at), text: text, file: file,
+		path: at, pkg: path.Dir(at), text: text, file: file, imports: importsOf(file),
 		test: strings.HasSuffix(at, "_test.go"), generated: ast.IsGenerated(file),
 	})
 	return nil
@@ -100,12 +101,19 @@ func planted(t *testing.T, at, text string) *tree {
 	return tr
 }
 
-// wantFound checks that a rule finds what was planted, and nothing else that it
-// does not find in the sources as they are.
-func wantFound(t *testing.T, rule func(*tree) []string, planted *tree, want string) {
+// alone returns sources that are one file, for rules that look at one at a time.
+func alone(t *testing.T, at, text string) *tree {
 	t.Helper()
-	before := rule(sources(t))
-	found := slices.DeleteFunc(rule(planted), func(f string) bool { return slices.Contains(before, f) })
+	tr := &tree{fset: token.NewFileSet()}
+	if err := tr.add(at, text); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// wantFound checks that a rule found what was planted, and nothing else.
+func wantFound(t *testing.T, found []string, want string) {
+	t.Helper()
 	if len(found) != 1 || !strings.Contains(found[0], want) {
 		t.Errorf("found %q, want one that says %q", found, want)
 	}
@@ -145,10 +153,10 @@ func (tr *tree) packages() []string {
 	return slices.Compact(out)
 }
 
-// imports returns the paths that a file imports, by the names they have in it.
-func (f source) imports() map[string]string {
+// importsOf returns the paths that a file imports, by the names they have in it.
+func importsOf(file *ast.File) map[string]string {
 	out := map[string]string{}
-	for _, spec := range f.file.Imports {
+	for _, spec := range file.Imports {
 		at, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			continue // the parser has accepted it

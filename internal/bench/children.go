@@ -251,8 +251,8 @@ func startChild(name string, args ...string) (*process, error) {
 
 // stop ends the process and waits for it.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(3*time.Second, func() { _ = p.cmd.Process.Kill() })
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)                                  // it may have ended
+	kill := time.AfterFunc(3*time.Second, func() { _ = p.cmd.Process.Kill() }) // as above
 	defer kill.Stop()
 	_ = p.cmd.Wait() // how it ended is of no interest
 }

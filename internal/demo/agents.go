@@ -144,7 +144,7 @@ func startApplication(ctx context.Context, agents []*agent, images [][]float32, 
 	return app
 }
 
-func (app *application) run(ctx context.Context, a *agent) {
+func (ap *application) run(ctx context.Context, a *agent) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -156,42 +156,42 @@ func (app *application) run(ctx context.Context, a *agent) {
 		began := time.Now()
 		// Not ctx: what is under way at the end is waited for.
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		got, err := a.read(call, app.images[i%len(app.images)])
+		got, err := a.read(call, ap.images[i%len(ap.images)])
 		cancel()
-		app.count(err, got == app.labels[i%len(app.labels)], time.Since(began))
+		ap.count(err, got == ap.labels[i%len(ap.labels)], time.Since(began))
 	}
 }
 
-func (app *application) count(err error, right bool, took time.Duration) {
-	app.mu.Lock()
-	defer app.mu.Unlock()
-	app.sent++
-	app.slowest = max(app.slowest, took)
+func (ap *application) count(err error, right bool, took time.Duration) {
+	ap.mu.Lock()
+	defer ap.mu.Unlock()
+	ap.sent++
+	ap.slowest = max(ap.slowest, took)
 	switch {
 	case err != nil:
-		app.lost++
-		if app.firstLost == nil {
-			app.firstLost = err
+		ap.lost++
+		if ap.firstLost == nil {
+			ap.firstLost = err
 		}
 	case right:
-		app.right++
+		ap.right++
 	default:
-		app.wrong++
+		ap.wrong++
 	}
 }
 
 // tally returns the account so far and begins a new one; what was lost stays.
-func (app *application) tally() (sent, right int, slowest time.Duration) {
-	app.mu.Lock()
-	defer app.mu.Unlock()
-	sent, right, slowest = app.sent, app.right, app.slowest
-	app.sent, app.right, app.wrong, app.slowest = 0, 0, 0, 0
+func (ap *application) tally() (sent, right int, slowest time.Duration) {
+	ap.mu.Lock()
+	defer ap.mu.Unlock()
+	sent, right, slowest = ap.sent, ap.right, ap.slowest
+	ap.sent, ap.right, ap.wrong, ap.slowest = 0, 0, 0, 0
 	return sent, right, slowest
 }
 
-func (app *application) finish() {
-	app.halt()
-	app.wg.Wait()
+func (ap *application) finish() {
+	ap.halt()
+	ap.wg.Wait()
 }
 
 // awaitModel waits until the device answers for the handle.

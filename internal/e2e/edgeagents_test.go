@@ -196,14 +196,14 @@ func (a *agentProcess) application() *application {
 }
 
 // finish checks that no prediction was lost.
-func (app *application) finish(t *testing.T) {
+func (ap *application) finish(t *testing.T) {
 	t.Helper()
-	app.halt()
-	app.wg.Wait()
-	if len(app.lost) > 0 || app.calls == 0 {
-		t.Errorf("%d of %d predictions were lost, first %v", len(app.lost), app.calls, app.lost[:min(1, len(app.lost))])
+	ap.halt()
+	ap.wg.Wait()
+	if len(ap.lost) > 0 || ap.calls == 0 {
+		t.Errorf("%d of %d predictions were lost, first %v", len(ap.lost), ap.calls, ap.lost[:min(1, len(ap.lost))])
 	}
-	t.Logf("%d predictions while all that happened", app.calls)
+	t.Logf("%d predictions while all that happened", ap.calls)
 }
 
 // plan makes a deployment plan of one version; a stage is its name and then its

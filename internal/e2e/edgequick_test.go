@@ -38,7 +38,7 @@ func patiently[T any](f func() (T, error)) (out T, err error) {
 		if !ok || e.ErrorCode() != "ValidationException" && e.ErrorCode() != "ThrottlingException" {
 			return out, err
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // as the tool waits between tries
 	}
 	return out, err
 }

@@ -59,7 +59,7 @@ func TestAStallIsSeenByEveryRequestThatFellIntoIt(t *testing.T) {
 	}}
 	_, err := Run(t.Context(), cfg, func(_ context.Context, seq int) error {
 		if seq == 10 {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // a slow answer
 		}
 		return nil
 	})
@@ -77,7 +77,7 @@ func TestNoMoreRequestsAreUnderWayThanAllowed(t *testing.T) {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		time.Sleep(100 * time.Microsecond)
+		time.Sleep(100 * time.Microsecond) // as long as an answer takes
 		now.Add(-1)
 		return nil
 	})
@@ -111,7 +111,7 @@ func TestStoppingLetsWhatIsUnderWayFinish(t *testing.T) {
 		func(ctx context.Context, seq int) error {
 			if seq == 20 {
 				close(stop)
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond) // an answer under way
 			}
 			return ctx.Err()
 		})

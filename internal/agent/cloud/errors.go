@@ -77,7 +77,7 @@ func problem(what string, r *http.Response) *Error {
 	}
 	// What is neither JSON nor XML says nothing more than its status.
 	if json.Unmarshal(body, &said) != nil {
-		_ = xml.Unmarshal(body, &said)
+		_ = xml.Unmarshal(body, &said) // as above
 	}
 	code := r.Header.Get("X-Amzn-ErrorType")
 	for _, other := range []string{said.Type, said.Code} {

@@ -262,12 +262,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(w.Header(), header)
 	switch r.URL.Path {
 	case "/GetDeviceRegistration":
-		_, _ = io.WriteString(w, `{"DeviceRegistration":"true","CacheTTL":"3600"}`)
+		_, _ = io.WriteString(w, `{"DeviceRegistration":"true","CacheTTL":"3600"}`) // the agent sees what is missing
 	case "/GetDeployments":
 		s.mu.Lock()
 		all := append([]Deployment{}, s.deployments...)
 		s.mu.Unlock()
-		_ = json.NewEncoder(w).Encode(map[string]any{"Deployments": all})
+		_ = json.NewEncoder(w).Encode(map[string]any{"Deployments": all}) // as above
 	case "/SendHeartbeat":
 		var b Beat
 		if json.Unmarshal(body, &b) != nil {
@@ -301,7 +301,7 @@ func refuse(w http.ResponseWriter, err error) int {
 	}
 	w.Header().Set("X-Amzn-ErrorType", e.Code)
 	w.WriteHeader(e.Status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"message": e.Message})
+	_ = json.NewEncoder(w).Encode(map[string]string{"message": e.Message}) // as above
 	return e.Status
 }
 
@@ -309,6 +309,7 @@ func (s *Server) credentials(w http.ResponseWriter, r *http.Request, now time.Ti
 	if len(r.TLS.PeerCertificates) == 0 || r.URL.Path != "/role-aliases/"+Alias+"/credentials" {
 		w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
 		w.WriteHeader(http.StatusForbidden)
+		// the agent sees what is missing
 		_, _ = io.WriteString(w, `{"message":"Certificate is invalid on this endpoint"}`)
 		return http.StatusForbidden
 	}
@@ -320,6 +321,7 @@ func (s *Server) credentials(w http.ResponseWriter, r *http.Request, now time.Ti
 	}
 	s.keys[k.ID] = k
 	s.mu.Unlock()
+	// The agent sees what is missing.
 	_ = json.NewEncoder(w).Encode(map[string]any{"credentials": map[string]string{
 		"accessKeyId": k.ID, "secretAccessKey": k.Secret, "sessionToken": k.SessionToken,
 		"expiration": k.Expires.UTC().Format(time.RFC3339),
@@ -340,6 +342,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.mu.Unlock()
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
+		// As above.
 		_, _ = io.WriteString(w,
 			"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>")
 		return

@@ -147,4 +147,5 @@ func parts(m hash.Hash, all ...string) {
 	}
 }
 
+// number hashes a number; a hash never fails.
 func number(m hash.Hash, n int) { _, _ = m.Write(binary.BigEndian.AppendUint64(nil, uint64(n))) }

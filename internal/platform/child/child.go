@@ -93,7 +93,7 @@ func Kill(pid int, ours func(pid int) bool) bool {
 // OfferToOOMKiller has the kernel choose the process before its parent when
 // memory runs out. It is a wish: without the right to say so it runs as it is.
 func OfferToOOMKiller(pid int) {
-	_ = os.WriteFile(dir(pid)+"/oom_score_adj", []byte("500"), 0)
+	_ = os.WriteFile(dir(pid)+"/oom_score_adj", []byte("500"), 0) // see above
 }
 
 func dir(pid int) string { return "/proc/" + strconv.Itoa(pid) }

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	}
-	time.Sleep(time.Hour)
+	time.Sleep(time.Hour) // a child lives until it is ended
 }
 
 // start runs this program in a role, in a session of its own, until the test

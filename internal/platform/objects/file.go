@@ -95,7 +95,7 @@ func (d *draft) fill(body io.Reader, limit int64) error {
 			}
 			_, _ = d.md5.Write(buf[:n]) // a hash never fails
 			if d.sum != nil {
-				_, _ = d.sum.Write(buf[:n])
+				_, _ = d.sum.Write(buf[:n]) // as above
 			}
 			if _, err := d.f.Write(buf[:n]); err != nil {
 				return storage(err)

@@ -116,7 +116,7 @@ func (d *decoder) skip() {
 	case majorArray:
 		_ = d.each(one) // skipping cannot fail
 	case majorMap:
-		_ = d.each(func() error { d.skip(); return one() })
+		_ = d.each(func() error { d.skip(); return one() }) // as above
 	default:
 		d.head()
 	}
