@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -85,8 +86,8 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.onStop("router", func() error { a.router.Close(); return nil })
 	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
-		Store: a.hosting, Provider: a.process, Command: a.command, Drain: a.follower.Drain,
-		Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
+		Store: a.hosting, Providers: provider.Set{hosting.Processes: a.process}, Command: a.command,
+		Drain: a.follower.Drain, Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
 			StopGrace:      time.Duration(a.cfg.Limits.StopGrace),

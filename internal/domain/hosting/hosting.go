@@ -247,6 +247,13 @@ const (
 	InstanceFailed    InstanceStatus = "Failed"
 )
 
+// ProviderName names what runs an instance. It is chosen when the instance is
+// first wanted, and stays.
+type ProviderName string
+
+// Processes is the provider that runs instances as processes of this machine.
+const Processes ProviderName = "process"
+
 // Instance is one copy of a variant's container.
 type Instance struct {
 	ID       InstanceID
@@ -255,6 +262,7 @@ type Instance struct {
 	Variant  string
 	Ordinal  int  // order of creation within the fleet's variant
 	Wanted   bool // false: drain and remove it
+	Provider ProviderName
 	Status   InstanceStatus
 	Address  string
 	Detail   string // why it is unhealthy or failed, for people

@@ -169,9 +169,10 @@ func (e *Endpoint) fleets() (fs []*Fleet) {
 
 // Missing is an instance that is wanted and has no row yet.
 type Missing struct {
-	Fleet   FleetID
-	Ordinal int
-	Spec    InstanceSpec
+	Fleet    FleetID
+	Ordinal  int
+	Provider ProviderName
+	Spec     InstanceSpec
 }
 
 // Reconcile compares what the endpoint wants with the instances it has, and
@@ -203,7 +204,7 @@ func (e *Endpoint) Reconcile(instances []Instance) (missing []Missing, surplus [
 			spec := InstanceSpec{Endpoint: e.Name, Config: f.ConfigName, Variant: v}
 			for n := len(have); n < v.Wanted; n++ {
 				last++
-				missing = append(missing, Missing{Fleet: f.ID, Ordinal: last, Spec: spec})
+				missing = append(missing, Missing{Fleet: f.ID, Ordinal: last, Provider: Processes, Spec: spec})
 			}
 		}
 	}

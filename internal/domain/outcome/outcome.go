@@ -201,7 +201,7 @@ func reconciled(
 	for _, m := range add {
 		out = append(out, hosting.Instance{
 			Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name, Ordinal: m.Ordinal,
-			Wanted: true, Status: hosting.InstanceStarting, Created: e.Modified,
+			Wanted: true, Provider: m.Provider, Status: hosting.InstanceStarting, Created: e.Modified,
 		})
 	}
 	return out

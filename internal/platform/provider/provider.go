@@ -83,6 +83,10 @@ type Provider interface {
 	List(ctx context.Context) ([]Status, error)
 }
 
+// Set is the providers that a server has, by the names that the rows of
+// instances have for them.
+type Set map[hosting.ProviderName]Provider
+
 // Notifier is implemented by Providers that notice by themselves when an
 // instance exits or gets an address.
 type Notifier interface {

@@ -81,7 +81,7 @@ func (s *supervisor) becomeReady(ctx context.Context) error {
 
 // listens makes sure that it was the instance that answered.
 func (s *supervisor) listens(ctx context.Context) error {
-	l, ok := s.m.Provider.(provider.Listener)
+	l, ok := s.provider.(provider.Listener)
 	if !ok {
 		return nil
 	}

@@ -7,7 +7,9 @@ package instance
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -15,14 +17,15 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
 
 // Config is what a Manager is made of.
 type Config struct {
-	Store    *store.DB
-	Provider provider.Provider
+	Store     *store.DB
+	Providers provider.Set // an instance is the business of the one that its row names, and of no other
 	// Command resolves an image to what the provider runs.
 	Command func(image string) ([]string, error)
 	// Drain waits until no request is in flight on an instance that has left
@@ -61,10 +64,16 @@ type Manager struct {
 
 	mu          sync.Mutex
 	supervisors map[hosting.InstanceID]*supervisor
-	running     map[provider.ID]provider.Status // left by an earlier server, not yet adopted
-	version     int64                           // of the newest row seen
+	running     map[place]provider.Status // left by an earlier server, not yet adopted
+	version     int64                     // of the newest row seen
 
 	wg sync.WaitGroup // the supervisors
+}
+
+// place is where an instance is: one provider knows it by its id.
+type place struct {
+	provider hosting.ProviderName
+	id       hosting.InstanceID
 }
 
 // New returns a Manager; Run makes it work.
@@ -99,9 +108,11 @@ func New(c Config) *Manager {
 func (m *Manager) Run(ctx context.Context) {
 	defer m.wg.Wait()
 	listed, swept := false, false
-	var changes <-chan struct{}
-	if n, ok := m.Provider.(provider.Notifier); ok {
-		changes = n.Changes()
+	changes := loop.NewWakeup()
+	for _, p := range m.Providers {
+		if n, ok := p.(provider.Notifier); ok {
+			m.wg.Go(func() { forward(ctx, n.Changes(), changes) })
+		}
 	}
 	tick := time.NewTicker(m.Tuning.Poll)
 	defer tick.Stop()
@@ -126,35 +137,59 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
+// forward makes of many channels one.
+func forward(ctx context.Context, from <-chan struct{}, to loop.Wakeup) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-from:
+			to.Notify()
+		}
+	}
+}
+
+// list returns what every provider has.
+func (m *Manager) list(ctx context.Context) (map[place]provider.Status, error) {
+	all := map[place]provider.Status{}
+	for name, p := range m.Providers {
+		list, err := p.List(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list instances of provider %s: %w", name, err)
+		}
+		for _, s := range list {
+			all[place{name, hosting.InstanceID(s.ID)}] = s
+		}
+	}
+	return all, nil
+}
+
 // findRunning notes what an earlier server left running, so that it is adopted
 // as it is, whether or not it could be started now.
 func (m *Manager) findRunning(ctx context.Context) bool {
-	list, err := m.Provider.List(ctx)
+	list, err := m.list(ctx)
 	if err != nil {
 		m.warn(ctx, "list instances", err)
 		return false
 	}
+	maps.DeleteFunc(list, func(_ place, st provider.Status) bool { return st.Exited })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running = make(map[provider.ID]provider.Status, len(list))
-	for _, s := range list {
-		if !s.Exited {
-			m.running[s.ID] = s
-		}
-	}
+	m.running = list
 	return true
 }
 
 // adopt returns the instance that an earlier server left running, once.
-func (m *Manager) adopt(id hosting.InstanceID) (provider.Status, bool) {
+func (m *Manager) adopt(at place) (provider.Status, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, ok := m.running[provider.ID(id)]
-	delete(m.running, provider.ID(id))
-	return s, ok
+	st, ok := m.running[at]
+	delete(m.running, at)
+	return st, ok
 }
 
-// follow gives every changed row to its supervisor.
+// follow gives every changed row to its supervisor. What the row says is run by
+// a provider that this server does not have is left as it is.
 func (m *Manager) follow(ctx context.Context) error {
 	m.mu.Lock()
 	version := m.version
@@ -169,7 +204,13 @@ func (m *Manager) follow(ctx context.Context) error {
 		m.version = row.Version
 		s, ok := m.supervisors[row.ID]
 		if !ok {
-			s = newSupervisor(ctx, m, row)
+			p, ok := m.Providers[row.Provider]
+			if !ok {
+				m.Log.ErrorContext(ctx, "instance is left alone: its provider is not configured",
+					"endpoint", row.Spec.Endpoint, "instance", row.ID, "provider", row.Provider)
+				continue
+			}
+			s = newSupervisor(ctx, m, p, row)
 			m.supervisors[row.ID] = s
 			m.wg.Go(func() { m.supervise(ctx, s) })
 		}
@@ -187,24 +228,24 @@ func (m *Manager) supervise(ctx context.Context, s *supervisor) {
 	delete(m.supervisors, s.row.ID)
 }
 
-// sweep removes instances that the provider runs and nobody wants: what a
-// crash between two writes may have left.
+// sweep removes instances that no row gives to the provider that runs them: what
+// a crash between two writes may have left.
 func (m *Manager) sweep(ctx context.Context) bool {
-	list, err := m.Provider.List(ctx)
+	list, err := m.list(ctx)
 	if err != nil {
 		m.warn(ctx, "list instances", err)
 		return false
 	}
-	for _, st := range list {
+	for at := range list {
 		m.mu.Lock()
-		_, known := m.supervisors[hosting.InstanceID(st.ID)]
+		s := m.supervisors[at.id]
 		m.mu.Unlock()
-		if known {
+		if s != nil && s.place() == at {
 			continue
 		}
-		m.Log.InfoContext(ctx, "orphan removed", "instance", st.ID)
+		m.Log.InfoContext(ctx, "orphan removed", "instance", at.id, "provider", at.provider)
 		m.wg.Go(func() {
-			if err := m.Provider.Remove(ctx, st.ID); err != nil {
+			if err := m.Providers[at.provider].Remove(ctx, provider.ID(at.id)); err != nil {
 				m.warn(ctx, "remove orphan", err)
 			}
 		})
@@ -217,22 +258,22 @@ func (m *Manager) sweep(ctx context.Context) bool {
 // its instance each supervisor was at is noted before looking: what is seen is
 // of that start or of an earlier one.
 func (m *Manager) observe(ctx context.Context) {
-	starts := map[provider.ID]int64{}
+	starts := map[place]int64{}
 	m.mu.Lock()
-	for id, s := range m.supervisors {
-		starts[provider.ID(id)] = s.starts.Load()
+	for _, s := range m.supervisors {
+		starts[s.place()] = s.starts.Load()
 	}
 	m.mu.Unlock()
-	list, err := m.Provider.List(ctx)
+	list, err := m.list(ctx)
 	if err != nil {
 		m.warn(ctx, "list instances", err)
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, st := range list {
-		if s := m.supervisors[hosting.InstanceID(st.ID)]; s != nil {
-			s.observe(st, starts[st.ID])
+	for at, st := range list {
+		if s := m.supervisors[at.id]; s != nil && s.place() == at {
+			s.observe(st, starts[at])
 		}
 	}
 }

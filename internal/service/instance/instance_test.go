@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -31,9 +32,29 @@ type plant struct {
 	db      *store.DB
 	world   *world
 	drained sync.Map // instance IDs whose drain was asked for
+	logged  logged
 
-	download time.Duration // of the endpoint that is created
-	stop     func()
+	providers provider.Set
+	download  time.Duration // of the endpoint that is created
+	stop      func()
+}
+
+// logged is what the services said.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), s)
 }
 
 func newPlant(t *testing.T) *plant {
@@ -42,6 +63,7 @@ func newPlant(t *testing.T) *plant {
 		t.Fatal(err)
 	}
 	p := &plant{t: t, db: store.New(db), world: newWorld(t)}
+	p.providers = provider.Set{hosting.Processes: p.world}
 	p.start()
 	t.Cleanup(func() {
 		p.stop()
@@ -58,7 +80,7 @@ func (p *plant) start() {
 	if err := p.db.Deploying().ForgetLeases(ctx); err != nil { // nobody else works
 		p.t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(p.t.Output(), nil))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(p.t.Output(), &p.logged), nil))
 	rows, turns := loop.NewWakeup(), loop.NewWakeup()
 	ring := func() { rows.Notify(); turns.Notify() }
 	d := &deployer.Deployer{Log: log, Changed: ring, Change: p.db.Change}
@@ -67,7 +89,7 @@ func (p *plant) start() {
 		Lease: time.Minute, Retry: 50 * time.Millisecond,
 	}
 	m := instance.New(instance.Config{
-		Store: p.db, Provider: p.world, Changed: ring, Wake: rows, Log: log,
+		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
 		Command: func(string) ([]string, error) { return []string{"x"}, nil },
 		Drain:   func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
 		Tuning: instance.Tuning{
@@ -393,6 +415,40 @@ func TestTheNextServerAdoptsWhatRunsAndRemovesWhatNobodyWants(t *testing.T) {
 	}
 	if n := len(p.world.ids()); n != 2 {
 		t.Errorf("running: %d", n)
+	}
+}
+
+func TestAnInstanceIsTheBusinessOfTheProviderThatItsRowNames(t *testing.T) {
+	p := newPlant(t)
+	p.create(2)
+	_, is := p.until("in service", inService)
+	p.stop()
+	const alone = "instance is left alone: its provider is not configured"
+	other := newWorld(t)
+	p.providers = provider.Set{"another": other}
+	p.start()
+	p.until("said", func(*hosting.Endpoint, []hosting.Instance) bool { return p.logged.count(alone) == 2 })
+	p.change(func(e *hosting.Endpoint) error { return e.Delete("d-x", time.Now()) })
+	p.until("said again", func(*hosting.Endpoint, []hosting.Instance) bool { return p.logged.count(alone) == 4 })
+	if n := len(p.world.ids()); n != 2 {
+		t.Errorf("%d instances run", n)
+	}
+	p.stop()
+	// What another provider has under the same name is not what the row means.
+	if _, err := other.Ensure(t.Context(), provider.ID(is[0].ID), provider.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	p.providers = provider.Set{"another": other, hosting.Processes: p.world}
+	p.start()
+	p.until("gone", func(e *hosting.Endpoint, _ []hosting.Instance) bool { return e == nil && len(other.ids()) == 0 })
+	if running := p.world.ids(); len(running) != 0 {
+		t.Errorf("still running: %v", running)
+	}
+	for _, i := range is {
+		p.wantStarts(i.ID, 1)
+		if _, ok := p.drained.Load(i.ID); !ok {
+			t.Errorf("%s was stopped without being drained", i.ID)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *supervisor) reason(ctx context.Context, err error) string {
 		return "Request to service failed. If failure persists after retry, contact customer support."
 	}
 	text := e.text
-	if r, ok := s.m.Provider.(provider.LogReader); ok && e.logs {
+	if r, ok := s.provider.(provider.LogReader); ok && e.logs {
 		text += " " + strings.ToUpper(e.cause.Error()[:1]) + e.cause.Error()[1:] + "."
 		if tail, err := r.Logs(ctx, provider.ID(s.row.ID), 512); err == nil && len(tail) > 0 {
 			text += " Last lines of its log: " + strings.ToValidUTF8(strings.TrimSpace(string(tail)), "?")

@@ -18,10 +18,11 @@ import (
 // supervisor looks after one instance from the row that wants it to the end of
 // it.
 type supervisor struct {
-	m      *Manager
-	row    hosting.InstanceRow // this and what follows is touched by run only
-	status provider.Status     // as run last saw it
-	proven bool                // it was ready at some time
+	m        *Manager
+	provider provider.Provider   // that the row names
+	row      hosting.InstanceRow // this and what follows is touched by run only
+	status   provider.Status     // as run last saw it
+	proven   bool                // it was ready at some time
 
 	wanted context.Context // ends when the instance is to go
 	unwant context.CancelFunc
@@ -34,12 +35,14 @@ type supervisor struct {
 	seenOf int64           // the start that it is of
 }
 
-func newSupervisor(ctx context.Context, m *Manager, row hosting.InstanceRow) *supervisor {
-	s := &supervisor{m: m, row: row, changed: make(chan struct{}, 1)}
+func newSupervisor(ctx context.Context, m *Manager, p provider.Provider, row hosting.InstanceRow) *supervisor {
+	s := &supervisor{m: m, provider: p, row: row, changed: make(chan struct{}, 1)}
 	s.proven = row.Status == hosting.InstanceReady || row.Status == hosting.InstanceUnhealthy
 	s.wanted, s.unwant = context.WithCancel(ctx)
 	return s
 }
+
+func (s *supervisor) place() place { return place{s.row.Provider, s.row.ID} } // both never change
 
 // observe takes what the provider lists of the instance, and of which start it
 // is at the latest. It wakes run if that is news.
@@ -109,7 +112,7 @@ func (s *supervisor) attempt(ctx context.Context) {
 		"attempts", s.row.Attempts, "status", r.Status, "err", err)
 	_ = s.report(ctx, r) // it fails when ctx has ended, which the caller sees
 	// What is left of it must not hold its memory while we wait.
-	if err := s.m.Provider.Remove(ctx, provider.ID(s.row.ID)); err != nil {
+	if err := s.provider.Remove(ctx, provider.ID(s.row.ID)); err != nil {
 		s.m.warn(ctx, "remove a broken instance", err)
 	}
 	_ = s.sleep(ctx, s.backoff()) // as above
@@ -136,7 +139,7 @@ func (s *supervisor) backoff() time.Duration {
 // start has the provider bring up the instance, with its model data. One that
 // runs already, because an earlier server started it, stays as it is.
 func (s *supervisor) start(ctx context.Context) error {
-	if st, ok := s.m.adopt(s.row.ID); ok {
+	if st, ok := s.m.adopt(s.place()); ok {
 		s.m.Log.InfoContext(ctx, "instance adopted", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID)
 		s.status = st
 		return nil
@@ -151,7 +154,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	failpoint.Hit("instance.before-ensure")
 	s.starts.Add(1)
-	s.status, err = s.m.Provider.Ensure(ctx, provider.ID(s.row.ID), spec)
+	s.status, err = s.provider.Ensure(ctx, provider.ID(s.row.ID), spec)
 	failpoint.Hit("instance.after-ensure")
 	if e, ok := errors.AsType[*provider.ModelDataError](err); ok {
 		return s.noModelData(e)
@@ -222,7 +225,7 @@ func (s *supervisor) remove(ctx context.Context) bool {
 			"instance", s.row.ID, "limit", s.m.Tuning.DrainLimit)
 	}
 	failpoint.Hit("instance.before-remove")
-	if err := s.m.Provider.Remove(ctx, provider.ID(s.row.ID)); err != nil {
+	if err := s.provider.Remove(ctx, provider.ID(s.row.ID)); err != nil {
 		s.m.warn(ctx, "remove an instance", err)
 		_ = s.sleep(ctx, time.Second) // ctx is looked at by the caller
 		return false

@@ -60,12 +60,12 @@ func (db *DB) EndpointView(
 	return e, is, err
 }
 
-const instanceColumns = `id, endpoint_id, fleet_id, variant, ordinal, wanted,
+const instanceColumns = `id, endpoint_id, fleet_id, variant, ordinal, wanted, provider,
 	status, address, detail, attempts, created`
 
 func scanInstance(scan store.Scan, more ...any) (i hosting.Instance, err error) {
 	err = scan(append([]any{
-		&i.ID, &i.Endpoint, &i.Fleet, &i.Variant, &i.Ordinal, &i.Wanted,
+		&i.ID, &i.Endpoint, &i.Fleet, &i.Variant, &i.Ordinal, &i.Wanted, &i.Provider,
 		&i.Status, &i.Address, &i.Detail, &i.Attempts, store.Time(&i.Created),
 	}, more...)...)
 	return i, err

@@ -224,6 +224,9 @@ func TestAReportMovesTheRouteAndWakesTheDeployment(t *testing.T) {
 		if err != nil || len(rows) != 1 || rows[0].Spec.Variant.Container.Image != "i" {
 			t.Fatalf("InstancesSince = %+v, %v", rows, err)
 		}
+		if rows[0].Provider != hosting.Processes {
+			t.Errorf("the row names provider %q", rows[0].Provider)
+		}
 		now := t0.Add(time.Second)
 		wanted, err := db.ReportInstance(t.Context(),
 			hosting.InstanceReport{ID: rows[0].ID, Status: hosting.InstanceReady, Address: "127.0.0.1:1"}, now)

@@ -130,11 +130,11 @@ func (tx Tx) writeInstances(ctx context.Context, o outcome.Outcome) error {
 	}
 	for _, m := range o.Add {
 		err := tx.Run(ctx, "insert instance", `
-			insert into instance (id, endpoint_id, fleet_id, variant, ordinal, wanted, status, address, detail,
-				attempts, created, version, spec)
-			values ($1, $2, $3, $4, $5, 1, $6, '', '', 0, $7, $8, $9)`,
-			id.New("i"), o.Endpoint.ID, m.Fleet, m.Spec.Variant.Name, m.Ordinal, hosting.InstanceStarting,
-			store.Micros(o.Endpoint.Modified), version, store.JSON(m.Spec))
+			insert into instance (id, endpoint_id, fleet_id, variant, ordinal, wanted, provider, status, address,
+				detail, attempts, created, version, spec)
+			values ($1, $2, $3, $4, $5, 1, $6, $7, '', '', 0, $8, $9, $10)`,
+			id.New("i"), o.Endpoint.ID, m.Fleet, m.Spec.Variant.Name, m.Ordinal, m.Provider,
+			hosting.InstanceStarting, store.Micros(o.Endpoint.Modified), version, store.JSON(m.Spec))
 		if err != nil {
 			return err
 		}
