@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -51,6 +52,7 @@ type App struct {
 	verifier  *sigv4.Verifier // of operators: devices invoke no endpoint
 	callers   *sigv4.Verifier // of operators and devices
 	db        *store.DB
+	edge      edgestore.DB
 	hosting   *hosting.DB
 	objects   *objects.Store
 	models    *artifact.Cache
@@ -151,6 +153,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	}
 	a.onStop("store", a.db.Close)
 	a.hosting = hosting.New(a.db, subscribers(a.cfg.Webhooks)...)
+	if a.edge, err = edgestore.New(ctx, a.db); err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
 	if a.objects, err = objects.Open(filepath.Join(dir, "objects")); err != nil {
 		return fmt.Errorf("open the object store: %w", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -21,26 +20,24 @@ import (
 // buildEdge joins the services of the edge to the store and to each other.
 func (a *App) buildEdge(ctx context.Context) (err error) {
 	a.identity, err = identity.New(ctx, identity.Config{
-		Store: identitystore.New(a.db), Account: a.cfg.Account, Log: a.log, SigningRoots: a.signingRoots,
-		Endpoint: a.devicesEndpoint, URL: a.url,
+		Store: identitystore.New(a.db), Fleets: a.edge, Account: a.cfg.Account, Log: a.log,
+		SigningRoots: a.signingRoots,
+		Endpoint:     a.devicesEndpoint, URL: a.url,
 	})
 	if err != nil {
 		return fmt.Errorf("open the identities of devices: %w", err)
 	}
 	d := a.cfg.Devices
 	a.fleet = fleet.New(fleet.Config{
-		Read: a.db, Packages: packages{a.packaging}, Log: a.log, Ring: a.wakeups.stages.Notify,
+		Store: a.edge, Packages: packages{a.packaging}, Log: a.log, Wake: a.wakeups.stages,
 		EnsureAlias: a.identity.EnsureAlias,
 		Window:      time.Duration(d.Connected), StopGrace: time.Duration(d.StopGrace),
 		RegisteredTTL: time.Duration(d.RegistrationTTL),
 		IdlePoll:      time.Duration(d.PollIdle), ActivePoll: time.Duration(d.PollActive),
 		HeartbeatEvery: time.Duration(d.Heartbeat), KeepNonempty: d.RefuseNonemptyFleetDelete,
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return a.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
 	})
 	a.stages = &loop.Runner{
-		Queue: a.db.Stages(), Turn: a.fleet.Turn, Log: a.log, Wake: a.wakeups.stages,
+		Queue: a.edge.Stages(), Turn: a.fleet.Turn, Log: a.log, Wake: a.wakeups.stages,
 		Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second,
 	}
 	return nil

@@ -14,17 +14,10 @@ import (
 )
 
 // buildPackaging joins compilation and packaging jobs to the store.
-func (a *App) buildPackaging(ctx context.Context) (err error) {
-	jobs := jobs.New(a.db)
-	if a.cfg.Database.URL == "" {
-		// As for deployments: the provider's lock says that nobody else works.
-		if err := jobs.Jobs().ForgetLeases(ctx); err != nil {
-			return err
-		}
-	}
+func (a *App) buildPackaging(context.Context) (err error) {
 	a.packaging, err = packaging.New(packaging.Config{
-		Store: jobs, Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
-		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.db.ActiveObject,
+		Store: jobs.New(a.db), Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
+		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.edge.ActiveObject,
 	})
 	return err
 }

@@ -25,7 +25,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
+	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
@@ -51,10 +53,8 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	if a.cfg.Database.URL == "" {
 		// The provider's lock says that no other server uses this directory,
 		// and with it this database.
-		for _, forget := range []func(context.Context) error{
-			a.hosting.Deploying().ForgetLeases, a.db.Stages().ForgetLeases,
-		} {
-			if err := forget(ctx); err != nil {
+		for _, q := range []*store.Queue{a.hosting.Deploying(), a.edge.Stages(), jobs.New(a.db).Jobs()} {
+			if err := q.ForgetLeases(ctx); err != nil {
 				return err
 			}
 		}

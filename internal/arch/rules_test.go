@@ -51,8 +51,9 @@ var rules = []rule{
 	{"internal/platform/provider/process", may(domain("fault", "hosting"), platform("child", "failpoint", "provider"))},
 	{"internal/platform/provider/providertest", may(domain("fault", "hosting"), platform("provider"))},
 	{"internal/platform/provider/testmodel/...", nil},
-	{"internal/platform/store", may(domain("..."), platform("loop"))},
+	{"internal/platform/store", may(domain("fault", "hosting"), platform("loop"))},
 	{"internal/platform/store/alarms", may(domain("alarm"), platform("store"))},
+	{"internal/platform/store/edge", may(domain("arn", "edge", "fault"), platform("store"))},
 	{
 		"internal/platform/store/hosting",
 		may(domain("arn", "hosting", "notice", "outcome", "record", "traffic"), platform("id", "loop", "store")),
@@ -65,11 +66,13 @@ var rules = []rule{
 
 	// A service is one aggregate's: of the store it knows that one's package.
 	{"internal/service/...", may(domain("..."), platform("clock", "failpoint", "id", "loop"))},
-	{"internal/service/control", may(platform("store/hosting"))},
+	// It resolves the resources that tags are of, whatever their kind.
+	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
 	{"internal/service/evidence", may(service("watch"))},
-	{"internal/service/fleet", nil},
-	{"internal/service/identity", may(platform("devicetls", "store/identity"))},
+	{"internal/service/fleet", may(platform("store/edge"))},
+	// It registers a device and gives it an identity in one transaction.
+	{"internal/service/identity", may(platform("devicetls", "store/edge", "store/identity"))},
 	{"internal/service/instance", may(platform("provider", "store/hosting"))},
 	{"internal/service/notify", may(platform("store/hosting"))},
 	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs"))},

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -35,14 +36,18 @@ func deviceServer(t *testing.T) *identity.Service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	edges, err := edgestore.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), s.Account)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	ids, err := identity.New(t.Context(), identity.Config{
-		Store: identitystore.New(db), Account: s.Account, Log: log, Endpoint: func() string { return "localhost:9443" },
-		URL: func() string { return "http://localhost:1" },
+		Store: identitystore.New(db), Fleets: edges, Account: s.Account, Log: log,
+		Endpoint: func() string { return "localhost:9443" }, URL: func() string { return "http://localhost:1" },
 		SigningRoots: func(context.Context) (map[string]string, error) {
 			return map[string]string{"us-east-1": "root"}, nil
 		},
@@ -50,7 +55,7 @@ func deviceServer(t *testing.T) *identity.Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Change(t.Context(), func(tx *store.Tx) error {
+	err = edges.Change(t.Context(), func(tx edgestore.Tx) error {
 		return tx.InsertFleet(
 			t.Context(), edge.Fleet{Scope: s, Name: "line", Created: time.Now(), Modified: time.Now()},
 		)

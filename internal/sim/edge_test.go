@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -56,7 +57,7 @@ var errDied = errors.New("the server died")
 type shore struct {
 	t     *testing.T
 	ctx   context.Context
-	db    *store.DB
+	db    edgestore.DB
 	rng   *rand.Rand
 	calm  bool // nothing goes wrong any more
 	tally map[string]int
@@ -90,14 +91,19 @@ func edgeLife(t *testing.T, template []byte, seed uint64, tally map[string]int) 
 		if err != nil {
 			t.Fatal(err)
 		}
+		edges, err := edgestore.New(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
 		h := &shore{
-			t: t, ctx: t.Context(), db: db, rng: rand.New(rand.NewPCG(seed, 7)), tally: tally,
+			t: t, ctx: t.Context(), db: edges, rng: rand.New(rand.NewPCG(seed, 7)), tally: tally,
 			stopped: map[string]bool{}, deployed: map[string]bool{},
 		}
 		err = h.live()
 		h.stop()
 		if err = errors.Join(err, db.Close()); err != nil {
-			t.Errorf("seed %d: %v\nafter\n  %s\nto see it again: SLIPWAY_SIM_SEED=%d go test ./internal/sim -run TestStagesKeepTheirPromises",
+			t.Errorf("seed %d: %v\nafter\n  %s\nto see it again: SLIPWAY_SIM_SEED=%d go test ./internal/sim -run "+
+				"TestStagesKeepTheirPromises",
 				seed, err, strings.Join(h.trail[max(0, len(h.trail)-25):], "\n  "), seed)
 		}
 	})
@@ -112,7 +118,8 @@ func (h *shore) boot() error {
 	}
 	h.dead = false
 	h.s = fleet.New(fleet.Config{
-		Read: h.db, Packages: packages{}, Log: slog.New(slog.DiscardHandler), Change: h.change, Chunk: 1 + h.rng.IntN(9),
+		Store: h.db, Packages: packages{}, Log: slog.New(slog.DiscardHandler), Change: h.change,
+		Chunk:     1 + h.rng.IntN(9),
 		StopGrace: time.Hour,
 		NewOrder:  func() string { h.orders++; return fmt.Sprintf("d-%d", h.orders) },
 	})
@@ -124,13 +131,13 @@ func (h *shore) boot() error {
 }
 
 // change is a transaction of a server that may die before or after it.
-func (h *shore) change(ctx context.Context, f func(fleet.Tx) error) error {
+func (h *shore) change(ctx context.Context, f func(edgestore.Tx) error) error {
 	dies := func() bool { return !h.calm && h.rng.IntN(150) == 0 }
 	if h.dead || dies() {
 		h.dead = true
 		return errDied
 	}
-	err := h.db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
+	err := h.db.Change(ctx, f)
 	if err == nil && dies() {
 		h.dead = true
 		return errDied // though it was committed

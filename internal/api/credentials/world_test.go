@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -54,6 +55,7 @@ type world struct {
 	t        *testing.T
 	ids      *identity.Service
 	db       *store.DB
+	edge     edgestore.DB
 	sessions *issuer
 	address  string
 }
@@ -64,10 +66,14 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	edges, err := edgestore.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	w := &world{t: t, db: db, sessions: &issuer{Sessions: access.NewSessions([32]byte{1})}}
+	w := &world{t: t, db: db, edge: edges, sessions: &issuer{Sessions: access.NewSessions([32]byte{1})}}
 	w.ids, err = identity.New(t.Context(), identity.Config{
-		Store: identitystore.New(db), Account: scope.Account, Log: log, MaxSession: 2 * time.Hour,
+		Store: identitystore.New(db), Fleets: w.edge, Account: scope.Account, Log: log, MaxSession: 2 * time.Hour,
 		Endpoint: func() string { return w.address }, URL: func() string { return "https://" + w.address },
 	})
 	if err != nil {
@@ -102,7 +108,7 @@ func (w *world) ok(err error) {
 
 func (w *world) fleet(name string) {
 	w.t.Helper()
-	w.ok(w.db.Change(w.t.Context(), func(tx *store.Tx) error {
+	w.ok(w.edge.Change(w.t.Context(), func(tx edgestore.Tx) error {
 		return tx.InsertFleet(w.t.Context(), edge.Fleet{
 			Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now(),
 		})

@@ -1,7 +1,6 @@
 package iot_test
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,6 +20,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
@@ -50,6 +50,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	edges, err := edgestore.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), account)
 	if err != nil {
 		t.Fatal(err)
@@ -61,17 +65,13 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{t: t, key: keys.Default()}
 	w.ids, err = identity.New(t.Context(), identity.Config{
-		Store: identitystore.New(db), Account: account, Log: log, Endpoint: func() string { return w.devices },
+		Store: identitystore.New(db), Fleets: edges, Account: account, Log: log,
+		Endpoint: func() string { return w.devices },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fleets := fleet.New(fleet.Config{
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
-		Read: db, Log: log, EnsureAlias: w.ids.EnsureAlias,
-	})
+	fleets := fleet.New(fleet.Config{Store: edges, Log: log, EnsureAlias: w.ids.EnsureAlias})
 	ring := access.Ring{Keys: keys, Sessions: sessions}
 	h := gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(ring), Keys: keys, Account: account, Region: "us-east-1", Log: log,

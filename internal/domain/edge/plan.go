@@ -57,6 +57,16 @@ func (p *Plan) Stage(name string) int {
 	return -1
 }
 
+// StageName returns the name of the stage with an id, or "".
+func (p *Plan) StageName(id int64) string {
+	for i := range p.Stages {
+		if p.Stages[i].ID == id {
+			return p.Stages[i].Name
+		}
+	}
+	return ""
+}
+
 // Check judges a new plan before its stages are added.
 func (p *Plan) Check() error {
 	if n := len(p.Models); n < 1 || n > MaxModels {

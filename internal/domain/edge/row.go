@@ -224,3 +224,42 @@ func (c Counts) Pending() int { return c.Ready + c.InProgress + c.Stopping }
 
 // Total is the number of rows.
 func (c Counts) Total() int { return c.Pending() + c.Deployed + c.Failed + c.Stopped }
+
+// OwnedRow is the row of a device in the stage of a plan that has it.
+type OwnedRow struct {
+	Row
+	Stage int64 // its id
+}
+
+// Division is what becomes of devices that a stage has selected.
+type Division struct {
+	Own     []Row      // it has them already
+	Release []OwnedRow // other stages have them, and no longer shall
+	Take    []int64    // it gets a row for them; among them are those to release
+	List    []int64    // others keep them: it only lists them
+}
+
+// Divide says what becomes of devices that the stage selects, given who has them
+// in its plan. A device that another stage has is taken over if its deployment
+// there failed or was stopped, and mayTake says so; otherwise it is only listed,
+// or left out if mayTake says no (spec §4.4). A percentage takes no more than
+// its target.
+func (s Stage) Divide(devices []int64, owners map[int64]OwnedRow, mayTake bool) (d Division) {
+	for _, id := range devices {
+		o, owned := owners[id]
+		switch {
+		case !owned:
+			d.Take = append(d.Take, id)
+		case o.Stage == s.ID:
+			d.Own = append(d.Own, o.Row)
+		case mayTake && o.MayTake():
+			d.Release, d.Take = append(d.Release, o), append(d.Take, id)
+		case mayTake:
+			d.List = append(d.List, id)
+		}
+	}
+	if s.Selection.Type == ByPercentage && !s.Written {
+		d.Take = d.Take[:min(len(d.Take), max(0, s.Cut.Target-s.Counts.Total()))]
+	}
+	return d
+}

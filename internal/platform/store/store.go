@@ -89,17 +89,10 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
 	read.SetMaxOpenConns(4)
-	db, err := (&DB{
+	return (&DB{
 		write: write, read: read, Dialect: sqliteDialect(),
 		preparedWrites: map[string]*sql.Stmt{}, preparedReads: map[string]*sql.Stmt{},
 	}).migrated(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Prepare(ctx, hotWrites(), hotReads()); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 // private makes the file of a database one that its owner alone may read: it

@@ -9,10 +9,13 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/outcome"
+	"github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/id"
+	"github.com/slipway-ml/slipway/internal/platform/store/edge"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
 // CreateEndpointInput is what CreateEndpoint asks for.
@@ -285,8 +288,11 @@ func resolve(ctx context.Context, tx store.Tx, resource string) (string, error) 
 			return "", err
 		}
 		return e.ARN(), nil
-	case arn.KindDeviceFleet, arn.KindEdgeDeployment, arn.KindEdgePackagingJob, arn.KindCompilationJob:
-		return tx.EdgeARN(ctx, s, kind, name)
+	case arn.KindDeviceFleet, arn.KindEdgeDeployment:
+		return edge.In(tx.Tx).ARN(ctx, s, kind, name)
+	}
+	if k, ok := packaging.Resource(kind); ok {
+		return jobs.In(tx.Tx).ARN(ctx, k, s, name)
 	}
 	return "", fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -38,21 +37,18 @@ type yard struct {
 	*fleet.Service
 	b    *testing.B
 	n    int
-	bell loop.Wakeup
+	wake loop.Wakeup
 }
 
 func newYard(b *testing.B, n int) *yard {
-	db, err := store.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "x.db"))
+	db, err := openSQLite(b.Context(), filepath.Join(b.TempDir(), "x.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	y := &yard{b: b, n: n, bell: loop.NewWakeup()}
+	y := &yard{b: b, n: n, wake: loop.NewWakeup()}
 	log := slog.New(slog.DiscardHandler)
 	y.Service = fleet.New(fleet.Config{
-		Read: db, Packages: &depot{}, Log: log, Ring: y.bell.Notify,
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: db, Packages: &depot{}, Log: log, Wake: y.wake,
 	})
 	begun := time.Now()
 	if err := y.CreateFleet(b.Context(), edge.Fleet{Scope: scope, Name: "f"}, nil, nil); err != nil {
@@ -71,7 +67,10 @@ func newYard(b *testing.B, n int) *yard {
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { y.Run(ctx) })
-	r := loop.Runner{Queue: db.Stages(), Turn: y.Turn, Log: log, Wake: y.bell, Poll: time.Second, Lease: 30 * time.Second, Retry: time.Second}
+	r := loop.Runner{
+		Queue: db.Stages(), Turn: y.Turn, Log: log, Wake: y.wake, Poll: time.Second, Lease: 30 * time.Second,
+		Retry: time.Second,
+	}
 	wg.Go(func() { r.Run(ctx) })
 	b.Cleanup(func() {
 		stop()
@@ -141,7 +140,9 @@ func (y *yard) crowd(ctx context.Context, rate int, beats, polls *latencies, don
 }
 
 func (y *yard) checkIn(ctx context.Context, i int, due *string, beats, polls *latencies, done *atomic.Int64) {
-	h := edge.Heartbeat{Fleet: "f", Device: name(i), AgentVersion: "1.0", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1.0", LatestInference: time.Now()}}}
+	h := edge.Heartbeat{Fleet: "f", Device: name(i), AgentVersion: "1.0", HasModels: true, Models: []edge.LoadedModel{
+		{Name: "defects", Version: "1.0", LatestInference: time.Now()},
+	}}
 	if *due != "" {
 		h.Result = &edge.Result{Deployment: *due, Status: "SUCCESS"}
 	}
@@ -177,7 +178,10 @@ func BenchmarkCheckins(b *testing.B) {
 		before := cpu()
 		y.crowd(ctx, rate, &beats, &polls, &done)
 		stop()
-		b.Logf("%d requests/s asked for: heartbeats %v; polls %v; %.0f %% of a core", rate, &beats, &polls, float64(cpu()-before)/15e9*100)
+		b.Logf(
+			"%d requests/s asked for: heartbeats %v; polls %v; %.0f %% of a core", rate, &beats, &polls,
+			float64(cpu()-before)/15e9*100,
+		)
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -195,7 +199,10 @@ func BenchmarkAStage(b *testing.B) {
 	if text := os.Getenv("SLIPWAY_BENCH_PERCENT"); text != "" {
 		percentage, _ = strconv.Atoi(text)
 	}
-	p := edge.Plan{Scope: scope, Name: "p", Fleet: "f", Models: []edge.ModelConfig{{Handle: "m", Job: "j"}}, Stages: []edge.Stage{percent("s", percentage)}}
+	p := edge.Plan{
+		Scope: scope, Name: "p", Fleet: "f", Models: []edge.ModelConfig{{Handle: "m", Job: "j"}},
+		Stages: []edge.Stage{percent("s", percentage)},
+	}
 	if _, err := y.CreatePlan(b.Context(), p, nil); err != nil {
 		b.Fatal(err)
 	}
@@ -220,7 +227,11 @@ func BenchmarkAStage(b *testing.B) {
 		c := got.Stages[0].Counts
 		if !wrote && got.Stages[0].Status == edge.StageInProgress {
 			wrote = true
-			b.Logf("%d rows were selected, written and offered after %v; describing meanwhile: %v; heartbeats: %v; polls: %v", c.Total(), time.Since(begun).Round(time.Millisecond), &describes, &beats, &polls)
+			b.Logf(
+				"%d rows were selected, written and offered after %v; describing meanwhile: %v; heartbeats: %v; "+
+					"polls: %v",
+				c.Total(), time.Since(begun).Round(time.Millisecond), &describes, &beats, &polls,
+			)
 		}
 		if c.Deployed == target {
 			break
@@ -229,7 +240,10 @@ func BenchmarkAStage(b *testing.B) {
 	stop()
 	wg.Wait()
 	got, err := y.Plan(b.Context(), scope, "p")
-	b.Logf("after %v: %+v %v; describing: %v; heartbeats: %v; polls: %v", time.Since(begun).Round(time.Millisecond), got.Stages[0].Counts, err, &describes, &beats, &polls)
+	b.Logf(
+		"after %v: %+v %v; describing: %v; heartbeats: %v; polls: %v", time.Since(begun).Round(time.Millisecond),
+		got.Stages[0].Counts, err, &describes, &beats, &polls,
+	)
 	begun = time.Now()
 	_, r, _, err := y.Report(b.Context(), scope, "f")
 	b.Logf("GetDeviceFleetReport of %d devices: %v %v", r.Registered, time.Since(begun).Round(time.Millisecond), err)
@@ -243,7 +257,13 @@ func BenchmarkWritingRows(b *testing.B) {
 	n := benchDevices(b)
 	y := newYard(b, n)
 	stages := []edge.Stage{percent("tenth", 10), percent("rest", 100)}
-	if _, err := y.CreatePlan(b.Context(), edge.Plan{Scope: scope, Name: "p", Fleet: "f", Models: []edge.ModelConfig{{Handle: "m", Job: "j"}}, Stages: stages}, nil); err != nil {
+	if _, err := y.CreatePlan(
+		b.Context(),
+		edge.Plan{
+			Scope: scope, Name: "p", Fleet: "f", Models: []edge.ModelConfig{{Handle: "m", Job: "j"}}, Stages: stages,
+		},
+		nil,
+	); err != nil {
 		b.Fatal(err)
 	}
 	for i, st := range stages {
@@ -257,7 +277,10 @@ func BenchmarkWritingRows(b *testing.B) {
 				b.Fatal(err)
 			}
 			if got := p.Stages[i]; got.Status == edge.StageInProgress {
-				b.Logf("%d rows of %d devices in %v, %v of a processor", got.Counts.Total(), n, time.Since(begun).Round(time.Millisecond), (cpu() - before).Round(time.Millisecond))
+				b.Logf(
+					"%d rows of %d devices in %v, %v of a processor", got.Counts.Total(), n,
+					time.Since(begun).Round(time.Millisecond), (cpu() - before).Round(time.Millisecond),
+				)
 				break
 			}
 			time.Sleep(20 * time.Millisecond)

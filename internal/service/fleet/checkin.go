@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
 // allowed refuses a caller with the credentials of another thing.
@@ -16,13 +17,17 @@ func allowed(c edge.Caller, d edge.Device) error {
 	if d.Acts(c) {
 		return nil
 	}
-	return fault.New(fault.Denied, "The credentials are those of thing %s, which may not act for device %s.", c.Thing, d.Name)
+	return fault.New(
+		fault.Denied, "The credentials are those of thing %s, which may not act for device %s.", c.Thing, d.Name,
+	)
 }
 
 // Registration says whether a device is registered, and for how long it may
 // believe that (spec §3.1).
-func (s *Service) Registration(ctx context.Context, sc arn.Scope, caller edge.Caller, fleet, device string) (active bool, ttl time.Duration, err error) {
-	p, err := s.Read.Poll(ctx, sc, fleet, device)
+func (s *Service) Registration(
+	ctx context.Context, sc arn.Scope, caller edge.Caller, fleet, device string,
+) (active bool, ttl time.Duration, err error) {
+	p, err := s.Store.Poll(ctx, sc, fleet, device)
 	if edge.Missing(err) {
 		return false, s.UnregisteredTTL, nil
 	}
@@ -37,8 +42,10 @@ func (s *Service) Registration(ctx context.Context, sc arn.Scope, caller edge.Ca
 
 // Deployments returns what a device is to do, oldest stage first (spec §3.2).
 // A device without work costs one read.
-func (s *Service) Deployments(ctx context.Context, sc arn.Scope, caller edge.Caller, fleet, device string) ([]edge.Deployment, edge.Hints, error) {
-	p, err := s.Read.Poll(ctx, sc, fleet, device)
+func (s *Service) Deployments(
+	ctx context.Context, sc arn.Scope, caller edge.Caller, fleet, device string,
+) ([]edge.Deployment, edge.Hints, error) {
+	p, err := s.Store.Poll(ctx, sc, fleet, device)
 	if err == nil {
 		err = allowed(caller, p.Device)
 	}
@@ -75,7 +82,7 @@ func (s *Service) deployment(ctx context.Context, device int64, o edge.Offer) (e
 		d.Definitions = o.Order.Definitions(nil)
 		return d, nil
 	}
-	had, err := s.Read.Before(ctx, device, o.Plan)
+	had, err := s.Store.Before(ctx, device, o.Plan)
 	if err != nil {
 		return d, err
 	}
@@ -103,7 +110,9 @@ const maxModels = 256
 
 // Heartbeat records what a device says of itself, and how a deployment went
 // (spec §3.3). Metrics never make it fail.
-func (s *Service) Heartbeat(ctx context.Context, sc arn.Scope, caller edge.Caller, h edge.Heartbeat) (edge.Hints, error) {
+func (s *Service) Heartbeat(
+	ctx context.Context, sc arn.Scope, caller edge.Caller, h edge.Heartbeat,
+) (edge.Hints, error) {
 	h.AgentVersion = clean(h.AgentVersion)
 	h.Models = h.Models[:min(len(h.Models), maxModels)]
 	for i := range h.Models {
@@ -134,7 +143,7 @@ var errStopped = errors.New("the server is stopping")
 // submit has a check-in written together with others, and waits for that. A
 // caller that gives up may find it written all the same.
 func (s *Service) submit(ctx context.Context, c *checkin) error {
-	c.at, c.done = now(), make(chan error, 1)
+	c.at, c.done = clock.Now(), make(chan error, 1)
 	select {
 	case s.queue <- c:
 	default:

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -20,21 +19,32 @@ func TestAHeartbeatIsKept(t *testing.T) {
 		ctx := t.Context()
 		makeFleet(t, w.Service, "f", 2)
 		sampled := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-		w.beat(edge.Heartbeat{Device: "d000", AgentVersion: "1.20220822.836f3023", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1.0", LatestSample: sampled}, {Name: "x", Version: "2"}}})
+		w.beat(edge.Heartbeat{
+			Device: "d000", AgentVersion: "1.20220822.836f3023", HasModels: true,
+			Models: []edge.LoadedModel{
+				{Name: "defects", Version: "1.0", LatestSample: sampled}, {Name: "x", Version: "2"},
+			},
+		})
 		d, err := w.Device(ctx, scope, "f", "d000")
 		ok(t, err)
-		if time.Since(d.Heartbeat) > time.Minute || d.AgentVersion != "1.20220822.836f3023" || len(d.Models) != 2 || !d.Models[0].LatestSample.Equal(sampled) {
+		if time.Since(d.Heartbeat) > time.Minute || d.AgentVersion != "1.20220822.836f3023" || len(d.Models) != 2 ||
+			!d.Models[0].LatestSample.Equal(sampled) {
 			t.Errorf("%+v", d)
 		}
 		w.beat(edge.Heartbeat{Device: "d000", AgentVersion: "2"}) // says nothing of models
 		if d, err = w.Device(ctx, scope, "f", "d000"); err != nil || len(d.Models) != 2 || d.AgentVersion != "2" {
 			t.Errorf("%+v %v", d, err)
 		}
-		w.beat(edge.Heartbeat{Device: "d000", AgentVersion: "2", HasModels: true, Models: []edge.LoadedModel{{Name: "defects", Version: "1.0"}}})
-		if d, err = w.Device(ctx, scope, "f", "d000"); err != nil || len(d.Models) != 1 || !d.Models[0].LatestSample.Equal(sampled) {
+		w.beat(edge.Heartbeat{Device: "d000", AgentVersion: "2", HasModels: true, Models: []edge.LoadedModel{
+			{Name: "defects", Version: "1.0"},
+		}})
+		if d, err = w.Device(ctx, scope, "f", "d000"); err != nil || len(d.Models) != 1 ||
+			!d.Models[0].LatestSample.Equal(sampled) {
 			t.Errorf("a time was forgotten: %+v %v", d, err)
 		}
-		for _, f := range []edge.DeviceFilter{{Model: "defects"}, {Fleet: "f", HeartbeatAfter: time.Now().Add(-time.Hour)}} {
+		for _, f := range []edge.DeviceFilter{
+			{Model: "defects"}, {Fleet: "f", HeartbeatAfter: time.Now().Add(-time.Hour)},
+		} {
 			if ds, _, err := w.ListDevices(ctx, scope, f); err != nil || len(ds) != 1 || ds[0].Name != "d000" {
 				t.Errorf("%+v: %+v %v", f, ds, err)
 			}
@@ -44,15 +54,21 @@ func TestAHeartbeatIsKept(t *testing.T) {
 		}
 		_, r, _, err := w.Report(ctx, scope, "f")
 		ok(t, err)
-		if r.Registered != 2 || r.Connected != 1 || len(r.Versions) != 1 || r.Versions[0] != (edge.VersionCount{Version: "2", Devices: 1}) || r.Models[0] != (edge.ModelStat{Name: "defects", Version: "1.0", Connected: 1}) {
+		if r.Registered != 2 || r.Connected != 1 || len(r.Versions) != 1 ||
+			r.Versions[0] != (edge.VersionCount{Version: "2", Devices: 1}) ||
+			r.Models[0] != (edge.ModelStat{Name: "defects", Version: "1.0", Connected: 1}) {
 			t.Errorf("%+v", r)
 		}
 		w.beat(edge.Heartbeat{Device: "d000", AgentVersion: "2", HasModels: true})
 		if d, err = w.Device(ctx, scope, "f", "d000"); err != nil || len(d.Models) != 0 {
 			t.Errorf("an empty list clears: %+v %v", d, err)
 		}
-		w.beat(edge.Heartbeat{Device: "d001", AgentVersion: "a\x00b\xff", HasModels: true, Models: []edge.LoadedModel{{Name: "\x00\xfe", Version: "\x00"}}})
-		for device, want := range map[string]string{"x": "No device with name x", "under_score": "No device with name under_score"} {
+		w.beat(edge.Heartbeat{Device: "d001", AgentVersion: "a\x00b\xff", HasModels: true, Models: []edge.LoadedModel{
+			{Name: "\x00\xfe", Version: "\x00"},
+		}})
+		for device, want := range map[string]string{
+			"x": "No device with name x", "under_score": "No device with name under_score",
+		} {
 			_, err := w.Heartbeat(ctx, scope, edge.Caller{}, edge.Heartbeat{Fleet: "f", Device: device})
 			refused(t, err, fault.NotFound, want)
 		}
@@ -79,11 +95,13 @@ func TestADeviceActsOnlyForItself(t *testing.T) {
 				}
 			}
 		}
-		if active, ttl, err := w.Registration(ctx, scope, edge.Caller{}, "f", "cam"); !active || ttl != time.Hour || err != nil {
+		if active, ttl, err := w.Registration(ctx, scope, edge.Caller{}, "f", "cam"); !active || ttl != time.Hour ||
+			err != nil {
 			t.Error(active, ttl, err)
 		}
 		for _, x := range [][2]string{{"f", "x"}, {"x", "cam"}} {
-			if active, ttl, err := w.Registration(ctx, scope, edge.Caller{Thing: "x"}, x[0], x[1]); active || ttl != time.Minute || err != nil {
+			if active, ttl, err := w.Registration(ctx, scope, edge.Caller{Thing: "x"}, x[0], x[1]); active ||
+				ttl != time.Minute || err != nil {
 				t.Error(x, active, ttl, err)
 			}
 		}
@@ -91,7 +109,7 @@ func TestADeviceActsOnlyForItself(t *testing.T) {
 }
 
 func TestDevicesAreToldWhenToComeAgain(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		w := newWorld(t, db, fleet.Config{PollRate: 1})
 		makeFleet(t, w.Service, "f", 20)
 		look := func() edge.Hints {
@@ -114,25 +132,35 @@ func TestDevicesAreToldWhenToComeAgain(t *testing.T) {
 	})
 }
 
-// failing makes transactions fail in which a device called bad says something.
-type failing struct{ fleet.Tx }
-
-func (f failing) SaveCheckin(ctx context.Context, d edge.Device, same bool) error {
-	if strings.HasPrefix(d.Name, "bad") {
-		return errors.New("the database does not like it")
+// refuseBad makes the database refuse what devices called bad say of themselves.
+func refuseBad(t *testing.T, db store.DB) {
+	t.Helper()
+	statements := []string{ // of SQLite
+		`create trigger bad before update on device when new.name like 'bad%' begin select raise(abort, 'bad'); end`,
 	}
-	return f.Tx.SaveCheckin(ctx, d, same)
+	if db.Dialect.ForUpdate != "" { // PostgreSQL locks rows
+		statements = []string{
+			`create function bad() returns trigger language plpgsql as 'begin raise exception ''bad''; end'`,
+			`create trigger bad before update on device for each row when (new.name like 'bad%')
+				execute function bad()`,
+		}
+	}
+	ok(t, db.Change(t.Context(), func(tx store.Tx) error {
+		for _, statement := range statements {
+			if err := tx.Run(t.Context(), "refuse bad devices", statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 func TestOneBadHeartbeatFailsNoOther(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		w := newWorld(t, db, fleet.Config{})
 		makeFleet(t, w.Service, "f", 100)
 		ok(t, w.Register(t.Context(), scope, "f", []edge.Device{{Name: "bad-1"}, {Name: "bad-2"}}, nil))
-		change := w.Change
-		w.Change = func(ctx context.Context, f func(fleet.Tx) error) error {
-			return change(ctx, func(tx fleet.Tx) error { return f(failing{tx}) })
-		}
+		refuseBad(t, db)
 		var wg sync.WaitGroup
 		for i := range 102 {
 			wg.Go(func() {
@@ -151,12 +179,10 @@ func TestOneBadHeartbeatFailsNoOther(t *testing.T) {
 }
 
 func TestAFullQueueRefusesAndAStoppedServerAnswers(t *testing.T) {
-	db, err := store.OpenSQLite(t.Context(), t.TempDir()+"/x.db")
+	db, err := openSQLite(t.Context(), t.TempDir()+"/x.db")
 	ok(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	s := fleet.New(fleet.Config{Read: db, Queue: 1, Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-		return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-	}})
+	s := fleet.New(fleet.Config{Store: db, Queue: 1})
 	ok(t, s.CreateFleet(t.Context(), edge.Fleet{Scope: scope, Name: "f"}, nil, nil))
 	ok(t, s.Register(t.Context(), scope, "f", []edge.Device{{Name: "d"}}, nil))
 	beat := func(ctx context.Context) error {

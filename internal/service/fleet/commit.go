@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // checkin is a heartbeat, or the delivery of orders, that waits to be written.
@@ -69,7 +70,9 @@ func (s *Service) writeAll(ctx context.Context, first *checkin) {
 	// The same order in every server: they wait for each other's rows, but never
 	// in a circle.
 	slices.SortStableFunc(batch, func(a, b *checkin) int {
-		return cmp.Or(cmp.Compare(a.scope.Region, b.scope.Region), cmp.Compare(a.fleet, b.fleet), cmp.Compare(a.device, b.device))
+		return cmp.Or(
+			cmp.Compare(a.scope.Region, b.scope.Region), cmp.Compare(a.fleet, b.fleet), cmp.Compare(a.device, b.device),
+		)
 	})
 	s.commit(context.WithoutCancel(ctx), batch)
 }
@@ -81,7 +84,7 @@ func (s *Service) commit(ctx context.Context, batch []*checkin) {
 	bounded, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
 	var changed bool
-	err := s.Change(bounded, func(tx Tx) error {
+	err := s.Change(bounded, func(tx store.Tx) error {
 		b := newBatch(tx)
 		if err := b.write(bounded, batch); err != nil {
 			return err
@@ -97,7 +100,7 @@ func (s *Service) commit(ctx context.Context, batch []*checkin) {
 	if err != nil {
 		s.Log.ErrorContext(ctx, "check-ins were not written", "count", len(batch), "err", err)
 	} else if changed {
-		s.Ring()
+		s.Wake.Notify()
 	}
 	for _, c := range batch {
 		c.done <- cmp.Or(err, c.err)
@@ -108,12 +111,12 @@ func (s *Service) commit(ctx context.Context, batch []*checkin) {
 func (s *Service) writable(ctx context.Context) bool {
 	bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return s.Change(bounded, func(Tx) error { return nil }) == nil
+	return s.Change(bounded, func(store.Tx) error { return nil }) == nil
 }
 
 // batch is a transaction of check-ins.
 type batch struct {
-	tx      Tx
+	tx      store.Tx
 	devices map[place]*edge.Polled
 	orders  map[string]edge.Offer // by deployment; of stage 0: there is no such order
 	deltas  map[int64]*edge.Counts
@@ -122,7 +125,7 @@ type batch struct {
 
 type place struct{ region, fleet, device string }
 
-func newBatch(tx Tx) *batch {
+func newBatch(tx store.Tx) *batch {
 	return &batch{tx, map[place]*edge.Polled{}, map[string]edge.Offer{}, map[int64]*edge.Counts{}, map[int64]bool{}}
 }
 
@@ -229,7 +232,11 @@ func (b *batch) heartbeat(ctx context.Context, c *checkin) error {
 		d.Models = models
 	}
 	c.polled = *p
-	if err := b.tx.SaveCheckin(ctx, *d, same); err != nil || h.Result == nil {
+	save := b.tx.SaveCheckin
+	if same {
+		save = b.tx.SaveHeartbeat
+	}
+	if err := save(ctx, *d); err != nil || h.Result == nil {
 		return err
 	}
 	return b.result(ctx, c, *h.Result)
@@ -246,7 +253,10 @@ func (b *batch) result(ctx context.Context, c *checkin, r edge.Result) error {
 	if err != nil || !ok {
 		return err
 	}
-	e := edge.Event{Kind: edge.Reported, At: c.at, Attempt: o.Attempt, Outcome: c.outcome, Message: clean(edge.Message(r, o.Order.OnFailure))}
+	e := edge.Event{
+		Kind: edge.Reported, At: c.at, Attempt: o.Attempt, Outcome: c.outcome,
+		Message: clean(edge.Message(r, o.Order.OnFailure)),
+	}
 	next, changed := edge.NextDevice(row, e)
 	if !changed {
 		return nil
@@ -281,7 +291,8 @@ func (b *batch) deliver(ctx context.Context, c *checkin) error {
 			continue
 		}
 		b.plans[o.Plan] = true
-		if err := move(ctx, b.tx, o.Stage, row, edge.Event{Kind: edge.Delivered, At: c.at, Attempt: o.Attempt}, b.deltas); err != nil {
+		e := edge.Event{Kind: edge.Delivered, At: c.at, Attempt: o.Attempt}
+		if err := move(ctx, b.tx, o.Stage, row, e, b.deltas); err != nil {
 			return err
 		}
 		o.Undoing = row.Undoing

@@ -13,7 +13,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -37,16 +37,13 @@ const crashDevices = 40
 // live takes a plan from wherever it is through its story: two stages, of which
 // the first is stopped and started again, and is deleted in the end.
 func live(ctx context.Context, path string) error {
-	db, err := store.OpenSQLite(ctx, path)
+	db, err := openSQLite(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	s := fleet.New(fleet.Config{
-		Read: db, Packages: &depot{}, Log: slog.New(slog.DiscardHandler), Chunk: 8,
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: db, Packages: &depot{}, Log: slog.New(slog.DiscardHandler), Chunk: 8,
 	})
 	stop, over := context.WithCancel(ctx)
 	written := make(chan struct{})
@@ -66,7 +63,7 @@ func live(ctx context.Context, path string) error {
 
 type story struct {
 	s   *fleet.Service
-	db  *store.DB
+	db  store.DB
 	ctx context.Context
 }
 
@@ -129,7 +126,9 @@ func (h story) deploy() error {
 				return err
 			}
 			for _, d := range ds {
-				r := edge.Heartbeat{Fleet: "f", Device: crashName(i), Result: &edge.Result{Deployment: d.Name, Status: "SUCCESS"}}
+				r := edge.Heartbeat{
+					Fleet: "f", Device: crashName(i), Result: &edge.Result{Deployment: d.Name, Status: "SUCCESS"},
+				}
 				if _, err := h.s.Heartbeat(h.ctx, scope, edge.Caller{}, r); err != nil {
 					return err
 				}
@@ -169,17 +168,19 @@ func TestAKilledServerLeavesNothingHalfDone(t *testing.T) {
 				if err == nil {
 					break
 				}
-				if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				if e, ok := errors.AsType[*exec.ExitError](err); !ok ||
+					e.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 					t.Fatalf("%v: %s", err, out)
 				}
 			}
 			t.Logf("killed %d times", kills)
-			db, err := store.OpenSQLite(t.Context(), path)
+			db, err := openSQLite(t.Context(), path)
 			ok(t, err)
 			defer db.Close()
 			p, err := db.Plan(t.Context(), scope, "p")
 			ok(t, err)
-			if len(p.Stages) != 1 || p.Removing || p.Stages[0].Status != edge.StageDeployed || p.Totals != (edge.Counts{Deployed: crashDevices / 2}) {
+			if len(p.Stages) != 1 || p.Removing || p.Stages[0].Status != edge.StageDeployed ||
+				p.Totals != (edge.Counts{Deployed: crashDevices / 2}) {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -188,7 +189,7 @@ func TestAKilledServerLeavesNothingHalfDone(t *testing.T) {
 
 func prepareStory(t *testing.T, path string) {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), path)
+	db, err := openSQLite(t.Context(), path)
 	ok(t, err)
 	defer db.Close()
 	w := newWorld(t, db, fleet.Config{})
@@ -204,7 +205,7 @@ func prepareStory(t *testing.T, path string) {
 // checkStory compares the counters of the stages with their rows.
 func checkStory(t *testing.T, path string) {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), path)
+	db, err := openSQLite(t.Context(), path)
 	ok(t, err)
 	defer db.Close()
 	p, err := db.Plan(t.Context(), scope, "p")
@@ -214,7 +215,7 @@ func checkStory(t *testing.T, path string) {
 
 // checkCounters compares the counters of the stages of a plan with their rows,
 // and looks for devices that belong to two of them.
-func checkCounters(t *testing.T, db *store.DB, p *edge.Plan) {
+func checkCounters(t *testing.T, db store.DB, p *edge.Plan) {
 	t.Helper()
 	owners := map[int64]string{}
 	for _, st := range p.Stages {

@@ -8,6 +8,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // maxDeregister bounds one call, so that its transaction stays short.
@@ -17,9 +19,11 @@ const maxDeregister = 10_000
 // succeeds; to register a name with other attributes is refused (spec §2.6).
 func (s *Service) Register(ctx context.Context, sc arn.Scope, name string, ds []edge.Device, tags []hosting.Tag) error {
 	if len(ds) > edge.MaxRegister {
-		return fault.New(fault.Limit, "At most %d devices can be registered in one call, not %d.", edge.MaxRegister, len(ds))
+		return fault.New(
+			fault.Limit, "At most %d devices can be registered in one call, not %d.", edge.MaxRegister, len(ds),
+		)
 	}
-	at, seen := now(), make(map[string]edge.Device, len(ds))
+	at, seen := clock.Now(), make(map[string]edge.Device, len(ds))
 	for i := range ds {
 		d := &ds[i]
 		d.Scope, d.Fleet, d.Registered = sc, name, at
@@ -28,7 +32,7 @@ func (s *Service) Register(ctx context.Context, sc arn.Scope, name string, ds []
 		}
 		seen[d.Name] = *d
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Change(ctx, func(tx store.Tx) error {
 		f, err := fleetForWork(ctx, tx, sc, name)
 		if err != nil {
 			return err
@@ -39,7 +43,10 @@ func (s *Service) Register(ctx context.Context, sc arn.Scope, name string, ds []
 		}
 		for _, old := range have {
 			if !old.Same(seen[old.Name]) {
-				return fault.New(fault.Invalid, "Device %s is registered in device fleet %s already, with other attributes.", old.Name, name)
+				return fault.New(
+					fault.Invalid, "Device %s is registered in device fleet %s already, with other attributes.",
+					old.Name, name,
+				)
 			}
 		}
 		for _, d := range ds {
@@ -55,9 +62,11 @@ func (s *Service) Register(ctx context.Context, sc arn.Scope, name string, ds []
 // wanted of them is stopped (spec §4.6).
 func (s *Service) Deregister(ctx context.Context, sc arn.Scope, name string, devices []string) error {
 	if len(devices) > maxDeregister {
-		return fault.New(fault.Limit, "At most %d devices can be deregistered in one call, not %d.", maxDeregister, len(devices))
+		return fault.New(
+			fault.Limit, "At most %d devices can be deregistered in one call, not %d.", maxDeregister, len(devices),
+		)
 	}
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Change(ctx, func(tx store.Tx) error {
 		f, err := tx.Fleet(ctx, sc, name)
 		if err != nil {
 			return edge.Reworded(err, edge.NoFleetOfDevice(name))
@@ -81,14 +90,14 @@ func (s *Service) Deregister(ctx context.Context, sc arn.Scope, name string, dev
 		return tx.DeleteDevices(ctx, f, ds)
 	})
 	if err == nil {
-		s.Ring()
+		s.Wake.Notify()
 	}
 	return err
 }
 
 // release ends what stages still want of devices that leave.
-func release(ctx context.Context, tx Tx, ds []edge.Device) error {
-	at := now()
+func release(ctx context.Context, tx store.Tx, ds []edge.Device) error {
+	at := clock.Now()
 	var plans []int64
 	open := make([][]edge.Offer, len(ds))
 	for i, d := range ds {
@@ -128,24 +137,25 @@ func release(ctx context.Context, tx Tx, ds []edge.Device) error {
 
 // move lets an event happen to a row, and notes what it does to the counters of
 // its stage.
-func move(ctx context.Context, tx Tx, stage int64, r edge.Row, e edge.Event, deltas map[int64]*edge.Counts) error {
+func move(
+	ctx context.Context, tx store.Tx, stage int64, r edge.Row, e edge.Event, deltas map[int64]*edge.Counts,
+) error {
 	next, changed := edge.NextDevice(r, e)
 	if !changed {
 		return nil
 	}
-	if deltas[stage] == nil {
-		deltas[stage] = new(edge.Counts)
-	}
-	deltas[stage].Move(r.Status, next.Status)
+	counts(deltas, stage).Move(r.Status, next.Status)
 	return tx.SaveRow(ctx, stage, next)
 }
 
 // UpdateDevices changes devices, all or none.
 func (s *Service) UpdateDevices(ctx context.Context, sc arn.Scope, name string, us []DeviceUpdate) error {
 	if len(us) > edge.MaxRegister {
-		return fault.New(fault.Limit, "At most %d devices can be updated in one call, not %d.", edge.MaxRegister, len(us))
+		return fault.New(
+			fault.Limit, "At most %d devices can be updated in one call, not %d.", edge.MaxRegister, len(us),
+		)
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Change(ctx, func(tx store.Tx) error {
 		f, err := fleetForWork(ctx, tx, sc, name)
 		if err != nil {
 			return err
@@ -165,15 +175,15 @@ func (s *Service) UpdateDevices(ctx context.Context, sc arn.Scope, name string, 
 
 // Device returns a device with all that it last said of itself.
 func (s *Service) Device(ctx context.Context, sc arn.Scope, fleet, name string) (edge.Device, error) {
-	f, err := s.Read.Fleet(ctx, sc, fleet)
+	f, err := s.Store.Fleet(ctx, sc, fleet)
 	if err != nil {
 		return edge.Device{}, edge.Reworded(err, edge.NoFleetOfDevice(fleet))
 	}
-	return s.Read.Device(ctx, f, name)
+	return s.Store.Device(ctx, f, name)
 }
 
 // ListDevices returns a page of devices, by the names of fleet and device, and
 // whether more follow. A fleet that does not exist has none.
 func (s *Service) ListDevices(ctx context.Context, sc arn.Scope, f edge.DeviceFilter) ([]edge.Device, bool, error) {
-	return s.Read.ListDevices(ctx, sc, f)
+	return s.Store.ListDevices(ctx, sc, f)
 }

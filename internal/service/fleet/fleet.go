@@ -6,9 +6,9 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -17,6 +17,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/loop"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // The changes that updates ask for.
@@ -36,12 +38,14 @@ type Packages interface {
 // Config is what a Service is made of. Zero durations and numbers are the
 // defaults.
 type Config struct {
-	Change   func(ctx context.Context, f func(Tx) error) error // runs f in one transaction
-	Read     Reader
+	Store store.DB
+	// Change runs f in one transaction. Nil: Store.Change. The simulation has it
+	// fail, before f or after the commit.
+	Change   func(ctx context.Context, f func(store.Tx) error) error
 	Packages Packages
 	Log      *slog.Logger
-	// Ring says that a stage may have fallen due. It must not block.
-	Ring func()
+	// Wake is notified when a stage may have fallen due. Nil: nobody waits.
+	Wake loop.Wakeup
 	// EnsureAlias makes the role alias of a fleet exist and stand for a role. It
 	// may be called again. Nil: nobody keeps role aliases.
 	EnsureAlias func(ctx context.Context, s arn.Scope, fleet, roleARN string) error
@@ -94,46 +98,33 @@ type Service struct {
 
 // New returns a Service.
 func New(c Config) *Service {
-	orElse(&c.Window, time.Hour)
-	orElse(&c.StopGrace, 24*time.Hour)
-	orElse(&c.RegisteredTTL, time.Hour)
-	orElse(&c.UnregisteredTTL, time.Minute)
-	orElse(&c.IdlePoll, time.Minute)
-	orElse(&c.HeartbeatEvery, time.Minute)
-	orElse(&c.ActivePoll, 10*time.Second)
-	orElse(&c.TurnTime, 2*time.Second)
-	orElse(&c.PollRate, 2000)
-	orElse(&c.Queue, 8192)
-	orElse(&c.Batch, 1000)
-	orElse(&c.Chunk, 500)
+	c.Window = cmp.Or(c.Window, time.Hour)
+	c.StopGrace = cmp.Or(c.StopGrace, 24*time.Hour)
+	c.RegisteredTTL = cmp.Or(c.RegisteredTTL, time.Hour)
+	c.UnregisteredTTL = cmp.Or(c.UnregisteredTTL, time.Minute)
+	c.IdlePoll = cmp.Or(c.IdlePoll, time.Minute)
+	c.HeartbeatEvery = cmp.Or(c.HeartbeatEvery, time.Minute)
+	c.ActivePoll = cmp.Or(c.ActivePoll, 10*time.Second)
+	c.TurnTime = cmp.Or(c.TurnTime, 2*time.Second)
+	c.PollRate = cmp.Or(c.PollRate, 2000)
+	c.Queue = cmp.Or(c.Queue, 8192)
+	c.Batch = cmp.Or(c.Batch, 1000)
+	c.Chunk = cmp.Or(c.Chunk, 500)
 	if c.NewOrder == nil {
 		c.NewOrder = newOrder
 	}
-	if c.Ring == nil {
-		c.Ring = func() {}
+	if c.Change == nil {
+		c.Change = c.Store.Change
 	}
 	return &Service{Config: c, queue: make(chan *checkin, c.Queue), done: make(chan struct{})}
 }
 
-func orElse[T comparable](v *T, usual T) {
-	if *v == *new(T) {
-		*v = usual
-	}
-}
-
 // newOrder returns 26 letters and digits after "d-" (spec §3.2 rule 8).
-func newOrder() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return "d-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
-}
-
-// now is the present to the microsecond, as the store keeps it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func newOrder() string { return "d-" + strings.ToLower(rand.Text()) }
 
 // fleetForWork reads and locks a fleet that devices or stages shall be added
 // to, in the words of operations on devices.
-func fleetForWork(ctx context.Context, tx Tx, s arn.Scope, name string) (edge.Fleet, error) {
+func fleetForWork(ctx context.Context, tx store.Tx, s arn.Scope, name string) (edge.Fleet, error) {
 	f, err := tx.Fleet(ctx, s, name)
 	if err != nil {
 		return f, edge.Reworded(err, edge.NoFleetOfDevice(name))

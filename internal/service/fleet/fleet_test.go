@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,46 +13,40 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/platform/pgtest"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	platform "github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
 var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
 
 // onBoth runs f against each database.
-func onBoth(t *testing.T, f func(*testing.T, *store.DB)) {
+func onBoth(t *testing.T, f func(*testing.T, store.DB)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-		withDB(t, db, err, f)
-	})
-	t.Run("postgres", func(t *testing.T) {
-		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
-		withDB(t, db, err, f)
-	})
+	storetest.OnBoth(t, func(t *testing.T, db *platform.DB) { f(t, records(t, db)) })
 }
 
-func withDB(t *testing.T, db *store.DB, err error, f func(*testing.T, *store.DB)) {
+func records(t testing.TB, db *platform.DB) store.DB {
 	t.Helper()
+	out, err := store.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	f(t, db)
+	return out
 }
 
-func service(t *testing.T, db *store.DB) *fleet.Service {
-	return fleet.New(fleet.Config{
-		Read: db, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
-	})
+// openSQLite opens the store in a file.
+func openSQLite(ctx context.Context, path string) (store.DB, error) {
+	db, err := platform.OpenSQLite(ctx, path)
+	if err != nil {
+		return store.DB{}, err
+	}
+	return store.New(ctx, db)
+}
+
+func service(t *testing.T, db store.DB) *fleet.Service {
+	return fleet.New(fleet.Config{Store: db, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
 
 func ok(t *testing.T, err error) {
@@ -73,7 +66,9 @@ func refused(t *testing.T, err error, kind fault.Kind, part string) {
 // makeFleet creates a fleet with n devices called d000, d001, …
 func makeFleet(t *testing.T, s *fleet.Service, name string, n int) {
 	t.Helper()
-	ok(t, s.CreateFleet(t.Context(), edge.Fleet{Scope: scope, Name: name, Output: edge.OutputConfig{S3Location: "s3://b/p"}}, nil, nil))
+	ok(t, s.CreateFleet(
+		t.Context(), edge.Fleet{Scope: scope, Name: name, Output: edge.OutputConfig{S3Location: "s3://b/p"}}, nil, nil,
+	))
 	for from := 0; from < n; from += edge.MaxRegister {
 		var ds []edge.Device
 		for i := from; i < min(n, from+edge.MaxRegister); i++ {
@@ -84,22 +79,29 @@ func makeFleet(t *testing.T, s *fleet.Service, name string, n int) {
 }
 
 func TestAFleetIsCreatedDescribedChangedAndDeleted(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		s, ctx := service(t, db), t.Context()
 		role := "arn:aws:iam::000000000000:role/SageMakerX"
 		f := edge.Fleet{Scope: scope, Name: "f", RoleARN: role, Output: edge.OutputConfig{S3Location: "s3://b/p"}}
 		ok(t, s.CreateFleet(ctx, f, nil, []hosting.Tag{{Key: "k", Value: ""}}))
 		refused(t, s.CreateFleet(ctx, f, nil, nil), fault.InUse, "already exists")
-		refused(t, s.CreateFleet(ctx, edge.Fleet{Scope: scope, Name: "g"}, new(true), nil), fault.Invalid, "needs a RoleArn")
+		refused(
+			t, s.CreateFleet(ctx, edge.Fleet{Scope: scope, Name: "g"}, new(true), nil), fault.Invalid,
+			"needs a RoleArn",
+		)
 		got, err := s.Fleet(ctx, scope, "f")
 		ok(t, err)
-		if got.RoleAliasARN() != "arn:aws:iot:us-east-1:000000000000:rolealias/SageMakerEdge-f" || got.Created.IsZero() || !got.Created.Equal(got.Modified) {
+		if got.RoleAliasARN() != "arn:aws:iot:us-east-1:000000000000:rolealias/SageMakerEdge-f" ||
+			got.Created.IsZero() || !got.Created.Equal(got.Modified) {
 			t.Errorf("%+v", got)
 		}
-		ok(t, s.UpdateFleet(ctx, scope, "f", fleet.FleetUpdate{Output: edge.OutputConfig{S3Location: "s3://b/q"}, Alias: new(false), Description: new("words")}))
+		ok(t, s.UpdateFleet(ctx, scope, "f", fleet.FleetUpdate{
+			Output: edge.OutputConfig{S3Location: "s3://b/q"}, Alias: new(false), Description: new("words"),
+		}))
 		got, err = s.Fleet(ctx, scope, "f")
 		ok(t, err)
-		if got.RoleAliasARN() != "" || got.RoleARN != role || got.Description != "words" || got.Output.S3Location != "s3://b/q" || !got.Modified.After(got.Created) {
+		if got.RoleAliasARN() != "" || got.RoleARN != role || got.Description != "words" ||
+			got.Output.S3Location != "s3://b/q" || !got.Modified.After(got.Created) {
 			t.Errorf("%+v", got)
 		}
 		ok(t, s.DeleteFleet(ctx, scope, "f"))
@@ -114,19 +116,28 @@ func TestAFleetIsCreatedDescribedChangedAndDeleted(t *testing.T) {
 }
 
 func TestRegisteringDevicesIsAllOrNothingAndMayBeRepeated(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		s, ctx := service(t, db), t.Context()
-		refused(t, s.Register(ctx, scope, "f", []edge.Device{{Name: "a"}}, nil), fault.NotFound, "No device fleet with name f")
+		refused(
+			t, s.Register(ctx, scope, "f", []edge.Device{{Name: "a"}}, nil), fault.NotFound,
+			"No device fleet with name f",
+		)
 		makeFleet(t, s, "f", 0)
 		a := edge.Device{Name: "a", Thing: "thing-a"}
 		ok(t, s.Register(ctx, scope, "f", []edge.Device{a}, []hosting.Tag{{Key: "accelerator", Value: ""}}))
 		ok(t, s.Register(ctx, scope, "f", []edge.Device{a, {Name: "b"}}, nil))
-		refused(t, s.Register(ctx, scope, "f", []edge.Device{{Name: "c"}, {Name: "a"}}, nil), fault.Invalid, "other attributes")
-		refused(t, s.Register(ctx, scope, "f", []edge.Device{{Name: "c"}, {Name: "c"}}, nil), fault.Invalid, "given twice")
+		refused(
+			t, s.Register(ctx, scope, "f", []edge.Device{{Name: "c"}, {Name: "a"}}, nil), fault.Invalid,
+			"other attributes",
+		)
+		refused(
+			t, s.Register(ctx, scope, "f", []edge.Device{{Name: "c"}, {Name: "c"}}, nil), fault.Invalid, "given twice",
+		)
 		refused(t, s.Register(ctx, scope, "f", make([]edge.Device, 1001), nil), fault.Limit, "1000")
 		ds, more, err := s.ListDevices(ctx, scope, edge.DeviceFilter{})
 		ok(t, err)
-		if len(ds) != 2 || more || ds[0].Name != "a" || ds[0].Thing != "thing-a" || ds[1].ARN() != "arn:aws:sagemaker:us-east-1:000000000000:device-fleet/f/device/b" {
+		if len(ds) != 2 || more || ds[0].Name != "a" || ds[0].Thing != "thing-a" ||
+			ds[1].ARN() != "arn:aws:sagemaker:us-east-1:000000000000:device-fleet/f/device/b" {
 			t.Errorf("%+v", ds)
 		}
 		if tags, err := db.Tags(ctx, ds[0].ARN()); len(tags) != 1 || err != nil {
@@ -137,7 +148,10 @@ func TestRegisteringDevicesIsAllOrNothingAndMayBeRepeated(t *testing.T) {
 		if ok(t, err); d.Description != "left" || d.Thing != "thing-a" {
 			t.Errorf("%+v", d)
 		}
-		refused(t, s.UpdateDevices(ctx, scope, "f", []fleet.DeviceUpdate{{Name: "x"}}), fault.NotFound, "No device with name x")
+		refused(
+			t, s.UpdateDevices(ctx, scope, "f", []fleet.DeviceUpdate{{Name: "x"}}), fault.NotFound,
+			"No device with name x",
+		)
 		refused(t, s.Deregister(ctx, scope, "f", []string{"a", "x"}), fault.NotFound, "Device with name x")
 		refused(t, s.Deregister(ctx, scope, "x", []string{"a"}), fault.NotFound, "No device fleet with name x")
 		ok(t, s.Deregister(ctx, scope, "f", []string{"a", "a"}))
@@ -152,7 +166,7 @@ func TestRegisteringDevicesIsAllOrNothingAndMayBeRepeated(t *testing.T) {
 }
 
 func TestAFleetGoesWithAllItsDevices(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		s := service(t, db)
 		makeFleet(t, s, "f", 1234)
 		ok(t, s.DeleteFleet(t.Context(), scope, "f"))
@@ -163,7 +177,7 @@ func TestAFleetGoesWithAllItsDevices(t *testing.T) {
 }
 
 func TestListsAreFilteredAndPaged(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		s, ctx := service(t, db), t.Context()
 		for _, n := range []string{"b-2", "a-1", "B-3"} {
 			makeFleet(t, s, n, 3)
@@ -187,7 +201,10 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 		}
 		last, _, err := s.ListFleets(ctx, scope, edge.FleetFilter{Limit: 1})
 		ok(t, err)
-		if fs, _, err := s.ListFleets(ctx, scope, edge.FleetFilter{Times: edge.Times{CreatedBefore: last[0].Created}}); len(fs) != 2 || err != nil {
+		if fs, _, err := s.ListFleets(
+			ctx, scope, edge.FleetFilter{Times: edge.Times{CreatedBefore: last[0].Created}},
+		); len(fs) != 2 ||
+			err != nil {
 			t.Error("before is strict:", fs, err)
 		}
 		f, n := edge.DeviceFilter{Limit: 2}, 0
@@ -204,14 +221,15 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 		if ds, _, err := s.ListDevices(ctx, scope, edge.DeviceFilter{Fleet: "x"}); len(ds) != 0 || err != nil {
 			t.Error("an unknown fleet:", ds, err)
 		}
-		if ds, _, err := s.ListDevices(ctx, scope, edge.DeviceFilter{HeartbeatAfter: time.Unix(0, 0)}); len(ds) != 0 || err != nil {
+		if ds, _, err := s.ListDevices(ctx, scope, edge.DeviceFilter{HeartbeatAfter: time.Unix(0, 0)}); len(ds) != 0 ||
+			err != nil {
 			t.Error("devices never heard of:", ds, err)
 		}
 	})
 }
 
 func TestAFleetWithDevicesIsKeptIfTheServerIsToldSo(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		s := service(t, db)
 		s.KeepNonempty = true
 		ctx := t.Context()

@@ -9,7 +9,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // CreateFleet records a new fleet. Without an alias it has a role alias if it
@@ -22,9 +24,9 @@ func (s *Service) CreateFleet(ctx context.Context, f edge.Fleet, alias *bool, ta
 	if err := s.ensureAlias(ctx, f); err != nil {
 		return err
 	}
-	f.Created = now()
+	f.Created = clock.Now()
 	f.Modified = f.Created
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Change(ctx, func(tx store.Tx) error {
 		if err := tx.InsertFleet(ctx, f); err != nil {
 			return err
 		}
@@ -41,25 +43,25 @@ func (s *Service) ensureAlias(ctx context.Context, f edge.Fleet) error {
 
 // Fleet returns a fleet.
 func (s *Service) Fleet(ctx context.Context, sc arn.Scope, name string) (edge.Fleet, error) {
-	return s.Read.Fleet(ctx, sc, name)
+	return s.Store.Fleet(ctx, sc, name)
 }
 
 // ListFleets returns a page of fleets and whether more follow.
 func (s *Service) ListFleets(ctx context.Context, sc arn.Scope, f edge.FleetFilter) ([]edge.Fleet, bool, error) {
-	return s.Read.ListFleets(ctx, sc, f)
+	return s.Store.ListFleets(ctx, sc, f)
 }
 
 // UpdateFleet changes a fleet. Without an alias the role alias stays where it
 // is; it is no longer reported (spec §11 Q28).
 func (s *Service) UpdateFleet(ctx context.Context, sc arn.Scope, name string, u FleetUpdate) error {
-	f, err := s.Read.Fleet(ctx, sc, name)
+	f, err := s.Store.Fleet(ctx, sc, name)
 	if err != nil {
 		return err
 	}
 	if err := s.ensureAlias(ctx, u.Apply(f)); err != nil {
 		return err
 	}
-	return s.Change(ctx, func(tx Tx) error {
+	return s.Change(ctx, func(tx store.Tx) error {
 		f, err := tx.Fleet(ctx, sc, name)
 		if err != nil {
 			return err
@@ -71,7 +73,7 @@ func (s *Service) UpdateFleet(ctx context.Context, sc arn.Scope, name string, u 
 		if err := f.Check(); err != nil {
 			return err
 		}
-		f.Modified = now()
+		f.Modified = clock.Now()
 		return tx.SaveFleet(ctx, f)
 	})
 }
@@ -85,7 +87,7 @@ const deleteChunk = 500
 func (s *Service) DeleteFleet(ctx context.Context, sc arn.Scope, name string) error {
 	for begun := false; ; begun = true {
 		over := false
-		err := s.Change(ctx, func(tx Tx) (err error) {
+		err := s.Change(ctx, func(tx store.Tx) (err error) {
 			over, err = s.deleteSome(ctx, tx, sc, name)
 			if begun {
 				err = unlessMissing(err, &over) // somebody else ended it
@@ -101,18 +103,19 @@ func (s *Service) DeleteFleet(ctx context.Context, sc arn.Scope, name string) er
 
 // deleteSome removes as much of a fleet as one transaction may, and reports
 // whether it is gone.
-func (s *Service) deleteSome(ctx context.Context, tx Tx, sc arn.Scope, name string) (over bool, err error) {
+func (s *Service) deleteSome(ctx context.Context, tx store.Tx, sc arn.Scope, name string) (over bool, err error) {
 	f, err := tx.Fleet(ctx, sc, name)
 	if err != nil {
 		return false, edge.Reworded(err, edge.NoFleetToDelete(name))
 	}
 	if !f.Deleting {
-		who, err := tx.ActiveStage(ctx, f)
+		stage, plan, err := tx.ActiveStage(ctx, f)
 		if err != nil {
 			return false, err
 		}
-		if who != "" {
-			return false, fault.New(fault.InUse, "DeviceFleet with name %s is in use by stage %s", name, who)
+		if stage != "" {
+			return false, fault.New(fault.InUse,
+				"DeviceFleet with name %s is in use by stage %s of edge deployment plan %s", name, stage, plan)
 		}
 		if s.KeepNonempty && f.Devices > 0 {
 			return false, fault.New(fault.InUse, "DeviceFleet with name %s has %d registered devices", name, f.Devices)
@@ -145,13 +148,13 @@ func unlessMissing(err error, over *bool) error {
 
 // Report counts what the devices of a fleet said of themselves (spec §2.11).
 func (s *Service) Report(ctx context.Context, sc arn.Scope, name string) (edge.Fleet, edge.Report, time.Time, error) {
-	at := now()
+	at := clock.Now()
 	var r edge.Report
-	f, err := s.Read.Fleet(ctx, sc, name)
+	f, err := s.Store.Fleet(ctx, sc, name)
 	if err != nil {
 		return f, r, at, err
 	}
-	err = s.Read.EachCheckin(ctx, f, func(d edge.Device) { r.Tally(d, at.Add(-s.Window)) })
+	err = s.Store.EachCheckin(ctx, f, func(d edge.Device) { r.Tally(d, at.Add(-s.Window)) })
 	if err != nil {
 		return f, r, at, fmt.Errorf("report on fleet %s: %w", name, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -48,22 +48,20 @@ func (d *depot) SHA1Now(_ context.Context, s3url string) (string, error) {
 type world struct {
 	*fleet.Service
 	t     *testing.T
-	db    *store.DB
+	db    store.DB
 	depot *depot
 }
 
 // onWorlds runs f in a world on each database.
 func onWorlds(t *testing.T, f func(w *world)) {
 	t.Helper()
-	onBoth(t, func(t *testing.T, db *store.DB) { f(newWorld(t, db, fleet.Config{})) })
+	onBoth(t, func(t *testing.T, db store.DB) { f(newWorld(t, db, fleet.Config{})) })
 }
 
-func newWorld(t *testing.T, db *store.DB, c fleet.Config) *world {
+func newWorld(t *testing.T, db store.DB, c fleet.Config) *world {
 	w := &world{t: t, db: db, depot: &depot{missing: map[string]bool{}, tampered: map[string]bool{}}}
-	c.Read, c.Packages, c.Log = db, w.depot, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	c.Change = func(ctx context.Context, f func(fleet.Tx) error) error {
-		return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-	}
+	c.Store, c.Packages = db, w.depot
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w.Service = fleet.New(c)
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -98,7 +96,9 @@ func (w *world) plan(name string, stages ...edge.Stage) {
 
 func (w *world) planOf(name string, models []edge.ModelConfig, stages ...edge.Stage) {
 	w.t.Helper()
-	_, err := w.CreatePlan(w.t.Context(), edge.Plan{Scope: scope, Name: name, Fleet: "f", Models: models, Stages: stages}, nil)
+	_, err := w.CreatePlan(
+		w.t.Context(), edge.Plan{Scope: scope, Name: name, Fleet: "f", Models: models, Stages: stages}, nil,
+	)
 	ok(w.t, err)
 }
 
@@ -183,7 +183,9 @@ func (w *world) beat(h edge.Heartbeat) {
 // report says how a deployment went on a device.
 func (w *world) report(device, deployment, status string) {
 	w.t.Helper()
-	w.beat(edge.Heartbeat{Device: device, AgentVersion: "1", Result: &edge.Result{Deployment: deployment, Status: status}})
+	w.beat(
+		edge.Heartbeat{Device: device, AgentVersion: "1", Result: &edge.Result{Deployment: deployment, Status: status}},
+	)
 }
 
 // work lets devices do what they are told, with an outcome.

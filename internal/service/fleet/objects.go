@@ -51,7 +51,7 @@ func (s *Service) mayHave(ctx context.Context, sc arn.Scope, c edge.Caller, r ed
 	if fleet == "" {
 		return false, nil
 	}
-	device, registered, err := s.Read.DeviceOfThing(ctx, sc, fleet, c.Thing)
+	device, registered, err := s.Store.DeviceOfThing(ctx, sc, fleet, c.Thing)
 	if err != nil || !registered {
 		return false, err
 	}
@@ -60,9 +60,9 @@ func (s *Service) mayHave(ctx context.Context, sc arn.Scope, c edge.Caller, r ed
 		if err != nil || may {
 			return may, err
 		}
-		return s.Read.DeviceHadObject(ctx, device, r.URL())
+		return s.Store.DeviceHadObject(ctx, device, r.URL())
 	}
-	f, err := s.Read.Fleet(ctx, sc, fleet)
+	f, err := s.Store.Fleet(ctx, sc, fleet)
 	return err == nil && f.Collects(r), err
 }
 
@@ -76,7 +76,7 @@ func (s *Service) mayRead(ctx context.Context, sc arn.Scope, fleet, url string) 
 	if had.urls[url] && time.Since(had.at) < readableFor {
 		return true, nil
 	}
-	urls, err := s.Read.FleetObjects(ctx, sc, fleet)
+	urls, err := s.Store.FleetObjects(ctx, sc, fleet)
 	if err != nil {
 		return false, err
 	}

@@ -8,18 +8,18 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
 func TestADeviceHasTheObjectsOfItsFleetWhileItIsRegistered(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	onBoth(t, func(t *testing.T, db store.DB) {
 		west := arn.Scope{Region: "us-west-2", Account: scope.Account}
 		w := newWorld(t, db, fleet.Config{})
 		for _, name := range []string{"plant", "other"} {
 			deployTo(t, w, west, name)
 		}
-		ok(t, db.Change(t.Context(), func(tx *store.Tx) error {
+		ok(t, db.Change(t.Context(), func(tx store.Tx) error {
 			return remember(t.Context(), tx, west, "s3://b/packages/old")
 		}))
 		registered := edge.Caller{Thing: "cam-1", Alias: "SageMakerEdge-plant"}
@@ -80,7 +80,7 @@ func deployTo(t *testing.T, w *world, s arn.Scope, name string) {
 
 // remember notes that the device of the fleet "plant" has a package which no
 // stage of the fleet deploys any more.
-func remember(ctx context.Context, tx *store.Tx, s arn.Scope, url string) error {
+func remember(ctx context.Context, tx store.Tx, s arn.Scope, url string) error {
 	id, err := tx.PackageID(ctx, edge.Package{Job: "j", S3URL: url, SHA1: "1"})
 	if err != nil {
 		return err

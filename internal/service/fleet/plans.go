@@ -9,7 +9,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // CreatePlan records a new plan, which does nothing before a stage is started,
@@ -28,9 +30,9 @@ func (s *Service) CreatePlan(ctx context.Context, p edge.Plan, tags []hosting.Ta
 			return "", err
 		}
 	}
-	p.Created = now()
+	p.Created = clock.Now()
 	p.Modified = p.Created
-	return p.ARN(), s.Change(ctx, func(tx Tx) error {
+	return p.ARN(), s.Change(ctx, func(tx store.Tx) error {
 		// Locked, so that the fleet cannot go at the same time.
 		if _, err := fleetForWork(ctx, tx, p.Scope, p.Fleet); err != nil {
 			return err
@@ -46,24 +48,28 @@ func (s *Service) CreatePlan(ctx context.Context, p edge.Plan, tags []hosting.Ta
 }
 
 // tell appends a line to the record of a plan, of the time of its last change.
-func tell(ctx context.Context, tx Tx, p *edge.Plan, stage string, kind edge.EventName, by, format string, args ...any) error {
-	return tx.TellPlan(ctx, p, edge.PlanEvent{At: p.Modified, Stage: stage, Kind: kind, By: by, Text: fmt.Sprintf(format, args...)})
+func tell(
+	ctx context.Context, tx store.Tx, p *edge.Plan, stage string, kind edge.EventName, by, format string, args ...any,
+) error {
+	return tx.TellPlan(
+		ctx, p, edge.PlanEvent{At: p.Modified, Stage: stage, Kind: kind, By: by, Text: fmt.Sprintf(format, args...)},
+	)
 }
 
 // Plan returns a plan with all its stages.
 func (s *Service) Plan(ctx context.Context, sc arn.Scope, name string) (*edge.Plan, error) {
-	return s.Read.Plan(ctx, sc, name)
+	return s.Store.Plan(ctx, sc, name)
 }
 
 // ListPlans returns a page of plans without their stages, and whether more follow.
 func (s *Service) ListPlans(ctx context.Context, sc arn.Scope, f edge.PlanFilter) ([]edge.Plan, bool, error) {
-	return s.Read.ListPlans(ctx, sc, f)
+	return s.Store.ListPlans(ctx, sc, f)
 }
 
 // DeletePlan removes a plan none of whose stages is active. Devices keep what
 // they have (spec §11 Q37).
 func (s *Service) DeletePlan(ctx context.Context, sc arn.Scope, name string) error {
-	err := s.Change(ctx, func(tx Tx) error {
+	err := s.Change(ctx, func(tx store.Tx) error {
 		p, err := tx.Plan(ctx, sc, name)
 		if err != nil {
 			return err
@@ -71,18 +77,18 @@ func (s *Service) DeletePlan(ctx context.Context, sc arn.Scope, name string) err
 		if err := p.Deletable(); err != nil {
 			return err
 		}
-		p.Modified = now()
+		p.Modified = clock.Now()
 		return tx.DeletePlan(ctx, p)
 	})
 	if err == nil {
-		s.Ring() // its rows go in turns of the loop
+		s.Wake.Notify() // its rows go in turns of the loop
 	}
 	return err
 }
 
 // AddStages appends stages to a plan, all or none.
 func (s *Service) AddStages(ctx context.Context, sc arn.Scope, plan string, stages []edge.Stage) error {
-	return s.changePlan(ctx, sc, plan, func(tx Tx, p *edge.Plan) error {
+	return s.changePlan(ctx, sc, plan, func(tx store.Tx, p *edge.Plan) error {
 		from := len(p.Stages)
 		if err := p.AddStages(stages); err != nil {
 			return err
@@ -100,17 +106,19 @@ func (s *Service) AddStages(ctx context.Context, sc arn.Scope, plan string, stag
 }
 
 // changePlan runs f on a plan that is locked, as of now.
-func (s *Service) changePlan(ctx context.Context, sc arn.Scope, name string, f func(tx Tx, p *edge.Plan) error) error {
-	err := s.Change(ctx, func(tx Tx) error {
+func (s *Service) changePlan(
+	ctx context.Context, sc arn.Scope, name string, f func(tx store.Tx, p *edge.Plan) error,
+) error {
+	err := s.Change(ctx, func(tx store.Tx) error {
 		p, err := tx.Plan(ctx, sc, name)
 		if err != nil {
 			return err
 		}
-		p.Modified = now()
+		p.Modified = clock.Now()
 		return f(tx, p)
 	})
 	if err == nil {
-		s.Ring()
+		s.Wake.Notify()
 	}
 	return err
 }
@@ -121,7 +129,7 @@ const removeChunk = 1000
 // DeleteStage removes a stage that is not active, and its rows (spec §2.21).
 func (s *Service) DeleteStage(ctx context.Context, sc arn.Scope, plan, stage string) error {
 	var id int64
-	err := s.changePlan(ctx, sc, plan, func(tx Tx, p *edge.Plan) error {
+	err := s.changePlan(ctx, sc, plan, func(tx store.Tx, p *edge.Plan) error {
 		i := p.Stage(stage)
 		if i < 0 {
 			return edge.NoStage(plan, stage)
@@ -131,13 +139,15 @@ func (s *Service) DeleteStage(ctx context.Context, sc arn.Scope, plan, stage str
 			return err
 		}
 		id = st.ID
-		if err := tell(ctx, tx, p, stage, edge.EventPlan, "", "stage deleted: it was %s, %s", st.Status, counted(st.Counts)); err != nil {
+		if err := tell(
+			ctx, tx, p, stage, edge.EventPlan, "", "stage deleted: it was %s, %s", st.Status, counted(st.Counts),
+		); err != nil {
 			return err
 		}
 		if err := tx.SavePlan(ctx, p); err != nil {
 			return err
 		}
-		return tx.RemoveStage(ctx, p, st, p.Modified)
+		return tx.RemoveStage(ctx, st, p.Modified)
 	})
 	for gone := false; err == nil && !gone; {
 		failpoint.Hit("fleet.removing")
@@ -148,7 +158,7 @@ func (s *Service) DeleteStage(ctx context.Context, sc arn.Scope, plan, stage str
 
 // removeSome removes rows of a stage that was deleted; false if there are more.
 func (s *Service) removeSome(ctx context.Context, stage int64) (gone bool, err error) {
-	err = s.Change(ctx, func(tx Tx) error {
+	err = s.Change(ctx, func(tx store.Tx) error {
 		gone, err = tx.RemoveRows(ctx, stage, removeChunk)
 		return err
 	})
@@ -166,7 +176,7 @@ func (s *Service) SetPolicy(ctx context.Context, sc arn.Scope, plan string, poli
 	if err := policy.Check(); err != nil {
 		return err
 	}
-	return s.changePlan(ctx, sc, plan, func(tx Tx, p *edge.Plan) error {
+	return s.changePlan(ctx, sc, plan, func(tx store.Tx, p *edge.Plan) error {
 		p.Policy = policy
 		if err := tell(ctx, tx, p, "", edge.EventPolicy, by, "%s", policy); err != nil {
 			return err
@@ -177,11 +187,11 @@ func (s *Service) SetPolicy(ctx context.Context, sc arn.Scope, plan string, poli
 
 // History returns a plan's record, oldest first.
 func (s *Service) History(ctx context.Context, sc arn.Scope, plan string) ([]edge.PlanEvent, error) {
-	p, err := s.Read.Plan(ctx, sc, plan)
+	p, err := s.Store.Plan(ctx, sc, plan)
 	if err != nil {
 		return nil, err
 	}
-	return s.Read.PlanEvents(ctx, p)
+	return s.Store.PlanEvents(ctx, p)
 }
 
 // Own returns the ARN of a fleet, device or plan as the resource itself has it;
@@ -207,7 +217,7 @@ func (s *Service) Own(ctx context.Context, sc arn.Scope, kind, name string) (str
 
 // StopStage stops a stage that runs (spec §4.5).
 func (s *Service) StopStage(ctx context.Context, sc arn.Scope, plan, stage string) error {
-	return s.changePlan(ctx, sc, plan, func(tx Tx, p *edge.Plan) error {
+	return s.changePlan(ctx, sc, plan, func(tx store.Tx, p *edge.Plan) error {
 		i := p.Stage(stage)
 		if i < 0 {
 			return edge.NoStage(plan, stage)
@@ -226,8 +236,10 @@ func (s *Service) StopStage(ctx context.Context, sc arn.Scope, plan, stage strin
 // StageDevices returns a page of a stage's devices, by name, and whether more
 // follow. Of a stage that never started it tells what a start would select now
 // (spec §2.24).
-func (s *Service) StageDevices(ctx context.Context, sc arn.Scope, plan, stage string, f edge.RowFilter) ([]edge.StageDevice, bool, error) {
-	p, err := s.Read.Plan(ctx, sc, plan)
+func (s *Service) StageDevices(
+	ctx context.Context, sc arn.Scope, plan, stage string, f edge.RowFilter,
+) ([]edge.StageDevice, bool, error) {
+	p, err := s.Store.Plan(ctx, sc, plan)
 	if err != nil {
 		return nil, false, err
 	}
@@ -236,15 +248,17 @@ func (s *Service) StageDevices(ctx context.Context, sc arn.Scope, plan, stage st
 		return nil, false, edge.NoStage(plan, stage)
 	}
 	if st := p.Stages[i]; st.Cut != nil {
-		return s.Read.StageDevices(ctx, p, st, f)
+		return s.Store.StageDevices(ctx, p, st, f)
 	}
 	return s.foresee(ctx, p, p.Stages[i], f)
 }
 
 // foresee selects without an effect. The rank of the last device that a
 // percentage takes goes from page to page, so that it is looked for once.
-func (s *Service) foresee(ctx context.Context, p *edge.Plan, st edge.Stage, f edge.RowFilter) (out []edge.StageDevice, more bool, err error) {
-	fl, err := s.Read.Fleet(ctx, p.Scope, p.Fleet)
+func (s *Service) foresee(
+	ctx context.Context, p *edge.Plan, st edge.Stage, f edge.RowFilter,
+) (out []edge.StageDevice, more bool, err error) {
+	fl, err := s.Store.Fleet(ctx, p.Scope, p.Fleet)
 	if err != nil {
 		return nil, false, edge.Reworded(err, edge.NoFleetOfDevice(p.Fleet))
 	}
@@ -263,7 +277,7 @@ func (s *Service) foresee(ctx context.Context, p *edge.Plan, st edge.Stage, f ed
 		limit = 100
 	}
 	for after := f.After.Name; ; {
-		ds, err := s.Read.ByNames(ctx, fl.ID, p, after, scan)
+		ds, err := s.Store.ByNames(ctx, fl.ID, p, after, scan)
 		if err != nil {
 			return nil, false, err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 )
 
@@ -35,7 +35,10 @@ func TestAStageThatFailsTooOftenIsStopped(t *testing.T) {
 	onWorlds(t, func(w *world) {
 		makeFleet(t, w.Service, "f", 10)
 		w.plan("p", percent("s", 100))
-		refused(t, w.SetPolicy(t.Context(), scope, "p", edge.Policy{FailureThreshold: 1}, ""), fault.Invalid, "needs a reaction")
+		refused(
+			t, w.SetPolicy(t.Context(), scope, "p", edge.Policy{FailureThreshold: 1}, ""), fault.Invalid,
+			"needs a reaction",
+		)
 		w.policy("p", edge.Policy{FailureThreshold: 20, MinSample: 4, OnFailure: edge.StopStage})
 		w.start("p", "s")
 		w.work("FAIL", "d000")
@@ -43,7 +46,8 @@ func TestAStageThatFailsTooOftenIsStopped(t *testing.T) {
 		w.want("p", "s", edge.StageInProgress, edge.Counts{Ready: 7, Deployed: 2, Failed: 1})
 		w.work("SUCCESS", "d003")
 		w.want("p", "s", edge.StageStopped, edge.Counts{Deployed: 3, Failed: 1, Stopped: 6})
-		if st := w.stage("p", "s"); st.Verdict != edge.Refused || st.Message != "1 of 4 devices failed, more than 20 %" {
+		if st := w.stage("p", "s"); st.Verdict != edge.Refused ||
+			st.Message != "1 of 4 devices failed, more than 20 %" {
 			t.Errorf("%+v", st)
 		}
 		w.start("p", "s") // a person knows better
@@ -85,7 +89,8 @@ func TestAPlanThatFailsTooOftenGoesBackToWhatDevicesHad(t *testing.T) {
 		w.want("new", "one", edge.StageFailed, edge.Counts{Failed: 2})
 		w.want("new", "two", edge.StageFailed, edge.Counts{Failed: 3, Stopped: 1})
 		rows := w.rows("new", "one")
-		if !strings.HasPrefix(rows["d000"].Message, "rolled back: 1 of 2 devices failed") || !strings.HasPrefix(rows["d002"].Message, "rollback failed") {
+		if !strings.HasPrefix(rows["d000"].Message, "rolled back: 1 of 2 devices failed") ||
+			!strings.HasPrefix(rows["d002"].Message, "rollback failed") {
 			t.Errorf("%+v", rows)
 		}
 		refused(t, w.StartStage(t.Context(), scope, "new", "one"), fault.Invalid, "rolled back")
@@ -129,7 +134,7 @@ func TestTheNextStageStartsByItself(t *testing.T) {
 func TestTimePassesForStagesToo(t *testing.T) {
 	path := t.TempDir() + "/x.db"
 	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
+		db, err := openSQLite(t.Context(), path)
 		ok(t, err)
 		defer db.Close()
 		s, stop := withLoop(t, db)
@@ -137,7 +142,8 @@ func TestTimePassesForStagesToo(t *testing.T) {
 		makeFleet(t, s, "f", 6)
 		w := &world{Service: s, t: t, db: db}
 		w.plan("p", percent("s", 100))
-		ok(t, s.SetPolicy(t.Context(), scope, "p", edge.Policy{SuccessThreshold: 50, Reachable: time.Hour, AutoNext: true, Bake: time.Hour}, ""))
+		policy := edge.Policy{SuccessThreshold: 50, Reachable: time.Hour, AutoNext: true, Bake: time.Hour}
+		ok(t, s.SetPolicy(t.Context(), scope, "p", policy, ""))
 		ok(t, s.AddStages(t.Context(), scope, "p", []edge.Stage{percent("next", 100)}))
 		ok(t, s.Register(t.Context(), scope, "f", []edge.Device{{Name: "never"}}, nil))
 		ok(t, s.StartStage(t.Context(), scope, "p", "s"))
@@ -194,7 +200,12 @@ func TestOnlyOneOfTwoPlansGetsAHandle(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 4 {
 				plan := fmt.Sprintf("p%d-%d", round, i)
-				w.plan(plan, []edge.Stage{percent("s", 10), percent("s", 100), named("s", "d001", "d002"), containing("s", "d0")}[i])
+				w.plan(
+					plan,
+					[]edge.Stage{
+						percent("s", 10), percent("s", 100), named("s", "d001", "d002"), containing("s", "d0"),
+					}[i],
+				)
 				wg.Go(func() {
 					err := w.StartStage(t.Context(), scope, plan, "s")
 					mu.Lock()
@@ -242,7 +253,8 @@ func TestStartsAndStopsAtTheSameTimeEndSomewhere(t *testing.T) {
 			} {
 				wg.Go(func() {
 					for range 10 {
-						if err := ask(stage); err != nil && !errors.Is(err, fault.Invalid) && !errors.Is(err, fault.Unavailable) {
+						if err := ask(stage); err != nil && !errors.Is(err, fault.Invalid) &&
+							!errors.Is(err, fault.Unavailable) {
 							t.Error(err)
 						}
 					}
@@ -273,18 +285,18 @@ func TestStartsAndStopsAtTheSameTimeEndSomewhere(t *testing.T) {
 }
 
 // withLoop returns a service whose loop runs, and what stops it.
-func withLoop(t *testing.T, db *store.DB) (*fleet.Service, func()) {
-	bell, log := loop.NewWakeup(), slog.New(slog.DiscardHandler)
+func withLoop(t *testing.T, db store.DB) (*fleet.Service, func()) {
+	wake, log := loop.NewWakeup(), slog.New(slog.DiscardHandler)
 	s := fleet.New(fleet.Config{
-		Read: db, Packages: &depot{}, Log: log, Ring: bell.Notify,
-		Change: func(ctx context.Context, f func(fleet.Tx) error) error {
-			return db.Change(ctx, func(tx *store.Tx) error { return f(tx) })
-		},
+		Store: db, Packages: &depot{}, Log: log, Wake: wake,
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Run(ctx) })
-	r := loop.Runner{Queue: db.Stages(), Turn: s.Turn, Log: log, Wake: bell, Poll: time.Minute, Lease: time.Minute, Retry: time.Second}
+	r := loop.Runner{
+		Queue: db.Stages(), Turn: s.Turn, Log: log, Wake: wake, Poll: time.Minute, Lease: time.Minute,
+		Retry: time.Second,
+	}
 	wg.Go(func() { r.Run(ctx) })
 	return s, func() { stop(); wg.Wait() }
 }

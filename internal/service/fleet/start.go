@@ -10,7 +10,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // errMoved says that what a start was judged by has changed meanwhile.
@@ -21,7 +23,7 @@ var errMoved = errors.New("the plan or another one changed meanwhile")
 // turns of the loop (spec §4.4).
 func (s *Service) StartStage(ctx context.Context, sc arn.Scope, plan, stage string) error {
 	for range 5 {
-		p, err := s.Read.Plan(ctx, sc, plan)
+		p, err := s.Store.Plan(ctx, sc, plan)
 		if err != nil {
 			return err
 		}
@@ -33,20 +35,22 @@ func (s *Service) StartStage(ctx context.Context, sc arn.Scope, plan, stage stri
 			return err
 		}
 	}
-	return fault.New(fault.Unavailable, "Stage '%s' cannot be started at this moment: other stages are being started.", stage).Because(errMoved)
+	return fault.New(
+		fault.Unavailable, "Stage '%s' cannot be started at this moment: other stages are being started.", stage,
+	).Because(errMoved)
 }
 
 // start judges the start of a stage of a plan, and begins it.
 func (s *Service) start(ctx context.Context, p *edge.Plan, st edge.Stage, by string) error {
 	b := beginning{plan: p, judged: st, by: by, order: s.NewOrder()}
-	next, changed, err := st.Start(b.order, now())
+	next, changed, err := st.Start(b.order, clock.Now())
 	if err != nil || !changed {
 		return err
 	}
 	if b.packages, err = s.packages(ctx, p); err != nil {
 		return err
 	}
-	f, err := s.Read.Fleet(ctx, p.Scope, p.Fleet)
+	f, err := s.Store.Fleet(ctx, p.Scope, p.Fleet)
 	if err != nil {
 		return edge.Reworded(err, edge.NoFleetOfDevice(p.Fleet))
 	}
@@ -57,12 +61,12 @@ func (s *Service) start(ctx context.Context, p *edge.Plan, st edge.Stage, by str
 		return err
 	}
 	b.cut = next.Cut
-	if err := s.Change(ctx, func(tx Tx) error { return b.begin(ctx, tx) }); err != nil {
+	if err := s.Change(ctx, func(tx store.Tx) error { return b.begin(ctx, tx) }); err != nil {
 		return err
 	}
 	failpoint.Hit("fleet.begun")
 	s.Log.InfoContext(ctx, "stage started", "plan", p.Name, "stage", st.Name, "deployment", b.order)
-	s.Ring()
+	s.Wake.Notify()
 	return nil
 }
 
@@ -80,7 +84,11 @@ func (s *Service) packages(ctx context.Context, p *edge.Plan) ([]edge.Package, e
 			return nil, err
 		}
 		if !strings.EqualFold(sum, pkg.SHA1) {
-			return nil, fault.New(fault.Invalid, "The package %s of edge packaging job '%s' is not what the job made: its SHA-1 is %s, not %s.", pkg.S3URL, m.Job, sum, pkg.SHA1)
+			return nil, fault.New(
+				fault.Invalid,
+				"The package %s of edge packaging job '%s' is not what the job made: its SHA-1 is %s, not %s.",
+				pkg.S3URL, m.Job, sum, pkg.SHA1,
+			)
 		}
 		out[i] = pkg
 	}
@@ -93,7 +101,7 @@ const scan = 5000
 // each calls f with the devices of a walk until f says that it has seen enough.
 func (s *Service) each(ctx context.Context, w edge.Walk, f func(edge.Candidate) (enough bool)) error {
 	for {
-		cs, err := s.Read.Candidates(ctx, w, scan)
+		cs, err := s.Store.Candidates(ctx, w, scan)
 		if err != nil {
 			return err
 		}
@@ -112,7 +120,7 @@ func (s *Service) each(ctx context.Context, w edge.Walk, f func(edge.Candidate) 
 // selects refuses a start that would find nothing to deploy to.
 func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) error {
 	if st.Written {
-		ok, err := s.Read.Restartable(ctx, *st)
+		ok, err := s.Store.Restartable(ctx, *st)
 		if err == nil && !ok {
 			return st.NothingToDeploy()
 		}
@@ -143,7 +151,7 @@ func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet,
 	var missing []string
 	found := false
 	for names := range slices.Chunk(st.Selection.Names, scan) {
-		cs, err := s.Read.Named(ctx, f.ID, p.ID, names)
+		cs, err := s.Store.Named(ctx, f.ID, p.ID, names)
 		if err != nil {
 			return err
 		}
@@ -160,7 +168,10 @@ func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet,
 	}
 	switch {
 	case len(missing) > namesShown && st.Cut == nil:
-		return fault.New(fault.Invalid, "Not registered in device fleet %s: %s and %d more.", f.Name, strings.Join(missing[:namesShown], ", "), len(missing)-namesShown)
+		return fault.New(
+			fault.Invalid, "Not registered in device fleet %s: %s and %d more.", f.Name,
+			strings.Join(missing[:namesShown], ", "), len(missing)-namesShown,
+		)
 	case len(missing) > 0 && st.Cut == nil:
 		return fault.New(fault.Invalid, "Not registered in device fleet %s: %s.", f.Name, strings.Join(missing, ", "))
 	case !found:
@@ -206,7 +217,7 @@ type chosenDevices struct {
 // plan does: who won would be a race. It returns the other plans that it has
 // looked at.
 func (s *Service) rivals(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) ([]edge.Rival, error) {
-	rs, err := s.Read.Rivals(ctx, f.ID, p)
+	rs, err := s.Store.Rivals(ctx, f.ID, p)
 	if err != nil || len(rs) == 0 {
 		return rs, err
 	}
@@ -237,11 +248,19 @@ func (s *Service) rivals(ctx context.Context, p *edge.Plan, f edge.Fleet, st *ed
 
 func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge.Rival) error {
 	conflict := func(device string) error {
-		return fault.New(fault.Invalid, "Stage '%s' of edge deployment plan '%s' is deploying to model handle %s of device %s.", r.Stage.Name, r.Plan, r.Handle, device)
+		return fault.New(
+			fault.Invalid, "Stage '%s' of edge deployment plan '%s' is deploying to model handle %s of device %s.",
+			r.Stage.Name, r.Plan, r.Handle, device,
+		)
 	}
 	if r.Stage.Unsettled() {
 		if r.Stage.Selection.Type != edge.ByName || st.Selection.Type != edge.ByName {
-			return fault.New(fault.Unavailable, "Stage '%s' of edge deployment plan '%s', which deploys to model handle %s as well, is still choosing its devices. Try again.", r.Stage.Name, r.Plan, r.Handle)
+			return fault.New(
+				fault.Unavailable,
+				"Stage '%s' of edge deployment plan '%s', which deploys to model handle %s as well, is still "+
+					"choosing its devices. Try again.",
+				r.Stage.Name, r.Plan, r.Handle,
+			)
 		}
 		for _, n := range r.Stage.Selection.Names {
 			if st.Selection.Takes(n) {
@@ -251,14 +270,14 @@ func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge
 		return nil
 	}
 	for after := int64(0); ; {
-		cs, err := s.Read.OpenRows(ctx, r.Stage.ID, p.ID, after, scan)
+		cs, err := s.Store.OpenRows(ctx, r.Stage.ID, p.ID, after, scan)
 		if err != nil {
 			return err
 		}
 		for _, c := range cs {
 			taken := c.ID <= st.Cut.Newest && st.Selectable(p.ARN(), c) && st.Takes(c)
 			if st.Written {
-				if taken, err = s.Read.HasRow(ctx, st, c.ID); err != nil {
+				if taken, err = s.Store.HasRow(ctx, st, c.ID); err != nil {
 					return err
 				}
 			}
@@ -285,7 +304,7 @@ type beginning struct {
 }
 
 // begin makes a stage STARTING, unless what it was judged by has changed.
-func (b beginning) begin(ctx context.Context, tx Tx) error {
+func (b beginning) begin(ctx context.Context, tx store.Tx) error {
 	f, err := fleetForWork(ctx, tx, b.plan.Scope, b.plan.Fleet)
 	if err != nil {
 		return err
@@ -310,7 +329,7 @@ func (b beginning) begin(ctx context.Context, tx Tx) error {
 			return errMoved
 		}
 	}
-	p.Modified = now()
+	p.Modified = clock.Now()
 	st, _, err := p.Stages[i].Start(b.order, p.Modified)
 	if err != nil {
 		return err
@@ -331,10 +350,13 @@ func (b beginning) begin(ctx context.Context, tx Tx) error {
 		}
 		o.Models = append(o.Models, edge.OrderedModel{Handle: m.Handle, Package: id, S3URL: pkg.S3URL, SHA1: pkg.SHA1})
 	}
-	if err := tx.BeginStage(ctx, st, f, o); err != nil {
+	if err := tx.SaveOrder(ctx, st, f, o); err != nil {
 		return err
 	}
-	if err := tell(ctx, tx, p, st.Name, edge.EventStage, b.by, "%s: %s of %d devices, as %s", st.Status, st.Selection, st.Cut.Devices, st.Deployment); err != nil {
+	if err := tell(
+		ctx, tx, p, st.Name, edge.EventStage, b.by, "%s: %s of %d devices, as %s", st.Status, st.Selection,
+		st.Cut.Devices, st.Deployment,
+	); err != nil {
 		return err
 	}
 	return tx.SaveStage(ctx, p, st, p.Modified)

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // scanned is how many chunks' worth of devices are looked at for one that is
@@ -15,7 +17,7 @@ const scanned = 20
 // outside of the transaction that writes it, which is short.
 func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error {
 	if st.Selection.Type == edge.ByPercentage && !st.Cut.Ranked {
-		fleet, err := s.Read.FleetOf(ctx, st.ID)
+		fleet, err := s.Store.FleetOf(ctx, st.ID)
 		if err != nil {
 			return err
 		}
@@ -23,7 +25,7 @@ func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error 
 		if err != nil {
 			return err
 		}
-		return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+		return s.sweeping(ctx, st, func(tx store.Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
 			st.Cut = cut
 			return st, false, nil
 		})
@@ -32,8 +34,8 @@ func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error 
 	if err != nil {
 		return err
 	}
-	return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
-		err := tx.TakeDevices(ctx, p, st, ids, st.Selection.Type != edge.ByPercentage, st.Event(now()))
+	return s.sweeping(ctx, st, func(tx store.Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+		err := assign(ctx, tx, p, st, ids, st.Selection.Type != edge.ByPercentage, st.Event(clock.Now()))
 		st.Sweep.At = at
 		return st, last, err
 	})
@@ -41,7 +43,9 @@ func (s *Service) write(ctx context.Context, p *edge.Plan, st edge.Stage) error 
 
 // choose returns a chunk of the devices that a stage selects, how far it has
 // looked for them, and whether that was all.
-func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids []int64, at int64, last bool, err error) {
+func (s *Service) choose(
+	ctx context.Context, p *edge.Plan, st edge.Stage,
+) (ids []int64, at int64, last bool, err error) {
 	at = st.Sweep.At
 	if c := s.chosen.Load(); c != nil && c.stage == st.ID && c.attempt == st.Attempt && c.highest == st.Cut.Highest {
 		from, _ := slices.BinarySearch(c.ids, at+1)
@@ -52,13 +56,13 @@ func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids 
 		}
 		return ids, ids[len(ids)-1], false, nil
 	}
-	fleet, err := s.Read.FleetOf(ctx, st.ID)
+	fleet, err := s.Store.FleetOf(ctx, st.ID)
 	if err != nil {
 		return nil, 0, false, err
 	}
 	if names := st.Selection.Names; st.Selection.Type == edge.ByName {
 		from, to := min(len(names), int(at)), min(len(names), int(at)+s.Chunk)
-		cs, err := s.Read.Named(ctx, fleet, p.ID, names[from:to])
+		cs, err := s.Store.Named(ctx, fleet, p.ID, names[from:to])
 		for _, c := range cs {
 			if c.ID <= st.Cut.Newest {
 				ids = append(ids, c.ID)
@@ -70,7 +74,7 @@ func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids 
 	// More is read at a time as long as little of it is selected.
 	size := s.Chunk
 	for seen := 0; seen < scanned*s.Chunk; size = min(scan, 2*size) {
-		cs, err := s.Read.Candidates(ctx, w, size)
+		cs, err := s.Store.Candidates(ctx, w, size)
 		if err != nil {
 			return nil, 0, false, err
 		}
@@ -92,12 +96,12 @@ func (s *Service) choose(ctx context.Context, p *edge.Plan, st edge.Stage) (ids 
 
 // sweep takes a step of a sweep over the rows that a stage has.
 func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
-	return s.sweeping(ctx, st, func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
+	return s.sweeping(ctx, st, func(tx store.Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
 		rows, err := tx.NextRows(ctx, st, s.Chunk)
 		if err != nil {
 			return st, false, err
 		}
-		e := st.Event(now())
+		e := st.Event(clock.Now())
 		deltas := map[int64]*edge.Counts{}
 		var listed []int64
 		for _, r := range rows {
@@ -114,7 +118,7 @@ func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
 			return st, false, err
 		}
 		if st.Sweep.Kind == edge.Restart {
-			err = tx.TakeDevices(ctx, p, st, listed, true, e)
+			err = assign(ctx, tx, p, st, listed, true, e)
 		}
 		return st, len(rows) < s.Chunk, err
 	})
@@ -123,8 +127,10 @@ func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
 // sweeping runs a step of a stage's sweep in a transaction, unless the stage is
 // no longer where the step begins. f returns how far it came, and whether that
 // was all.
-func (s *Service) sweeping(ctx context.Context, was edge.Stage, f func(tx Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error)) error {
-	return s.Change(ctx, func(tx Tx) error {
+func (s *Service) sweeping(
+	ctx context.Context, was edge.Stage, f func(tx store.Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error),
+) error {
+	return s.Change(ctx, func(tx store.Tx) error {
 		p, err := tx.PlanOfStage(ctx, was.ID)
 		if err != nil || p == nil {
 			return err
@@ -133,7 +139,7 @@ func (s *Service) sweeping(ctx context.Context, was edge.Stage, f func(tx Tx, p 
 		if st.Sweep != was.Sweep || st.Attempt != was.Attempt {
 			return nil
 		}
-		p.Modified = now()
+		p.Modified = clock.Now()
 		st, last, err := f(tx, p, st)
 		switch {
 		case err != nil:
@@ -147,4 +153,49 @@ func (s *Service) sweeping(ctx context.Context, was edge.Stage, f func(tx Tx, p 
 		}
 		return tx.SaveStage(ctx, p, st.Swept(), p.Modified)
 	})
+}
+
+// assign gives a stage of a plan that is locked the devices that it selected, as
+// far as it may have them (edge.Stage.Divide) and they are still registered.
+// The counters of all stages follow.
+func assign(
+	ctx context.Context, tx store.Tx, p *edge.Plan, st edge.Stage, devices []int64, mayTake bool, e edge.Event,
+) error {
+	if len(devices) == 0 {
+		return nil
+	}
+	owners, err := tx.Owners(ctx, p, devices)
+	if err != nil {
+		return err
+	}
+	d := st.Divide(devices, owners, mayTake)
+	deltas := map[int64]*edge.Counts{}
+	for _, r := range d.Own {
+		if err := move(ctx, tx, st.ID, r, e, deltas); err != nil {
+			return err
+		}
+	}
+	for _, o := range d.Release {
+		counts(deltas, o.Stage).Move(o.Status, "")
+		if err := tx.DisownRow(ctx, o.Stage, o.DeviceID); err != nil {
+			return err
+		}
+	}
+	n, err := tx.InsertRows(ctx, p, st, d.Take)
+	if err != nil {
+		return err
+	}
+	counts(deltas, st.ID).Ready += n
+	if err := tx.ListRows(ctx, p, st, d.List); err != nil {
+		return err
+	}
+	return tx.CountRows(ctx, []int64{p.ID}, deltas, e.At)
+}
+
+// counts returns the changes to the counters of a stage.
+func counts(deltas map[int64]*edge.Counts, stage int64) *edge.Counts {
+	if deltas[stage] == nil {
+		deltas[stage] = new(edge.Counts)
+	}
+	return deltas[stage]
 }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
 // Turn advances the stage called key as far as the facts of this moment carry
@@ -30,7 +32,7 @@ func (s *Service) Turn(ctx context.Context, key string) (time.Time, error) {
 		}
 		failpoint.Hit("fleet.stepped")
 		if time.Now().After(until) {
-			return now(), nil
+			return clock.Now(), nil
 		}
 	}
 }
@@ -38,12 +40,12 @@ func (s *Service) Turn(ctx context.Context, key string) (time.Time, error) {
 // step does one thing about a stage, and reports whether there is more to do at
 // once.
 func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time, err error) {
-	p, err := s.Read.PlanOfStage(ctx, id)
+	p, err := s.Store.PlanOfStage(ctx, id)
 	if err != nil {
 		return false, due, err
 	}
 	if p == nil {
-		removed, err := s.Read.Removed(ctx, id)
+		removed, err := s.Store.Removed(ctx, id)
 		if err != nil || !removed {
 			return false, due, err
 		}
@@ -56,7 +58,7 @@ func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time,
 	case st.Sweep.Kind == edge.NoSweep:
 		return s.decide(ctx, p, i, false)
 	case st.Selects() && mustWait(p, i):
-		return false, now().Add(patience), nil
+		return false, clock.Now().Add(patience), nil
 	case st.Sweep.Kind == edge.Undo:
 		return s.undo(ctx, p, st)
 	case st.Sweep.Kind == edge.Write:
@@ -70,16 +72,16 @@ func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time,
 // undo takes a step of rolling a stage back. Other plans that are choosing their
 // devices go first: what they want of a device decides what it has in the end.
 func (s *Service) undo(ctx context.Context, p *edge.Plan, st edge.Stage) (more bool, due time.Time, err error) {
-	fleet, err := s.Read.FleetOf(ctx, st.ID)
+	fleet, err := s.Store.FleetOf(ctx, st.ID)
 	if err != nil {
 		return false, due, err
 	}
-	rivals, err := s.Read.Rivals(ctx, fleet, p)
+	rivals, err := s.Store.Rivals(ctx, fleet, p)
 	if err != nil {
 		return false, due, err
 	}
 	if slices.ContainsFunc(rivals, func(r edge.Rival) bool { return r.Stage.Selects() }) {
-		return false, now().Add(patience), nil
+		return false, clock.Now().Add(patience), nil
 	}
 	return true, due, s.sweep(ctx, st)
 }
@@ -96,7 +98,8 @@ func mustWait(p *edge.Plan, i int) bool {
 	}
 	st := p.Stages[i]
 	for _, o := range p.Stages {
-		if o.ID != st.ID && o.Selects() && (o.Ordered.Before(st.Ordered) || o.Ordered.Equal(st.Ordered) && o.ID < st.ID) {
+		if o.ID != st.ID && o.Selects() &&
+			(o.Ordered.Before(st.Ordered) || o.Ordered.Equal(st.Ordered) && o.ID < st.ID) {
 			return true
 		}
 	}
@@ -116,17 +119,17 @@ func stageIndex(p *edge.Plan, id int64) int {
 // grows older harmlessly.
 func (s *Service) facts(ctx context.Context, p *edge.Plan, i int) (f edge.Facts, err error) {
 	st := p.Stages[i]
-	f = edge.Facts{Now: now(), StopGrace: s.StopGrace, Last: i == len(p.Stages)-1}
+	f = edge.Facts{Now: clock.Now(), StopGrace: s.StopGrace, Last: i == len(p.Stages)-1}
 	if st.Status != edge.StageInProgress && st.Status != edge.StageStarting {
 		return f, nil
 	}
 	if p.Policy.DeviceTimeout > 0 {
-		if f.Oldest, err = s.Read.OldestDelivery(ctx, st); err != nil {
+		if f.Oldest, err = s.Store.OldestDelivery(ctx, st); err != nil {
 			return f, err
 		}
 	}
 	if p.Policy.SuccessThreshold > 0 && st.Verdict == edge.Undecided && st.Counts.Pending() > 0 {
-		f.Reachable, err = s.Read.AnyReachable(ctx, st, f.Now.Add(-p.Policy.Window()))
+		f.Reachable, err = s.Store.AnyReachable(ctx, st, f.Now.Add(-p.Policy.Window()))
 	}
 	return f, err
 }
@@ -140,7 +143,7 @@ func (s *Service) decide(ctx context.Context, p *edge.Plan, i int, started bool)
 		return false, due, err
 	}
 	var chain bool
-	err = s.Change(ctx, func(tx Tx) error {
+	err = s.Change(ctx, func(tx store.Tx) error {
 		more, due, chain = false, time.Time{}, false
 		p, err := tx.PlanOfStage(ctx, id)
 		if err != nil || p == nil {
@@ -178,10 +181,12 @@ func (s *Service) decide(ctx context.Context, p *edge.Plan, i int, started bool)
 }
 
 // record logs and tells what has changed about a stage.
-func (s *Service) record(ctx context.Context, tx Tx, p *edge.Plan, st, next edge.Stage) error {
+func (s *Service) record(ctx context.Context, tx store.Tx, p *edge.Plan, st, next edge.Stage) error {
 	if st.Status != next.Status {
-		s.Log.InfoContext(ctx, "stage advanced", "plan", p.Name, "stage", st.Name, "from", st.Status, "status", next.Status,
-			"deployed", st.Counts.Deployed, "failed", st.Counts.Failed, "pending", st.Counts.Pending(), "reason", next.Message)
+		s.Log.InfoContext(ctx, "stage advanced", "plan", p.Name, "stage", st.Name, "from", st.Status, "status",
+			next.Status,
+			"deployed", st.Counts.Deployed, "failed", st.Counts.Failed, "pending", st.Counts.Pending(),
+			"reason", next.Message)
 		text := string(next.Status) + ": " + counted(st.Counts)
 		if next.Message != "" {
 			text += "; " + next.Message
@@ -191,7 +196,9 @@ func (s *Service) record(ctx context.Context, tx Tx, p *edge.Plan, st, next edge
 		}
 	}
 	if st.Verdict != next.Verdict {
-		if err := tell(ctx, tx, p, st.Name, edge.EventVerdict, "", "%s: %s; %d late", next.Verdict, counted(st.Counts), next.Late); err != nil {
+		if err := tell(
+			ctx, tx, p, st.Name, edge.EventVerdict, "", "%s: %s; %d late", next.Verdict, counted(st.Counts), next.Late,
+		); err != nil {
 			return err
 		}
 	}
@@ -203,14 +210,19 @@ func (s *Service) record(ctx context.Context, tx Tx, p *edge.Plan, st, next edge
 
 // rollBack gives every stage of a plan that has deployed something the order to
 // go back.
-func (s *Service) rollBack(ctx context.Context, tx Tx, p *edge.Plan, why string) error {
+func (s *Service) rollBack(ctx context.Context, tx store.Tx, p *edge.Plan, why string) error {
 	for _, st := range p.Stages {
 		next, changed := st.RollBack(s.NewOrder(), why, p.Modified)
 		if !changed {
 			continue
 		}
-		s.Log.InfoContext(ctx, "stage rolled back", "plan", p.Name, "stage", st.Name, "deployment", next.Deployment, "reason", why)
-		if err := tell(ctx, tx, p, st.Name, edge.EventAction, "", "rolled back as %s: %s; %s", next.Deployment, why, counted(st.Counts)); err != nil {
+		s.Log.InfoContext(
+			ctx, "stage rolled back", "plan", p.Name, "stage", st.Name, "deployment", next.Deployment, "reason", why,
+		)
+		if err := tell(
+			ctx, tx, p, st.Name, edge.EventAction, "", "rolled back as %s: %s; %s", next.Deployment, why,
+			counted(st.Counts),
+		); err != nil {
 			return err
 		}
 		if err := tx.SaveStage(ctx, p, next, p.Modified); err != nil {
@@ -236,7 +248,7 @@ func (s *Service) startNext(ctx context.Context, p *edge.Plan, i int) error {
 		return err
 	}
 	s.Log.WarnContext(ctx, "the next stage was not started", "plan", p.Name, "stage", next.Name, "err", err)
-	return s.changePlan(ctx, p.Scope, p.Name, func(tx Tx, p *edge.Plan) error {
+	return s.changePlan(ctx, p.Scope, p.Name, func(tx store.Tx, p *edge.Plan) error {
 		return tell(ctx, tx, p, next.Name, edge.EventAction, "", "not started: %s", words)
 	})
 }

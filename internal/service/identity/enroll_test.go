@@ -12,7 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 )
 
@@ -167,7 +167,7 @@ func TestADeviceThatHasAThingKeepsIt(t *testing.T) {
 	onBoth(t, func(w *world) {
 		w.fleet("f")
 		now := time.Now()
-		w.ok(w.db.Change(t.Context(), func(tx identitystore.Tx) error {
+		w.ok(w.fleets.Change(t.Context(), func(tx edgestore.Tx) error {
 			f, err := tx.Fleet(t.Context(), scope, "f")
 			if err != nil {
 				return err
@@ -231,7 +231,7 @@ func TestATokenExpires(t *testing.T) {
 			time.Sleep(time.Second)
 			_, err := w.Enroll(t.Context(), late.Request(csr(t)))
 			w.refused(err, fault.Denied)
-			_, err = w.db.Fleet(t.Context(), scope, "f")
+			_, err = w.fleets.Fleet(t.Context(), scope, "f")
 			w.ok(err)
 		})
 	})

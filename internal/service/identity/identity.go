@@ -33,12 +33,14 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
 // Config is what a Service is made of.
 type Config struct {
 	Store   store.DB
+	Fleets  edgestore.DB // that devices enroll in
 	Account string
 	Log     *slog.Logger
 

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	store "github.com/slipway-ml/slipway/internal/platform/store/identity"
 )
 
@@ -31,7 +32,7 @@ func (m Member) acts() string {
 // fleet reads a fleet, or says that it does not exist as operations on devices
 // say it.
 func (s *Service) fleet(ctx context.Context, sc arn.Scope, name string) (edge.Fleet, error) {
-	f, err := s.Store.Fleet(ctx, sc, name)
+	f, err := s.Fleets.Fleet(ctx, sc, name)
 	return f, edge.Reworded(err, edge.NoFleetOfDevice(name))
 }
 
@@ -40,7 +41,8 @@ func (s *Service) fleet(ctx context.Context, sc arn.Scope, name string) (edge.Fl
 func register(
 	ctx context.Context, tx store.Tx, sc arn.Scope, fleet, device, thing string, now time.Time,
 ) (m Member, err error) {
-	f, err := tx.Fleet(ctx, sc, fleet)
+	fleets := edgestore.In(tx.Tx)
+	f, err := fleets.Fleet(ctx, sc, fleet)
 	if err != nil {
 		return m, edge.Reworded(err, edge.NoFleetOfDevice(fleet))
 	}
@@ -48,7 +50,7 @@ func register(
 		return m, fault.New(fault.InUse, "Device fleet with name %s is being deleted", fleet)
 	}
 	m = Member{Fleet: fleet, Device: device, Thing: thing, role: f.RoleARN}
-	had, err := tx.InsertDevices(
+	had, err := fleets.InsertDevices(
 		ctx, f, []edge.Device{{Scope: sc, Fleet: fleet, Name: device, Thing: thing, Registered: now}},
 	)
 	if err != nil || len(had) == 0 {
@@ -57,7 +59,7 @@ func register(
 	d := had[0]
 	if d.Thing == "" {
 		d.Thing = thing
-		return m, tx.SaveDevice(ctx, d)
+		return m, fleets.SaveDevice(ctx, d)
 	}
 	m.Thing = d.Thing
 	return m, nil
@@ -82,7 +84,7 @@ func (s *Service) Identities(
 	if after != "" {
 		f.After = edge.Cursor{Value: fleet, Name: after}
 	}
-	ds, more, err := s.Store.ListDevices(ctx, sc, f)
+	ds, more, err := s.Fleets.ListDevices(ctx, sc, f)
 	if err != nil {
 		return nil, false, err
 	}
@@ -121,7 +123,7 @@ func (s *Service) Revoke(ctx context.Context, sc arn.Scope, fleet, device string
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.Store.Device(ctx, f, device)
+	d, err := s.Fleets.Device(ctx, f, device)
 	if err != nil {
 		return nil, err
 	}

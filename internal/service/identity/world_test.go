@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -29,8 +30,9 @@ const role = "arn:aws:iam::123456789012:role/SageMakerDevices"
 // world is the service over a real store.
 type world struct {
 	*identity.Service
-	t  *testing.T
-	db identitystore.DB
+	t      *testing.T
+	db     identitystore.DB
+	fleets edgestore.DB
 }
 
 // onBoth runs f against each database.
@@ -47,14 +49,24 @@ func inSQLite(t *testing.T, f func(w *world)) {
 func newWorld(t *testing.T, db *store.DB) *world {
 	t.Helper()
 	ids := identitystore.New(db)
-	return &world{server(t, ids), t, ids}
+	return &world{server(t, ids), t, ids, fleets(t, ids)}
+}
+
+// fleets are those in the store of identities.
+func fleets(t testing.TB, db identitystore.DB) edgestore.DB {
+	t.Helper()
+	fleets, err := edgestore.New(t.Context(), db.DB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fleets
 }
 
 // server is one more server on a store.
 func server(t *testing.T, db identitystore.DB) *identity.Service {
 	t.Helper()
 	s, err := identity.New(t.Context(), identity.Config{
-		Store: db, Account: scope.Account, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Store: db, Fleets: fleets(t, db), Account: scope.Account, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Endpoint: func() string { return "edge.example:9443" },
 		URL:      func() string { return "http://edge.example:9400" },
 		SigningRoots: func(context.Context) (map[string]string, error) {
@@ -84,7 +96,7 @@ func (w *world) refused(err error, kind fault.Kind) {
 // fleet creates a device fleet.
 func (w *world) fleet(name string) {
 	w.t.Helper()
-	w.ok(w.db.Change(w.t.Context(), func(tx identitystore.Tx) error {
+	w.ok(w.fleets.Change(w.t.Context(), func(tx edgestore.Tx) error {
 		return tx.InsertFleet(w.t.Context(), edge.Fleet{
 			Scope: scope, Name: name, RoleARN: role, Created: time.Now(), Modified: time.Now(),
 		})
@@ -94,9 +106,9 @@ func (w *world) fleet(name string) {
 // device returns the thing of a device of a fleet.
 func (w *world) device(fleet, name string) string {
 	w.t.Helper()
-	f, err := w.db.Fleet(w.t.Context(), scope, fleet)
+	f, err := w.fleets.Fleet(w.t.Context(), scope, fleet)
 	w.ok(err)
-	d, err := w.db.Device(w.t.Context(), f, name)
+	d, err := w.fleets.Device(w.t.Context(), f, name)
 	w.ok(err)
 	return d.Thing
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	endpoints "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
@@ -183,41 +184,50 @@ func (r *reader) samples() section {
 	return s
 }
 
+func (r *reader) edgeDB() edgestore.DB {
+	r.t.Helper()
+	db, err := edgestore.New(r.t.Context(), r.db)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return db
+}
+
 func (r *reader) edge() section {
-	ctx, s := r.t.Context(), section{}
-	fleets, _, err := r.db.ListFleets(ctx, regions[0], edge.FleetFilter{SortBy: edge.ByPlainName, Ascending: true})
+	ctx, s, db := r.t.Context(), section{}, r.edgeDB()
+	fleets, _, err := db.ListFleets(ctx, regions[0], edge.FleetFilter{SortBy: edge.ByPlainName, Ascending: true})
 	s["fleets"] = r.must(fleets, err)
 	for _, f := range fleets {
-		f, err := r.db.Fleet(ctx, regions[0], f.Name)
+		f, err := db.Fleet(ctx, regions[0], f.Name)
 		s["fleet "+f.Name] = r.must(f, err)
-		devices, _, err := r.db.ListDevices(ctx, regions[0], edge.DeviceFilter{Fleet: f.Name})
+		devices, _, err := db.ListDevices(ctx, regions[0], edge.DeviceFilter{Fleet: f.Name})
 		s["devices of "+f.Name] = r.must(devices, err)
 		for _, d := range devices {
-			polled, err := r.db.Poll(ctx, regions[0], f.Name, d.Name)
+			polled, err := db.Poll(ctx, regions[0], f.Name, d.Name)
 			s["poll of "+d.Name+" of "+f.Name] = r.must(polled, err)
 		}
-		objects, err := r.db.FleetObjects(ctx, regions[0], f.Name)
+		objects, err := db.FleetObjects(ctx, regions[0], f.Name)
 		s["objects of "+f.Name] = r.must(objects, err)
-		rivals, err := r.db.Rivals(ctx, f.ID, &edge.Plan{Models: []edge.ModelConfig{{Handle: "digits-open"}}})
+		rivals, err := db.Rivals(ctx, f.ID, &edge.Plan{Models: []edge.ModelConfig{{Handle: "digits-open"}}})
 		s["rivals in "+f.Name] = r.must(rivals, err)
 	}
 	return s
 }
 
 func (r *reader) plans() section {
-	ctx, s := r.t.Context(), section{}
-	plans, _, err := r.db.ListPlans(ctx, regions[0], edge.PlanFilter{SortBy: edge.ByPlainName, Ascending: true})
+	ctx, s, db := r.t.Context(), section{}, r.edgeDB()
+	plans, _, err := db.ListPlans(ctx, regions[0], edge.PlanFilter{SortBy: edge.ByPlainName, Ascending: true})
 	s["plans"] = r.must(plans, err)
 	for _, p := range plans {
-		p, err := r.db.Plan(ctx, regions[0], p.Name)
+		p, err := db.Plan(ctx, regions[0], p.Name)
 		s["plan "+p.Name] = r.must(p, err)
-		events, err := r.db.PlanEvents(ctx, p)
+		events, err := db.PlanEvents(ctx, p)
 		s["events of "+p.Name] = r.must(events, err)
 		for _, st := range p.Stages {
-			devices, _, err := r.db.StageDevices(ctx, p, st, edge.RowFilter{})
+			devices, _, err := db.StageDevices(ctx, p, st, edge.RowFilter{})
 			s["devices of "+st.Name+" of "+p.Name] = r.must(devices, err)
 			for _, d := range devices {
-				before, err := r.db.Before(ctx, d.DeviceID, p.ID)
+				before, err := db.Before(ctx, d.DeviceID, p.ID)
 				s["what "+d.Device+" had before "+p.Name] = r.must(before, err)
 			}
 		}
@@ -293,7 +303,7 @@ func (r *reader) tags() section {
 func (r *reader) queues() section {
 	ctx, s := r.t.Context(), section{}
 	s["deployments"] = r.claims(r.hostingDB().Deploying(), func(string) any { return nil })
-	s["stages"] = r.claims(r.db.Stages(), func(string) any { return nil })
+	s["stages"] = r.claims(r.edgeDB().Stages(), func(string) any { return nil })
 	outbox := r.hostingDB().Outbox("ops")
 	s["events"] = r.claims(outbox, func(key string) any {
 		n, found, err := outbox.Notice(ctx, key)
