@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -13,11 +12,15 @@ import (
 	"testing"
 )
 
-// Every path and every Go name that the architecture's page mentions is there.
+// Every path and every Go name that the architecture's page and the decisions
+// mention is there. (The other pages mention media types and URLs more often.)
 func TestWhatTheArchitectureMentionsExists(t *testing.T) {
 	tree := readTree(t)
-	for _, name := range []string{"docs/ARCHITECTURE.md"} {
-		for _, fault := range tree.missing(read(t, name)) {
+	for _, p := range pages(t) {
+		if p.path != "docs/ARCHITECTURE.md" && !strings.HasPrefix(p.path, "docs/adr/") {
+			continue
+		}
+		for _, fault := range tree.missing(p) {
 			t.Error(fault)
 		}
 	}
@@ -46,20 +49,23 @@ type tree struct {
 	paths   map[string]bool            // of files and folders, and every end of one: "service/router"
 	names   map[string]map[string]bool // package to its exported names
 	members map[string]map[string]bool // type to its methods and fields
-	goroot  string                     // where the standard library is
+	library map[string]bool            // packages of the standard library, by path and by last element
 }
 
 // readTree reads the files in version control, and the Go files among them.
 func readTree(t *testing.T) tree {
 	t.Helper()
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	library, err := exec.Command("go", "list", "std").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := tree{
 		paths: map[string]bool{"bin": true, "bin/lib": true}, // what `make build` makes
 		names: map[string]map[string]bool{}, members: map[string]map[string]bool{},
-		goroot: strings.TrimSpace(string(goroot)),
+		library: map[string]bool{},
+	}
+	for pkg := range strings.FieldsSeq(string(library)) {
+		tr.library[pkg], tr.library[path.Base(pkg)] = true, true
 	}
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
 	list.Dir = root
@@ -195,17 +201,11 @@ func (tr tree) has(what string) bool {
 	m := nameLike.FindStringSubmatch(what)
 	switch {
 	case m == nil:
-		return tr.paths[what] || tr.standard(what)
+		return tr.paths[what] || tr.library[what]
 	case m[1][0] >= 'A' && m[1][0] <= 'Z':
 		return tr.members[m[1]][m[2]] && (m[4] == "" || tr.has(m[2]+"."+m[4]))
 	case tr.names[m[1]] == nil:
-		return tr.standard(m[1])
+		return tr.library[m[1]]
 	}
 	return tr.names[m[1]][m[2]] && (m[4] == "" || tr.members[m[2]][m[4]])
-}
-
-// standard reports whether a package of that name is in the standard library.
-func (tr tree) standard(name string) bool {
-	_, err := os.Stat(filepath.Join(tr.goroot, "src", name))
-	return err == nil
 }
