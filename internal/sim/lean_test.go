@@ -158,7 +158,7 @@ func (c *chain) save(e *hosting.Endpoint) {
 
 // written settles what follows from the instances and has it checked.
 func (c *chain) written(e *hosting.Endpoint, is []hosting.Instance) {
-	e.Settle(is, c.now)
+	e.UpdateStatus(is, c.now)
 	if c.d.one(100) { // through storage
 		text, err := json.Marshal(e)
 		stored := new(hosting.Endpoint)

@@ -277,14 +277,14 @@ func TestAnUpdateThatFailsLeavesTheOldFleetServing(t *testing.T) {
 func TestAnEndpointThatLostEveryInstanceIsOutOfServiceUntilOneIsBack(t *testing.T) {
 	e, is := inService(t, v("a", 1, 1))
 	is[0].Status = hosting.InstanceUnhealthy
-	if e.Settle(is, t0); e.Status != hosting.OutOfService {
+	if e.UpdateStatus(is, t0); e.Status != hosting.OutOfService {
 		t.Errorf("status %s", e.Status)
 	}
 	if r := e.Route(is); r.Gone || len(r.Variants[0].Fleets[0].Instances) != 0 {
 		t.Errorf("route %+v", r)
 	}
 	is[0].Status = hosting.InstanceReady
-	if e.Settle(is, t0); e.Status != hosting.InService {
+	if e.UpdateStatus(is, t0); e.Status != hosting.InService {
 		t.Errorf("status %s", e.Status)
 	}
 }

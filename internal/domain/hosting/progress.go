@@ -228,10 +228,10 @@ func byUsefulness(a, b Instance) int {
 	return a.Ordinal - b.Ordinal
 }
 
-// Settle derives from its instances whether an endpoint that is not being
+// UpdateStatus derives from its instances whether an endpoint that is not being
 // changed can serve: one that lost them all is OutOfService until one is back
 // (spec §3.2).
-func (e *Endpoint) Settle(instances []Instance, now time.Time) {
+func (e *Endpoint) UpdateStatus(instances []Instance, now time.Time) {
 	if e.Deployment != nil || (e.Status != InService && e.Status != OutOfService) {
 		return
 	}

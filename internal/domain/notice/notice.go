@@ -54,8 +54,8 @@ type Subject struct {
 	Tags []hosting.Tag
 }
 
-// Tell returns the event of a kind about s as JSON.
-func Tell(k Kind, s Subject) ([]byte, error) {
+// Compose returns the event of a kind about s as JSON.
+func Compose(k Kind, s Subject) ([]byte, error) {
 	v := s.View
 	e := envelope{
 		Version: "0", ID: s.ID, DetailType: k, Source: "aws.sagemaker", Account: v.Scope.Account,

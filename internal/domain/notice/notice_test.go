@@ -98,7 +98,7 @@ func serving(t *testing.T) *hosting.Endpoint {
 
 func tell(t *testing.T, k notice.Kind, e *hosting.Endpoint, is []hosting.Instance) []byte {
 	t.Helper()
-	b, err := notice.Tell(k,
+	b, err := notice.Compose(k,
 		notice.Subject{ID: "0bd4a141-0a02-9d8a-f977-3924c3fb259c", At: t0, View: e.View(is), Tags: tags})
 	if err != nil {
 		t.Fatal(err)

@@ -30,15 +30,15 @@ type Outcome struct {
 	// something happened that it may wait for; "": none.
 	Wake hosting.EndpointID
 
-	Add    []hosting.Missing       // instances to record; they have no id yet
-	Retire []hosting.InstanceID    // instances that are no longer wanted
-	Report *hosting.InstanceReport // what was learnt of an instance
-	Remove hosting.InstanceID      // an instance that is gone; "": none
-	Route  *traffic.Route          // where requests go now; nil: no endpoint is left
-	Lines  []record.Line           // of the history, in order
-	Events []notice.Kind           // that subscribers are told of, in order
-	View   hosting.View            // what the events tell of
-	At     time.Time               // when it happened
+	Add     []hosting.Missing       // instances to record; they have no id yet
+	Retire  []hosting.InstanceID    // instances that are no longer wanted
+	Report  *hosting.InstanceReport // what was learnt of an instance
+	Remove  hosting.InstanceID      // an instance that is gone; "": none
+	Route   *traffic.Route          // where requests go now; nil: no endpoint is left
+	History []record.Line           // lines to add, in order
+	Events  []notice.Kind           // that subscribers are told of, in order
+	View    hosting.View            // what the events tell of
+	At      time.Time               // when it happened
 }
 
 // Standing is what the records say of an endpoint. That of an endpoint without
@@ -73,11 +73,11 @@ func OfChange(was Standing, e *hosting.Endpoint, instances []hosting.Instance) O
 	o := Outcome{Endpoint: e, Deployment: e.Deployment, At: e.Modified}
 	o.Add, o.Retire = e.Reconcile(instances)
 	instances = reconciled(e, instances, o.Add, o.Retire)
-	moved := o.movedOn(was, e)
+	moved := o.phaseChanged(was, e)
 	if e.Ended() {
 		e.Deployment = nil // its own record is what remains
 	}
-	o.settle(was, e, instances)
+	o.statusAndRoute(was, e, instances)
 	if moved && notice.Doing(e.View(instances)) {
 		o.Events = append(o.Events, notice.DeploymentChange)
 	}
@@ -89,8 +89,8 @@ func OfChange(was Standing, e *hosting.Endpoint, instances []hosting.Instance) O
 // gone. Its route stays, so that routers learn of it.
 func OfDeletion(was Standing, e *hosting.Endpoint) Outcome {
 	o := Outcome{Endpoint: e, Gone: true, Deployment: e.Deployment, At: e.Modified}
-	o.movedOn(was, e)
-	o.line(e, record.EndpointStatus, record.StatusChange{From: was.Status, To: "Deleted"})
+	o.phaseChanged(was, e)
+	o.addLine(e, record.EndpointStatus, record.StatusChange{From: was.Status, To: "Deleted"})
 	o.Route = &traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: true}
 	return o
 }
@@ -106,7 +106,7 @@ func OfReport(e *hosting.Endpoint, instances []hosting.Instance, r hosting.Insta
 			i.Status, i.Address, i.Detail, i.Attempts = r.Status, r.Address, r.Detail, r.Attempts
 		}
 	}
-	return o.followed(e, instances)
+	return o.withEndpoint(e, instances)
 }
 
 // OfRemoval returns what follows when an instance of e, which has these, is
@@ -114,11 +114,11 @@ func OfReport(e *hosting.Endpoint, instances []hosting.Instance, r hosting.Insta
 func OfRemoval(e *hosting.Endpoint, instances []hosting.Instance, id hosting.InstanceID, now time.Time) Outcome {
 	o := Outcome{Remove: id, At: now}
 	instances = slices.Clone(instances)
-	return o.followed(e, slices.DeleteFunc(instances, func(i hosting.Instance) bool { return i.ID == id }))
+	return o.withEndpoint(e, slices.DeleteFunc(instances, func(i hosting.Instance) bool { return i.ID == id }))
 }
 
-// followed adds what an instance of e that changed means to e.
-func (o Outcome) followed(e *hosting.Endpoint, instances []hosting.Instance) Outcome {
+// withEndpoint adds what an instance of e that changed means to e.
+func (o Outcome) withEndpoint(e *hosting.Endpoint, instances []hosting.Instance) Outcome {
 	if e == nil {
 		return o
 	}
@@ -126,7 +126,7 @@ func (o Outcome) followed(e *hosting.Endpoint, instances []hosting.Instance) Out
 	if e.Deployment != nil {
 		o.Wake = e.ID
 	}
-	o.settle(was, e, instances)
+	o.statusAndRoute(was, e, instances)
 	if e.Status != was.Status {
 		o.Endpoint = e
 	}
@@ -134,9 +134,9 @@ func (o Outcome) followed(e *hosting.Endpoint, instances []hosting.Instance) Out
 	return o
 }
 
-// movedOn adds a line to the history if e's deployment is in another phase than
-// it was, and reports whether that is so.
-func (o *Outcome) movedOn(was Standing, e *hosting.Endpoint) bool {
+// phaseChanged reports whether e's deployment is in another phase than it was,
+// and adds that to the history.
+func (o *Outcome) phaseChanged(was Standing, e *hosting.Endpoint) bool {
 	d := e.Deployment
 	if d == nil {
 		return false
@@ -153,23 +153,24 @@ func (o *Outcome) movedOn(was Standing, e *hosting.Endpoint) bool {
 	if d.State.Since.Equal(d.State.Turned) { // this is the step at which the verdict fell
 		t.Tripped = d.Tripped
 	}
-	o.line(e, record.DeploymentPhase, t)
+	o.addLine(e, record.DeploymentPhase, t)
 	return true
 }
 
-// settle works out e's status and where its requests go.
-func (o *Outcome) settle(was Standing, e *hosting.Endpoint, instances []hosting.Instance) {
-	e.Settle(instances, o.At)
+// statusAndRoute works out e's status and where its requests go.
+func (o *Outcome) statusAndRoute(was Standing, e *hosting.Endpoint, instances []hosting.Instance) {
+	e.UpdateStatus(instances, o.At)
 	if e.Status != was.Status {
-		o.line(e, record.EndpointStatus, record.StatusChange{From: was.Status, To: e.Status, Reason: e.FailureReason})
+		change := record.StatusChange{From: was.Status, To: e.Status, Reason: e.FailureReason}
+		o.addLine(e, record.EndpointStatus, change)
 		o.Events = append(o.Events, notice.StateChange)
 	}
 	o.Route = new(e.Route(instances))
 }
 
-// line appends to the history of e, and of the deployment in hand or the one
+// addLine appends to the history of e, and of the deployment in hand or the one
 // that has just been filed.
-func (o *Outcome) line(e *hosting.Endpoint, kind record.Kind, what any) {
+func (o *Outcome) addLine(e *hosting.Endpoint, kind record.Kind, what any) {
 	l := record.Line{Endpoint: e.ID, At: e.Modified, Kind: kind, What: what}
 	switch {
 	case e.Deployment != nil:
@@ -177,7 +178,7 @@ func (o *Outcome) line(e *hosting.Endpoint, kind record.Kind, what any) {
 	case o.Deployment != nil:
 		l.Deployment = o.Deployment.ID
 	}
-	o.Lines = append(o.Lines, l)
+	o.History = append(o.History, l)
 }
 
 // view is what the events tell of, if there are any.

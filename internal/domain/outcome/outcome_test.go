@@ -181,7 +181,7 @@ func says(o outcome.Outcome) (out []string) {
 		say("%s is gone", o.Remove)
 	}
 	out = append(out, routed(o)...)
-	for _, l := range o.Lines {
+	for _, l := range o.History {
 		switch w := l.What.(type) {
 		case record.Transition:
 			say("history of %s: %s→%s %v", l.Deployment, w.From, w.To, w.Tripped)

@@ -192,7 +192,7 @@ func (tx Tx) events(ctx context.Context, o outcome.Outcome) (out []event, err er
 				return nil, err
 			}
 		}
-		ev.body, err = notice.Tell(k, notice.Subject{ID: uuid.NewString(), At: o.At, View: o.View, Tags: tags})
+		ev.body, err = notice.Compose(k, notice.Subject{ID: uuid.NewString(), At: o.At, View: o.View, Tags: tags})
 		if err != nil {
 			return nil, err
 		}
@@ -205,14 +205,14 @@ func (tx Tx) events(ctx context.Context, o outcome.Outcome) (out []event, err er
 // events into the queues of those who want them. The counter is locked until
 // the commit: both become visible in the order of their numbers.
 func (tx Tx) writeHistory(ctx context.Context, o outcome.Outcome, events []event) error {
-	if len(o.Lines)+len(events) == 0 {
+	if len(o.History)+len(events) == 0 {
 		return nil
 	}
-	seq, err := tx.NextN(ctx, "event", len(o.Lines)+len(events))
+	seq, err := tx.NextN(ctx, "event", len(o.History)+len(events))
 	if err != nil {
 		return err
 	}
-	for _, l := range o.Lines {
+	for _, l := range o.History {
 		err := tx.Run(ctx, "write history", `
 			insert into event (seq, endpoint_id, deployment_id, at, kind, doc) values ($1, $2, $3, $4, $5, $6)`,
 			seq, l.Endpoint, l.Deployment, store.Micros(l.At), l.Kind, store.JSON(l.What))
