@@ -7,7 +7,6 @@ package instance
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -149,27 +148,27 @@ func forward(ctx context.Context, from <-chan struct{}, to loop.Wakeup) {
 	}
 }
 
-// list returns what every provider has.
-func (m *Manager) list(ctx context.Context) (map[place]provider.Status, error) {
-	all := map[place]provider.Status{}
+// list returns what the providers have, and whether every one of them said so.
+func (m *Manager) list(ctx context.Context) (all map[place]provider.Status, complete bool) {
+	all, complete = map[place]provider.Status{}, true
 	for name, p := range m.Providers {
 		list, err := p.List(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list instances of provider %s: %w", name, err)
+			complete = false
+			m.warn(ctx, "list instances of provider "+string(name), err)
 		}
-		for _, s := range list {
-			all[place{name, hosting.InstanceID(s.ID)}] = s
+		for _, st := range list {
+			all[place{name, hosting.InstanceID(st.ID)}] = st
 		}
 	}
-	return all, nil
+	return all, complete
 }
 
 // findRunning notes what an earlier server left running, so that it is adopted
 // as it is, whether or not it could be started now.
 func (m *Manager) findRunning(ctx context.Context) bool {
-	list, err := m.list(ctx)
-	if err != nil {
-		m.warn(ctx, "list instances", err)
+	list, complete := m.list(ctx)
+	if !complete {
 		return false
 	}
 	maps.DeleteFunc(list, func(_ place, st provider.Status) bool { return st.Exited })
@@ -231,11 +230,7 @@ func (m *Manager) supervise(ctx context.Context, s *supervisor) {
 // sweep removes instances that no row gives to the provider that runs them: what
 // a crash between two writes may have left.
 func (m *Manager) sweep(ctx context.Context) bool {
-	list, err := m.list(ctx)
-	if err != nil {
-		m.warn(ctx, "list instances", err)
-		return false
-	}
+	list, complete := m.list(ctx)
 	for at := range list {
 		m.mu.Lock()
 		s := m.supervisors[at.id]
@@ -251,7 +246,7 @@ func (m *Manager) sweep(ctx context.Context) bool {
 		})
 	}
 	m.observe(ctx)
-	return true
+	return complete
 }
 
 // observe tells the supervisors what became of their instances. Which start of
@@ -264,11 +259,7 @@ func (m *Manager) observe(ctx context.Context) {
 		starts[s.place()] = s.starts.Load()
 	}
 	m.mu.Unlock()
-	list, err := m.list(ctx)
-	if err != nil {
-		m.warn(ctx, "list instances", err)
-		return
-	}
+	list, _ := m.list(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for at, st := range list {

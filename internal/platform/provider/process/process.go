@@ -36,7 +36,8 @@ type Config struct {
 	Log *slog.Logger // nil discards
 
 	// Fetch brings model data to this host and returns its directory, which must
-	// stay while ModelDirs names it. Its failures are those of ModelDataError.
+	// stay while ModelDirs names it. Its failures are those of ModelDataError. It
+	// is needed by instances with model data.
 	Fetch func(ctx context.Context, d hosting.ModelData) (dir string, err error)
 
 	// FirstPort and LastPort bound the ports that instances get. Zero lets the
