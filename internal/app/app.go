@@ -30,13 +30,14 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/service/router"
-	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -57,9 +58,10 @@ type App struct {
 	objects   *objects.Store
 	models    *artifact.Cache
 	process   *process.Provider
-	metrics   *prometheus.Registry
+	registry  *prometheus.Registry
 	router    *router.Router
-	watch     *watch.Service
+	metrics   *metrics.Service
+	alarms    *alarms.Service
 	follower  *router.Follower
 	manager   *instance.Manager
 	turns     *loop.Runner
@@ -208,7 +210,8 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.follower.Run(background) })
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
-	wg.Go(func() { a.watch.Run(background) })
+	wg.Go(func() { a.metrics.Run(background) })
+	wg.Go(func() { a.alarms.Run(background) })
 	wg.Go(func() { a.notify.Run(background) })
 	wg.Go(func() { a.tidy(background) })
 	wg.Go(func() { a.packaging.Run(background) })

@@ -21,7 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/openload"
 	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 // A canary whose model fails is undone by its alarm of one second: measured
@@ -45,12 +45,12 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 	s.awaitInService()
 	d := alarm.Definition{
 		Name: "bad-answers", Period: 1, EvaluationPeriods: 1, ComparisonOperator: alarm.GreaterOrEqual, TreatMissingData: alarm.NotBreaching,
-		Metric: metric.ID{Namespace: watch.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
+		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
 			{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "main"}, {Name: "EndpointConfigName", Value: "bad"},
 		}},
 	}
 	judge(&d)
-	s.ok(s.app.watch.PutAlarm(t.Context(), arn.Scope{Region: "us-east-1", Account: s.app.cfg.Account}, d, nil))
+	s.ok(s.app.alarms.PutAlarm(t.Context(), arn.Scope{Region: "us-east-1", Account: s.app.cfg.Account}, d, nil))
 
 	finish := s.load(200)
 	_, err = s.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{

@@ -13,7 +13,7 @@ import (
 // A table that knows more operations than are served costs every reader of the
 // generated packages; one that knows fewer is refused when it is bound.
 func TestEveryOperationInTheTablesIsServed(t *testing.T) {
-	c := (&App{metrics: prometheus.NewRegistry(), manager: new(instance.Manager)}).apis(nil)
+	c := (&App{registry: prometheus.NewRegistry(), manager: new(instance.Manager)}).apis(nil)
 	for name, h := range map[string]http.Handler{
 		"SageMaker": c.SageMaker, "Slipway": c.Slipway, "STS": c.STS, "CloudWatch": c.CloudWatch, "Edge": c.Edge, "IoT": c.IoT,
 	} {

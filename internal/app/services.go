@@ -20,21 +20,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	"github.com/slipway-ml/slipway/internal/platform/provider/process"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
-	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/router"
-	"github.com/slipway-ml/slipway/internal/service/watch"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
 )
 
@@ -73,14 +69,13 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 // buildServices joins the services to the store, so that neither names the
 // other.
 func (a *App) buildServices(ctx context.Context) (err error) {
-	a.metrics = prometheus.NewRegistry()
-	a.metrics.MustRegister(collectors.NewGoCollector(),
+	a.registry = prometheus.NewRegistry()
+	a.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a.watch, err = a.newWatch(ctx); err != nil {
+	if err := a.openAlarms(ctx); err != nil {
 		return err
 	}
-	a.onStop("metrics and alarms", a.watch.Close)
-	if a.router, err = router.New(router.Config{Registerer: a.metrics, OnSample: a.watch.Sample}); err != nil {
+	if a.router, err = router.New(router.Config{Registerer: a.registry, OnSample: a.metrics.Sample}); err != nil {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
@@ -96,7 +91,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	})
 	d := &deployer.Deployer{
 		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Log: a.log,
-		Evidence: &evidence.Source{Endpoints: a.hosting, Alarms: a.watch, Routers: a.router},
+		Evidence: &evidence.Source{Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router},
 	}
 	a.turns = &loop.Runner{
 		Queue: a.hosting.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.wakeups.turns,
@@ -106,43 +101,13 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	return err
 }
 
-// metered returns what the instances that take traffic take of this host.
-func (a *App) metered(ctx context.Context) (out []watch.Instance, err error) {
-	used, err := a.process.Usage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	a.router.Each(func(r traffic.Route) {
-		for _, v := range r.Variants {
-			for _, f := range v.Fleets {
-				for _, i := range f.Instances {
-					if u, ok := used[provider.ID(i.ID)]; ok {
-						out = append(out, watch.Instance{
-							Endpoint: r.Key(), Variant: v.Name, ID: i.ID, CPU: u.CPU, Memory: u.Memory,
-						})
-					}
-				}
-			}
-		}
-	})
-	return out, nil
-}
-
-func (a *App) newWatch(ctx context.Context) (*watch.Service, error) {
-	return watch.New(ctx, watch.Config{
-		Alarms: alarms.New(a.db), Samples: metrics.New(a.db), Account: a.cfg.Account, Ring: a.wakeups.turns.Notify,
-		Log:    a.log,
-		Counts: func(k traffic.Key) []traffic.Counts { return a.router.Counts(k) }, Instances: a.metered,
-	})
-}
-
 // apis are the APIs that share the server's address; api serves the runtime's
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
 		Store: a.hosting, Notify: a.wakeups.rowsChanged, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
-		MissingAlarms: a.watch.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
-		Allowance: a.allowance(), Suspect: (&evidence.Plans{Watch: a.watch}).Suspicions,
+		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
+		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
@@ -152,9 +117,9 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 			slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging),
 				slipway.DeviceOps(a.identity))...),
 		STS:          sts.New(a.log),
-		CloudWatch:   cloudwatch.NewHandler(a.watch, a.log),
+		CloudWatch:   cloudwatch.NewHandler(a.alarms, a.metrics, a.log),
 		S3:           s3.New(a.objects, a.log),
-		Metrics:      promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}),
+		Metrics:      promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}),
 		Edge:         edge.NewHandler(a.fleet, a.log),
 		IoT:          iot.NewHandler(a.identity, a.log),
 		Enroll:       credentials.NewEnroll(a.identity, a.log),

@@ -24,7 +24,7 @@ func subscribers(webhooks []config.Webhook) (out []notice.Subscriber) {
 // newNotify drops the events of webhooks that are no longer configured, and
 // returns what delivers the others'.
 func (a *App) newNotify(ctx context.Context) (*notify.Service, error) {
-	c := notify.Config{Wake: a.wakeups.notices, Log: a.log, Registerer: a.metrics}
+	c := notify.Config{Wake: a.wakeups.notices, Log: a.log, Registerer: a.registry}
 	for _, w := range a.cfg.Webhooks {
 		key, err := notify.SigningKey(string(w.Secret))
 		if err != nil {

@@ -66,10 +66,11 @@ var rules = []rule{
 
 	// A service is one aggregate's: of the store it knows that one's package.
 	{"internal/service/...", may(domain("..."), platform("clock", "failpoint", "id", "loop"))},
+	{"internal/service/alarms", may(platform("store/alarms", "store/hosting"), service("metrics"))},
 	// It resolves the resources that tags are of, whatever their kind.
 	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
-	{"internal/service/evidence", may(service("watch"))},
+	{"internal/service/evidence", may(service("alarms", "metrics"))},
 	{"internal/service/fleet", may(platform("store/edge"))},
 	// It registers a device and gives it an identity in one transaction.
 	{"internal/service/identity", may(platform("devicetls", "store/edge", "store/identity"))},
@@ -77,7 +78,7 @@ var rules = []rule{
 	{"internal/service/notify", may(platform("store/hosting"))},
 	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs"))},
 	{"internal/service/router", may(platform("http1"))},
-	{"internal/service/watch", may(platform("store/alarms", "store/hosting", "store/metrics"))},
+	{"internal/service/metrics", may(platform("store/metrics"))},
 
 	// The wire knows who calls and how a call is written, and no service.
 	{"internal/wire/shape", may(domain("fault"))},
@@ -97,7 +98,7 @@ var rules = []rule{
 
 	// An API turns shapes into a call of the service behind it.
 	{"internal/api/...", may(domain("..."), wire("..."))},
-	{"internal/api/cloudwatch", may(service("watch"))},
+	{"internal/api/cloudwatch", may(service("alarms", "metrics"))},
 	{"internal/api/credentials", may(platform("devicetls"), service("identity"))},
 	{"internal/api/iot", may(service("identity"))},
 	{"internal/api/runtime", may(platform("http1"), service("router"))},

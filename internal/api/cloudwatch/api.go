@@ -14,7 +14,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
@@ -25,10 +26,10 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 )
 
-// NewHandler serves the operations over w in CBOR, JSON and Query. It expects
-// the caller in the request's context (access.With).
-func NewHandler(w *watch.Service, log *slog.Logger) *rpc.Handler {
-	a := &api{w}
+// NewHandler serves the operations over alarms and metrics in CBOR, JSON and
+// Query. It expects the caller in the request's context (access.With).
+func NewHandler(as *alarms.Service, ms *metrics.Service, log *slog.Logger) *rpc.Handler {
+	a := &api{as, ms}
 	return rpc.NewHandler(
 		rpc.Config{
 			Service: cloudwatch.API(), Errors: awserr.CloudWatch, Log: log,
@@ -53,7 +54,10 @@ func NewHandler(w *watch.Service, log *slog.Logger) *rpc.Handler {
 	)
 }
 
-type api struct{ watch *watch.Service }
+type api struct {
+	alarms  *alarms.Service
+	metrics *metrics.Service
+}
 
 // scope returns where the caller's names live, if the caller may do op to all
 // of the resources, which are alarms.

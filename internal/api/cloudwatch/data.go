@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
@@ -44,7 +44,7 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 		return out, err
 	}
 	ascending := shape.Val(in.ScanBy) == cloudwatch.ScanByTimestampAscending
-	results, err := a.watch.Data(s, watch.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending})
+	results, err := a.metrics.Data(s, metrics.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending})
 	if err != nil {
 		return out, err
 	}
@@ -83,7 +83,7 @@ type position struct {
 // cut returns the page of at most limit datapoints that begins at from, and
 // where the next one begins, if there is one. A time series that goes on there
 // is PartialData.
-func cut(results []watch.DataResult, from position, limit int, ascending bool) (page []cloudwatch.MetricDataResult, next *position) {
+func cut(results []metrics.DataResult, from position, limit int, ascending bool) (page []cloudwatch.MetricDataResult, next *position) {
 	page = []cloudwatch.MetricDataResult{}
 	for i := max(0, from.Result); i < len(results); i++ {
 		r := results[i]

@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
@@ -29,7 +29,7 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 	}
 	f.After = after
 	f.Limit = int(shape.Val(in.MaxRecords))
-	alarms, more := a.watch.Alarms(s, f)
+	alarms, more := a.alarms.Alarms(s, f)
 	out.MetricAlarms, out.CompositeAlarms = []cloudwatch.MetricAlarm{}, []cloudwatch.CompositeAlarm{}
 	for _, r := range alarms {
 		if r.Definition.Composite() {
@@ -46,8 +46,8 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 
 // alarmFilter reads which alarms are asked for: metric alarms alone unless the
 // request says otherwise, as in the API.
-func alarmFilter(in cloudwatch.DescribeAlarmsInput) (watch.AlarmFilter, error) {
-	f := watch.AlarmFilter{
+func alarmFilter(in cloudwatch.DescribeAlarmsInput) (alarms.AlarmFilter, error) {
+	f := alarms.AlarmFilter{
 		Names: in.AlarmNames, Prefix: shape.Val(in.AlarmNamePrefix), State: alarm.StateValue(shape.Val(in.StateValue)), ActionPrefix: shape.Val(in.ActionPrefix),
 		ChildrenOf: shape.Val(in.ChildrenOfAlarmName), ParentsOf: shape.Val(in.ParentsOfAlarmName),
 	}
@@ -107,7 +107,7 @@ func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.Describ
 		return out, err
 	}
 	out.MetricAlarms = []cloudwatch.MetricAlarm{}
-	for _, r := range a.watch.AlarmsForMetric(s, watch.MetricFilter{
+	for _, r := range a.alarms.AlarmsForMetric(s, alarms.MetricFilter{
 		Metric:    metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
 		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic), Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
 	}) {
@@ -140,7 +140,7 @@ func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAl
 	}
 	f.After = after
 	f.Limit = int(shape.Val(in.MaxRecords))
-	items, more, err := a.watch.History(ctx, s, f)
+	items, more, err := a.alarms.History(ctx, s, f)
 	if err != nil {
 		return out, err
 	}

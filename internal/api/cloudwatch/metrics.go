@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/page"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
@@ -39,15 +39,15 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 	case len(entries) > maxDatums:
 		return out, fault.New(fault.Invalid, "The collection MetricData must not have a size greater than %d.", maxDatums)
 	}
-	data := make([]watch.Datum, len(entries))
+	data := make([]metrics.Datum, len(entries))
 	for i, d := range entries {
 		data[i] = datum(d)
 	}
-	return out, declared(a.watch.Put(s, *in.Namespace, data))
+	return out, declared(a.metrics.Put(s, *in.Namespace, data))
 }
 
-func datum(d cloudwatch.MetricDatum) watch.Datum {
-	x := watch.Datum{Name: *d.MetricName, Dimensions: dimensionsIn(d.Dimensions), Datum: metric.Datum{
+func datum(d cloudwatch.MetricDatum) metrics.Datum {
+	x := metrics.Datum{Name: *d.MetricName, Dimensions: dimensionsIn(d.Dimensions), Datum: metric.Datum{
 		Timestamp: shape.TimeOf(d.Timestamp), Value: d.Value, Values: d.Values, Counts: d.Counts, Unit: metric.Unit(shape.Val(d.Unit)), StorageResolution: int(shape.Val(d.StorageResolution)),
 	}}
 	if d.Timestamp != nil && d.Timestamp.IsZero() {
@@ -68,7 +68,7 @@ func (a *api) getMetricStatistics(ctx context.Context, in cloudwatch.GetMetricSt
 	if err != nil {
 		return out, err
 	}
-	points, err := a.watch.Statistics(s, watch.StatisticsQuery{
+	points, err := a.metrics.Statistics(s, metrics.StatisticsQuery{
 		Metric: metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
 		Unit:   metric.Unit(shape.Val(in.Unit)), Start: in.StartTime.Time, End: in.EndTime.Time, Period: time.Duration(*in.Period) * time.Second, Stats: stats,
 	})
@@ -107,7 +107,7 @@ func statistics(in cloudwatch.GetMetricStatisticsInput) (stats []metric.Stat, er
 }
 
 // datapoint reports false if none of the statistics can be had.
-func datapoint(p watch.Datapoint, stats []metric.Stat) (d cloudwatch.Datapoint, ok bool) {
+func datapoint(p metrics.Datapoint, stats []metric.Stat) (d cloudwatch.Datapoint, ok bool) {
 	d = cloudwatch.Datapoint{Timestamp: shape.At(p.At), Unit: shape.Text(cloudwatch.StandardUnit(p.Unit))}
 	for i, stat := range stats {
 		v := p.Values[i]
@@ -148,7 +148,7 @@ func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (
 	if owner := shape.Val(in.OwningAccount); owner != "" && owner != s.Account {
 		return out, nil // there is but one account
 	}
-	f := watch.MetricsFilter{Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName)}
+	f := metrics.MetricsFilter{Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName)}
 	for _, d := range in.Dimensions {
 		f.Dimensions = append(f.Dimensions, metric.Dimension{Name: *d.Name, Value: shape.Val(d.Value)})
 	}
@@ -160,7 +160,7 @@ func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (
 	if in.RecentlyActive != nil {
 		f.Since = time.Now().Add(-recently)
 	}
-	ids, more := a.watch.Metrics(s, f)
+	ids, more := a.metrics.Metrics(s, f)
 	for _, id := range ids {
 		out.Metrics = append(out.Metrics, *metricOut(id))
 		if shape.Val(in.IncludeLinkedAccounts) {

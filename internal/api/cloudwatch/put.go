@@ -21,7 +21,7 @@ func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmIn
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.PutAlarm(ctx, s, d, tags.In(in.Tags))
+	return out, a.alarms.PutAlarm(ctx, s, d, tags.In(in.Tags))
 }
 
 // metricAlarm turns the request into the domain's alarm.
@@ -93,7 +93,7 @@ func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeA
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.PutAlarm(ctx, s, alarm.Definition{
+	return out, a.alarms.PutAlarm(ctx, s, alarm.Definition{
 		Name: *in.AlarmName, Description: shape.Val(in.AlarmDescription),
 		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
 		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
@@ -107,7 +107,7 @@ func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInpu
 	if err != nil {
 		return out, err
 	}
-	return out, declared(a.watch.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData)))
+	return out, declared(a.alarms.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData)))
 }
 
 func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out shape.None, err error) {
@@ -115,7 +115,7 @@ func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput)
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.DeleteAlarms(ctx, s, in.AlarmNames)
+	return out, a.alarms.DeleteAlarms(ctx, s, in.AlarmNames)
 }
 
 func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmActionsInput) (out shape.None, err error) {
@@ -123,7 +123,7 @@ func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmA
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, true)
+	return out, a.alarms.EnableActions(ctx, s, in.AlarmNames, true)
 }
 
 func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlarmActionsInput) (out shape.None, err error) {
@@ -131,5 +131,5 @@ func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlar
 	if err != nil {
 		return out, err
 	}
-	return out, a.watch.EnableActions(ctx, s, in.AlarmNames, false)
+	return out, a.alarms.EnableActions(ctx, s, in.AlarmNames, false)
 }

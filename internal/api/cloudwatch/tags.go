@@ -50,7 +50,7 @@ func (a *api) listTagsForResource(ctx context.Context, in cloudwatch.ListTagsFor
 	if err != nil {
 		return out, err
 	}
-	all, err := a.watch.Tags(ctx, s, id)
+	all, err := a.alarms.Tags(ctx, s, id)
 	return cloudwatch.ListTagsForResourceOutput{Tags: tags.Out[cloudwatch.Tag](all)}, tagging(id, err)
 }
 
@@ -59,7 +59,7 @@ func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (
 	if err != nil {
 		return out, err
 	}
-	return out, tagging(id, a.watch.AddTags(ctx, s, id, tags.In(in.Tags)))
+	return out, tagging(id, a.alarms.AddTags(ctx, s, id, tags.In(in.Tags)))
 }
 
 func (a *api) untagResource(ctx context.Context, in cloudwatch.UntagResourceInput) (out cloudwatch.UntagResourceOutput, err error) {
@@ -67,5 +67,5 @@ func (a *api) untagResource(ctx context.Context, in cloudwatch.UntagResourceInpu
 	if err != nil {
 		return out, err
 	}
-	return out, tagging(id, a.watch.RemoveTags(ctx, s, id, in.TagKeys))
+	return out, tagging(id, a.alarms.RemoveTags(ctx, s, id, in.TagKeys))
 }

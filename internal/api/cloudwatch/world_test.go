@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,9 +23,10 @@ import (
 
 	api "github.com/slipway-ml/slipway/internal/api/cloudwatch"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
-	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	storealarms "github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	storemetrics "github.com/slipway-ml/slipway/internal/platform/store/metrics"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -52,23 +54,28 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := watch.New(t.Context(), watch.Config{
-		Alarms: alarms.New(db), Samples: metrics.New(db), Account: account, Log: log,
+	ms, err := metrics.New(t.Context(), metrics.Config{Store: storemetrics.New(db), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	as, err := alarms.New(t.Context(), alarms.Config{
+		Store: storealarms.New(db), Metrics: ms, Account: account, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
+	var running sync.WaitGroup
+	running.Go(func() { ms.Run(ctx) })
+	running.Go(func() { as.Run(ctx) })
 	srv := httptest.NewServer(gateway.New(gateway.Config{
-		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: account, Region: "us-east-1", Log: log, CloudWatch: api.NewHandler(s, log),
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: account, Region: "us-east-1", Log: log, CloudWatch: api.NewHandler(as, ms, log),
 	}))
 	t.Cleanup(func() {
 		srv.Close()
 		cancel()
-		<-done
-		if err := errors.Join(s.Close(), db.Close()); err != nil {
+		running.Wait()
+		if err := errors.Join(ms.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})

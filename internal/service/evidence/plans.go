@@ -8,12 +8,16 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 // Plans knows what makes a planned deployment doubtful that the plan alone does
 // not show.
-type Plans struct{ Watch *watch.Service }
+type Plans struct {
+	Alarms  *alarms.Service
+	Metrics *metrics.Service
+}
 
 // lately is how far back traffic is looked at.
 const lately = 5 * time.Minute
@@ -29,7 +33,7 @@ func (p *Plans) Suspicions(_ context.Context, e *hosting.Endpoint) (out []record
 			g.Variants = append(g.Variants, v.Name)
 		}
 	}
-	for _, s := range p.Watch.Suspicions(e.Scope, plan.Policy.Alarms, g) {
+	for _, s := range p.Alarms.Suspicions(e.Scope, plan.Policy.Alarms, g) {
 		out = append(out, record.Finding{Severity: record.Warning, Code: string(s.Kind), Message: s.Text})
 	}
 	var answered float64
@@ -46,8 +50,8 @@ func (p *Plans) Suspicions(_ context.Context, e *hosting.Endpoint) (out []record
 // invocations counts the requests that a variant has answered lately.
 func (p *Plans) invocations(e *hosting.Endpoint, variant string) (n float64, err error) {
 	end := time.Now().Truncate(time.Second).Add(time.Second)
-	points, err := p.Watch.Statistics(e.Scope, watch.StatisticsQuery{
-		Metric: metric.ID{Namespace: watch.Namespace, Name: "Invocations", Dimensions: []metric.Dimension{
+	points, err := p.Metrics.Statistics(e.Scope, metrics.StatisticsQuery{
+		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocations", Dimensions: []metric.Dimension{
 			{Name: "EndpointName", Value: e.Name}, {Name: "VariantName", Value: variant},
 		}},
 		Start: end.Add(-lately), End: end, Period: time.Minute, Stats: []metric.Stat{metric.Sum},

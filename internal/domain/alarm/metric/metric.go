@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
@@ -65,6 +66,16 @@ const (
 	maxDimensions     = 30
 	maxDimensionValue = 1024
 )
+
+// CheckText refuses what a database cannot keep.
+func CheckText(texts ...string) error {
+	for _, t := range texts {
+		if !utf8.ValidString(t) || strings.ContainsRune(t, 0) {
+			return fault.New(fault.Invalid, "A name or value is not valid UTF-8 text.")
+		}
+	}
+	return nil
+}
 
 // Validate reports what the API refuses about id. Errors are fault.Invalid,
 // and Missing when something is absent.

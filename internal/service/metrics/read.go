@@ -1,11 +1,11 @@
-package watch
+package metrics
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -32,30 +32,28 @@ func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 		for _, x := range d.Dimensions {
 			texts = append(texts, x.Name, x.Value)
 		}
-		if err := printable(texts...); err != nil {
+		if err := metric.CheckText(texts...); err != nil {
 			return err
 		}
 		if err := d.Validate(now); err != nil {
 			return err
 		}
 	}
-	lines := make([]*line, len(data))
+	all := make([]*metricSeries, len(data))
 	for i, d := range data {
-		l, err := s.shelf.line(sc.Region, metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}, s.MaxSeries)
+		m, err := s.registry.open(sc.Region, metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}, s.MaxSeries)
 		if err != nil {
 			return err
 		}
-		lines[i] = l
+		all[i] = m
 	}
 	for i, d := range data {
 		unit := d.Unit
 		if unit == "" {
 			unit = metric.UnitNone
 		}
-		lines[i].add(&s.shelf, unit, now, func(series *metric.Series) { d.AddTo(series, now) })
-		if len(s.book.watchersOf(lines[i].key)) > 0 {
-			s.rings.metric(lines[i].key)
-		}
+		all[i].add(&s.registry, unit, now, func(series *metric.Series) { d.AddTo(series, now) })
+		s.notify(all[i].key)
 	}
 	return nil
 }
@@ -89,15 +87,15 @@ func (s *Service) Statistics(sc arn.Scope, q StatisticsQuery) ([]Datapoint, erro
 	if err := q.Metric.Validate(); err != nil {
 		return nil, err
 	}
-	s.drain()
-	l := s.shelf.find(lineKey{sc.Region, q.Metric.Key()})
-	if l == nil {
+	s.Drain()
+	m := s.registry.find(Key{sc.Region, q.Metric.Key()})
+	if m == nil {
 		return nil, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var out []Datapoint
-	for _, u := range l.series {
+	for _, u := range m.series {
 		if q.Unit != "" && q.Unit != u.unit {
 			continue
 		}
@@ -165,17 +163,17 @@ type MetricsFilter struct {
 // Metrics returns a page of the metrics that have samples, by key, and whether
 // more follow; After the last one's Key.
 func (s *Service) Metrics(sc arn.Scope, f MetricsFilter) (page []metric.ID, more bool) {
-	orElse(&f.Limit, 500)
-	s.drain()
-	ls := slices.DeleteFunc(s.shelf.all(sc.Region), func(l *line) bool {
-		return l.key.metric <= f.After || !f.matches(l.id) || !l.active(f.Since)
+	f.Limit = cmp.Or(f.Limit, 500)
+	s.Drain()
+	all := slices.DeleteFunc(s.registry.all(sc.Region), func(m *metricSeries) bool {
+		return m.key.Metric <= f.After || !f.matches(m.id) || !m.active(f.Since)
 	})
-	slices.SortFunc(ls, func(a, b *line) int { return strings.Compare(string(a.key.metric), string(b.key.metric)) })
-	for i, l := range ls {
+	slices.SortFunc(all, func(a, b *metricSeries) int { return strings.Compare(string(a.key.Metric), string(b.key.Metric)) })
+	for i, m := range all {
 		if i == f.Limit {
 			return page, true
 		}
-		page = append(page, l.id)
+		page = append(page, m.id)
 	}
 	return page, false
 }
@@ -192,27 +190,4 @@ func (f *MetricsFilter) matches(id metric.ID) bool {
 		}
 	}
 	return true
-}
-
-// Suspicions returns what is doubtful about guarding a deployment by the named
-// alarms. Children of composite alarms are looked at too. Alarms that do not exist are the business of Missing.
-func (s *Service) Suspicions(sc arn.Scope, names []string, g alarm.Guarded) (found []alarm.Suspicion) {
-	s.drain()
-	look := alarm.Look{Guarded: g, Now: time.Now(), Read: s.reader(sc.Region), Units: func(k metric.Key) []metric.Unit {
-		if l := s.shelf.find(lineKey{sc.Region, k}); l != nil {
-			return l.units()
-		}
-		return nil
-	}}
-	var es []*entry
-	for _, n := range names {
-		if e := s.book.find(sc.Region, n); e != nil && e.Definition.Composite() {
-			es = append(es, e)
-		}
-	}
-	for _, e := range append(es, s.book.leaves(sc.Region, names)...) {
-		look.State = e.State
-		found = append(found, e.judge.Suspicions(look)...)
-	}
-	return found
 }

@@ -1,9 +1,9 @@
-package watch_test
+package alarms_test
 
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,39 +12,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
-	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/platform/store/alarms"
-	"github.com/slipway-ml/slipway/internal/platform/store/metrics"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	storealarms "github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	storemetrics "github.com/slipway-ml/slipway/internal/platform/store/metrics"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 var (
 	scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
 	other = arn.Scope{Region: "eu-west-1", Account: "000000000000"}
 )
-
-// onBoth runs f against each database.
-func onBoth(t *testing.T, f func(*testing.T, *store.DB)) {
-	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { f(t, sqlite(t, filepath.Join(t.TempDir(), "x.db"))) })
-	t.Run("postgres", func(t *testing.T) {
-		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { ok(t, db.Close()) }()
-		f(t, db)
-	})
-}
-
-func sqlite(t testing.TB, path string) *store.DB {
-	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), path)
-	ok(t, err)
-	t.Cleanup(func() { ok(t, db.Close()) })
-	return db
-}
 
 func ok(t testing.TB, err error) {
 	t.Helper()
@@ -53,36 +31,40 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-// world is a service over a real store.
+// world is a service over a real store and the samples that it judges by.
 type world struct {
-	*watch.Service
-	t    testing.TB
-	db   *store.DB
-	rung atomic.Int64 // how often deployments were rung
+	*alarms.Service
+	t     testing.TB
+	db    *store.DB
+	woken atomic.Int64 // how often deployments were woken
 }
 
-func newWorld(t testing.TB, db *store.DB, change ...func(*watch.Config)) *world {
+func newWorld(t testing.TB, db *store.DB, change ...func(*alarms.Config, *metrics.Config)) *world {
 	t.Helper()
 	w := &world{t: t, db: db}
-	cfg := watch.Config{
-		Alarms: alarms.New(db), Samples: metrics.New(db), Account: scope.Account, Ring: func() { w.rung.Add(1) },
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	samples := metrics.Config{Store: storemetrics.New(db), Log: log}
+	cfg := alarms.Config{
+		Store: storealarms.New(db), Account: scope.Account, Wake: func() { w.woken.Add(1) }, Log: log,
 	}
 	for _, c := range change {
-		c(&cfg)
+		c(&cfg, &samples)
 	}
-	s, err := watch.New(t.Context(), cfg)
+	var err error
+	cfg.Metrics, err = metrics.New(t.Context(), samples)
 	ok(t, err)
-	w.Service = s
+	w.Service, err = alarms.New(t.Context(), cfg)
+	ok(t, err)
 	return w
 }
 
-// run runs the service until the function that it returns is called.
+// run runs the services until the function that it returns is called.
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); w.Run(ctx) }()
-	return func() { cancel(); <-done }
+	var wg sync.WaitGroup
+	wg.Go(func() { w.Metrics.Run(ctx) })
+	wg.Go(func() { w.Run(ctx) })
+	return func() { cancel(); wg.Wait() }
 }
 
 var orders = metric.ID{Namespace: "Shop", Name: "Orders"}
@@ -103,7 +85,7 @@ func watching(change ...func(*alarm.Definition)) alarm.Definition {
 // errorsOf is the metric of an endpoint's server errors; of both fleets if
 // config is "".
 func errorsOf(endpoint, variant, config string) metric.ID {
-	id := metric.ID{Namespace: watch.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
+	id := metric.ID{Namespace: metrics.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
 		{Name: "EndpointName", Value: endpoint}, {Name: "VariantName", Value: variant},
 	}}
 	if config != "" {
@@ -120,12 +102,12 @@ func (w *world) put(d alarm.Definition) {
 // order puts a sample of Orders.
 func (w *world) order(v float64) {
 	w.t.Helper()
-	ok(w.t, w.Put(scope, orders.Namespace, []watch.Datum{{Name: orders.Name, Datum: metric.Datum{Value: &v}}}))
+	ok(w.t, w.Metrics.Put(scope, orders.Namespace, []metrics.Datum{{Name: orders.Name, Datum: metric.Datum{Value: &v}}}))
 }
 
 func (w *world) state(name string) alarm.State {
 	w.t.Helper()
-	as, _ := w.Alarms(scope, watch.AlarmFilter{Names: []string{name}, Metric: true, Composite: true})
+	as, _ := w.Alarms(scope, alarms.AlarmFilter{Names: []string{name}, Metric: true, Composite: true})
 	if len(as) != 1 {
 		w.t.Fatalf("%d alarms are named %q", len(as), name)
 	}

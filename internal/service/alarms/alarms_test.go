@@ -1,4 +1,4 @@
-package watch_test
+package alarms_test
 
 import (
 	"errors"
@@ -13,11 +13,13 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 func TestAnAlarmKeepsItsStateOverUpdatesAndRestarts(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		ok(t, w.PutAlarm(t.Context(), scope, watching(), []hosting.Tag{{Key: "team", Value: "shop"}}))
 		w.is("a", alarm.StateInsufficientData)
@@ -26,7 +28,7 @@ func TestAnAlarmKeepsItsStateOverUpdatesAndRestarts(t *testing.T) {
 
 		w = newWorld(t, db)
 		w.is("a", alarm.StateAlarm)
-		as, _ := w.Alarms(scope, watch.AlarmFilter{Metric: true})
+		as, _ := w.Alarms(scope, alarms.AlarmFilter{Metric: true})
 		if len(as) != 1 || *as[0].Definition.Threshold != 7 || as[0].State.Reason != "by hand" {
 			t.Errorf("%+v", as)
 		}
@@ -47,7 +49,7 @@ func TestAnAlarmKeepsItsStateOverUpdatesAndRestarts(t *testing.T) {
 }
 
 func TestDeletingTakesWhatThereIsAndKeepsTheHistory(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		ok(t, w.PutAlarm(t.Context(), scope, watching(), []hosting.Tag{{Key: "k", Value: "v"}}))
 		if err := w.DeleteAlarms(t.Context(), scope, []string{"nobody", "a"}); !errors.Is(err, fault.NotFound) {
@@ -75,27 +77,27 @@ func TestDeletingTakesWhatThereIsAndKeepsTheHistory(t *testing.T) {
 }
 
 func TestAlarmsAreFoundByEveryFilter(t *testing.T) {
-	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w := newWorld(t, storetest.SQLite(t))
 	w.put(watching(func(d *alarm.Definition) { d.Name = "orders-1"; d.AlarmActions = []string{"arn:aws:sns:x"} }))
 	w.put(watching(func(d *alarm.Definition) { d.Name = "orders-2"; d.Statistic = "Sum" }))
 	w.put(alarm.Definition{Name: "both", Rule: `ALARM(orders-1) AND ALARM("` + scope.Alarm("orders-2") + `")`})
 	ok(t, w.PutAlarm(t.Context(), other, watching(), nil))
 	ok(t, w.SetAlarmState(t.Context(), scope, "orders-2", alarm.StateAlarm, "r", ""))
 	for name, tt := range map[string]struct {
-		f    watch.AlarmFilter
+		f    alarms.AlarmFilter
 		want string
 	}{
-		"only metric alarms":      {watch.AlarmFilter{Metric: true}, "orders-1 orders-2"},
-		"only composite alarms":   {watch.AlarmFilter{Composite: true}, "both"},
-		"no type":                 {watch.AlarmFilter{}, ""},
-		"by name":                 {watch.AlarmFilter{Metric: true, Names: []string{"orders-2", "nobody"}}, "orders-2"},
-		"by prefix":               {watch.AlarmFilter{Metric: true, Composite: true, Prefix: "ord"}, "orders-1 orders-2"},
-		"by state":                {watch.AlarmFilter{Metric: true, State: alarm.StateAlarm}, "orders-2"},
-		"by action":               {watch.AlarmFilter{Metric: true, ActionPrefix: "arn:aws:sns"}, "orders-1"},
-		"children":                {watch.AlarmFilter{Metric: true, Composite: true, ChildrenOf: "both"}, "orders-1 orders-2"},
-		"parents":                 {watch.AlarmFilter{Metric: true, Composite: true, ParentsOf: "orders-1"}, "both"},
-		"parents of nobody":       {watch.AlarmFilter{Metric: true, Composite: true, ParentsOf: "both"}, ""},
-		"the page after the last": {watch.AlarmFilter{Metric: true, After: "orders-1"}, "orders-2"},
+		"only metric alarms":      {alarms.AlarmFilter{Metric: true}, "orders-1 orders-2"},
+		"only composite alarms":   {alarms.AlarmFilter{Composite: true}, "both"},
+		"no type":                 {alarms.AlarmFilter{}, ""},
+		"by name":                 {alarms.AlarmFilter{Metric: true, Names: []string{"orders-2", "nobody"}}, "orders-2"},
+		"by prefix":               {alarms.AlarmFilter{Metric: true, Composite: true, Prefix: "ord"}, "orders-1 orders-2"},
+		"by state":                {alarms.AlarmFilter{Metric: true, State: alarm.StateAlarm}, "orders-2"},
+		"by action":               {alarms.AlarmFilter{Metric: true, ActionPrefix: "arn:aws:sns"}, "orders-1"},
+		"children":                {alarms.AlarmFilter{Metric: true, Composite: true, ChildrenOf: "both"}, "orders-1 orders-2"},
+		"parents":                 {alarms.AlarmFilter{Metric: true, Composite: true, ParentsOf: "orders-1"}, "both"},
+		"parents of nobody":       {alarms.AlarmFilter{Metric: true, Composite: true, ParentsOf: "both"}, ""},
+		"the page after the last": {alarms.AlarmFilter{Metric: true, After: "orders-1"}, "orders-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			as, more := w.Alarms(scope, tt.f)
@@ -104,13 +106,13 @@ func TestAlarmsAreFoundByEveryFilter(t *testing.T) {
 			}
 		})
 	}
-	if as, more := w.Alarms(scope, watch.AlarmFilter{Metric: true, Limit: 1}); names(as) != "orders-1" || !more {
+	if as, more := w.Alarms(scope, alarms.AlarmFilter{Metric: true, Limit: 1}); names(as) != "orders-1" || !more {
 		t.Errorf("first page %v, more %v", names(as), more)
 	}
-	if got := names(w.AlarmsForMetric(scope, watch.MetricFilter{Metric: orders})); got != "orders-1 orders-2" {
+	if got := names(w.AlarmsForMetric(scope, alarms.MetricFilter{Metric: orders})); got != "orders-1 orders-2" {
 		t.Errorf("for the metric: %s", got)
 	}
-	if got := names(w.AlarmsForMetric(scope, watch.MetricFilter{Metric: orders, Statistic: "Sum"})); got != "orders-2" {
+	if got := names(w.AlarmsForMetric(scope, alarms.MetricFilter{Metric: orders, Statistic: "Sum"})); got != "orders-2" {
 		t.Errorf("for its sum: %s", got)
 	}
 }
@@ -124,7 +126,7 @@ func names(as []alarm.Record) string {
 }
 
 func TestCompositeAlarmsFollowTheirChildren(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.put(watching())
 		w.put(watching(func(d *alarm.Definition) { d.Name = "b" }))
@@ -146,7 +148,7 @@ func TestCompositeAlarmsFollowTheirChildren(t *testing.T) {
 }
 
 func TestCompositeAlarmsAreRefusedWhatCannotWork(t *testing.T) {
-	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w := newWorld(t, storetest.SQLite(t))
 	w.put(watching())
 	w.put(alarm.Definition{Name: "up", Rule: "ALARM(a)"})
 	w.put(alarm.Definition{Name: "upper", Rule: "ALARM(up)"})
@@ -176,7 +178,7 @@ func TestCompositeAlarmsAreRefusedWhatCannotWork(t *testing.T) {
 }
 
 func TestACompositeAlarmIsRightAfterItsChildrenRaced(t *testing.T) {
-	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w := newWorld(t, storetest.SQLite(t))
 	w.put(watching())
 	w.put(watching(func(d *alarm.Definition) { d.Name = "b" }))
 	w.put(alarm.Definition{Name: "either", Rule: "ALARM(a) OR ALARM(b)"})
@@ -204,7 +206,7 @@ func TestACompositeAlarmIsRightAfterItsChildrenRaced(t *testing.T) {
 }
 
 func TestAnAlarmThatWasDeletedAndPutAgainTripsWhoWasJudgedByIt(t *testing.T) {
-	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"))
+	w := newWorld(t, storetest.SQLite(t))
 	w.put(watching())
 	before := time.Now()
 	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"a"}))
@@ -218,11 +220,11 @@ func TestAnAlarmThatWasDeletedAndPutAgainTripsWhoWasJudgedByIt(t *testing.T) {
 }
 
 func TestActionsAreSwitchedAndTagsChanged(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.put(watching())
 		ok(t, w.EnableActions(t.Context(), scope, []string{"a", "nobody"}, false))
-		if as, _ := w.Alarms(scope, watch.AlarmFilter{Metric: true}); !as[0].Definition.ActionsDisabled {
+		if as, _ := w.Alarms(scope, alarms.AlarmFilter{Metric: true}); !as[0].Definition.ActionsDisabled {
 			t.Error("actions are on")
 		}
 		a := scope.Alarm("a")
@@ -238,7 +240,7 @@ func TestActionsAreSwitchedAndTagsChanged(t *testing.T) {
 }
 
 func TestThereAreOnlySoManyAlarms(t *testing.T) {
-	w := newWorld(t, sqlite(t, t.TempDir()+"/x.db"), func(c *watch.Config) { c.MaxAlarms = 1 })
+	w := newWorld(t, storetest.SQLite(t), func(c *alarms.Config, _ *metrics.Config) { c.MaxAlarms = 1 })
 	w.put(watching())
 	w.put(watching())
 	if err := w.PutAlarm(t.Context(), scope, watching(func(d *alarm.Definition) { d.Name = "b" }), nil); !errors.Is(err, fault.Limit) {

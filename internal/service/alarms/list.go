@@ -1,7 +1,7 @@
-package watch
+package alarms
 
 import (
-	"context"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -28,18 +28,18 @@ type AlarmFilter struct {
 // Alarms returns a page of alarms by name, whatever their type, and whether more
 // follow; After the last one's name. They are not to be changed.
 func (s *Service) Alarms(sc arn.Scope, f AlarmFilter) (page []alarm.Record, more bool) {
-	orElse(&f.Limit, 50)
+	f.Limit = cmp.Or(f.Limit, 50)
 	var among []string
 	related := f.ChildrenOf != "" || f.ParentsOf != ""
 	switch {
 	case f.ChildrenOf != "":
-		if e := s.book.find(sc.Region, nameOf(f.ChildrenOf)); e != nil {
+		if e := s.index.find(sc.Region, nameOf(f.ChildrenOf)); e != nil {
 			among = children(e)
 		}
 	case f.ParentsOf != "":
-		among = s.book.parents(sc.Region, nameOf(f.ParentsOf))
+		among = s.index.parents(sc.Region, nameOf(f.ParentsOf))
 	}
-	es := s.book.some(sc.Region, func(e *entry) bool {
+	es := s.index.some(sc.Region, func(e *entry) bool {
 		d := &e.Definition
 		return d.Name > f.After &&
 			(d.Composite() && f.Composite || !d.Composite() && f.Metric) &&
@@ -82,7 +82,7 @@ type MetricFilter struct {
 func (s *Service) AlarmsForMetric(sc arn.Scope, f MetricFilter) []alarm.Record {
 	k := f.Metric.Key()
 	var out []alarm.Record
-	for _, e := range s.book.some(sc.Region, func(e *entry) bool {
+	for _, e := range s.index.some(sc.Region, func(e *entry) bool {
 		d := &e.Definition
 		return slices.Contains(e.judge.Metrics(), k) &&
 			(f.Statistic == "" || d.Statistic == f.Statistic) &&
@@ -95,20 +95,11 @@ func (s *Service) AlarmsForMetric(sc arn.Scope, f MetricFilter) []alarm.Record {
 	return out
 }
 
-// History returns a page of the history of a region's alarms, also of those
-// that are gone, and whether more follows; After the last one's Seq. Limit 0 is
-// 100.
-func (s *Service) History(ctx context.Context, sc arn.Scope, f alarm.HistoryFilter) ([]alarm.HistoryItem, bool, error) {
-	f.Region = sc.Region
-	orElse(&f.Limit, 100)
-	return s.Config.Alarms.History(ctx, f)
-}
-
 // Missing returns those of the named alarms that do not exist.
 func (s *Service) Missing(sc arn.Scope, names []string) []string {
 	var missing []string
 	for _, n := range names {
-		if s.book.find(sc.Region, n) == nil && !slices.Contains(missing, n) {
+		if s.index.find(sc.Region, n) == nil && !slices.Contains(missing, n) {
 			missing = append(missing, n)
 		}
 	}

@@ -1,7 +1,6 @@
-package watch_test
+package alarms_test
 
 import (
-	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,9 +10,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
-	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 // inBubble runs f in virtual time, with a running service.
@@ -26,7 +25,7 @@ func inBubble(t *testing.T, f func(*world)) {
 		stop := w.run()
 		f(w)
 		stop()
-		ok(t, w.Close())
+		ok(t, w.Metrics.Close())
 		ok(t, db.Close())
 	})
 }
@@ -49,8 +48,8 @@ func TestAnAlarmOfAMinuteIsJudgedWhenTheMinuteIsOver(t *testing.T) {
 		if s := w.state("a"); !strings.HasPrefix(s.Reason, "Threshold Crossed: 1 datapoint [5.0 (") {
 			w.t.Errorf("reason %q", s.Reason)
 		}
-		if w.rung.Load() != 1 {
-			w.t.Errorf("deployments were rung %d times", w.rung.Load())
+		if w.woken.Load() != 1 {
+			w.t.Errorf("deployments were woken %d times", w.woken.Load())
 		}
 		// Two more minutes without a sample, and it is out of the window.
 		time.Sleep(3 * time.Minute)
@@ -97,7 +96,7 @@ func TestARequestThatDecidesIsNotKeptWaiting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(w *world) {
-				w.Sample(sample(false)) // the fleet is known before the alarm, or after
+				w.Metrics.Sample(sample(false)) // the fleet is known before the alarm, or after
 				if change == nil {
 					w.put(watching(func(d *alarm.Definition) { d.Name = "b"; d.Metric = errorsOf("e", "v", ""); d.Statistic = "Sum" }))
 					w.put(alarm.Definition{Name: "a", Rule: "ALARM(b)"})
@@ -105,12 +104,12 @@ func TestARequestThatDecidesIsNotKeptWaiting(t *testing.T) {
 					w.put(watching(change))
 				}
 				till(300 * time.Millisecond)
-				w.Sample(sample(false))
+				w.Metrics.Sample(sample(false))
 				time.Sleep(20 * time.Millisecond)
 				w.is("a", alarm.StateOK)
 				bad := sample(true)
 				bad.ModelLatency, bad.At = 3*time.Second, bad.At.Add(-3*time.Second)
-				w.Sample(bad)
+				w.Metrics.Sample(bad)
 				time.Sleep(20 * time.Millisecond)
 				w.is("a", alarm.StateAlarm)
 			})
@@ -166,12 +165,12 @@ func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
 }
 
 func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db) // nothing runs: whatever is evaluated, Firing did it
 		w.put(watching(func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", "c"); d.Statistic = "Sum" }))
 		w.put(alarm.Definition{Name: "top", Rule: "ALARM(a)"})
 		w.put(watching(func(d *alarm.Definition) { d.Name = "fine" }))
-		w.Sample(sample(true))
+		w.Metrics.Sample(sample(true))
 		ts, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
 		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" || ts[1].Reason != "The alarm was deleted." {
 			t.Errorf("%+v", ts)
@@ -194,80 +193,23 @@ func TestThousandsOfAlarmsDoNotKeepOneThatRingsWaiting(t *testing.T) {
 		}
 		w.put(watching(func(d *alarm.Definition) { d.Metric.Name = "Other" }))
 		till(10 * time.Millisecond)
-		ok(w.t, w.Put(scope, "Shop", []watch.Datum{{Name: "Other", Datum: metric.Datum{Value: new(1.0)}}}))
+		ok(w.t, w.Metrics.Put(scope, "Shop", []metrics.Datum{{Name: "Other", Datum: metric.Datum{Value: new(1.0)}}}))
 		time.Sleep(30 * time.Millisecond)
 		w.is("a", alarm.StateAlarm)
 		w.is("maa", alarm.StateOK)
 	})
 }
 
-func TestRequestsInFlightAreSampled(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
-		ok(t, err)
-		w := newWorld(t, db, func(c *watch.Config) {
-			c.Counts = func(traffic.Key) []traffic.Counts {
-				return []traffic.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
-			}
-		})
-		stop := w.run()
-		w.Sample(sample(false))
-		x := sample(false)
-		x.Config = "d"
-		w.Sample(x)
-		time.Sleep(11 * time.Second)
-		for config, want := range map[string]float64{"": 7, "c": 3, "d": 4} {
-			id := errorsOf("e", "v", config)
-			id.Name = "ConcurrentRequestsPerModel"
-			if got := w.stat(id, metric.Maximum); got != want {
-				t.Errorf("config %q: %v in flight, want %v", config, got, want)
-			}
-		}
-		stop()
-		ok(t, db.Close())
-	})
-}
-
-func TestInstancesAreSampledOnceAMinute(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	synctest.Test(t, func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), path)
-		ok(t, err)
-		looks := time.Duration(0)
-		w := newWorld(t, db, func(c *watch.Config) {
-			c.Instances = func(context.Context) ([]watch.Instance, error) {
-				looks++
-				i := watch.Instance{Endpoint: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
-				j := i
-				j.ID, j.CPU, j.Memory = "2", 0, 0.75
-				return []watch.Instance{i, j}, nil
-			}
-		})
-		stop := w.run()
-		time.Sleep(time.Minute + time.Second)
-		id := errorsOf("e", "v", "")
-		id.Namespace, id.Name = watch.InstanceNamespace, "CPUUtilization"
-		if got, n := w.stat(id, metric.Maximum), w.stat(id, metric.SampleCount); got != 150 || n != 2 {
-			t.Errorf("%v %% of a core at most, in %v samples", got, n)
-		}
-		id.Name = "MemoryUtilization"
-		if got := w.stat(id, metric.Average); got != 50 {
-			t.Errorf("%v %% of the memory", got)
-		}
-		stop()
-		ok(t, db.Close())
-	})
-}
-
-// stat is a statistic of a metric over the last minutes.
-func (w *world) stat(id metric.ID, s metric.Stat) float64 {
-	w.t.Helper()
-	end := time.Now().Truncate(time.Minute).Add(time.Minute)
-	ps, err := w.Statistics(scope, watch.StatisticsQuery{Metric: id, Start: end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{s}})
-	ok(w.t, err)
-	if len(ps) != 1 || ps[0].Values[0] == nil {
-		return -1
+func BenchmarkEvaluate(b *testing.B) {
+	w := newWorld(b, storetest.SQLite(b))
+	w.put(watching(func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", "c"); d.Statistic = "Sum" }))
+	for range 1000 {
+		w.Metrics.Sample(sample(false))
 	}
-	return *ps[0].Values[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Firing(b.Context(), scope, []string{"a"}, time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

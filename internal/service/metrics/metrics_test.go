@@ -1,6 +1,7 @@
-package watch_test
+package metrics_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -17,11 +18,12 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
-	"github.com/slipway-ml/slipway/internal/service/watch"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
 func TestARequestIsSampledUnderBothDimensionSets(t *testing.T) {
-	w := newWorld(t, sqlite(t, filepath.Join(t.TempDir(), "x.db")))
+	w := newWorld(t, storetest.SQLite(t))
 	for i := range 10 {
 		x := sample(i < 2)
 		x.Status4XX, x.ModelLatency, x.OverheadLatency = i == 5, time.Duration(i+1)*time.Millisecond, 100*time.Microsecond
@@ -63,17 +65,17 @@ func TestARequestIsSampledUnderBothDimensionSets(t *testing.T) {
 			}
 		}
 	}
-	page, more := w.Metrics(scope, watch.MetricsFilter{Dimensions: []metric.Dimension{{Name: "EndpointConfigName"}}, Since: time.Now().Add(-time.Minute)})
+	page, more := w.Metrics(scope, metrics.MetricsFilter{Dimensions: []metric.Dimension{{Name: "EndpointConfigName"}}, Since: time.Now().Add(-time.Minute)})
 	if len(page) != 16 || more {
 		t.Errorf("%d metrics of fleets, more %v", len(page), more)
 	}
-	if page, _ := w.Metrics(other, watch.MetricsFilter{}); len(page) != 0 {
+	if page, _ := w.Metrics(other, metrics.MetricsFilter{}); len(page) != 0 {
 		t.Errorf("another region has %v", page)
 	}
 }
 
 func TestNoSampleIsLostHoweverManyCome(t *testing.T) {
-	w := newWorld(t, sqlite(t, filepath.Join(t.TempDir(), "x.db")))
+	w := newWorld(t, storetest.SQLite(t))
 	stop := make(chan struct{})
 	var looking, wg sync.WaitGroup
 	looking.Go(func() { // whoever looks meanwhile takes nothing away
@@ -103,15 +105,15 @@ func TestNoSampleIsLostHoweverManyCome(t *testing.T) {
 }
 
 func TestSamplesSurviveARestart(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		for range 100 {
 			x := sample(true)
 			x.ModelLatency = time.Duration(rand.IntN(1000)) * time.Millisecond
 			w.Sample(x)
 		}
-		ok(t, w.Put(scope, "Shop", []watch.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}, Datum: metric.Datum{Value: new(4.0), Unit: "Count"}}}))
-		ok(t, w.Put(scope, "Shop", []watch.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "a", Value: "2"}, {Name: "z", Value: "1"}}, Datum: metric.Datum{Value: new(6.0)}}}))
+		ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}, Datum: metric.Datum{Value: new(4.0), Unit: "Count"}}}))
+		ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "a", Value: "2"}, {Name: "z", Value: "1"}}, Datum: metric.Datum{Value: new(6.0)}}}))
 		ok(t, w.Flush(t.Context()))
 		w.Sample(sample(true))
 		ok(t, w.Close()) // what came after the flush
@@ -132,7 +134,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 			t.Errorf("%v errors", got)
 		}
 		end := time.Now().Truncate(time.Minute).Add(time.Minute)
-		ps, err := w.Statistics(scope, watch.StatisticsQuery{
+		ps, err := w.Statistics(scope, metrics.StatisticsQuery{
 			Metric: metric.ID{Namespace: "Shop", Name: "Orders", Dimensions: []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}},
 			Start:  end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{metric.Sum},
 		})
@@ -144,7 +146,9 @@ func TestSamplesSurviveARestart(t *testing.T) {
 
 func TestSamplesAreKeptWhileTheStoreFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
-	db := sqlite(t, path)
+	db, err := store.OpenSQLite(t.Context(), path)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, db.Close()) })
 	w := newWorld(t, db)
 	disk, err := sql.Open("sqlite", path)
 	ok(t, err)
@@ -169,10 +173,10 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, err := store.OpenSQLite(t.Context(), path)
 		ok(t, err)
-		w := newWorld(t, db, func(c *watch.Config) { c.MaxSeries = 100 })
+		w := newWorld(t, db, func(c *metrics.Config) { c.MaxSeries = 100 })
 		stop := w.run()
 		put := func(i int) error {
-			return w.Put(scope, "Shop", []watch.Datum{{Name: fmt.Sprint("m", i), Datum: metric.Datum{Value: new(1.0)}}})
+			return w.Put(scope, "Shop", []metrics.Datum{{Name: fmt.Sprint("m", i), Datum: metric.Datum{Value: new(1.0)}}})
 		}
 		for i := range 100 {
 			ok(t, put(i))
@@ -185,7 +189,7 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 		ok(t, put(0))
 		time.Sleep(time.Minute)
 		ok(t, put(100))
-		page, _ := w.Metrics(scope, watch.MetricsFilter{})
+		page, _ := w.Metrics(scope, metrics.MetricsFilter{})
 		if len(page) != 91 {
 			t.Errorf("%d metrics", len(page))
 		}
@@ -197,7 +201,7 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 		ok(t, db.Close())
 		db, err = store.OpenSQLite(t.Context(), path)
 		ok(t, err)
-		if page, _ := newWorld(t, db).Metrics(scope, watch.MetricsFilter{}); len(page) != 91 {
+		if page, _ := newWorld(t, db).Metrics(scope, metrics.MetricsFilter{}); len(page) != 91 {
 			t.Errorf("%d metrics after a restart", len(page))
 		}
 		ok(t, db.Close())
@@ -205,14 +209,14 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 }
 
 func TestBadSamplesAreRefusedWhole(t *testing.T) {
-	w := newWorld(t, sqlite(t, filepath.Join(t.TempDir(), "x.db")))
-	good := watch.Datum{Name: "Orders", Datum: metric.Datum{Value: new(1.0)}}
-	for name, bad := range map[string]watch.Datum{
+	w := newWorld(t, storetest.SQLite(t))
+	good := metrics.Datum{Name: "Orders", Datum: metric.Datum{Value: new(1.0)}}
+	for name, bad := range map[string]metrics.Datum{
 		"nothing":        {Name: "Orders"},
 		"no name":        {Datum: metric.Datum{Value: new(1.0)}},
 		"text that isnt": {Name: "Ord\xffers", Datum: metric.Datum{Value: new(1.0)}},
 	} {
-		if err := w.Put(scope, "Shop", []watch.Datum{good, bad}); !errors.Is(err, fault.Invalid) {
+		if err := w.Put(scope, "Shop", []metrics.Datum{good, bad}); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -229,13 +233,13 @@ func TestGetMetricDataComputesExpressions(t *testing.T) {
 		start := time.Now().Truncate(time.Minute)
 		for i, name := range []string{"Bad", "All", "Bad", "All", "All"} {
 			at := start.Add(time.Duration(i/2) * time.Minute)
-			ok(t, w.Put(scope, "Shop", []watch.Datum{{Name: name, Datum: metric.Datum{Value: new(float64(i + 1)), Timestamp: at}}}))
+			ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: name, Datum: metric.Datum{Value: new(float64(i + 1)), Timestamp: at}}}))
 		}
 		stat := func(id, name string) alarm.Query {
 			return alarm.Query{ID: id, ReturnData: new(false), Stat: &alarm.MetricStat{Metric: metric.ID{Namespace: "Shop", Name: name}, Period: 60, Stat: "Sum"}}
 		}
-		get := func(qs ...alarm.Query) ([]watch.DataResult, error) {
-			return w.Data(scope, watch.DataQuery{Queries: qs, Start: start, End: start.Add(4 * time.Minute), Ascending: true})
+		get := func(qs ...alarm.Query) ([]metrics.DataResult, error) {
+			return w.Data(scope, metrics.DataQuery{Queries: qs, Start: start, End: start.Add(4 * time.Minute), Ascending: true})
 		}
 		rs, err := get(alarm.Query{ID: "rate", Expression: "twice / 2"}, alarm.Query{ID: "twice", Expression: "2 * bad / all", ReturnData: new(false)}, stat("bad", "Bad"), stat("all", "All"))
 		if ok(t, err); len(rs) != 1 || rs[0].Label != "rate" || fmt.Sprint(rs[0].Values) != "[0.5 0.75]" || !rs[0].Times[1].Equal(start.Add(time.Minute)) {
@@ -262,8 +266,9 @@ func TestGetMetricDataComputesExpressions(t *testing.T) {
 }
 
 func BenchmarkSample(b *testing.B) {
-	w := newWorld(b, sqlite(b, filepath.Join(b.TempDir(), "x.db")))
-	w.put(watching(func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", ""); d.Statistic = "Sum" }))
+	w := newWorld(b, storetest.SQLite(b))
+	bad := metrics.Key{Region: scope.Region, Metric: errorsOf("e", "v", "").Key()}
+	w.Subscribe().Watch(bad, metrics.NonZero)
 	stop := w.run()
 	defer stop()
 	for name, fleets := range map[string]int{"one fleet": 1, "a thousand fleets": 1000} {
@@ -287,16 +292,61 @@ func BenchmarkSample(b *testing.B) {
 	}
 }
 
-func BenchmarkEvaluate(b *testing.B) {
-	w := newWorld(b, sqlite(b, filepath.Join(b.TempDir(), "x.db")))
-	w.put(watching(func(d *alarm.Definition) { d.Metric = errorsOf("e", "v", "c"); d.Statistic = "Sum" }))
-	for range 1000 {
+func TestRequestsInFlightAreSampled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		w := newWorld(t, db, func(c *metrics.Config) {
+			c.Counts = func(traffic.Key) []traffic.Counts {
+				return []traffic.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
+			}
+		})
+		stop := w.run()
 		w.Sample(sample(false))
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := w.Firing(b.Context(), scope, []string{"a"}, time.Time{}); err != nil {
-			b.Fatal(err)
+		x := sample(false)
+		x.Config = "d"
+		w.Sample(x)
+		time.Sleep(11 * time.Second)
+		for config, want := range map[string]float64{"": 7, "c": 3, "d": 4} {
+			id := errorsOf("e", "v", config)
+			id.Name = "ConcurrentRequestsPerModel"
+			if got := w.stat(id, metric.Maximum); got != want {
+				t.Errorf("config %q: %v in flight, want %v", config, got, want)
+			}
 		}
-	}
+		stop()
+		ok(t, db.Close())
+	})
+}
+
+func TestInstancesAreSampledOnceAMinute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		looks := time.Duration(0)
+		w := newWorld(t, db, func(c *metrics.Config) {
+			c.Instances = func(context.Context) ([]metrics.Instance, error) {
+				looks++
+				i := metrics.Instance{Endpoint: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
+				j := i
+				j.ID, j.CPU, j.Memory = "2", 0, 0.75
+				return []metrics.Instance{i, j}, nil
+			}
+		})
+		stop := w.run()
+		time.Sleep(time.Minute + time.Second)
+		id := errorsOf("e", "v", "")
+		id.Namespace, id.Name = metrics.InstanceNamespace, "CPUUtilization"
+		if got, n := w.stat(id, metric.Maximum), w.stat(id, metric.SampleCount); got != 150 || n != 2 {
+			t.Errorf("%v %% of a core at most, in %v samples", got, n)
+		}
+		id.Name = "MemoryUtilization"
+		if got := w.stat(id, metric.Average); got != 50 {
+			t.Errorf("%v %% of the memory", got)
+		}
+		stop()
+		ok(t, db.Close())
+	})
 }

@@ -1,8 +1,7 @@
-package watch
+package alarms
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
 	endpoints "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
@@ -21,7 +21,7 @@ import (
 // in INSUFFICIENT_DATA until it is evaluated, which is due at once. Errors are
 // fault.Invalid, fault.Unsupported, and fault.Limit beyond MaxAlarms.
 func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition, tags []hosting.Tag) error {
-	if err := printable(textsOf(&d)...); err != nil {
+	if err := metric.CheckText(textsOf(&d)...); err != nil {
 		return err
 	}
 	j, err := alarm.NewJudge(d)
@@ -34,13 +34,13 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	if err := s.mayDependOn(sc, &d, j); err != nil {
 		return err
 	}
-	if s.book.find(sc.Region, d.Name) == nil && s.book.size(sc.Region) >= s.MaxAlarms {
+	if s.index.find(sc.Region, d.Name) == nil && s.index.size(sc.Region) >= s.MaxAlarms {
 		return fault.New(fault.Limit, "No more than %d alarms can be kept in a region.", s.MaxAlarms)
 	}
-	now := present()
+	now := clock.Now()
 	r := alarm.Record{Region: sc.Region, Definition: d, Configured: now}
 	verb := "created"
-	err = s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
+	err = s.Store.Change(ctx, func(tx store.Tx) error {
 		old, err := tx.Alarm(ctx, sc.Region, d.Name)
 		switch {
 		case err != nil:
@@ -63,15 +63,14 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	if err != nil {
 		return err
 	}
-	if err := s.book.put(r); err != nil {
+	if err := s.index.put(r); err != nil {
 		return err
 	}
-	s.interested(sc.Region, j)
 	if !d.Composite() {
-		s.rings.bell.Notify() // it is due at once
+		s.samples.Wakeup.Notify() // it is due at once
 		return nil
 	}
-	return s.judgeComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
+	return s.evaluateComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
 }
 
 // textsOf returns what of a definition must be read back as it was written.
@@ -110,7 +109,7 @@ func (s *Service) mayDependOn(sc arn.Scope, d *alarm.Definition, j *alarm.Judge)
 		if a == d.Name {
 			return names
 		}
-		if e := s.book.find(sc.Region, a); e != nil {
+		if e := s.index.find(sc.Region, a); e != nil {
 			return children(e)
 		}
 		return nil
@@ -130,7 +129,7 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 	composites := 0
 	var missing []string
 	for _, n := range names {
-		e := s.book.find(sc.Region, n)
+		e := s.index.find(sc.Region, n)
 		switch {
 		case e == nil:
 			missing = append(missing, n)
@@ -146,7 +145,7 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 		return fault.New(fault.Invalid, "Only one composite alarm can be deleted at a time.")
 	}
 	for n := range going {
-		for _, p := range s.book.parents(sc.Region, n) {
+		for _, p := range s.index.parents(sc.Region, n) {
 			if !going[p] {
 				return fault.New(fault.Invalid, "Cannot delete %s as there are composite alarm(s) depending on it: [%s].", n, p)
 			}
@@ -158,7 +157,7 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 		}
 	}
 	if len(going) > 0 {
-		s.Ring()
+		s.Wake()
 	}
 	if len(missing) > 0 {
 		return noAlarm(missing...)
@@ -167,9 +166,9 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 }
 
 func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) error {
-	now := present()
+	now := clock.Now()
 	var version int64
-	err := s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
+	err := s.Store.Change(ctx, func(tx store.Tx) error {
 		r, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil || r == nil {
 			return err
@@ -188,9 +187,7 @@ func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) er
 	if err != nil || version == 0 {
 		return err
 	}
-	if e := s.book.remove(sc.Region, name, version, now); e != nil {
-		s.interested(sc.Region, e.judge)
-	}
+	s.index.remove(sc.Region, name, version, now)
 	return nil
 }
 
@@ -202,13 +199,13 @@ func noAlarm(names ...string) error {
 // §7.3). It trips deployments as a real breach does. Errors are fault.Invalid,
 // with alarm.ErrFormat as the cause if data is not JSON, and fault.NotFound.
 func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, v alarm.StateValue, reason, data string) error {
-	if err := printable(reason, data); err != nil {
+	if err := metric.CheckText(reason, data); err != nil {
 		return err
 	}
-	now := present()
+	now := clock.Now()
 	var before alarm.State
 	var r alarm.Record
-	err := s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
+	err := s.Store.Change(ctx, func(tx store.Tx) error {
 		old, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil {
 			return err
@@ -228,11 +225,11 @@ func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, 
 	if err != nil {
 		return err
 	}
-	if from := s.book.find(sc.Region, name); from == nil || s.book.settle(r, from) == nil {
+	if from := s.index.find(sc.Region, name); from == nil || s.index.settle(r, from) == nil {
 		return nil // it changed again, or is gone already
 	}
 	if v != before.Value {
-		s.Ring()
+		s.Wake()
 		return s.carryOut(ctx, s.above([]alarm.Record{r}))
 	}
 	return nil
@@ -242,9 +239,9 @@ func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, 
 // no alarm are passed over, as in the API.
 func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []string, on bool) error {
 	for _, n := range names {
-		now := present()
+		now := clock.Now()
 		var r *alarm.Record
-		err := s.Config.Alarms.Change(ctx, func(tx store.Tx) (err error) {
+		err := s.Store.Change(ctx, func(tx store.Tx) (err error) {
 			if r, err = tx.Alarm(ctx, sc.Region, n); err != nil || r == nil || r.Definition.ActionsDisabled == !on {
 				r = nil
 				return err
@@ -259,7 +256,7 @@ func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []strin
 			return err
 		}
 		if r != nil {
-			if err := s.book.put(*r); err != nil {
+			if err := s.index.put(*r); err != nil {
 				return err
 			}
 		}
@@ -282,65 +279,13 @@ func (s *Service) transition(ctx context.Context, tx store.Tx, before *alarm.Sta
 	return endpoints.WakeWatchers(ctx, tx.Tx, r.Region, r.Definition.Name, now)
 }
 
-// configured is the line of history of a change of definition.
-func configured(r *alarm.Record, now time.Time, verb string) alarm.HistoryItem {
-	kind, member := map[string]string{"created": "Create", "updated": "Update", "deleted": "Delete"}[verb], verb+"Alarm"
-	return alarm.HistoryItem{
-		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(), At: now, Kind: alarm.ConfigurationUpdate,
-		Summary: `Alarm "` + r.Definition.Name + `" ` + verb,
-		Data:    document(map[string]any{"version": "1.0", "type": kind, member: r.Definition}),
-	}
-}
-
-// moved is the line of history of a change of state.
-func moved(before *alarm.State, r *alarm.Record, now time.Time) alarm.HistoryItem {
-	state := func(s *alarm.State) map[string]any {
-		m := map[string]any{"stateValue": s.Value, "stateReason": s.Reason}
-		if s.ReasonData != "" {
-			m["stateReasonData"] = json.RawMessage(s.ReasonData)
-		}
-		return m
-	}
-	return alarm.HistoryItem{
-		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(), At: now, Kind: alarm.StateUpdate,
-		Summary: "Alarm updated from " + string(before.Value) + " to " + string(r.State.Value),
-		Data:    document(map[string]any{"version": "1.0", "oldState": state(before), "newState": state(&r.State)}),
-	}
-}
-
-// endOfAlarm reads what moved wrote: whether it is about the end of an ALARM,
-// and what the reason of that was.
-func endOfAlarm(h alarm.HistoryItem) (reason string, over bool) {
-	var d struct {
-		OldState struct {
-			StateValue  alarm.StateValue
-			StateReason string
-		}
-	}
-	if err := json.Unmarshal([]byte(h.Data), &d); err != nil {
-		return "", false
-	}
-	return d.OldState.StateReason, d.OldState.StateValue == alarm.StateAlarm
-}
-
-func document(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "{}" // not reached: thresholds are finite, and reasons are checked to be JSON
-	}
-	return string(b)
-}
-
-// present is now to the microsecond, as the store keeps it.
-func present() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
-
 // Tags returns the tags of the alarm with this ARN. Errors are fault.Invalid
 // and fault.NotFound.
 func (s *Service) Tags(ctx context.Context, sc arn.Scope, resource string) ([]hosting.Tag, error) {
 	if _, err := s.tagged(sc, resource); err != nil {
 		return nil, err
 	}
-	return s.Config.Alarms.Tags(ctx, resource)
+	return s.Store.Tags(ctx, resource)
 }
 
 // AddTags adds tags to an alarm, replacing the values of keys that it has.
@@ -365,7 +310,7 @@ func (s *Service) tagged(sc arn.Scope, resource string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if scope != sc || s.book.find(sc.Region, name) == nil {
+	if scope != sc || s.index.find(sc.Region, name) == nil {
 		return "", fault.New(fault.NotFound, "Could not find alarm %q.", resource)
 	}
 	return name, nil
@@ -378,7 +323,7 @@ func (s *Service) retag(ctx context.Context, sc arn.Scope, resource string, f fu
 	if err != nil {
 		return err
 	}
-	return s.Config.Alarms.Change(ctx, func(tx store.Tx) error {
+	return s.Store.Change(ctx, func(tx store.Tx) error {
 		r, err := tx.Alarm(ctx, sc.Region, name)
 		if err != nil {
 			return err

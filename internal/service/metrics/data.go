@@ -1,4 +1,4 @@
-package watch
+package metrics
 
 import (
 	"math"
@@ -52,9 +52,9 @@ func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
 	if len(q.Queries) > maxQueries {
 		return nil, fault.New(fault.Invalid, "The collection MetricDataQueries must not have a size greater than %d.", maxQueries)
 	}
-	s.drain()
+	s.Drain()
 	d := &dataset{
-		DataQuery: q, read: s.reader(sc.Region),
+		DataQuery: q, read: s.Reader(sc.Region),
 		values: map[string]formula.Value{}, windows: map[string]metric.Window{}, byID: map[string]*alarm.Query{},
 	}
 	for i := range q.Queries {

@@ -1,4 +1,4 @@
-package watch
+package alarms
 
 import (
 	"slices"
@@ -9,19 +9,24 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
-// book holds the alarms as they are in the store. It follows the store: what a
+// index holds the alarms as they are in the store. It follows the store: what a
 // transaction wrote is entered after it, and an older version never replaces a
 // newer one.
-type book struct {
+type index struct {
 	mu      sync.Mutex // guards what follows
-	regions map[string]*chapter
-	early   map[lineKey][]*entry // alarms that a sample of the metric can decide
+	regions map[string]*region
+	early   map[metrics.Key][]*entry // alarms that a sample of the metric can decide
+
+	// watch subscribes to what can decide; called with mu held, so that the
+	// last to change the alarms of a metric is the last to say so.
+	watch func(metrics.Key, metrics.Interest)
 }
 
-// chapter is the alarms of a region.
-type chapter struct {
+// region is the alarms of a region.
+type region struct {
 	alarms  map[string]*entry
 	parents map[string][]string // the composite alarms that mention an alarm
 	deleted map[string]deletion // for a while, so that a late entry does not bring it back
@@ -36,8 +41,8 @@ type deletion struct {
 type entry struct {
 	alarm.Record
 	judge *alarm.Judge
-	due   time.Time // when it is to be evaluated; guarded by book.mu
-	// The last time that it was in ALARM and has recovered; guarded by book.mu.
+	due   time.Time // when it is to be evaluated; guarded by index.mu
+	// The last time that it was in ALARM and has recovered; guarded by index.mu.
 	fired fired
 }
 
@@ -46,25 +51,26 @@ type fired struct {
 	from, till time.Time
 }
 
-func (b *book) chapter(region string) *chapter {
-	c := b.regions[region]
-	if c == nil {
-		c = &chapter{alarms: map[string]*entry{}, parents: map[string][]string{}, deleted: map[string]deletion{}}
-		b.regions[region] = c
+// in returns the alarms of a region. x.mu is held.
+func (x *index) in(name string) *region {
+	r := x.regions[name]
+	if r == nil {
+		r = &region{alarms: map[string]*entry{}, parents: map[string][]string{}, deleted: map[string]deletion{}}
+		x.regions[name] = r
 	}
-	return c
+	return r
 }
 
 // put enters a record that was written. A state that was written for an alarm
 // that is gone, or newer meanwhile, is passed over.
-func (b *book) put(r alarm.Record) error {
+func (x *index) put(r alarm.Record) error {
 	j, err := alarm.NewJudge(r.Definition)
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.chapter(r.Region)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(r.Region)
 	name := r.Definition.Name
 	if d, ok := c.deleted[name]; ok && d.version > r.Version {
 		return nil
@@ -77,17 +83,19 @@ func (b *book) put(r alarm.Record) error {
 	if old != nil {
 		e.fired = old.fired
 		e.fired.note(&old.State, &r.State)
-		b.forget(old)
+		x.forget(old)
 	}
 	c.alarms[name] = e
 	if j.DecidesEarly() {
-		if b.early == nil {
-			b.early = map[lineKey][]*entry{}
-		}
-		for _, k := range j.Metrics() {
-			b.early[lineKey{r.Region, k}] = append(b.early[lineKey{r.Region, k}], e)
+		for _, m := range j.Metrics() {
+			k := metrics.Key{Region: r.Region, Metric: m}
+			x.early[k] = append(x.early[k], e)
 		}
 	}
+	if old != nil {
+		x.subscribe(old)
+	}
+	x.subscribe(e)
 	for _, child := range children(e) {
 		c.parents[child] = append(c.parents[child], name)
 	}
@@ -103,10 +111,10 @@ func (f *fired) note(before, after *alarm.State) {
 
 // settle enters the state that a transaction wrote, and returns the new entry,
 // or nil if it came too late. It costs less than put.
-func (b *book) settle(r alarm.Record, from *entry) *entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.chapter(r.Region)
+func (x *index) settle(r alarm.Record, from *entry) *entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(r.Region)
 	old := c.alarms[r.Definition.Name]
 	if old == nil || old.Version >= r.Version || old.judge != from.judge {
 		return nil
@@ -114,8 +122,8 @@ func (b *book) settle(r alarm.Record, from *entry) *entry {
 	e := &entry{Record: r, judge: old.judge, due: old.due, fired: old.fired}
 	e.fired.note(&old.State, &r.State)
 	c.alarms[r.Definition.Name] = e
-	for _, k := range e.judge.Metrics() {
-		es := b.early[lineKey{r.Region, k}]
+	for _, m := range e.judge.Metrics() {
+		es := x.early[metrics.Key{Region: r.Region, Metric: m}]
 		if i := slices.Index(es, old); i >= 0 {
 			es[i] = e
 		}
@@ -124,35 +132,37 @@ func (b *book) settle(r alarm.Record, from *entry) *entry {
 }
 
 // remove strikes out an alarm that was deleted.
-func (b *book) remove(region, name string, version int64, now time.Time) *entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.chapter(region)
+func (x *index) remove(region, name string, version int64, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(region)
 	e := c.alarms[name]
 	if e != nil && e.Version > version {
-		return nil
+		return
 	}
 	c.deleted[name] = deletion{version, now}
 	if e != nil {
-		b.forget(e)
+		x.forget(e)
+		x.subscribe(e)
 		delete(c.alarms, name)
 	}
-	return e
 }
 
-// forget takes e from the indexes. b.mu is held.
-func (b *book) forget(e *entry) {
+// forget takes e from the indexes. x.mu is held.
+func (x *index) forget(e *entry) {
 	if e.judge.DecidesEarly() {
-		for _, k := range e.judge.Metrics() {
-			lk := lineKey{e.Region, k}
-			if b.early[lk] = slices.DeleteFunc(b.early[lk], func(o *entry) bool { return o == e }); len(b.early[lk]) == 0 {
-				delete(b.early, lk)
+		for _, m := range e.judge.Metrics() {
+			k := metrics.Key{Region: e.Region, Metric: m}
+			x.early[k] = slices.DeleteFunc(x.early[k], func(o *entry) bool { return o == e })
+			if len(x.early[k]) == 0 {
+				delete(x.early, k)
 			}
 		}
 	}
-	c := b.chapter(e.Region)
+	c := x.in(e.Region)
 	for _, child := range children(e) {
-		if c.parents[child] = slices.DeleteFunc(c.parents[child], func(p string) bool { return p == e.Definition.Name }); len(c.parents[child]) == 0 {
+		c.parents[child] = slices.DeleteFunc(c.parents[child], func(p string) bool { return p == e.Definition.Name })
+		if len(c.parents[child]) == 0 {
 			delete(c.parents, child)
 		}
 	}
@@ -180,30 +190,30 @@ func nameOf(alarm string) string {
 }
 
 // find returns an alarm, or nil.
-func (b *book) find(region, name string) *entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.regions[region]; c != nil {
+func (x *index) find(region, name string) *entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c := x.regions[region]; c != nil {
 		return c.alarms[name]
 	}
 	return nil
 }
 
 // size returns how many alarms a region has.
-func (b *book) size(region string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.regions[region]; c != nil {
+func (x *index) size(region string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c := x.regions[region]; c != nil {
 		return len(c.alarms)
 	}
 	return 0
 }
 
 // some returns the alarms of a region that pass a test, by name.
-func (b *book) some(region string, want func(*entry) bool) []*entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.regions[region]
+func (x *index) some(region string, want func(*entry) bool) []*entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.regions[region]
 	if c == nil {
 		return nil
 	}
@@ -218,54 +228,61 @@ func (b *book) some(region string, want func(*entry) bool) []*entry {
 }
 
 // parents returns the composite alarms that mention an alarm.
-func (b *book) parents(region, name string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.regions[region]; c != nil {
+func (x *index) parents(region, name string) []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c := x.regions[region]; c != nil {
 		return slices.Clone(c.parents[name])
 	}
 	return nil
 }
 
 // state tells the states of a region's alarms, for rules.
-func (b *book) state(region string) func(alarm string) alarm.StateValue {
+func (x *index) state(region string) func(alarm string) alarm.StateValue {
 	return func(a string) alarm.StateValue {
-		if e := b.find(region, nameOf(a)); e != nil {
+		if e := x.find(region, nameOf(a)); e != nil {
 			return e.State.Value
 		}
 		return ""
 	}
 }
 
-// wants returns the bits of the outcomes that decide for an alarm that watches
-// a metric of a fleet.
-func (b *book) wants(k lineKey, m int) (bits uint32) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, e := range b.early[k] {
+// subscribe says for each metric of an alarm that has come or gone what is to
+// be heard of it now. x.mu is held.
+func (x *index) subscribe(e *entry) {
+	for _, m := range e.judge.Metrics() {
+		k := metrics.Key{Region: e.Region, Metric: m}
+		x.watch(k, x.interest(k))
+	}
+}
+
+// interest says of which samples of a metric the alarms want to hear. x.mu is
+// held.
+func (x *index) interest(k metrics.Key) (most metrics.Interest) {
+	for _, e := range x.early[k] {
 		d := &e.Definition
-		ofOnes := d.Statistic == metric.Sum.String() || d.Statistic == metric.Maximum.String()
-		if m <= midStreamErrors && ofOnes && d.Threshold != nil && *d.Threshold > 0 {
-			bits |= 1 << m // a zero cannot decide
+		counts := d.Statistic == metric.Sum.String() || d.Statistic == metric.Maximum.String()
+		if counts && d.Threshold != nil && *d.Threshold > 0 {
+			most = max(most, metrics.NonZero) // a zero cannot decide
 		} else {
-			bits |= 1 << anything
+			most = metrics.Every
 		}
 	}
-	return bits
+	return most
 }
 
 // watchersOf returns the alarms that a sample of a metric can decide.
-func (b *book) watchersOf(k lineKey) []*entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.early[k])
+func (x *index) watchersOf(k metrics.Key) []*entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.early[k])
 }
 
-// tidy forgets deletions that no late entry can contradict any more.
-func (b *book) tidy(before time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range b.regions {
+// forgetDeletions forgets those that no late entry can contradict any more.
+func (x *index) forgetDeletions(before time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, c := range x.regions {
 		for name, d := range c.deleted {
 			if d.at.Before(before) {
 				delete(c.deleted, name)

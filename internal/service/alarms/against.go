@@ -1,0 +1,93 @@
+package alarms
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
+)
+
+// Firing evaluates the named alarms by the samples of this moment and returns
+// those that stand against a deployment: in ALARM, or gone, which fails safe
+// (spec §4.5), or that were in ALARM at some moment after since and have
+// recovered. A zero since asks about this moment alone. What the evaluation
+// changes is written before it returns.
+func (s *Service) Firing(ctx context.Context, sc arn.Scope, names []string, since time.Time) ([]hosting.TrippedAlarm, error) {
+	s.Metrics.Drain()
+	if err := s.carryOut(ctx, s.evaluateNow(s.index.leaves(sc.Region, names))); err != nil {
+		return nil, err
+	}
+	var tripped []hosting.TrippedAlarm
+	for _, n := range names {
+		if t, ok := s.index.tripped(sc.Region, n, since); ok {
+			tripped = append(tripped, t)
+		}
+	}
+	return tripped, nil
+}
+
+// tripped says what an alarm has against a deployment.
+func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAlarm, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(region)
+	e := c.alarms[name]
+	switch {
+	case e == nil, !since.IsZero() && c.deleted[name].at.After(since): // a new one of the same name has seen nothing
+		return hosting.TrippedAlarm{Name: name, Reason: "The alarm was deleted.", Since: c.deleted[name].at}, true
+	case e.State.Value == alarm.StateAlarm:
+		return hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}, true
+	case !since.IsZero() && e.fired.till.After(since):
+		return hosting.TrippedAlarm{Name: name, Reason: e.fired.reason, Since: e.fired.from}, true
+	}
+	return hosting.TrippedAlarm{}, false
+}
+
+// leaves returns the metric alarms among the named ones and those that the
+// composite ones depend on, each once.
+func (x *index) leaves(region string, names []string) (es []*entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(region)
+	seen := map[string]bool{}
+	for queue := slices.Clone(names); len(queue) > 0; queue = queue[1:] {
+		e := c.alarms[queue[0]]
+		if e == nil || seen[queue[0]] {
+			continue
+		}
+		seen[queue[0]] = true
+		if e.Definition.Composite() {
+			queue = append(queue, children(e)...)
+		} else {
+			es = append(es, e)
+		}
+	}
+	return es
+}
+
+// Suspicions returns what is doubtful about guarding a deployment by the named
+// alarms. Children of composite alarms are looked at too. Alarms that do not
+// exist are the business of Missing.
+func (s *Service) Suspicions(sc arn.Scope, names []string, g alarm.Guarded) (found []alarm.Suspicion) {
+	s.Metrics.Drain()
+	look := alarm.Look{Guarded: g, Now: time.Now(), Read: s.Metrics.Reader(sc.Region)}
+	look.Units = func(k metric.Key) []metric.Unit {
+		return s.Metrics.Units(metrics.Key{Region: sc.Region, Metric: k})
+	}
+	var es []*entry
+	for _, n := range names {
+		if e := s.index.find(sc.Region, n); e != nil && e.Definition.Composite() {
+			es = append(es, e)
+		}
+	}
+	for _, e := range append(es, s.index.leaves(sc.Region, names)...) {
+		look.State = e.State
+		found = append(found, e.judge.Suspicions(look)...)
+	}
+	return found
+}

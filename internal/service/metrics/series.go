@@ -1,0 +1,202 @@
+package metrics
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
+)
+
+// registry holds all samples.
+type registry struct {
+	mu     sync.RWMutex // guards what follows
+	series map[Key]*metricSeries
+
+	count atomic.Int64 // series of all metrics
+}
+
+// metricSeries is a metric: a series for each unit that samples came in, one as
+// a rule.
+type metricSeries struct {
+	key    Key
+	id     metric.ID // its dimensions by name
+	fleets []*fleet  // whose samples are in it; guarded by Service.fleets.mu
+
+	mu     sync.Mutex // guards what follows
+	series []unitSeries
+	used   time.Time // when the last sample came in
+	dirty  bool      // has changes for the store
+}
+
+type unitSeries struct {
+	unit metric.Unit
+	*metric.Series
+}
+
+// find returns a metric, or nil.
+func (r *registry) find(k Key) *metricSeries {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.series[k]
+}
+
+// all returns every metric of a region, or of all regions if it is "".
+func (r *registry) all(region string) []*metricSeries {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([]*metricSeries, 0, len(r.series))
+	for k, m := range r.series {
+		if region == "" || k.Region == region {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// errFull says that there are as many series as there may be.
+func errFull(most int) error {
+	return fault.New(fault.Limit, "No more than %d metrics can be kept; this would be a new one.", most)
+}
+
+// open returns a metric, a new one if nobody has asked for it before.
+func (r *registry) open(region string, id metric.ID, most int) (*metricSeries, error) {
+	k := Key{region, id.Key()}
+	if m := r.find(k); m != nil {
+		return m, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.series[k]; m != nil {
+		return m, nil
+	}
+	if int(r.count.Load()) >= most {
+		return nil, errFull(most)
+	}
+	id.Dimensions = slices.Clone(id.Dimensions)
+	slices.SortStableFunc(id.Dimensions, func(a, b metric.Dimension) int { return strings.Compare(a.Name, b.Name) })
+	m := &metricSeries{key: k, id: id, used: time.Now()}
+	r.series[k] = m
+	r.count.Add(1) // its first series is paid for with the metric
+	return m, nil
+}
+
+// in returns the series for a unit. m.mu is held.
+func (m *metricSeries) in(u metric.Unit, r *registry) *metric.Series {
+	for i := range m.series {
+		if m.series[i].unit == u {
+			return m.series[i].Series
+		}
+	}
+	if len(m.series) > 0 {
+		r.count.Add(1) // units are few: at most 27 for a metric
+	}
+	m.series = append(m.series, unitSeries{u, new(metric.Series)})
+	return m.series[len(m.series)-1].Series
+}
+
+// add changes the metric's series of a unit; at is when.
+func (m *metricSeries) add(r *registry, u metric.Unit, at time.Time, f func(*metric.Series)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m.in(u, r))
+	m.dirty = true
+	if at.After(m.used) {
+		m.used = at
+	}
+}
+
+func (m *metricSeries) restore(r *registry, u metric.Unit, chunks []metric.Chunk) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := new(metric.Series)
+	err := s.Restore(chunks)
+	if err == nil {
+		if len(m.series) > 0 {
+			r.count.Add(1)
+		}
+		m.series = append(m.series, unitSeries{u, s})
+	}
+	return err
+}
+
+// points answers a question from one unit, or from all of them together.
+func (m *metricSeries) points(u metric.Unit, w metric.Window, stat metric.Stat) []metric.Point {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var some []*metric.Series
+	for _, s := range m.series {
+		if u == "" || u == s.unit {
+			some = append(some, s.Series)
+		}
+	}
+	switch len(some) {
+	case 0:
+		return nil
+	case 1:
+		return some[0].Points(w, stat)
+	}
+	sums := some[0].Distributions(w)
+	for _, s := range some[1:] {
+		for i, d := range s.Distributions(w) {
+			switch {
+			case d == nil:
+			case sums[i] == nil:
+				sums[i] = d
+			default:
+				sums[i].Merge(d)
+			}
+		}
+	}
+	ps := make([]metric.Point, len(sums))
+	for i, d := range sums {
+		if d == nil {
+			continue
+		}
+		if v, ok := stat.Of(d); ok {
+			ps[i] = metric.Point{Value: v, Samples: d.Count}
+		}
+	}
+	return ps
+}
+
+// units returns the units that there are samples in.
+func (m *metricSeries) units() []metric.Unit {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var us []metric.Unit
+	for _, s := range m.series {
+		if !s.Empty() {
+			us = append(us, s.unit)
+		}
+	}
+	return us
+}
+
+// active reports whether a sample came at or after since; the zero time asks
+// whether there is any at all.
+func (m *metricSeries) active(since time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.series {
+		if since.IsZero() && !s.Empty() || !since.IsZero() && s.Any(since) {
+			return true
+		}
+	}
+	return false
+}
+
+// Reader answers the questions of alarms of a region by the samples that were
+// drained.
+func (s *Service) Reader(region string) alarm.Reader {
+	return func(q alarm.Question) []metric.Point {
+		if m := s.registry.find(Key{region, q.Key}); m != nil {
+			return m.points(q.Unit, q.Window, q.Stat)
+		}
+		return nil
+	}
+}
