@@ -11,9 +11,6 @@ import (
 // Micros is how a time is written.
 func Micros(t time.Time) int64 { return t.UnixMicro() }
 
-// FromMicros is the time that was written as n.
-func FromMicros(n int64) time.Time { return time.UnixMicro(n).UTC() }
-
 // NullMicros writes the zero time as null.
 func NullMicros(t time.Time) sql.NullInt64 {
 	return sql.NullInt64{Int64: t.UnixMicro(), Valid: !t.IsZero()}
@@ -41,7 +38,7 @@ func (c timeColumn) Scan(src any) error {
 	}
 	*c.t = time.Time{}
 	if n.Valid {
-		*c.t = FromMicros(n.Int64)
+		*c.t = time.UnixMicro(n.Int64).UTC()
 	}
 	return nil
 }

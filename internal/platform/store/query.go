@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -24,15 +23,6 @@ func Wrap(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, err)
-}
-
-// ScanDoc reads one row's only column as JSON.
-func ScanDoc(row *sql.Row, into any) error {
-	var doc string
-	if err := row.Scan(&doc); err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(doc), into)
 }
 
 // Collect reads and closes the rows of a query: it takes the results of

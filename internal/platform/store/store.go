@@ -5,7 +5,7 @@
 // speak; what differs is in Dialect. What may be written is not its job.
 //
 // The records themselves are in a child package for each aggregate: hosting,
-// edge, identity, jobs, alarms. Each has a DB to read by and a Tx to write by,
+// edge, identity, jobs, alarms, metrics. Each has a DB to read by and a Tx to write by,
 // and services use it directly:
 //
 //	// DB keeps alarms.

@@ -5,15 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 )
 
-var (
-	t0    = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
-	scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
-)
+var t0 = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 
 func onBoth(t *testing.T, f func(*testing.T, *store.DB)) {
 	t.Helper()

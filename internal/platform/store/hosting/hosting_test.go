@@ -17,7 +17,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
-	"github.com/slipway-ml/slipway/internal/platform/loop"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 )
@@ -298,79 +297,6 @@ func finish(t *testing.T, db *store.DB, now time.Time) {
 	}
 }
 
-func TestClaimGivesEachItemToOneOwner(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		const items = 40
-		for i := range items {
-			insert(t, db, endpoint(t, fmt.Sprint("e", i), 1))
-		}
-		var mu sync.Mutex
-		owners := map[string]int{}
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				for {
-					c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Minute))
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if c.Key == "" {
-						return
-					}
-					mu.Lock()
-					owners[c.Key]++
-					mu.Unlock()
-				}
-			})
-		}
-		wg.Wait()
-		if len(owners) != items {
-			t.Errorf("claimed %d of %d", len(owners), items)
-		}
-		for key, n := range owners {
-			if n != 1 {
-				t.Errorf("%s claimed %d times", key, n)
-			}
-		}
-	})
-}
-
-func TestALateReleaseDoesNotTouchTheNextLease(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		insert(t, db, endpoint(t, "e", 1))
-		claim := func(now time.Time) (loop.Claim, time.Time) {
-			t.Helper()
-			c, next, err := db.Deploying().Claim(t.Context(), now, now.Add(time.Minute))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return c, next
-		}
-		slow, _ := claim(t0)
-		if c, _ := claim(t0.Add(time.Second)); c.Key != "" {
-			t.Fatal("claimed under a live lease")
-		}
-		heir, _ := claim(t0.Add(2 * time.Minute))
-		if heir.Key != "d-e" {
-			t.Fatal("a lapsed lease was not taken over")
-		}
-		if err := db.Deploying().Release(t.Context(), slow, t0); err != nil {
-			t.Fatal(err)
-		}
-		if c, _ := claim(t0.Add(2*time.Minute + time.Second)); c.Key != "" {
-			t.Error("the late release freed the heir's lease")
-		}
-		due := t0.Add(time.Hour)
-		if err := db.Deploying().Release(t.Context(), heir, due); err != nil {
-			t.Fatal(err)
-		}
-		if c, next := claim(t0.Add(3 * time.Minute)); c.Key != "" || !next.Equal(due) {
-			t.Errorf("Claim = %q next %v, want none until %v", c.Key, next, due)
-		}
-	})
-}
-
 func TestConcurrentReportsLoseNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *store.DB) {
 		insert(t, db, endpoint(t, "e", 12))
@@ -408,21 +334,6 @@ func TestTagsAreSetReplacedAndRemoved(t *testing.T) {
 		got, err := db.Tags(t.Context(), res)
 		if d := cmp.Diff([]hosting.Tag{{Key: "a", Value: "3"}}, got); d != "" || err != nil {
 			t.Error(err, d)
-		}
-	})
-}
-
-func TestForgottenLeasesAreClaimableAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, db *store.DB) {
-		insert(t, db, endpoint(t, "e", 1))
-		if c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key == "" {
-			t.Fatalf("Claim = %+v, %v", c, err)
-		}
-		if err := db.Deploying().ForgetLeases(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if c, _, err := db.Deploying().Claim(t.Context(), t0, t0.Add(time.Hour)); err != nil || c.Key != "d-e" {
-			t.Errorf("Claim = %+v, %v", c, err)
 		}
 	})
 }
