@@ -80,7 +80,7 @@ type Settings struct {
 	MinWait, MaxWait time.Duration // no hint goes beyond these; 5 s, 24 h
 	Spread           time.Duration // the first poll and heartbeat come within; 10 s
 	Call             time.Duration // one call to the server; 30 s
-	Load, Golden     time.Duration // loading and judging a model; 5 min, 1 min
+	Load, Golden     time.Duration // loading a model and its golden cases; 5 min, 1 min
 	Drain            time.Duration // calls that an old model has to finish; 30 s
 	Gap              time.Duration // calls wait so long in a declared gap; 2 min
 	Slice            int64         // bytes of a download before anything else gets a turn; 8 MiB
@@ -125,14 +125,14 @@ type Device struct {
 	clock time.Duration // passed since Open; never goes back
 
 	registered, unsaved, more            bool
-	offline, barred                      bool // the last call got no answer, or a refusal
+	offline, denied                      bool // the last call got no answer, or a refusal
 	regAt, beatAt, pollAt, workAt        time.Duration
-	healAt, saveAt                       time.Duration
+	retryAt, saveAt                      time.Duration
 	beatFails, pollFails, regFails       uint8
-	workFails, healFails, saveFails      uint8
-	litterFails                          uint8
-	littered                             bool // something on the disk waits to be removed
-	litterAt                             time.Duration
+	workFails, retryFails, saveFails     uint8
+	collectFails                         uint8
+	garbage                              bool // something on the disk waits to be removed
+	collectAt                            time.Duration
 	refused                              uint8 // how often the server refused the oldest result
 	serving                              []served
 	work                                 *working // nil without a deployment under way
@@ -148,7 +148,7 @@ type served struct {
 
 // working is what is only in memory of the deployment under way.
 type working struct {
-	ready   map[string]*model.Loaded     // loaded and judged, not flipped to
+	ready   map[string]*model.Loaded     // loaded and checked, not flipped to
 	known   map[depot.ID]bundle.Manifest // verified in this life of the process
 	refetch map[depot.ID]bool            // on the disk, but damaged
 	tight   map[string]bool              // does not fit beside the old one
@@ -245,11 +245,11 @@ func (d *Device) tasks() []task {
 		(!d.offline && d.registered || !d.needsNetwork()) {
 		list = append(list, task{d.workAt, d.turn})
 	}
-	if d.littered && !d.unsaved {
-		list = append(list, task{d.litterAt, d.collect})
+	if d.garbage && !d.unsaved {
+		list = append(list, task{d.collectAt, d.collect})
 	}
 	if d.missing() {
-		list = append(list, task{d.healAt, d.heal})
+		list = append(list, task{d.retryAt, d.serveMissing})
 	}
 	return list
 }
@@ -299,8 +299,8 @@ func (d *Device) save(ctx context.Context, next *depot.State) error {
 	return nil
 }
 
-// keep is save for what is true whatever the disk says.
-func (d *Device) keep(ctx context.Context, next *depot.State) error {
+// setAndSave is save for what is true whatever the disk says.
+func (d *Device) setAndSave(ctx context.Context, next *depot.State) error {
 	err := d.save(ctx, next)
 	d.state = next
 	return err
@@ -319,13 +319,13 @@ func (d *Device) saveAgain(ctx context.Context) {
 // collect clears the disk up. It may fail for a while.
 func (d *Device) collect(ctx context.Context) {
 	err := d.depot.Collect()
-	d.littered = err != nil
+	d.garbage = err != nil
 	if err == nil {
-		d.litterFails = 0
+		d.collectFails = 0
 		return
 	}
-	d.litterAt = d.clock + d.backoff(&d.litterFails)
-	if d.litterFails == 1 {
+	d.collectAt = d.clock + d.backoff(&d.collectFails)
+	if d.collectFails == 1 {
 		d.cfg.Log.WarnContext(ctx, "what is not needed any more could not be removed", "err", err)
 	}
 }

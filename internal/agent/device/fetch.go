@@ -14,16 +14,16 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 
-// bring gets one step nearer to having the package of model i verified on the
-// disk.
-func (d *Device) bring(ctx context.Context, i int) {
+// obtain takes the next step towards having the package of model i on the disk,
+// verified.
+func (d *Device) obtain(ctx context.Context, i int) {
 	m := d.state.Job.Models[i]
-	if d.here(&m) {
+	if d.downloaded(&m) {
 		manifest, err := d.inspect(ctx, m.Package)
 		switch {
 		case err == nil:
-			if err := d.wanted(&manifest); err != nil {
-				d.spoil(ctx, i, err.Error())
+			if err := d.checkWanted(&manifest); err != nil {
+				d.failModel(ctx, i, err.Error())
 				return
 			}
 			d.remember(i, manifest)
@@ -40,7 +40,7 @@ func (d *Device) bring(ctx context.Context, i int) {
 	switch {
 	case err != nil && ctx.Err() != nil: // being stopped
 	case err != nil:
-		d.setback(ctx, i, err)
+		d.attemptFailed(ctx, i, err)
 	case whole:
 		d.unpack(ctx, i)
 	}
@@ -58,19 +58,19 @@ func (d *Device) inspect(ctx context.Context, id depot.ID) (bundle.Manifest, err
 	return v.Check(ctx, files)
 }
 
-// wanted refuses packages that are older than what this device learnt, or for
+// checkWanted refuses packages that are older than what this device learnt, or for
 // another one.
-func (d *Device) wanted(m *bundle.Manifest) error {
+func (d *Device) checkWanted(m *bundle.Manifest) error {
 	if err := d.state.Trust.Check(m); err != nil {
 		return err
 	}
-	return d.cfg.Machine.fits(m.Metadata)
+	return d.cfg.Machine.checkFits(m.Metadata)
 }
 
-// hopeless is a failure that trying again does not mend.
-type hopeless struct{ error }
+// permanent is a failure that trying again does not mend.
+type permanent struct{ error }
 
-func (h hopeless) Unwrap() error { return h.error }
+func (h permanent) Unwrap() error { return h.error }
 
 // slice downloads a piece of the package of model i, and says whether it was
 // the last one. What it got is safe, and noted, when it returns.
@@ -86,7 +86,7 @@ func (d *Device) slice(ctx context.Context, i int) (whole bool, err error) {
 	if err != nil {
 		if errors.Is(err, fault.Conflict) && m.Offset > 0 {
 			if err := d.edit(ctx, i, func(m *depot.Model) { m.Offset, m.ETag = 0, "" }); err != nil {
-				return false, hopeless{err}
+				return false, permanent{err}
 			}
 		}
 		return false, err
@@ -95,12 +95,12 @@ func (d *Device) slice(ctx context.Context, i int) (whole bool, err error) {
 	if size <= 0 {
 		return false, errors.New("the server does not say how large the package is")
 	}
-	if err := d.room(ctx, i, size); err != nil {
-		return false, hopeless{err}
+	if err := d.checkSpace(ctx, i, size); err != nil {
+		return false, permanent{err}
 	}
-	got, readErr, err := d.pour(m, body, min(size-m.Offset, d.cfg.Settings.Slice))
+	got, readErr, err := d.writePart(m, body, min(size-m.Offset, d.cfg.Settings.Slice))
 	if err != nil {
-		return false, hopeless{fmt.Errorf("the download could not be written: %w", err)}
+		return false, permanent{fmt.Errorf("the download could not be written: %w", err)}
 	}
 	at := m.Offset + got
 	if at == size {
@@ -115,7 +115,7 @@ func (d *Device) slice(ctx context.Context, i int) (whole bool, err error) {
 			}
 		})
 		if err != nil {
-			return false, hopeless{err}
+			return false, permanent{err}
 		}
 	}
 	switch {
@@ -127,9 +127,9 @@ func (d *Device) slice(ctx context.Context, i int) (whole bool, err error) {
 	return false, readErr
 }
 
-// pour writes up to n bytes of a download to the disk and makes them safe.
+// writePart writes up to n bytes of a download to the disk and makes them safe.
 // readErr is the network's, err the disk's.
-func (d *Device) pour(m depot.Model, body io.Reader, n int64) (got int64, readErr, err error) {
+func (d *Device) writePart(m depot.Model, body io.Reader, n int64) (got int64, readErr, err error) {
 	part, err := d.depot.Part(m.Package, m.Offset)
 	if err != nil {
 		return 0, nil, err
@@ -153,20 +153,20 @@ func (d *Device) pour(m depot.Model, body io.Reader, n int64) (got int64, readEr
 	return got, readErr, err
 }
 
-// room checks that a package of size bytes, and what it unpacks to, fits onto
-// the disk; packages that only shorten the way back make room first.
-func (d *Device) room(ctx context.Context, i int, size int64) error {
+// checkSpace refuses a package of size bytes if it, and what it unpacks to, do
+// not fit onto the disk. Packages kept for going back are removed first.
+func (d *Device) checkSpace(ctx context.Context, i int, size int64) error {
 	m := &d.state.Job.Models[i]
 	need := uint64(size-m.Offset) + uint64(size)*uint64(d.cfg.Settings.Growth) + d.cfg.Settings.Reserve
-	if d.depot.Free() >= need || d.spare(ctx, need) {
+	if d.depot.Free() >= need || d.freePrevious(ctx, need) {
 		return nil
 	}
 	return fmt.Errorf("%w: the package needs %d bytes, %d are free", depot.ErrNoRoom, need, d.depot.Free())
 }
 
-// spare lets go of packages that served before the present ones, and says
+// freePrevious removes packages that served before the present ones, and says
 // whether that was enough.
-func (d *Device) spare(ctx context.Context, need uint64) bool {
+func (d *Device) freePrevious(ctx context.Context, need uint64) bool {
 	next, any := d.state.Clone(), false
 	for i := range next.Handles {
 		h := &next.Handles[i]
@@ -174,7 +174,7 @@ func (d *Device) spare(ctx context.Context, need uint64) bool {
 		h.Previous, h.Held = "", ""
 	}
 	next.Handles = withCurrent(next.Handles)
-	if !any || d.keep(ctx, next) != nil {
+	if !any || d.setAndSave(ctx, next) != nil {
 		return false
 	}
 	d.cfg.Log.InfoContext(ctx, "packages of the past made room on the disk", "need", need)
@@ -192,10 +192,10 @@ func withCurrent(hs []depot.Handle) []depot.Handle {
 	return kept
 }
 
-// setback counts an attempt that failed, and gives up after too many.
-func (d *Device) setback(ctx context.Context, i int, err error) {
+// attemptFailed counts a failed download, and gives up after too many.
+func (d *Device) attemptFailed(ctx context.Context, i int, err error) {
 	m := &d.state.Job.Models[i]
-	var no hopeless
+	var no permanent
 	switch {
 	case errors.As(err, &no):
 		if d.unsaved && !disk.Full(err) {
@@ -206,10 +206,10 @@ func (d *Device) setback(ctx context.Context, i int, err error) {
 			reason = "the disk is full: " + reason
 		}
 		_ = d.depot.DropPart(m.Package) // Collect tries again
-		d.spoil(ctx, i, reason)
+		d.failModel(ctx, i, reason)
 		return
 	case m.Tries+1 >= d.cfg.Settings.Tries:
-		d.spoil(ctx, i, fmt.Sprintf("the package could not be downloaded in %d attempts: %v", m.Tries+1, err))
+		d.failModel(ctx, i, fmt.Sprintf("the package could not be downloaded in %d attempts: %v", m.Tries+1, err))
 		return
 	}
 	next := d.state.Clone()
@@ -219,7 +219,7 @@ func (d *Device) setback(ctx context.Context, i int, err error) {
 	d.cfg.Log.WarnContext(ctx, "download interrupted", "handle", m.Handle, "offset", m.Offset, "err", err)
 }
 
-// unpack judges a whole download: digest, signature, manifest, target, and
+// unpack verifies a whole download: digest, signature, manifest, target, and
 // every file. Only then the package has a place on the disk.
 func (d *Device) unpack(ctx context.Context, i int) {
 	m := d.state.Job.Models[i]
@@ -233,7 +233,7 @@ func (d *Device) unpack(ctx context.Context, i int) {
 		manifest, err = d.head(ctx, m.Package)
 	}
 	if err == nil {
-		err = d.wanted(&manifest)
+		err = d.checkWanted(&manifest)
 	}
 	if err == nil {
 		err = d.install(ctx, m.Package)
@@ -247,7 +247,7 @@ func (d *Device) unpack(ctx context.Context, i int) {
 			reason = "the disk is full: " + reason
 		}
 		_ = d.depot.DropPart(m.Package) // Collect tries again
-		d.spoil(ctx, i, reason)
+		d.failModel(ctx, i, reason)
 	default:
 		delete(d.work.refetch, m.Package)
 		d.remember(i, manifest)
@@ -260,7 +260,7 @@ func (d *Device) unpack(ctx context.Context, i int) {
 func (d *Device) mismatch(ctx context.Context, i int, sum string) {
 	m := d.state.Job.Models[i]
 	if m.Mismatches > 0 {
-		d.spoil(ctx, i, fmt.Sprintf("checksum mismatch: the package has SHA-1 %s, not %s", sum, m.Package))
+		d.failModel(ctx, i, fmt.Sprintf("checksum mismatch: the package has SHA-1 %s, not %s", sum, m.Package))
 		return
 	}
 	err := d.edit(ctx, i, func(m *depot.Model) { m.Mismatches, m.Offset, m.ETag = 1, 0, "" })

@@ -62,7 +62,7 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 		"policy", job.Policy)
 	next := d.state.Clone()
 	next.Job = job
-	d.begin()
+	d.startWork()
 	if reason != "" {
 		// Nothing of it is done: what the server means is not clear.
 		for i := range job.Models {
@@ -112,14 +112,14 @@ func brief(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-func (d *Device) begin() {
+func (d *Device) startWork() {
 	d.work, d.workAt, d.workFails = newWorking(), d.clock, 0
 }
 
 // turn takes one step of the deployment under way.
 func (d *Device) turn(ctx context.Context) {
 	if d.work == nil {
-		d.begin()
+		d.startWork()
 	}
 	job := d.state.Job
 	if job.Phase == depot.Flipped {
@@ -131,8 +131,8 @@ func (d *Device) turn(ctx context.Context) {
 		m := &job.Models[i]
 		switch {
 		case m.Failed != "" || m.Desired == edge.Undeploy || d.settled(m):
-		case !d.have(m):
-			d.bring(ctx, i)
+		case !d.verified(m):
+			d.obtain(ctx, i)
 			return
 		case d.work.tight[m.Handle]:
 			if late < 0 {
@@ -166,7 +166,7 @@ func (d *Device) needsNetwork() bool {
 		if m.Failed != "" || m.Desired == edge.Undeploy || d.settled(m) {
 			continue
 		}
-		return !d.have(m) && !d.here(m)
+		return !d.verified(m) && !d.downloaded(m)
 	}
 	return false
 }
@@ -176,8 +176,8 @@ func (d *Device) settled(m *depot.Model) bool {
 	return d.work != nil && d.work.ready[m.Handle] != nil || d.serves(m.Handle, m.Package)
 }
 
-// have says that the package of a model lies on the disk, verified.
-func (d *Device) have(m *depot.Model) bool {
+// verified says that the package of a model lies on the disk, verified.
+func (d *Device) verified(m *depot.Model) bool {
 	if d.work == nil {
 		return false
 	}
@@ -185,8 +185,8 @@ func (d *Device) have(m *depot.Model) bool {
 	return known
 }
 
-// here says that the package, or all of its download, is on the disk.
-func (d *Device) here(m *depot.Model) bool {
+// downloaded says that the package, or all of its download, is on the disk.
+func (d *Device) downloaded(m *depot.Model) bool {
 	return d.depot.Has(m.Package) && (d.work == nil || !d.work.refetch[m.Package])
 }
 
@@ -209,12 +209,12 @@ func (d *Device) find(handle string) int {
 func (d *Device) edit(ctx context.Context, i int, change func(m *depot.Model)) error {
 	next := d.state.Clone()
 	change(&next.Job.Models[i])
-	return d.keep(ctx, next)
+	return d.setAndSave(ctx, next)
 }
 
-// spoil notes that a model failed. Under ROLLBACK_ON_FAILURE that is the end of
+// failModel notes that a model failed. Under ROLLBACK_ON_FAILURE that is the end of
 // the whole deployment: nothing was flipped, and nothing will be.
-func (d *Device) spoil(ctx context.Context, i int, reason string) {
+func (d *Device) failModel(ctx context.Context, i int, reason string) {
 	next := d.state.Clone()
 	m := &next.Job.Models[i]
 	m.Failed = reason
@@ -228,7 +228,7 @@ func (d *Device) spoil(ctx context.Context, i int, reason string) {
 		d.finish(ctx)
 		return
 	}
-	_ = d.keep(ctx, next) // should the disk refuse, it fails again
+	_ = d.setAndSave(ctx, next) // should the disk refuse, it fails again
 }
 
 // undo lets go of what was made ready, and brings back what had to make room.
@@ -271,7 +271,7 @@ func (d *Device) abandon(ctx context.Context) {
 	}
 	d.cfg.Log.InfoContext(ctx, "deployment is not asked for any more", "deployment", job.Name)
 	if d.work == nil {
-		d.begin()
+		d.startWork()
 	}
 	next := d.state.Clone()
 	for i := range next.Job.Models {
@@ -322,7 +322,7 @@ func (d *Device) finish(ctx context.Context) {
 		d.beatAt = d.clock
 	}
 	d.cfg.Log.InfoContext(ctx, "deployment ended", "deployment", r.Deployment, "status", r.Status, "message", r.Message)
-	if d.keep(ctx, next) == nil {
+	if d.setAndSave(ctx, next) == nil {
 		d.collect(ctx)
 		return
 	}

@@ -21,7 +21,7 @@ func (d *Device) loadBeside(ctx context.Context, i int) {
 	d.workAt = d.clock
 	m := d.state.Job.Models[i]
 	if m.Loads >= d.cfg.Settings.Loads {
-		d.spoil(ctx, i, fmt.Sprintf("the device restarted %d times while it loaded the model", m.Loads))
+		d.failModel(ctx, i, fmt.Sprintf("the device restarted %d times while it loaded the model", m.Loads))
 		return
 	}
 	// Saved first: a model that takes the machine down is not tried for ever.
@@ -36,7 +36,7 @@ func (d *Device) loadBeside(ctx context.Context, i int) {
 	case errors.Is(err, model.ErrNoMemory) && d.find(m.Handle) >= 0:
 		d.work.tight[m.Handle] = true
 	default:
-		d.spoil(ctx, i, err.Error())
+		d.failModel(ctx, i, err.Error())
 	}
 }
 
@@ -53,7 +53,7 @@ func (d *Device) loadInGap(ctx context.Context, i int) bool {
 	d.openGap(ctx, m.Handle)
 	l, err := d.start(ctx, m.Handle, m.Package, d.work.known[m.Package], true)
 	if err != nil {
-		d.spoil(ctx, i, err.Error())
+		d.failModel(ctx, i, err.Error())
 		return false
 	}
 	d.work.ready[m.Handle] = l
@@ -84,7 +84,7 @@ func (d *Device) restore(ctx context.Context, handle string) {
 		delete(d.work.ready, handle)
 	}
 	h, _ := d.state.Handle(handle)
-	l, err := d.wake(ctx, handle, h.Current)
+	l, err := d.reload(ctx, handle, h.Current)
 	if err != nil {
 		d.cfg.Log.ErrorContext(ctx, "the old model could not be loaded again", "handle", handle, "err", err)
 		next := d.state.Clone()
@@ -97,11 +97,11 @@ func (d *Device) restore(ctx context.Context, handle string) {
 		d.cfg.Table.SwapAll(map[string]*model.Loaded{handle: nil})
 		return
 	}
-	d.show(ctx, []served{{handle, h.Current, l}})
+	d.serve(ctx, []served{{handle, h.Current, l}})
 }
 
-// wake verifies a package that served before, and loads it.
-func (d *Device) wake(ctx context.Context, handle string, id depot.ID) (*model.Loaded, error) {
+// reload verifies a package that served before, and loads it.
+func (d *Device) reload(ctx context.Context, handle string, id depot.ID) (*model.Loaded, error) {
 	if !d.depot.Has(id) {
 		return nil, fmt.Errorf("package %s is not on the disk", id)
 	}
@@ -116,9 +116,10 @@ func (d *Device) wake(ctx context.Context, handle string, id depot.ID) (*model.L
 	return l, err
 }
 
-// start loads a package that was verified, and lets it show what it can.
-func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle.Manifest, judge bool) (*model.Loaded,
-	error,
+// start loads a package that was verified and, if golden is set, runs its golden
+// cases.
+func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle.Manifest, golden bool) (
+	*model.Loaded, error,
 ) {
 	_, dir, err := d.depot.Package(id)
 	if err != nil {
@@ -137,8 +138,8 @@ func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle
 		Handle: handle, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion,
 		Dir: dir, Signature: r.Signature(), LoadedAt: d.last,
 	}}
-	if judge {
-		if err := d.judge(ctx, id, &m, r); err != nil {
+	if golden {
+		if err := d.checkGolden(ctx, id, &m, r); err != nil {
 			d.close(ctx, handle, l)
 			return nil, err
 		}
@@ -146,8 +147,8 @@ func (d *Device) start(ctx context.Context, handle string, id depot.ID, m bundle
 	return l, nil
 }
 
-// judge runs the golden cases of a package, if it has any.
-func (d *Device) judge(ctx context.Context, id depot.ID, m *bundle.Manifest, r model.Runner) error {
+// checkGolden runs the golden cases of a package, if it has any.
+func (d *Device) checkGolden(ctx context.Context, id depot.ID, m *bundle.Manifest, r model.Runner) error {
 	if _, has := m.File(bundle.GoldenName); !has {
 		return nil
 	}
@@ -223,15 +224,15 @@ func (d *Device) flip(ctx context.Context) {
 		if disk.Full(err) {
 			reason = "the disk is full: " + reason
 		}
-		d.refuse(ctx, reason)
+		d.failReady(ctx, reason)
 		return
 	}
 	d.swap(ctx)
 	d.finish(ctx)
 }
 
-// refuse fails every model that was ready: the disk did not take the flip.
-func (d *Device) refuse(ctx context.Context, reason string) {
+// failReady fails every model that was ready: the disk did not take the flip.
+func (d *Device) failReady(ctx context.Context, reason string) {
 	next := d.state.Clone()
 	for i := range next.Job.Models {
 		if m := &next.Job.Models[i]; m.Failed == "" {
@@ -255,16 +256,16 @@ func (d *Device) swap(ctx context.Context) {
 		}
 	}
 	clear(d.work.ready)
-	d.show(ctx, now)
+	d.serve(ctx, now)
 	for handle, cancel := range d.work.gaps {
 		cancel()
 		delete(d.work.gaps, handle)
 	}
 }
 
-// show makes handles serve in one step, and lets what they served before drain.
+// serve makes handles serve in one step, and lets what they served before drain.
 // One without a model is removed.
-func (d *Device) show(ctx context.Context, now []served) {
+func (d *Device) serve(ctx context.Context, now []served) {
 	if len(now) == 0 {
 		return
 	}

@@ -16,7 +16,7 @@ import (
 func (d *Device) resume(ctx context.Context) {
 	job := d.state.Job
 	if job != nil {
-		d.begin()
+		d.startWork()
 	}
 	if job != nil && job.Phase != depot.Preparing {
 		d.complete(ctx)
@@ -26,11 +26,11 @@ func (d *Device) resume(ctx context.Context) {
 		if h.Current == "" || d.find(h.Name) >= 0 {
 			continue
 		}
-		if s, err := d.revive(ctx, h); err == nil {
+		if s, err := d.reloadHandle(ctx, h); err == nil {
 			now = append(now, s)
 		}
 	}
-	d.show(ctx, now)
+	d.serve(ctx, now)
 }
 
 // complete ends a deployment that the disk has as flipped.
@@ -42,7 +42,7 @@ func (d *Device) complete(ctx context.Context) {
 		if m.Failed != "" || m.Desired == edge.Undeploy || d.serves(m.Handle, m.Package) {
 			continue
 		}
-		l, err := d.wake(ctx, m.Handle, m.Package)
+		l, err := d.reload(ctx, m.Handle, m.Package)
 		if err == nil {
 			now = append(now, served{m.Handle, m.Package, l})
 			continue
@@ -56,13 +56,13 @@ func (d *Device) complete(ctx context.Context) {
 			for _, s := range now {
 				d.close(ctx, s.handle, s.loaded)
 			}
-			d.back(ctx, m.Handle)
+			d.rollBack(ctx, m.Handle)
 			return
 		}
 		d.unflip(i)
 		news = true
 	}
-	d.show(ctx, now)
+	d.serve(ctx, now)
 	if news {
 		d.finish(ctx)
 	} else {
@@ -70,8 +70,8 @@ func (d *Device) complete(ctx context.Context) {
 	}
 }
 
-// back undoes a flip: every handle leads to what it led to before.
-func (d *Device) back(ctx context.Context, because string) {
+// rollBack undoes a flip: every handle leads to what it led to before.
+func (d *Device) rollBack(ctx context.Context, because string) {
 	next := d.state.Clone()
 	for i := range next.Job.Models {
 		if m := &next.Job.Models[i]; m.Failed == "" {
@@ -87,14 +87,14 @@ func (d *Device) back(ctx context.Context, because string) {
 		if m.Before.Current == "" {
 			continue
 		}
-		l, err := d.wake(ctx, m.Handle, m.Before.Current)
+		l, err := d.reload(ctx, m.Handle, m.Before.Current)
 		if err != nil {
 			d.state.Job.Models[i].Stuck = err.Error()
 			continue
 		}
 		now = append(now, served{m.Handle, m.Before.Current, l})
 	}
-	d.show(ctx, now)
+	d.serve(ctx, now)
 	d.state.Job.Phase = depot.Preparing // nothing of it is flipped any more
 	d.finish(ctx)
 }
@@ -108,10 +108,10 @@ func (d *Device) unflip(i int) {
 	d.state = next
 }
 
-// revive loads what a handle leads to or, should that be impossible, what
+// reloadHandle loads what a handle leads to or, should that be impossible, what
 // served well before it.
-func (d *Device) revive(ctx context.Context, h depot.Handle) (served, error) {
-	l, err := d.wake(ctx, h.Name, h.Current)
+func (d *Device) reloadHandle(ctx context.Context, h depot.Handle) (served, error) {
+	l, err := d.reload(ctx, h.Name, h.Current)
 	if err == nil {
 		return served{h.Name, h.Current, l}, nil
 	}
@@ -119,7 +119,7 @@ func (d *Device) revive(ctx context.Context, h depot.Handle) (served, error) {
 	if h.Previous == "" {
 		return served{}, err
 	}
-	l, older := d.wake(ctx, h.Name, h.Previous)
+	l, older := d.reload(ctx, h.Name, h.Previous)
 	if older != nil {
 		d.cfg.Log.ErrorContext(ctx, "nor could the one before it", "handle", h.Name, "package", h.Previous,
 			"err", older)
@@ -142,19 +142,19 @@ func (d *Device) missing() bool {
 	return false
 }
 
-// heal tries again to serve what a handle leads to.
-func (d *Device) heal(ctx context.Context) {
+// serveMissing tries again to serve what a handle leads to.
+func (d *Device) serveMissing(ctx context.Context) {
 	for _, h := range d.state.Handles {
 		if h.Current == "" || d.find(h.Name) >= 0 {
 			continue
 		}
-		s, err := d.revive(ctx, h)
+		s, err := d.reloadHandle(ctx, h)
 		if err != nil {
-			d.healAt = d.clock + d.backoff(&d.healFails)
+			d.retryAt = d.clock + d.backoff(&d.retryFails)
 			return
 		}
-		d.healFails = 0
-		d.show(ctx, []served{s})
+		d.retryFails = 0
+		d.serve(ctx, []served{s})
 		return
 	}
 }

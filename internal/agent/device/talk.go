@@ -20,11 +20,11 @@ func (d *Device) register(ctx context.Context) {
 	defer cancel()
 	active, ttl, err := d.cfg.Cloud.Registration(ctx)
 	if err != nil {
-		d.lost(ctx, "registration", err)
+		d.callFailed(ctx, "registration", err)
 		d.regAt = d.clock + d.backoff(&d.regFails)
 		return
 	}
-	d.found(ctx)
+	d.callSucceeded(ctx)
 	d.regFails = 0
 	if !active && d.registered {
 		d.cfg.Log.WarnContext(ctx, "the server does not know this device any more; models go on serving")
@@ -37,10 +37,10 @@ func (d *Device) register(ctx context.Context) {
 	d.regAt = until
 }
 
-// lost notes that a call did not get through.
-func (d *Device) lost(ctx context.Context, call string, err error) {
+// callFailed notes that a call did not get through.
+func (d *Device) callFailed(ctx context.Context, call string, err error) {
 	refused := errors.Is(err, fault.Denied) || errors.Is(err, fault.Invalid) || errors.Is(err, fault.NotFound)
-	if !d.offline || refused != d.barred {
+	if !d.offline || refused != d.denied {
 		msg := "the server does not answer; models go on serving"
 		if refused {
 			msg = "the server refuses this device; models go on serving. If it was revoked or enrolled anew, " +
@@ -48,14 +48,14 @@ func (d *Device) lost(ctx context.Context, call string, err error) {
 		}
 		d.cfg.Log.WarnContext(ctx, msg, "call", call, "err", err)
 	}
-	d.offline, d.barred = true, refused
+	d.offline, d.denied = true, refused
 }
 
-func (d *Device) found(ctx context.Context) {
+func (d *Device) callSucceeded(ctx context.Context) {
 	if d.offline {
 		d.cfg.Log.InfoContext(ctx, "the server answers again")
 	}
-	d.offline, d.barred = false, false
+	d.offline, d.denied = false, false
 }
 
 // clamp keeps what the server asks for within bounds; zero asks for otherwise.
@@ -70,7 +70,7 @@ func (d *Device) clamp(hint, otherwise time.Duration) time.Duration {
 // that met once do not meet for ever.
 func (d *Device) later(t time.Duration) time.Duration { return d.clock + t + d.within(t/10) }
 
-func (d *Device) heed(h edge.Hints) {
+func (d *Device) applyHints(h edge.Hints) {
 	if h.Poll > 0 {
 		d.pollEvery = d.clamp(h.Poll, 0)
 	}
@@ -106,16 +106,16 @@ func (d *Device) heartbeat(ctx context.Context) {
 		if h.Result != nil && errors.Is(err, fault.Invalid) {
 			d.refused++
 		}
-		d.lost(ctx, "heartbeat", err)
+		d.callFailed(ctx, "heartbeat", err)
 		d.beatAt = d.clock + d.backoff(&d.beatFails)
 		return
 	case h.Result != nil:
 		d.refused = 0
-		defer d.told(ctx, d.state.Results[0])
+		defer d.acknowledged(ctx, d.state.Results[0])
 	}
-	d.found(ctx)
+	d.callSucceeded(ctx)
 	d.beatFails = 0
-	d.heed(hints)
+	d.applyHints(hints)
 	// A server that has something to do says so in its answer: polls may be rare.
 	if at := d.later(d.pollEvery); hints.Poll > 0 && d.pollFails == 0 && at < d.pollAt {
 		d.pollAt = at
@@ -140,8 +140,8 @@ func (d *Device) wording(r edge.Result) *edge.Result {
 	return &r
 }
 
-// told notes that the server took a result.
-func (d *Device) told(ctx context.Context, r edge.Result) {
+// acknowledged notes that the server took a result.
+func (d *Device) acknowledged(ctx context.Context, r edge.Result) {
 	next := d.state.Clone()
 	next.Results = next.Results[1:]
 	r.Start, r.End = time.Time{}, time.Time{} // devices with the same history have the same state
@@ -154,7 +154,7 @@ func (d *Device) told(ctx context.Context, r edge.Result) {
 	}
 	// Should the disk refuse, the result is told again after a restart: the
 	// server knows it by its name.
-	if d.keep(ctx, next) == nil {
+	if d.setAndSave(ctx, next) == nil {
 		d.collect(ctx)
 	}
 	d.cfg.Log.InfoContext(ctx, "result reported", "deployment", r.Deployment, "status", r.Status)
@@ -171,13 +171,13 @@ func (d *Device) poll(ctx context.Context) {
 	defer cancel()
 	offered, hints, err := d.cfg.Cloud.Deployments(call)
 	if err != nil {
-		d.lost(ctx, "poll", err)
+		d.callFailed(ctx, "poll", err)
 		d.pollAt = d.clock + d.backoff(&d.pollFails)
 		return
 	}
-	d.found(ctx)
+	d.callSucceeded(ctx)
 	d.pollFails = 0
-	d.heed(hints)
+	d.applyHints(hints)
 	d.pollAt = d.later(d.pollEvery)
 	if d.unsaved {
 		return // the disk comes first
@@ -236,5 +236,5 @@ func (d *Device) repeat(ctx context.Context, name string) {
 		}
 	}
 	d.beatAt = d.clock
-	_ = d.keep(ctx, next) // it is only told once it is saved
+	_ = d.setAndSave(ctx, next) // it is only told once it is saved
 }

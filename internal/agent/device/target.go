@@ -42,8 +42,8 @@ var chips = []struct{ prefix, arch string }{
 	{"sitara_am57x", "ARM_EABIHF"},
 }
 
-// fits says why a package is not for this machine.
-func (m Machine) fits(md bundle.Metadata) error {
+// checkFits says why a package is not for this machine.
+func (m Machine) checkFits(md bundle.Metadata) error {
 	t := md.Target
 	wrong := func(what, wants, has string) error {
 		return &bundle.Error{Reason: fmt.Sprintf("The package is for %s %s; this device has %s.", what, wants, has)}
