@@ -227,8 +227,8 @@ func (s *sim) Heartbeat(ctx context.Context, b edge.Heartbeat) (h edge.Hints, er
 }
 
 // Fetch is device.Cloud's. A reply that is lost breaks off somewhere.
-func (s *sim) Fetch(ctx context.Context, url string, offset int64) (body io.ReadCloser, size int64, etag string,
-	err error,
+func (s *sim) Fetch(ctx context.Context, url string, offset int64) (
+	body io.ReadCloser, size int64, etag string, err error,
 ) {
 	err = s.call(kindFetch, func() (err error) {
 		body, size, etag, err = s.fleet.cfg.Server.Fetch(ctx, url, offset)

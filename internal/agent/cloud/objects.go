@@ -22,8 +22,8 @@ const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 // would not fit to what this client has fetched before is a fault.Conflict, and
 // so is an offset beyond the end; the caller begins anew. The body ends with an
 // error if the transfer is cut short or stands still.
-func (c *Client) Fetch(ctx context.Context, s3url string, offset int64) (body io.ReadCloser, size int64, etag string,
-	err error,
+func (c *Client) Fetch(ctx context.Context, s3url string, offset int64) (
+	body io.ReadCloser, size int64, etag string, err error,
 ) {
 	const what = "fetch the package"
 	target, err := c.objectURL(s3url)

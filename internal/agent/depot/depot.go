@@ -251,9 +251,9 @@ func (s *Stage) Create(name string, size int64) (io.WriteCloser, error) {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrInvalid}
 	}
 	if free := s.d.disk.Free(); size < 0 || free < s.reserve || free-s.reserve < uint64(size) {
-		return nil,
-			fmt.Errorf("%w: %s needs %d bytes, %d are free and %d of them reserved", ErrNoRoom, name, size, free,
-				s.reserve)
+		return nil, fmt.Errorf(
+			"%w: %s needs %d bytes, %d are free and %d of them reserved", ErrNoRoom, name, size, free,
+			s.reserve)
 	}
 	f, err := s.d.disk.Create(s.dir() + "/" + name)
 	if err != nil {

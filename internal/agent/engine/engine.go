@@ -314,9 +314,9 @@ func (c *Config) findProgram() (string, error) {
 	}
 	path, err := exec.LookPath("slipway-onnx")
 	if err != nil {
-		return "",
-			fmt.Errorf("%w: slipway-onnx is neither beside this program nor on PATH, and the configuration names none",
-				model.ErrUnsupported)
+		return "", fmt.Errorf(
+			"%w: slipway-onnx is neither beside this program nor on PATH, and the configuration names none",
+			model.ErrUnsupported)
 	}
 	return filepath.Abs(path)
 }

@@ -40,9 +40,9 @@ func (e *Engine) launch(p model.Package) (*launch, error) {
 	if c, ok := e.cfg.Command[p.Runtime]; ok {
 		path, err := exec.LookPath(c.Args[0])
 		if err != nil {
-			return nil,
-				fmt.Errorf("%w: the program for the runtime %q can't be started: %w", model.ErrUnsupported, p.Runtime,
-					err)
+			return nil, fmt.Errorf(
+				"%w: the program for the runtime %q can't be started: %w", model.ErrUnsupported, p.Runtime,
+				err)
 		}
 		if l.program, err = filepath.Abs(path); err != nil { // it is started in another directory
 			return nil, err
@@ -54,9 +54,9 @@ func (e *Engine) launch(p model.Package) (*launch, error) {
 		l.socket = slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, "{socket}") })
 		if sig := &p.Signature; (l.format == NPY || l.format == CSV) &&
 			(len(sig.Inputs) != 1 || len(sig.Outputs) != 1) {
-			return nil,
-				fmt.Errorf("%w: %s carries one input and one output; the manifest has %d and %d", model.ErrUnsupported,
-					l.format, len(sig.Inputs), len(sig.Outputs))
+			return nil, fmt.Errorf(
+				"%w: %s carries one input and one output; the manifest has %d and %d", model.ErrUnsupported,
+				l.format, len(sig.Inputs), len(sig.Outputs))
 		}
 		return l, nil
 	}

@@ -64,8 +64,8 @@ func (m *memory) reserve(p model.Package, used int64) (*reservation, error) {
 		left = min(left, m.budget-used-m.pending)
 	}
 	if need > left {
-		return nil,
-			fmt.Errorf("%w: it takes about %d MiB and %d MiB are left", model.ErrNoMemory, need>>20, max(left, 0)>>20)
+		return nil, fmt.Errorf(
+			"%w: it takes about %d MiB and %d MiB are left", model.ErrNoMemory, need>>20, max(left, 0)>>20)
 	}
 	m.pending += need
 	return &reservation{m, need}, nil

@@ -119,8 +119,8 @@ func (w *Worker) try(ctx context.Context, q *call, held *bool) ([]tensor.Tensor,
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case seen == triesSeen && p.ended():
-			return nil,
-				fmt.Errorf("%w: the worker ended while it ran, twice; at last it was %s", model.ErrFailed, p.how)
+			return nil, fmt.Errorf(
+				"%w: the worker ended while it ran, twice; at last it was %s", model.ErrFailed, p.how)
 		case seen == triesSeen:
 			return nil, fmt.Errorf("%w: %w", model.ErrFailed, lost)
 		case unseen == triesUnseen:
@@ -159,8 +159,8 @@ func (w *Worker) process(ctx context.Context) (*process, error) {
 		case <-w.stopping:
 			return nil, fmt.Errorf("%w: it was closed", model.ErrUnavailable)
 		case <-t.C:
-			return nil,
-				fmt.Errorf("%w: its worker has been restarting for %s", model.ErrUnavailable, w.e.cfg.RestartWait)
+			return nil, fmt.Errorf(
+				"%w: its worker has been restarting for %s", model.ErrUnavailable, w.e.cfg.RestartWait)
 		}
 	}
 }

@@ -29,8 +29,8 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 		authorization = v[0]
 	}
 	if !s.mayEnter(callerIn(ctx), authorization) {
-		return nil,
-			status.Error(codes.Unauthenticated, "the token is missing or wrong: send authorization: Bearer TOKEN")
+		return nil, status.Error(codes.Unauthenticated,
+			"the token is missing or wrong: send authorization: Bearer TOKEN")
 	}
 	if !s.begin() {
 		return nil, status.Error(codes.ResourceExhausted, s.busy())
@@ -72,8 +72,8 @@ func callerIn(ctx context.Context) *Caller {
 
 // around wraps every gRPC call: its time is bounded, a panic is its own
 // failure, and its error becomes a status.
-func (s *Server) around(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any,
-	err error,
+func (s *Server) around(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (
+	resp any, err error,
 ) {
 	if keep, ok := ctx.Value(placeKey{}).(func() bool); ok {
 		defer func() {
@@ -190,8 +190,8 @@ type unaryHealth struct {
 }
 
 // Check says that the agent serves: it does, or there would be no answer.
-func (unaryHealth) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse,
-	error,
+func (unaryHealth) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (
+	*grpc_health_v1.HealthCheckResponse, error,
 ) {
 	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
 }

@@ -37,8 +37,8 @@ const maxName = 256
 // Predict runs a model.
 func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edgemanager.PredictResponse, error) {
 	if len(r.Tensors) > e.s.cfg.MaxTensors {
-		return nil,
-			fault.New(fault.Invalid, "%d tensors are more than the limit of %d", len(r.Tensors), e.s.cfg.MaxTensors)
+		return nil, fault.New(fault.Invalid,
+			"%d tensors are more than the limit of %d", len(r.Tensors), e.s.cfg.MaxTensors)
 	}
 	var outs []tensor.Tensor
 	err := e.s.parts.Models.Call(ctx, r.Name, func(l *model.Loaded) error {
@@ -159,13 +159,13 @@ func loadVerdict(err error) error {
 }
 
 // UnLoadModel frees a model and its name, after the calls under way.
-func (e *edge) UnLoadModel(ctx context.Context, r *edgemanager.UnLoadModelRequest) (*edgemanager.UnLoadModelResponse,
-	error,
+func (e *edge) UnLoadModel(ctx context.Context, r *edgemanager.UnLoadModelRequest) (
+	*edgemanager.UnLoadModelResponse, error,
 ) {
 	old := e.s.parts.Models.Swap(r.Name, nil)
 	if old == nil {
-		return nil,
-			fault.New(fault.NotFound, "no model is loaded under the name %.256q", r.Name).Because(model.ErrNotLoaded)
+		return nil, fault.New(fault.NotFound,
+			"no model is loaded under the name %.256q", r.Name).Because(model.ErrNotLoaded)
 	}
 	e.s.log.InfoContext(ctx, "model unloaded for an application", "model", r.Name, "caller", callerIn(ctx))
 	// The name is gone already: an impatient caller must not leave the memory

@@ -13,15 +13,15 @@ import (
 )
 
 // CaptureData hands tensors to the capture pipeline.
-func (e *edge) CaptureData(ctx context.Context, r *edgemanager.CaptureDataRequest) (*edgemanager.CaptureDataResponse,
-	error,
+func (e *edge) CaptureData(ctx context.Context, r *edgemanager.CaptureDataRequest) (
+	*edgemanager.CaptureDataResponse, error,
 ) {
 	if e.s.parts.Capture == nil {
 		return nil, status.Error(codes.FailedPrecondition, "this agent is not configured to capture data")
 	}
 	if n := len(r.InputTensors) + len(r.OutputTensors) + len(r.Inputs) + len(r.Outputs); n > e.s.cfg.MaxTensors {
-		return nil,
-			fault.New(fault.Invalid, "%d tensors and auxiliaries are more than the limit of %d", n, e.s.cfg.MaxTensors)
+		return nil, fault.New(fault.Invalid,
+			"%d tensors and auxiliaries are more than the limit of %d", n, e.s.cfg.MaxTensors)
 	}
 	info, err := e.s.parts.Models.Info(r.ModelName)
 	if err != nil {

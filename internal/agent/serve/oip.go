@@ -99,8 +99,8 @@ func isVersion(i *model.Info, name, version string) error {
 // ModelInfer runs a model.
 func (o *inference) ModelInfer(ctx context.Context, r *oip.ModelInferRequest) (*oip.ModelInferResponse, error) {
 	if len(r.Inputs) > o.s.cfg.MaxTensors {
-		return nil,
-			fault.New(fault.Invalid, "%d inputs are more than the limit of %d", len(r.Inputs), o.s.cfg.MaxTensors)
+		return nil, fault.New(fault.Invalid,
+			"%d inputs are more than the limit of %d", len(r.Inputs), o.s.cfg.MaxTensors)
 	}
 	var resp *oip.ModelInferResponse
 	err := o.s.parts.Models.Call(ctx, r.ModelName, func(l *model.Loaded) error {

@@ -117,8 +117,8 @@ func target(m *edgemanager.TensorMetadata, i int, g *tensor.Signature) (*tensor.
 		return g.Input(string(m.Name[:min(len(m.Name), 1024)]))
 	}
 	if i >= len(g.Inputs) {
-		return nil, 0,
-			fault.New(fault.Invalid, "tensor %d has no name, and the model takes %d inputs", i, len(g.Inputs))
+		return nil, 0, fault.New(fault.Invalid,
+			"tensor %d has no name, and the model takes %d inputs", i, len(g.Inputs))
 	}
 	return &g.Inputs[i], i, nil
 }
@@ -193,15 +193,15 @@ func (s *source) measured(t *edgemanager.Tensor, name string, typ tensor.Type, s
 	got := int64(len(data))
 	switch {
 	case open >= 0 && (known == 0 || got%(known*size) != 0):
-		return nil,
-			fault.New(fault.Invalid, "input %q: %d bytes can't be of shape %s: a whole number of %d bytes is expected",
-				name, got, tensor.ShapeString(shape), known*size)
+		return nil, fault.New(fault.Invalid,
+			"input %q: %d bytes can't be of shape %s: a whole number of %d bytes is expected",
+			name, got, tensor.ShapeString(shape), known*size)
 	case open >= 0:
 		shape[open] = got / (known * size)
 	case got != known*size:
-		return nil,
-			fault.New(fault.Invalid, "input %q: the shape %s of %s takes %d bytes, got %d", name,
-				tensor.ShapeString(shape), typ, known*size, got)
+		return nil, fault.New(fault.Invalid,
+			"input %q: the shape %s of %s takes %d bytes, got %d", name,
+			tensor.ShapeString(shape), typ, known*size, got)
 	}
 	return data, nil
 }

@@ -96,18 +96,18 @@ func judge(w Window, r Reader, d *unix.SysvShmDesc) error {
 func cut(w Window, all []byte, want uint64) ([]byte, error) {
 	length := uint64(len(all))
 	if w.Offset > length || w.Size > length-w.Offset {
-		return nil,
-			fault.New(fault.Invalid, "%d bytes from %d on lie outside the shared memory segment %d, which has %d",
-				w.Size, w.Offset, w.Segment, length)
+		return nil, fault.New(fault.Invalid,
+			"%d bytes from %d on lie outside the shared memory segment %d, which has %d",
+			w.Size, w.Offset, w.Segment, length)
 	}
 	size := w.Size
 	if size == 0 {
 		size = length - w.Offset
 		if want != 0 {
 			if size < want {
-				return nil,
-					fault.New(fault.Invalid, "%d bytes are needed from %d on, but the shared memory segment %d has %d",
-						want, w.Offset, w.Segment, length)
+				return nil, fault.New(fault.Invalid,
+					"%d bytes are needed from %d on, but the shared memory segment %d has %d",
+					want, w.Offset, w.Segment, length)
 			}
 			size = want
 		}

@@ -52,8 +52,8 @@ func planFor(s *tensor.Spec, inputs []tensor.Spec) (plan, error) {
 	case s.Ranked && len(s.Shape) == 0:
 		p.kind = asScalar
 		if s.Type == tensor.Float16 || s.Type == tensor.String {
-			return p,
-				fmt.Errorf("output %q is a scalar of %s, which is not served; give it the shape [1]", s.Name, s.Type)
+			return p, fmt.Errorf(
+				"output %q is a scalar of %s, which is not served; give it the shape [1]", s.Name, s.Type)
 		}
 		return p, nil
 	case s.Type != tensor.Float16:

@@ -100,8 +100,8 @@ func Decode(m Media, body []byte, g *tensor.Signature) (Request, error) {
 func decodeTriton(m Media, body []byte, g *tensor.Signature) (Request, error) {
 	n, ok := parseSize(m.Params["json-header-size"])
 	if !ok || n > len(body) {
-		return Request{},
-			fault.New(fault.Invalid, "json-header-size must say how many bytes of the %d are JSON", len(body))
+		return Request{}, fault.New(fault.Invalid,
+			"json-header-size must say how many bytes of the %d are JSON", len(body))
 	}
 	return decodeOIP(body[:n], body[n:], g)
 }
@@ -151,8 +151,8 @@ func Choose(accept string, req *Request, outputs int) (Form, Media, error) {
 			return OIP, m, nil
 		}
 	}
-	return None, Media{},
-		fault.New(fault.Unsupported, "nothing that %.80q accepts is served; accept %s", accept, accepted)
+	return None, Media{}, fault.New(fault.Unsupported,
+		"nothing that %.80q accepts is served; accept %s", accept, accepted)
 }
 
 func answerTo(f Form) Form {

@@ -112,9 +112,9 @@ func (a *npyArray) tensor(s *tensor.Spec) (tensor.Tensor, error) {
 	}
 	n, ok := tensor.Elements(a.shape, int64(len(a.data)/size))
 	if !ok || n*int64(size) != int64(len(a.data)) {
-		return tensor.Tensor{},
-			fault.New(fault.Invalid, "input %q: the array says shape %s of %.8q, but %d bytes follow",
-				s.Name, tensor.ShapeString(a.shape), a.descr, len(a.data))
+		return tensor.Tensor{}, fault.New(fault.Invalid,
+			"input %q: the array says shape %s of %.8q, but %d bytes follow",
+			s.Name, tensor.ShapeString(a.shape), a.descr, len(a.data))
 	}
 	data := a.data
 	if a.fortran && len(a.shape) > 1 && n > 0 {

@@ -13,8 +13,8 @@ import (
 // jsonSize bytes of body; the tensors that say binary_data_size follow it.
 func DecodeOIP(body []byte, jsonSize int, g *tensor.Signature) (Request, error) {
 	if jsonSize < 0 || jsonSize > len(body) {
-		return Request{},
-			fault.New(fault.Invalid, "the JSON part is said to have %d bytes; the body has %d", jsonSize, len(body))
+		return Request{}, fault.New(fault.Invalid,
+			"the JSON part is said to have %d bytes; the body has %d", jsonSize, len(body))
 	}
 	r, err := decodeOIP(body[:jsonSize], body[jsonSize:], g)
 	if err != nil {
@@ -198,8 +198,8 @@ func (t *oipTensor) readShape(c *cursor) error {
 // tail.
 func (t *oipTensor) read(s *tensor.Spec, tail *[]byte) (tensor.Tensor, error) {
 	if t.shape == nil {
-		return tensor.Tensor{},
-			fault.New(fault.Invalid, "input %q lacks its shape: expected shape %s", s.Name, s.String())
+		return tensor.Tensor{}, fault.New(fault.Invalid,
+			"input %q lacks its shape: expected shape %s", s.Name, s.String())
 	}
 	if t.binarySize >= 0 {
 		if t.data != nil {
@@ -223,9 +223,9 @@ func (t *oipTensor) read(s *tensor.Spec, tail *[]byte) (tensor.Tensor, error) {
 		return tensor.Tensor{}, err
 	}
 	if l.rank != 1 && !sameShape(l.dims[:max(l.rank, 0)], t.shape) {
-		return tensor.Tensor{},
-			fault.New(fault.Invalid, "input %q: the nested data has shape %s, but its shape says %s",
-				s.Name, tensor.ShapeString(l.dims[:max(l.rank, 0)]), tensor.ShapeString(t.shape))
+		return tensor.Tensor{}, fault.New(fault.Invalid,
+			"input %q: the nested data has shape %s, but its shape says %s",
+			s.Name, tensor.ShapeString(l.dims[:max(l.rank, 0)]), tensor.ShapeString(t.shape))
 	}
 	return l.build.Tensor(s.Name, t.shape), nil
 }
@@ -246,9 +246,9 @@ func (t *oipTensor) readBinary(s *tensor.Spec, raw []byte) (tensor.Tensor, error
 	out := tensor.Tensor{Name: s.Name, Type: s.Type, Shape: t.shape}
 	if s.Type != tensor.String {
 		if len(raw)%s.Type.Size() != 0 {
-			return out,
-				fault.New(fault.Invalid, "input %q: expected shape %s, got %d bytes, not a whole number of elements",
-					s.Name, s.String(), len(raw))
+			return out, fault.New(fault.Invalid,
+				"input %q: expected shape %s, got %d bytes, not a whole number of elements",
+				s.Name, s.String(), len(raw))
 		}
 		out.Data = append([]byte(nil), raw...) // aligned, and free of the body's buffer
 		normalizeBools(out.Type, out.Data)

@@ -72,8 +72,8 @@ func binarySize(t *tensor.Tensor) int {
 // first jsonSize bytes of body. The tensors share memory with body.
 func DecodeOIPAnswer(body []byte, jsonSize int) ([]tensor.Tensor, error) {
 	if jsonSize < 0 || jsonSize > len(body) {
-		return nil,
-			fault.New(fault.Invalid, "the JSON part is said to have %d bytes; the answer has %d", jsonSize, len(body))
+		return nil, fault.New(fault.Invalid,
+			"the JSON part is said to have %d bytes; the answer has %d", jsonSize, len(body))
 	}
 	head, tail := body[:jsonSize], body[jsonSize:]
 	if !json.Valid(head) {
@@ -154,9 +154,9 @@ func (t *oipTensor) freely(tail *[]byte) (tensor.Tensor, error) {
 		return out, err
 	}
 	if int64(out.Len()) != n {
-		return out,
-			fault.New(fault.Invalid, "tensor %q: its shape %s does not agree with its %d elements", t.name,
-				tensor.ShapeString(t.shape), out.Len())
+		return out, fault.New(fault.Invalid,
+			"tensor %q: its shape %s does not agree with its %d elements", t.name,
+			tensor.ShapeString(t.shape), out.Len())
 	}
 	return out, nil
 }

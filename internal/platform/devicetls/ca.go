@@ -188,8 +188,8 @@ func ReadCSR(der []byte) (crypto.PublicKey, error) {
 					"4096 bits.")
 	}
 	if err := r.CheckSignature(); err != nil {
-		return nil,
-			fault.New(fault.Invalid, "The certificate signing request is not signed with its own key.").Because(err)
+		return nil, fault.New(fault.Invalid,
+			"The certificate signing request is not signed with its own key.").Because(err)
 	}
 	return r.PublicKey, nil
 }

@@ -64,9 +64,9 @@ func pick(dir string, entries []os.DirEntry) (string, error) {
 	case 1:
 		return filepath.Join(dir, found[0]), nil
 	}
-	return "",
-		fmt.Errorf("the model directory %s has several models (%s); name the one to serve model.onnx", dir,
-			strings.Join(found[:min(len(found), 10)], ", "))
+	return "", fmt.Errorf(
+		"the model directory %s has several models (%s); name the one to serve model.onnx", dir,
+		strings.Join(found[:min(len(found), 10)], ", "))
 }
 
 func listing(entries []os.DirEntry) string {
