@@ -127,10 +127,10 @@ func (a *Agent) openDisk(ctx context.Context) (err error) {
 		return fmt.Errorf("open the data root: %w", err)
 	}
 	a.onStop("data root", func(context.Context) error { return a.root.Close() })
-	if err := a.clearTaken(); err != nil {
+	if err := a.clearCopies(); err != nil {
 		return fmt.Errorf("clear up the data root: %w", err)
 	}
-	a.life = beginLife(ctx, a.root, a.log)
+	a.life = startLife(ctx, a.root, a.log)
 	a.onStop("life", func(context.Context) error { return a.life.end() })
 	if a.models, err = disk.OpenReal(filepath.Join(a.cfg.DataRoot, "models")); err != nil {
 		return fmt.Errorf("open the models: %w", err)
@@ -210,7 +210,7 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 	a.device, err = device.Open(ctx, device.Config{
 		Fleet: a.cfg.Fleet, Name: a.cfg.Device, AgentVersion: Version,
 		Disk: a.models, Cloud: server, Engine: timed{a.engine, a.metrics.loaded}, Table: a.table,
-		Verifier: a.verifier, Machine: device.Here(), Golden: judge, Metrics: a.metrics.collect, Log: a.log,
+		Verifier: a.verifier, Machine: device.Here(), Golden: runGolden, Metrics: a.metrics.collect, Log: a.log,
 		Settings: &settings,
 	})
 	if err != nil {
@@ -255,12 +255,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	captures.Go(func() { a.capture.Run(background) })
 	machine.Go(func() { a.follow(steps) })
 	signs.Go(func() { a.tell.watch(background, a.alive) })
-	a.tell.tell("READY=1")
+	a.tell.send("READY=1")
 	a.log.InfoContext(ctx, "slipway-agent is ready", "version", Version, "device", a.cfg.Device, "fleet", a.cfg.Fleet,
 		"socket", a.cfg.Socket, "models", len(a.table.List()))
 
 	err := a.server.Run(ctx)
-	a.tell.tell("STOPPING=1")
+	a.tell.send("STOPPING=1")
 	a.log.InfoContext(context.WithoutCancel(ctx), "stopping")
 	stopSteps()
 	machine.Wait()
@@ -291,7 +291,7 @@ func (a *Agent) follow(ctx context.Context) {
 }
 
 // longestStep is what a step may take before the agent counts as stuck: to load
-// a model and judge it is one.
+// a model and check its golden cases is one.
 const longestStep = 15 * time.Minute
 
 // alive reports whether the state machine waits, or began its step lately.

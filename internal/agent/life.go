@@ -26,10 +26,10 @@ type life struct {
 	crashes int64
 }
 
-// beginLife marks that an agent runs, after counting what became of the last.
-func beginLife(ctx context.Context, fsys disk.FS, log *slog.Logger) *life {
+// startLife marks that an agent runs, after counting what became of the last.
+func startLife(ctx context.Context, fsys disk.FS, log *slog.Logger) *life {
 	l := &life{fs: fsys}
-	if err := l.begin(); err != nil {
+	if err := l.start(); err != nil {
 		log.WarnContext(ctx, "crashes are not counted", "err", err)
 	}
 	if l.crashes > 0 {
@@ -38,7 +38,7 @@ func beginLife(ctx context.Context, fsys disk.FS, log *slog.Logger) *life {
 	return l
 }
 
-func (l *life) begin() error {
+func (l *life) start() error {
 	text, err := disk.ReadLimited(l.fs, crashesFile, 64)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the count: %w", err)

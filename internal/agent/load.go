@@ -15,8 +15,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 
-// judge runs the golden cases of a package.
-func judge(ctx context.Context, r model.Runner, text []byte) error {
+// runGolden runs the golden cases of a package.
+func runGolden(ctx context.Context, r model.Runner, text []byte) error {
 	cases, err := golden.Parse(text)
 	if err != nil {
 		return err
@@ -31,15 +31,15 @@ const goldenTime = time.Minute
 // one that was deployed. What the device learnt about old packages does not
 // count: who may write to its folders may load from them.
 func (a *Agent) load(ctx context.Context, folder, handle string) (*model.Loaded, error) {
-	dir, err := a.take(ctx, folder)
+	dir, err := a.copyPackage(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
-	r, m, err := a.judgeTaken(ctx, dir)
+	r, m, err := a.loadCopy(ctx, dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &model.Loaded{Runner: taken{r, dir}, Info: model.Info{
+	return &model.Loaded{Runner: copied{r, dir}, Info: model.Info{
 		Handle: handle, ModelName: m.Metadata.ModelName, ModelVersion: m.Metadata.ModelVersion, Dir: folder,
 		Signature: r.Signature(), LoadedAt: time.Now(),
 	}}, nil
@@ -56,12 +56,12 @@ func (a *Agent) loadVerified(ctx context.Context, dir string, m *bundle.Manifest
 		return nil, err
 	}
 	if _, has := m.File(bundle.GoldenName); has {
-		judging, cancel := context.WithTimeout(ctx, goldenTime)
+		checking, cancel := context.WithTimeout(ctx, goldenTime)
 		defer cancel()
-		if _, err := golden.Check(judging, dir, r); err != nil {
+		if _, err := golden.Check(checking, dir, r); err != nil {
 			return nil,
 				errors.Join(fmt.Errorf("the model failed its golden inputs: %w", err),
-					r.Close(context.WithoutCancel(judging)))
+					r.Close(context.WithoutCancel(checking)))
 		}
 	}
 	return r, nil

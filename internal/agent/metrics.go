@@ -74,7 +74,7 @@ func (m *metrics) collect() []edge.Metric {
 		m.memory = memory
 		out = append(out, say(m.device, "MemoryUtilization", memory))
 	}
-	out = append(out, m.takeLoads()...)
+	out = append(out, m.drainLoads()...)
 	return append(out, m.predictions(say)...)
 }
 
@@ -97,7 +97,7 @@ func (m *metrics) predictions(say func(string, string, float64) edge.Metric) (ou
 	return out
 }
 
-func (m *metrics) takeLoads() []edge.Metric {
+func (m *metrics) drainLoads() []edge.Metric {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := m.loads

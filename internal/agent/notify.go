@@ -30,7 +30,7 @@ func newNotifier(getenv func(string) string, log *slog.Logger) *notifier {
 	return n
 }
 
-func (n *notifier) tell(state string) {
+func (n *notifier) send(state string) {
 	if n.addr == "" {
 		return
 	}
@@ -53,7 +53,7 @@ func (n *notifier) watch(ctx context.Context, alive func() bool) {
 	defer tick.Stop()
 	for {
 		if alive() {
-			n.tell("WATCHDOG=1")
+			n.send("WATCHDOG=1")
 		}
 		select {
 		case <-ctx.Done():

@@ -68,8 +68,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 			"the model is busy: "+strconv.Itoa(cap(s.slots))+" requests are running or waiting")
 		return
 	}
-	buf := s.buffers.take()
-	defer s.buffers.give(buf)
+	buf := s.buffers.get()
+	defer s.buffers.put(buf)
 	if err := s.read(w, r, buf); err != nil {
 		s.fail(w, r, err)
 		return
@@ -198,14 +198,14 @@ type bufferPool struct{ pool sync.Pool }
 
 const keptBuffer = 1 << 20
 
-func (p *bufferPool) take() *bytes.Buffer {
+func (p *bufferPool) get() *bytes.Buffer {
 	if b, ok := p.pool.Get().(*bytes.Buffer); ok {
 		return b
 	}
 	return new(bytes.Buffer)
 }
 
-func (p *bufferPool) give(b *bytes.Buffer) {
+func (p *bufferPool) put(b *bytes.Buffer) {
 	if b.Cap() <= keptBuffer {
 		b.Reset()
 		p.pool.Put(b)

@@ -99,13 +99,13 @@ func (r *runner) queue(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor
 	case <-j.done:
 	case r.turns <- struct{}{}:
 		// Those before j in the queue come first, in the same turn.
-		for batch := r.take(j); batch != nil; batch = r.take(j) {
+		for batch := r.nextBatch(j); batch != nil; batch = r.nextBatch(j) {
 			r.finish(batch)
 		}
 		r.release()
 		<-j.done // another turn may have taken it
 	case <-ctx.Done():
-		if r.leave(j) {
+		if r.withdraw(j) {
 			return nil, ctx.Err()
 		}
 		<-j.done // it runs already, and reads in
@@ -113,9 +113,9 @@ func (r *runner) queue(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor
 	return j.outs, j.err
 }
 
-// take removes the next batch from the queue, or returns nil when j is no
+// nextBatch removes the next batch from the queue, or returns nil when j is no
 // longer in it.
-func (r *runner) take(j *job) []*job {
+func (r *runner) nextBatch(j *job) []*job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !slices.Contains(r.waiting, j) {
@@ -130,8 +130,8 @@ func (r *runner) take(j *job) []*job {
 	return batch
 }
 
-// leave removes j from the queue; false if it is being run.
-func (r *runner) leave(j *job) bool {
+// withdraw removes j from the queue; false if it is being run.
+func (r *runner) withdraw(j *job) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := slices.Index(r.waiting, j)

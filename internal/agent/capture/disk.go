@@ -118,9 +118,9 @@ func (d *disk) reference(folder, name string) string {
 	return "file://" + path.Join(filepath.ToSlash(d.path), folder, name)
 }
 
-// taken tells whether folder has a file of that name: an id may come again once
+// exists tells whether folder has a file of that name: an id may come again once
 // it is forgotten.
-func (d *disk) taken(folder, name string) bool {
+func (d *disk) exists(folder, name string) bool {
 	_, err := d.root.Lstat(path.Join(folder, name))
 	return err == nil
 }
@@ -258,7 +258,7 @@ func (d *disk) thin(folder string, size int64) error {
 		d.remove(path.Join(folder, e.Name()))
 	}
 	d.prune(folder)
-	if d.taken("", folder) {
+	if d.exists("", folder) {
 		return fmt.Errorf("the old captures in %s can't be removed", folder)
 	}
 	return nil

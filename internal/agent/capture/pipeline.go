@@ -24,7 +24,7 @@ type Pipeline struct {
 	some chan struct{} // holds a value when the first event waits
 
 	mu     sync.Mutex
-	ring   []*Request // circular
+	buffer []*Request // circular
 	first  int        // of those that wait
 	count  int
 	bytes  int64 // waiting or being flushed
@@ -46,7 +46,7 @@ func New(c Config, cloud Cloud, log *slog.Logger) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		cfg: c, cloud: cloud, log: log, full: make(chan struct{}, 1), some: make(chan struct{}, 1),
-		ring: make([]*Request, c.BufferSize), status: map[string]Status{},
+		buffer: make([]*Request, c.BufferSize), status: map[string]Status{},
 	}
 	if c.Destination == ToDisk {
 		d, err := openDisk(&p.cfg)
@@ -75,12 +75,12 @@ func (p *Pipeline) Capture(_ context.Context, r Request) error {
 		p.mu.Unlock()
 		return ErrDuplicate
 	}
-	if p.count == len(p.ring) || p.bytes+size > p.cfg.BufferBytes {
+	if p.count == len(p.buffer) || p.bytes+size > p.cfg.BufferBytes {
 		p.mu.Unlock()
 		p.refused.Add(1)
 		return ErrFull
 	}
-	p.ring[(p.first+p.count)%len(p.ring)] = &r
+	p.buffer[(p.first+p.count)%len(p.buffer)] = &r
 	p.count++
 	p.bytes += size
 	p.status[r.ID] = InProgress
@@ -241,14 +241,14 @@ func (p *Pipeline) waiting() int {
 	return p.count
 }
 
-// take removes a batch from the buffer.
-func (p *Pipeline) take() []*Request {
+// nextBatch removes a batch from the buffer.
+func (p *Pipeline) nextBatch() []*Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	batch := make([]*Request, min(p.count, p.cfg.BatchSize))
 	for i := range batch {
-		batch[i], p.ring[p.first] = p.ring[p.first], nil
-		p.first = (p.first + 1) % len(p.ring)
+		batch[i], p.buffer[p.first] = p.buffer[p.first], nil
+		p.first = (p.first + 1) % len(p.buffer)
 	}
 	p.count -= len(batch)
 	return batch
@@ -257,7 +257,7 @@ func (p *Pipeline) take() []*Request {
 // flush writes a batch, one manifest for each model and hour in it; false if
 // nothing waited.
 func (p *Pipeline) flush(ctx context.Context) bool {
-	batch := p.take()
+	batch := p.nextBatch()
 	if len(batch) == 0 {
 		return false
 	}
@@ -280,7 +280,7 @@ func (p *Pipeline) write(ctx context.Context, folder string, list []*Request) er
 	w := &writer{cfg: &p.cfg}
 	if p.disk != nil {
 		w.refer = func(name string) string { return p.disk.reference(folder, name) }
-		w.taken = func(name string) bool { return p.disk.taken(folder, name) }
+		w.taken = func(name string) bool { return p.disk.exists(folder, name) }
 	} else {
 		w.refer = func(name string) string { return "s3://" + p.cfg.Bucket + "/" + folder + "/" + name }
 	}

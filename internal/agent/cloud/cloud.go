@@ -130,9 +130,9 @@ func (k *clock) now() time.Time {
 // tolerable is how far the clocks may be apart before the server's counts.
 const tolerable = time.Minute
 
-// learn takes the time from an answer of the server, whose certificate was
+// adjust takes the time from an answer of the server, whose certificate was
 // verified, and reports whether that changed the clock.
-func (k *clock) learn(h http.Header) bool {
+func (k *clock) adjust(h http.Header) bool {
 	at, err := http.ParseTime(h.Get("Date"))
 	if err != nil || at.Year() < 2020 || at.Year() > 2200 {
 		return false
@@ -165,8 +165,8 @@ func (p *pause) left() time.Duration {
 	return time.Until(p.until)
 }
 
-// begin starts a pause of what the server asked for, or else twice the last.
-func (p *pause) begin(asked time.Duration) time.Duration {
+// start starts a pause of what the server asked for, or else twice the last.
+func (p *pause) start(asked time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = min(max(2*p.last, firstPause), longestPause)
@@ -224,7 +224,7 @@ func (e *etags) set(url, tag string) {
 // lock is a mutex that is waited for no longer than a context lasts.
 type lock chan struct{}
 
-func (l lock) take(ctx context.Context) error {
+func (l lock) acquire(ctx context.Context) error {
 	select {
 	case l <- struct{}{}:
 		return nil
@@ -233,4 +233,4 @@ func (l lock) take(ctx context.Context) error {
 	}
 }
 
-func (l lock) give() { <-l }
+func (l lock) release() { <-l }

@@ -47,10 +47,10 @@ func (c *Client) credentials(ctx context.Context) (*keys, error) {
 	if k := c.keys.current.Load(); k != nil && time.Now().Before(k.refresh) {
 		return k, nil
 	}
-	if err := c.keys.turn.take(ctx); err != nil {
+	if err := c.keys.turn.acquire(ctx); err != nil {
 		return nil, failure(ctx, "get credentials", err)
 	}
-	defer c.keys.turn.give()
+	defer c.keys.turn.release()
 	old := c.keys.current.Load()
 	if old != nil && time.Now().Before(old.refresh) {
 		return old, nil // somebody else was faster
@@ -108,7 +108,7 @@ func (c *Client) fetchKeys(ctx context.Context) (*keys, error) {
 	if got.AccessKeyID == "" || got.Secret == "" {
 		return nil, &Error{Kind: fault.Unavailable, Status: resp.StatusCode, Message: what + ": the answer holds none"}
 	}
-	if c.clock.learn(resp.Header) {
+	if c.clock.adjust(resp.Header) {
 		c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign",
 			"ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
 	}

@@ -148,14 +148,14 @@ func (c *Client) send(ctx context.Context, k call) (*answer, error) {
 		refused := problem(k.what, resp.Response)
 		resp.close()
 		switch again := last == nil || last.Code != refused.Code; {
-		case again && refused.skewed() && c.clock.learn(resp.Header):
+		case again && refused.skewed() && c.clock.adjust(resp.Header):
 			c.cfg.Log.WarnContext(ctx, "the device's clock is wrong; the server's time is used to sign",
 				"ahead", time.Duration(c.clock.ahead.Load()).Round(time.Second))
 		case again && refused.stale():
 			c.keys.drop(keys)
 		default:
 			if refused.Kind == fault.Limit {
-				refused.RetryAfter = c.pause.begin(refused.RetryAfter)
+				refused.RetryAfter = c.pause.start(refused.RetryAfter)
 			}
 			return nil, refused
 		}

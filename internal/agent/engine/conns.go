@@ -65,7 +65,7 @@ const (
 	readBuffer = 8 << 10
 )
 
-func (c *conns) take(ctx context.Context, fresh bool) (*conn, error) {
+func (c *conns) connect(ctx context.Context, fresh bool) (*conn, error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *conns) take(ctx context.Context, fresh bool) (*conn, error) {
 	return k, nil
 }
 
-func (c *conns) give(k *conn) {
+func (c *conns) put(k *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
@@ -129,7 +129,7 @@ func (c *conns) close() {
 // is given the connection on which the reply will come.
 func (c *conns) exchange(ctx context.Context, q *request, limit time.Time, left func(*conn)) (*reply, error) {
 	for fresh := false; ; fresh = true {
-		k, err := c.take(ctx, fresh)
+		k, err := c.connect(ctx, fresh)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -182,7 +182,7 @@ func (c *conns) attempt(ctx context.Context, k *conn, q *request, limit time.Tim
 		return nil, true, err
 	}
 	if reusable {
-		c.give(k)
+		c.put(k)
 	} else {
 		c.drop(k)
 	}

@@ -140,11 +140,11 @@ func (c *Config) Validate() error {
 
 // Engine starts and supervises workers.
 type Engine struct {
-	cfg    Config
-	lock   *os.File // held while the run directory is in use
-	memory *memory
-	yields bool         // loading workers give way to serving ones
-	serial atomic.Int64 // of processes
+	cfg              Config
+	lock             *os.File // held while the run directory is in use
+	memory           *memory
+	mayLowerPriority bool         // loading workers give way to serving ones
+	serial           atomic.Int64 // of processes
 
 	restarts, oomKills atomic.Int64
 
@@ -177,7 +177,7 @@ func New(c Config) (*Engine, error) {
 		_ = lock.Close() // not held
 		return nil, fmt.Errorf("the run directory %s is in use by another agent: %w", c.RunDir, err)
 	}
-	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), yields: canYield(), workers: map[*Worker]bool{}}
+	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{}}
 	e.closing, e.close = context.WithCancel(context.Background())
 	if n := endLeftovers(c.RunDir); n > 0 {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)
@@ -238,7 +238,7 @@ func (e *Engine) load(ctx context.Context, p model.Package) (*Worker, error) {
 		e.forget(w)
 		return nil, fmt.Errorf("start %s %s: %w", p.ModelName, p.ModelVersion, err)
 	}
-	e.memory.learn(p, w.rss())
+	e.memory.record(p, w.rss())
 	return w, nil
 }
 
@@ -259,7 +259,7 @@ func (e *Engine) all() []*Worker {
 func (e *Engine) measure() (sum int64) {
 	for _, w := range e.all() {
 		bytes := w.rss()
-		e.memory.learn(w.pkg, bytes)
+		e.memory.record(w.pkg, bytes)
 		sum += bytes
 	}
 	return sum

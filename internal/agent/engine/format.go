@@ -31,14 +31,14 @@ type scratches struct{ pool sync.Pool }
 
 const keptScratch = 64 << 10
 
-func (p *scratches) take() *scratch {
+func (p *scratches) get() *scratch {
 	if s, ok := p.pool.Get().(*scratch); ok {
 		return s
 	}
 	return new(scratch)
 }
 
-func (p *scratches) give(s *scratch) {
+func (p *scratches) put(s *scratch) {
 	if cap(s.head)+cap(s.text) <= keptScratch {
 		p.pool.Put(s)
 	}

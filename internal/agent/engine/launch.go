@@ -110,8 +110,8 @@ const (
 	envToken  = "SLIPWAY_WORKER_TOKEN"
 )
 
-// settle chooses where process number n listens.
-func (l *launch) settle(runDir string, n int64) (place, error) {
+// choosePlace chooses where process number n listens.
+func (l *launch) choosePlace(runDir string, n int64) (place, error) {
 	at := place{
 		network: "unix", address: filepath.Join(runDir, strconv.FormatInt(n, 10)+".sock"), token: rand.Text(),
 		solo: l.oipName != "",

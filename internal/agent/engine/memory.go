@@ -81,8 +81,8 @@ func (m *memory) estimate(p model.Package, size int64) int64 {
 	return baseMemory + grown(size)
 }
 
-// learn notes what a worker for p holds.
-func (m *memory) learn(p model.Package, bytes int64) {
+// record notes what a worker for p holds.
+func (m *memory) record(p model.Package, bytes int64) {
 	if bytes <= 0 {
 		return
 	}

@@ -54,7 +54,7 @@ func TestAnEstimateFollowsWhatWasMeasured(t *testing.T) {
 	if _, err := m.reserve(p, 0); !errors.Is(err, model.ErrNoMemory) {
 		t.Fatalf("96 MiB of 90 were granted: %v", err)
 	}
-	m.learn(p, 50<<20)
+	m.record(p, 50<<20)
 	first, err := m.reserve(p, 0)
 	if err != nil {
 		t.Fatalf("50 MiB of 90 were refused: %v", err)

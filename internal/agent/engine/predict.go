@@ -48,7 +48,7 @@ func (w *Worker) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tens
 	if err != nil {
 		return nil, err
 	}
-	defer w.buffers.give(q.scratch)
+	defer w.buffers.put(q.scratch)
 	return w.try(ctx, q, &held)
 }
 
@@ -73,13 +73,13 @@ func (w *Worker) slot(ctx context.Context) error {
 }
 
 func (w *Worker) encode(in []tensor.Tensor) (*call, error) {
-	q := &call{scratch: w.buffers.take()}
+	q := &call{scratch: w.buffers.get()}
 	var err error
 	if q.message, err = w.launch.format.encode(q.scratch, in); err == nil && q.size > w.e.cfg.MaxBody {
 		err = fault.New(fault.Limit, "the inputs have %d bytes; the limit is %d", q.size, w.e.cfg.MaxBody)
 	}
 	if err != nil {
-		w.buffers.give(q.scratch)
+		w.buffers.put(q.scratch)
 		return nil, err
 	}
 	return q, nil
@@ -89,10 +89,10 @@ func (w *Worker) encode(in []tensor.Tensor) (*call, error) {
 // Calls that are made again go one by one: if it was an input that ended the
 // process, it shall take no other call with it a second time.
 func (w *Worker) try(ctx context.Context, q *call, held *bool) ([]tensor.Tensor, error) {
-	seen, unseen, suspect := 0, 0, false
+	seen, unseen, again := 0, 0, false
 	defer func() {
-		if suspect {
-			<-w.suspects
+		if again {
+			<-w.retries
 		}
 	}()
 	for {
@@ -109,7 +109,7 @@ func (w *Worker) try(ctx context.Context, q *call, held *bool) ([]tensor.Tensor,
 			p.kill("a call took longer than " + w.e.cfg.CallTimeout.String())
 			return nil, fmt.Errorf("%w: it gave no answer in %s", model.ErrFailed, w.e.cfg.CallTimeout)
 		}
-		w.confirm(ctx, p)
+		w.awaitEnd(ctx, p)
 		if lost.sent {
 			seen++
 		} else {
@@ -126,10 +126,10 @@ func (w *Worker) try(ctx context.Context, q *call, held *bool) ([]tensor.Tensor,
 		case unseen == triesUnseen:
 			return nil, fmt.Errorf("%w: %w", model.ErrUnavailable, lost)
 		}
-		if !suspect {
+		if !again {
 			select {
-			case w.suspects <- struct{}{}:
-				suspect = true
+			case w.retries <- struct{}{}:
+				again = true
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
@@ -178,7 +178,7 @@ func (w *Worker) ask(ctx context.Context, p *process, q *call, held *bool) ([]te
 	if held != nil {
 		left = func(k *conn) {
 			*held = false
-			w.background.Go(func() { w.outlast(p, k, limit) })
+			w.background.Go(func() { w.awaitReply(p, k, limit) })
 		}
 	}
 	a, err := p.exchange(ctx, r, limit, left)
@@ -191,9 +191,9 @@ func (w *Worker) ask(ctx context.Context, p *process, q *call, held *bool) ([]te
 	return f.decode(a, &w.sig)
 }
 
-// outlast waits for the reply that nobody wants any more: until it is there the
+// awaitReply waits for the reply that nobody wants any more: until it is there the
 // process is busy, and if it never comes the process hangs.
-func (w *Worker) outlast(p *process, k *conn, limit time.Time) {
+func (w *Worker) awaitReply(p *process, k *conn, limit time.Time) {
 	defer func() { <-w.slots }()
 	defer p.drop(k)
 	err := k.SetDeadline(limit)
@@ -205,9 +205,9 @@ func (w *Worker) outlast(p *process, k *conn, limit time.Time) {
 	}
 }
 
-// confirm waits until it is known whether a process that lost a call has ended.
+// awaitEnd waits until it is known whether a process that lost a call has ended.
 // One that lives and does not answer is ended.
-func (w *Worker) confirm(ctx context.Context, p *process) {
+func (w *Worker) awaitEnd(ctx context.Context, p *process) {
 	t := time.NewTimer(lostPause)
 	defer t.Stop()
 	select {

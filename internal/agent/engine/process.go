@@ -31,16 +31,16 @@ type process struct {
 	how  string
 
 	oomBefore int64
-	polite    *time.Timer // ends its politeness; nil if it never was
+	restore   *time.Timer // of its priority; nil if that was never lowered
 
 	mu    sync.Mutex
 	gone  bool   // its number may soon be another's
 	asked string // why this package ended it; "" if it did not
 }
 
-// begin starts the program in a group of its own. The kernel kills it when the
+// startProcess starts the program in a group of its own. The kernel kills it when the
 // thread that started it ends, so that thread is kept for as long as it runs.
-func begin(at place, dir string, c *conns) (*process, error) {
+func startProcess(at place, dir string, c *conns) (*process, error) {
 	p := &process{conns: c, at: at, solo: at.solo, done: make(chan struct{}), oomBefore: child.OOMKills()}
 	cmd := &exec.Cmd{
 		Path: at.args[0], Args: at.args, Env: at.env, Dir: dir, Stdout: &p.tail, Stderr: &p.tail,
@@ -86,7 +86,7 @@ func (p *process) end(cmd *exec.Cmd) {
 	p.gone = true
 	p.mu.Unlock()
 	_ = cmd.Wait() // its state says how it ended
-	p.how = p.tell(cmd.ProcessState)
+	p.how = p.describeEnd(cmd.ProcessState)
 	p.conns.close()
 	if p.at.network == "unix" {
 		_ = os.Remove(p.at.address) // it removed it itself if it ended well
@@ -94,8 +94,8 @@ func (p *process) end(cmd *exec.Cmd) {
 	close(p.done)
 }
 
-// tell says in words how the process ended.
-func (p *process) tell(s *os.ProcessState) string {
+// describeEnd says in words how the process ended.
+func (p *process) describeEnd(s *os.ProcessState) string {
 	how := s.String()
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		how = "killed by signal " + strconv.Itoa(int(ws.Signal()))

@@ -18,16 +18,16 @@ import (
 
 const schedOther = 0
 
-// How long a worker gives way: on a machine without a pause it would never be
-// ready, or gone.
+// How long a worker has the lowest priority: on a machine that is never idle it
+// would never be ready, or gone, otherwise.
 const (
 	whileLoading = 5 * time.Second
 	whileEnding  = time.Second
 )
 
-// canYield tells whether this process may give way and come back. It tries on
-// a thread that ends with the attempt if it can't come back.
-func canYield() bool {
+// canLowerPriority tells whether this process may lower its priority and restore
+// it. It tries on a thread that ends with the attempt if it can't.
+func canLowerPriority() bool {
 	result := make(chan bool)
 	go func() {
 		runtime.LockOSThread()
@@ -70,20 +70,20 @@ func schedule(pids []int, policy int, passes int) {
 	}
 }
 
-// giveWay makes the process, but not its children, run only when no other
+// lowerPriority makes the process, but not its children, run only when no other
 // wants to, for so long at most.
-func (p *process) giveWay(most time.Duration) {
+func (p *process) lowerPriority(most time.Duration) {
 	schedule([]int{p.pid}, unix.SCHED_IDLE, 1)
-	p.polite = time.AfterFunc(most, func() {
+	p.restore = time.AfterFunc(most, func() {
 		if !p.ended() {
 			schedule(p.members(), schedOther, 2)
 		}
 	})
 }
 
-// hurry ends what giveWay began.
-func (p *process) hurry() {
-	if p.polite != nil && p.polite.Stop() && !p.ended() {
+// restorePriority ends what lowerPriority began.
+func (p *process) restorePriority() {
+	if p.restore != nil && p.restore.Stop() && !p.ended() {
 		schedule(p.members(), schedOther, 2)
 	}
 }

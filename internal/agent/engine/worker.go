@@ -24,10 +24,10 @@ type Worker struct {
 	sig    tensor.Signature // as the manifest has it, or the worker
 	takes  tensor.Signature // what inputs are checked against; empty if nobody knows
 
-	slots    chan struct{} // one for each call that a process has
-	waiting  atomic.Int64
-	suspects chan struct{} // one for the call that is made again
-	buffers  scratches
+	slots   chan struct{} // one for each call that a process has
+	waiting atomic.Int64
+	retries chan struct{} // one for the call that is made again
+	buffers scratches
 
 	cur        atomic.Pointer[process]
 	stopping   chan struct{} // closed when nothing is to be started any more
@@ -44,19 +44,19 @@ type Worker struct {
 func newWorker(e *Engine, p model.Package, l *launch) *Worker {
 	return &Worker{
 		e: e, pkg: p, launch: l, sig: p.Signature, takes: p.Signature,
-		slots: make(chan struct{}, e.cfg.InFlight), suspects: make(chan struct{}, 1),
+		slots: make(chan struct{}, e.cfg.InFlight), retries: make(chan struct{}, 1),
 		stopping: make(chan struct{}), changed: make(chan struct{}), idle: make(chan struct{}),
 	}
 }
 
 // start brings up the first process, learns the signature and makes one run.
 func (w *Worker) start(ctx context.Context) error {
-	p, err := w.spawn(ctx, w.e.yields && len(w.e.all()) > 1)
+	p, err := w.spawn(ctx, w.e.mayLowerPriority && len(w.e.all()) > 1)
 	if err != nil {
 		return err
 	}
 	err = w.prepare(ctx, p)
-	p.hurry()
+	p.restorePriority()
 	if err != nil {
 		p.kill("it was not fit for use")
 		<-p.done
@@ -71,19 +71,18 @@ func (w *Worker) start(ctx context.Context) error {
 }
 
 // spawn starts a process and waits until it is ready; when it fails, nothing is
-// left running. A polite one gives way to other processes until it is told to
-// hurry.
-func (w *Worker) spawn(ctx context.Context, polite bool) (*process, error) {
-	at, err := w.launch.settle(w.e.cfg.RunDir, w.e.serial.Add(1))
+// left running. In the background it has the lowest priority until restorePriority.
+func (w *Worker) spawn(ctx context.Context, background bool) (*process, error) {
+	at, err := w.launch.choosePlace(w.e.cfg.RunDir, w.e.serial.Add(1))
 	if err != nil {
 		return nil, err
 	}
-	p, err := begin(at, w.e.cfg.RunDir, w.launch.connections(at, w.e.cfg.MaxBody))
+	p, err := startProcess(at, w.e.cfg.RunDir, w.launch.connections(at, w.e.cfg.MaxBody))
 	if err != nil {
 		return nil, err
 	}
-	if polite {
-		p.giveWay(whileLoading)
+	if background {
+		p.lowerPriority(whileLoading)
 	}
 	if err := p.await(ctx, w.e.cfg.StartTimeout); err != nil {
 		p.kill("it was not ready")
@@ -117,7 +116,7 @@ func (w *Worker) prepare(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	defer w.buffers.give(q.scratch)
+	defer w.buffers.put(q.scratch)
 	_, err = w.ask(ctx, p, q, nil)
 	if _, lost := errors.AsType[*lostError](err); lost {
 		select {
@@ -156,13 +155,13 @@ func (w *Worker) supervise(p *process) {
 	for {
 		select {
 		case <-w.stopping:
-			if w.e.yields {
-				p.giveWay(whileEnding)
+			if w.e.mayLowerPriority {
+				p.lowerPriority(whileEnding)
 			}
 			p.stop(w.e.cfg.Grace)
 			return
 		case <-health.C:
-			w.look(p)
+			w.checkIdle(p)
 			continue
 		case <-p.done:
 		}
@@ -175,7 +174,7 @@ func (w *Worker) supervise(p *process) {
 		}
 		w.e.cfg.Log.Warn("a worker ended and is started again", "model", w.pkg.ModelName, "version", w.pkg.ModelVersion,
 			"how", p.how, "crashes", crashes+1)
-		next := w.again(&crashes)
+		next := w.restart(&crashes)
 		if next == nil {
 			return
 		}
@@ -184,9 +183,9 @@ func (w *Worker) supervise(p *process) {
 	}
 }
 
-// again brings up a process, however often that fails; nil if the Worker is
+// restart brings up a process, however often that fails; nil if the Worker is
 // closed first. After a few crashes in a row it takes its time.
-func (w *Worker) again(crashes *int) *process {
+func (w *Worker) restart(crashes *int) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.background.Go(func() {
@@ -225,9 +224,9 @@ func pauseAfter(crashes int) time.Duration {
 	return min(firstPause<<min(crashes-free-1, 10), longestWait)
 }
 
-// look ends an idle process that does not answer any more. A busy one is told
+// checkIdle ends an idle process that does not answer any more. A busy one is told
 // by its calls.
-func (w *Worker) look(p *process) {
+func (w *Worker) checkIdle(p *process) {
 	w.mu.Lock()
 	busy := w.running > 0
 	w.mu.Unlock()

@@ -65,7 +65,7 @@ func Run(ctx context.Context, token, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := judge(t, reply, key.Public().(*ecdsa.PublicKey), peers); err != nil {
+	if err := checkReply(t, reply, key.Public().(*ecdsa.PublicKey), peers); err != nil {
 		return fmt.Errorf("the server's answer is refused: %w", err)
 	}
 	return d.write(reply, key)
@@ -74,7 +74,7 @@ func Run(ctx context.Context, token, dir string) error {
 // post sends the request and returns the reply, whose MAC was checked, and the
 // certificates that the server showed. Over a network that anybody may listen
 // to and change it is safe without TLS, which a device could not verify before
-// it has the CA: judge does it afterwards.
+// it has the CA: checkReply does it afterwards.
 func post(ctx context.Context, t enroll.Token, request enroll.Request) (enroll.Reply, []*x509.Certificate, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -129,9 +129,9 @@ func refusal(status int, text []byte) error {
 	return fmt.Errorf("the server answered %d", status)
 }
 
-// judge checks what only the whole of a reply can tell: its CA is the token's,
+// checkReply checks what only the whole of a reply can tell: its CA is the token's,
 // the certificate is for our key and of that CA, and so is the server's own.
-func judge(t enroll.Token, reply enroll.Reply, key *ecdsa.PublicKey, peers []*x509.Certificate) error {
+func checkReply(t enroll.Token, reply enroll.Reply, key *ecdsa.PublicKey, peers []*x509.Certificate) error {
 	chain, err := certificates(reply.Chain)
 	if err != nil {
 		return fmt.Errorf("the chain: %w", err)

@@ -21,7 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
-// admit judges a gRPC call by its headers, before anything of its body is kept:
+// admit checks a gRPC call by its headers, before anything of its body is kept:
 // who calls, and whether one more call may be under way.
 func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
 	authorization := ""
@@ -32,12 +32,12 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 		return nil, status.Error(codes.Unauthenticated,
 			"the token is missing or wrong: send authorization: Bearer TOKEN")
 	}
-	if !s.begin() {
+	if !s.startCall() {
 		return nil, status.Error(codes.ResourceExhausted, s.busy())
 	}
 	// However the stream ends, its context does. Most end well, in around, which
 	// gives the place back without a goroutine for it.
-	stop := context.AfterFunc(ctx, s.end)
+	stop := context.AfterFunc(ctx, s.endCall)
 	return context.WithValue(ctx, placeKey{}, stop), nil
 }
 
@@ -45,7 +45,7 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 // back: a func() bool, true if it did.
 type placeKey struct{}
 
-func (s *Server) begin() bool {
+func (s *Server) startCall() bool {
 	select {
 	case s.calls <- struct{}{}:
 		return true
@@ -54,7 +54,7 @@ func (s *Server) begin() bool {
 	}
 }
 
-func (s *Server) end() { <-s.calls }
+func (s *Server) endCall() { <-s.calls }
 
 func (s *Server) busy() string {
 	return fmt.Sprintf("the agent is busy: %d calls are under way", s.cfg.MaxCalls)
@@ -78,7 +78,7 @@ func (s *Server) around(ctx context.Context, req any, info *grpc.UnaryServerInfo
 	if keep, ok := ctx.Value(placeKey{}).(func() bool); ok {
 		defer func() {
 			if keep() {
-				s.end()
+				s.endCall()
 			}
 		}()
 	}
@@ -103,7 +103,7 @@ func (s *Server) limitOf(method string) time.Duration {
 }
 
 func (s *Server) panicked(ctx context.Context, method string, p any) error {
-	if s.records.may(time.Now()) {
+	if s.records.allow(time.Now()) {
 		s.log.ErrorContext(ctx, "a call panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
 	}
 	return status.Error(codes.Internal, "the agent failed on this call; its log says more")
@@ -118,7 +118,7 @@ func (s *Server) refusal(ctx context.Context, method string, err error) error {
 
 // report logs what is no caller's doing.
 func (s *Server) report(ctx context.Context, code codes.Code, method string, err error) {
-	if code != codes.Internal || !s.records.may(time.Now()) {
+	if code != codes.Internal || !s.records.allow(time.Now()) {
 		return
 	}
 	if errors.Is(err, model.ErrFailed) {

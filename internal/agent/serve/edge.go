@@ -43,7 +43,7 @@ func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edg
 	var outs []tensor.Tensor
 	err := e.s.parts.Models.Call(ctx, r.Name, func(l *model.Loaded) error {
 		memory := lease{from: &e.s.memory}
-		from := source{who: callerIn(ctx), left: e.s.cfg.MaxShared, take: memory.take}
+		from := source{who: callerIn(ctx), left: e.s.cfg.MaxShared, alloc: memory.alloc}
 		in, err := from.decode(r.Tensors, &l.Info.Signature)
 		if err != nil {
 			return err

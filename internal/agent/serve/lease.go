@@ -21,8 +21,8 @@ type lease struct {
 	lent []*[]byte
 }
 
-// take returns n bytes that hold whatever was there before.
-func (l *lease) take(n uint64) []byte {
+// alloc returns n bytes that hold whatever was there before.
+func (l *lease) alloc(n uint64) []byte {
 	b, ok := l.from.pool.Get().(*[]byte)
 	if !ok || uint64(cap(*b)) < n {
 		b = new(make([]byte, n))

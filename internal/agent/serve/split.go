@@ -46,7 +46,7 @@ func (p *splitter) accept(l net.Listener) error {
 // pause waits a little after an error that may pass, such as too many open
 // files. false: the server stops.
 func (p *splitter) pause(err error) bool {
-	if p.s.records.may(time.Now()) {
+	if p.s.records.allow(time.Now()) {
 		p.s.log.Error("accept failed", "err", err)
 	}
 	select {
@@ -74,7 +74,7 @@ func (p *splitter) admit(c net.Conn) {
 	}
 	if refused != "" {
 		_ = c.Close() // nobody we serve
-		if p.s.arrivals.may(time.Now()) {
+		if p.s.arrivals.allow(time.Now()) {
 			p.s.log.Warn("connection refused", "caller", who, "reason", refused, "err", err)
 		}
 		return
@@ -110,7 +110,7 @@ func (p *splitter) sniff(c *conn) {
 	if string(c.head) == greeting {
 		to, protocol = p.grpc, "grpc"
 	}
-	if p.s.arrivals.may(time.Now()) {
+	if p.s.arrivals.allow(time.Now()) {
 		p.s.log.Info("application connected", "protocol", protocol, "caller", c.who)
 	}
 	select {
@@ -182,7 +182,7 @@ type limiter struct {
 
 const recordsPerSecond = 10
 
-func (l *limiter) may(now time.Time) bool {
+func (l *limiter) allow(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := now.Unix(); s != l.second {

@@ -60,7 +60,7 @@ func carrierOf(t tensor.Type) edgemanager.DataType {
 type source struct {
 	who  *Caller
 	left int                   // bytes of shared memory that the call may still bring
-	take func(n uint64) []byte // gives memory for them; nil: new memory
+	alloc func(n uint64) []byte // gives memory for them; nil: new memory
 }
 
 // bytes returns the bytes of a tensor, of want bytes if that is not 0. The
@@ -80,8 +80,8 @@ func (s *source) bytes(value []byte, h *edgemanager.SharedMemoryHandle, want uin
 					"the call brings more shared memory than the limit: %d bytes, when %d are left", n, s.left)
 		}
 		s.left -= int(n)
-		if s.take != nil {
-			return s.take(n), nil
+		if s.alloc != nil {
+			return s.alloc(n), nil
 		}
 		return make([]byte, n), nil
 	})

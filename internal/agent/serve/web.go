@@ -44,17 +44,17 @@ func (s *Server) web() http.Handler {
 			refuse(w, http.StatusUnauthorized, "the token is missing or wrong: send Authorization: Bearer TOKEN")
 			return
 		}
-		if !s.begin() {
+		if !s.startCall() {
 			w.Header().Set("Retry-After", "1")
 			refuse(w, http.StatusServiceUnavailable, s.busy())
 			return
 		}
-		defer s.end()
+		defer s.endCall()
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.CallTimeout)
 		defer cancel()
 		defer func() {
 			if p := recover(); p != nil {
-				if s.records.may(time.Now()) {
+				if s.records.allow(time.Now()) {
 					s.log.ErrorContext(ctx, "a call panicked", "path", r.URL.Path, "panic", p,
 						"stack", string(debug.Stack()))
 				}

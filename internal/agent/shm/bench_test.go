@@ -2,7 +2,7 @@ package shm
 
 import "testing"
 
-// What a window of 4 MiB costs: attached, judged, copied, detached.
+// What a window of 4 MiB costs: attached, checked, copied, detached.
 func BenchmarkReadOf4MB(b *testing.B) {
 	id := segment(b, 4<<20, 0o400)
 	for name, alloc := range map[string]func(uint64) ([]byte, error){

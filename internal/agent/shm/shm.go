@@ -40,7 +40,7 @@ func Read(w Window, r Reader, want uint64, alloc func(size uint64) ([]byte, erro
 	if w.Segment > math.MaxInt32 {
 		return nil, gone(w, unix.EINVAL)
 	}
-	// Attached first and judged after: an id can't be given to another segment
+	// Attached first and checked after: an id can't be given to another segment
 	// while this one is attached.
 	all, err := unix.SysvShmAttach(int(w.Segment), 0, unix.SHM_RDONLY)
 	if err != nil {
@@ -55,7 +55,7 @@ func Read(w Window, r Reader, want uint64, alloc func(size uint64) ([]byte, erro
 	if _, err := unix.SysvShmCtl(int(w.Segment), unix.IPC_STAT, &d); err != nil {
 		return nil, gone(w, err)
 	}
-	if err := judge(w, r, &d); err != nil {
+	if err := checkAccess(w, r, &d); err != nil {
 		return nil, err
 	}
 	from, err := cut(w, all, want)
@@ -69,8 +69,8 @@ func Read(w Window, r Reader, want uint64, alloc func(size uint64) ([]byte, erro
 	return to, copyGuarded(to, from)
 }
 
-// judge says whether the segment may be read for r.
-func judge(w Window, r Reader, d *unix.SysvShmDesc) error {
+// checkAccess refuses a segment that may not be read for r, or that may be written.
+func checkAccess(w Window, r Reader, d *unix.SysvShmDesc) error {
 	mode := uint32(d.Perm.Mode) & 0o777
 	if mode&0o222 != 0 {
 		return fault.New(fault.Invalid,

@@ -14,27 +14,27 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 
-// takenDir is where, below the data root, the packages lie that applications
+// copiesDir is where, below the data root, the packages lie that applications
 // had loaded. Nothing in it outlives the agent.
-const takenDir = "applications"
+const copiesDir = "applications"
 
 // What a package may take that an application brings, if the configuration says
 // nothing, and what is left free on the disk, in bytes.
 const (
-	takenSize  = 4 << 30
-	takenFiles = 1100 // a package has at most 1,000 and its head
-	takenSpare = 64 << 20
+	copySize    = 4 << 30
+	copyFiles   = 1100 // a package has at most 1,000 and its head
+	copyReserve = 64 << 20
 )
 
-// clearTaken removes what an agent before this one took.
-func (a *Agent) clearTaken() error {
-	return os.RemoveAll(filepath.Join(a.cfg.DataRoot, takenDir))
+// clearCopies removes what an agent before this one copied.
+func (a *Agent) clearCopies() error {
+	return os.RemoveAll(filepath.Join(a.cfg.DataRoot, copiesDir))
 }
 
-// take copies the files of a folder to a directory of the agent's own. The
+// copyPackage copies the files of a folder to a directory of the agent's own. The
 // folder is its application's, who may change it at any time: what is verified
 // has to be what is loaded, also when a worker starts again.
-func (a *Agent) take(ctx context.Context, folder string) (dir string, err error) {
+func (a *Agent) copyPackage(ctx context.Context, folder string) (dir string, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return "", err
@@ -44,23 +44,23 @@ func (a *Agent) take(ctx context.Context, folder string) (dir string, err error)
 	if err != nil {
 		return "", err
 	}
-	if len(entries) > takenFiles {
+	if len(entries) > copyFiles {
 		return "", fmt.Errorf("the folder has %d files, more than a package may have", len(entries))
 	}
-	above := filepath.Join(a.cfg.DataRoot, takenDir)
+	above := filepath.Join(a.cfg.DataRoot, copiesDir)
 	if err := os.MkdirAll(above, 0o700); err != nil {
 		return "", err
 	}
 	if dir, err = os.MkdirTemp(above, "package-"); err != nil {
 		return "", err
 	}
-	left := int64(takenSize)
+	left := int64(copySize)
 	if a.cfg.MaxPackage > 0 {
 		left = a.cfg.MaxPackage
 	}
 	for _, e := range entries {
 		if err == nil {
-			err = a.takeFile(ctx, root, e.Name(), dir, &left)
+			err = a.copyFile(ctx, root, e.Name(), dir, &left)
 		}
 	}
 	if err != nil {
@@ -69,8 +69,8 @@ func (a *Agent) take(ctx context.Context, folder string) (dir string, err error)
 	return dir, nil
 }
 
-// takeFile copies one file of at most left bytes.
-func (a *Agent) takeFile(ctx context.Context, root *os.Root, name, dir string, left *int64) error {
+// copyFile copies one file of at most left bytes.
+func (a *Agent) copyFile(ctx context.Context, root *os.Root, name, dir string, left *int64) error {
 	// A pipe must not hold the agent up.
 	from, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -85,7 +85,7 @@ func (a *Agent) takeFile(ctx context.Context, root *os.Root, name, dir string, l
 		return fmt.Errorf("%q in the folder is not a file", name)
 	case info.Size() > *left:
 		return errors.New("the folder has more in it than a package may have")
-	case uint64(info.Size())+takenSpare > a.root.Free():
+	case uint64(info.Size())+copyReserve > a.root.Free():
 		return fmt.Errorf("the disk has too little room for a copy of %q", name)
 	}
 	to, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
@@ -110,19 +110,19 @@ func (w whileOpen) Read(p []byte) (int, error) {
 	return w.r.Read(p)
 }
 
-// taken is a model whose package is the agent's copy; it goes with the model.
-type taken struct {
+// copied is a model whose package is the agent's copy; it goes with the model.
+type copied struct {
 	model.Runner
 	dir string
 }
 
 // Close closes the model and removes its package.
-func (t taken) Close(ctx context.Context) error {
-	return errors.Join(t.Runner.Close(ctx), os.RemoveAll(t.dir))
+func (c copied) Close(ctx context.Context) error {
+	return errors.Join(c.Runner.Close(ctx), os.RemoveAll(c.dir))
 }
 
-// judgeTaken loads the package in dir, which is the agent's own copy.
-func (a *Agent) judgeTaken(ctx context.Context, dir string) (model.Runner, bundle.Manifest, error) {
+// loadCopy loads the package in dir, which is the agent's own copy.
+func (a *Agent) loadCopy(ctx context.Context, dir string) (model.Runner, bundle.Manifest, error) {
 	m, err := a.verifier.Check(ctx, os.DirFS(dir))
 	if err != nil {
 		return nil, m, err
