@@ -45,6 +45,7 @@ var rules = []rule{
 	{"internal/platform/loop", nil},
 	{"internal/platform/objects", may(domain("fault"), platform("failpoint", "objects/checksum"))},
 	{"internal/platform/objects/checksum", nil},
+	{"internal/platform/oiphttp", may(domain("fault", "tensor"))},
 	{"internal/platform/onnxfile", may(domain("tensor"))},
 	{"internal/platform/pgtest", nil},
 	{"internal/platform/provider", may(domain("hosting"))},
@@ -116,14 +117,14 @@ var rules = []rule{
 	{"internal/agent/cloudtest", may(wire("sigv4"))},
 	{"internal/agent/depot", may(agent("disk"))},
 	{"internal/agent/device", may(agent("depot", "disk", "model"))},
-	{"internal/agent/engine", may(agent("model"))},
+	{"internal/agent/engine", may(agent("model"), platform("oiphttp"))},
 	{"internal/agent/enroll", may(agent("config"))},
 	{"internal/agent/golden", may(agent("model"))},
 	{"internal/agent/handles", may(agent("model"))},
-	{"internal/agent/serve", may(agent("capture", "model", "proto/...", "shm"))},
+	{"internal/agent/serve", may(agent("capture", "model", "proto/...", "shm"), platform("oiphttp"))},
 
 	// So is the model server.
-	{"internal/modelserver", may(domain("fault", "tensor"), platform("codec"))},
+	{"internal/modelserver", may(domain("fault", "tensor"), platform("codec", "oiphttp"))},
 	{"internal/modelserver/onnx", may(domain("tensor"), platform("onnxfile"))},
 	{"internal/modelserver/onnxtest", may(in("internal/modelserver/onnx"))},
 

@@ -1,18 +1,16 @@
 package modelserver
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/codec"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // Handler returns the server's routes.
@@ -26,7 +24,7 @@ func (s *Server) Handler() http.Handler {
 
 func (s *Server) ping(w http.ResponseWriter, _ *http.Request) {
 	if s.ready.Load() == nil {
-		s.refuse(w, http.StatusServiceUnavailable, "the model is still loading")
+		oiphttp.Refuse(w, http.StatusServiceUnavailable, "the model is still loading")
 		return
 	}
 	w.WriteHeader(http.StatusOK)
@@ -56,7 +54,7 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*served, []byte) (codec.Request, error)) {
 	sv := s.ready.Load()
 	if sv == nil {
-		s.refuse(w, http.StatusServiceUnavailable, "the model is still loading")
+		oiphttp.Refuse(w, http.StatusServiceUnavailable, "the model is still loading")
 		return
 	}
 	select {
@@ -64,13 +62,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 		defer func() { <-s.slots }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		s.refuse(w, http.StatusServiceUnavailable,
+		oiphttp.Refuse(w, http.StatusServiceUnavailable,
 			"the model is busy: "+strconv.Itoa(cap(s.slots))+" requests are running or waiting")
 		return
 	}
-	buf := s.buffers.get()
-	defer s.buffers.put(buf)
-	if err := s.read(w, r, buf); err != nil {
+	buf := s.buffers.Get()
+	defer s.buffers.Put(buf)
+	if err := oiphttp.ReadBody(w, r, s.opts.MaxBody, buf); err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -81,7 +79,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 	}
 	form, media, err := codec.Choose(accept(r), &req, len(sv.sig.Outputs))
 	if err != nil {
-		s.refuse(w, http.StatusNotAcceptable, publicOf(err))
+		oiphttp.Refuse(w, http.StatusNotAcceptable, publicOf(err))
 		return
 	}
 	outs, err := sv.run(r.Context(), req.Inputs)
@@ -93,7 +91,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 	buf.Reset()
 	a, err := codec.Encode(buf.AvailableBuffer(), form, media, &req, outs, s.opts.Name)
 	if err != nil {
-		s.refuse(w, http.StatusNotAcceptable, publicOf(err))
+		oiphttp.Refuse(w, http.StatusNotAcceptable, publicOf(err))
 		return
 	}
 	buf.Write(a.Body) // keeps the larger array for the next request
@@ -101,7 +99,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, decode func(*serv
 	h["Content-Type"] = []string{a.ContentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	if a.JSONSize > 0 {
-		h[headerJSONSize] = []string{strconv.Itoa(a.JSONSize)}
+		h[oiphttp.HeaderJSONSize] = []string{strconv.Itoa(a.JSONSize)}
 		if media.Type == codec.TritonBinary {
 			h["Content-Type"] = []string{codec.TritonBinary + ";json-header-size=" + strconv.Itoa(a.JSONSize)}
 		}
@@ -116,38 +114,20 @@ func accept(r *http.Request) string {
 	return ""
 }
 
-// read fills buf with the body, up to the limit.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) error {
-	tooLarge := fault.New(fault.Limit, "the body exceeds the limit of %d bytes", s.opts.MaxBody)
-	if r.ContentLength > s.opts.MaxBody {
-		return tooLarge
-	}
-	// Memory follows what has arrived, not what was announced.
-	buf.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, s.opts.MaxBody))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tooLarge
-	}
-	if err != nil {
-		return fault.New(fault.Invalid, "the body could not be read").Because(err)
-	}
-	return nil
-}
-
 // fail answers a request that the model never saw.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch kind, public := fault.Public(err); kind {
 	case fault.Invalid:
-		s.refuse(w, http.StatusBadRequest, public)
+		oiphttp.Refuse(w, http.StatusBadRequest, public)
 	case fault.NotFound:
-		s.refuse(w, http.StatusNotFound, public)
+		oiphttp.Refuse(w, http.StatusNotFound, public)
 	case fault.Limit:
-		s.refuse(w, http.StatusRequestEntityTooLarge, public)
+		oiphttp.Refuse(w, http.StatusRequestEntityTooLarge, public)
 	case fault.Unsupported:
-		s.refuse(w, http.StatusUnsupportedMediaType, public)
+		oiphttp.Refuse(w, http.StatusUnsupportedMediaType, public)
 	default:
 		s.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "err", err)
-		s.refuse(w, http.StatusInternalServerError, public)
+		oiphttp.Refuse(w, http.StatusInternalServerError, public)
 	}
 }
 
@@ -160,20 +140,13 @@ func publicOf(err error) string {
 // on all the same.
 func (s *Server) failRun(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		s.refuse(w, http.StatusServiceUnavailable, "the caller left while the request waited")
+		oiphttp.Refuse(w, http.StatusServiceUnavailable, "the caller left while the request waited")
 		return
 	}
 	if n, now := s.muted.note(time.Now()); now {
 		s.log.WarnContext(r.Context(), "the model failed", "path", r.URL.Path, "err", err, "failures", n)
 	}
-	s.refuse(w, http.StatusInternalServerError, "the model failed on this input: "+err.Error())
-}
-
-func (s *Server) refuse(w http.ResponseWriter, status int, sentence string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	body, _ := json.Marshal(map[string]string{"error": sentence}) // strings always marshal
-	_, _ = w.Write(append(body, '\n'))                            // the caller has gone; there is no one to tell
+	oiphttp.Refuse(w, http.StatusInternalServerError, "the model failed on this input: "+err.Error())
 }
 
 // failureLog lets one record a second through: a model that fails on a share of
@@ -190,24 +163,4 @@ func (l *failureLog) note(now time.Time) (n int64, log bool) {
 		return 0, false
 	}
 	return l.n.Swap(0), true
-}
-
-// bufferPool keeps the buffers of bodies and answers; a rare large one is left
-// to the collector.
-type bufferPool struct{ pool sync.Pool }
-
-const keptBuffer = 1 << 20
-
-func (p *bufferPool) get() *bytes.Buffer {
-	if b, ok := p.pool.Get().(*bytes.Buffer); ok {
-		return b
-	}
-	return new(bytes.Buffer)
-}
-
-func (p *bufferPool) put(b *bytes.Buffer) {
-	if b.Cap() <= keptBuffer {
-		b.Reset()
-		p.pool.Put(b)
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // Model computes outputs from inputs. Its methods may be called concurrently.
@@ -98,7 +99,7 @@ type Server struct {
 	opts    Options
 	log     *slog.Logger
 	slots   chan struct{} // one for each request that is read, waiting or running
-	buffers bufferPool
+	buffers oiphttp.Buffers
 	ready   atomic.Pointer[served]
 	muted   failureLog
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 func TestAModelServesRequestsOnceItIsLoaded(t *testing.T) {
@@ -79,13 +80,13 @@ var refusals = map[string]struct {
 	},
 	"a bad header size": {
 		"/v2/models/model/infer", "{}",
-		[]string{headerJSONSize, "x"},
+		[]string{oiphttp.HeaderJSONSize, "x"},
 		400,
-		headerJSONSize + " must be a whole number of bytes",
+		oiphttp.HeaderJSONSize + " must be a whole number of bytes",
 	},
 	"a header size ahead": {
 		"/v2/models/model/infer", "{}",
-		[]string{headerJSONSize, "3"},
+		[]string{oiphttp.HeaderJSONSize, "3"},
 		400,
 		"the JSON part is said to have 3 bytes; the body has 2",
 	},

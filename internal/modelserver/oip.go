@@ -1,44 +1,33 @@
 package modelserver
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/codec"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
-// headerJSONSize says how many bytes of a body are JSON; binary tensors follow
-// (the binary tensor data extension of the Open Inference Protocol).
-const headerJSONSize = "Inference-Header-Content-Length"
-
 func jsonSizeOf(r *http.Request) (n int, ok bool, err error) {
-	v := r.Header[headerJSONSize]
+	v := r.Header[oiphttp.HeaderJSONSize]
 	if len(v) == 0 {
 		return 0, false, nil
 	}
 	n, err = strconv.Atoi(v[0])
 	if err != nil || n < 0 {
-		return 0, true, fault.New(fault.Invalid, "%s must be a whole number of bytes", headerJSONSize)
+		return 0, true, fault.New(fault.Invalid, "%s must be a whole number of bytes", oiphttp.HeaderJSONSize)
 	}
 	return n, true, nil
 }
 
 func (s *Server) routeOIP(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v2", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{
-			"name": "slipway-onnx", "version": "2", "extensions": []string{"binary_tensor_data"},
-		})
-	})
-	mux.HandleFunc("GET /v2/health/live", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /v2/health/ready", s.ping)
-	for _, base := range []string{"/v2/models/{name}", "/v2/models/{name}/versions/{version}"} {
-		mux.HandleFunc("GET "+base, s.named(s.metadata))
-		mux.HandleFunc("GET "+base+"/ready", s.named(s.ping))
-		mux.HandleFunc("POST "+base+"/infer", s.named(s.infer))
-	}
+	oiphttp.Handlers{
+		Metadata: func(w http.ResponseWriter, _ *http.Request) {
+			oiphttp.Reply(w, oiphttp.Describe("slipway-onnx", "2"))
+		},
+		Ready: s.ping, ModelReady: s.named(s.ping), ModelMetadata: s.named(s.metadata), Infer: s.named(s.infer),
+	}.Route(mux)
 }
 
 // named refuses paths of models that are not here.
@@ -67,46 +56,14 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-type oipMetadata struct {
-	Name     string    `json:"name"`
-	Versions []string  `json:"versions"`
-	Platform string    `json:"platform"`
-	Inputs   []oipSpec `json:"inputs"`
-	Outputs  []oipSpec `json:"outputs"`
-}
-
-type oipSpec struct {
-	Name     string  `json:"name"`
-	Datatype string  `json:"datatype"`
-	Shape    []int64 `json:"shape"`
-}
-
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	sv := s.ready.Load()
 	if sv == nil {
-		s.refuse(w, http.StatusServiceUnavailable, "the model is still loading")
+		oiphttp.Refuse(w, http.StatusServiceUnavailable, "the model is still loading")
 		return
 	}
-	writeJSON(w, oipMetadata{
+	oiphttp.Reply(w, oiphttp.Model{
 		Name: s.opts.Name, Versions: []string{"1"}, Platform: "onnx_onnxv1",
-		Inputs: oipSpecs(sv.sig.Inputs), Outputs: oipSpecs(sv.sig.Outputs),
+		Inputs: oiphttp.Tensors(sv.sig.Inputs), Outputs: oiphttp.Tensors(sv.sig.Outputs),
 	})
-}
-
-func oipSpecs(specs []tensor.Spec) []oipSpec {
-	out := make([]oipSpec, len(specs))
-	for i := range specs {
-		out[i] = oipSpec{Name: specs[i].Name, Datatype: specs[i].Type.OIP(), Shape: []int64{}}
-		for _, d := range specs[i].Shape {
-			out[i].Shape = append(out[i].Shape, max(d.Size, -1))
-		}
-	}
-	return out
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // the caller has gone; there is no one to tell
 }

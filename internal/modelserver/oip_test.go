@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 func TestTheOpenInferenceProtocolDescribesAndRunsTheModel(t *testing.T) {
@@ -55,8 +57,8 @@ func TestBinaryTensorsComeAndGoBesideTheJSON(t *testing.T) {
 		path   string
 		header []string
 	}{
-		"as the protocol says":    {"/v2/models/model/infer", []string{headerJSONSize, size}},
-		"through the invocations": {"/invocations", []string{headerJSONSize, size}},
+		"as the protocol says":    {"/v2/models/model/infer", []string{oiphttp.HeaderJSONSize, size}},
+		"through the invocations": {"/invocations", []string{oiphttp.HeaderJSONSize, size}},
 		"through a runtime API": {
 			"/invocations", []string{
 				"Content-Type", "application/vnd.sagemaker-triton.binary+json;json-header-size=" + size, "Accept",
@@ -64,12 +66,13 @@ func TestBinaryTensorsComeAndGoBesideTheJSON(t *testing.T) {
 			},
 		},
 		"whatever Content-Type it has": {
-			"/v2/models/model/infer", []string{headerJSONSize, size, "Content-Type", "application/octet-stream"},
+			"/v2/models/model/infer",
+			[]string{oiphttp.HeaderJSONSize, size, "Content-Type", "application/octet-stream"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := ask(t, s, http.MethodPost, c.path, head+string(raw), c.header...)
-			n, err := strconv.Atoi(rec.Header().Get(headerJSONSize))
+			n, err := strconv.Atoi(rec.Header().Get(oiphttp.HeaderJSONSize))
 			if rec.Code != http.StatusOK || err != nil || n > rec.Body.Len() {
 				t.Fatalf("%d %v %s", rec.Code, rec.Header(), rec.Body)
 			}

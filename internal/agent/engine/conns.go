@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // conns are the connections to one process. They speak just as much HTTP as
@@ -259,7 +261,7 @@ func (c *conns) post(dst []byte, media, accept string, jsonSize int, size int64)
 	dst = append(dst, "POST /invocations HTTP/1.1\r\nHost: worker\r\nContent-Type: "...)
 	dst = append(append(append(dst, media...), "\r\nAccept: "...), accept...)
 	if jsonSize > 0 {
-		dst = strconv.AppendInt(append(dst, "\r\nInference-Header-Content-Length: "...), int64(jsonSize), 10)
+		dst = strconv.AppendInt(append(dst, "\r\n"+oiphttp.HeaderJSONSize+": "...), int64(jsonSize), 10)
 	}
 	dst = strconv.AppendInt(append(dst, "\r\nContent-Length: "...), size, 10)
 	return append(append(append(dst, "\r\n"...), c.header...), "\r\n"...)

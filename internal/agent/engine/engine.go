@@ -177,7 +177,9 @@ func New(c Config) (*Engine, error) {
 		_ = lock.Close() // not held
 		return nil, fmt.Errorf("the run directory %s is in use by another agent: %w", c.RunDir, err)
 	}
-	e := &Engine{cfg: c, lock: lock, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{}}
+	e := &Engine{
+		cfg: c, lock: lock, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{},
+	}
 	e.closing, e.close = context.WithCancel(context.Background())
 	if n := endLeftovers(c.RunDir); n > 0 {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)

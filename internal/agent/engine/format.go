@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/codec"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // message is the encoded inputs of a call, the same for every process that it
@@ -104,7 +105,7 @@ func (f Format) decode(a *reply, sig *tensor.Signature) ([]tensor.Tensor, error)
 		outs = r.Inputs
 	default:
 		n := len(a.body)
-		if h := a.header["Inference-Header-Content-Length"]; len(h) == 1 {
+		if h := a.header[oiphttp.HeaderJSONSize]; len(h) == 1 {
 			if n, err = strconv.Atoi(h[0]); err != nil {
 				return nil, fmt.Errorf("%w: its answer's JSON has %.20q bytes", model.ErrFailed, h[0])
 			}
@@ -146,16 +147,9 @@ func sentence(body []byte) string {
 	return strconv.Quote(string(body[:min(len(body), 200)]))
 }
 
-// described is one tensor of an Open Inference Protocol description.
-type described struct {
-	Name     string
-	Datatype string
-	Shape    []int64
-}
-
 // metadata reads the signature from an Open Inference Protocol description.
 func metadata(a *reply) (sig tensor.Signature, err error) {
-	var m struct{ Inputs, Outputs []described }
+	var m struct{ Inputs, Outputs []oiphttp.Tensor }
 	if a.status != http.StatusOK {
 		return sig, fmt.Errorf("the model's description: status %d", a.status)
 	}
@@ -171,7 +165,7 @@ func metadata(a *reply) (sig tensor.Signature, err error) {
 	return sig, err
 }
 
-func specs(list []described) ([]tensor.Spec, error) {
+func specs(list []oiphttp.Tensor) ([]tensor.Spec, error) {
 	out := make([]tensor.Spec, len(list))
 	for i, t := range list {
 		// No shape may mean a single number or any shape: the worker knows.

@@ -8,6 +8,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // What the agent says of itself in the Open Inference Protocol.
@@ -62,18 +63,10 @@ func oipMetadata(specs []tensor.Spec) []*oip.ModelMetadataResponse_TensorMetadat
 	ms := make([]*oip.ModelMetadataResponse_TensorMetadata, len(specs))
 	for i := range specs {
 		ms[i] = &oip.ModelMetadataResponse_TensorMetadata{
-			Name: plain(specs[i].Name), Datatype: specs[i].Type.OIP(), Shape: shapeOf(&specs[i]),
+			Name: plain(specs[i].Name), Datatype: specs[i].Type.OIP(), Shape: oiphttp.Shape(&specs[i]),
 		}
 	}
 	return ms
-}
-
-func shapeOf(s *tensor.Spec) []int64 {
-	shape := make([]int64, len(s.Shape))
-	for i, d := range s.Shape {
-		shape[i] = max(d.Size, -1)
-	}
-	return shape
 }
 
 // plain makes a name fit to be a string of the protocol, which must be UTF-8.

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 // Models is the models by handle; handles.Table is one.
@@ -70,7 +71,7 @@ type Server struct {
 	calls     chan struct{} // one for each call under way
 	records   limiter       // of the failures that callers can make us log
 	arrivals  limiter       // of their connections
-	buffers   sync.Pool     // of *bytes.Buffer, for bodies
+	buffers   oiphttp.Buffers
 	memory    lender
 }
 

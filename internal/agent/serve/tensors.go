@@ -58,8 +58,8 @@ func carrierOf(t tensor.Type) edgemanager.DataType {
 
 // source reads the bytes of tensors, for one caller and one call.
 type source struct {
-	who  *Caller
-	left int                   // bytes of shared memory that the call may still bring
+	who   *Caller
+	left  int                   // bytes of shared memory that the call may still bring
 	alloc func(n uint64) []byte // gives memory for them; nil: new memory
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -18,35 +17,32 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/codec"
+	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
-
-// headerJSONSize says how many bytes of a body are JSON; binary tensors follow
-// (the binary tensor data extension of the Open Inference Protocol).
-const headerJSONSize = "Inference-Header-Content-Length"
 
 type callerKey struct{}
 
 // web speaks the Open Inference Protocol over HTTP/1.1.
 func (s *Server) web() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v2", s.serverMetadata)
-	mux.HandleFunc("GET /v2/health/live", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /v2/health/ready", func(http.ResponseWriter, *http.Request) {})
-	for _, base := range []string{"/v2/models/{name}", "/v2/models/{name}/versions/{version}"} {
-		mux.HandleFunc("GET "+base, s.modelMetadata)
-		mux.HandleFunc("GET "+base+"/ready", s.modelReady)
-		mux.HandleFunc("POST "+base+"/infer", s.infer)
-	}
+	oiphttp.Handlers{
+		Metadata: func(w http.ResponseWriter, _ *http.Request) {
+			oiphttp.Reply(w, oiphttp.Describe(serverName, s.cfg.Version))
+		},
+		Ready:      func(http.ResponseWriter, *http.Request) {},
+		ModelReady: s.modelReady, ModelMetadata: s.modelMetadata, Infer: s.infer,
+	}.Route(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(callerKey{}).(*Caller)
 		if who == nil || !s.mayEnter(who, r.Header.Get("Authorization")) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(w, http.StatusUnauthorized, "the token is missing or wrong: send Authorization: Bearer TOKEN")
+			oiphttp.Refuse(w, http.StatusUnauthorized,
+				"the token is missing or wrong: send Authorization: Bearer TOKEN")
 			return
 		}
 		if !s.startCall() {
 			w.Header().Set("Retry-After", "1")
-			refuse(w, http.StatusServiceUnavailable, s.busy())
+			oiphttp.Refuse(w, http.StatusServiceUnavailable, s.busy())
 			return
 		}
 		defer s.endCall()
@@ -58,15 +54,11 @@ func (s *Server) web() http.Handler {
 					s.log.ErrorContext(ctx, "a call panicked", "path", r.URL.Path, "panic", p,
 						"stack", string(debug.Stack()))
 				}
-				refuse(w, http.StatusInternalServerError, "the agent failed on this call; its log says more")
+				oiphttp.Refuse(w, http.StatusInternalServerError, "the agent failed on this call; its log says more")
 			}
 		}()
 		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-func (s *Server) serverMetadata(w http.ResponseWriter, _ *http.Request) {
-	reply(w, map[string]any{"name": serverName, "version": s.cfg.Version, "extensions": []string{"binary_tensor_data"}})
 }
 
 func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) {
@@ -75,44 +67,22 @@ func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-type webModel struct {
-	Name     string    `json:"name"`
-	Versions []string  `json:"versions"`
-	Platform string    `json:"platform"`
-	Inputs   []webSpec `json:"inputs"`
-	Outputs  []webSpec `json:"outputs"`
-}
-
-type webSpec struct {
-	Name     string  `json:"name"`
-	Datatype string  `json:"datatype"`
-	Shape    []int64 `json:"shape"`
-}
-
 func (s *Server) modelMetadata(w http.ResponseWriter, r *http.Request) {
 	i, err := s.info(r.PathValue("name"), r.PathValue("version"))
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	reply(w, webModel{
+	oiphttp.Reply(w, oiphttp.Model{
 		Name: r.PathValue("name"), Versions: []string{i.ModelVersion}, Platform: platform,
-		Inputs: webSpecs(i.Signature.Inputs), Outputs: webSpecs(i.Signature.Outputs),
+		Inputs: oiphttp.Tensors(i.Signature.Inputs), Outputs: oiphttp.Tensors(i.Signature.Outputs),
 	})
-}
-
-func webSpecs(specs []tensor.Spec) []webSpec {
-	out := make([]webSpec, len(specs))
-	for i := range specs {
-		out[i] = webSpec{Name: specs[i].Name, Datatype: specs[i].Type.OIP(), Shape: shapeOf(&specs[i])}
-	}
-	return out
 }
 
 // infer runs a model.
 func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
-	buf := s.buffer()
-	defer s.giveBack(buf)
+	buf := s.buffers.Get()
+	defer s.buffers.Put(buf)
 	jsonSize, err := s.readBody(w, r, buf)
 	if err != nil {
 		s.fail(w, r, err)
@@ -153,7 +123,7 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.ContentType)
 	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	if a.JSONSize > 0 {
-		h.Set(headerJSONSize, strconv.Itoa(a.JSONSize))
+		h.Set(oiphttp.HeaderJSONSize, strconv.Itoa(a.JSONSize))
 	}
 	_, _ = w.Write(a.Body) // the caller has gone; there is no one to tell
 }
@@ -161,26 +131,16 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
 // readBody fills buf with the body, up to the limit, and says how much of it
 // is JSON.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) (jsonSize int, err error) {
-	limit := int64(s.cfg.MaxMessage)
-	tooLarge := fault.New(fault.Limit, "the body exceeds the limit of %d bytes", limit)
-	if r.ContentLength > limit {
-		return 0, tooLarge
+	if err := oiphttp.ReadBody(w, r, int64(s.cfg.MaxMessage), buf); err != nil {
+		return 0, err
 	}
-	// Memory follows what has arrived, not what was announced.
-	buf.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return 0, tooLarge
-	}
-	if err != nil {
-		return 0, fault.New(fault.Invalid, "the body could not be read").Because(err)
-	}
-	size := r.Header.Get(headerJSONSize)
+	size := r.Header.Get(oiphttp.HeaderJSONSize)
 	if size == "" {
 		return buf.Len(), nil
 	}
 	if jsonSize, err = strconv.Atoi(size); err != nil || jsonSize < 0 || jsonSize > buf.Len() {
-		return 0, fault.New(fault.Invalid, "%s must say how many of the %d bytes are JSON", headerJSONSize, buf.Len())
+		return 0,
+			fault.New(fault.Invalid, "%s must say how many of the %d bytes are JSON", oiphttp.HeaderJSONSize, buf.Len())
 	}
 	return jsonSize, nil
 }
@@ -189,7 +149,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buf
 // do not say what they take and give.
 func announced(head []byte) (*tensor.Signature, error) {
 	var said struct {
-		Inputs  []webSpec
+		Inputs  []oiphttp.Tensor
 		Outputs []struct{ Name string }
 	}
 	if err := json.Unmarshal(head, &said); err != nil {
@@ -244,24 +204,6 @@ func withVersion(a *codec.Answer, version string) {
 	}
 }
 
-// keptBuffer is what a buffer may hold between two requests; a rare large one
-// is left to the collector.
-const keptBuffer = 1 << 20
-
-func (s *Server) buffer() *bytes.Buffer {
-	if b, ok := s.buffers.Get().(*bytes.Buffer); ok {
-		return b
-	}
-	return new(bytes.Buffer)
-}
-
-func (s *Server) giveBack(b *bytes.Buffer) {
-	if b.Cap() <= keptBuffer {
-		b.Reset()
-		s.buffers.Put(b)
-	}
-}
-
 // webStatus gives the statuses of gRPC their like in HTTP.
 func webStatus(c codes.Code) int {
 	switch c {
@@ -293,19 +235,5 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	s.report(r.Context(), code, r.URL.Path, err)
-	refuse(w, at, says)
-}
-
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // the caller has gone; there is no one to tell
-}
-
-func refuse(w http.ResponseWriter, status int, sentence string) {
-	body, _ := json.Marshal(map[string]string{"error": sentence}) // strings always marshal
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, "%s\n", body) // the caller has gone; there is no one to tell
+	oiphttp.Refuse(w, at, says)
 }
