@@ -66,8 +66,7 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	return nil
 }
 
-// buildServices joins the services to the store, so that neither names the
-// other.
+// buildServices gives the services of hosting their store and each other.
 func (a *App) buildServices(ctx context.Context) (err error) {
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(),
