@@ -100,7 +100,7 @@ func (t *tally) count(what string) {
 func (t *tally) finish(r edge.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if edge.Judge(r) == edge.Success {
+	if edge.OutcomeOf(r) == edge.Success {
 		t.good++
 	} else {
 		t.bad++

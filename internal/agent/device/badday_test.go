@@ -387,7 +387,7 @@ func TestADeploymentThatIsNotOfferedAnyMoreIsGivenUp(t *testing.T) {
 	}
 	b.cloud.offered, b.cloud.hints = nil, edge.Hints{Poll: time.Hour}
 	b.run(nil)
-	if r := only(t, b.cloud.results); r.Status != "STOPPED" || edge.Judge(r) != edge.Failure {
+	if r := only(t, b.cloud.results); r.Status != "STOPPED" || edge.OutcomeOf(r) != edge.Failure {
 		t.Errorf("the device says %+v", r)
 	}
 	b.wantTidy()
@@ -424,7 +424,7 @@ func TestDeploymentsThatMakeNoSenseFailAtOnce(t *testing.T) {
 		b.cloud.offered = []edge.Deployment{{Name: "d-1", Definitions: defs}}
 		b.run(nil)
 		r := only(t, b.cloud.results)
-		if edge.Judge(r) != edge.Failure || r.Message == "" || b.cloud.fetches > 0 {
+		if edge.OutcomeOf(r) != edge.Failure || r.Message == "" || b.cloud.fetches > 0 {
 			t.Errorf("%s: %+v after %d fetches", name, r, b.cloud.fetches)
 		}
 		b.wantTidy()

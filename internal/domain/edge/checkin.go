@@ -134,8 +134,8 @@ const (
 // maxMessage bounds the message that is kept for a device, in bytes.
 const maxMessage = 1024
 
-// Judge says what a result means (spec §3.3 rules 4 and 5).
-func Judge(r Result) Outcome {
+// OutcomeOf says what a result means (spec §3.3 rules 4 and 5).
+func OutcomeOf(r Result) Outcome {
 	if r.Status == "" && len(r.Models) == 0 {
 		return Progress
 	}

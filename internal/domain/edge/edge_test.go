@@ -45,7 +45,7 @@ func TestASelectionHasExactlyItsOwnMember(t *testing.T) {
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "names" && (len(s.Names) != 2 || !s.Takes("b") || s.Takes("c")) {
+		if name == "names" && (len(s.Names) != 2 || !s.Matches("b") || s.Matches("c")) {
 			t.Errorf("names: %v", s.Names)
 		}
 	}
@@ -68,7 +68,7 @@ func TestAResultIsASuccessOnlyIfNothingSaysOtherwise(t *testing.T) {
 		"an error bucket":      {edge.Result{Status: "DISKFULL", Models: []edge.ModelResult{good}}, edge.Failure},
 		"a model says nothing": {edge.Result{Models: []edge.ModelResult{{Handle: "m"}}}, edge.Failure},
 	} {
-		if got := edge.Judge(c.r); got != c.want {
+		if got := edge.OutcomeOf(c.r); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}

@@ -40,7 +40,7 @@ type OutputConfig struct {
 // MaxRegister is how many devices one call may register (spec §11 Q17).
 const MaxRegister = 1000
 
-// Check judges a fleet as a whole: an alias needs a role to stand for.
+// Check refuses a fleet with an alias that has no role to stand for.
 func (f Fleet) Check() error {
 	if f.Alias && f.RoleARN == "" {
 		return fault.New(fault.Invalid, "EnableIotRoleAlias needs a RoleArn: device fleet %s has none.", f.Name)
@@ -56,7 +56,7 @@ func (d Device) Same(o Device) bool {
 // ARN returns the fleet's ARN.
 func (f Fleet) ARN() string { return f.Scope.DeviceFleet(f.Name) }
 
-// AliasName returns the name of the role alias of a fleet.
+// AliasName returns the name of the role alias of a fleet (spec §1.4).
 func AliasName(fleet string) string { return "SageMakerEdge-" + fleet }
 
 // RoleAliasARN returns the ARN of the fleet's role alias, or "" if it has none.

@@ -125,7 +125,7 @@ type EventName string
 const (
 	EventPlan    EventName = "Plan"    // the plan or its stages were created, changed or deleted
 	EventStage   EventName = "Stage"   // a stage has another status
-	EventVerdict EventName = "Verdict" // the policy judged a stage
+	EventVerdict EventName = "Verdict" // the policy has a verdict on a stage
 	EventPolicy  EventName = "Policy"  // the policy was set
 	EventAction  EventName = "Action"  // the policy did something
 )

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Facts are what a stage is judged by.
+// Facts are what decides about a stage besides its rows.
 type Facts struct {
 	Now       time.Time
 	Reachable bool      // an unfinished row is of a device that was heard of within Policy.Reachable
@@ -42,14 +42,14 @@ func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
 		return stopping(s, f)
 	case StageInProgress:
 	case StageDeployed, StageFailed:
-		return chain(p, s, f, a) // what is over is judged no more
+		return chain(p, s, f, a) // what is over has its verdict
 	case StageCreating, StageReady, StageStopped:
 		return s, a
 	}
 	if s, a = expire(p, s, f); s.Sweep.Kind != NoSweep {
 		return s, a
 	}
-	s = judge(p, s, f)
+	s = applyThresholds(p, s, f)
 	switch {
 	case s.Verdict == Refused && p.OnFailure == StopStage && s.Counts.Pending() > 0:
 		s.Status, s.StopAsked, s.Sweep = StageStopping, f.Now, Sweep{Kind: Halt}
@@ -140,9 +140,9 @@ func expire(p Policy, s Stage, f Facts) (Stage, Action) {
 	return s, a
 }
 
-// judge applies the thresholds of the policy. A stage that passed may still be
+// applyThresholds applies the thresholds of the policy. A stage that passed may still be
 // refused while devices report.
-func judge(p Policy, s Stage, f Facts) Stage {
+func applyThresholds(p Policy, s Stage, f Facts) Stage {
 	if s.Verdict == Refused || s.Verdict == RolledBack {
 		return s
 	}

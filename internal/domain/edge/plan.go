@@ -67,7 +67,7 @@ func (p *Plan) StageName(id int64) string {
 	return ""
 }
 
-// Check judges a new plan before its stages are added.
+// Check refuses models that no plan can have.
 func (p *Plan) Check() error {
 	if n := len(p.Models); n < 1 || n > MaxModels {
 		return fault.New(fault.Invalid, "ModelConfigs must have between 1 and %d entries, not %d.", MaxModels, n)
@@ -122,8 +122,8 @@ func (p *Plan) Shares(o []ModelConfig) string {
 	return ""
 }
 
-// Deletable judges whether the plan may be deleted: no stage is active.
-func (p *Plan) Deletable() error {
+// CheckDeletable refuses to delete a plan with a stage that is active.
+func (p *Plan) CheckDeletable() error {
 	for _, s := range p.Stages {
 		if s.Active() {
 			return fault.New(fault.InUse, "Edge deployment plan %q cannot be deleted: its stage %q is %s.", p.Name,

@@ -42,7 +42,7 @@ type Policy struct {
 	DeviceTimeout time.Duration `json:"DeviceTimeout,omitempty"`
 }
 
-// Check judges a policy.
+// Check refuses a policy that makes no sense.
 func (p Policy) Check() error {
 	switch {
 	case p.Bake < 0 || p.Reachable < 0 || p.DeviceTimeout < 0 || p.MinSample < 0:

@@ -42,9 +42,9 @@ type SweptRow struct {
 	Owned bool
 }
 
-// MayTake reports whether another stage of the plan may take the device over
-// (spec §4.4).
-func (r Row) MayTake() bool { return r.Status == DeviceFailed || r.Status == DeviceStopped }
+// Retryable reports whether the device may be given an order again, by its own
+// stage or by another of the plan, which then has it (spec §4.4).
+func (r Row) Retryable() bool { return r.Status == DeviceFailed || r.Status == DeviceStopped }
 
 // Unfinished reports whether the row still waits for its device.
 func (r Row) Unfinished() bool {
@@ -235,31 +235,31 @@ type OwnedRow struct {
 type Division struct {
 	Own     []Row      // it has them already
 	Release []OwnedRow // other stages have them, and no longer shall
-	Take    []int64    // it gets a row for them; among them are those to release
+	Add     []int64    // it gets a row for them; among them are those to release
 	List    []int64    // others keep them: it only lists them
 }
 
 // Divide says what becomes of devices that the stage selects, given who has them
 // in its plan. A device that another stage has is taken over if its deployment
-// there failed or was stopped, and mayTake says so; otherwise it is only listed,
-// or left out if mayTake says no (spec §4.4). A percentage takes no more than
+// there failed or was stopped, and takeOver says so; otherwise it is only listed,
+// or left out if takeOver says no (spec §4.4). A percentage takes no more than
 // its target.
-func (s Stage) Divide(devices []int64, owners map[int64]OwnedRow, mayTake bool) (d Division) {
+func (s Stage) Divide(devices []int64, owners map[int64]OwnedRow, takeOver bool) (d Division) {
 	for _, id := range devices {
 		o, owned := owners[id]
 		switch {
 		case !owned:
-			d.Take = append(d.Take, id)
+			d.Add = append(d.Add, id)
 		case o.Stage == s.ID:
 			d.Own = append(d.Own, o.Row)
-		case mayTake && o.MayTake():
-			d.Release, d.Take = append(d.Release, o), append(d.Take, id)
-		case mayTake:
+		case takeOver && o.Retryable():
+			d.Release, d.Add = append(d.Release, o), append(d.Add, id)
+		case takeOver:
 			d.List = append(d.List, id)
 		}
 	}
 	if s.Selection.Type == ByPercentage && !s.Written {
-		d.Take = d.Take[:min(len(d.Take), max(0, s.Cut.Target-s.Counts.Total()))]
+		d.Add = d.Add[:min(len(d.Add), max(0, s.Cut.Target-s.Counts.Total()))]
 	}
 	return d
 }

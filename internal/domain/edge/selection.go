@@ -42,7 +42,8 @@ func (s Selection) String() string {
 	return "no device"
 }
 
-// Check judges a selection, and returns it without repeated names.
+// Check refuses a selection that makes no sense, and returns it without repeated
+// names.
 func (s Selection) Check() (Selection, error) {
 	var own, others bool
 	switch s.Type {
@@ -74,9 +75,9 @@ func (s Selection) Check() (Selection, error) {
 	return s, nil
 }
 
-// Takes reports whether the selection is of a device of that name, for the two
+// Matches reports whether the selection is of a device of that name, for the two
 // types that name their devices.
-func (s Selection) Takes(name string) bool {
+func (s Selection) Matches(name string) bool {
 	switch s.Type {
 	case ByName:
 		_, found := slices.BinarySearch(s.Names, name)
@@ -130,7 +131,7 @@ type Candidate struct {
 // will list it, if it cannot take it over. planARN is that of its plan.
 func (s Stage) Selectable(planARN string, c Candidate) bool {
 	if s.Selection.Type != ByPercentage {
-		return s.Selection.Takes(c.Name)
+		return s.Selection.Matches(c.Name)
 	}
 	if c.Stage != 0 && c.Stage != s.ID {
 		return false
@@ -138,9 +139,9 @@ func (s Stage) Selectable(planARN string, c Candidate) bool {
 	return s.Cut.Highest == ^uint64(0) || Rank(planARN, c.Name) <= s.Cut.Highest
 }
 
-// Takes reports whether the stage would deploy to a device that it selects.
-func (s Stage) Takes(c Candidate) bool {
-	return c.Stage == 0 || (c.Stage == s.ID || s.Selection.Type != ByPercentage) && Row{Status: c.Status}.MayTake()
+// DeploysTo reports whether the stage would deploy to a device that it selects.
+func (s Stage) DeploysTo(c Candidate) bool {
+	return c.Stage == 0 || (c.Stage == s.ID || s.Selection.Type != ByPercentage) && Row{Status: c.Status}.Retryable()
 }
 
 // Rival is an active stage of another plan that deploys to a handle as well.

@@ -216,8 +216,8 @@ func (s Stage) RollBack(order, why string, now time.Time) (Stage, bool) {
 	return s.order(order, now), true
 }
 
-// Deletable judges whether the stage may be deleted (spec §2.21).
-func (s Stage) Deletable(plan string) error {
+// CheckDeletable refuses to delete a stage that is active (spec §2.21).
+func (s Stage) CheckDeletable(plan string) error {
 	if s.Active() {
 		return fault.New(fault.InUse, "Stage '%s' of edge deployment plan '%s' cannot be deleted: it is %s.", s.Name,
 			plan, s.Status)

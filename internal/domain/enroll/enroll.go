@@ -41,7 +41,7 @@ type Token struct {
 	CA      string    `json:"ca"` // lower-case hex SHA-256 of the device CA's certificate (DER)
 	Fleet   string    `json:"fleet"`
 	Name    string    `json:"name"`
-	Expires time.Time `json:"expires"` // for people: the server judges by its own clock
+	Expires time.Time `json:"expires"` // for people: the server goes by its own clock
 }
 
 // String is the token as operators carry it.

@@ -23,7 +23,7 @@ const (
 	RuntimeOpaque = "opaque"
 )
 
-// Inspect judges an archive by the paths of its files (spec §6.5). Hidden files
+// Inspect classifies an archive by the paths of its files (spec §6.5). Hidden files
 // do not count: some systems put them there unasked.
 func Inspect(framework string, files []string) Contents {
 	files = slices.DeleteFunc(slices.Clone(files), func(f string) bool {

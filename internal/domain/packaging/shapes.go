@@ -192,7 +192,9 @@ func ParseOptimize(options string) (string, error) {
 	if err := json.Unmarshal(requote(options), &o); err != nil {
 		if strings.Contains(options, "x-optimize") {
 			return "", fault.New(fault.Invalid,
-				"CompilerOptions with x-optimize must be a JSON object such as {\"x-optimize\": \"basic\"}.").Because(err)
+				"CompilerOptions with x-optimize must be a JSON object such as {\"x-optimize\": \"basic\"}.").Because(
+				err,
+			)
 		}
 		return "", nil
 	}

@@ -194,7 +194,10 @@ func FuzzParseShapes(f *testing.F) {
 }
 
 func FuzzCheckGolden(f *testing.F) {
-	f.Add([]byte(`{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[[1]]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[1],"data":["a"]}]}]}`))
+	f.Add([]byte(
+		`{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[[1]]}],"outputs":[{"name":"y",` +
+			`"datatype":"BYTES","shape":[1],"data":["a"]}]}]}`,
+	))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_ = packaging.CheckGolden(b, []packaging.Tensor{{Name: "x", DataType: "FLOAT32", Shape: []int64{-1}}},
 			[]packaging.Tensor{{Name: "y", DataType: "STRING", Shape: []int64{1}}})

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
-// AssumeRole is the one action that policies are judged for.
+// AssumeRole is the one action that policies are evaluated for.
 const AssumeRole = "iot:AssumeRoleWithCertificate"
 
 // MaxDocument bounds a policy document, in characters that are not white space.

@@ -1,7 +1,7 @@
 // Package trust is who a device is and what its certificate allows: things,
 // certificates, the policies attached to them, and the role aliases that they
-// are judged against, as far as the getting-started guide of SageMaker Edge
-// Manager uses AWS IoT (spec §5). Of all actions only AssumeRole is judged.
+// are evaluated against, as far as the getting-started guide of SageMaker Edge
+// Manager uses AWS IoT (spec §5). Of all actions only AssumeRole is evaluated.
 // Making certificates, and keeping anything, is not its job.
 package trust
 
@@ -129,16 +129,13 @@ type RoleAlias struct {
 // DefaultDuration is how long credentials last unless an alias says otherwise.
 const DefaultDuration = time.Hour
 
-// ARN returns the alias's name.
+// ARN returns the alias's ARN.
 func (a RoleAlias) ARN() string { return AliasARN(a.Scope, a.Name) }
 
-// AliasARN returns the name of the role alias.
+// AliasARN returns the ARN of a role alias.
 func AliasARN(s arn.Scope, alias string) string { return name(s, "rolealias/"+alias) }
 
-// FleetAlias is the name of the alias of a device fleet (spec §1.4).
-func FleetAlias(fleet string) string { return "SageMakerEdge-" + fleet }
-
-// Holder is a certificate with all that it is judged by.
+// Holder is a certificate with all that decides what it is good for.
 type Holder struct {
 	Certificate
 	Things   []string // attached, by name

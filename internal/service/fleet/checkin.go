@@ -121,7 +121,7 @@ func (s *Service) Heartbeat(
 	}
 	c := &checkin{scope: sc, fleet: h.Fleet, device: h.Device, caller: caller, heartbeat: &h}
 	if r := h.Result; r != nil {
-		c.outcome = edge.Judge(*r)
+		c.outcome = edge.OutcomeOf(*r)
 	}
 	if err := s.submit(ctx, c); err != nil {
 		return edge.Hints{}, err

@@ -150,7 +150,7 @@ func (h story) remove() error {
 // A server is killed at every step, again and again, and those after it end what
 // it began.
 func TestAKilledServerLeavesNothingHalfDone(t *testing.T) {
-	for _, point := range []string{"fleet.begun", "fleet.stepped", "fleet.removing"} {
+	for _, point := range []string{"fleet.started", "fleet.stepped", "fleet.removing"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "x.db")

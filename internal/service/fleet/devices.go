@@ -149,7 +149,7 @@ func move(
 }
 
 // UpdateDevices changes devices, all or none.
-func (s *Service) UpdateDevices(ctx context.Context, sc arn.Scope, name string, us []DeviceUpdate) error {
+func (s *Service) UpdateDevices(ctx context.Context, sc arn.Scope, name string, us []edge.DeviceUpdate) error {
 	if len(us) > edge.MaxRegister {
 		return fault.New(
 			fault.Limit, "At most %d devices can be updated in one call, not %d.", edge.MaxRegister, len(us),

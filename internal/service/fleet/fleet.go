@@ -21,12 +21,6 @@ import (
 	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
-// The changes that updates ask for.
-type (
-	FleetUpdate  = edge.FleetUpdate
-	DeviceUpdate = edge.DeviceUpdate
-)
-
 // Packages knows what the packaging jobs have made.
 type Packages interface {
 	// Package returns what a job has made; a job that is not COMPLETED is a fault.

@@ -95,7 +95,7 @@ func TestAFleetIsCreatedDescribedChangedAndDeleted(t *testing.T) {
 			got.Created.IsZero() || !got.Created.Equal(got.Modified) {
 			t.Errorf("%+v", got)
 		}
-		ok(t, s.UpdateFleet(ctx, scope, "f", fleet.FleetUpdate{
+		ok(t, s.UpdateFleet(ctx, scope, "f", edge.FleetUpdate{
 			Output: edge.OutputConfig{S3Location: "s3://b/q"}, Alias: new(false), Description: new("words"),
 		}))
 		got, err = s.Fleet(ctx, scope, "f")
@@ -108,7 +108,7 @@ func TestAFleetIsCreatedDescribedChangedAndDeleted(t *testing.T) {
 		refused(t, s.DeleteFleet(ctx, scope, "f"), fault.NotFound, "DeviceFleet with name f")
 		_, err = s.Fleet(ctx, scope, "f")
 		refused(t, err, fault.NotFound, "No devicefleet with name f")
-		refused(t, s.UpdateFleet(ctx, scope, "f", fleet.FleetUpdate{}), fault.NotFound, "No devicefleet with name f")
+		refused(t, s.UpdateFleet(ctx, scope, "f", edge.FleetUpdate{}), fault.NotFound, "No devicefleet with name f")
 		if tags, err := db.Tags(ctx, f.ARN()); len(tags) != 0 || err != nil {
 			t.Error("tags are left:", tags, err)
 		}
@@ -143,13 +143,13 @@ func TestRegisteringDevicesIsAllOrNothingAndMayBeRepeated(t *testing.T) {
 		if tags, err := db.Tags(ctx, ds[0].ARN()); len(tags) != 1 || err != nil {
 			t.Error(tags, err)
 		}
-		ok(t, s.UpdateDevices(ctx, scope, "f", []fleet.DeviceUpdate{{Name: "a", Description: new("left")}}))
+		ok(t, s.UpdateDevices(ctx, scope, "f", []edge.DeviceUpdate{{Name: "a", Description: new("left")}}))
 		d, err := s.Device(ctx, scope, "f", "a")
 		if ok(t, err); d.Description != "left" || d.Thing != "thing-a" {
 			t.Errorf("%+v", d)
 		}
 		refused(
-			t, s.UpdateDevices(ctx, scope, "f", []fleet.DeviceUpdate{{Name: "x"}}), fault.NotFound,
+			t, s.UpdateDevices(ctx, scope, "f", []edge.DeviceUpdate{{Name: "x"}}), fault.NotFound,
 			"No device with name x",
 		)
 		refused(t, s.Deregister(ctx, scope, "f", []string{"a", "x"}), fault.NotFound, "Device with name x")

@@ -53,7 +53,7 @@ func (s *Service) ListFleets(ctx context.Context, sc arn.Scope, f edge.FleetFilt
 
 // UpdateFleet changes a fleet. Without an alias the role alias stays where it
 // is; it is no longer reported (spec §11 Q28).
-func (s *Service) UpdateFleet(ctx context.Context, sc arn.Scope, name string, u FleetUpdate) error {
+func (s *Service) UpdateFleet(ctx context.Context, sc arn.Scope, name string, u edge.FleetUpdate) error {
 	f, err := s.Store.Fleet(ctx, sc, name)
 	if err != nil {
 		return err
@@ -85,11 +85,11 @@ const deleteChunk = 500
 // (spec §11 Q1). A fleet of very many devices takes more than one transaction;
 // whoever repeats the call goes on where a crash ended it.
 func (s *Service) DeleteFleet(ctx context.Context, sc arn.Scope, name string) error {
-	for begun := false; ; begun = true {
+	for again := false; ; again = true {
 		over := false
 		err := s.Change(ctx, func(tx store.Tx) (err error) {
 			over, err = s.deleteSome(ctx, tx, sc, name)
-			if begun {
+			if again {
 				err = unlessMissing(err, &over) // somebody else ended it
 			}
 			return err

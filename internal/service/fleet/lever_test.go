@@ -73,7 +73,7 @@ func newWorld(t *testing.T, db store.DB, c fleet.Config) *world {
 // settle takes the turns that are due until none is, now or within soon.
 func (w *world) settle() {
 	w.t.Helper()
-	const soon = 2 * time.Second // results are judged together, a second later
+	const soon = 2 * time.Second // results are looked at together, a second later
 	for range 10_000 {
 		at := time.Now().Add(soon)
 		c, _, err := w.db.Stages().Claim(w.t.Context(), at, at.Add(time.Minute))

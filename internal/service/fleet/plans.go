@@ -74,7 +74,7 @@ func (s *Service) DeletePlan(ctx context.Context, sc arn.Scope, name string) err
 		if err != nil {
 			return err
 		}
-		if err := p.Deletable(); err != nil {
+		if err := p.CheckDeletable(); err != nil {
 			return err
 		}
 		p.Modified = clock.Now()
@@ -135,12 +135,12 @@ func (s *Service) DeleteStage(ctx context.Context, sc arn.Scope, plan, stage str
 			return edge.NoStage(plan, stage)
 		}
 		st := p.Stages[i]
-		if err := st.Deletable(plan); err != nil {
+		if err := st.CheckDeletable(plan); err != nil {
 			return err
 		}
 		id = st.ID
-		if err := tell(
-			ctx, tx, p, stage, edge.EventPlan, "", "stage deleted: it was %s, %s", st.Status, counted(st.Counts),
+		if err := tell(ctx, tx, p, stage, edge.EventPlan, "", "stage deleted: it was %s, %s", st.Status,
+			counted(st.Counts),
 		); err != nil {
 			return err
 		}
@@ -170,8 +170,8 @@ func counted(c edge.Counts) string {
 	return fmt.Sprintf("%d succeeded, %d failed, %d pending, %d stopped", c.Deployed, c.Failed, c.Pending(), c.Stopped)
 }
 
-// SetPolicy sets what Slipway does with a plan on its own. It judges what is
-// not over yet.
+// SetPolicy sets what Slipway does with a plan on its own. It applies to what
+// is not over yet.
 func (s *Service) SetPolicy(ctx context.Context, sc arn.Scope, plan string, policy edge.Policy, by string) error {
 	if err := policy.Check(); err != nil {
 		return err
@@ -250,12 +250,12 @@ func (s *Service) StageDevices(
 	if st := p.Stages[i]; st.Cut != nil {
 		return s.Store.StageDevices(ctx, p, st, f)
 	}
-	return s.foresee(ctx, p, p.Stages[i], f)
+	return s.preview(ctx, p, p.Stages[i], f)
 }
 
-// foresee selects without an effect. The rank of the last device that a
+// preview selects without an effect. The rank of the last device that a
 // percentage takes goes from page to page, so that it is looked for once.
-func (s *Service) foresee(
+func (s *Service) preview(
 	ctx context.Context, p *edge.Plan, st edge.Stage, f edge.RowFilter,
 ) (out []edge.StageDevice, more bool, err error) {
 	fl, err := s.Store.Fleet(ctx, p.Scope, p.Fleet)
@@ -287,7 +287,7 @@ func (s *Service) foresee(
 			if i := p.Stage(d.OwnerStage); i >= 0 {
 				c.Stage = p.Stages[i].ID
 			}
-			taken := st.Takes(c)
+			taken := st.DeploysTo(c)
 			if !st.Selectable(planARN, c) || !taken && f.ExcludeOwnedElsewhere {
 				continue
 			}

@@ -22,7 +22,9 @@ func TestAStageDeploysToTheDevicesThatItNames(t *testing.T) {
 		w.want("p", "canary", edge.StageInProgress, edge.Counts{Ready: 2})
 		orders := w.poll("d001")
 		if len(orders) != 1 || len(orders[0].Name) != 28 || orders[0].OnFailure != edge.RollbackOnFailure ||
-			len(orders[0].Definitions) != 1 || orders[0].Definitions[0] != (edge.Definition{Handle: "m", S3URL: "s3://b/p-job", SHA1: "sha1-of-p-job", State: edge.Deploy}) {
+			len(orders[0].Definitions) != 1 || orders[0].Definitions[0] != (edge.Definition{
+			Handle: "m", S3URL: "s3://b/p-job", SHA1: "sha1-of-p-job", State: edge.Deploy,
+		}) {
 			t.Fatalf("%+v", orders)
 		}
 		if again := w.poll("d001"); len(again) != 1 || again[0].Name != orders[0].Name {
@@ -44,8 +46,13 @@ func TestAStageDeploysToTheDevicesThatItNames(t *testing.T) {
 		}
 		refused(t, w.StartStage(t.Context(), scope, "p", "canary"), fault.Invalid, "DEPLOYED already")
 		refused(t, w.StopStage(t.Context(), scope, "p", "canary"), fault.Invalid, "only a stage that runs")
-		refused(t, w.StartStage(t.Context(), scope, "p", "x"), fault.NotFound, "Could not find stage 'x' in edge deployment plan 'p'.")
-		refused(t, w.StartStage(t.Context(), scope, "x", "x"), fault.NotFound, "Could not find edge deployment plan 'x'.")
+		refused(
+			t, w.StartStage(t.Context(), scope, "p", "x"), fault.NotFound,
+			"Could not find stage 'x' in edge deployment plan 'p'.",
+		)
+		refused(
+			t, w.StartStage(t.Context(), scope, "x", "x"), fault.NotFound, "Could not find edge deployment plan 'x'.",
+		)
 	})
 }
 
@@ -66,7 +73,10 @@ func TestAPlanIsJudgedWhenItIsMade(t *testing.T) {
 		refused(t, try(func(p *edge.Plan) { p.Models[0].Job = "gone" }), fault.Invalid, "not COMPLETED")
 		p.Models = []edge.ModelConfig{{Handle: "m", Job: "j"}}
 		refused(t, try(func(p *edge.Plan) { p.Fleet = "x" }), fault.NotFound, "No device fleet with name x")
-		refused(t, try(func(p *edge.Plan) { p.Stages = []edge.Stage{percent("s", 1), percent("s", 2)} }), fault.Invalid, "given twice")
+		refused(
+			t, try(func(p *edge.Plan) { p.Stages = []edge.Stage{percent("s", 1), percent("s", 2)} }), fault.Invalid,
+			"given twice",
+		)
 		eleven := make([]edge.Stage, 11)
 		for i := range eleven {
 			eleven[i] = percent(fmt.Sprint("s", i), 1)
@@ -77,7 +87,8 @@ func TestAPlanIsJudgedWhenItIsMade(t *testing.T) {
 		refused(t, w.AddStages(ctx, scope, "p", eleven[10:]), fault.Limit, "at most 10 stages")
 		got, err := w.Plan(ctx, scope, "p")
 		ok(t, err)
-		if len(got.Stages) != 10 || got.Stages[9].Name != "s9" || got.ARN() != "arn:aws:sagemaker:us-east-1:000000000000:edge-deployment/p" {
+		if len(got.Stages) != 10 || got.Stages[9].Name != "s9" ||
+			got.ARN() != "arn:aws:sagemaker:us-east-1:000000000000:edge-deployment/p" {
 			t.Errorf("%+v", got)
 		}
 		ok(t, w.DeleteStage(ctx, scope, "p", "s3"))
@@ -114,7 +125,8 @@ func TestBothHabitsOfPercentagesReachEveryDevice(t *testing.T) {
 				w.work("SUCCESS", devices(rows)...)
 				w.want(name, st.Name, edge.StageDeployed, edge.Counts{Deployed: len(rows)})
 			}
-			if want := map[string][]int{"growing": {2, 10, 8}, "parts": {2, 4, 14}}[name]; !slices.Equal(sizes, want) || len(seen) != 20 {
+			if want := map[string][]int{"growing": {2, 10, 8}, "parts": {2, 4, 14}}[name]; !slices.Equal(sizes, want) ||
+				len(seen) != 20 {
 				t.Errorf("%s: %v, want %v", name, sizes, want)
 			}
 			ok(t, w.AddStages(t.Context(), scope, name, []edge.Stage{percent("more", 1)}))
@@ -157,7 +169,8 @@ func TestADeviceInTwoStagesBelongsToOne(t *testing.T) {
 		w.start("p", "two")
 		w.want("p", "two", edge.StageInProgress, edge.Counts{Ready: 2})
 		rows := w.rows("p", "two")
-		if len(rows) != 4 || rows["d000"].OwnerStage != "one" || rows["d000"].Status != edge.DeviceDeployed || rows["d001"].OwnerStage != "one" || rows["d002"].OwnerStage != "two" {
+		if len(rows) != 4 || rows["d000"].OwnerStage != "one" || rows["d000"].Status != edge.DeviceDeployed ||
+			rows["d001"].OwnerStage != "one" || rows["d002"].OwnerStage != "two" {
 			t.Errorf("%+v", rows)
 		}
 		own, _, err := w.StageDevices(t.Context(), scope, "p", "two", edge.RowFilter{ExcludeOwnedElsewhere: true})
@@ -188,7 +201,10 @@ func TestAStartIsRefusedWhereItCannotGoWell(t *testing.T) {
 			many = append(many, fmt.Sprintf("x%02d", i))
 		}
 		w.plan("p", named("missing", many...), containing("none", "zzz"), percent("all", 100))
-		refused(t, w.StartStage(ctx, scope, "p", "missing"), fault.Invalid, "x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more")
+		refused(
+			t, w.StartStage(ctx, scope, "p", "missing"), fault.Invalid,
+			"x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more",
+		)
 		refused(t, w.StartStage(ctx, scope, "p", "none"), fault.Invalid, "Nothing to deploy")
 		w.depot.tampered["s3://b/p-job"] = true
 		refused(t, w.StartStage(ctx, scope, "p", "all"), fault.Invalid, "is not what the job made")
@@ -201,10 +217,14 @@ func TestAStartIsRefusedWhereItCannotGoWell(t *testing.T) {
 		refused(t, w.DeleteFleet(ctx, scope, "f"), fault.InUse, "in use by stage all of edge deployment plan p")
 		// Another plan with the same handle waits; one with another does not.
 		w.plan("q", percent("all", 34), named("one", "d001"))
-		refused(t, w.StartStage(ctx, scope, "q", "all"), fault.Invalid, "Stage 'all' of edge deployment plan 'p' is deploying to model handle m of device")
+		refused(
+			t, w.StartStage(ctx, scope, "q", "all"), fault.Invalid,
+			"Stage 'all' of edge deployment plan 'p' is deploying to model handle m of device",
+		)
 		w.planOf("r", []edge.ModelConfig{{Handle: "other", Job: "r-job"}}, named("one", "d001"))
 		w.start("r", "one")
-		if o := w.poll("d001"); len(o) != 2 || o[0].Definitions[0].Handle != "m" || o[1].Definitions[0].Handle != "other" {
+		if o := w.poll("d001"); len(o) != 2 || o[0].Definitions[0].Handle != "m" ||
+			o[1].Definitions[0].Handle != "other" {
 			t.Errorf("oldest stage first: %+v", o)
 		}
 		w.work("SUCCESS", "d001")
@@ -290,7 +310,11 @@ func TestADeletedStageGivesItsDevicesBack(t *testing.T) {
 		for _, e := range h {
 			told.WriteString(e.Stage + " " + string(e.Kind) + ": " + e.Text + "\n")
 		}
-		for _, want := range []string{"created with 2 stages", "a Stage: STARTING: 100 percent of the fleet of 4 devices", "a Stage: DEPLOYED: 4 succeeded", "stage deleted: it was DEPLOYED", "b Stage: INPROGRESS: 0 succeeded, 0 failed, 4 pending"} {
+		for _, want := range []string{
+			"created with 2 stages", "a Stage: STARTING: 100 percent of the fleet of 4 devices",
+			"a Stage: DEPLOYED: 4 succeeded", "stage deleted: it was DEPLOYED",
+			"b Stage: INPROGRESS: 0 succeeded, 0 failed, 4 pending",
+		} {
 			if !strings.Contains(told.String(), want) {
 				t.Errorf("the record does not tell %q:\n%s", want, told.String())
 			}
@@ -305,7 +329,9 @@ func TestPlansAreListed(t *testing.T) {
 			w.plan(n, percent("s", 50))
 		}
 		w.start("a", "s")
-		for _, by := range []edge.SortBy{"", edge.ByPlainName, edge.ByFleetName, edge.ByCreationTime, edge.ByModifiedTime} {
+		for _, by := range []edge.SortBy{
+			"", edge.ByPlainName, edge.ByFleetName, edge.ByCreationTime, edge.ByModifiedTime,
+		} {
 			f, seen := edge.PlanFilter{SortBy: by, Limit: 1}, ""
 			for more := true; more; {
 				page, m, err := w.ListPlans(t.Context(), scope, f)
@@ -317,11 +343,15 @@ func TestPlansAreListed(t *testing.T) {
 				}
 				f.After = f.Cursor(page[0])
 			}
-			if want := map[edge.SortBy]string{"": "cab", edge.ByPlainName: "cba", edge.ByFleetName: "cba", edge.ByCreationTime: "cab", edge.ByModifiedTime: "acb"}[by]; seen != want {
+			if want := map[edge.SortBy]string{
+				"": "cab", edge.ByPlainName: "cba", edge.ByFleetName: "cba", edge.ByCreationTime: "cab",
+				edge.ByModifiedTime: "acb",
+			}[by]; seen != want {
 				t.Errorf("%s: %s, want %s", by, seen, want)
 			}
 		}
-		if ps, _, err := w.ListPlans(t.Context(), scope, edge.PlanFilter{FleetContains: "x"}); len(ps) != 0 || err != nil {
+		if ps, _, err := w.ListPlans(t.Context(), scope, edge.PlanFilter{FleetContains: "x"}); len(ps) != 0 ||
+			err != nil {
 			t.Error(ps, err)
 		}
 	})

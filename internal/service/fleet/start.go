@@ -15,10 +15,10 @@ import (
 	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
 
-// errMoved says that what a start was judged by has changed meanwhile.
+// errMoved says that what a start was prepared with has changed meanwhile.
 var errMoved = errors.New("the plan or another one changed meanwhile")
 
-// StartStage starts a stage, or starts it again. What can be judged is judged
+// StartStage starts a stage, or starts it again. What can be checked is checked
 // now, which devices are selected is frozen now; their rows are written by the
 // turns of the loop (spec §4.4).
 func (s *Service) StartStage(ctx context.Context, sc arn.Scope, plan, stage string) error {
@@ -40,9 +40,9 @@ func (s *Service) StartStage(ctx context.Context, sc arn.Scope, plan, stage stri
 	).Because(errMoved)
 }
 
-// start judges the start of a stage of a plan, and begins it.
+// start checks what the start of a stage of a plan needs, and records it.
 func (s *Service) start(ctx context.Context, p *edge.Plan, st edge.Stage, by string) error {
-	b := beginning{plan: p, judged: st, by: by, order: s.NewOrder()}
+	b := preparedStart{plan: p, stage: st, by: by, order: s.NewOrder()}
 	next, changed, err := st.Start(b.order, clock.Now())
 	if err != nil || !changed {
 		return err
@@ -54,17 +54,17 @@ func (s *Service) start(ctx context.Context, p *edge.Plan, st edge.Stage, by str
 	if err != nil {
 		return edge.Reworded(err, edge.NoFleetOfDevice(p.Fleet))
 	}
-	if err := s.selects(ctx, p, f, &next); err != nil {
+	if err := s.checkSelection(ctx, p, f, &next); err != nil {
 		return err
 	}
 	if b.rivals, err = s.rivals(ctx, p, f, &next); err != nil {
 		return err
 	}
 	b.cut = next.Cut
-	if err := s.Change(ctx, func(tx store.Tx) error { return b.begin(ctx, tx) }); err != nil {
+	if err := s.Change(ctx, func(tx store.Tx) error { return b.write(ctx, tx) }); err != nil {
 		return err
 	}
-	failpoint.Hit("fleet.begun")
+	failpoint.Hit("fleet.started")
 	s.Log.InfoContext(ctx, "stage started", "plan", p.Name, "stage", st.Name, "deployment", b.order)
 	s.Wake.Notify()
 	return nil
@@ -117,8 +117,8 @@ func (s *Service) each(ctx context.Context, w edge.Walk, f func(edge.Candidate) 
 	}
 }
 
-// selects refuses a start that would find nothing to deploy to.
-func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) error {
+// checkSelection refuses a start that would find nothing to deploy to.
+func (s *Service) checkSelection(ctx context.Context, p *edge.Plan, f edge.Fleet, st *edge.Stage) error {
 	if st.Written {
 		ok, err := s.Store.Restartable(ctx, *st)
 		if err == nil && !ok {
@@ -127,7 +127,7 @@ func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *e
 		return err
 	}
 	if st.Selection.Type == edge.ByName {
-		return s.selectsByName(ctx, p, f, *st)
+		return s.checkNames(ctx, p, f, *st)
 	}
 	w := edge.Walk{Fleet: f.ID, Plan: p.ID, Newest: math.MaxInt64}
 	if st.Cut != nil {
@@ -135,7 +135,7 @@ func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *e
 	}
 	found := false
 	err := s.each(ctx, w, func(c edge.Candidate) bool {
-		found = (st.Selection.Type == edge.ByPercentage || st.Selection.Takes(c.Name)) && st.Takes(c)
+		found = (st.Selection.Type == edge.ByPercentage || st.Selection.Matches(c.Name)) && st.DeploysTo(c)
 		return found
 	})
 	if err == nil && !found {
@@ -147,7 +147,7 @@ func (s *Service) selects(ctx context.Context, p *edge.Plan, f edge.Fleet, st *e
 // namesShown is how many missing devices a refusal names.
 const namesShown = 10
 
-func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet, st edge.Stage) error {
+func (s *Service) checkNames(ctx context.Context, p *edge.Plan, f edge.Fleet, st edge.Stage) error {
 	var missing []string
 	found := false
 	for names := range slices.Chunk(st.Selection.Names, scan) {
@@ -158,7 +158,7 @@ func (s *Service) selectsByName(ctx context.Context, p *edge.Plan, f edge.Fleet,
 		there := make(map[string]bool, len(cs))
 		for _, c := range cs {
 			there[c.Name] = true
-			found = found || st.Takes(c)
+			found = found || st.DeploysTo(c)
 		}
 		for _, n := range names {
 			if !there[n] {
@@ -239,14 +239,14 @@ func (s *Service) rivals(ctx context.Context, p *edge.Plan, f edge.Fleet, st *ed
 		}
 	}
 	for _, r := range rs {
-		if err := s.clash(ctx, p, *st, r); err != nil {
+		if err := s.checkRival(ctx, p, *st, r); err != nil {
 			return nil, err
 		}
 	}
 	return rs, nil
 }
 
-func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge.Rival) error {
+func (s *Service) checkRival(ctx context.Context, p *edge.Plan, st edge.Stage, r edge.Rival) error {
 	conflict := func(device string) error {
 		return fault.New(
 			fault.Invalid, "Stage '%s' of edge deployment plan '%s' is deploying to model handle %s of device %s.",
@@ -263,7 +263,7 @@ func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge
 			)
 		}
 		for _, n := range r.Stage.Selection.Names {
-			if st.Selection.Takes(n) {
+			if st.Selection.Matches(n) {
 				return conflict(n)
 			}
 		}
@@ -275,7 +275,7 @@ func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge
 			return err
 		}
 		for _, c := range cs {
-			taken := c.ID <= st.Cut.Newest && st.Selectable(p.ARN(), c) && st.Takes(c)
+			taken := c.ID <= st.Cut.Newest && st.Selectable(p.ARN(), c) && st.DeploysTo(c)
 			if st.Written {
 				if taken, err = s.Store.HasRow(ctx, st, c.ID); err != nil {
 					return err
@@ -292,10 +292,11 @@ func (s *Service) clash(ctx context.Context, p *edge.Plan, st edge.Stage, r edge
 	}
 }
 
-// beginning is a start that was judged.
-type beginning struct {
+// preparedStart is the start of a stage as far as it was prepared outside of the
+// transaction that records it.
+type preparedStart struct {
 	plan     *edge.Plan
-	judged   edge.Stage
+	stage    edge.Stage
 	packages []edge.Package
 	rivals   []edge.Rival
 	cut      *edge.Cut // nil: as of now
@@ -303,8 +304,9 @@ type beginning struct {
 	by       string
 }
 
-// begin makes a stage STARTING, unless what it was judged by has changed.
-func (b beginning) begin(ctx context.Context, tx store.Tx) error {
+// write makes the stage STARTING, unless what the start was prepared with has
+// changed.
+func (b preparedStart) write(ctx context.Context, tx store.Tx) error {
 	f, err := fleetForWork(ctx, tx, b.plan.Scope, b.plan.Fleet)
 	if err != nil {
 		return err
@@ -313,8 +315,8 @@ func (b beginning) begin(ctx context.Context, tx store.Tx) error {
 	if err != nil {
 		return err
 	}
-	i := p.Stage(b.judged.Name)
-	if i < 0 || p.ID != b.plan.ID || p.Stages[i].Attempt != b.judged.Attempt || p.Stages[i].Status != b.judged.Status {
+	i := p.Stage(b.stage.Name)
+	if i < 0 || p.ID != b.plan.ID || p.Stages[i].Attempt != b.stage.Attempt || p.Stages[i].Status != b.stage.Status {
 		return errMoved
 	}
 	rivals, err := tx.Rivals(ctx, f.ID, p)
@@ -353,8 +355,7 @@ func (b beginning) begin(ctx context.Context, tx store.Tx) error {
 	if err := tx.SaveOrder(ctx, st, f, o); err != nil {
 		return err
 	}
-	if err := tell(
-		ctx, tx, p, st.Name, edge.EventStage, b.by, "%s: %s of %d devices, as %s", st.Status, st.Selection,
+	if err := tell(ctx, tx, p, st.Name, edge.EventStage, b.by, "%s: %s of %d devices, as %s", st.Status, st.Selection,
 		st.Cut.Devices, st.Deployment,
 	); err != nil {
 		return err

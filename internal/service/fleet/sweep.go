@@ -159,7 +159,7 @@ func (s *Service) sweeping(
 // far as it may have them (edge.Stage.Divide) and they are still registered.
 // The counters of all stages follow.
 func assign(
-	ctx context.Context, tx store.Tx, p *edge.Plan, st edge.Stage, devices []int64, mayTake bool, e edge.Event,
+	ctx context.Context, tx store.Tx, p *edge.Plan, st edge.Stage, devices []int64, takeOver bool, e edge.Event,
 ) error {
 	if len(devices) == 0 {
 		return nil
@@ -168,7 +168,7 @@ func assign(
 	if err != nil {
 		return err
 	}
-	d := st.Divide(devices, owners, mayTake)
+	d := st.Divide(devices, owners, takeOver)
 	deltas := map[int64]*edge.Counts{}
 	for _, r := range d.Own {
 		if err := move(ctx, tx, st.ID, r, e, deltas); err != nil {
@@ -181,7 +181,7 @@ func assign(
 			return err
 		}
 	}
-	n, err := tx.InsertRows(ctx, p, st, d.Take)
+	n, err := tx.InsertRows(ctx, p, st, d.Add)
 	if err != nil {
 		return err
 	}

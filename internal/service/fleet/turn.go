@@ -58,7 +58,7 @@ func (s *Service) step(ctx context.Context, id int64) (more bool, due time.Time,
 	case st.Sweep.Kind == edge.NoSweep:
 		return s.decide(ctx, p, i, false)
 	case st.Selects() && mustWait(p, i):
-		return false, clock.Now().Add(patience), nil
+		return false, clock.Now().Add(waitForOthers), nil
 	case st.Sweep.Kind == edge.Undo:
 		return s.undo(ctx, p, st)
 	case st.Sweep.Kind == edge.Write:
@@ -81,14 +81,14 @@ func (s *Service) undo(ctx context.Context, p *edge.Plan, st edge.Stage) (more b
 		return false, due, err
 	}
 	if slices.ContainsFunc(rivals, func(r edge.Rival) bool { return r.Stage.Selects() }) {
-		return false, clock.Now().Add(patience), nil
+		return false, clock.Now().Add(waitForOthers), nil
 	}
 	return true, due, s.sweep(ctx, st)
 }
 
-// patience is how long a stage waits for others before it looks again; by those
+// waitForOthers is how long a stage waits for others before it looks again; by those
 // of its plan it is woken before.
-const patience = 500 * time.Millisecond
+const waitForOthers = 500 * time.Millisecond
 
 // mustWait reports whether a stage has to choose its devices after others of its
 // plan, so that what they leave over is known.
@@ -196,8 +196,8 @@ func (s *Service) record(ctx context.Context, tx store.Tx, p *edge.Plan, st, nex
 		}
 	}
 	if st.Verdict != next.Verdict {
-		if err := tell(
-			ctx, tx, p, st.Name, edge.EventVerdict, "", "%s: %s; %d late", next.Verdict, counted(st.Counts), next.Late,
+		if err := tell(ctx, tx, p, st.Name, edge.EventVerdict, "", "%s: %s; %d late", next.Verdict, counted(st.Counts),
+			next.Late,
 		); err != nil {
 			return err
 		}
@@ -219,8 +219,7 @@ func (s *Service) rollBack(ctx context.Context, tx store.Tx, p *edge.Plan, why s
 		s.Log.InfoContext(
 			ctx, "stage rolled back", "plan", p.Name, "stage", st.Name, "deployment", next.Deployment, "reason", why,
 		)
-		if err := tell(
-			ctx, tx, p, st.Name, edge.EventAction, "", "rolled back as %s: %s; %s", next.Deployment, why,
+		if err := tell(ctx, tx, p, st.Name, edge.EventAction, "", "rolled back as %s: %s; %s", next.Deployment, why,
 			counted(st.Counts),
 		); err != nil {
 			return err

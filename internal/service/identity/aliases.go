@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
@@ -20,7 +21,7 @@ func (s *Service) EnsureAlias(ctx context.Context, sc arn.Scope, fleet, roleARN 
 	return s.Store.Change(ctx, func(tx store.Tx) error {
 		now := clock.Now()
 		a := trust.RoleAlias{
-			Scope: sc, Name: trust.FleetAlias(fleet), RoleARN: roleARN, Duration: trust.DefaultDuration, Fleet: true,
+			Scope: sc, Name: edge.AliasName(fleet), RoleARN: roleARN, Duration: trust.DefaultDuration, Fleet: true,
 			Created: now, Modified: now,
 		}
 		if created, err := tx.InsertRoleAlias(ctx, a); err != nil || created {

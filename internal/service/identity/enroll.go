@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
@@ -116,7 +117,7 @@ func (s *Service) Enroll(ctx context.Context, r enroll.Request) (reply enroll.Re
 		case e.CSR != hex.EncodeToString(digest[:]):
 			return refused
 		}
-		m, c, err = s.again(ctx, tx, e)
+		m, c, err = s.repeat(ctx, tx, e)
 		if err == nil && c.Status != trust.Active {
 			err = refused
 		}
@@ -192,7 +193,7 @@ func endEarlier(ctx context.Context, tx store.Tx, sc arn.Scope, thing string, no
 func (s *Service) ensurePolicy(
 	ctx context.Context, tx store.Tx, e trust.Enrollment, m Member, now time.Time,
 ) (string, error) {
-	alias := trust.FleetAlias(e.Fleet)
+	alias := edge.AliasName(e.Fleet)
 	role := m.role
 	if role == "" {
 		role = "arn:" + arn.Partition(e.Scope.Region) + ":iam::" + e.Scope.Account + ":role/SlipwayDevices"
@@ -220,8 +221,8 @@ func (s *Service) ensurePolicy(
 	return p.Name, err
 }
 
-// again returns what an enrollment that was used has got.
-func (s *Service) again(
+// repeat returns what an enrollment that was used has got.
+func (s *Service) repeat(
 	ctx context.Context, tx store.Tx, e trust.Enrollment,
 ) (m Member, c trust.Certificate, err error) {
 	if c, err = tx.Certificate(ctx, e.Scope, e.CertificateID); err != nil {
@@ -249,7 +250,7 @@ func (s *Service) reply(
 			"sagemaker_edge_core_region":            c.Scope.Region,
 			"sagemaker_edge_core_endpoint_override": at,
 			"sagemaker_edge_provider_provider":      "Aws",
-			"sagemaker_edge_provider_aws_iot_cred_endpoint": at + "/role-aliases/" + trust.FleetAlias(m.Fleet) +
+			"sagemaker_edge_provider_aws_iot_cred_endpoint": at + "/role-aliases/" + edge.AliasName(m.Fleet) +
 				"/credentials",
 		},
 	}

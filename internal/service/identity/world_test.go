@@ -127,7 +127,7 @@ func (w *world) provision(thing, fleet string) string {
 		Scope: scope, Name: "p-" + thing,
 		Document: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate",` +
 			`"Resource":"` +
-			trust.AliasARN(scope, trust.FleetAlias(fleet)) + `"}}`,
+			trust.AliasARN(scope, edge.AliasName(fleet)) + `"}}`,
 	}
 	w.ok(w.CreatePolicy(ctx, p, nil))
 	w.ok(w.AttachPolicy(ctx, scope, p.Name, k.ARN()))

@@ -18,7 +18,13 @@ func BenchmarkPackage(b *testing.B) {
 	for b.Loop() {
 		n++
 		name := fmt.Sprintf("p-%d", n)
-		if _, err := w.CreatePackaging(b.Context(), scope, name, domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: fmt.Sprint(n % 100), OutputAt: "s3://models/p"}, nil, nil); err != nil {
+		if _, err := w.CreatePackaging(
+			b.Context(), scope, name,
+			domain.Pack{
+				CompilationJob: "c", ModelName: "digits", ModelVersion: fmt.Sprint(n % 100), OutputAt: "s3://models/p",
+			},
+			nil, nil,
+		); err != nil {
 			b.Fatal(err)
 		}
 		if n%200 == 0 {

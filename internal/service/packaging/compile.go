@@ -206,7 +206,8 @@ func checkExternal(dir string, found packaging.Contents, refs []onnxfile.Externa
 			file := path.Join(beside, e.Location)
 			if path.Base(e.Location) != e.Location || !slices.Contains(found.Files, file) {
 				return fail(packaging.Reason(
-					"Incompatible ONNX model: its data lies in the file %.200q, which is not beside the model in the archive.", e.Location))
+					"Incompatible ONNX model: its data lies in the file %.200q, which is not beside the model in the "+
+						"archive.", e.Location))
 			}
 			info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(file)))
 			if err != nil {

@@ -42,7 +42,8 @@ func outside(location string) string {
 	return string(bytesField(7, bytesField(5, w))) + doubler()
 }
 
-const goldenCase = `{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1,2],"data":[[2,4]]}],"tolerance":1e-4}]}`
+const goldenCase = `{"cases":[{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}],` +
+	`"outputs":[{"name":"y","datatype":"FP32","shape":[1,2],"data":[[2,4]]}],"tolerance":1e-4}]}`
 
 type attempt struct {
 	framework, shapes string
@@ -56,37 +57,124 @@ func attempts() map[string]attempt {
 	model := file{"model.onnx", doubler()}
 	refused := "ClientError: InputConfiguration: "
 	return map[string]attempt{
-		"a model":                       {framework: "ONNX", files: []file{model}, runtime: "onnx", inside: []string{"model.onnx", "slipway_compiled.json"}},
-		"a model in a version's folder": {framework: "ONNX", files: []file{{"1/m.onnx", doubler()}, {"1/labels.txt", "a"}, {"code/x.py", ""}, {"._m.onnx", "x"}}, runtime: "onnx", inside: []string{"m.onnx", "labels.txt", "slipway_compiled.json"}},
-		"no model":                      {framework: "ONNX", files: []file{{"a.txt", ""}}, want: refused + "No onnx file provided in a.txt"},
-		"two models":                    {framework: "ONNX", files: []file{model, {"other.onnx", ""}}, want: refused + "Multiple onnx files provided, model.onnx, other.onnx, when only one is allowed"},
-		"no ONNX":                       {framework: "ONNX", files: []file{{"model.onnx", "<html>"}}, want: refused + "Incompatible ONNX model: "},
-		"shapes that fit":               {framework: "ONNX", shapes: `{"x":[1,2]}`, files: []file{model}, runtime: "onnx"},
-		"shapes in single quotes":       {framework: "ONNX", shapes: `{'x': [7,2]}`, files: []file{model}, runtime: "onnx"},
-		"a shape that does not fit":     {framework: "ONNX", shapes: `{"x":[1,3]}`, files: []file{model}, want: refused + "Input x has wrong shape in Input Shape dictionary."},
-		"an unknown input":              {framework: "ONNX", shapes: `{"x":[1,2],"z":[1]}`, files: []file{model}, want: refused + "Input z of DataInputConfig is not an input"},
-		"a missing input":               {framework: "ONNX", shapes: `{"z":[1]}`, files: []file{model}, want: refused + "Input z"},
-		"ONNX called PyTorch":           {framework: "PYTORCH", shapes: `[[1,2]]`, files: []file{model, {"model.pth", ""}}, runtime: "onnx"},
-		"PyTorch":                       {framework: "PYTORCH", files: []file{{"model.pth", ""}}, want: refused + "Slipway does not convert PYTORCH models. Convert the model to ONNX yourself, for example with torch.onnx.export"},
-		"TensorFlow without a graph":    {framework: "TENSORFLOW", files: []file{{"a.txt", ""}}, want: refused + "Exactly one .pb file is allowed for TensorFlow models."},
-		"TensorFlow":                    {framework: "TENSORFLOW", files: []file{{"m.pb", ""}}, want: "tf2onnx"},
-		"Keras without a model":         {framework: "KERAS", files: []file{{"a.txt", ""}}, want: refused + "No h5 file provided in a.txt"},
-		"two Keras models":              {framework: "KERAS", files: []file{{"a.h5", ""}, {"b.h5", ""}}, want: refused + "Multiple h5 files provided, a.h5, b.h5, when only one is allowed"},
-		"MXNet with two parameters":     {framework: "MXNET", files: []file{{"a.params", ""}, {"b.params", ""}}, want: refused + "Only one parameter file is allowed for MXNet model."},
-		"TensorFlow Lite":               {framework: "TFLITE", files: []file{{"m.tflite", "\x1c\x00\x00\x00TFL3...."}}, runtime: "opaque", inside: []string{"m.tflite"}},
-		"no TensorFlow Lite":            {framework: "TFLITE", files: []file{{"m.tflite", "hello, world"}}, want: "is not a TensorFlow Lite model"},
-		"an artifact of Neo":            {framework: "MXNET", files: []file{{"compiled.so", "x"}, {"compiled.params", "y"}, {"compiled.meta", `{"Model":{"Inputs":[{"name":"data","dtype":"float32","shape":[1,3]}],"Outputs":[]}}`}}, runtime: "dlr", inside: []string{"compiled.so", "compiled.params", "compiled.meta"}},
-		"golden inputs":                 {framework: "ONNX", files: []file{model, {"golden.json", goldenCase}}, runtime: "onnx", inside: []string{"model.onnx", "golden.json", "slipway_compiled.json"}},
-		"golden inputs of another":      {framework: "ONNX", files: []file{model, {"golden.json", strings.ReplaceAll(goldenCase, `"x"`, `"image"`)}}, want: refused + `golden.json, case 1: the input "x" is missing`},
-		"golden inputs too short":       {framework: "ONNX", files: []file{model, {"golden.json", strings.Replace(goldenCase, "[1,2],\"data\":[1,2]", "[1,2],\"data\":[1]", 1)}}, want: "has 1 values; its shape asks for 2"},
-		"golden nonsense":               {framework: "ONNX", files: []file{model, {"golden.json", "[]"}}, want: refused + "golden.json is not of the form"},
-		"data beside the model":         {framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}, {"w.bin", "12345678"}}, runtime: "onnx", inside: []string{"m.onnx", "w.bin", "slipway_compiled.json"}},
-		"data that is missing":          {framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}}, want: "which is not beside the model"},
-		"data too short":                {framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}, {"w.bin", "1"}}, want: "is too short"},
-		"data somewhere else":           {framework: "ONNX", files: []file{{"m.onnx", outside("../../etc/passwd")}}, want: "which is not beside the model"},
-		"traversal":                     {framework: "ONNX", files: []file{{"../model.onnx", doubler()}}, want: refused + "Unable to untar input model.Please confirm the model is a tar.gz file."},
-		"a name that is kept":           {framework: "ONNX", files: []file{model, {"sagemaker_edge_manifest", "{}"}}, want: "kept for the package itself"},
-		"a name nobody can have":        {framework: "ONNX", files: []file{model, {"ä.txt", ""}}, want: "can't be packaged"},
+		"a model": {framework: "ONNX", files: []file{model}, runtime: "onnx", inside: []string{
+			"model.onnx", "slipway_compiled.json",
+		}},
+		"a model in a version's folder": {
+			framework: "ONNX",
+			files:     []file{{"1/m.onnx", doubler()}, {"1/labels.txt", "a"}, {"code/x.py", ""}, {"._m.onnx", "x"}},
+			runtime:   "onnx", inside: []string{"m.onnx", "labels.txt", "slipway_compiled.json"},
+		},
+		"no model": {
+			framework: "ONNX", files: []file{{"a.txt", ""}}, want: refused + "No onnx file provided in a.txt",
+		},
+		"two models": {
+			framework: "ONNX", files: []file{model, {"other.onnx", ""}},
+			want: refused + "Multiple onnx files provided, model.onnx, other.onnx, when only one is allowed",
+		},
+		"no ONNX": {
+			framework: "ONNX", files: []file{{"model.onnx", "<html>"}}, want: refused + "Incompatible ONNX model: ",
+		},
+		"shapes that fit": {
+			framework: "ONNX", shapes: `{"x":[1,2]}`, files: []file{model}, runtime: "onnx",
+		},
+		"shapes in single quotes": {
+			framework: "ONNX", shapes: `{'x': [7,2]}`, files: []file{model}, runtime: "onnx",
+		},
+		"a shape that does not fit": {
+			framework: "ONNX", shapes: `{"x":[1,3]}`, files: []file{model},
+			want: refused + "Input x has wrong shape in Input Shape dictionary.",
+		},
+		"an unknown input": {
+			framework: "ONNX", shapes: `{"x":[1,2],"z":[1]}`, files: []file{model},
+			want: refused + "Input z of DataInputConfig is not an input",
+		},
+		"a missing input": {
+			framework: "ONNX", shapes: `{"z":[1]}`, files: []file{model}, want: refused + "Input z",
+		},
+		"ONNX called PyTorch": {
+			framework: "PYTORCH", shapes: `[[1,2]]`, files: []file{model, {"model.pth", ""}}, runtime: "onnx",
+		},
+		"PyTorch": {
+			framework: "PYTORCH", files: []file{{"model.pth", ""}},
+			want: refused +
+				"Slipway does not convert PYTORCH models. Convert the model to ONNX yourself, for example with " +
+				"torch.onnx.export",
+		},
+		"TensorFlow without a graph": {
+			framework: "TENSORFLOW", files: []file{{"a.txt", ""}},
+			want: refused + "Exactly one .pb file is allowed for TensorFlow models.",
+		},
+		"TensorFlow": {framework: "TENSORFLOW", files: []file{{"m.pb", ""}}, want: "tf2onnx"},
+		"Keras without a model": {
+			framework: "KERAS", files: []file{{"a.txt", ""}}, want: refused + "No h5 file provided in a.txt",
+		},
+		"two Keras models": {
+			framework: "KERAS", files: []file{{"a.h5", ""}, {"b.h5", ""}},
+			want: refused + "Multiple h5 files provided, a.h5, b.h5, when only one is allowed",
+		},
+		"MXNet with two parameters": {
+			framework: "MXNET", files: []file{{"a.params", ""}, {"b.params", ""}},
+			want: refused + "Only one parameter file is allowed for MXNet model.",
+		},
+		"TensorFlow Lite": {
+			framework: "TFLITE", files: []file{{"m.tflite", "\x1c\x00\x00\x00TFL3...."}}, runtime: "opaque",
+			inside: []string{"m.tflite"},
+		},
+		"no TensorFlow Lite": {
+			framework: "TFLITE", files: []file{{"m.tflite", "hello, world"}}, want: "is not a TensorFlow Lite model",
+		},
+		"an artifact of Neo": {
+			framework: "MXNET",
+			files: []file{{"compiled.so", "x"}, {"compiled.params", "y"}, {
+				"compiled.meta", `{"Model":{"Inputs":[{"name":"data","dtype":"float32","shape":[1,3]}],"Outputs":[]}}`,
+			}},
+			runtime: "dlr", inside: []string{"compiled.so", "compiled.params", "compiled.meta"},
+		},
+		"golden inputs": {
+			framework: "ONNX", files: []file{model, {"golden.json", goldenCase}}, runtime: "onnx",
+			inside: []string{"model.onnx", "golden.json", "slipway_compiled.json"},
+		},
+		"golden inputs of another": {
+			framework: "ONNX", files: []file{model, {"golden.json", strings.ReplaceAll(goldenCase, `"x"`, `"image"`)}},
+			want: refused + `golden.json, case 1: the input "x" is missing`,
+		},
+		"golden inputs too short": {
+			framework: "ONNX",
+			files: []file{
+				model, {"golden.json", strings.Replace(goldenCase, "[1,2],\"data\":[1,2]", "[1,2],\"data\":[1]", 1)},
+			},
+			want: "has 1 values; its shape asks for 2",
+		},
+		"golden nonsense": {
+			framework: "ONNX", files: []file{model, {"golden.json", "[]"}},
+			want: refused + "golden.json is not of the form",
+		},
+		"data beside the model": {
+			framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}, {"w.bin", "12345678"}}, runtime: "onnx",
+			inside: []string{"m.onnx", "w.bin", "slipway_compiled.json"},
+		},
+		"data that is missing": {
+			framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}}, want: "which is not beside the model",
+		},
+		"data too short": {
+			framework: "ONNX", files: []file{{"m.onnx", outside("w.bin")}, {"w.bin", "1"}}, want: "is too short",
+		},
+		"data somewhere else": {
+			framework: "ONNX", files: []file{{"m.onnx", outside("../../etc/passwd")}},
+			want: "which is not beside the model",
+		},
+		"traversal": {
+			framework: "ONNX", files: []file{{"../model.onnx", doubler()}},
+			want: refused + "Unable to untar input model.Please confirm the model is a tar.gz file.",
+		},
+		"a name that is kept": {
+			framework: "ONNX", files: []file{model, {"sagemaker_edge_manifest", "{}"}},
+			want: "kept for the package itself",
+		},
+		"a name nobody can have": {
+			framework: "ONNX", files: []file{model, {"ä.txt", ""}}, want: "can't be packaged",
+		},
 	}
 }
 
@@ -96,7 +184,9 @@ func TestWhatCanBeCompiledIsAndTheRestFailsWithItsReason(t *testing.T) {
 	for name, a := range attempts() {
 		n++
 		job := "job-" + strconv.Itoa(n)
-		j := b.compile(job, domain.Compile{Input: b.put(job+".tar.gz", tarGz(t, a.files...)), Framework: a.framework, Shapes: a.shapes})
+		j := b.compile(job, domain.Compile{
+			Input: b.put(job+".tar.gz", tarGz(t, a.files...)), Framework: a.framework, Shapes: a.shapes,
+		})
 		if a.want != "" {
 			if j.State.Status != domain.Failed || !strings.Contains(j.State.Reason, a.want) {
 				t.Errorf("%s: %s %q\nwant %q", name, j.State.Status, j.State.Reason, a.want)
@@ -122,7 +212,9 @@ func TestWhatCanBeCompiledIsAndTheRestFailsWithItsReason(t *testing.T) {
 			t.Errorf("%s: packaging: %s", name, p.State.Reason)
 			continue
 		}
-		if _, err := b.verifier().Unpack(t.Context(), bytes.NewReader(b.get(p.Pack.Result.URI)), dir(t.TempDir())); err != nil {
+		if _, err := b.verifier().Unpack(
+			t.Context(), bytes.NewReader(b.get(p.Pack.Result.URI)), dir(t.TempDir()),
+		); err != nil {
 			t.Errorf("%s: its package: %v", name, err)
 		}
 	}
@@ -131,17 +223,24 @@ func TestWhatCanBeCompiledIsAndTheRestFailsWithItsReason(t *testing.T) {
 func TestWhatIsNotThereIsSaidAsUsersKnowIt(t *testing.T) {
 	b := start(t)
 	for in, want := range map[string]string{
-		"s3://models/none.tar.gz":                              "ClientError: InputConfiguration: S3 object does not exist. Bucket: models, Key: none.tar.gz",
-		"s3://nowhere/m.tar.gz":                                "ClientError: InputConfiguration: S3 object does not exist. Bucket: nowhere, Key: m.tar.gz",
-		b.put("text", []byte("hello, this is not an archive")): "ClientError: InputConfiguration: Unable to untar input model.Please confirm the model is a tar.gz file.",
+		"s3://models/none.tar.gz": "ClientError: InputConfiguration: S3 object does not " +
+			"exist. Bucket: models, Key: none.tar.gz",
+		"s3://nowhere/m.tar.gz": "ClientError: InputConfiguration: S3 object does not " +
+			"exist. Bucket: nowhere, Key: m.tar.gz",
+		b.put(
+			"text", []byte("hello, this is not an archive"),
+		): "ClientError: InputConfiguration: Unable to untar input model.Please confirm the model is a tar.gz file.",
 	} {
-		if j := b.compile("j"+newName(), domain.Compile{Input: in, Framework: "ONNX"}); !strings.HasPrefix(j.State.Reason, want) {
+		if j := b.compile("j"+newName(), domain.Compile{Input: in, Framework: "ONNX"}); !strings.HasPrefix(
+			j.State.Reason, want,
+		) {
 			t.Errorf("%s: %q", in, j.State.Reason)
 		}
 	}
 	in := b.put("m.tar.gz", tarGz(t, file{"m.onnx", doubler()}))
 	j := b.compile("out", domain.Compile{Input: in, Framework: "ONNX", OutputAt: "s3://nowhere/x"})
-	if j.State.Status != domain.Failed || j.State.Reason != "ClientError: OutputConfiguration: S3 bucket does not exist. Bucket: nowhere" {
+	if j.State.Status != domain.Failed ||
+		j.State.Reason != "ClientError: OutputConfiguration: S3 bucket does not exist. Bucket: nowhere" {
 		t.Errorf("%+v", j.State)
 	}
 }
@@ -163,11 +262,15 @@ func stuck(begun chan<- struct{}) func(*packaging.Config) {
 func TestAJobInWorkStopsWhenItIsAsked(t *testing.T) {
 	begun := make(chan struct{}, 1)
 	b := start(t, stuck(begun))
-	if _, err := b.CreateCompilation(t.Context(), scope, "c", domain.Compile{Input: "s3://models/x", OutputAt: "s3://models/", Target: linux}, nil, nil); err != nil {
+	if _, err := b.CreateCompilation(
+		t.Context(), scope, "c", domain.Compile{Input: "s3://models/x", OutputAt: "s3://models/", Target: linux}, nil,
+		nil,
+	); err != nil {
 		t.Fatal(err)
 	}
 	<-begun
-	if err := b.DeleteCompilation(t.Context(), scope, "c"); err == nil || !strings.Contains(err.Error(), "stop it before") {
+	if err := b.DeleteCompilation(t.Context(), scope, "c"); err == nil ||
+		!strings.Contains(err.Error(), "stop it before") {
 		t.Errorf("deleted while it runs: %v", err)
 	}
 	if err := b.Stop(t.Context(), domain.Compilation, scope, "c"); err != nil {
@@ -203,7 +306,9 @@ func TestTheRealRuntimeOptimisesAModelAndTheRecordSaysSo(t *testing.T) {
 		onnxtest.Runtime(t) // it skips, or fails under CI
 	}
 	tool := filepath.Join(t.TempDir(), "slipway-onnx")
-	if out, err := exec.Command("go", "build", "-o", tool, "github.com/slipway-ml/slipway/cmd/slipway-onnx").CombinedOutput(); err != nil {
+	if out, err := exec.Command(
+		"go", "build", "-o", tool, "github.com/slipway-ml/slipway/cmd/slipway-onnx",
+	).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Setenv("SLIPWAY_ONNXRUNTIME", library)
@@ -214,15 +319,22 @@ func TestTheRealRuntimeOptimisesAModelAndTheRecordSaysSo(t *testing.T) {
 		if j.State.Status != domain.Completed {
 			t.Fatalf("%s: %+v", level, j.State)
 		}
-		if len(j.Compile.Result.Notes) != 1 || !strings.HasPrefix(j.Compile.Result.Notes[0], "Optimised ("+level+") by onnxruntime 1.") {
+		if len(j.Compile.Result.Notes) != 1 ||
+			!strings.HasPrefix(j.Compile.Result.Notes[0], "Optimised ("+level+") by onnxruntime 1.") {
 			t.Errorf("%s: notes %q", level, j.Compile.Result.Notes)
 		}
-		if got := untar(t, b.get(j.Compile.Result.URI))["slipway_compiled.json"]; !strings.Contains(got, `"after_sha256"`) || !strings.Contains(got, `"tool": "onnxruntime `) {
+		if got := untar(t, b.get(j.Compile.Result.URI))["slipway_compiled.json"]; !strings.Contains(
+			got, `"after_sha256"`,
+		) ||
+			!strings.Contains(got, `"tool": "onnxruntime `) {
 			t.Errorf("%s: %s", level, got)
 		}
 	}
 	broken := b.put("b.tar.gz", tarGz(t, file{"m.onnx", strings.ReplaceAll(doubler(), "Add", "Odd")}))
-	if j := b.compile("broken", domain.Compile{Input: broken, Framework: "ONNX", Optimize: "basic"}); j.State.Status != domain.Failed || !strings.Contains(j.State.Reason, "could not be optimised: the model can't be optimised: ") {
+	if j := b.compile(
+		"broken", domain.Compile{Input: broken, Framework: "ONNX", Optimize: "basic"},
+	); j.State.Status != domain.Failed ||
+		!strings.Contains(j.State.Reason, "could not be optimised: the model can't be optimised: ") {
 		t.Errorf("%+v", j.State)
 	}
 }

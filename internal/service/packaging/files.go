@@ -71,7 +71,9 @@ func flat(dir string, files []string) (items []item, err error) {
 			return nil, fail(packaging.Reason("The file %q has a name that is kept for the package itself.", f))
 		}
 		if other, twice := seen[strings.ToLower(name)]; twice {
-			return nil, fail(packaging.Reason("The files %q and %q would have the same name in the package, which has no folders.", other, f))
+			return nil, fail(packaging.Reason(
+				"The files %q and %q would have the same name in the package, which has no folders.", other, f,
+			))
 		}
 		seen[strings.ToLower(name)] = f
 		items = append(items, item{name: name, path: filepath.Join(dir, filepath.FromSlash(f))})
@@ -129,7 +131,9 @@ func writeEntry(ctx context.Context, tw *tar.Writer, i item) error {
 		return err
 	}
 	defer r.Close() // only read
-	if err := tw.WriteHeader(&tar.Header{Name: i.name, Size: size, Mode: 0o444, Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}); err != nil {
+	if err := tw.WriteHeader(
+		&tar.Header{Name: i.name, Size: size, Mode: 0o444, Typeflag: tar.TypeReg, Format: tar.FormatUSTAR},
+	); err != nil {
 		return err
 	}
 	_, err = io.Copy(tw, reader{ctx, r})

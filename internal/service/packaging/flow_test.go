@@ -69,7 +69,8 @@ func TestARealModelIsCompiledPackagedVerifiedAndLoaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Metadata.ModelName != "digits" || m.Metadata.Target.OS != "LINUX" || m.Metadata.Runtime != bundle.RuntimeONNX || m.Inputs[0].DataType != "FLOAT32" {
+	if m.Metadata.ModelName != "digits" || m.Metadata.Target.OS != "LINUX" ||
+		m.Metadata.Runtime != bundle.RuntimeONNX || m.Inputs[0].DataType != "FLOAT32" {
 		t.Errorf("%+v", m)
 	}
 	if _, err := b.verifier().Check(t.Context(), os.DirFS(at)); err != nil {
@@ -83,7 +84,8 @@ func TestARealModelIsCompiledPackagedVerifiedAndLoaded(t *testing.T) {
 		t.Errorf("%+v, %v", sig, err)
 	}
 	var doc struct{ Manifest, Signature, Chain string }
-	if err := json.Unmarshal([]byte(j.Pack.Result.Signature), &doc); err != nil || !strings.Contains(doc.Manifest, `"model_version":"2.0"`) || !strings.HasPrefix(doc.Chain, "-----BEGIN CERT") {
+	if err := json.Unmarshal([]byte(j.Pack.Result.Signature), &doc); err != nil ||
+		!strings.Contains(doc.Manifest, `"model_version":"2.0"`) || !strings.HasPrefix(doc.Chain, "-----BEGIN CERT") {
 		t.Errorf("signature document %s, %v", j.Pack.Result.Signature, err)
 	}
 }
@@ -91,10 +93,13 @@ func TestARealModelIsCompiledPackagedVerifiedAndLoaded(t *testing.T) {
 func TestPackagingNeedsACompletedCompilationButNotItsRecord(t *testing.T) {
 	b := start(t)
 	p := domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: "1", OutputAt: "s3://models/p"}
-	if _, err := b.CreatePackaging(t.Context(), scope, "early", p, nil, nil); !errors.Is(err, fault.Invalid) || err.Error() == "" {
+	if _, err := b.CreatePackaging(t.Context(), scope, "early", p, nil, nil); !errors.Is(err, fault.Invalid) ||
+		err.Error() == "" {
 		t.Errorf("without a compilation job: %v", err)
 	}
-	if c := b.compile("bad", domain.Compile{Input: "s3://models/nothing", Framework: "ONNX"}); c.State.Status != domain.Failed {
+	if c := b.compile(
+		"bad", domain.Compile{Input: "s3://models/nothing", Framework: "ONNX"},
+	); c.State.Status != domain.Failed {
 		t.Fatal(c.State)
 	}
 	p.CompilationJob = "bad"
@@ -140,7 +145,8 @@ func TestAnObjectThatDevicesAreFetchingIsNotOverwritten(t *testing.T) {
 		t.Errorf("an object that nobody uses: %+v", j.State)
 	}
 	used = first.Pack.Result.URI
-	if j := b.pack("three", p); j.State.Status != domain.Failed || !strings.Contains(j.State.Reason, "is being deployed") {
+	if j := b.pack("three", p); j.State.Status != domain.Failed ||
+		!strings.Contains(j.State.Reason, "is being deployed") {
 		t.Errorf("%+v", j.State)
 	}
 }
@@ -152,16 +158,22 @@ func TestAPresetWritesTheRecipeAndSaysThatNothingWasRegistered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := b.pack("p", domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: "1 a", Preset: "GreengrassV2Component", PresetConfig: preset})
+	j := b.pack("p", domain.Pack{
+		CompilationJob: "c", ModelName: "digits", ModelVersion: "1 a", Preset: "GreengrassV2Component",
+		PresetConfig: preset,
+	})
 	out := j.Pack.Result.Preset
-	if out == nil || out.ARN != "arn:aws:greengrass:us-east-1:000000000000:components:SagemakerEdgeManagerp:versions:1.0.0" || !strings.Contains(out.Message, "Nothing was registered") {
+	if out == nil ||
+		out.ARN != "arn:aws:greengrass:us-east-1:000000000000:components:SagemakerEdgeManagerp:versions:1.0.0" ||
+		!strings.Contains(out.Message, "Nothing was registered") {
 		t.Fatalf("%+v %+v", j.State, out)
 	}
 	var recipe struct {
 		RecipeFormatVersion string
 		Manifests           []struct{ Platform struct{ Architecture string } }
 	}
-	if err := json.Unmarshal(b.get("s3://models/packages/digits-1 a.greengrass-recipe.json"), &recipe); err != nil || recipe.RecipeFormatVersion != "2020-01-25" || recipe.Manifests[0].Platform.Architecture != "aarch64" {
+	if err := json.Unmarshal(b.get("s3://models/packages/digits-1 a.greengrass-recipe.json"), &recipe); err != nil ||
+		recipe.RecipeFormatVersion != "2020-01-25" || recipe.Manifests[0].Platform.Architecture != "aarch64" {
 		t.Errorf("%+v, %v", recipe, err)
 	}
 }
@@ -171,7 +183,9 @@ func TestDevicesRefuseRevokedKeysAndOldPackagesOnceTheySawANewerOne(t *testing.T
 	b.compile("c", domain.Compile{Input: b.put("m.tar.gz", models.Archive("v1")), Framework: "ONNX"})
 	pkg := func(name string) []byte {
 		t.Helper()
-		return b.get(b.pack(name, domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: name}).Pack.Result.URI)
+		return b.get(
+			b.pack(name, domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: name}).Pack.Result.URI,
+		)
 	}
 	old := pkg("1")
 	if _, err := b.Rotate(t.Context(), packaging.Rotation{}); err != nil {

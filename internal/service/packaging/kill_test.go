@@ -35,8 +35,8 @@ func TestAKilledServerFinishesItsJobsAfterTheNextStart(t *testing.T) {
 	// The object store is hit first by the input, then by the artifact, then by
 	// the package.
 	for _, point := range []string{
-		"packaging.begun", "objects.written:2", "objects.renamed:2", "packaging.worked",
-		"packaging.begun:2", "objects.written:3", "objects.renamed:3", "packaging.worked:2",
+		"packaging.started", "objects.written:2", "objects.renamed:2", "packaging.worked",
+		"packaging.started:2", "objects.written:3", "objects.renamed:3", "packaging.worked:2",
 	} {
 		t.Run(point, func(t *testing.T) {
 			at := t.TempDir()
@@ -53,7 +53,13 @@ func TestAKilledServerFinishesItsJobsAfterTheNextStart(t *testing.T) {
 				t.Fatalf("%+v", c.State)
 			}
 			if _, err := b.Job(t.Context(), domain.Packaging, scope, "p"); err != nil {
-				if _, err := b.CreatePackaging(t.Context(), scope, "p", domain.Pack{CompilationJob: "c", ModelName: "digits", ModelVersion: "1", OutputAt: "s3://models/packages"}, nil, nil); err != nil {
+				if _, err := b.CreatePackaging(
+					t.Context(), scope, "p",
+					domain.Pack{
+						CompilationJob: "c", ModelName: "digits", ModelVersion: "1", OutputAt: "s3://models/packages",
+					},
+					nil, nil,
+				); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -58,13 +58,14 @@ func (o optimized) replace(items []item, model string, external []onnxfile.Exter
 // optimize has the real runtime optimise a model. It runs in a process of its
 // own: the model is hostile, and the runtime native code.
 func (s *Service) optimize(ctx context.Context, model, to, level string, g graph) (o optimized, err error) {
+	const notDone = "ClientError: The model was not optimised as x-optimize asks: "
 	argv, err := s.cfg.Optimizer()
 	if err != nil || len(argv) == 0 {
-		return o, fail(fmt.Sprintf("ClientError: The model was not optimised as x-optimize asks: this server has no slipway-onnx (%v).", err))
+		return o, fail(fmt.Sprintf(notDone+"this server has no slipway-onnx (%v).", err))
 	}
 	program, err := exec.LookPath(argv[0])
 	if err != nil {
-		return o, fail("ClientError: The model was not optimised as x-optimize asks: slipway-onnx was not found on this server.")
+		return o, fail(notDone + "slipway-onnx was not found on this server.")
 	}
 	bounded, cancel := context.WithTimeout(ctx, optimizerTime)
 	defer cancel()
@@ -87,8 +88,7 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 			return o, fmt.Errorf("run %s: %w", program, err)
 		}
-		return o, fail(fmt.Sprintf("ClientError: The model could not be optimised: %s",
-			complaint(stderr.String(), err)))
+		return o, fail("ClientError: The model could not be optimised: " + complaint(stderr.String(), err))
 	}
 	var said struct {
 		Tool    string `json:"tool"`
@@ -102,7 +102,9 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 		return o, err
 	}
 	if !sameTensors(after.inputs, g.inputs) || !sameTensors(after.outputs, g.outputs) || len(after.external) > 0 {
-		return o, fail("ClientError: The optimised model takes or gives something else than the original, so it was not used.")
+		return o, fail(
+			"ClientError: The optimised model takes or gives something else than the original, so it was not used.",
+		)
 	}
 	o = optimized{file: to, record: optimizedRecord{
 		Tool:  strings.TrimSpace(said.Tool + " " + said.Version),

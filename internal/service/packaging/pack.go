@@ -24,7 +24,10 @@ func (s *Service) pack(ctx context.Context, j *packaging.Job) (func(*packaging.J
 		return nil, err
 	}
 	if a.SHA256 != p.Source.SHA256 {
-		return nil, fail(fmt.Sprintf("ClientError: The artifact of the compilation job '%s' at %s was replaced since it was compiled.", p.CompilationJob, p.Source.URI))
+		return nil, fail(fmt.Sprintf(
+			"ClientError: The artifact of the compilation job '%s' at %s was replaced since it was compiled.",
+			p.CompilationJob, p.Source.URI,
+		))
 	}
 	sources, err := s.sources(p, a)
 	if err != nil {
@@ -41,7 +44,7 @@ func (s *Service) pack(ctx context.Context, j *packaging.Job) (func(*packaging.J
 	if err != nil {
 		return nil, err
 	}
-	signed := &witness{Signer: key}
+	signed := &recordingSigner{Signer: key}
 	m := manifest(j, min(floor, p.Serial), key.Number(), minKey)
 	st, err := s.put(ctx, p.OutputURI(), "application/gzip", func(w io.Writer) error {
 		_, err := bundle.Write(ctx, w, m, sources, signed)
@@ -95,7 +98,8 @@ func manifest(j *packaging.Job, floor, key, minKey uint64) bundle.Manifest {
 	p := j.Pack
 	return bundle.Manifest{
 		Metadata: bundle.Metadata{
-			ModelName: p.ModelName, ModelVersion: p.ModelVersion, PackagingJob: j.Name, CompilationJob: p.CompilationJob,
+			ModelName: p.ModelName, ModelVersion: p.ModelVersion, PackagingJob: j.Name,
+			CompilationJob: p.CompilationJob,
 			Created: j.State.Created.UTC().Format(
 				time.RFC3339), Serial: p.Serial, Floor: floor, Key: key, MinKey: minKey,
 			Target: bundle.Target{
@@ -136,7 +140,11 @@ func (s *Service) mayWrite(ctx context.Context, uri string) error {
 		return err
 	}
 	if used {
-		return fail(fmt.Sprintf("ClientError: OutputConfiguration: The object %s is being deployed by an active stage and is not overwritten. Choose another ModelVersion or S3OutputLocation.", uri))
+		return fail(fmt.Sprintf(
+			"ClientError: OutputConfiguration: The object %s is being deployed by an active stage and is not "+
+				"overwritten. Choose another ModelVersion or S3OutputLocation.",
+			uri,
+		))
 	}
 	s.log.InfoContext(ctx, "a package is overwritten", "uri", uri)
 	return nil
@@ -163,26 +171,26 @@ func (s *Service) preset(ctx context.Context, j *packaging.Job) (*packaging.Pres
 	}, nil
 }
 
-// witness remembers what was signed, for the ModelSignature document.
-type witness struct {
+// recordingSigner remembers what was signed, for the ModelSignature document.
+type recordingSigner struct {
 	bundle.Signer
 	manifest, sig, chain []byte
 }
 
-func (w *witness) Sign(ctx context.Context, manifest []byte) (sig, chain []byte, err error) {
-	w.manifest = bytes.Clone(manifest)
-	w.sig, w.chain, err = w.Signer.Sign(ctx, manifest)
-	return w.sig, w.chain, err
+func (r *recordingSigner) Sign(ctx context.Context, manifest []byte) (sig, chain []byte, err error) {
+	r.manifest = bytes.Clone(manifest)
+	r.sig, r.chain, err = r.Signer.Sign(ctx, manifest)
+	return r.sig, r.chain, err
 }
 
 // document is ModelSignature: the manifest, the signature over its DSSE
 // encoding, and the certificates, in one JSON text.
-func (w *witness) document() (string, error) {
+func (r *recordingSigner) document() (string, error) {
 	b, err := json.Marshal(struct {
 		PayloadType string `json:"payloadType"`
 		Manifest    string `json:"manifest"`
 		Signature   string `json:"signature"` // base 64
 		Chain       string `json:"chain"`     // PEM
-	}{bundle.PayloadType, string(w.manifest), base64.StdEncoding.EncodeToString(w.sig), string(w.chain)})
+	}{bundle.PayloadType, string(r.manifest), base64.StdEncoding.EncodeToString(r.sig), string(r.chain)})
 	return string(b), err
 }

@@ -17,8 +17,8 @@ import (
 // The lease of a job is renewed while it is in work; a look at its status
 // comes with that.
 const (
-	lease  = 30 * time.Second
-	glance = 500 * time.Millisecond
+	lease       = 30 * time.Second
+	statusEvery = 500 * time.Millisecond
 )
 
 // Run takes turns until ctx ends and waits for those in hand, which end early:
@@ -27,8 +27,9 @@ func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for range s.cfg.Concurrency {
 		r := &loop.Runner{
-			Queue: queue{s.cfg.Store.Jobs()}, Log: s.log, Wake: s.due, Poll: time.Second, Lease: lease, Retry: time.Second,
-			Turn: func(_ context.Context, key string) (time.Time, error) { return s.turn(ctx, key) },
+			Queue: queue{s.cfg.Store.Jobs()}, Log: s.log, Wake: s.due, Poll: time.Second, Lease: lease,
+			Retry: time.Second,
+			Turn:  func(_ context.Context, key string) (time.Time, error) { return s.turn(ctx, key) },
 		}
 		wg.Go(func() { r.Run(ctx) })
 	}
@@ -60,7 +61,7 @@ func (s *Service) turn(ctx context.Context, key string) (due time.Time, err erro
 	if err != nil || j == nil || j.State.Status != packaging.InProgress || due.After(time.Now()) {
 		return due, err
 	}
-	failpoint.Hit("packaging.begun")
+	failpoint.Hit("packaging.started")
 	f, apply, err := s.work(ctx, j)
 	if err != nil {
 		return clock.Now(), nil // the server stops; the work begins anew after it
@@ -153,7 +154,7 @@ func (s *Service) work(
 // watch keeps the lease of a job in work and ends the work when the job was
 // asked to stop, or is gone.
 func (s *Service) watch(ctx context.Context, cancel context.CancelCauseFunc, id string) {
-	tick := time.NewTicker(glance)
+	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -5,7 +5,7 @@
 //
 //   - which orders a device is offered (pollOrders), which rows a new start would
 //     restart (Restartable, HasRow), and which device acts as a thing
-//     (DeviceOfThing): they say in SQL what Stage.Offers, Row.MayTake and
+//     (DeviceOfThing): they say in SQL what Stage.Offers, Row.Retryable and
 //     Device.Acts say in Go;
 //   - when a stage is due whose rows changed (CountRows): at once if nothing is
 //     pending any more, or else within a second;

@@ -146,7 +146,7 @@ func (r reader) CertificatesOfPolicy(
 		order by certificate`, s.Region, policy, after)
 }
 
-// Holder returns a certificate with everything that it is judged by, as of one
+// Holder returns a certificate with everything that decides what it is good for, as of one
 // moment, in whatever region it is; false if there is none.
 func (db DB) Holder(ctx context.Context, account, id string) (h trust.Holder, ok bool, err error) {
 	err = db.View(ctx, func(q store.Querier) error {
