@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,7 +44,9 @@ func benchControl(ctx context.Context, _ options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, part := range []func(context.Context, io.Writer, string, map[string]string) error{startup, describeAndList, manyEndpoints} {
+	for _, part := range []func(
+		context.Context, io.Writer, string, map[string]string,
+	) error{startup, describeAndList, manyEndpoints} {
 		if err := part(ctx, out, dir, bins); err != nil {
 			return err
 		}
@@ -97,7 +100,9 @@ func startup(ctx context.Context, out io.Writer, dir string, bins map[string]str
 	fmt.Fprintf(out, "CreateEndpoint to InService, model loads in 10 ms, 20 times: median %s, max %s (aim <= 500ms)\n",
 		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 	for i := range 20 {
-		if _, err := s.api.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))}); err != nil {
+		if _, err := s.api.DeleteEndpoint(
+			ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))},
+		); err != nil {
 			return err
 		}
 	}
@@ -111,14 +116,7 @@ func describeAndList(ctx context.Context, out io.Writer, dir string, bins map[st
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	db, err := store.OpenSQLite(ctx, filepath.Join(data, "slipway.db"))
-	if err != nil {
-		return err
-	}
-	if err := fill(ctx, db, stored); err != nil {
-		return err
-	}
-	if err := db.Close(); err != nil {
+	if err := fill(ctx, filepath.Join(data, "slipway.db"), stored); err != nil {
 		return err
 	}
 	s, err := startBenchServer(ctx, data, bins)
@@ -127,26 +125,35 @@ func describeAndList(ctx context.Context, out io.Writer, dir string, bins map[st
 	}
 	defer s.stop()
 	describe := func(i int) error {
-		_, err := s.api.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(fmt.Sprintf("endpoint-%05d", i*7919%stored))})
+		_, err := s.api.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{
+			EndpointName: aws.String(fmt.Sprintf("endpoint-%05d", i*7919%stored)),
+		})
 		return err
 	}
 	var token *string
 	list := func(int) error {
-		page, err := s.api.ListEndpoints(ctx, &sagemaker.ListEndpointsInput{MaxResults: aws.Int32(100), NextToken: token})
+		in := &sagemaker.ListEndpointsInput{MaxResults: aws.Int32(100), NextToken: token}
+		page, err := s.api.ListEndpoints(ctx, in)
 		if err == nil {
 			token = page.NextToken
 		}
 		return err
 	}
 	search := func(i int) error {
-		_, err := s.api.ListEndpoints(ctx, &sagemaker.ListEndpointsInput{NameContains: aws.String(strconv.Itoa(10000 + i)[1:]), SortBy: types.EndpointSortKeyName})
+		_, err := s.api.ListEndpoints(ctx, &sagemaker.ListEndpointsInput{
+			NameContains: aws.String(strconv.Itoa(10000 + i)[1:]), SortBy: types.EndpointSortKeyName,
+		})
 		return err
 	}
 	for _, c := range []struct {
 		name string
 		call func(int) error
 		n    int
-	}{{"DescribeEndpoint", describe, calls}, {"ListEndpoints, pages of 100", list, calls}, {"ListEndpoints by NameContains and Name", search, calls / 4}} {
+	}{
+		{"DescribeEndpoint", describe, calls},
+		{"ListEndpoints, pages of 100", list, calls},
+		{"ListEndpoints by NameContains and Name", search, calls / 4},
+	} {
 		var took []time.Duration
 		for i := range c.n {
 			begun := time.Now()
@@ -156,25 +163,35 @@ func describeAndList(ctx context.Context, out io.Writer, dir string, bins map[st
 			took = append(took, time.Since(begun))
 		}
 		slices.Sort(took)
-		fmt.Fprintf(out, "%s, %d endpoints stored, seen by the Go SDK: p50 %s, p99 %s (aim: p99 <= 5ms)\n", c.name, stored,
+		fmt.Fprintf(out, "%s, %d endpoints stored, seen by the Go SDK: p50 %s, p99 %s (aim: p99 <= 5ms)\n",
+			c.name, stored,
 			took[len(took)/2].Round(10*time.Microsecond), took[len(took)*99/100].Round(10*time.Microsecond))
 	}
 	fmt.Fprintf(out, "server with %d stored endpoints: RSS %.1f MiB\n", stored, rss(s.cmd.Process.Pid))
 	return nil
 }
 
-// fill stores endpoints that are in service on paper: reading them costs the
-// same, and nothing has to run.
-func fill(ctx context.Context, db *store.DB, n int) error {
+// fill stores endpoints that are in service by their rows alone: reading them
+// costs the same, and nothing has to run.
+func fill(ctx context.Context, file string, n int) (err error) {
+	db, err := store.OpenSQLite(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	scope := arn.Scope{Region: benchRegion, Account: benchAccount}
 	for base := 0; base < n; base += 500 {
 		err := endpoints.New(db).Change(ctx, func(tx endpoints.Tx) error {
 			for i := base; i < min(base+500, n); i++ {
 				at := time.Unix(1_700_000_000+int64(i), 0).UTC()
 				e := &hosting.Endpoint{
-					ID: hosting.EndpointID(fmt.Sprintf("e-%05d", i)), Scope: scope, Name: fmt.Sprintf("endpoint-%05d", i),
+					ID: hosting.EndpointID(fmt.Sprintf("e-%05d", i)), Scope: scope,
+					Name:   fmt.Sprintf("endpoint-%05d", i),
 					Status: hosting.InService, ConfigName: "c", Created: at, Modified: at,
-					Fleet:   &hosting.Fleet{ID: hosting.FleetID(fmt.Sprintf("f-%05d", i)), ConfigName: "c", ConfigDoc: []byte(`{}`), Variants: []hosting.FleetVariant{{Variant: hosting.Variant{Name: "a"}}}},
+					Fleet: &hosting.Fleet{
+						ID: hosting.FleetID(fmt.Sprintf("f-%05d", i)), ConfigName: "c", ConfigDoc: []byte(`{}`),
+						Variants: []hosting.FleetVariant{{Variant: hosting.Variant{Name: "a"}}},
+					},
 					Weights: []hosting.Weight{{Variant: "a", Current: 1, Desired: 1}},
 				}
 				if err := tx.Write(ctx, outcome.OfCreation(e)); err != nil {
@@ -217,11 +234,14 @@ func manyEndpoints(ctx context.Context, out io.Writer, dir string, bins map[stri
 	before := cpu(s.cmd.Process.Pid)
 	time.Sleep(10 * time.Second)
 	used := cpu(s.cmd.Process.Pid) - before
-	fmt.Fprintf(out, "%d endpoints with one instance each: accepted in %s, all InService in %s; server RSS %.1f MiB, %.1f%% of one core when idle\n",
+	fmt.Fprintf(out, "%d endpoints with one instance each: accepted in %s, all InService in %s; server RSS %.1f MiB, "+
+		"%.1f%% of one core when idle\n",
 		n, accepted.Round(time.Millisecond), all.Round(time.Millisecond), rss(s.cmd.Process.Pid), used.Seconds()*10)
 	begun = time.Now()
 	for i := range n {
-		if _, err := s.api.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))}); err != nil {
+		if _, err := s.api.DeleteEndpoint(
+			ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))},
+		); err != nil {
 			return err
 		}
 	}
@@ -245,7 +265,9 @@ func startBenchServer(ctx context.Context, data string, bins map[string]string) 
 }
 
 // startServer starts a server with settings of its configuration besides.
-func startServer(ctx context.Context, data string, bins map[string]string, settings string, stderr *os.File) (*benchServer, error) {
+func startServer(
+	ctx context.Context, data string, bins map[string]string, settings string, stderr *os.File,
+) (*benchServer, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
@@ -271,8 +293,11 @@ func startServer(ctx context.Context, data string, bins map[string]string, setti
 		}
 		_ = res.Body.Close() // only the status matters
 		if res.StatusCode == http.StatusOK {
-			c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(benchRegion), awsconfig.WithSharedConfigProfile("default"),
-				awsconfig.WithSharedCredentialsFiles([]string{filepath.Join(data, "credentials")}), awsconfig.WithSharedConfigFiles([]string{}), awsconfig.WithBaseEndpoint(s.url))
+			c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(benchRegion),
+				awsconfig.WithSharedConfigProfile("default"),
+				awsconfig.WithSharedCredentialsFiles(
+					[]string{filepath.Join(data, "credentials")},
+				), awsconfig.WithSharedConfigFiles([]string{}), awsconfig.WithBaseEndpoint(s.url))
 			if err != nil {
 				return nil, err
 			}
@@ -309,20 +334,27 @@ func (s *benchServer) stop() {
 
 // model creates a model and a configuration "c" of one instance.
 func (s *benchServer) model(ctx context.Context, loadMS string) error {
-	_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: aws.String("m"), PrimaryContainer: &types.ContainerDefinition{
+	_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: aws.String(
+		"m",
+	), PrimaryContainer: &types.ContainerDefinition{
 		Image: aws.String(benchImage), Environment: map[string]string{"TESTMODEL_LOAD_MS": loadMS},
 	}})
 	if err != nil {
 		return err
 	}
-	_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: aws.String("c"), ProductionVariants: []types.ProductionVariant{{
-		VariantName: aws.String("a"), ModelName: aws.String("m"), InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(1),
+	_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: aws.String(
+		"c",
+	), ProductionVariants: []types.ProductionVariant{{
+		VariantName: aws.String("a"), ModelName: aws.String("m"),
+		InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(1),
 	}}})
 	return err
 }
 
 func (s *benchServer) endpoint(ctx context.Context, name string) error {
-	_, err := s.api.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String(name), EndpointConfigName: aws.String("c")})
+	_, err := s.api.CreateEndpoint(
+		ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String(name), EndpointConfigName: aws.String("c")},
+	)
 	return err
 }
 

@@ -71,7 +71,8 @@ func benchFleet(ctx context.Context, data string, bins map[string]string, o opti
 		return err
 	}
 	p.fleet, err = simdevices.New(simdevices.Config{
-		Server: p.remote, Verifier: &bundle.Verifier{Roots: roots}, Fleet: benchPlant, Count: o.devices, Seed: 7, Workers: connections,
+		Server: p.remote, Verifier: &bundle.Verifier{Roots: roots}, Fleet: benchPlant, Count: o.devices, Seed: 7,
+		Workers: connections,
 	})
 	if err != nil {
 		return err
@@ -133,8 +134,11 @@ func (p *plant) steady(ctx context.Context, length time.Duration) error {
 	r := p.fleet.Report()
 	took := time.Since(begun).Seconds()
 	p.calls(fmt.Sprintf("%d devices that heartbeat and poll every 60 s, for %s", p.n, length), r)
-	fmt.Printf("  server: RSS %.0f MiB, at most %.0f (aim < 512); %.0f%% of a core. Simulator: %.0f%% of a core, late by p99 %.1f ms\n",
-		rss(p.cmd.Process.Pid), peak(p.cmd.Process.Pid), (cpu(p.cmd.Process.Pid)-server).Seconds()/took*100, (ownCPU()-own).Seconds()/took*100, r.LateP99)
+	fmt.Printf("  server: RSS %.0f MiB, at most %.0f (aim < 512); %.0f%% of a core. Simulator: %.0f%% of a core, "+
+		"late by p99 %.1f ms\n",
+		rss(p.cmd.Process.Pid), peak(
+			p.cmd.Process.Pid,
+		), (cpu(p.cmd.Process.Pid)-server).Seconds()/took*100, (ownCPU()-own).Seconds()/took*100, r.LateP99)
 	return nil
 }
 
@@ -143,7 +147,10 @@ func (p *plant) calls(what string, r simdevices.Report) {
 	fmt.Printf("%s, as the devices see it:\n", what)
 	for _, kind := range []string{"heartbeat", "poll"} {
 		c := r.Calls[kind]
-		fmt.Printf("  %s: %.0f/s, p50 %.1f ms, p99 %.1f ms (aim < 50), max %.1f ms; %d failed\n", kind, c.PerSecond, c.P50, c.P99, c.Max, c.Failed)
+		fmt.Printf(
+			"  %s: %.0f/s, p50 %.1f ms, p99 %.1f ms (aim < 50), max %.1f ms; %d failed\n", kind, c.PerSecond, c.P50,
+			c.P99, c.Max, c.Failed,
+		)
 	}
 	for what, n := range r.Errors {
 		fmt.Printf("  failed: %s %d times\n", what, n)
@@ -162,7 +169,10 @@ func (p *plant) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("a stage of %d devices: the call took %s; all rows written and offered after %s (aim < 10 s)\n", p.n, started.Round(time.Millisecond), written.Round(time.Millisecond))
+	fmt.Printf(
+		"a stage of %d devices: the call took %s; all rows written and offered after %s (aim < 10 s)\n", p.n,
+		started.Round(time.Millisecond), written.Round(time.Millisecond),
+	)
 	begun := time.Now()
 	var end *types.EdgeDeploymentStatus
 	err = until(ctx, 20*time.Minute, func() (bool, error) {
@@ -170,14 +180,17 @@ func (p *plant) stage(ctx context.Context) error {
 			return false, err
 		}
 		end, err = p.status(ctx)
-		return err == nil && (end.StageStatus == types.StageStatusDeployed || end.StageStatus == types.StageStatusFailed), err
+		return err == nil &&
+			(end.StageStatus == types.StageStatusDeployed || end.StageStatus == types.StageStatusFailed), err
 	})
 	if err != nil {
 		return err
 	}
 	r := p.fleet.Report()
-	fmt.Printf("  carried out by all devices %s later: %d succeeded, %d failed, the devices say %d and %d; processor time of the server %s, of the simulator %s, whose devices acted late by p99 %.0f ms\n",
-		time.Since(begun).Round(time.Millisecond), aws.ToInt32(end.EdgeDeploymentSuccessInStage), aws.ToInt32(end.EdgeDeploymentFailedInStage), r.Deployed, r.Failed,
+	fmt.Printf("  carried out by all devices %s later: %d succeeded, %d failed, the devices say %d and %d; processor "+
+		"time of the server %s, of the simulator %s, whose devices acted late by p99 %.0f ms\n",
+		time.Since(begun).Round(time.Millisecond), aws.ToInt32(end.EdgeDeploymentSuccessInStage),
+		aws.ToInt32(end.EdgeDeploymentFailedInStage), r.Deployed, r.Failed,
 		(cpu(p.cmd.Process.Pid) - server).Round(time.Second), (ownCPU() - own).Round(time.Second), r.LateP99)
 	p.calls("  meanwhile", r)
 	fmt.Printf("  server: RSS %.0f MiB, at most %.0f\n", rss(p.cmd.Process.Pid), peak(p.cmd.Process.Pid))
@@ -188,7 +201,9 @@ func (p *plant) stage(ctx context.Context) error {
 // a row was written for each of n devices.
 func (p *plant) start(ctx context.Context, n int) (call, written time.Duration, err error) {
 	begun := time.Now()
-	_, err = p.api.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String(benchPlan), StageName: aws.String("all")})
+	_, err = p.api.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String(benchPlan), StageName: aws.String("all"),
+	})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -198,7 +213,8 @@ func (p *plant) start(ctx context.Context, n int) (call, written time.Duration, 
 		if err != nil || s.StageStatus == types.StageStatusStarting {
 			return false, err
 		}
-		rows := aws.ToInt32(s.EdgeDeploymentPendingInStage) + aws.ToInt32(s.EdgeDeploymentSuccessInStage) + aws.ToInt32(s.EdgeDeploymentFailedInStage)
+		rows := aws.ToInt32(s.EdgeDeploymentPendingInStage) + aws.ToInt32(s.EdgeDeploymentSuccessInStage) +
+			aws.ToInt32(s.EdgeDeploymentFailedInStage)
 		if int(rows) != n {
 			return false, fmt.Errorf("the stage is %s with %d rows for %d devices", s.StageStatus, rows, n)
 		}
@@ -208,7 +224,9 @@ func (p *plant) start(ctx context.Context, n int) (call, written time.Duration, 
 }
 
 func (p *plant) status(ctx context.Context) (*types.EdgeDeploymentStatus, error) {
-	out, err := p.api.DescribeEdgeDeploymentPlan(ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String(benchPlan)})
+	out, err := p.api.DescribeEdgeDeploymentPlan(
+		ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String(benchPlan)},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +259,9 @@ func benchLargeFleet(ctx context.Context, data string, bins map[string]string, o
 	var looks *openload.Report
 	go func() { // ends when enough is closed
 		var err error
-		looks, err = openload.Run(ctx, openload.Config{Rate: 10, Duration: 10 * time.Minute, Stop: enough}, func(ctx context.Context, _ int) error {
+		looks, err = openload.Run(ctx, openload.Config{
+			Rate: 10, Duration: 10 * time.Minute, Stop: enough,
+		}, func(ctx context.Context, _ int) error {
 			_, err := p.status(ctx)
 			return err
 		})
@@ -259,9 +279,15 @@ func benchLargeFleet(ctx context.Context, data string, bins map[string]string, o
 	if err = errors.Join(err, <-looked, looks.FirstErr); err != nil {
 		return err
 	}
-	fmt.Printf("%d devices registered: a stage of 10%% of them is selected, written and offered after %s (aim < 20 s)\n", o.registered, written.Round(time.Millisecond))
-	fmt.Printf("  DescribeEdgeDeploymentPlan 10 times a second from 2 s before to 5 s after, by the Go SDK: %d calls, p50 %s, p99 %s (aim < 20 ms), max %s\n",
-		looks.Latency.Len(), looks.Latency.Quantile(0.5).Round(10*time.Microsecond), looks.Latency.Quantile(0.99).Round(10*time.Microsecond), looks.Latency.Max().Round(10*time.Microsecond))
+	fmt.Printf(
+		"%d devices registered: a stage of 10%% of them is selected, written and offered after %s (aim < 20 s)\n",
+		o.registered, written.Round(time.Millisecond),
+	)
+	fmt.Printf("  DescribeEdgeDeploymentPlan 10 times a second from 2 s before to 5 s after, by the Go SDK: %d "+
+		"calls, p50 %s, p99 %s (aim < 20 ms), max %s\n",
+		looks.Latency.Len(), looks.Latency.Quantile(0.5).Round(
+			10*time.Microsecond,
+		), looks.Latency.Quantile(0.99).Round(10*time.Microsecond), looks.Latency.Max().Round(10*time.Microsecond))
 	fmt.Printf("  server: RSS %.0f MiB, at most %.0f\n", rss(s.cmd.Process.Pid), peak(s.cmd.Process.Pid))
 	return nil
 }

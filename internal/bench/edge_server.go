@@ -31,25 +31,20 @@ const (
 
 // pack compiles and packages a real model, through the API.
 func (s *benchServer) pack(ctx context.Context) error {
-	archive, err := onlyModel(models.Archive("v1"))
-	if err != nil {
+	if err := s.upload(ctx); err != nil {
 		return err
 	}
-	objects := s3.NewFromConfig(s.aws, func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := objects.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("bench")}); err != nil {
-		return err
-	}
-	if _, err := objects.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bench"), Key: aws.String("in.tar.gz"), Body: bytes.NewReader(archive)}); err != nil {
-		return err
-	}
-	_, err = s.api.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
+	_, err := s.api.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
 		CompilationJobName: aws.String(benchPackage), RoleArn: aws.String(benchRole),
 		InputConfig: &types.InputConfig{
-			S3Uri: aws.String("s3://bench/in.tar.gz"), Framework: types.FrameworkOnnx, DataInputConfig: aws.String(`{"image": [1, 64]}`),
+			S3Uri: aws.String("s3://bench/in.tar.gz"), Framework: types.FrameworkOnnx,
+			DataInputConfig: aws.String(`{"image": [1, 64]}`),
 		},
 		OutputConfig: &types.OutputConfig{
 			S3OutputLocation: aws.String("s3://bench/compiled"),
-			TargetPlatform:   &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664},
+			TargetPlatform: &types.TargetPlatform{
+				Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664,
+			},
 		},
 		StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(900)},
 	})
@@ -57,7 +52,9 @@ func (s *benchServer) pack(ctx context.Context) error {
 		return err
 	}
 	err = until(ctx, time.Minute, func() (bool, error) {
-		out, err := s.api.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: aws.String(benchPackage)})
+		out, err := s.api.DescribeCompilationJob(
+			ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: aws.String(benchPackage)},
+		)
 		if err == nil && out.CompilationJobStatus == types.CompilationJobStatusFailed {
 			err = errors.New("the compilation failed: " + aws.ToString(out.FailureReason))
 		}
@@ -67,7 +64,8 @@ func (s *benchServer) pack(ctx context.Context) error {
 		return err
 	}
 	_, err = s.api.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: aws.String(benchPackage), CompilationJobName: aws.String(benchPackage), RoleArn: aws.String(benchRole),
+		EdgePackagingJobName: aws.String(benchPackage), CompilationJobName: aws.String(benchPackage),
+		RoleArn:   aws.String(benchRole),
 		ModelName: aws.String("digits"), ModelVersion: aws.String("1.0"),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://bench/packages")},
 	})
@@ -75,12 +73,30 @@ func (s *benchServer) pack(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, time.Minute, func() (bool, error) {
-		out, err := s.api.DescribeEdgePackagingJob(ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: aws.String(benchPackage)})
+		out, err := s.api.DescribeEdgePackagingJob(
+			ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: aws.String(benchPackage)},
+		)
 		if err == nil && out.EdgePackagingJobStatus == types.EdgePackagingJobStatusFailed {
 			err = errors.New("the packaging failed: " + aws.ToString(out.EdgePackagingJobStatusMessage))
 		}
 		return err == nil && out.EdgePackagingJobStatus == types.EdgePackagingJobStatusCompleted, err
 	})
+}
+
+// upload puts the model where the compilation finds it.
+func (s *benchServer) upload(ctx context.Context) error {
+	archive, err := onlyModel(models.Archive("v1"))
+	if err != nil {
+		return err
+	}
+	objects := s3.NewFromConfig(s.aws, func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := objects.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("bench")}); err != nil {
+		return err
+	}
+	_, err = objects.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String("bench"), Key: aws.String("in.tar.gz"), Body: bytes.NewReader(archive),
+	})
+	return err
 }
 
 // onlyModel returns a tar.gz with nothing but the model of another.
@@ -118,8 +134,12 @@ func onlyModel(archive []byte) ([]byte, error) {
 func (p *plant) plan(ctx context.Context, percent int32) error {
 	_, err := p.api.CreateEdgeDeploymentPlan(ctx, &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: aws.String(benchPlan), DeviceFleetName: aws.String(benchPlant),
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String("digits"), EdgePackagingJobName: aws.String(benchPackage)}},
-		Stages: []types.DeploymentStage{{StageName: aws.String("all"), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String("digits"), EdgePackagingJobName: aws.String(benchPackage)},
+		},
+		Stages: []types.DeploymentStage{{StageName: aws.String(
+			"all",
+		), DeviceSelectionConfig: &types.DeviceSelectionConfig{
 			DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(percent),
 		}}},
 	})
@@ -130,7 +150,8 @@ func (p *plant) plan(ctx context.Context, percent int32) error {
 // its own log: from the request's first byte to the answer, without the network
 // and without waiting for a processor on the devices' side.
 func serverTimes(ctx context.Context, path string, devices int) error {
-	const length = 66 * time.Second                    // every device comes once: what lies behind has drawn some of them together
+	// Every device calls once in it: what came before has drawn some of them together.
+	const length = 66 * time.Second
 	if err := sleep(ctx, 10*time.Second); err != nil { // devices find the server again
 		return err
 	}
@@ -166,7 +187,11 @@ func serverTimes(ctx context.Context, path string, devices int) error {
 	fmt.Printf("%d devices, for %s, by the server's own log of every call:\n", devices, length)
 	for _, op := range []string{"SendHeartbeat", "GetDeployments"} {
 		h := times[op]
-		fmt.Printf("  %s: %d calls, p50 %s, p99 %s (aim < 50ms), max %s\n", op, h.Len(), h.Quantile(0.5).Round(time.Microsecond), h.Quantile(0.99).Round(time.Microsecond), h.Max().Round(time.Microsecond))
+		fmt.Printf(
+			"  %s: %d calls, p50 %s, p99 %s (aim < 50ms), max %s\n", op, h.Len(),
+			h.Quantile(0.5).Round(time.Microsecond), h.Quantile(0.99).Round(time.Microsecond),
+			h.Max().Round(time.Microsecond),
+		)
 	}
 	return nil
 }

@@ -53,8 +53,11 @@ func benchRollback(ctx context.Context, _ options) error {
 	}
 	slices.Sort(took)
 	slices.Sort(exposed)
-	fmt.Printf("first bad answer to last request of the bad fleet, canary 1 of 4, alarm period 1 s, %d req/s, %d rollbacks: median %s, max %s (aim: p99 <= 2s); bad answers: median %d, max %d\n",
-		rollbackRate, rollbackRounds, took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), exposed[len(exposed)/2], exposed[len(exposed)-1])
+	fmt.Printf("first bad answer to last request of the bad fleet, canary 1 of 4, alarm period 1 s, %d req/s, %d "+
+		"rollbacks: median %s, max %s (aim: p99 <= 2s); bad answers: median %d, max %d\n",
+		rollbackRate, rollbackRounds, took[len(took)/2].Round(
+			time.Millisecond,
+		), took[len(took)-1].Round(time.Millisecond), exposed[len(exposed)/2], exposed[len(exposed)-1])
 	if _, err := s.api.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("e")}); err != nil {
 		return err
 	}
@@ -65,31 +68,43 @@ func benchRollback(ctx context.Context, _ options) error {
 // the bad one's errors.
 func (s *benchServer) goodAndBad(ctx context.Context) error {
 	for name, env := range map[string]map[string]string{"good": nil, "bad": {"TESTMODEL_STATUS": "500"}} {
-		_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: aws.String(benchImage), Environment: env}})
+		_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{
+			ModelName:        &name,
+			PrimaryContainer: &types.ContainerDefinition{Image: aws.String(benchImage), Environment: env},
+		})
 		if err != nil {
 			return err
 		}
-		_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{{
-			VariantName: aws.String("a"), ModelName: &name, InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(4),
-		}}})
+		_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+			EndpointConfigName: &name,
+			ProductionVariants: []types.ProductionVariant{{
+				VariantName: aws.String("a"), ModelName: &name, InitialInstanceCount: aws.Int32(4),
+				InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
+			}},
+		})
 		if err != nil {
 			return err
 		}
 	}
 	_, err := cloudwatch.NewFromConfig(s.aws).PutMetricAlarm(ctx, &cloudwatch.PutMetricAlarmInput{
-		AlarmName: aws.String("bad-5xx"), Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"),
+		AlarmName: aws.String("bad-5xx"), Namespace: aws.String("AWS/SageMaker"),
+		MetricName: aws.String("Invocation5XXErrors"),
 		Dimensions: []cwtypes.Dimension{
 			{Name: aws.String("EndpointName"), Value: aws.String("e")},
 			{Name: aws.String("VariantName"), Value: aws.String("a")},
 			{Name: aws.String("EndpointConfigName"), Value: aws.String("bad")},
 		},
-		Statistic: cwtypes.StatisticSum, Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
-		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, TreatMissingData: aws.String("notBreaching"),
+		Statistic: cwtypes.StatisticSum, Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1),
+		Threshold:          aws.Float64(1),
+		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold,
+		TreatMissingData:   aws.String("notBreaching"),
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := s.api.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")}); err != nil {
+	if _, err := s.api.CreateEndpoint(
+		ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")},
+	); err != nil {
 		return err
 	}
 	return s.inService(ctx, "e")
@@ -105,9 +120,12 @@ func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) 
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() { // ends when stop is closed
-		_, err := openload.Run(ctx, openload.Config{Rate: rollbackRate, Duration: time.Minute, Stop: stop}, func(ctx context.Context, _ int) error {
+		_, err := openload.Run(ctx, openload.Config{
+			Rate: rollbackRate, Duration: time.Minute, Stop: stop,
+		}, func(ctx context.Context, _ int) error {
 			sent := time.Now()
-			_, err := runtime.InvokeEndpoint(ctx, &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")})
+			in := &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")}
+			_, err := runtime.InvokeEndpoint(ctx, in)
 			if err == nil {
 				return nil
 			}
@@ -126,11 +144,15 @@ func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) 
 	_, err := s.api.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
 		DeploymentConfig: &types.DeploymentConfig{
-			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-				Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(30),
-				CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
-			}},
-			AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("bad-5xx")}}},
+			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(30),
+					CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
+				},
+			},
+			AutoRollbackConfiguration: &types.AutoRollbackConfig{
+				Alarms: []types.Alarm{{AlarmName: aws.String("bad-5xx")}},
+			},
 		},
 	})
 	if err == nil {

@@ -85,18 +85,25 @@ func newSwapping(dir string) (*swapping, error) {
 	if s.engine, err = engine.New(c); err != nil {
 		return nil, err
 	}
-	s.server, err = socket.New(socket.Default(filepath.Join(dir, "agent.sock")), socket.Parts{Models: s.table, Log: log})
+	s.server, err = socket.New(
+		socket.Default(filepath.Join(dir, "agent.sock")), socket.Parts{Models: s.table, Log: log},
+	)
 	return s, err
 }
 
 // load starts a version beside what serves, flips to it, and ends the other.
 func (s *swapping) load(ctx context.Context, version string) error {
-	p := model.Package{Dir: filepath.Join(s.dir, version), ModelName: swapHandle, ModelVersion: version, Runtime: "onnx"}
+	p := model.Package{
+		Dir: filepath.Join(s.dir, version), ModelName: swapHandle, ModelVersion: version, Runtime: "onnx",
+	}
 	r, err := s.engine.Load(ctx, p)
 	if err != nil {
 		return err
 	}
-	l := &model.Loaded{Runner: r, Info: model.Info{Handle: swapHandle, ModelName: swapHandle, ModelVersion: version, Signature: r.Signature(), LoadedAt: time.Now()}}
+	l := &model.Loaded{Runner: r, Info: model.Info{
+		Handle: swapHandle, ModelName: swapHandle, ModelVersion: version, Signature: r.Signature(),
+		LoadedAt: time.Now(),
+	}}
 	if old := s.table.Swap(swapHandle, l); old != nil {
 		return old.Close(ctx)
 	}
@@ -143,7 +150,9 @@ func (c *swapCounts) now() bool {
 }
 
 func (s *swapping) measure(ctx context.Context, swaps int) error {
-	conn, err := grpc.NewClient("unix:"+filepath.Join(s.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(
+		"unix:"+filepath.Join(s.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)
 	if err != nil {
 		return err
 	}
@@ -182,8 +191,10 @@ func predictOn(ctx context.Context, client edgemanager.AgentClient, c *swapCount
 		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(p))
 	}
 	req := &edgemanager.PredictRequest{Name: swapHandle, Tensors: []*edgemanager.Tensor{{
-		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64}},
-		Data:           &edgemanager.Tensor_ByteData{ByteData: raw},
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64},
+		},
+		Data: &edgemanager.Tensor_ByteData{ByteData: raw},
 	}}}
 	for ctx.Err() == nil {
 		swapping, began := c.now(), time.Now()
@@ -201,7 +212,10 @@ func (c *swapCounts) report(took []time.Duration) error {
 		return errors.New("too few predictions to compare")
 	}
 	steady, during := p(c.steady, 0.99), p(c.during, 0.99)
-	fmt.Printf("swap: %d swaps, %v each (median); %d predictions in quiet, %d during swaps, %d failed (promised: 0)\n", len(took), p(took, 0.5), len(c.steady), len(c.during), c.failed)
+	fmt.Printf(
+		"swap: %d swaps, %v each (median); %d predictions in quiet, %d during swaps, %d failed (promised: 0)\n",
+		len(took), p(took, 0.5), len(c.steady), len(c.during), c.failed,
+	)
 	fmt.Printf("swap: in quiet p50 %v, p99 %v; during a swap p50 %v, p99 %v: %.2f of quiet (aim: 1.10), slowest %v\n",
 		p(c.steady, 0.5), steady, p(c.during, 0.5), during, float64(during)/float64(steady), p(c.during, 1))
 	if c.failed > 0 {

@@ -55,7 +55,9 @@ func New() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
-	root.AddCommand(newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(), newSimDevices())
+	root.AddCommand(
+		newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(), newSimDevices(),
+	)
 	root.AddCommand(newOrders()...)
 	return root
 }
@@ -92,8 +94,9 @@ func (s *settings) load(cmd *cobra.Command) (config.Config, error) {
 func newDemo() *cobra.Command {
 	var o demo.Options
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Update a real model under load by canary, then watch a bad one be rolled back; takes less than a minute",
+		Use: "demo",
+		Short: "Update a real model under load by canary, then watch a bad one be rolled back; takes less than a " +
+			"minute",
 		Long: `Starts a server in a temporary directory, deploys a real ONNX model with the AWS SDK
 and sends it the model's test set at a steady rate. A better model replaces it by
 canary; then a broken one is tried, and undone by its alarm. Every request is

@@ -47,7 +47,9 @@ deleting it. They are known also after the endpoint is gone.`,
 }
 
 // deployments reads the newest deployments of an endpoint, over several pages.
-func (r *remote) deployments(ctx context.Context, endpoint string, limit int) (all []slipway.DeploymentSummary, err error) {
+func (r *remote) deployments(
+	ctx context.Context, endpoint string, limit int,
+) (all []slipway.DeploymentSummary, err error) {
 	in := slipway.ListDeploymentsInput{EndpointName: &endpoint}
 	for {
 		var page slipway.ListDeploymentsOutput
@@ -77,7 +79,9 @@ stepped in.`,
 				return err
 			}
 			var d slipway.DescribeDeploymentOutput
-			answer, err := r.call(cmd.Context(), "DescribeDeployment", slipway.DescribeDeploymentInput{DeploymentId: &args[0]}, &d)
+			answer, err := r.call(
+				cmd.Context(), "DescribeDeployment", slipway.DescribeDeploymentInput{DeploymentId: &args[0]}, &d,
+			)
 			if err != nil {
 				return err
 			}
@@ -101,14 +105,16 @@ still. Instances go on starting, MaximumExecutionTimeoutInSeconds goes on counti
 failures and alarms roll back as ever.`,
 			"Paused",
 		},
-		{"resume", "ResumeDeployment", "Let a paused deployment go on", `Ends a pause: the wait of the step goes on where it stood still.`, "Resumed"},
+		{"resume", "ResumeDeployment", "Let a paused deployment go on", `Ends a pause: the wait of the step goes on ` +
+			`where it stood still.`, "Resumed"},
 		{
 			"promote", "PromoteDeployment", "Skip the waits that are left of a deployment",
 			`Skips every wait that is left: traffic moves step by step, each only onto instances that
 are ready and while no alarm fires, and the deployment commits.`,
 			"Promoted",
 		},
-		{"abort", "AbortDeployment", "Roll back the deployment of an endpoint", `Rolls back the deployment in progress, as an alarm would.`, "Aborted"},
+		{"abort", "AbortDeployment", "Roll back the deployment of an endpoint", `Rolls back the deployment in ` +
+			`progress, as an alarm would.`, "Aborted"},
 	} {
 		var c connection
 		cmd := &cobra.Command{
@@ -127,7 +133,10 @@ are ready and while no alarm fires, and the deployment commits.`,
 				if c.json {
 					return printJSON(cmd.OutOrStdout(), answer)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s deployment %s of endpoint %s.\n", o.done, clean(val(out.DeploymentId)), args[0])
+				_, err = fmt.Fprintf(
+					cmd.OutOrStdout(), "%s deployment %s of endpoint %s.\n", o.done, clean(val(out.DeploymentId)),
+					args[0],
+				)
 				return err
 			},
 		}

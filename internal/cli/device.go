@@ -100,7 +100,10 @@ func (r *remote) writeBundle(cmd *cobra.Command, token, dir string, asJSON bool)
 		}
 		return printJSON(cmd.OutOrStdout(), b)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Wrote the identity of device %s of fleet %s to %s. It holds its private key.\n", clean(t.Name), clean(t.Fleet), dir)
+	_, err = fmt.Fprintf(
+		cmd.OutOrStdout(), "Wrote the identity of device %s of fleet %s to %s. It holds its private key.\n",
+		clean(t.Name), clean(t.Fleet), dir,
+	)
 	return err
 }
 
@@ -160,7 +163,9 @@ func showDevices(w io.Writer, all []slipway.DeviceIdentity) error {
 		}
 		for _, c := range d.Certificates {
 			id := clean(val(c.CertificateId))
-			rows = append(rows, table.Row{name, thing, id[:min(len(id), 12)], clean(val(c.Status)), clock(c.CreationTime), heard})
+			rows = append(
+				rows, table.Row{name, thing, id[:min(len(id), 12)], clean(val(c.Status)), clock(c.CreationTime), heard},
+			)
 		}
 	}
 	p.table(table.Row{"DEVICE", "THING", "CERTIFICATE", "STATUS", "CREATED", "HEARD OF"}, rows)
@@ -181,14 +186,20 @@ sessions are dead at once. The device stays registered; to let it in again, enro
 				return err
 			}
 			var out slipway.RevokeDeviceOutput
-			answer, err := r.call(cmd.Context(), "RevokeDevice", slipway.RevokeDeviceInput{DeviceFleetName: &args[0], DeviceName: &args[1]}, &out)
+			answer, err := r.call(
+				cmd.Context(), "RevokeDevice",
+				slipway.RevokeDeviceInput{DeviceFleetName: &args[0], DeviceName: &args[1]}, &out,
+			)
 			if err != nil {
 				return err
 			}
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), answer)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Device %s of fleet %s: %d certificates were active and are not any more.\n", args[1], args[0], len(out.CertificateIds))
+			_, err = fmt.Fprintf(
+				cmd.OutOrStdout(), "Device %s of fleet %s: %d certificates were active and are not any more.\n",
+				args[1], args[0], len(out.CertificateIds),
+			)
 			return err
 		},
 	}

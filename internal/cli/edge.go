@@ -38,7 +38,10 @@ happened, with the time, who asked for it, and the figures that decided it.`,
 				return err
 			}
 			var d slipway.DescribeEdgeDeploymentOutput
-			answer, err := r.call(cmd.Context(), "DescribeEdgeDeployment", slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}, &d)
+			answer, err := r.call(
+				cmd.Context(), "DescribeEdgeDeployment",
+				slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}, &d,
+			)
 			if err != nil {
 				return err
 			}
@@ -91,19 +94,18 @@ fails stops nothing. Without any flag of the policy the command shows what is se
 			if err != nil {
 				return err
 			}
-			var p *slipway.EdgePolicy
+			var out struct{ Policy *slipway.EdgePolicy } // both operations answer with it
 			if set {
-				var out slipway.SetEdgePolicyOutput
-				_, err = r.call(cmd.Context(), "SetEdgePolicy", slipway.SetEdgePolicyInput{EdgeDeploymentPlanName: &args[0], Policy: &in}, &out)
-				p = out.Policy
+				ask := slipway.SetEdgePolicyInput{EdgeDeploymentPlanName: &args[0], Policy: &in}
+				_, err = r.call(cmd.Context(), "SetEdgePolicy", ask, &out)
 			} else {
-				var out slipway.DescribeEdgeDeploymentOutput
-				_, err = r.call(cmd.Context(), "DescribeEdgeDeployment", slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}, &out)
-				p = out.Policy
+				ask := slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}
+				_, err = r.call(cmd.Context(), "DescribeEdgeDeployment", ask, &out)
 			}
 			if err != nil {
 				return err
 			}
+			p := out.Policy
 			if c.json {
 				answer, err := json.Marshal(p)
 				if err != nil {
@@ -124,7 +126,9 @@ func (f *policyFlags) bind(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.autoNext, "auto-next", false, "start the next stage when a stage has passed")
 	fl.DurationVar(&f.bake, "bake", 0, "wait so long before that")
-	fl.Float64Var(&f.success, "success", 0, "percentage of successes with which a stage passes; 0: all devices must succeed")
+	fl.Float64Var(
+		&f.success, "success", 0, "percentage of successes with which a stage passes; 0: all devices must succeed",
+	)
 	fl.Float64Var(&f.failure, "failure", 0, "percentage of failures above which --on-failure happens")
 	fl.StringVar(&f.onFailure, "on-failure", "none", "stop, rollback or none")
 	fl.Int32Var(&f.minSample, "min-sample", 0, "devices that must have reported before a percentage counts")
@@ -135,7 +139,9 @@ func (f *policyFlags) bind(cmd *cobra.Command) {
 
 // policy reads the flags, and reports whether any of them was given.
 func (f *policyFlags) policy(cmd *cobra.Command) (p slipway.EdgePolicy, set bool, err error) {
-	for _, name := range []string{"auto-next", "bake", "success", "failure", "on-failure", "min-sample", "reachable", "device-timeout", "off"} {
+	for _, name := range []string{
+		"auto-next", "bake", "success", "failure", "on-failure", "min-sample", "reachable", "device-timeout", "off",
+	} {
 		set = set || cmd.Flags().Changed(name)
 	}
 	if !set || f.off {
@@ -147,8 +153,10 @@ func (f *policyFlags) policy(cmd *cobra.Command) (p slipway.EdgePolicy, set bool
 	}
 	seconds := func(d time.Duration) *int32 { return new(int32(d / time.Second)) }
 	return slipway.EdgePolicy{
-		AutoNext: &f.autoNext, BakeInSeconds: seconds(f.bake), SuccessThreshold: &f.success, MinimumSample: &f.minSample,
-		ReachableInSeconds: seconds(f.reachable), FailureThreshold: &f.failure, OnFailure: &on, DeviceTimeoutInSeconds: seconds(f.deviceTimeout),
+		AutoNext: &f.autoNext, BakeInSeconds: seconds(f.bake), SuccessThreshold: &f.success,
+		MinimumSample:      &f.minSample,
+		ReachableInSeconds: seconds(f.reachable), FailureThreshold: &f.failure, OnFailure: &on,
+		DeviceTimeoutInSeconds: seconds(f.deviceTimeout),
 	}, set, nil
 }
 
@@ -187,7 +195,11 @@ over the way to a device cannot bring back an old model with known faults.`,
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), answer)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Packages of %s made from now on make devices refuse those with a serial below %d.\n", args[0], val(out.Serial))
+			_, err = fmt.Fprintf(
+				cmd.OutOrStdout(),
+				"Packages of %s made from now on make devices refuse those with a serial below %d.\n", args[0],
+				val(out.Serial),
+			)
 			return err
 		},
 	}
@@ -209,7 +221,10 @@ func policyLines(p *slipway.EdgePolicy) (lines []string) {
 		sample = fmt.Sprintf(", once %d reported", n)
 	}
 	if t := val(p.SuccessThreshold); t > 0 {
-		add("a stage passes when %g %% succeeded%s, and no device heard of in the last %s is pending", t, sample, seconds(p.ReachableInSeconds))
+		add(
+			"a stage passes when %g %% succeeded%s, and no device heard of in the last %s is pending", t, sample,
+			seconds(p.ReachableInSeconds),
+		)
 	}
 	if val(p.AutoNext) {
 		add("the next stage starts %s after a stage passed", seconds(p.BakeInSeconds))
@@ -239,16 +254,22 @@ func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
 	var rows []table.Row
 	for _, s := range d.Stages {
 		rows = append(rows, table.Row{
-			clean(val(s.StageName)), val(s.StageStatus), val(s.Verdict), val(s.Success), val(s.Pending), val(s.Failed), val(s.Stopped), val(s.Late),
+			clean(val(s.StageName)), val(s.StageStatus), val(s.Verdict), val(s.Success), val(s.Pending), val(s.Failed),
+			val(s.Stopped), val(s.Late),
 			clock(s.StartTime), clean(val(s.Message)),
 		})
 	}
-	p.table(table.Row{"STAGE", "STATUS", "VERDICT", "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE", "STARTED", "REASON"}, rows, "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE")
+	p.table(
+		table.Row{"STAGE", "STATUS", "VERDICT", "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE", "STARTED", "REASON"},
+		rows, "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE",
+	)
 	if len(d.Events) > 0 {
 		p.line("")
 		rows = nil
 		for _, e := range d.Events {
-			rows = append(rows, table.Row{clock(e.Time), clean(val(e.StageName)), clean(val(e.Kind)), clean(val(e.Message)), clean(val(e.By))})
+			rows = append(rows, table.Row{
+				clock(e.Time), clean(val(e.StageName)), clean(val(e.Kind)), clean(val(e.Message)), clean(val(e.By)),
+			})
 		}
 		p.table(table.Row{"TIME", "STAGE", "WHAT", "REASON", "BY"}, rows)
 	}

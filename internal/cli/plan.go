@@ -40,7 +40,8 @@ func newPlanUpdate() *cobra.Command {
 would an update, and shows what would run: each step with its instances, its traffic, its
 wait and how long it may take at most, the most instances at a time, which alarms are
 watched, and what is suspicious. Nothing is changed.`,
-		Example: `  slipway plan update-endpoint --endpoint-name e --endpoint-config-name v2 --deployment-config file://canary.json`,
+		Example: `  slipway plan update-endpoint --endpoint-name e --endpoint-config-name v2 --deployment-config ` +
+			`file://canary.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := u.request(args)
 			if err != nil {
@@ -71,7 +72,10 @@ func (u *updateFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&u.endpoint, "endpoint-name", "", "the endpoint")
 	f.StringVar(&u.config, "endpoint-config-name", "", "the configuration to update it to")
 	f.StringVar(&u.deployment, "deployment-config", "", "guardrails, as JSON or file://PATH")
-	f.StringVar(&u.exclude, "exclude-retained-variant-properties", "", "as JSON, or VariantPropertyType=NAME, several separated by spaces")
+	f.StringVar(
+		&u.exclude, "exclude-retained-variant-properties", "",
+		"as JSON, or VariantPropertyType=NAME, several separated by spaces",
+	)
 	f.StringVar(&u.input, "cli-input-json", "", "all arguments, as JSON or file://PATH; others override it")
 	f.BoolVar(&u.retainAll, "retain-all-variant-properties", false, "keep instance counts and weights")
 	f.BoolVar(&u.noRetainAll, "no-retain-all-variant-properties", false, "take them from the new configuration")
@@ -120,7 +124,8 @@ func (u updateFlags) request(args []string) (map[string]any, error) {
 		name    string
 		yes, no bool
 	}{
-		{"RetainAllVariantProperties", u.retainAll, u.noRetainAll}, {"RetainDeploymentConfig", u.retainDeployment, u.noRetainDeployment},
+		{"RetainAllVariantProperties", u.retainAll, u.noRetainAll},
+		{"RetainDeploymentConfig", u.retainDeployment, u.noRetainDeployment},
 	} {
 		if f.yes || f.no {
 			in[f.name] = f.yes

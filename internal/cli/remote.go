@@ -38,7 +38,9 @@ type connection struct {
 
 func (c *connection) bind(cmd *cobra.Command) {
 	c.settings.bind(cmd)
-	cmd.Flags().StringVar(&c.region, "region", "", "region of the endpoint; default: that of the environment or the configuration")
+	cmd.Flags().StringVar(
+		&c.region, "region", "", "region of the endpoint; default: that of the environment or the configuration",
+	)
 	cmd.Flags().BoolVar(&c.json, "json", false, "print the server's answer as JSON")
 	cmd.Long += `
 
@@ -51,8 +53,9 @@ one of the data directory.`
 // environment, then the data directory.
 func (c *connection) remote(cmd *cobra.Command) (*remote, error) {
 	r := &remote{client: &http.Client{
-		Timeout:       time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // what is signed goes to one place
+		Timeout: time.Minute,
+		// A request is signed for one address.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	flags := cmd.Flags()
 	env := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_SAGEMAKER"), os.Getenv("AWS_ENDPOINT_URL"))
@@ -64,10 +67,14 @@ func (c *connection) remote(cmd *cobra.Command) (*remote, error) {
 		r.url = env
 		r.region = cmp.Or(c.region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), config.Default().Region)
 		r.credentials = aws.Credentials{
-			AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
+			AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
+			SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
 		}
 		if r.credentials.AccessKeyID == "" || r.credentials.SecretAccessKey == "" {
-			return nil, errors.New("AWS_ENDPOINT_URL is set, but AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not: run eval \"$(slipway env)\", or name the --data-dir")
+			return nil, errors.New(
+				"AWS_ENDPOINT_URL is set, but AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not: run eval " +
+					"\"$(slipway env)\", or name the --data-dir",
+			)
 		}
 		return r, nil
 	}
@@ -110,7 +117,9 @@ func (r *remote) call(ctx context.Context, op string, in, into any) (json.RawMes
 	q.Header.Set("X-Amz-Target", "Slipway."+op)
 	q.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, r.credentials, q, hex.EncodeToString(sum[:]), "sagemaker", r.region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(
+		ctx, r.credentials, q, hex.EncodeToString(sum[:]), "sagemaker", r.region, time.Now(),
+	); err != nil {
 		return nil, fmt.Errorf("sign the request: %w", err)
 	}
 	res, err := r.client.Do(q)

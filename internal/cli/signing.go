@@ -35,7 +35,9 @@ their private halves never leave it.`,
 }
 
 // signing calls an operation on the keys and shows its answer.
-func signing(cmd *cobra.Command, c *connection, op string, in any, show func(io.Writer, slipway.SigningKeysOutput) error) error {
+func signing(
+	cmd *cobra.Command, c *connection, op string, in any, show func(io.Writer, slipway.SigningKeysOutput) error,
+) error {
 	r, err := c.remote(cmd)
 	if err != nil {
 		return err
@@ -77,7 +79,9 @@ func newSigningList() *cobra.Command {
 
 func showSigning(w io.Writer, s slipway.SigningKeysOutput) error {
 	if len(s.Keys) == 0 {
-		_, err := fmt.Fprintln(w, "There is no signing key yet: the first package, or 'slipway signing create', makes one.")
+		_, err := fmt.Fprintln(
+			w, "There is no signing key yet: the first package, or 'slipway signing create', makes one.",
+		)
 		return err
 	}
 	var p page
@@ -93,7 +97,10 @@ func showSigning(w io.Writer, s slipway.SigningKeysOutput) error {
 	p.line("")
 	rows = nil
 	for _, k := range s.Keys {
-		rows = append(rows, table.Row{val(k.KeyNumber), strings.ToLower(val(k.Status)), clock(k.CreationTime), val(k.RootId), fingerprint(val(k.Certificate))})
+		rows = append(rows, table.Row{
+			val(k.KeyNumber), strings.ToLower(val(k.Status)), clock(k.CreationTime), val(k.RootId),
+			fingerprint(val(k.Certificate)),
+		})
 	}
 	p.table(table.Row{"KEY", "STATE", "MADE", "ROOT", "SHA-256"}, rows, "KEY")
 	return p.print(w)
@@ -163,11 +170,15 @@ func pickKey(keys []slipway.SigningKey, args []string) (k slipway.SigningKey, er
 
 func showKey(w io.Writer, k slipway.SigningKey) error {
 	var p page
-	p.facts([2]string{"Key", strconv.FormatInt(val(k.KeyNumber), 10)}, [2]string{"State", strings.ToLower(val(k.Status))},
+	p.facts([2]string{"Key", strconv.FormatInt(val(k.KeyNumber), 10)},
+		[2]string{"State", strings.ToLower(val(k.Status))},
 		[2]string{"Made", clock(k.CreationTime)}, [2]string{"Root", val(k.RootId)})
 	if b, _ := pem.Decode([]byte(val(k.Certificate))); b != nil {
 		if cert, err := x509.ParseCertificate(b.Bytes); err == nil {
-			p.facts([2]string{"Subject", clean(cert.Subject.String())}, [2]string{"Issuer", clean(cert.Issuer.String())}, [2]string{"Algorithm", cert.PublicKeyAlgorithm.String()})
+			p.facts(
+				[2]string{"Subject", clean(cert.Subject.String())}, [2]string{"Issuer", clean(cert.Issuer.String())},
+				[2]string{"Algorithm", cert.PublicKeyAlgorithm.String()},
+			)
 		}
 	}
 	p.line("")
@@ -186,7 +197,9 @@ by nobody: what goes into a device's directory of root certificates
 (sagemaker_edge_core_root_certs_path).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, func(w io.Writer, s slipway.SigningKeysOutput) error {
+			return signing(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, func(
+				w io.Writer, s slipway.SigningKeysOutput,
+			) error {
 				file, err := exportRoots(dir, s)
 				if err != nil {
 					return err
@@ -247,7 +260,10 @@ half of the old one. Packages that were signed before stay good.
               stops trusting it when its REGION.pem is replaced`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(cmd, &c, "RotateSigningKey", slipway.RotateSigningKeyInput{Revoke: &in.revoke, NewRoot: &in.newRoot}, showSigning)
+			return signing(
+				cmd, &c, "RotateSigningKey", slipway.RotateSigningKeyInput{Revoke: &in.revoke, NewRoot: &in.newRoot},
+				showSigning,
+			)
 		},
 	}
 	c.bind(cmd)

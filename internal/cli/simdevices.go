@@ -104,10 +104,14 @@ func (f *simulation) bind(cmd *cobra.Command) {
 	flags.DurationVar(&f.Away, "away", 2*time.Minute, "for how long, about")
 	flags.Var(&f.fail, "fail", "devices that refuse a package")
 	flags.DurationVar(&f.Poll, "poll", time.Minute, "time between two polls; 0: what the server asks for")
-	flags.DurationVar(&f.Heartbeat, "heartbeat", time.Minute, "time between two heartbeats; 0: what the server asks for")
+	flags.DurationVar(
+		&f.Heartbeat, "heartbeat", time.Minute, "time between two heartbeats; 0: what the server asks for",
+	)
 	flags.IntVar(&f.Workers, "workers", 256, "how many devices act at a time, and connections")
 	flags.DurationVar(&f.duration, "duration", 0, "stop after this time")
-	flags.BoolVar(&f.untilIdle, "until-idle", false, "stop when every device has asked, and has nothing to do or to report")
+	flags.BoolVar(
+		&f.untilIdle, "until-idle", false, "stop when every device has asked, and has nothing to do or to report",
+	)
 	_ = cmd.MarkFlagRequired("fleet") // it is there
 }
 
@@ -123,7 +127,10 @@ func (f *simulation) run(ctx context.Context, remote *simdevices.Remote, out io.
 		return simdevices.Report{}, err
 	}
 	live := ticker{out: out, fancy: interactive(out)}
-	if err := remote.Register(ctx, f.Fleet, f.Count, func(n int) { live.show(fmt.Sprintf("%d of %d devices registered with the server", n, f.Count)) }); err != nil {
+	if err := remote.Register(
+		ctx, f.Fleet, f.Count,
+		func(n int) { live.show(fmt.Sprintf("%d of %d devices registered with the server", n, f.Count)) },
+	); err != nil {
 		return simdevices.Report{}, err
 	}
 	enough, stop := context.WithCancel(ctx)

@@ -27,7 +27,9 @@ func (p *page) table(header table.Row, rows []table.Row, right ...string) {
 	t.Style().Options = table.OptionsNoBordersAndSeparators
 	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
 	t.Style().Format.Header = text.FormatDefault
-	configs := []table.ColumnConfig{{Name: "REASON", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}, {Name: "EFFECT", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}}
+	configs := []table.ColumnConfig{{Name: "REASON", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}, {
+		Name: "EFFECT", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft,
+	}}
 	for _, name := range right {
 		configs = append(configs, table.ColumnConfig{Name: name, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
@@ -69,12 +71,16 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 			verdict = "Paused"
 		}
 		rows = append(rows, table.Row{
-			clock(d.StartTime), clean(val(d.DeploymentId)), clean(val(d.Kind)), dash(strategy), dash(val(d.PreviousEndpointConfigName)), dash(val(d.EndpointConfigName)),
+			clock(d.StartTime), clean(val(d.DeploymentId)), clean(val(d.Kind)), dash(strategy),
+			dash(val(d.PreviousEndpointConfigName)), dash(val(d.EndpointConfigName)),
 			clean(verdict), took(d.StartTime, d.EndTime), requests, clean(val(d.FailureReason)),
 		})
 	}
 	var p page
-	p.table(table.Row{"STARTED", "DEPLOYMENT", "KIND", "STRATEGY", "FROM", "TO", "VERDICT", "TOOK", "REQUESTS", "REASON"}, rows, "TOOK", "REQUESTS")
+	p.table(
+		table.Row{"STARTED", "DEPLOYMENT", "KIND", "STRATEGY", "FROM", "TO", "VERDICT", "TOOK", "REQUESTS", "REASON"},
+		rows, "TOOK", "REQUESTS",
+	)
 	return p.print(w)
 }
 
@@ -111,10 +117,15 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 		if s.Requests != nil {
 			requests = fmt.Sprint(*s.Requests)
 		}
-		rows = append(rows, append(table.Row{clockOnly(s.Time), duration(val(s.ElapsedSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps)},
+		rows = append(rows, append(table.Row{
+			clockOnly(s.Time), duration(val(s.ElapsedSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps),
+		},
 			append(fleets(s.Variants), wait(val(s.DurationSeconds)), requests)...))
 	}
-	p.table(table.Row{"TIME", "ELAPSED", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "LASTED", "REQUESTS"}, rows, "ELAPSED", "TRAFFIC", "LASTED", "REQUESTS")
+	p.table(
+		table.Row{"TIME", "ELAPSED", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "LASTED", "REQUESTS"}, rows, "ELAPSED",
+		"TRAFFIC", "LASTED", "REQUESTS",
+	)
 	p.remarks(d)
 	return p.print(w)
 }
@@ -126,7 +137,10 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 			p.line("\n%s %s", clockOnly(s.Time), clean(*s.FailureReason))
 		}
 		for _, a := range s.Alarms {
-			p.line("         alarm %s: %s (since %s)", clean(val(a.AlarmName)), clean(val(a.StateReason)), clockOnly(a.StateUpdatedTimestamp))
+			p.line(
+				"         alarm %s: %s (since %s)", clean(val(a.AlarmName)), clean(val(a.StateReason)),
+				clockOnly(a.StateUpdatedTimestamp),
+			)
 		}
 		if s.Note != nil {
 			p.line("\n%s %s", clockOnly(s.Time), clean(*s.Note))
@@ -145,21 +159,31 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 
 func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
 	var p page
-	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(val(out.EndpointName)), clean(val(out.PreviousEndpointConfigName)),
+	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(val(out.EndpointName)),
+		clean(val(out.PreviousEndpointConfigName)),
 		clean(val(out.EndpointConfigName)), clean(val(out.Plan.Strategy)))
 	steps, rows := 0, []table.Row{}
 	for _, s := range out.Plan.Steps {
 		steps = max(steps, int(val(s.StepNumber)))
 	}
 	for _, s := range out.Plan.Steps {
-		rows = append(rows, append(table.Row{duration(val(s.StartsAfterSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps)},
-			append(fleets(s.Variants), val(s.TotalInstanceCount), wait(val(s.WaitInSeconds)), wait(val(s.WorstCaseInSeconds)))...))
+		rows = append(rows, append(table.Row{
+			duration(val(s.StartsAfterSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps),
+		},
+			append(
+				fleets(s.Variants), val(s.TotalInstanceCount), wait(val(s.WaitInSeconds)),
+				wait(val(s.WorstCaseInSeconds)),
+			)...))
 	}
-	p.table(table.Row{"AFTER", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "INSTANCES", "WAIT", "AT MOST"}, rows, "AFTER", "TRAFFIC", "INSTANCES", "WAIT", "AT MOST")
+	p.table(
+		table.Row{"AFTER", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "INSTANCES", "WAIT", "AT MOST"}, rows, "AFTER",
+		"TRAFFIC", "INSTANCES", "WAIT", "AT MOST",
+	)
 	p.line("")
 	p.facts([][2]string{
 		{"Waits", duration(val(out.Plan.TotalWaitInSeconds)) + " altogether"},
-		{"At most", duration(val(out.Plan.WorstCaseInSeconds)) + " until it commits or is being rolled back; MaximumExecutionTimeoutInSeconds is " + duration(val(out.Plan.MaximumExecutionTimeoutInSeconds))},
+		{"At most", duration(val(out.Plan.WorstCaseInSeconds)) + " until it commits or is being rolled back; " +
+			"MaximumExecutionTimeoutInSeconds is " + duration(val(out.Plan.MaximumExecutionTimeoutInSeconds))},
 		{"Peak", fmt.Sprintf("%d instance(s)", val(out.Plan.PeakInstanceCount))},
 		{"Alarms", dash(strings.Join(out.Plan.AlarmNames, ", "))},
 	}...)

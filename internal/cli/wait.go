@@ -68,7 +68,9 @@ after its update was rolled back: they call that a success.`,
 			}
 			switch {
 			case val(last.Verdict) == "InProgress":
-				return &exit{exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary)))}
+				return &exit{
+					exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary))),
+				}
 			case !c.json:
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), clean(val(last.Summary))); err != nil {
 					return err
@@ -89,7 +91,9 @@ after its update was rolled back: they call that a success.`,
 // await returns the endpoint's newest deployment once it has ended, or as it is
 // when the time is over; it looks at least once. It tells of every phase until
 // then.
-func (r *remote) await(ctx context.Context, endpoint string, poll time.Duration, over <-chan time.Time, progress io.Writer) (last *slipway.DeploymentSummary, err error) {
+func (r *remote) await(
+	ctx context.Context, endpoint string, poll time.Duration, over <-chan time.Time, progress io.Writer,
+) (last *slipway.DeploymentSummary, err error) {
 	var seen time.Time // when the server last answered
 	for {
 		all, err := r.deployments(ctx, endpoint, 5) // a newer one may begin meanwhile

@@ -11,12 +11,18 @@ func (d *show) account(ctx context.Context) error {
 	t := d.traffic
 	d.table(t.rows())
 	sum := t.sum()
-	d.check(sum.lost == 0 && sum.ok+sum.broken == sum.sent, "no request was lost: %d sent, %d answered, %d that v3 itself failed on, %d lost", sum.sent, sum.ok, sum.broken, sum.lost)
+	d.check(
+		sum.lost == 0 && sum.ok+sum.broken == sum.sent,
+		"no request was lost: %d sent, %d answered, %d that v3 itself failed on, %d lost", sum.sent, sum.ok, sum.broken,
+		sum.lost,
+	)
 	if t.firstLost != nil {
 		d.note("the first that was lost: " + t.firstLost.Error())
 	}
 	d.check(t.only(servingV1, "v1"), "before the first update every answer came from v1")
-	d.check(t.only(updatingV2, "v1", "v2") && t.only(servingV2, "v2"), "the traffic moved from v1 to v2, and stayed there")
+	d.check(
+		t.only(updatingV2, "v1", "v2") && t.only(servingV2, "v2"), "the traffic moved from v1 to v2, and stayed there",
+	)
 	one, two := t.accuracy("v1"), t.accuracy("v2")
 	d.check(two > one && one > 0.5, "v2 is better: %.1f %% of digits right, up from %.1f %%", 100*two, 100*one)
 	if image, was, is, ok := t.improved(); ok {
@@ -28,13 +34,21 @@ func (d *show) account(ctx context.Context) error {
 // cost checks what the broken version cost.
 func (d *show) cost(ctx context.Context) error {
 	t, e := d.traffic, d.traffic.broken
-	d.check(t.only(updatingV3, "v2", broken) && t.only(afterRollback, "v2"), "v3 took a part of the traffic, and v2 all of it after the rollback")
-	d.check(t.sum().broken > 0, "v3 is broken: it failed on %d of the %d requests that it got", t.sum().broken, e.requests)
+	d.check(
+		t.only(updatingV3, "v2", broken) && t.only(afterRollback, "v2"),
+		"v3 took a part of the traffic, and v2 all of it after the rollback",
+	)
+	d.check(
+		t.sum().broken > 0, "v3 is broken: it failed on %d of the %d requests that it got", t.sum().broken, e.requests,
+	)
 	if t.sum().broken == 0 {
 		return nil
 	}
 	after := max(0, e.lastSent.Sub(e.firstBad))
-	d.check(after <= promised, "from its first bad answer to the last request sent to it: %.2f s (promised: %.0f s)", after.Seconds(), promised.Seconds())
+	d.check(
+		after <= promised, "from its first bad answer to the last request sent to it: %.2f s (promised: %.0f s)",
+		after.Seconds(), promised.Seconds(),
+	)
 	d.picture(t.images[e.image], "one that v3 failed on: "+short(e.words, 90))
 
 	return d.compare(ctx)
@@ -58,7 +72,10 @@ func (d *show) compare(ctx context.Context) error {
 			return err
 		}
 		if agreed := invocations == got && bad == failed; agreed || tries == 0 {
-			d.check(agreed, "the endpoint's own metrics agree: v3 was invoked %d times and failed %d times", invocations, bad)
+			d.check(
+				agreed, "the endpoint's own metrics agree: v3 was invoked %d times and failed %d times", invocations,
+				bad,
+			)
 			return nil
 		}
 		<-tick.C

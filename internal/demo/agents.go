@@ -65,7 +65,9 @@ func (d *show) enroll(ctx context.Context, dir, name string) (*agent, error) {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
 	go func() { a.exited <- a.cmd.Wait() }()
-	if a.conn, err = grpc.NewClient("unix:"+a.socket, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if a.conn, err = grpc.NewClient(
+		"unix:"+a.socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
 	a.client = edgemanager.NewAgentClient(a.conn)
@@ -103,8 +105,10 @@ func (a *agent) read(ctx context.Context, pixels []float32) (int, error) {
 		raw = append(raw, byte(bits), byte(bits>>8), byte(bits>>16), byte(bits>>24))
 	}
 	out, err := a.client.Predict(ctx, &edgemanager.PredictRequest{Name: endpoint, Tensors: []*edgemanager.Tensor{{
-		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, int32(len(pixels))}},
-		Data:           &edgemanager.Tensor_ByteData{ByteData: raw},
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, int32(len(pixels))},
+		},
+		Data: &edgemanager.Tensor_ByteData{ByteData: raw},
 	}}})
 	if err != nil {
 		return 0, err

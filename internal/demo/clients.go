@@ -105,7 +105,9 @@ func (c *clients) createModel(ctx context.Context, version string) error {
 // createEndpoint returns once the endpoint is in service.
 func (c *clients) createEndpoint(ctx context.Context, version string) error {
 	name := aws.String(endpoint)
-	_, err := c.sagemaker.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: name, EndpointConfigName: aws.String(configOf(version))})
+	_, err := c.sagemaker.CreateEndpoint(
+		ctx, &sagemaker.CreateEndpointInput{EndpointName: name, EndpointConfigName: aws.String(configOf(version))},
+	)
 	if err != nil {
 		return err
 	}

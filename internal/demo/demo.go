@@ -65,7 +65,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s := newScreen(o.Out, o.Plain)
 	defer s.close()
-	s.title("Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back;\n  and then the same on a fleet of devices")
+	s.title(
+		"Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back;\n" +
+			"  and then the same on a fleet of devices",
+	)
 
 	began := time.Now()
 	failed, err := perform(ctx, s, o, dir)
@@ -103,7 +106,9 @@ func perform(ctx context.Context, s *screen, o Options, dir string) (failed int,
 		return 0, err
 	}
 	d := &show{screen: s, clients: c, server: srv, dir: dir}
-	for _, step := range []func(context.Context) error{d.upload, d.create, d.deployUnderLoad, d.account, d.records, d.remove, d.edge} {
+	for _, step := range []func(context.Context) error{
+		d.upload, d.create, d.deployUnderLoad, d.account, d.records, d.remove, d.edge,
+	} {
 		if err := step(ctx); err != nil {
 			return d.failed, err
 		}
@@ -152,7 +157,11 @@ func (d *show) upload(ctx context.Context) error {
 			return err
 		}
 	}
-	d.done("upload", fmt.Sprintf("three ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket), time.Since(began))
+	d.done(
+		"upload",
+		fmt.Sprintf("three ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket),
+		time.Since(began),
+	)
 	return nil
 }
 
@@ -168,7 +177,9 @@ func (d *show) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.picture(images[0], fmt.Sprintf("sent to the endpoint: %s reads it as %d; it is %d", a.version, a.digit, labels[0]))
+	d.picture(
+		images[0], fmt.Sprintf("sent to the endpoint: %s reads it as %d; it is %d", a.version, a.digit, labels[0]),
+	)
 	return nil
 }
 
@@ -176,7 +187,10 @@ func (d *show) create(ctx context.Context) error {
 // meanwhile.
 func (d *show) deployUnderLoad(ctx context.Context) error {
 	images, labels := models.TestSet()
-	d.note(fmt.Sprintf("now %d requests a second, whatever the answers do: the test set of %d images, again and again", rate, len(images)))
+	d.note(fmt.Sprintf(
+		"now %d requests a second, whatever the answers do: the test set of %d images, again and again", rate,
+		len(images),
+	))
 	d.traffic = newTraffic(d.clients, images, labels)
 	d.traffic.start(ctx)
 	err := d.updates(ctx)
@@ -201,7 +215,11 @@ func (d *show) updates(ctx context.Context) error {
 
 // improve replaces v1 by v2.
 func (d *show) improve(ctx context.Context) error {
-	d.head(fmt.Sprintf("v2 by canary: 1 of %d instances for %d s, then all; an alarm on more than %d %% errors in a second would undo it", instances, canaryBake, tolerated))
+	d.head(fmt.Sprintf(
+		"v2 by canary: 1 of %d instances for %d s, then all; an alarm on more than %d %% errors in a second would "+
+			"undo it",
+		instances, canaryBake, tolerated,
+	))
 	began := time.Now()
 	out, err := d.replace(ctx, "v2", v2Began, v2Ended)
 	if err != nil {
@@ -213,7 +231,11 @@ func (d *show) improve(ctx context.Context) error {
 		"the endpoint is %s on %s%s", out.EndpointStatus, serves, because(out.FailureReason))
 	share, of := d.canaryShare("v2")
 	const quarter, off = 1. / instances, 0.15 // what is told of a stage comes a little late
-	d.check(of > 0 && share > quarter-off && share < quarter+off, "the canary took its share: %.1f %% of %d requests, where 1 of %d instances is %.0f %%", 100*share, of, instances, 100*quarter)
+	d.check(
+		of > 0 && share > quarter-off && share < quarter+off,
+		"the canary took its share: %.1f %% of %d requests, where 1 of %d instances is %.0f %%", 100*share, of,
+		instances, 100*quarter,
+	)
 	return nil
 }
 
@@ -229,8 +251,14 @@ func (d *show) breakIt(ctx context.Context) error {
 	d.verdict(ctx)
 	d.note("FailureReason: " + aws.ToString(out.FailureReason))
 	serves := aws.ToString(out.EndpointConfigName)
-	d.check(out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2"), "the endpoint is %s on %s", out.EndpointStatus, serves)
-	d.check(strings.Contains(aws.ToString(out.FailureReason), alarmOf(broken)), "it says which alarm undid the update: %s", alarmOf(broken))
+	d.check(
+		out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2"), "the endpoint is %s on %s",
+		out.EndpointStatus, serves,
+	)
+	d.check(
+		strings.Contains(aws.ToString(out.FailureReason), alarmOf(broken)), "it says which alarm undid the update: %s",
+		alarmOf(broken),
+	)
 	return nil
 }
 
@@ -261,7 +289,9 @@ func because(reason *string) string {
 
 // replace updates the endpoint to a version and shows what happens until the
 // update is over.
-func (d *show) replace(ctx context.Context, version string, began, ended int) (out *sagemaker.DescribeEndpointOutput, err error) {
+func (d *show) replace(
+	ctx context.Context, version string, began, ended int,
+) (out *sagemaker.DescribeEndpointOutput, err error) {
 	if err := d.putAlarm(ctx, version); err != nil {
 		return nil, err
 	}

@@ -85,7 +85,10 @@ func (d *show) packages(ctx context.Context) error {
 			return err
 		}
 	}
-	d.done("package", fmt.Sprintf("three versions compiled, packaged with %d golden inputs, and signed", len(images)), time.Since(began))
+	d.done(
+		"package", fmt.Sprintf("three versions compiled, packaged with %d golden inputs, and signed", len(images)),
+		time.Since(began),
+	)
 	return nil
 }
 
@@ -118,7 +121,10 @@ func (d *show) plant(ctx context.Context) (agents []*agent, err error) {
 		}
 		agents = append(agents, a)
 	}
-	d.done("enroll", fmt.Sprintf("%d devices, each with a certificate and an agent of its own", len(agents)), time.Since(began))
+	d.done(
+		"enroll", fmt.Sprintf("%d devices, each with a certificate and an agent of its own", len(agents)),
+		time.Since(began),
+	)
 	return agents, nil
 }
 
@@ -138,7 +144,14 @@ func (d *show) stages(ctx context.Context, app *application) error {
 		if err != nil {
 			return err
 		}
-		d.done(stage, fmt.Sprintf("v2: %d of the devices took it, %d failed", aws.ToInt32(end.EdgeDeploymentSuccessInStage), aws.ToInt32(end.EdgeDeploymentFailedInStage)), time.Since(began))
+		d.done(
+			stage,
+			fmt.Sprintf(
+				"v2: %d of the devices took it, %d failed", aws.ToInt32(end.EdgeDeploymentSuccessInStage),
+				aws.ToInt32(end.EdgeDeploymentFailedInStage),
+			),
+			time.Since(began),
+		)
 	}
 	sent, _, slowest := share(app)
 	d.check(true, "%d predictions while v2 was rolled out; the slowest took %.0f ms", sent, slowest.Seconds()*1000)
@@ -183,12 +196,20 @@ func (d *show) refused(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.check(end.StageStatus == types.StageStatusFailed && aws.ToInt32(end.EdgeDeploymentFailedInStage) == 1, "the stage of v3 failed after %.1f s: %s", time.Since(began).Seconds(), aws.ToString(end.EdgeDeploymentStatusMessage))
-	out, err := d.sagemaker.ListStageDevices(ctx, &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: aws.String(configOf(broken)), StageName: aws.String("canary")})
+	d.check(
+		end.StageStatus == types.StageStatusFailed && aws.ToInt32(end.EdgeDeploymentFailedInStage) == 1,
+		"the stage of v3 failed after %.1f s: %s", time.Since(began).Seconds(),
+		aws.ToString(end.EdgeDeploymentStatusMessage),
+	)
+	out, err := d.sagemaker.ListStageDevices(ctx, &sagemaker.ListStageDevicesInput{
+		EdgeDeploymentPlanName: aws.String(configOf(broken)), StageName: aws.String("canary"),
+	})
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(out.DeviceDeploymentSummaries, func(s types.DeviceDeploymentSummary) bool { return aws.ToString(s.DeviceName) == devices()[1] })
+	i := slices.IndexFunc(out.DeviceDeploymentSummaries, func(s types.DeviceDeploymentSummary) bool {
+		return aws.ToString(s.DeviceName) == devices()[1]
+	})
 	why := ""
 	if i >= 0 {
 		why = aws.ToString(out.DeviceDeploymentSummaries[i].DeviceDeploymentStatusMessage)

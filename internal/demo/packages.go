@@ -98,7 +98,9 @@ func (c *clients) pack(ctx context.Context, version string, archive []byte) erro
 		},
 		OutputConfig: &types.OutputConfig{
 			S3OutputLocation: aws.String("s3://" + edgeBucket + "/compiled"),
-			TargetPlatform:   &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664},
+			TargetPlatform: &types.TargetPlatform{
+				Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664,
+			},
 		},
 		StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(900)},
 	})
@@ -106,7 +108,9 @@ func (c *clients) pack(ctx context.Context, version string, archive []byte) erro
 		return err
 	}
 	err = poll(ctx, func() (bool, error) {
-		out, err := c.sagemaker.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: name})
+		out, err := c.sagemaker.DescribeCompilationJob(
+			ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: name},
+		)
 		if err == nil && out.CompilationJobStatus == types.CompilationJobStatusFailed {
 			err = errors.New("the compilation failed: " + aws.ToString(out.FailureReason))
 		}
@@ -116,14 +120,17 @@ func (c *clients) pack(ctx context.Context, version string, archive []byte) erro
 		return err
 	}
 	_, err = c.sagemaker.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: name, CompilationJobName: name, ModelName: aws.String(endpoint), ModelVersion: aws.String(version), RoleArn: aws.String(edgeRole),
+		EdgePackagingJobName: name, CompilationJobName: name, ModelName: aws.String(endpoint),
+		ModelVersion: aws.String(version), RoleArn: aws.String(edgeRole),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/packages")},
 	})
 	if err != nil {
 		return err
 	}
 	return poll(ctx, func() (bool, error) {
-		out, err := c.sagemaker.DescribeEdgePackagingJob(ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: name})
+		out, err := c.sagemaker.DescribeEdgePackagingJob(
+			ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: name},
+		)
 		if err == nil && out.EdgePackagingJobStatus == types.EdgePackagingJobStatusFailed {
 			err = errors.New("the packaging failed: " + aws.ToString(out.EdgePackagingJobStatusMessage))
 		}
@@ -153,7 +160,9 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 func (c *clients) plan(ctx context.Context, version string, stages ...types.DeploymentStage) error {
 	_, err := c.sagemaker.CreateEdgeDeploymentPlan(ctx, &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: aws.String(configOf(version)), DeviceFleetName: aws.String(fleetName), Stages: stages,
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String(endpoint), EdgePackagingJobName: aws.String(configOf(version))}},
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String(endpoint), EdgePackagingJobName: aws.String(configOf(version))},
+		},
 	})
 	return err
 }
@@ -174,12 +183,16 @@ func everyone(stage string) types.DeploymentStage {
 // carryOut starts a stage and returns how it ended.
 func (c *clients) carryOut(ctx context.Context, version, stage string) (*types.EdgeDeploymentStatus, error) {
 	name := aws.String(configOf(version))
-	if _, err := c.sagemaker.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: name, StageName: &stage}); err != nil {
+	if _, err := c.sagemaker.StartEdgeDeploymentStage(
+		ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: name, StageName: &stage},
+	); err != nil {
 		return nil, err
 	}
 	var end *types.EdgeDeploymentStatus
 	return end, poll(ctx, func() (bool, error) {
-		out, err := c.sagemaker.DescribeEdgeDeploymentPlan(ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: name})
+		out, err := c.sagemaker.DescribeEdgeDeploymentPlan(
+			ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: name},
+		)
 		if err != nil {
 			return false, err
 		}
@@ -188,6 +201,7 @@ func (c *clients) carryOut(ctx context.Context, version, stage string) (*types.E
 				end = s.DeploymentStatus
 			}
 		}
-		return end != nil && (end.StageStatus == types.StageStatusDeployed || end.StageStatus == types.StageStatusFailed), nil
+		return end != nil &&
+			(end.StageStatus == types.StageStatusDeployed || end.StageStatus == types.StageStatusFailed), nil
 	})
 }

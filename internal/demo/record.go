@@ -37,10 +37,14 @@ func (d *show) records(ctx context.Context) error {
 	if err := d.command(ctx, "deployment", bad.ID); err != nil {
 		return err
 	}
-	d.check(good.To == configOf("v2") && good.Verdict == "Succeeded" && bad.To == configOf(broken) && bad.Verdict == "RolledBack",
+	d.check(good.To == configOf(
+		"v2",
+	) && good.Verdict == "Succeeded" && bad.To == configOf(broken) && bad.Verdict == "RolledBack",
 		"v2 is on record as %s, v3 as %s", good.Verdict, bad.Verdict)
 	got := d.traffic.exposed().requests
-	d.check(bad.Requests == got, "so is what v3 was exposed to: %d requests of %d that the demo counted", bad.Requests, got)
+	d.check(
+		bad.Requests == got, "so is what v3 was exposed to: %d requests of %d that the demo counted", bad.Requests, got,
+	)
 
 	// SageMaker's waiters take a rolled-back update for a success.
 	_, err = d.server.run(ctx, "wait", endpoint)

@@ -212,7 +212,9 @@ func (s *screen) colourOf(version, text string) string {
 func (s *screen) live(g glance) {
 	if !s.fancy {
 		s.line(fmt.Sprintf("  %6.1f s  v1 %3d/s  v2 %3d/s  v3 %3d/s   500s of v3 %d, lost %d   p50 %s, p99 %s",
-			g.at.Seconds(), g.by[0], g.by[1], g.by[2], g.sum.broken, g.sum.lost, milliseconds(g.p50), milliseconds(g.p99)))
+			g.at.Seconds(), g.by[0], g.by[1], g.by[2], g.sum.broken, g.sum.lost, milliseconds(
+				g.p50,
+			), milliseconds(g.p99)))
 		return
 	}
 	lost := s.paint(green(), "0 lost")
@@ -221,7 +223,10 @@ func (s *screen) live(g glance) {
 	}
 	lines := []string{
 		"",
-		fmt.Sprintf("    requests     %s sent   %s   %d that v3 failed on   %d under way", s.bold(fmt.Sprint(g.sum.sent)), lost, g.sum.broken, g.sum.sent-g.sum.ok-g.sum.broken-g.sum.lost),
+		fmt.Sprintf(
+			"    requests     %s sent   %s   %d that v3 failed on   %d under way", s.bold(fmt.Sprint(g.sum.sent)), lost,
+			g.sum.broken, g.sum.sent-g.sum.ok-g.sum.broken-g.sum.lost,
+		),
 		"    answered by  " + s.share(g.by),
 		fmt.Sprintf("    p99 latency  %s  %s", s.paint(blue(), spark(g.trend)), milliseconds(g.p99)),
 		"    deployment   " + g.stage,

@@ -38,7 +38,10 @@ func startServer(ctx context.Context, program, dir string) (*server, error) {
 			return nil, err
 		}
 	}
-	s := &server{program: program, dataDir: filepath.Join(dir, "data"), log: filepath.Join(dir, "server.log"), exited: make(chan error, 1)}
+	s := &server{
+		program: program, dataDir: filepath.Join(dir, "data"), log: filepath.Join(dir, "server.log"),
+		exited: make(chan error, 1),
+	}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err

@@ -102,7 +102,9 @@ func newTraffic(c *clients, images [][]float32, labels []int) *traffic {
 }
 
 func (t *traffic) start(ctx context.Context) {
-	cfg := openload.Config{Rate: rate, Duration: limit, MaxInFlight: inFlight, Grace: 10 * time.Second, Stop: t.halt, OnResult: t.count}
+	cfg := openload.Config{
+		Rate: rate, Duration: limit, MaxInFlight: inFlight, Grace: 10 * time.Second, Stop: t.halt, OnResult: t.count,
+	}
 	go func() {
 		defer close(t.finished)
 		t.report, t.err = openload.Run(ctx, cfg, t.send)

@@ -47,13 +47,17 @@ func (c *clients) update(ctx context.Context, version string) error {
 		DeploymentConfig: &types.DeploymentConfig{
 			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
 				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-					Type:                  types.TrafficRoutingConfigTypeCanary,
-					CanarySize:            &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
+					Type: types.TrafficRoutingConfigTypeCanary,
+					CanarySize: &types.CapacitySize{
+						Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1),
+					},
 					WaitIntervalInSeconds: aws.Int32(canaryBake),
 				},
 				TerminationWaitInSeconds: aws.Int32(finalBake),
 			},
-			AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String(alarmOf(version))}}},
+			AutoRollbackConfiguration: &types.AutoRollbackConfig{
+				Alarms: []types.Alarm{{AlarmName: aws.String(alarmOf(version))}},
+			},
 		},
 	})
 	return err
@@ -62,7 +66,8 @@ func (c *clients) update(ctx context.Context, version string) error {
 // tripped returns when the alarm of a version last went off, and why.
 func (c *clients) tripped(ctx context.Context, version string) (at time.Time, reason string, err error) {
 	out, err := c.cloudwatch.DescribeAlarmHistory(ctx, &cloudwatch.DescribeAlarmHistoryInput{
-		AlarmName: aws.String(alarmOf(version)), HistoryItemType: cwtypes.HistoryItemTypeStateUpdate, ScanBy: cwtypes.ScanByTimestampDescending,
+		AlarmName: aws.String(alarmOf(version)), HistoryItemType: cwtypes.HistoryItemTypeStateUpdate,
+		ScanBy: cwtypes.ScanByTimestampDescending,
 	})
 	if err != nil {
 		return time.Time{}, "", err
@@ -71,7 +76,8 @@ func (c *clients) tripped(ctx context.Context, version string) (at time.Time, re
 		var data struct {
 			NewState struct{ StateValue, StateReason string }
 		}
-		if json.Unmarshal([]byte(aws.ToString(item.HistoryData)), &data) == nil && data.NewState.StateValue == string(cwtypes.StateValueAlarm) {
+		if json.Unmarshal([]byte(aws.ToString(item.HistoryData)), &data) == nil &&
+			data.NewState.StateValue == string(cwtypes.StateValueAlarm) {
 			return aws.ToTime(item.Timestamp), data.NewState.StateReason, nil
 		}
 	}
@@ -92,7 +98,9 @@ func (c *clients) follow(ctx context.Context, tell func(stage)) (*sagemaker.Desc
 	defer tick.Stop()
 	told := map[string]stage{}
 	for {
-		out, err := c.sagemaker.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(endpoint)})
+		out, err := c.sagemaker.DescribeEndpoint(
+			ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String(endpoint)},
+		)
 		if err != nil {
 			return nil, err
 		}

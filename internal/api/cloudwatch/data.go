@@ -20,7 +20,9 @@ const maxPage = 100_800
 // requests would take the memory that requests for models need.
 const maxTotal = 20 * maxPage
 
-func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInput) (out cloudwatch.GetMetricDataOutput, err error) {
+func (a *api) getMetricData(
+	ctx context.Context, in cloudwatch.GetMetricDataInput,
+) (out cloudwatch.GetMetricDataOutput, err error) {
 	s, err := scopeOfAll(ctx, "GetMetricData")
 	if err != nil {
 		return out, err
@@ -37,14 +39,21 @@ func (a *api) getMetricData(ctx context.Context, in cloudwatch.GetMetricDataInpu
 		return out, badToken("InvalidNextToken", err)
 	}
 	if datapointsOf(in) > maxTotal {
-		return out, fault.New(fault.Invalid, "The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or decreasing the time range or the number of queries.", maxTotal)
+		return out, fault.New(
+			fault.Invalid,
+			"The request asks for more than %d datapoints in all. You may reduce them by increasing Period, or "+
+				"decreasing the time range or the number of queries.",
+			maxTotal,
+		)
 	}
 	queries, err := queriesIn(s, in.MetricDataQueries)
 	if err != nil {
 		return out, err
 	}
 	ascending := shape.Val(in.ScanBy) == cloudwatch.ScanByTimestampAscending
-	results, err := a.metrics.Data(s, metrics.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending})
+	results, err := a.metrics.Data(
+		s, metrics.DataQuery{Queries: queries, Start: in.StartTime.Time, End: in.EndTime.Time, Ascending: ascending},
+	)
 	if err != nil {
 		return out, err
 	}
@@ -83,7 +92,9 @@ type position struct {
 // cut returns the page of at most limit datapoints that begins at from, and
 // where the next one begins, if there is one. A time series that goes on there
 // is PartialData.
-func cut(results []metrics.DataResult, from position, limit int, ascending bool) (page []cloudwatch.MetricDataResult, next *position) {
+func cut(
+	results []metrics.DataResult, from position, limit int, ascending bool,
+) (page []cloudwatch.MetricDataResult, next *position) {
 	page = []cloudwatch.MetricDataResult{}
 	for i := max(0, from.Result); i < len(results); i++ {
 		r := results[i]
@@ -96,7 +107,8 @@ func cut(results []metrics.DataResult, from position, limit int, ascending bool)
 		end := min(len(r.Times), begin+limit)
 		limit -= end - begin
 		out := cloudwatch.MetricDataResult{
-			Id: &r.ID, Label: &r.Label, Values: shape.Present(r.Values[begin:end]), Timestamps: []shape.Time{}, StatusCode: new(cloudwatch.StatusCodeComplete),
+			Id: &r.ID, Label: &r.Label, Values: shape.Present(r.Values[begin:end]), Timestamps: []shape.Time{},
+			StatusCode: new(cloudwatch.StatusCodeComplete),
 		}
 		for _, t := range r.Times[begin:end] {
 			out.Timestamps = append(out.Timestamps, shape.Time{Time: t})

@@ -14,7 +14,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/cloudwatch"
 )
 
-func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsInput) (out cloudwatch.DescribeAlarmsOutput, err error) {
+func (a *api) describeAlarms(
+	ctx context.Context, in cloudwatch.DescribeAlarmsInput,
+) (out cloudwatch.DescribeAlarmsOutput, err error) {
 	s, err := scopeOfAll(ctx, "DescribeAlarms")
 	if err != nil {
 		return out, err
@@ -48,8 +50,9 @@ func (a *api) describeAlarms(ctx context.Context, in cloudwatch.DescribeAlarmsIn
 // request says otherwise, as in the API.
 func alarmFilter(in cloudwatch.DescribeAlarmsInput) (alarms.AlarmFilter, error) {
 	f := alarms.AlarmFilter{
-		Names: in.AlarmNames, Prefix: shape.Val(in.AlarmNamePrefix), State: alarm.StateValue(shape.Val(in.StateValue)), ActionPrefix: shape.Val(in.ActionPrefix),
-		ChildrenOf: shape.Val(in.ChildrenOfAlarmName), ParentsOf: shape.Val(in.ParentsOfAlarmName),
+		Names: in.AlarmNames, Prefix: shape.Val(in.AlarmNamePrefix), State: alarm.StateValue(shape.Val(in.StateValue)),
+		ActionPrefix: shape.Val(in.ActionPrefix),
+		ChildrenOf:   shape.Val(in.ChildrenOfAlarmName), ParentsOf: shape.Val(in.ParentsOfAlarmName),
 	}
 	f.Metric, f.Composite = types(in.AlarmTypes)
 	if len(f.Names) > 0 && f.Prefix != "" {
@@ -58,8 +61,13 @@ func alarmFilter(in cloudwatch.DescribeAlarmsInput) (alarms.AlarmFilter, error) 
 	if f.ChildrenOf == "" && f.ParentsOf == "" {
 		return f, nil
 	}
-	if f.ChildrenOf != "" && f.ParentsOf != "" || len(f.Names) > 0 || f.Prefix != "" || len(in.AlarmTypes) > 0 || f.State != "" || f.ActionPrefix != "" {
-		return f, fault.New(fault.Invalid, "ChildrenOfAlarmName and ParentsOfAlarmName exclude each other and every other parameter but MaxRecords and NextToken.")
+	if f.ChildrenOf != "" && f.ParentsOf != "" || len(f.Names) > 0 || f.Prefix != "" || len(in.AlarmTypes) > 0 ||
+		f.State != "" || f.ActionPrefix != "" {
+		return f, fault.New(
+			fault.Invalid,
+			"ChildrenOfAlarmName and ParentsOfAlarmName exclude each other and every other parameter but MaxRecords "+
+				"and NextToken.",
+		)
 	}
 	f.Metric, f.Composite = true, true
 	return f, nil
@@ -76,32 +84,42 @@ func metricAlarmOut(s arn.Scope, r alarm.Record) cloudwatch.MetricAlarm {
 	return cloudwatch.MetricAlarm{
 		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description),
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
-		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions), InsufficientDataActions: shape.Present(d.InsufficientDataActions),
-		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
+		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions),
+		InsufficientDataActions: shape.Present(d.InsufficientDataActions),
+		StateValue:              new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason,
+		StateReasonData:       shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
-		MetricName: shape.Text(d.Metric.Name), Namespace: shape.Text(d.Metric.Namespace), Dimensions: dimensionsOut(d.Metric.Dimensions),
-		Statistic: shape.Text(cloudwatch.Statistic(d.Statistic)), ExtendedStatistic: shape.Text(d.ExtendedStatistic),
+		MetricName: shape.Text(d.Metric.Name), Namespace: shape.Text(d.Metric.Namespace),
+		Dimensions: dimensionsOut(d.Metric.Dimensions),
+		Statistic:  shape.Text(cloudwatch.Statistic(d.Statistic)), ExtendedStatistic: shape.Text(d.ExtendedStatistic),
 		Period: number(d.Period), Unit: shape.Text(cloudwatch.StandardUnit(d.Unit)), Metrics: queriesOut(d.Metrics),
 		EvaluationPeriods: number(d.EvaluationPeriods), DatapointsToAlarm: number(d.DatapointsToAlarm),
 		Threshold: d.Threshold, ComparisonOperator: shape.Text(cloudwatch.ComparisonOperator(d.ComparisonOperator)),
-		TreatMissingData: shape.Text(d.TreatMissingData), EvaluateLowSampleCountPercentile: shape.Text(d.EvaluateLowSampleCountPercentile),
+		TreatMissingData:                 shape.Text(d.TreatMissingData),
+		EvaluateLowSampleCountPercentile: shape.Text(d.EvaluateLowSampleCountPercentile),
 	}
 }
 
 func compositeOut(s arn.Scope, r alarm.Record) cloudwatch.CompositeAlarm {
 	d, st := &r.Definition, &r.State
 	return cloudwatch.CompositeAlarm{
-		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description), AlarmRule: &d.Rule,
+		AlarmName: &d.Name, AlarmArn: new(s.Alarm(d.Name)), AlarmDescription: shape.Text(d.Description),
+		AlarmRule:                          &d.Rule,
 		AlarmConfigurationUpdatedTimestamp: shape.At(r.Configured), ActionsEnabled: new(!d.ActionsDisabled),
-		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions), InsufficientDataActions: shape.Present(d.InsufficientDataActions),
-		StateValue: new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason, StateReasonData: shape.Text(st.ReasonData),
+		OKActions: shape.Present(d.OKActions), AlarmActions: shape.Present(d.AlarmActions),
+		InsufficientDataActions: shape.Present(d.InsufficientDataActions),
+		StateValue:              new(cloudwatch.StateValue(st.Value)), StateReason: &st.Reason,
+		StateReasonData:       shape.Text(st.ReasonData),
 		StateUpdatedTimestamp: shape.At(st.Updated), StateTransitionedTimestamp: shape.At(st.Transitioned),
-		ActionsSuppressor: shape.Text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod), ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
+		ActionsSuppressor: shape.Text(d.Suppressor), ActionsSuppressorWaitPeriod: narrow(d.SuppressorWaitPeriod),
+		ActionsSuppressorExtensionPeriod: narrow(d.SuppressorExtensionPeriod),
 	}
 }
 
 // describeAlarmsForMetric leaves out alarms on metric math, as the API does.
-func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.DescribeAlarmsForMetricInput) (out cloudwatch.DescribeAlarmsForMetricOutput, err error) {
+func (a *api) describeAlarmsForMetric(
+	ctx context.Context, in cloudwatch.DescribeAlarmsForMetricInput,
+) (out cloudwatch.DescribeAlarmsForMetricOutput, err error) {
 	s, err := scopeOfAll(ctx, "DescribeAlarmsForMetric")
 	if err != nil {
 		return out, err
@@ -109,7 +127,8 @@ func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.Describ
 	out.MetricAlarms = []cloudwatch.MetricAlarm{}
 	for _, r := range a.alarms.AlarmsForMetric(s, alarms.MetricFilter{
 		Metric:    metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
-		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic), Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
+		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic),
+		Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
 	}) {
 		if len(r.Definition.Metrics) == 0 {
 			out.MetricAlarms = append(out.MetricAlarms, metricAlarmOut(s, r))
@@ -118,7 +137,9 @@ func (a *api) describeAlarmsForMetric(ctx context.Context, in cloudwatch.Describ
 	return out, nil
 }
 
-func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAlarmHistoryInput) (out cloudwatch.DescribeAlarmHistoryOutput, err error) {
+func (a *api) describeAlarmHistory(
+	ctx context.Context, in cloudwatch.DescribeAlarmHistoryInput,
+) (out cloudwatch.DescribeAlarmHistoryOutput, err error) {
 	s, err := scopeOfAll(ctx, "DescribeAlarmHistory")
 	if err != nil {
 		return out, err
@@ -128,7 +149,8 @@ func (a *api) describeAlarmHistory(ctx context.Context, in cloudwatch.DescribeAl
 		return out, nil // only alarms on PromQL queries have contributors
 	}
 	f := alarm.HistoryFilter{
-		Alarm: shape.Val(in.AlarmName), Kind: alarm.HistoryKind(shape.Val(in.HistoryItemType)), From: shape.TimeOf(in.StartDate), Until: shape.TimeOf(in.EndDate),
+		Alarm: shape.Val(in.AlarmName), Kind: alarm.HistoryKind(shape.Val(in.HistoryItemType)),
+		From: shape.TimeOf(in.StartDate), Until: shape.TimeOf(in.EndDate),
 		Ascending: shape.Val(in.ScanBy) == cloudwatch.ScanByTimestampAscending,
 	}
 	if isMetric, isComposite := types(in.AlarmTypes); isMetric != isComposite {
@@ -159,7 +181,8 @@ func historyOut(h alarm.HistoryItem) cloudwatch.AlarmHistoryItem {
 		kind = cloudwatch.AlarmTypeCompositeAlarm
 	}
 	return cloudwatch.AlarmHistoryItem{
-		AlarmName: &h.Alarm, AlarmType: &kind, Timestamp: shape.At(h.At), HistoryItemType: new(cloudwatch.HistoryItemType(h.Kind)),
-		HistorySummary: &h.Summary, HistoryData: shape.Text(h.Data),
+		AlarmName: &h.Alarm, AlarmType: &kind, Timestamp: shape.At(h.At),
+		HistoryItemType: new(cloudwatch.HistoryItemType(h.Kind)),
+		HistorySummary:  &h.Summary, HistoryData: shape.Text(h.Data),
 	}
 }

@@ -24,20 +24,27 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 		return out, err
 	}
 	if alarm.Reserved(*in.Namespace) {
-		return out, fault.New(fault.Invalid, "The value %s for parameter Namespace is invalid: namespaces that start with AWS/ or /aws/ are reserved.", strings.ToValidUTF8(*in.Namespace, ""))
+		return out, fault.New(
+			fault.Invalid,
+			"The value %s for parameter Namespace is invalid: namespaces that start with AWS/ or /aws/ are reserved.",
+			strings.ToValidUTF8(*in.Namespace, ""),
+		)
 	}
 	if shape.Val(in.StrictEntityValidation) && len(in.EntityMetricData) > 0 {
 		return out, awserr.Unsupported("StrictEntityValidation")
 	}
 	entries := in.MetricData
-	for _, e := range in.EntityMetricData { // whose entities are left aside, as CloudWatch does with those it does not accept
+	// The entities are left aside, as CloudWatch does with those it does not accept.
+	for _, e := range in.EntityMetricData {
 		entries = append(entries, e.MetricData...)
 	}
 	switch {
 	case len(entries) == 0:
 		return out, awserr.Declared("MissingRequiredParameterException", "The parameter MetricData is required.")
 	case len(entries) > maxDatums:
-		return out, fault.New(fault.Invalid, "The collection MetricData must not have a size greater than %d.", maxDatums)
+		return out, fault.New(
+			fault.Invalid, "The collection MetricData must not have a size greater than %d.", maxDatums,
+		)
 	}
 	data := make([]metrics.Datum, len(entries))
 	for i, d := range entries {
@@ -48,7 +55,8 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 
 func datum(d cloudwatch.MetricDatum) metrics.Datum {
 	x := metrics.Datum{Name: *d.MetricName, Dimensions: dimensionsIn(d.Dimensions), Datum: metric.Datum{
-		Timestamp: shape.TimeOf(d.Timestamp), Value: d.Value, Values: d.Values, Counts: d.Counts, Unit: metric.Unit(shape.Val(d.Unit)), StorageResolution: int(shape.Val(d.StorageResolution)),
+		Timestamp: shape.TimeOf(d.Timestamp), Value: d.Value, Values: d.Values, Counts: d.Counts,
+		Unit: metric.Unit(shape.Val(d.Unit)), StorageResolution: int(shape.Val(d.StorageResolution)),
 	}}
 	if d.Timestamp != nil && d.Timestamp.IsZero() {
 		x.Timestamp = time.Unix(0, 0) // the year 1 was meant, not now; both are too old
@@ -59,7 +67,9 @@ func datum(d cloudwatch.MetricDatum) metrics.Datum {
 	return x
 }
 
-func (a *api) getMetricStatistics(ctx context.Context, in cloudwatch.GetMetricStatisticsInput) (out cloudwatch.GetMetricStatisticsOutput, err error) {
+func (a *api) getMetricStatistics(
+	ctx context.Context, in cloudwatch.GetMetricStatisticsInput,
+) (out cloudwatch.GetMetricStatisticsOutput, err error) {
 	s, err := scopeOfAll(ctx, "GetMetricStatistics")
 	if err != nil {
 		return out, err
@@ -70,7 +80,8 @@ func (a *api) getMetricStatistics(ctx context.Context, in cloudwatch.GetMetricSt
 	}
 	points, err := a.metrics.Statistics(s, metrics.StatisticsQuery{
 		Metric: metric.ID{Namespace: *in.Namespace, Name: *in.MetricName, Dimensions: dimensionsIn(in.Dimensions)},
-		Unit:   metric.Unit(shape.Val(in.Unit)), Start: in.StartTime.Time, End: in.EndTime.Time, Period: time.Duration(*in.Period) * time.Second, Stats: stats,
+		Unit:   metric.Unit(shape.Val(in.Unit)), Start: in.StartTime.Time, End: in.EndTime.Time,
+		Period: time.Duration(*in.Period) * time.Second, Stats: stats,
 	})
 	out.Label, out.Datapoints = in.MetricName, []cloudwatch.Datapoint{}
 	for _, p := range points {
@@ -85,9 +96,14 @@ func (a *api) getMetricStatistics(ctx context.Context, in cloudwatch.GetMetricSt
 func statistics(in cloudwatch.GetMetricStatisticsInput) (stats []metric.Stat, err error) {
 	switch {
 	case len(in.Statistics) == 0 && len(in.ExtendedStatistics) == 0:
-		return nil, awserr.Declared("MissingRequiredParameterException", "Must specify either Statistics or ExtendedStatistics")
+		return nil, awserr.Declared(
+			"MissingRequiredParameterException", "Must specify either Statistics or ExtendedStatistics",
+		)
 	case len(in.Statistics) > 0 && len(in.ExtendedStatistics) > 0:
-		return nil, awserr.Declared("InvalidParameterCombinationException", "The parameters Statistics and ExtendedStatistics are mutually exclusive.")
+		return nil, awserr.Declared(
+			"InvalidParameterCombinationException",
+			"The parameters Statistics and ExtendedStatistics are mutually exclusive.",
+		)
 	}
 	names := in.ExtendedStatistics
 	for _, n := range in.Statistics {
@@ -99,7 +115,9 @@ func statistics(in cloudwatch.GetMetricStatisticsInput) (stats []metric.Stat, er
 			return nil, err
 		}
 		if stat.Basic() != (len(in.Statistics) > 0) {
-			return nil, fault.New(fault.Invalid, "The value %s for parameter ExtendedStatistics is invalid: it belongs in Statistics.", n)
+			return nil, fault.New(
+				fault.Invalid, "The value %s for parameter ExtendedStatistics is invalid: it belongs in Statistics.", n,
+			)
 		}
 		stats = append(stats, stat)
 	}
@@ -139,7 +157,9 @@ func datapoint(p metrics.Datapoint, stats []metric.Stat) (d cloudwatch.Datapoint
 // recently is what RecentlyActive may ask for: PT3H.
 const recently = 3 * time.Hour
 
-func (a *api) listMetrics(ctx context.Context, in cloudwatch.ListMetricsInput) (out cloudwatch.ListMetricsOutput, err error) {
+func (a *api) listMetrics(
+	ctx context.Context, in cloudwatch.ListMetricsInput,
+) (out cloudwatch.ListMetricsOutput, err error) {
 	s, err := scopeOfAll(ctx, "ListMetrics")
 	if err != nil {
 		return out, err

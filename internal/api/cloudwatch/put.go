@@ -33,14 +33,19 @@ func metricAlarm(s arn.Scope, in cloudwatch.PutMetricAlarmInput) (alarm.Definiti
 	return alarm.Definition{
 		Name: *in.AlarmName, Description: shape.Val(in.AlarmDescription),
 		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
-		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
-		Metric:    metric.ID{Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName), Dimensions: dimensionsIn(in.Dimensions)},
+		OKActions:       in.OKActions, AlarmActions: in.AlarmActions,
+		InsufficientDataActions: in.InsufficientDataActions,
+		Metric: metric.ID{
+			Namespace: shape.Val(in.Namespace), Name: shape.Val(in.MetricName), Dimensions: dimensionsIn(in.Dimensions),
+		},
 		Statistic: string(shape.Val(in.Statistic)), ExtendedStatistic: shape.Val(in.ExtendedStatistic),
 		Period: int(shape.Val(in.Period)), Unit: metric.Unit(shape.Val(in.Unit)),
 		Metrics: metrics, ThresholdMetricID: shape.Val(in.ThresholdMetricId),
-		EvaluationPeriods: int(shape.Val(in.EvaluationPeriods)), DatapointsToAlarm: int(shape.Val(in.DatapointsToAlarm)),
-		Threshold: in.Threshold, ComparisonOperator: string(shape.Val(in.ComparisonOperator)),
-		TreatMissingData: shape.Val(in.TreatMissingData), EvaluateLowSampleCountPercentile: shape.Val(in.EvaluateLowSampleCountPercentile),
+		EvaluationPeriods: int(shape.Val(in.EvaluationPeriods)),
+		DatapointsToAlarm: int(shape.Val(in.DatapointsToAlarm)),
+		Threshold:         in.Threshold, ComparisonOperator: string(shape.Val(in.ComparisonOperator)),
+		TreatMissingData:                 shape.Val(in.TreatMissingData),
+		EvaluateLowSampleCountPercentile: shape.Val(in.EvaluateLowSampleCountPercentile),
 	}, err
 }
 
@@ -56,7 +61,10 @@ func queriesIn(s arn.Scope, in []cloudwatch.MetricDataQuery) (out []alarm.Query,
 		}
 		if m := q.MetricStat; m != nil {
 			x.Stat = &alarm.MetricStat{
-				Metric: metric.ID{Namespace: shape.Val(m.Metric.Namespace), Name: shape.Val(m.Metric.MetricName), Dimensions: dimensionsIn(m.Metric.Dimensions)},
+				Metric: metric.ID{
+					Namespace: shape.Val(m.Metric.Namespace), Name: shape.Val(m.Metric.MetricName),
+					Dimensions: dimensionsIn(m.Metric.Dimensions),
+				},
 				Period: int(*m.Period), Stat: *m.Stat, Unit: metric.Unit(shape.Val(m.Unit)),
 			}
 		}
@@ -73,7 +81,8 @@ func queriesOut(in []alarm.Query) (out []cloudwatch.MetricDataQuery) {
 		}
 		if m := q.Stat; m != nil {
 			x.MetricStat = &cloudwatch.MetricStat{
-				Metric: metricOut(m.Metric), Period: number(m.Period), Stat: &m.Stat, Unit: shape.Text(cloudwatch.StandardUnit(m.Unit)),
+				Metric: metricOut(m.Metric), Period: number(m.Period), Stat: &m.Stat,
+				Unit: shape.Text(cloudwatch.StandardUnit(m.Unit)),
 			}
 		}
 		if x.ReturnData == nil {
@@ -96,9 +105,11 @@ func (a *api) putCompositeAlarm(ctx context.Context, in cloudwatch.PutCompositeA
 	return out, a.alarms.PutAlarm(ctx, s, alarm.Definition{
 		Name: *in.AlarmName, Description: shape.Val(in.AlarmDescription),
 		ActionsDisabled: in.ActionsEnabled != nil && !*in.ActionsEnabled,
-		OKActions:       in.OKActions, AlarmActions: in.AlarmActions, InsufficientDataActions: in.InsufficientDataActions,
-		Rule: *in.AlarmRule, Suppressor: shape.Val(in.ActionsSuppressor),
-		SuppressorWaitPeriod: whole(in.ActionsSuppressorWaitPeriod), SuppressorExtensionPeriod: whole(in.ActionsSuppressorExtensionPeriod),
+		OKActions:       in.OKActions, AlarmActions: in.AlarmActions,
+		InsufficientDataActions: in.InsufficientDataActions,
+		Rule:                    *in.AlarmRule, Suppressor: shape.Val(in.ActionsSuppressor),
+		SuppressorWaitPeriod:      whole(in.ActionsSuppressorWaitPeriod),
+		SuppressorExtensionPeriod: whole(in.ActionsSuppressorExtensionPeriod),
 	}, tags.In(in.Tags))
 }
 
@@ -107,7 +118,9 @@ func (a *api) setAlarmState(ctx context.Context, in cloudwatch.SetAlarmStateInpu
 	if err != nil {
 		return out, err
 	}
-	return out, declared(a.alarms.SetAlarmState(ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData)))
+	return out, declared(a.alarms.SetAlarmState(
+		ctx, s, *in.AlarmName, alarm.StateValue(*in.StateValue), *in.StateReason, shape.Val(in.StateReasonData),
+	))
 }
 
 func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput) (out shape.None, err error) {
@@ -118,7 +131,9 @@ func (a *api) deleteAlarms(ctx context.Context, in cloudwatch.DeleteAlarmsInput)
 	return out, a.alarms.DeleteAlarms(ctx, s, in.AlarmNames)
 }
 
-func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmActionsInput) (out shape.None, err error) {
+func (a *api) enableAlarmActions(
+	ctx context.Context, in cloudwatch.EnableAlarmActionsInput,
+) (out shape.None, err error) {
 	s, err := scope(ctx, "EnableAlarmActions", in.AlarmNames...)
 	if err != nil {
 		return out, err
@@ -126,7 +141,9 @@ func (a *api) enableAlarmActions(ctx context.Context, in cloudwatch.EnableAlarmA
 	return out, a.alarms.EnableActions(ctx, s, in.AlarmNames, true)
 }
 
-func (a *api) disableAlarmActions(ctx context.Context, in cloudwatch.DisableAlarmActionsInput) (out shape.None, err error) {
+func (a *api) disableAlarmActions(
+	ctx context.Context, in cloudwatch.DisableAlarmActionsInput,
+) (out shape.None, err error) {
 	s, err := scope(ctx, "DisableAlarmActions", in.AlarmNames...)
 	if err != nil {
 		return out, err

@@ -45,7 +45,9 @@ func tagging(resource string, err error) error {
 	return err
 }
 
-func (a *api) listTagsForResource(ctx context.Context, in cloudwatch.ListTagsForResourceInput) (out cloudwatch.ListTagsForResourceOutput, err error) {
+func (a *api) listTagsForResource(
+	ctx context.Context, in cloudwatch.ListTagsForResourceInput,
+) (out cloudwatch.ListTagsForResourceOutput, err error) {
 	s, id, err := owned(ctx, "ListTagsForResource", *in.ResourceARN)
 	if err != nil {
 		return out, err
@@ -54,7 +56,9 @@ func (a *api) listTagsForResource(ctx context.Context, in cloudwatch.ListTagsFor
 	return cloudwatch.ListTagsForResourceOutput{Tags: tags.Out[cloudwatch.Tag](all)}, tagging(id, err)
 }
 
-func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (out cloudwatch.TagResourceOutput, err error) {
+func (a *api) tagResource(
+	ctx context.Context, in cloudwatch.TagResourceInput,
+) (out cloudwatch.TagResourceOutput, err error) {
 	s, id, err := owned(ctx, "TagResource", *in.ResourceARN)
 	if err != nil {
 		return out, err
@@ -62,7 +66,9 @@ func (a *api) tagResource(ctx context.Context, in cloudwatch.TagResourceInput) (
 	return out, tagging(id, a.alarms.AddTags(ctx, s, id, tags.In(in.Tags)))
 }
 
-func (a *api) untagResource(ctx context.Context, in cloudwatch.UntagResourceInput) (out cloudwatch.UntagResourceOutput, err error) {
+func (a *api) untagResource(
+	ctx context.Context, in cloudwatch.UntagResourceInput,
+) (out cloudwatch.UntagResourceOutput, err error) {
 	s, id, err := owned(ctx, "UntagResource", *in.ResourceARN)
 	if err != nil {
 		return out, err

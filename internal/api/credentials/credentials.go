@@ -31,12 +31,26 @@ var refusals = []struct {
 	because error
 	answer  awserr.Error
 }{
-	{identity.ErrCertificate, awserr.Error{Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Certificate is invalid on this endpoint"}},
-	{identity.ErrThing, awserr.Error{Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Invalid thing name passed"}},
-	{identity.ErrPolicy, awserr.Error{Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Access Denied"}},
-	{identity.ErrAlias, awserr.Error{Code: "ResourceNotFoundException", Status: http.StatusNotFound, Message: "Role alias does not exist"}},
-	{identity.ErrRole, awserr.Error{Code: "InvalidRequestException", Status: http.StatusBadRequest, Message: "Unable to assume the role, or the role to assume does not exist"}},
-	{identity.ErrDuration, awserr.Error{Code: "InvalidRequestException", Status: http.StatusBadRequest, Message: "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role"}},
+	{identity.ErrCertificate, awserr.Error{
+		Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Certificate is invalid on this endpoint",
+	}},
+	{identity.ErrThing, awserr.Error{
+		Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Invalid thing name passed",
+	}},
+	{identity.ErrPolicy, awserr.Error{
+		Code: "AccessDeniedException", Status: http.StatusForbidden, Message: "Access Denied",
+	}},
+	{identity.ErrAlias, awserr.Error{
+		Code: "ResourceNotFoundException", Status: http.StatusNotFound, Message: "Role alias does not exist",
+	}},
+	{identity.ErrRole, awserr.Error{
+		Code: "InvalidRequestException", Status: http.StatusBadRequest,
+		Message: "Unable to assume the role, or the role to assume does not exist",
+	}},
+	{identity.ErrDuration, awserr.Error{
+		Code: "InvalidRequestException", Status: http.StatusBadRequest,
+		Message: "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
+	}},
 }
 
 // thingHeader says which of the things of its certificate a device is.
@@ -87,7 +101,10 @@ type reply struct {
 func (p *provider) serve(r *http.Request) (out reply, thing string, err error) {
 	alias, ok := aliasIn(r.URL.Path)
 	if !ok || r.Method != http.MethodGet {
-		return out, "", &awserr.Error{Code: "ResourceNotFoundException", Status: http.StatusNotFound, Message: "No operation is known here: GET " + Prefix + "<alias>/credentials is."}
+		return out, "", &awserr.Error{
+			Code: "ResourceNotFoundException", Status: http.StatusNotFound,
+			Message: "No operation is known here: GET " + Prefix + "<alias>/credentials is.",
+		}
 	}
 	ask := identity.Ask{CertificateID: devicetls.Client(r), Alias: alias}
 	switch things := r.Header.Values(thingHeader); len(things) {
@@ -109,8 +126,9 @@ func (p *provider) serve(r *http.Request) (out reply, thing string, err error) {
 	if err != nil {
 		return out, g.Thing, err
 	}
-	out.Credentials.AccessKeyID, out.Credentials.SecretAccessKey, out.Credentials.SessionToken = c.AccessKeyID, c.SecretAccessKey, c.SessionToken
-	out.Credentials.Expiration = c.Expiration.UTC().Format("2006-01-02T15:04:05Z")
+	to := &out.Credentials
+	to.AccessKeyID, to.SecretAccessKey, to.SessionToken = c.AccessKeyID, c.SecretAccessKey, c.SessionToken
+	to.Expiration = c.Expiration.UTC().Format("2006-01-02T15:04:05Z")
 	return out, g.Thing, nil
 }
 

@@ -48,8 +48,10 @@ func (e *enroller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		awserr.WriteRESTAs(w, "message", answer)
 	}
 	level, facts := slog.LevelInfo, []slog.Attr{
-		slog.String("fleet", out.Config["sagemaker_edge_core_device_fleet_name"]), slog.String("device", out.Config["sagemaker_edge_core_device_name"]),
-		slog.Int("status", answer.Status), slog.String("message", answer.Message), slog.String("remote", r.RemoteAddr), slog.String("request_id", id),
+		slog.String("fleet", out.Config["sagemaker_edge_core_device_fleet_name"]),
+		slog.String("device", out.Config["sagemaker_edge_core_device_name"]),
+		slog.Int("status", answer.Status), slog.String("message", answer.Message), slog.String("remote", r.RemoteAddr),
+		slog.String("request_id", id),
 	}
 	if answer.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		level, facts = slog.LevelError, append(facts, slog.Any("err", err))
@@ -60,7 +62,9 @@ func (e *enroller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *enroller) serve(w http.ResponseWriter, r *http.Request) (out enroll.Reply, err error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return out, &awserr.Error{Code: "InvalidRequestException", Status: http.StatusMethodNotAllowed, Message: "POST."}
+		return out, &awserr.Error{
+			Code: "InvalidRequestException", Status: http.StatusMethodNotAllowed, Message: "POST.",
+		}
 	}
 	select {
 	case e.here <- struct{}{}:

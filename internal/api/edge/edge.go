@@ -27,10 +27,14 @@ import (
 type Fleets interface {
 	// Registration says whether a device is registered, and for how long it may
 	// rely on that. One that nobody knows is not.
-	Registration(ctx context.Context, s arn.Scope, caller edge.Caller, fleet, device string) (active bool, ttl time.Duration, err error)
+	Registration(
+		ctx context.Context, s arn.Scope, caller edge.Caller, fleet, device string,
+	) (active bool, ttl time.Duration, err error)
 
 	// Deployments returns what a device has to do, the oldest order first.
-	Deployments(ctx context.Context, s arn.Scope, caller edge.Caller, fleet, device string) ([]edge.Deployment, edge.Hints, error)
+	Deployments(
+		ctx context.Context, s arn.Scope, caller edge.Caller, fleet, device string,
+	) ([]edge.Deployment, edge.Hints, error)
 
 	// Heartbeat takes down what a device says of itself.
 	Heartbeat(ctx context.Context, s arn.Scope, caller edge.Caller, h edge.Heartbeat) (edge.Hints, error)
@@ -45,7 +49,10 @@ const maxBody = 256 << 10
 func NewHandler(fleets Fleets, log *slog.Logger) *rpc.Handler {
 	a := &api{fleets}
 	return rpc.NewHandler(
-		rpc.Config{Service: shapes.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.SageMakerEdge, Log: log, MaxBody: maxBody, Quiet: true},
+		rpc.Config{
+			Service: shapes.API(), Protocols: []rpc.Speaker{restjson.New}, Errors: awserr.SageMakerEdge, Log: log,
+			MaxBody: maxBody, Quiet: true,
+		},
 		rpc.Bind("GetDeviceRegistration", a.registration),
 		rpc.Bind("GetDeployments", a.deployments),
 		rpc.Bind("SendHeartbeat", a.heartbeat),
@@ -72,7 +79,9 @@ func caller(ctx context.Context, op, fleet, device string) (arn.Scope, edge.Call
 	// A caller without a thing is an operator to the domain; a device is none,
 	// though its certificate may be attached to nothing.
 	if c.Device.Thing == "" {
-		return s, edge.Caller{}, fault.New(fault.Denied, "User: %s is not authorized to perform: sagemaker:%s on resource: %s", c.ARN, op, resource)
+		return s, edge.Caller{}, fault.New(
+			fault.Denied, "User: %s is not authorized to perform: sagemaker:%s on resource: %s", c.ARN, op, resource,
+		)
 	}
 	return s, edge.Caller{Thing: c.Device.Thing}, nil
 }
@@ -80,7 +89,9 @@ func caller(ctx context.Context, op, fleet, device string) (arn.Scope, edge.Call
 // shortTTL is how long a device relies on an answer that says nothing of it.
 const shortTTL = time.Minute
 
-func (a *api) registration(ctx context.Context, in shapes.GetDeviceRegistrationRequest) (out shapes.GetDeviceRegistrationResult, err error) {
+func (a *api) registration(
+	ctx context.Context, in shapes.GetDeviceRegistrationRequest,
+) (out shapes.GetDeviceRegistrationResult, err error) {
 	s, c, err := caller(ctx, "GetDeviceRegistration", *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err
@@ -97,7 +108,9 @@ func (a *api) registration(ctx context.Context, in shapes.GetDeviceRegistrationR
 	return out, nil
 }
 
-func (a *api) deployments(ctx context.Context, in shapes.GetDeploymentsRequest) (out shapes.GetDeploymentsResult, err error) {
+func (a *api) deployments(
+	ctx context.Context, in shapes.GetDeploymentsRequest,
+) (out shapes.GetDeploymentsResult, err error) {
 	s, c, err := caller(ctx, "GetDeployments", *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err
@@ -116,8 +129,9 @@ func (a *api) deployments(ctx context.Context, in shapes.GetDeploymentsRequest) 
 
 func deployment(d edge.Deployment) shapes.EdgeDeployment {
 	out := shapes.EdgeDeployment{
-		DeploymentName: &d.Name, Type: new(shapes.DeploymentTypeModel), FailureHandlingPolicy: new(shapes.FailureHandlingPolicy(d.OnFailure)),
-		Definitions: make([]shapes.Definition, 0, len(d.Definitions)),
+		DeploymentName: &d.Name, Type: new(shapes.DeploymentTypeModel),
+		FailureHandlingPolicy: new(shapes.FailureHandlingPolicy(d.OnFailure)),
+		Definitions:           make([]shapes.Definition, 0, len(d.Definitions)),
 	}
 	for _, m := range d.Definitions {
 		def := shapes.Definition{ModelHandle: &m.Handle, State: new(shapes.ModelState(m.State))}

@@ -19,7 +19,9 @@ const (
 	maxName    = 255 // characters of a name that a device reports
 )
 
-func (a *api) heartbeat(ctx context.Context, in shapes.SendHeartbeatRequest) (out shapes.SendHeartbeatResult, err error) {
+func (a *api) heartbeat(
+	ctx context.Context, in shapes.SendHeartbeatRequest,
+) (out shapes.SendHeartbeatResult, err error) {
 	s, c, err := caller(ctx, "SendHeartbeat", *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err
@@ -50,7 +52,8 @@ func beat(in shapes.SendHeartbeatRequest) (edge.Heartbeat, error) {
 	metrics(&h, in.AgentMetrics)
 	for _, m := range in.Models {
 		h.Models = append(h.Models, edge.LoadedModel{
-			Name: name(m.ModelName), Version: name(m.ModelVersion), LatestSample: shape.TimeOf(m.LatestSampleTime), LatestInference: shape.TimeOf(m.LatestInference),
+			Name: name(m.ModelName), Version: name(m.ModelVersion), LatestSample: shape.TimeOf(m.LatestSampleTime),
+			LatestInference: shape.TimeOf(m.LatestInference),
 		})
 		metrics(&h, m.ModelMetrics)
 	}
@@ -88,21 +91,27 @@ func metric(doc shape.Document) (edge.Metric, bool) {
 	if m.MetricName == nil || m.Value == nil || math.IsNaN(*m.Value) || math.IsInf(*m.Value, 0) {
 		return edge.Metric{}, false
 	}
-	return edge.Metric{Dimension: shape.Val(m.Dimension), Name: *m.MetricName, Value: *m.Value, At: shape.TimeOf(m.Timestamp)}, true
+	return edge.Metric{
+		Dimension: shape.Val(m.Dimension), Name: *m.MetricName, Value: *m.Value, At: shape.TimeOf(m.Timestamp),
+	}, true
 }
 
 func result(in shapes.DeploymentResult) (edge.Result, error) {
 	if n := len(in.DeploymentModels); n > maxResults {
-		return edge.Result{}, fault.New(fault.Invalid, "A deployment can report at most %d models, not %d.", maxResults, n)
+		return edge.Result{}, fault.New(
+			fault.Invalid, "A deployment can report at most %d models, not %d.", maxResults, n,
+		)
 	}
 	r := edge.Result{
-		Deployment: shape.Val(in.DeploymentName), Status: shape.Val(in.DeploymentStatus), Message: shape.Val(in.DeploymentStatusMessage),
-		Start: shape.TimeOf(in.DeploymentStartTime), End: shape.TimeOf(in.DeploymentEndTime),
+		Deployment: shape.Val(in.DeploymentName), Status: shape.Val(in.DeploymentStatus),
+		Message: shape.Val(in.DeploymentStatusMessage),
+		Start:   shape.TimeOf(in.DeploymentStartTime), End: shape.TimeOf(in.DeploymentEndTime),
 	}
 	for _, m := range in.DeploymentModels {
 		r.Models = append(r.Models, edge.ModelResult{
 			Handle: shape.Val(m.ModelHandle), Name: name(m.ModelName), Version: name(m.ModelVersion),
-			Desired: string(shape.Val(m.DesiredState)), State: string(shape.Val(m.State)), Status: string(shape.Val(m.Status)),
+			Desired: string(shape.Val(m.DesiredState)), State: string(shape.Val(m.State)),
+			Status: string(shape.Val(m.Status)),
 			Reason: shape.Val(m.StatusReason), RollbackFailure: shape.Val(m.RollbackFailureReason),
 		})
 	}

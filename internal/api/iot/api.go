@@ -108,14 +108,19 @@ func declared(err error) error {
 
 // describeEndpoint tells where the device listener is. Both of the kinds that
 // provisioning tools ask for are there; others are not served.
-func (a *api) describeEndpoint(ctx context.Context, in iot.DescribeEndpointRequest) (out iot.DescribeEndpointResponse, err error) {
+func (a *api) describeEndpoint(
+	ctx context.Context, in iot.DescribeEndpointRequest,
+) (out iot.DescribeEndpointResponse, err error) {
 	if _, err := scope(ctx, "DescribeEndpoint", access.Everything); err != nil {
 		return out, err
 	}
 	switch kind := shape.Val(in.EndpointType); kind {
 	case "", "iot:Data", "iot:Data-ATS", "iot:CredentialProvider":
 	default:
-		return out, fault.New(fault.Invalid, "The endpoint type is not one of iot:CredentialProvider, iot:Data-ATS and iot:Data, which are served.")
+		return out, fault.New(
+			fault.Invalid,
+			"The endpoint type is not one of iot:CredentialProvider, iot:Data-ATS and iot:Data, which are served.",
+		)
 	}
 	at := a.ids.Endpoint()
 	if at == "" {

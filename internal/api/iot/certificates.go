@@ -10,26 +10,33 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/iot"
 )
 
-func (a *api) createKeysAndCertificate(ctx context.Context, in iot.CreateKeysAndCertificateRequest) (out iot.CreateKeysAndCertificateResponse, err error) {
+func (a *api) createKeysAndCertificate(
+	ctx context.Context, in iot.CreateKeysAndCertificateRequest,
+) (out iot.CreateKeysAndCertificateResponse, err error) {
 	s, err := scope(ctx, "CreateKeysAndCertificate", access.Everything)
 	if err != nil {
 		return out, err
 	}
 	k, err := a.ids.CreateKeysAndCertificate(ctx, s, shape.Val(in.SetAsActive))
 	return iot.CreateKeysAndCertificateResponse{
-		CertificateArn: new(k.ARN()), CertificateId: &k.ID, CertificatePem: &k.PEM, KeyPair: &iot.KeyPair{PublicKey: &k.Public, PrivateKey: &k.Private},
+		CertificateArn: new(k.ARN()), CertificateId: &k.ID, CertificatePem: &k.PEM,
+		KeyPair: &iot.KeyPair{PublicKey: &k.Public, PrivateKey: &k.Private},
 	}, err
 }
 
-func (a *api) describeCertificate(ctx context.Context, in iot.DescribeCertificateRequest) (out iot.DescribeCertificateResponse, err error) {
+func (a *api) describeCertificate(
+	ctx context.Context, in iot.DescribeCertificateRequest,
+) (out iot.DescribeCertificateResponse, err error) {
 	s, err := scope(ctx, "DescribeCertificate", certificate(*in.CertificateId))
 	if err != nil {
 		return out, err
 	}
 	c, err := a.ids.Certificate(ctx, s, *in.CertificateId)
 	out.CertificateDescription = &iot.CertificateDescription{
-		CertificateArn: new(c.ARN()), CertificateId: &c.ID, Status: new(iot.CertificateStatus(c.Status)), CertificatePem: &c.PEM,
-		OwnedBy: &s.Account, CreationDate: shape.At(c.Created), LastModifiedDate: shape.At(c.Modified), CustomerVersion: new(int32(1)),
+		CertificateArn: new(c.ARN()), CertificateId: &c.ID, Status: new(iot.CertificateStatus(c.Status)),
+		CertificatePem: &c.PEM,
+		OwnedBy:        &s.Account, CreationDate: shape.At(c.Created), LastModifiedDate: shape.At(c.Modified),
+		CustomerVersion: new(int32(1)),
 		Validity:        &iot.CertificateValidity{NotBefore: shape.At(c.NotBefore), NotAfter: shape.At(c.NotAfter)},
 		CertificateMode: new(iot.CertificateModeDefault),
 	}
@@ -52,7 +59,9 @@ func (a *api) deleteCertificate(ctx context.Context, in iot.DeleteCertificateReq
 	return out, a.ids.DeleteCertificate(ctx, s, *in.CertificateId, shape.Val(in.ForceDelete))
 }
 
-func (a *api) attachThingPrincipal(ctx context.Context, in iot.AttachThingPrincipalRequest) (out iot.AttachThingPrincipalResponse, err error) {
+func (a *api) attachThingPrincipal(
+	ctx context.Context, in iot.AttachThingPrincipalRequest,
+) (out iot.AttachThingPrincipalResponse, err error) {
 	s, err := scope(ctx, "AttachThingPrincipal", thing(*in.ThingName))
 	if err != nil {
 		return out, err
@@ -63,7 +72,9 @@ func (a *api) attachThingPrincipal(ctx context.Context, in iot.AttachThingPrinci
 	return out, a.ids.AttachThing(ctx, s, *in.ThingName, *in.Principal)
 }
 
-func (a *api) detachThingPrincipal(ctx context.Context, in iot.DetachThingPrincipalRequest) (out iot.DetachThingPrincipalResponse, err error) {
+func (a *api) detachThingPrincipal(
+	ctx context.Context, in iot.DetachThingPrincipalRequest,
+) (out iot.DetachThingPrincipalResponse, err error) {
 	s, err := scope(ctx, "DetachThingPrincipal", thing(*in.ThingName))
 	if err != nil {
 		return out, err
@@ -71,7 +82,9 @@ func (a *api) detachThingPrincipal(ctx context.Context, in iot.DetachThingPrinci
 	return out, a.ids.DetachThing(ctx, s, *in.ThingName, *in.Principal)
 }
 
-func (a *api) listThingPrincipals(ctx context.Context, in iot.ListThingPrincipalsRequest) (out iot.ListThingPrincipalsResponse, err error) {
+func (a *api) listThingPrincipals(
+	ctx context.Context, in iot.ListThingPrincipalsRequest,
+) (out iot.ListThingPrincipalsResponse, err error) {
 	s, err := scope(ctx, "ListThingPrincipals", thing(*in.ThingName))
 	if err != nil {
 		return out, err
@@ -85,7 +98,9 @@ func (a *api) listThingPrincipals(ctx context.Context, in iot.ListThingPrincipal
 	return out, err
 }
 
-func (a *api) listPrincipalThings(ctx context.Context, in iot.ListPrincipalThingsRequest) (out iot.ListPrincipalThingsResponse, err error) {
+func (a *api) listPrincipalThings(
+	ctx context.Context, in iot.ListPrincipalThingsRequest,
+) (out iot.ListPrincipalThingsResponse, err error) {
 	s, err := scope(ctx, "ListPrincipalThings", named(*in.Principal))
 	if err != nil {
 		return out, err

@@ -21,7 +21,9 @@ func (a *api) createPolicy(ctx context.Context, in iot.CreatePolicyRequest) (out
 	}
 	p := trust.Policy{Scope: s, Name: *in.PolicyName, Document: *in.PolicyDocument}
 	err = a.ids.CreatePolicy(ctx, p, tags.In(in.Tags))
-	return iot.CreatePolicyResponse{PolicyName: &p.Name, PolicyArn: new(p.ARN()), PolicyDocument: &p.Document, PolicyVersionId: new(version)}, declared(err)
+	return iot.CreatePolicyResponse{
+		PolicyName: &p.Name, PolicyArn: new(p.ARN()), PolicyDocument: &p.Document, PolicyVersionId: new(version),
+	}, declared(err)
 }
 
 func (a *api) getPolicy(ctx context.Context, in iot.GetPolicyRequest) (out iot.GetPolicyResponse, err error) {
@@ -60,7 +62,9 @@ func (a *api) detachPolicy(ctx context.Context, in iot.DetachPolicyRequest) (out
 	return out, a.ids.DetachPolicy(ctx, s, *in.PolicyName, *in.Target)
 }
 
-func (a *api) listTargetsForPolicy(ctx context.Context, in iot.ListTargetsForPolicyRequest) (out iot.ListTargetsForPolicyResponse, err error) {
+func (a *api) listTargetsForPolicy(
+	ctx context.Context, in iot.ListTargetsForPolicyRequest,
+) (out iot.ListTargetsForPolicyResponse, err error) {
 	s, err := scope(ctx, "ListTargetsForPolicy", policy(*in.PolicyName))
 	if err != nil {
 		return out, err
@@ -74,17 +78,23 @@ func (a *api) listTargetsForPolicy(ctx context.Context, in iot.ListTargetsForPol
 	return iot.ListTargetsForPolicyResponse{Targets: names, NextMarker: marker(next)}, err
 }
 
-func (a *api) createRoleAlias(ctx context.Context, in iot.CreateRoleAliasRequest) (out iot.CreateRoleAliasResponse, err error) {
+func (a *api) createRoleAlias(
+	ctx context.Context, in iot.CreateRoleAliasRequest,
+) (out iot.CreateRoleAliasResponse, err error) {
 	s, err := scope(ctx, "CreateRoleAlias", alias(*in.RoleAlias))
 	if err != nil {
 		return out, err
 	}
-	r := trust.RoleAlias{Scope: s, Name: *in.RoleAlias, RoleARN: *in.RoleArn, Duration: shape.SecondsOf(in.CredentialDurationSeconds)}
+	r := trust.RoleAlias{
+		Scope: s, Name: *in.RoleAlias, RoleARN: *in.RoleArn, Duration: shape.SecondsOf(in.CredentialDurationSeconds),
+	}
 	err = a.ids.CreateRoleAlias(ctx, r, tags.In(in.Tags))
 	return iot.CreateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, declared(err)
 }
 
-func (a *api) describeRoleAlias(ctx context.Context, in iot.DescribeRoleAliasRequest) (out iot.DescribeRoleAliasResponse, err error) {
+func (a *api) describeRoleAlias(
+	ctx context.Context, in iot.DescribeRoleAliasRequest,
+) (out iot.DescribeRoleAliasResponse, err error) {
 	s, err := scope(ctx, "DescribeRoleAlias", alias(*in.RoleAlias))
 	if err != nil {
 		return out, err
@@ -92,21 +102,28 @@ func (a *api) describeRoleAlias(ctx context.Context, in iot.DescribeRoleAliasReq
 	r, err := a.ids.RoleAlias(ctx, s, *in.RoleAlias)
 	out.RoleAliasDescription = &iot.RoleAliasDescription{
 		RoleAlias: &r.Name, RoleAliasArn: new(r.ARN()), RoleArn: &r.RoleARN, Owner: &s.Account,
-		CredentialDurationSeconds: new(int32(r.Duration / time.Second)), CreationDate: shape.At(r.Created), LastModifiedDate: shape.At(r.Modified),
+		CredentialDurationSeconds: new(int32(r.Duration / time.Second)), CreationDate: shape.At(r.Created),
+		LastModifiedDate: shape.At(r.Modified),
 	}
 	return out, err
 }
 
-func (a *api) updateRoleAlias(ctx context.Context, in iot.UpdateRoleAliasRequest) (out iot.UpdateRoleAliasResponse, err error) {
+func (a *api) updateRoleAlias(
+	ctx context.Context, in iot.UpdateRoleAliasRequest,
+) (out iot.UpdateRoleAliasResponse, err error) {
 	s, err := scope(ctx, "UpdateRoleAlias", alias(*in.RoleAlias))
 	if err != nil {
 		return out, err
 	}
-	r, err := a.ids.UpdateRoleAlias(ctx, s, *in.RoleAlias, shape.Val(in.RoleArn), shape.SecondsOf(in.CredentialDurationSeconds))
+	r, err := a.ids.UpdateRoleAlias(
+		ctx, s, *in.RoleAlias, shape.Val(in.RoleArn), shape.SecondsOf(in.CredentialDurationSeconds),
+	)
 	return iot.UpdateRoleAliasResponse{RoleAlias: &r.Name, RoleAliasArn: new(r.ARN())}, err
 }
 
-func (a *api) deleteRoleAlias(ctx context.Context, in iot.DeleteRoleAliasRequest) (out iot.DeleteRoleAliasResponse, err error) {
+func (a *api) deleteRoleAlias(
+	ctx context.Context, in iot.DeleteRoleAliasRequest,
+) (out iot.DeleteRoleAliasResponse, err error) {
 	s, err := scope(ctx, "DeleteRoleAlias", alias(*in.RoleAlias))
 	if err != nil {
 		return out, err
@@ -114,7 +131,9 @@ func (a *api) deleteRoleAlias(ctx context.Context, in iot.DeleteRoleAliasRequest
 	return out, a.ids.DeleteRoleAlias(ctx, s, *in.RoleAlias)
 }
 
-func (a *api) listRoleAliases(ctx context.Context, in iot.ListRoleAliasesRequest) (out iot.ListRoleAliasesResponse, err error) {
+func (a *api) listRoleAliases(
+	ctx context.Context, in iot.ListRoleAliasesRequest,
+) (out iot.ListRoleAliasesResponse, err error) {
 	s, err := scope(ctx, "ListRoleAliases", access.Everything)
 	if err != nil {
 		return out, err

@@ -11,7 +11,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createThingType(ctx context.Context, in iot.CreateThingTypeRequest) (out iot.CreateThingTypeResponse, err error) {
+func (a *api) createThingType(
+	ctx context.Context, in iot.CreateThingTypeRequest,
+) (out iot.CreateThingTypeResponse, err error) {
 	s, err := scope(ctx, "CreateThingType", thingType(*in.ThingTypeName))
 	if err != nil {
 		return out, err
@@ -24,10 +26,14 @@ func (a *api) createThingType(ctx context.Context, in iot.CreateThingTypeRequest
 		t.Description, t.Searchable = shape.Val(p.ThingTypeDescription), p.SearchableAttributes
 	}
 	t, err = a.ids.CreateThingType(ctx, t, tags.In(in.Tags))
-	return iot.CreateThingTypeResponse{ThingTypeName: &t.Name, ThingTypeArn: new(t.ARN()), ThingTypeId: &t.ID}, declared(err)
+	return iot.CreateThingTypeResponse{
+		ThingTypeName: &t.Name, ThingTypeArn: new(t.ARN()), ThingTypeId: &t.ID,
+	}, declared(err)
 }
 
-func (a *api) describeThingType(ctx context.Context, in iot.DescribeThingTypeRequest) (out iot.DescribeThingTypeResponse, err error) {
+func (a *api) describeThingType(
+	ctx context.Context, in iot.DescribeThingTypeRequest,
+) (out iot.DescribeThingTypeResponse, err error) {
 	s, err := scope(ctx, "DescribeThingType", thingType(*in.ThingTypeName))
 	if err != nil {
 		return out, err
@@ -35,8 +41,10 @@ func (a *api) describeThingType(ctx context.Context, in iot.DescribeThingTypeReq
 	t, err := a.ids.ThingType(ctx, s, *in.ThingTypeName)
 	return iot.DescribeThingTypeResponse{
 		ThingTypeName: &t.Name, ThingTypeId: &t.ID, ThingTypeArn: new(t.ARN()),
-		ThingTypeProperties: &iot.ThingTypeProperties{ThingTypeDescription: shape.Text(t.Description), SearchableAttributes: t.Searchable},
-		ThingTypeMetadata:   &iot.ThingTypeMetadata{Deprecated: new(false), CreationDate: shape.At(t.Created)},
+		ThingTypeProperties: &iot.ThingTypeProperties{
+			ThingTypeDescription: shape.Text(t.Description), SearchableAttributes: t.Searchable,
+		},
+		ThingTypeMetadata: &iot.ThingTypeMetadata{Deprecated: new(false), CreationDate: shape.At(t.Created)},
 	}, err
 }
 
@@ -56,7 +64,9 @@ func (a *api) createThing(ctx context.Context, in iot.CreateThingRequest) (out i
 	return iot.CreateThingResponse{ThingName: &t.Name, ThingArn: new(t.ARN()), ThingId: &t.ID}, declared(err)
 }
 
-func (a *api) describeThing(ctx context.Context, in iot.DescribeThingRequest) (out iot.DescribeThingResponse, err error) {
+func (a *api) describeThing(
+	ctx context.Context, in iot.DescribeThingRequest,
+) (out iot.DescribeThingResponse, err error) {
 	s, err := scope(ctx, "DescribeThing", thing(*in.ThingName))
 	if err != nil {
 		return out, err
@@ -86,7 +96,8 @@ func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot
 		return out, err
 	}
 	f := trust.ThingFilter{
-		Type: shape.Val(in.ThingTypeName), Attribute: shape.Val(in.AttributeName), Value: shape.Val(in.AttributeValue), Prefix: shape.Val(in.UsePrefixAttributeValue),
+		Type: shape.Val(in.ThingTypeName), Attribute: shape.Val(in.AttributeName), Value: shape.Val(in.AttributeValue),
+		Prefix: shape.Val(in.UsePrefixAttributeValue),
 	}
 	p, err := open("ListThings", s, f, in.NextToken, in.MaxResults)
 	if err != nil {
@@ -98,7 +109,8 @@ func (a *api) listThings(ctx context.Context, in iot.ListThingsRequest) (out iot
 	out.Things = []iot.ThingAttribute{}
 	for _, t := range ts {
 		out.Things = append(out.Things, iot.ThingAttribute{
-			ThingName: &t.Name, ThingTypeName: shape.Text(t.Type), ThingArn: new(t.ARN()), Attributes: t.Attributes, Version: &t.Version,
+			ThingName: &t.Name, ThingTypeName: shape.Text(t.Type), ThingArn: new(t.ARN()), Attributes: t.Attributes,
+			Version: &t.Version,
 		})
 	}
 	return out, err

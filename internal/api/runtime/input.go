@@ -42,28 +42,37 @@ func (in *input) read(x Exchange, op operation, endpoint string) {
 // check checks the members against the API's constraints. The usual request is
 // recognised at a glance; any other is checked by the tables of package shape.
 func (in *input) check(op operation) *failure {
-	if plainName(in.endpoint) && plainName(in.variant) && plainText(in.contentType) && plainText(in.accept) && plainText(in.attributes) &&
-		in.model == "" && in.container == "" && in.inference == "" && in.explanations == "" && in.component == "" && in.session == "" && op != invokeAsync {
+	if plainName(in.endpoint) && plainName(in.variant) && plainText(in.contentType) && plainText(in.accept) &&
+		plainText(in.attributes) &&
+		in.model == "" && in.container == "" && in.inference == "" && in.explanations == "" && in.component == "" &&
+		in.session == "" && op != invokeAsync {
 		return nil
 	}
 	var v shape.Value
 	switch op {
 	case invoke:
 		v = &sagemakerruntime.InvokeEndpointInput{
-			EndpointName: &in.endpoint, Body: []byte{}, ContentType: opt(&in.contentType), Accept: opt(&in.accept), CustomAttributes: opt(&in.attributes),
-			TargetModel: opt(&in.model), TargetVariant: opt(&in.variant), TargetContainerHostname: opt(&in.container), InferenceId: opt(&in.inference),
-			EnableExplanations: opt(&in.explanations), InferenceComponentName: opt(&in.component), SessionId: opt(&in.session),
+			EndpointName: &in.endpoint, Body: []byte{}, ContentType: opt(&in.contentType), Accept: opt(&in.accept),
+			CustomAttributes: opt(&in.attributes),
+			TargetModel:      opt(&in.model), TargetVariant: opt(&in.variant),
+			TargetContainerHostname: opt(&in.container),
+			InferenceId:             opt(&in.inference),
+			EnableExplanations:      opt(&in.explanations), InferenceComponentName: opt(&in.component),
+			SessionId: opt(&in.session),
 		}
 	case invokeStream:
 		v = &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
-			EndpointName: &in.endpoint, Body: []byte{}, ContentType: opt(&in.contentType), Accept: opt(&in.accept), CustomAttributes: opt(&in.attributes),
-			TargetVariant: opt(&in.variant), TargetContainerHostname: opt(&in.container), InferenceId: opt(&in.inference),
+			EndpointName: &in.endpoint, Body: []byte{}, ContentType: opt(&in.contentType), Accept: opt(&in.accept),
+			CustomAttributes: opt(&in.attributes),
+			TargetVariant:    opt(&in.variant), TargetContainerHostname: opt(&in.container),
+			InferenceId:            opt(&in.inference),
 			InferenceComponentName: opt(&in.component), SessionId: opt(&in.session),
 		}
 	default:
 		v = &sagemakerruntime.InvokeEndpointAsyncInput{
-			EndpointName: &in.endpoint, ContentType: opt(&in.contentType), Accept: opt(&in.accept), CustomAttributes: opt(&in.attributes),
-			InferenceId: opt(&in.inference), InputLocation: opt(&in.location),
+			EndpointName: &in.endpoint, ContentType: opt(&in.contentType), Accept: opt(&in.accept),
+			CustomAttributes: opt(&in.attributes),
+			InferenceId:      opt(&in.inference), InputLocation: opt(&in.location),
 		}
 	}
 	if err := shape.Validate(v, nil); err != nil {
@@ -111,7 +120,8 @@ func plainText(s string) bool {
 // these features may be ignored in silence (spec §5.4, §6.4).
 func (a *API) refuse(c *call) *failure {
 	in := &c.in
-	if c.op != invokeAsync && in.model == "" && in.container == "" && in.explanations == "" && in.component == "" && in.session == "" {
+	if c.op != invokeAsync && in.model == "" && in.container == "" && in.explanations == "" && in.component == "" &&
+		in.session == "" {
 		return nil
 	}
 	if _, ok := a.Router.Route(traffic.Key{Region: c.region, Name: in.endpoint}); !ok {
@@ -119,17 +129,35 @@ func (a *API) refuse(c *call) *failure {
 	}
 	switch {
 	case c.op == invokeAsync:
-		return invalid("", "InvokeEndpointAsync is not supported: endpoint "+in.endpoint+" has no AsyncInferenceConfig.")
+		return invalid(
+			"", "InvokeEndpointAsync is not supported: endpoint "+in.endpoint+" has no AsyncInferenceConfig.",
+		)
 	case in.model != "":
-		return invalid("TARGET_MODEL_HEADER_NOT_SUPPORTED", "Endpoint "+in.endpoint+" is not a multi-model endpoint and does not support target model header.")
+		return invalid(
+			"TARGET_MODEL_HEADER_NOT_SUPPORTED",
+			"Endpoint "+in.endpoint+" is not a multi-model endpoint and does not support target model header.",
+		)
 	case in.component != "":
-		return invalid("", "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again.")
+		return invalid(
+			"",
+			"Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference "+
+				"components. Please remove the Inference Component Name header and try again.",
+		)
 	case in.container != "":
-		return invalid("", "Endpoint "+in.endpoint+" is not a multi-container endpoint with direct invocation and does not support target container hostname header.")
+		return invalid(
+			"",
+			"Endpoint "+in.endpoint+
+				" is not a multi-container endpoint with direct invocation and does not support target container "+
+				"hostname header.",
+		)
 	case in.explanations != "":
-		return invalid("", "Endpoint "+in.endpoint+" has no ExplainerConfig and does not support enable explanations header.")
+		return invalid(
+			"", "Endpoint "+in.endpoint+" has no ExplainerConfig and does not support enable explanations header.",
+		)
 	}
-	return invalid("", "Endpoint "+in.endpoint+" does not support stateful sessions and therefore no session id header.")
+	return invalid(
+		"", "Endpoint "+in.endpoint+" does not support stateful sessions and therefore no session id header.",
+	)
 }
 
 func (a *API) noEndpoint(c *call) *failure {

@@ -77,7 +77,9 @@ func (a *API) failInvoke(x Exchange, c *call, err error) {
 	case errors.Is(err, router.ErrNoVariant):
 		c.fail(x, invalid("", "Variant "+c.in.variant+" not found for endpoint "+c.in.endpoint+"."))
 	case errors.Is(err, router.ErrNoInstance):
-		c.fail(x, unavailable("No instance of endpoint "+c.in.endpoint+" is ready to take the request. Try again later."))
+		c.fail(
+			x, unavailable("No instance of endpoint "+c.in.endpoint+" is ready to take the request. Try again later."),
+		)
 	case errors.Is(err, http1.ErrGone):
 		x.Abort()
 	case broken && f.Timeout:
@@ -87,7 +89,9 @@ func (a *API) failInvoke(x Exchange, c *call, err error) {
 	case broken && f.Step == http1.Dialling:
 		c.fail(x, c.modelError(0, []byte("Could not connect to container "+c.Container+".")))
 	case broken:
-		c.fail(x, c.modelError(0, []byte("Container "+c.Container+" closed the connection or sent a malformed response.")))
+		c.fail(
+			x, c.modelError(0, []byte("Container "+c.Container+" closed the connection or sent a malformed response.")),
+		)
 	default:
 		a.Log.Error("invocation failed", "endpoint", c.in.endpoint, "err", err)
 		c.fail(x, &failure{status: 500, code: "InternalFailure", Message: "internal error"})
@@ -178,7 +182,9 @@ func (c *call) stream(x Exchange, part []byte, err error) {
 		x.Abort()
 		return
 	}
-	exception := struct{ ErrorCode, Message string }{"StreamBroken", "Container " + c.Container + " broke off its response."}
+	exception := struct{ ErrorCode, Message string }{
+		"StreamBroken", "Container " + c.Container + " broke off its response.",
+	}
 	if f, ok := errors.AsType[*http1.Failure](err); ok && f.Timeout {
 		exception.ErrorCode, exception.Message = "ModelInvocationTimeExceeded", c.timedOut()
 	}

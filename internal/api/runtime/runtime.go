@@ -137,7 +137,10 @@ func (a *API) serve(x Exchange) {
 	newRequestID(&c.id)
 	var name string
 	if c.op, name = route(x.Method(), x.Path()); c.op == unknown {
-		c.fail(x, &failure{status: 404, code: "UnknownOperationException", Message: "There is no operation " + x.Method() + " " + x.Path() + "."})
+		c.fail(x, &failure{
+			status: 404, code: "UnknownOperationException",
+			Message: "There is no operation " + x.Method() + " " + x.Path() + ".",
+		})
 		return
 	}
 	body, err := x.Body()
@@ -190,7 +193,9 @@ func (a *API) failBody(x Exchange, c *call, err error) {
 	case malformed:
 		c.fail(x, invalid("", "The request body is malformed: "+refusal.Reason+"."))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.fail(x, &failure{status: 408, code: "RequestTimeoutException", Message: "The request body took too long to arrive."})
+		c.fail(x, &failure{
+			status: 408, code: "RequestTimeoutException", Message: "The request body took too long to arrive.",
+		})
 	default:
 		x.Abort() // the client is gone
 	}

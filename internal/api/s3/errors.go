@@ -49,7 +49,8 @@ var causes = []struct {
 	{objects.ErrPartOrder, 400, "InvalidPartOrder", ""},
 	{objects.ErrPartSmall, 400, "EntityTooSmall", ""},
 	{objects.ErrChecksum, 400, "BadDigest", ""},
-	{fault.Exists, 409, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it."},
+	{fault.Exists, 409, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and " +
+		"you already own it."},
 	{fault.InUse, 409, "BucketNotEmpty", "The bucket you tried to delete is not empty"},
 	{fault.Invalid, 400, "InvalidArgument", ""},
 	{fault.Denied, 403, "AccessDenied", ""},
@@ -73,7 +74,9 @@ func answer(err error) *apiError {
 			return e
 		}
 	}
-	return &apiError{http.StatusInternalServerError, "InternalError", "We encountered an internal error. Please try again."}
+	return &apiError{
+		http.StatusInternalServerError, "InternalError", "We encountered an internal error. Please try again.",
+	}
 }
 
 // requestIDHeader is S3's own.
@@ -123,7 +126,9 @@ func (w *response) refuse(r *http.Request, e *apiError) {
 			w.Header().Del(name)
 		}
 	}
-	_ = w.xml(e.status, errorBody{Code: e.code, Message: e.message, Resource: r.URL.Path, RequestID: requestID(w.Header())}) // the client is gone
+	_ = w.xml(e.status, errorBody{ // the client is gone
+		Code: e.code, Message: e.message, Resource: r.URL.Path, RequestID: requestID(w.Header()),
+	})
 }
 
 // xml answers with a document.

@@ -13,7 +13,8 @@ import (
 
 // kept are the headers that an object keeps besides its user's own.
 var kept = []string{
-	"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires", "x-amz-website-redirect-location",
+	"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires",
+	"x-amz-website-redirect-location",
 }
 
 const (
@@ -132,18 +133,30 @@ func namedAlgorithm(name string) (checksum.Algorithm, error) {
 	case strings.HasPrefix(string(a), "XXHASH"):
 		return "", notImplemented("The checksum algorithm " + string(a))
 	}
-	return "", invalid("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]")
+	return "", invalid(
+		"InvalidRequest",
+		"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, "+
+			"CRC64NVME, SHA1, SHA256, SHA512, MD5]",
+	)
 }
 
 // tagsOf checks tags that a header carries as a query string.
 func tagsOf(text string) (string, error) {
 	tags, err := url.ParseQuery(text)
 	if err != nil {
-		return "", invalid("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		return "", invalid(
+			"InvalidArgument",
+			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag "+
+				"name duplicates.",
+		)
 	}
 	for k, v := range tags {
 		if len(v) != 1 {
-			return "", invalid("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+			return "", invalid(
+				"InvalidArgument",
+				"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without "+
+					"tag name duplicates.",
+			)
 		}
 		if err := checkTag(k, v[0]); err != nil {
 			return "", err
@@ -159,7 +172,10 @@ func tagsOf(text string) (string, error) {
 // source: prefix is "" or "X-Amz-Copy-Source-". unchanged is what a reader is
 // told who has the object already.
 func preconditions(h http.Header, prefix string, i objects.Info, unchanged int) error {
-	failed := &apiError{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
+	failed := &apiError{
+		http.StatusPreconditionFailed, "PreconditionFailed",
+		"At least one of the pre-conditions you specified did not hold",
+	}
 	same := &apiError{unchanged, "PreconditionFailed", failed.message}
 	modified := i.Modified.Truncate(time.Second)
 	if match := h.Get(prefix + "If-Match"); match != "" {
@@ -199,7 +215,9 @@ func rangeOf(header string, size int64) (*span, error) {
 	if !ok || !ok2 || strings.Contains(text, ",") {
 		return nil, nil
 	}
-	unsatisfiable := &apiError{http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable"}
+	unsatisfiable := &apiError{
+		http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable",
+	}
 	if first == "" { // the last so many
 		n, err := strconv.ParseInt(last, 10, 64)
 		switch {

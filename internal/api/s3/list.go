@@ -27,7 +27,9 @@ func (c *call) decode(v any, needed bool) error {
 		return nil
 	}
 	if err := xml.Unmarshal(text, v); err != nil {
-		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return invalid(
+			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
+		)
 	}
 	return nil
 }
@@ -112,8 +114,9 @@ func (c *call) list(after string, owned bool) (*listResult, func(string) string,
 	}
 	for _, o := range page.Objects {
 		out.Contents = append(out.Contents, content{
-			Key: encode(o.Key), LastModified: timestamp(o.Modified), ETag: quote(o.ETag), ChecksumAlgorithm: string(o.Algorithm),
-			ChecksumType: o.ChecksumType, Size: o.Size, StorageClass: "STANDARD", Owner: who,
+			Key: encode(o.Key), LastModified: timestamp(o.Modified), ETag: quote(o.ETag),
+			ChecksumAlgorithm: string(o.Algorithm),
+			ChecksumType:      o.ChecksumType, Size: o.Size, StorageClass: "STANDARD", Owner: who,
 		})
 	}
 	for _, p := range page.Prefixes {
@@ -162,7 +165,8 @@ func encodeKey(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		switch ch := s[i]; {
-		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', strings.IndexByte("-._~/", ch) >= 0:
+		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9',
+			strings.IndexByte("-._~/", ch) >= 0:
 			b.WriteByte(ch)
 		default:
 			b.WriteByte('%')
@@ -203,7 +207,9 @@ func (c *call) deleteObjects() error {
 		return err
 	}
 	if len(in.Object) == 0 || len(in.Object) > objects.MaxList {
-		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return invalid(
+			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
+		)
 	}
 	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
 		return err

@@ -21,7 +21,9 @@ func (c *call) checkSize() error {
 	}
 	switch {
 	case size < 0:
-		return &apiError{http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."}
+		return &apiError{
+			http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.",
+		}
 	case size > objects.MaxPut:
 		return invalid("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
 	}
@@ -67,8 +69,10 @@ func (c *call) checksumHeaders(i objects.Info) {
 
 // overrides are the query parameters that change a header of the answer.
 var overrides = map[string]string{
-	"response-cache-control": "Cache-Control", "response-content-disposition": "Content-Disposition", "response-content-encoding": "Content-Encoding",
-	"response-content-language": "Content-Language", "response-content-type": "Content-Type", "response-expires": "Expires",
+	"response-cache-control": "Cache-Control", "response-content-disposition": "Content-Disposition",
+	"response-content-encoding": "Content-Encoding",
+	"response-content-language": "Content-Language", "response-content-type": "Content-Type",
+	"response-expires": "Expires",
 }
 
 // getObject serves HeadObject, too.
@@ -146,7 +150,9 @@ func (c *call) span(i objects.Info) (*span, error) {
 		c.w.Header().Set("x-amz-mp-parts-count", strconv.Itoa(len(parts)))
 	}
 	if n > len(parts) {
-		return nil, &apiError{http.StatusRequestedRangeNotSatisfiable, "InvalidPartNumber", "The requested partnumber is not satisfiable"}
+		return nil, &apiError{
+			http.StatusRequestedRangeNotSatisfiable, "InvalidPartNumber", "The requested partnumber is not satisfiable",
+		}
 	}
 	s := span{n: parts[n-1]}
 	for _, size := range parts[:n-1] {
@@ -175,7 +181,9 @@ func (c *call) source() (*objects.Object, string, string, error) {
 	text, err := url.QueryUnescape(text)
 	bucket, key, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
 	if err != nil || !ok || bucket == "" || key == "" {
-		return nil, "", "", invalid("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+		return nil, "", "", invalid(
+			"InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+		)
 	}
 	o, err := c.store.Open(c.r.Context(), bucket, key)
 	if err != nil {
@@ -206,13 +214,20 @@ func (c *call) copyObject() error {
 	}
 	defer func() { _ = o.Close() }() // it is only read
 	if o.Info.Size > objects.MaxPut {
-		return invalid("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
+		return invalid(
+			"InvalidRequest",
+			"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+		)
 	}
 	var to objects.Copy
 	switch d := c.r.Header.Get("X-Amz-Metadata-Directive"); d {
 	case "", "COPY":
 		if bucket == c.bucket && key == c.key && c.r.Header.Get("X-Amz-Tagging-Directive") != "REPLACE" {
-			return invalid("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+			return invalid(
+				"InvalidRequest",
+				"This copy request is illegal because it is trying to copy an object to itself without changing the "+
+					"object's metadata, storage class, website redirect location or encryption attributes.",
+			)
 		}
 	case "REPLACE":
 		if to.Header, err = c.metadata(); err != nil {
@@ -239,5 +254,8 @@ func (c *call) copyObject() error {
 	if err != nil {
 		return err
 	}
-	return c.w.xml(http.StatusOK, copyResult{LastModified: timestamp(i.Modified), ETag: quote(i.ETag), ChecksumType: i.ChecksumType, sums: sumsOf(i.Algorithm, i.Checksum)})
+	return c.w.xml(http.StatusOK, copyResult{
+		LastModified: timestamp(i.Modified), ETag: quote(i.ETag), ChecksumType: i.ChecksumType,
+		sums: sumsOf(i.Algorithm, i.Checksum),
+	})
 }

@@ -61,19 +61,28 @@ var (
 		"tagging":      crud("ObjectTagging"),
 		"torrent":      {"GET": "GetObjectTorrent"},
 		"uploads":      {"POST": "CreateMultipartUpload"},
-		"uploadId":     {"GET": "ListParts", "PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"},
+		"uploadId": {
+			"GET": "ListParts", "PUT": "UploadPart", "POST": "CompleteMultipartUpload",
+			"DELETE": "AbortMultipartUpload",
+		},
 	}
 )
 
 // operationOf names the operation that a request asks for, by S3's name where
 // it has one.
 func operationOf(r *http.Request, bucket, key string, query url.Values) string {
-	parts, whole := bucketParts, methods{"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket", "GET": "ListObjects", "POST": "PostObject"}
+	parts, whole := bucketParts, methods{
+		"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket", "GET": "ListObjects",
+		"POST": "PostObject",
+	}
 	switch {
 	case bucket == "":
 		parts, whole = nil, methods{"GET": "ListBuckets"}
 	case key != "":
-		parts, whole = objectParts, methods{"PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject", "GET": "GetObject", "OPTIONS": "OptionsObject"}
+		parts, whole = objectParts, methods{
+			"PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject", "GET": "GetObject",
+			"OPTIONS": "OptionsObject",
+		}
 	}
 	op := whole[r.Method]
 	for part, by := range parts {

@@ -96,7 +96,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *call) serve() error {
 	op, ok := operations[c.op]
 	if !ok {
-		return &apiError{http.StatusNotImplemented, "NotImplemented", "The operation " + c.op + " is not implemented by Slipway."}
+		return &apiError{
+			http.StatusNotImplemented, "NotImplemented", "The operation " + c.op + " is not implemented by Slipway.",
+		}
 	}
 	if v := c.query.Get("versionId"); v != "" && v != "null" {
 		return &apiError{http.StatusBadRequest, "InvalidArgument", "Invalid version id specified"}
@@ -134,8 +136,10 @@ func split(r *http.Request) (bucket, key string) {
 func (c *call) record(ctx context.Context, started time.Time, code string, err error) {
 	level := slog.LevelInfo
 	facts := []slog.Attr{
-		slog.String("service", "s3"), slog.String("op", c.op), slog.String("bucket", c.bucket), slog.Int("status", c.w.status),
-		slog.String("code", code), slog.String("request_id", requestID(c.w.Header())), slog.Duration("duration", time.Since(started)),
+		slog.String("service", "s3"), slog.String("op", c.op), slog.String("bucket", c.bucket),
+		slog.Int("status", c.w.status),
+		slog.String("code", code), slog.String("request_id", requestID(c.w.Header())),
+		slog.Duration("duration", time.Since(started)),
 	}
 	_, gone := errors.AsType[*net.OpError](err) // the client, in the middle of an object
 	if err != nil && answer(err).status == http.StatusInternalServerError && ctx.Err() == nil && !gone {
@@ -153,11 +157,15 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, status int, cod
 }
 
 // reserved are the names that stand for other things on Slipway's one address.
-var reserved = map[string]bool{"endpoints": true, "console": true, "healthz": true, "readyz": true, "metrics": true, "service": true}
+var reserved = map[string]bool{
+	"endpoints": true, "console": true, "healthz": true, "readyz": true, "metrics": true, "service": true,
+}
 
 func checkBucketName(name string) error {
 	if reserved[name] {
-		return fault.New(fault.Invalid, "The bucket name %q is reserved by Slipway.", name).Because(objects.ErrBucketName)
+		return fault.New(
+			fault.Invalid, "The bucket name %q is reserved by Slipway.", name,
+		).Because(objects.ErrBucketName)
 	}
 	return objects.CheckBucketName(name)
 }

@@ -91,6 +91,8 @@ func (c *call) setTags(tags string) error {
 		return err
 	}
 	defer func() { _ = o.Close() }() // it is only read
-	_, err = c.store.Copy(c.r.Context(), o, c.bucket, c.key, objects.Copy{Tags: &tags, If: objects.Condition{ETag: o.Info.ETag}})
+	_, err = c.store.Copy(
+		c.r.Context(), o, c.bucket, c.key, objects.Copy{Tags: &tags, If: objects.Condition{ETag: o.Info.ETag}},
+	)
 	return err
 }

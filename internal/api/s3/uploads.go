@@ -89,7 +89,10 @@ func (c *call) createUpload() error {
 func checksumType(a checksum.Algorithm, asked string) (string, error) {
 	switch {
 	case a == "" && asked != "":
-		return "", invalid("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+		return "", invalid(
+			"InvalidRequest",
+			"The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
+		)
 	case a == "":
 		return "", nil
 	case asked == "" && a.Composite():
@@ -101,7 +104,10 @@ func checksumType(a checksum.Algorithm, asked string) (string, error) {
 	case asked != objects.FullObject && asked != objects.Composite:
 		return "", invalid("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
 	}
-	return "", invalid("InvalidRequest", "The "+asked+" checksum type cannot be used with the "+strings.ToLower(string(a))+" checksum algorithm.")
+	return "", invalid(
+		"InvalidRequest",
+		"The "+asked+" checksum type cannot be used with the "+strings.ToLower(string(a))+" checksum algorithm.",
+	)
 }
 
 func (c *call) partNumber() (int, error) {
@@ -130,7 +136,11 @@ func (c *call) uploadPart() error {
 		return err
 	}
 	if sent != "" && u.Algorithm != "" && sent != u.Algorithm {
-		return invalid("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: "+strings.ToLower(string(u.Algorithm))+", actual checksum Type: "+strings.ToLower(string(sent)))
+		return invalid(
+			"InvalidRequest",
+			"Checksum Type mismatch occurred, expected checksum Type: "+strings.ToLower(string(u.Algorithm))+
+				", actual checksum Type: "+strings.ToLower(string(sent)),
+		)
 	}
 	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, id, n, c.r.Body)
 	if err != nil {
@@ -165,14 +175,24 @@ func (c *call) uploadPartCopy() error {
 		s, err = rangeOf(text, o.Info.Size)
 		first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
 		if err != nil || s == nil || !ok || first == "" || last == "" {
-			return invalid("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+			return invalid(
+				"InvalidArgument",
+				"The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "+
+					"zero-based offsets of the first and last bytes to copy",
+			)
 		}
 		if end, err := strconv.ParseInt(last, 10, 64); err != nil || end >= o.Info.Size {
-			return invalid("InvalidArgument", "Range specified is not valid for source object of size: "+strconv.FormatInt(o.Info.Size, 10))
+			return invalid(
+				"InvalidArgument",
+				"Range specified is not valid for source object of size: "+strconv.FormatInt(o.Info.Size, 10),
+			)
 		}
 	}
 	if s.n > objects.MaxPut {
-		return invalid("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
+		return invalid(
+			"InvalidRequest",
+			"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+		)
 	}
 	id := c.query.Get("uploadId")
 	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
@@ -183,7 +203,9 @@ func (c *call) uploadPartCopy() error {
 	if err != nil {
 		return err
 	}
-	return c.w.xml(http.StatusOK, copyPartResult{LastModified: timestamp(p.Modified), ETag: quote(p.ETag), sums: sumsOf(u.Algorithm, p.Checksum)})
+	return c.w.xml(http.StatusOK, copyPartResult{
+		LastModified: timestamp(p.Modified), ETag: quote(p.ETag), sums: sumsOf(u.Algorithm, p.Checksum),
+	})
 }
 
 type partXML struct {
@@ -230,11 +252,14 @@ func (c *call) listParts() error {
 		return err
 	}
 	out := listPartsResult{
-		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more, Initiator: c.owner(), Owner: c.owner(),
+		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more,
+		Initiator: c.owner(), Owner: c.owner(),
 		StorageClass: "STANDARD", ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
 	}
 	for _, p := range parts {
-		out.Parts = append(out.Parts, partXML{p.Number, timestamp(p.Modified), quote(p.ETag), p.Size, sumsOf(u.Algorithm, p.Checksum)})
+		out.Parts = append(
+			out.Parts, partXML{p.Number, timestamp(p.Modified), quote(p.ETag), p.Size, sumsOf(u.Algorithm, p.Checksum)},
+		)
 		out.NextPartNumberMarker = p.Number
 	}
 	return c.w.xml(http.StatusOK, out)
@@ -295,7 +320,10 @@ func (c *call) listUploads() error {
 			break
 		}
 		out.NextKeyMarker, out.NextUploadIDMarker = encode(u.Key), u.ID
-		out.Uploads = append(out.Uploads, uploadXML{encode(u.Key), u.ID, c.owner(), c.owner(), "STANDARD", timestamp(u.Begun), string(u.Algorithm), u.ChecksumType})
+		out.Uploads = append(out.Uploads, uploadXML{
+			encode(u.Key), u.ID, c.owner(), c.owner(), "STANDARD", timestamp(u.Begun), string(u.Algorithm),
+			u.ChecksumType,
+		})
 	}
 	return c.w.xml(http.StatusOK, out)
 }
@@ -337,7 +365,11 @@ func (c *call) completeUpload() error {
 		return err
 	}
 	if asked := c.r.Header.Get("X-Amz-Checksum-Type"); asked != "" && asked != u.ChecksumType {
-		return invalid("InvalidRequest", "The upload was created using the "+u.ChecksumType+" checksum mode. The complete request must use the same checksum mode.")
+		return invalid(
+			"InvalidRequest",
+			"The upload was created using the "+u.ChecksumType+
+				" checksum mode. The complete request must use the same checksum mode.",
+		)
 	}
 	done := objects.Complete{Size: -1}
 	if text := c.r.Header.Get("X-Amz-Mp-Object-Size"); text != "" {
@@ -352,17 +384,22 @@ func (c *call) completeUpload() error {
 		done.Checksum = c.r.Header.Get(u.Algorithm.Header())
 	}
 	for _, p := range in.Parts {
-		done.Parts = append(done.Parts, objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag), Checksum: *p.place(u.Algorithm)})
+		done.Parts = append(
+			done.Parts, objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag), Checksum: *p.place(u.Algorithm)},
+		)
 	}
 	if len(done.Parts) == 0 {
-		return invalid("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return invalid(
+			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
+		)
 	}
 	i, err := c.store.Complete(c.r.Context(), c.bucket, c.key, id, done)
 	if err != nil {
 		return err
 	}
 	return c.w.xml(http.StatusOK, completeResult{
-		Location: "http://" + c.r.Host + "/" + c.bucket + "/" + encodeKey(c.key), Bucket: c.bucket, Key: c.key, ETag: quote(i.ETag),
+		Location: "http://" + c.r.Host + "/" + c.bucket + "/" + encodeKey(c.key), Bucket: c.bucket, Key: c.key,
+		ETag:         quote(i.ETag),
 		ChecksumType: i.ChecksumType, sums: sumsOf(i.Algorithm, i.Checksum),
 	})
 }

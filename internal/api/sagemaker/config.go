@@ -11,7 +11,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createEndpointConfig(ctx context.Context, in sagemaker.CreateEndpointConfigInput) (out sagemaker.CreateEndpointConfigOutput, err error) {
+func (a *api) createEndpointConfig(
+	ctx context.Context, in sagemaker.CreateEndpointConfigInput,
+) (out sagemaker.CreateEndpointConfigOutput, err error) {
 	s, err := Scope(ctx, "CreateEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err
@@ -47,14 +49,17 @@ func variant(v sagemaker.ProductionVariant) hosting.Variant {
 	}
 	return hosting.Variant{
 		Name: *v.VariantName, ModelName: *v.ModelName, InstanceType: string(shape.Val(v.InstanceType)),
-		InstanceCount: int(shape.Val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight), Routing: routing,
+		InstanceCount: int(shape.Val(v.InitialInstanceCount)), Weight: float64(*v.InitialVariantWeight),
+		Routing:         routing,
 		DownloadTimeout: shape.SecondsOf(v.ModelDataDownloadTimeoutInSeconds),
 		StartupTimeout:  shape.SecondsOf(v.ContainerStartupHealthCheckTimeoutInSeconds),
 	}
 }
 
 // seconds is n for the domain; 0 if it was absent.
-func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeEndpointConfigInput) (out sagemaker.DescribeEndpointConfigOutput, err error) {
+func (a *api) describeEndpointConfig(
+	ctx context.Context, in sagemaker.DescribeEndpointConfigInput,
+) (out sagemaker.DescribeEndpointConfigOutput, err error) {
 	s, err := Scope(ctx, "DescribeEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err
@@ -70,16 +75,22 @@ func (a *api) describeEndpointConfig(ctx context.Context, in sagemaker.DescribeE
 	return sagemaker.DescribeEndpointConfigOutput{
 		EndpointConfigName: &c.Name, EndpointConfigArn: new(c.ARN()), CreationTime: shape.At(c.Created),
 		ProductionVariants: doc.ProductionVariants, ShadowProductionVariants: doc.ShadowProductionVariants,
-		DataCaptureConfig: doc.DataCaptureConfig, KmsKeyId: doc.KmsKeyId, AsyncInferenceConfig: doc.AsyncInferenceConfig,
-		ExplainerConfig: doc.ExplainerConfig, ExecutionRoleArn: doc.ExecutionRoleArn, VpcConfig: doc.VpcConfig,
+		DataCaptureConfig: doc.DataCaptureConfig, KmsKeyId: doc.KmsKeyId,
+		AsyncInferenceConfig: doc.AsyncInferenceConfig,
+		ExplainerConfig:      doc.ExplainerConfig, ExecutionRoleArn: doc.ExecutionRoleArn, VpcConfig: doc.VpcConfig,
 		EnableNetworkIsolation: doc.EnableNetworkIsolation, MetricsConfig: doc.MetricsConfig,
 	}, nil
 }
 
-func (a *api) listEndpointConfigs(ctx context.Context, in sagemaker.ListEndpointConfigsInput) (out sagemaker.ListEndpointConfigsOutput, err error) {
+func (a *api) listEndpointConfigs(
+	ctx context.Context, in sagemaker.ListEndpointConfigsInput,
+) (out sagemaker.ListEndpointConfigsOutput, err error) {
 	l, err := newListing(ctx, "ListEndpointConfigs", arn.KindEndpointConfig, in.NextToken, hosting.Filter{
-		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
-		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter),
+		CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		SortBy:        hosting.SortBy(shape.Val(in.SortBy)),
+		Ascending:     shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending,
+		Limit:         int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err
@@ -88,13 +99,16 @@ func (a *api) listEndpointConfigs(ctx context.Context, in sagemaker.ListEndpoint
 	out.NextToken = l.token(sums, more)
 	for _, c := range sums {
 		out.EndpointConfigs = append(out.EndpointConfigs, sagemaker.EndpointConfigSummary{
-			EndpointConfigName: &c.Name, EndpointConfigArn: new(l.scope.EndpointConfig(c.Name)), CreationTime: shape.At(c.Created),
+			EndpointConfigName: &c.Name, EndpointConfigArn: new(l.scope.EndpointConfig(c.Name)),
+			CreationTime: shape.At(c.Created),
 		})
 	}
 	return out, err
 }
 
-func (a *api) deleteEndpointConfig(ctx context.Context, in sagemaker.DeleteEndpointConfigInput) (out shape.None, err error) {
+func (a *api) deleteEndpointConfig(
+	ctx context.Context, in sagemaker.DeleteEndpointConfigInput,
+) (out shape.None, err error) {
 	s, err := Scope(ctx, "DeleteEndpointConfig", arn.KindEndpointConfig, *in.EndpointConfigName)
 	if err != nil {
 		return out, err

@@ -10,7 +10,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 )
 
-func (a *api) describeEndpoint(ctx context.Context, in sagemaker.DescribeEndpointInput) (out sagemaker.DescribeEndpointOutput, err error) {
+func (a *api) describeEndpoint(
+	ctx context.Context, in sagemaker.DescribeEndpointInput,
+) (out sagemaker.DescribeEndpointOutput, err error) {
 	s, err := Scope(ctx, "DescribeEndpoint", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
@@ -53,7 +55,8 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 	if c := doc.DataCaptureConfig; c != nil {
 		out.DataCaptureConfig = &sagemaker.DataCaptureConfigSummary{
 			EnableCapture: new(shape.Val(c.EnableCapture)), CaptureStatus: new(sagemaker.CaptureStatusStopped),
-			CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri, KmsKeyId: new(shape.Val(c.KmsKeyId)),
+			CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri,
+			KmsKeyId: new(shape.Val(c.KmsKeyId)),
 		}
 	}
 	for _, vv := range v.Variants {
@@ -81,8 +84,9 @@ func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeployment
 			VariantName: &vv.Name, DeployedImages: images(vv), VariantStatus: statuses(vv.Statuses),
 			CurrentWeight: new(float32(vv.CurrentWeight)), DesiredWeight: new(float32(vv.DesiredWeight)),
 			CurrentInstanceCount: new(int32(vv.CurrentCount)), DesiredInstanceCount: new(int32(vv.DesiredCount)),
-			InstanceType: new(sagemaker.ProductionVariantInstanceType(vv.InstanceType)), AcceleratorType: config.AcceleratorType,
-			RoutingConfig: config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
+			InstanceType:    new(sagemaker.ProductionVariantInstanceType(vv.InstanceType)),
+			AcceleratorType: config.AcceleratorType,
+			RoutingConfig:   config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
 		})
 	}
 	return out, nil
@@ -109,7 +113,8 @@ func images(v hosting.VariantView) []sagemaker.DeployedImage {
 func statuses(in []rollout.VariantStatus) (out []sagemaker.ProductionVariantStatus) {
 	for _, s := range in {
 		out = append(out, sagemaker.ProductionVariantStatus{
-			Status: new(sagemaker.VariantStatus(s.Status)), StatusMessage: shape.Text(s.Message), StartTime: shape.At(s.StartTime),
+			Status: new(sagemaker.VariantStatus(s.Status)), StatusMessage: shape.Text(s.Message),
+			StartTime: shape.At(s.StartTime),
 		})
 	}
 	return out

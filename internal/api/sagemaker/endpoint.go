@@ -13,7 +13,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInput) (out sagemaker.CreateEndpointOutput, err error) {
+func (a *api) createEndpoint(
+	ctx context.Context, in sagemaker.CreateEndpointInput,
+) (out sagemaker.CreateEndpointOutput, err error) {
 	s, err := Scope(ctx, "CreateEndpoint", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
@@ -23,12 +25,15 @@ func (a *api) createEndpoint(ctx context.Context, in sagemaker.CreateEndpointInp
 		return out, err
 	}
 	id, err := a.ctl.CreateEndpoint(ctx, control.CreateEndpointInput{
-		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tags.In(in.Tags), By: by(ctx),
+		Scope: s, Name: *in.EndpointName, Config: *in.EndpointConfigName, DeploymentConfig: dc, Tags: tags.In(in.Tags),
+		By: by(ctx),
 	})
 	return sagemaker.CreateEndpointOutput{EndpointArn: &id}, err
 }
 
-func (a *api) updateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInput) (out sagemaker.UpdateEndpointOutput, err error) {
+func (a *api) updateEndpoint(
+	ctx context.Context, in sagemaker.UpdateEndpointInput,
+) (out sagemaker.UpdateEndpointOutput, err error) {
 	u, err := Update(ctx, "UpdateEndpoint", in)
 	if err != nil {
 		return out, err
@@ -39,7 +44,9 @@ func (a *api) updateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInp
 
 // Update is what an UpdateEndpoint asks for, if the caller may do op to the
 // endpoint. Planning an update reads it, too.
-func Update(ctx context.Context, op string, in sagemaker.UpdateEndpointInput) (out control.UpdateEndpointInput, err error) {
+func Update(
+	ctx context.Context, op string, in sagemaker.UpdateEndpointInput,
+) (out control.UpdateEndpointInput, err error) {
 	s, err := Scope(ctx, op, arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
@@ -66,7 +73,9 @@ func deploymentConfig(in *sagemaker.DeploymentConfig) (*hosting.DeploymentConfig
 		return nil, nil
 	}
 	if in.BlueGreenUpdatePolicy != nil && in.RollingUpdatePolicy != nil {
-		return nil, fault.New(fault.Invalid, "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be specified.")
+		return nil, fault.New(
+			fault.Invalid, "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be specified.",
+		)
 	}
 	out := &hosting.DeploymentConfig{Document: shape.Append(nil, in)}
 	p := rollout.Policy{Strategy: rollout.AllAtOnce}
@@ -80,8 +89,10 @@ func deploymentConfig(in *sagemaker.DeploymentConfig) (*hosting.DeploymentConfig
 	}
 	if r := in.RollingUpdatePolicy; r != nil {
 		p = rollout.Policy{
-			Strategy: rollout.Rolling, MaximumBatchSize: size(r.MaximumBatchSize), RollbackMaximumBatchSize: size(r.RollbackMaximumBatchSize),
-			WaitInterval: shape.SecondsOf(r.WaitIntervalInSeconds), MaximumExecutionTimeout: shape.SecondsOf(r.MaximumExecutionTimeoutInSeconds),
+			Strategy: rollout.Rolling, MaximumBatchSize: size(r.MaximumBatchSize),
+			RollbackMaximumBatchSize: size(r.RollbackMaximumBatchSize),
+			WaitInterval:             shape.SecondsOf(r.WaitIntervalInSeconds),
+			MaximumExecutionTimeout:  shape.SecondsOf(r.MaximumExecutionTimeoutInSeconds),
 		}
 	}
 	if ar := in.AutoRollbackConfiguration; ar != nil {
@@ -105,7 +116,9 @@ func size(s *sagemaker.CapacitySize) rollout.Size {
 	return rollout.Size{Type: rollout.SizeType(*s.Type), Value: int(*s.Value)}
 }
 
-func (a *api) updateWeights(ctx context.Context, in sagemaker.UpdateEndpointWeightsAndCapacitiesInput) (out sagemaker.UpdateEndpointWeightsAndCapacitiesOutput, err error) {
+func (a *api) updateWeights(
+	ctx context.Context, in sagemaker.UpdateEndpointWeightsAndCapacitiesInput,
+) (out sagemaker.UpdateEndpointWeightsAndCapacitiesOutput, err error) {
 	s, err := Scope(ctx, "UpdateEndpointWeightsAndCapacities", arn.KindEndpoint, *in.EndpointName)
 	if err != nil {
 		return out, err
@@ -138,11 +151,16 @@ func (a *api) deleteEndpoint(ctx context.Context, in sagemaker.DeleteEndpointInp
 	return out, a.ctl.DeleteEndpoint(ctx, s, *in.EndpointName, by(ctx))
 }
 
-func (a *api) listEndpoints(ctx context.Context, in sagemaker.ListEndpointsInput) (out sagemaker.ListEndpointsOutput, err error) {
+func (a *api) listEndpoints(
+	ctx context.Context, in sagemaker.ListEndpointsInput,
+) (out sagemaker.ListEndpointsOutput, err error) {
 	l, err := newListing(ctx, "ListEndpoints", arn.KindEndpoint, in.NextToken, hosting.Filter{
-		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
-		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore), Status: hosting.Status(shape.Val(in.StatusEquals)),
-		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter),
+		CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
+		Status: hosting.Status(shape.Val(in.StatusEquals)),
+		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending,
+		Limit: int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err
@@ -151,8 +169,9 @@ func (a *api) listEndpoints(ctx context.Context, in sagemaker.ListEndpointsInput
 	out.NextToken = l.token(sums, more)
 	for _, e := range sums {
 		out.Endpoints = append(out.Endpoints, sagemaker.EndpointSummary{
-			EndpointName: &e.Name, EndpointArn: new(l.scope.Endpoint(e.Name)), EndpointStatus: new(sagemaker.EndpointStatus(e.Status)),
-			CreationTime: shape.At(e.Created), LastModifiedTime: shape.At(e.Modified),
+			EndpointName: &e.Name, EndpointArn: new(l.scope.Endpoint(e.Name)),
+			EndpointStatus: new(sagemaker.EndpointStatus(e.Status)),
+			CreationTime:   shape.At(e.Created), LastModifiedTime: shape.At(e.Modified),
 		})
 	}
 	return out, err

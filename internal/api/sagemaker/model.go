@@ -12,7 +12,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createModel(ctx context.Context, in sagemaker.CreateModelInput) (out sagemaker.CreateModelOutput, err error) {
+func (a *api) createModel(
+	ctx context.Context, in sagemaker.CreateModelInput,
+) (out sagemaker.CreateModelOutput, err error) {
 	s, err := Scope(ctx, "CreateModel", arn.KindModel, *in.ModelName)
 	if err != nil {
 		return out, err
@@ -53,7 +55,9 @@ func model(s arn.Scope, in sagemaker.CreateModelInput) (m hosting.Model, err err
 		if c.Image == nil {
 			return m, fault.New(fault.Invalid, "Container %q must specify an Image.", name)
 		}
-		m.Containers = append(m.Containers, hosting.Container{Name: name, Image: *c.Image, ModelData: data, Environment: c.Environment})
+		m.Containers = append(
+			m.Containers, hosting.Container{Name: name, Image: *c.Image, ModelData: data, Environment: c.Environment},
+		)
 	}
 	doc := in
 	doc.Tags = nil // they are records of their own
@@ -85,7 +89,9 @@ func echo(c sagemaker.ContainerDefinition) sagemaker.ContainerDefinition {
 func modelData(container string, c sagemaker.ContainerDefinition) (*hosting.ModelData, error) {
 	switch {
 	case c.ModelDataUrl != nil && c.ModelDataSource != nil:
-		return nil, fault.New(fault.Invalid, "Container %q cannot specify both ModelDataUrl and ModelDataSource.", container)
+		return nil, fault.New(
+			fault.Invalid, "Container %q cannot specify both ModelDataUrl and ModelDataSource.", container,
+		)
 	case c.ModelDataUrl != nil:
 		return &hosting.ModelData{URI: *c.ModelDataUrl, Layout: hosting.Archive}, nil
 	case c.ModelDataSource == nil || c.ModelDataSource.S3DataSource == nil:
@@ -102,7 +108,9 @@ func modelData(container string, c sagemaker.ContainerDefinition) (*hosting.Mode
 	return d, nil
 }
 
-func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput) (out sagemaker.DescribeModelOutput, err error) {
+func (a *api) describeModel(
+	ctx context.Context, in sagemaker.DescribeModelInput,
+) (out sagemaker.DescribeModelOutput, err error) {
 	s, err := Scope(ctx, "DescribeModel", arn.KindModel, *in.ModelName)
 	if err != nil {
 		return out, err
@@ -124,10 +132,15 @@ func (a *api) describeModel(ctx context.Context, in sagemaker.DescribeModelInput
 	}, nil
 }
 
-func (a *api) listModels(ctx context.Context, in sagemaker.ListModelsInput) (out sagemaker.ListModelsOutput, err error) {
+func (a *api) listModels(
+	ctx context.Context, in sagemaker.ListModelsInput,
+) (out sagemaker.ListModelsOutput, err error) {
 	l, err := newListing(ctx, "ListModels", arn.KindModel, in.NextToken, hosting.Filter{
-		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
-		SortBy: hosting.SortBy(shape.Val(in.SortBy)), Ascending: shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending, Limit: int(shape.Val(in.MaxResults)),
+		NameContains: shape.Val(in.NameContains), CreatedFrom: shape.TimeOf(in.CreationTimeAfter),
+		CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
+		SortBy:        hosting.SortBy(shape.Val(in.SortBy)),
+		Ascending:     shape.Val(in.SortOrder) == sagemaker.OrderKeyAscending,
+		Limit:         int(shape.Val(in.MaxResults)),
 	})
 	if err != nil {
 		return out, err
@@ -135,7 +148,9 @@ func (a *api) listModels(ctx context.Context, in sagemaker.ListModelsInput) (out
 	sums, more, err := a.ctl.ListModels(ctx, l.scope, l.filter)
 	out.NextToken = l.token(sums, more)
 	for _, m := range sums {
-		out.Models = append(out.Models, sagemaker.ModelSummary{ModelName: &m.Name, ModelArn: new(l.scope.Model(m.Name)), CreationTime: shape.At(m.Created)})
+		out.Models = append(out.Models, sagemaker.ModelSummary{
+			ModelName: &m.Name, ModelArn: new(l.scope.Model(m.Name)), CreationTime: shape.At(m.Created),
+		})
 	}
 	return out, err
 }

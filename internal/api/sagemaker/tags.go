@@ -67,7 +67,9 @@ func (a *api) listTags(ctx context.Context, in sagemaker.ListTagsInput) (out sag
 	return sagemaker.ListTagsOutput{Tags: tags.Out[sagemaker.Tag](all)}, err
 }
 
-func (a *api) deleteTags(ctx context.Context, in sagemaker.DeleteTagsInput) (out sagemaker.DeleteTagsOutput, err error) {
+func (a *api) deleteTags(
+	ctx context.Context, in sagemaker.DeleteTagsInput,
+) (out sagemaker.DeleteTagsOutput, err error) {
 	id, err := owned(ctx, "DeleteTags", *in.ResourceArn)
 	if err != nil {
 		return out, err

@@ -53,7 +53,8 @@ func checkModel(in sagemaker.CreateModelInput, containers []sagemaker.ContainerD
 			feature{src.ManifestS3Uri != nil, "ManifestS3Uri"},
 			feature{src.HubAccessConfig != nil, "HubAccessConfig"},
 			feature{
-				shape.Val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip && shape.Val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
+				shape.Val(src.CompressionType) == sagemaker.ModelCompressionTypeGzip &&
+					shape.Val(src.S3DataType) == sagemaker.S3ModelDataTypeS3Prefix,
 				"Compressed model data with the type S3Prefix",
 			},
 		); err != nil {
@@ -71,12 +72,17 @@ func checkConfig(in sagemaker.CreateEndpointConfigInput) error {
 		feature{in.AsyncInferenceConfig != nil, "AsyncInferenceConfig"},
 		feature{in.ExplainerConfig != nil, "ExplainerConfig"},
 		// Capture is on unless it is switched off.
-		feature{in.DataCaptureConfig != nil && (in.DataCaptureConfig.EnableCapture == nil || *in.DataCaptureConfig.EnableCapture), "DataCaptureConfig"},
+		feature{
+			in.DataCaptureConfig != nil &&
+				(in.DataCaptureConfig.EnableCapture == nil || *in.DataCaptureConfig.EnableCapture),
+			"DataCaptureConfig",
+		},
 	); err != nil {
 		return err
 	}
 	for _, v := range in.ProductionVariants {
-		scaling := v.ManagedInstanceScaling != nil && shape.Val(v.ManagedInstanceScaling.Status) != sagemaker.ManagedInstanceScalingStatusDisabled
+		scaling := v.ManagedInstanceScaling != nil &&
+			shape.Val(v.ManagedInstanceScaling.Status) != sagemaker.ManagedInstanceScalingStatusDisabled
 		if err := refuse(
 			feature{v.ServerlessConfig != nil, "ServerlessConfig"},
 			feature{v.ModelName == nil, "A production variant without a ModelName (inference components)"},

@@ -63,7 +63,9 @@ func caller(ctx context.Context, op, endpoint string) (access.Caller, error) {
 	return access.Authorize(ctx, "slipway:"+op, func(s arn.Scope) string { return s.Endpoint(endpoint) })
 }
 
-func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInput) (out slipway.ListDeploymentsOutput, err error) {
+func (a *api) listDeployments(
+	ctx context.Context, in slipway.ListDeploymentsInput,
+) (out slipway.ListDeploymentsOutput, err error) {
 	c, err := caller(ctx, "ListDeployments", *in.EndpointName)
 	if err != nil {
 		return out, err
@@ -86,7 +88,9 @@ func (a *api) listDeployments(ctx context.Context, in slipway.ListDeploymentsInp
 	return out, nil
 }
 
-func (a *api) describeDeployment(ctx context.Context, in slipway.DescribeDeploymentInput) (out slipway.DescribeDeploymentOutput, err error) {
+func (a *api) describeDeployment(
+	ctx context.Context, in slipway.DescribeDeploymentInput,
+) (out slipway.DescribeDeploymentOutput, err error) {
 	c, err := access.From(ctx)
 	if err != nil {
 		return out, err
@@ -101,7 +105,9 @@ func (a *api) describeDeployment(ctx context.Context, in slipway.DescribeDeploym
 	return detail(r, time.Now()), nil
 }
 
-func (a *api) planUpdateEndpoint(ctx context.Context, in sagemaker.UpdateEndpointInput) (out slipway.PlanUpdateEndpointOutput, err error) {
+func (a *api) planUpdateEndpoint(
+	ctx context.Context, in sagemaker.UpdateEndpointInput,
+) (out slipway.PlanUpdateEndpointOutput, err error) {
 	u, err := hostingapi.Update(ctx, "PlanUpdateEndpoint", in)
 	if err != nil {
 		return out, err
@@ -116,7 +122,9 @@ func (a *api) planUpdateEndpoint(ctx context.Context, in sagemaker.UpdateEndpoin
 		EndpointConfigName: new(e.Deployment.To()), Plan: plan(p.Forecast, true),
 	}
 	for _, f := range p.Findings {
-		out.Findings = append(out.Findings, slipway.Finding{Severity: new(string(f.Severity)), Code: &f.Code, Message: &f.Message})
+		out.Findings = append(
+			out.Findings, slipway.Finding{Severity: new(string(f.Severity)), Code: &f.Code, Message: &f.Message},
+		)
 	}
 	return out, nil
 }
@@ -128,7 +136,9 @@ func (a *api) order(op string, v rollout.Verb) func(context.Context, slipway.Ord
 		if err != nil {
 			return out, err
 		}
-		endpoint, id, err := a.ctl.Order(ctx, control.OrderInput{Scope: c.Scope(), Name: *in.EndpointName, Verb: v, By: c.ARN})
+		endpoint, id, err := a.ctl.Order(
+			ctx, control.OrderInput{Scope: c.Scope(), Name: *in.EndpointName, Verb: v, By: c.ARN},
+		)
 		return slipway.OrderOutput{EndpointArn: &endpoint, DeploymentId: new(string(id))}, err
 	}
 }

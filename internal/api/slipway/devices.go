@@ -40,7 +40,9 @@ func fleetCaller(ctx context.Context, op, fleet, device string) (arn.Scope, erro
 // usualTTL is how long a token is good unless the request says otherwise.
 const usualTTL = time.Hour
 
-func (a *deviceAPI) enroll(ctx context.Context, in slipway.CreateDeviceEnrollmentInput) (out slipway.CreateDeviceEnrollmentOutput, err error) {
+func (a *deviceAPI) enroll(
+	ctx context.Context, in slipway.CreateDeviceEnrollmentInput,
+) (out slipway.CreateDeviceEnrollmentOutput, err error) {
 	s, err := fleetCaller(ctx, "CreateDeviceEnrollment", *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err
@@ -53,7 +55,9 @@ func (a *deviceAPI) enroll(ctx context.Context, in slipway.CreateDeviceEnrollmen
 	return slipway.CreateDeviceEnrollmentOutput{Token: new(t.String()), ExpirationTime: shape.At(t.Expires)}, err
 }
 
-func (a *deviceAPI) list(ctx context.Context, in slipway.ListDeviceIdentitiesInput) (out slipway.ListDeviceIdentitiesOutput, err error) {
+func (a *deviceAPI) list(
+	ctx context.Context, in slipway.ListDeviceIdentitiesInput,
+) (out slipway.ListDeviceIdentitiesOutput, err error) {
 	s, err := fleetCaller(ctx, "ListDeviceIdentities", *in.DeviceFleetName, "")
 	if err != nil {
 		return out, err
@@ -90,13 +94,16 @@ func identityOut(i identity.Identity) slipway.DeviceIdentity {
 	}
 	for _, c := range i.Certificates {
 		out.Certificates = append(out.Certificates, slipway.DeviceCertificate{
-			CertificateId: &c.ID, Status: new(string(c.Status)), CreationTime: shape.At(c.Created), Enrolled: &c.Enrolled,
+			CertificateId: &c.ID, Status: new(string(c.Status)), CreationTime: shape.At(c.Created),
+			Enrolled: &c.Enrolled,
 		})
 	}
 	return out
 }
 
-func (a *deviceAPI) revoke(ctx context.Context, in slipway.RevokeDeviceInput) (out slipway.RevokeDeviceOutput, err error) {
+func (a *deviceAPI) revoke(
+	ctx context.Context, in slipway.RevokeDeviceInput,
+) (out slipway.RevokeDeviceOutput, err error) {
 	s, err := fleetCaller(ctx, "RevokeDevice", *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err

@@ -44,7 +44,9 @@ func planCaller(ctx context.Context, op, plan string) (access.Caller, error) {
 	return access.Authorize(ctx, "slipway:"+op, func(s arn.Scope) string { return s.EdgeDeployment(plan) })
 }
 
-func (a *edgeAPI) setPolicy(ctx context.Context, in slipway.SetEdgePolicyInput) (out slipway.SetEdgePolicyOutput, err error) {
+func (a *edgeAPI) setPolicy(
+	ctx context.Context, in slipway.SetEdgePolicyInput,
+) (out slipway.SetEdgePolicyOutput, err error) {
 	c, err := planCaller(ctx, "SetEdgePolicy", *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -53,10 +55,14 @@ func (a *edgeAPI) setPolicy(ctx context.Context, in slipway.SetEdgePolicyInput) 
 	if err := a.svc.SetPolicy(ctx, c.Scope(), *in.EdgeDeploymentPlanName, p, c.ARN); err != nil {
 		return out, err
 	}
-	return slipway.SetEdgePolicyOutput{EdgeDeploymentPlanArn: new(c.Scope().EdgeDeployment(*in.EdgeDeploymentPlanName)), Policy: policyOut(p)}, nil
+	return slipway.SetEdgePolicyOutput{
+		EdgeDeploymentPlanArn: new(c.Scope().EdgeDeployment(*in.EdgeDeploymentPlanName)), Policy: policyOut(p),
+	}, nil
 }
 
-func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymentInput) (out slipway.DescribeEdgeDeploymentOutput, err error) {
+func (a *edgeAPI) describe(
+	ctx context.Context, in slipway.DescribeEdgeDeploymentInput,
+) (out slipway.DescribeEdgeDeploymentOutput, err error) {
 	name := *in.EdgeDeploymentPlanName
 	c, err := planCaller(ctx, "DescribeEdgeDeployment", name)
 	if err != nil {
@@ -71,24 +77,33 @@ func (a *edgeAPI) describe(ctx context.Context, in slipway.DescribeEdgeDeploymen
 		return out, err
 	}
 	out = slipway.DescribeEdgeDeploymentOutput{
-		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet, Policy: policyOut(p.Policy),
+		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet,
+		Policy: policyOut(p.Policy),
 		Stages: []slipway.EdgeStage{}, Events: []slipway.EdgeEvent{},
 	}
 	for _, s := range p.Stages {
 		n := s.Counts
 		out.Stages = append(out.Stages, slipway.EdgeStage{
-			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: shape.Text(s.Message), Verdict: shape.Text(string(s.Verdict)),
-			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: shape.Text(s.Deployment), StartTime: shape.At(s.Started),
-			Success: shape.Int(n.Success()), Pending: shape.Int(n.Pending()), Failed: shape.Int(n.Failed), Stopped: shape.Int(n.Stopped), Late: shape.Int(s.Late),
+			StageName: &s.Name, StageStatus: new(string(s.Status)), Message: shape.Text(s.Message),
+			Verdict:               shape.Text(string(s.Verdict)),
+			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: shape.Text(s.Deployment),
+			StartTime: shape.At(s.Started),
+			Success:   shape.Int(n.Success()), Pending: shape.Int(n.Pending()), Failed: shape.Int(n.Failed),
+			Stopped: shape.Int(n.Stopped), Late: shape.Int(s.Late),
 		})
 	}
 	for _, e := range events {
-		out.Events = append(out.Events, slipway.EdgeEvent{Time: shape.At(e.At), StageName: shape.Text(e.Stage), Kind: new(string(e.Kind)), Message: shape.Text(e.Text), By: shape.Text(e.By)})
+		out.Events = append(out.Events, slipway.EdgeEvent{
+			Time: shape.At(e.At), StageName: shape.Text(e.Stage), Kind: new(string(e.Kind)),
+			Message: shape.Text(e.Text), By: shape.Text(e.By),
+		})
 	}
 	return out, nil
 }
 
-func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorInput) (out slipway.SetEdgePackageFloorOutput, err error) {
+func (a *edgeAPI) setFloor(
+	ctx context.Context, in slipway.SetEdgePackageFloorInput,
+) (out slipway.SetEdgePackageFloorOutput, err error) {
 	c, err := access.From(ctx)
 	if err != nil {
 		return out, err
@@ -100,7 +115,9 @@ func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorIn
 	if in.Serial != nil {
 		serial = *in.Serial
 	} else {
-		if err := access.Allow(c, "slipway:SetEdgePackageFloor", c.Scope().EdgePackagingJob(*in.EdgePackagingJobName)); err != nil {
+		if err := access.Allow(
+			c, "slipway:SetEdgePackageFloor", c.Scope().EdgePackagingJob(*in.EdgePackagingJobName),
+		); err != nil {
 			return out, err
 		}
 		var model string
@@ -108,17 +125,24 @@ func (a *edgeAPI) setFloor(ctx context.Context, in slipway.SetEdgePackageFloorIn
 			return out, err
 		}
 		if model != *in.ModelName {
-			return out, fault.New(fault.Invalid, "The packaging job %q made a package of the model %q, not of %q.", *in.EdgePackagingJobName, model, *in.ModelName)
+			return out, fault.New(
+				fault.Invalid, "The packaging job %q made a package of the model %q, not of %q.",
+				*in.EdgePackagingJobName, model, *in.ModelName,
+			)
 		}
 	}
-	return slipway.SetEdgePackageFloorOutput{ModelName: in.ModelName, Serial: &serial}, a.floors.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
+	return slipway.SetEdgePackageFloorOutput{
+		ModelName: in.ModelName, Serial: &serial,
+	}, a.floors.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
 }
 
 func policyIn(in slipway.EdgePolicy) edge.Policy {
 	p := edge.Policy{
-		AutoNext: shape.Val(in.AutoNext), Bake: shape.SecondsOf(in.BakeInSeconds), SuccessThreshold: shape.Val(in.SuccessThreshold),
-		MinSample: int(shape.Val(in.MinimumSample)), Reachable: shape.SecondsOf(in.ReachableInSeconds), FailureThreshold: shape.Val(in.FailureThreshold),
-		DeviceTimeout: shape.SecondsOf(in.DeviceTimeoutInSeconds),
+		AutoNext: shape.Val(in.AutoNext), Bake: shape.SecondsOf(in.BakeInSeconds),
+		SuccessThreshold: shape.Val(in.SuccessThreshold),
+		MinSample:        int(shape.Val(in.MinimumSample)), Reachable: shape.SecondsOf(in.ReachableInSeconds),
+		FailureThreshold: shape.Val(in.FailureThreshold),
+		DeviceTimeout:    shape.SecondsOf(in.DeviceTimeoutInSeconds),
 	}
 	switch shape.Val(in.OnFailure) {
 	case slipway.EdgeReactionStop:
@@ -136,7 +160,9 @@ func policyOut(p edge.Policy) *slipway.EdgePolicy {
 		on = slipway.EdgeReaction(p.OnFailure)
 	}
 	return &slipway.EdgePolicy{
-		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold, MinimumSample: shape.Int(p.MinSample),
-		ReachableInSeconds: seconds(p.Window()), FailureThreshold: &p.FailureThreshold, OnFailure: &on, DeviceTimeoutInSeconds: seconds(p.DeviceTimeout),
+		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold,
+		MinimumSample:      shape.Int(p.MinSample),
+		ReachableInSeconds: seconds(p.Window()), FailureThreshold: &p.FailureThreshold, OnFailure: &on,
+		DeviceTimeoutInSeconds: seconds(p.DeviceTimeout),
 	}
 }

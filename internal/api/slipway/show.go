@@ -19,8 +19,9 @@ func summary(r record.Record) slipway.DeploymentSummary {
 		DeploymentId: new(string(r.ID)), EndpointName: &r.Name, EndpointArn: new(r.EndpointARN()),
 		Kind: new(string(r.Plan.Kind)), Strategy: new(string(r.Plan.Policy.Strategy)),
 		PreviousEndpointConfigName: shape.Text(r.From), EndpointConfigName: shape.Text(r.To()),
-		Phase: new(string(r.State.Phase)), Verdict: new(string(r.Verdict())), Summary: new(r.Sentence()), FailureReason: shape.Text(r.State.Reason),
-		StartTime: shape.At(r.Begun), EndTime: shape.At(r.Ended), StartedBy: shape.Text(r.By),
+		Phase: new(string(r.State.Phase)), Verdict: new(string(r.Verdict())), Summary: new(r.Sentence()),
+		FailureReason: shape.Text(r.State.Reason),
+		StartTime:     shape.At(r.Begun), EndTime: shape.At(r.Ended), StartedBy: shape.Text(r.By),
 	}
 	if pause, ok := r.State.Paused(); ok {
 		s.PausedSince = shape.At(pause.From)
@@ -34,7 +35,8 @@ func summary(r record.Record) slipway.DeploymentSummary {
 func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 	s := summary(r)
 	out := slipway.DescribeDeploymentOutput{
-		DeploymentId: s.DeploymentId, EndpointName: s.EndpointName, EndpointArn: s.EndpointArn, Kind: s.Kind, Strategy: s.Strategy,
+		DeploymentId: s.DeploymentId, EndpointName: s.EndpointName, EndpointArn: s.EndpointArn, Kind: s.Kind,
+		Strategy:                   s.Strategy,
 		PreviousEndpointConfigName: s.PreviousEndpointConfigName, EndpointConfigName: s.EndpointConfigName,
 		Phase: s.Phase, Verdict: s.Verdict, Summary: s.Summary, FailureReason: s.FailureReason,
 		StartTime: s.StartTime, EndTime: s.EndTime, PausedSince: s.PausedSince, StartedBy: s.StartedBy,
@@ -52,14 +54,18 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 
 func step(r record.Record, s record.Step) slipway.DeploymentStep {
 	out := slipway.DeploymentStep{
-		Time: shape.At(s.At), ElapsedSeconds: seconds(s.At.Sub(r.Begun)), Phase: new(string(s.Phase)), StepNumber: new(int32(s.Number)),
-		DurationSeconds: seconds(s.Lasted), Variants: variants(s.Variants), FailureReason: shape.Text(s.Reason), Note: shape.Text(s.Note),
+		Time: shape.At(s.At), ElapsedSeconds: seconds(s.At.Sub(r.Begun)), Phase: new(string(s.Phase)),
+		StepNumber:      new(int32(s.Number)),
+		DurationSeconds: seconds(s.Lasted), Variants: variants(s.Variants), FailureReason: shape.Text(s.Reason),
+		Note: shape.Text(s.Note),
 	}
 	if r.Counted() && !s.Phase.Terminal() {
 		out.Requests = &s.Requests
 	}
 	for _, a := range s.Tripped {
-		out.Alarms = append(out.Alarms, slipway.TrippedAlarm{AlarmName: &a.Name, StateReason: shape.Text(a.Reason), StateUpdatedTimestamp: shape.At(a.Since)})
+		out.Alarms = append(out.Alarms, slipway.TrippedAlarm{
+			AlarmName: &a.Name, StateReason: shape.Text(a.Reason), StateUpdatedTimestamp: shape.At(a.Since),
+		})
 	}
 	return out
 }
@@ -95,7 +101,8 @@ func plan(f record.Forecast, worst bool) *slipway.DeploymentPlan {
 	out := &slipway.DeploymentPlan{
 		Kind: new(string(f.Plan.Kind)), Strategy: new(string(p.Strategy)),
 		TotalWaitInSeconds:               seconds(f.Wait),
-		MaximumExecutionTimeoutInSeconds: seconds(p.MaximumExecutionTimeout), PeakInstanceCount: new(int32(f.Peak)), AlarmNames: p.Alarms,
+		MaximumExecutionTimeoutInSeconds: seconds(p.MaximumExecutionTimeout), PeakInstanceCount: new(int32(f.Peak)),
+		AlarmNames: p.Alarms,
 	}
 	if worst {
 		out.WorstCaseInSeconds = seconds(f.Worst)

@@ -28,21 +28,29 @@ func signingCaller(ctx context.Context, op string) (access.Caller, error) {
 	return access.Authorize(ctx, "slipway:"+op, access.Everything)
 }
 
-func (a *signingAPI) create(ctx context.Context, _ slipway.CreateSigningKeyInput) (out slipway.SigningKeysOutput, err error) {
+func (a *signingAPI) create(
+	ctx context.Context, _ slipway.CreateSigningKeyInput,
+) (out slipway.SigningKeysOutput, err error) {
 	return a.do(ctx, "CreateSigningKey", a.svc.CreateSigning)
 }
 
-func (a *signingAPI) list(ctx context.Context, _ slipway.ListSigningKeysInput) (out slipway.SigningKeysOutput, err error) {
+func (a *signingAPI) list(
+	ctx context.Context, _ slipway.ListSigningKeysInput,
+) (out slipway.SigningKeysOutput, err error) {
 	return a.do(ctx, "ListSigningKeys", a.svc.Signing)
 }
 
-func (a *signingAPI) rotate(ctx context.Context, in slipway.RotateSigningKeyInput) (out slipway.SigningKeysOutput, err error) {
+func (a *signingAPI) rotate(
+	ctx context.Context, in slipway.RotateSigningKeyInput,
+) (out slipway.SigningKeysOutput, err error) {
 	return a.do(ctx, "RotateSigningKey", func(ctx context.Context) (packaging.Signing, error) {
 		return a.svc.Rotate(ctx, packaging.Rotation{Revoke: shape.Val(in.Revoke), NewRoot: shape.Val(in.NewRoot)})
 	})
 }
 
-func (a *signingAPI) do(ctx context.Context, op string, verb func(context.Context) (packaging.Signing, error)) (out slipway.SigningKeysOutput, err error) {
+func (a *signingAPI) do(
+	ctx context.Context, op string, verb func(context.Context) (packaging.Signing, error),
+) (out slipway.SigningKeysOutput, err error) {
 	c, err := signingCaller(ctx, op)
 	if err != nil {
 		return out, err
@@ -51,9 +59,13 @@ func (a *signingAPI) do(ctx context.Context, op string, verb func(context.Contex
 	if err != nil {
 		return out, err
 	}
-	out = slipway.SigningKeysOutput{Region: new(c.Scope().Region), Roots: []slipway.SigningRoot{}, Keys: []slipway.SigningKey{}}
+	out = slipway.SigningKeysOutput{
+		Region: new(c.Scope().Region), Roots: []slipway.SigningRoot{}, Keys: []slipway.SigningKey{},
+	}
 	for _, r := range s.Roots {
-		out.Roots = append(out.Roots, slipway.SigningRoot{RootId: &r.ID, Trusted: &r.Trusted, CreationTime: shape.At(r.Created), Certificate: &r.Certificate})
+		out.Roots = append(out.Roots, slipway.SigningRoot{
+			RootId: &r.ID, Trusted: &r.Trusted, CreationTime: shape.At(r.Created), Certificate: &r.Certificate,
+		})
 	}
 	for i, k := range s.Keys {
 		status := "RETIRED"
@@ -64,7 +76,8 @@ func (a *signingAPI) do(ctx context.Context, op string, verb func(context.Contex
 			status = "ACTIVE"
 		}
 		out.Keys = append(out.Keys, slipway.SigningKey{
-			KeyNumber: new(int64(k.Number)), RootId: &k.Root, Status: &status, CreationTime: shape.At(k.Created), Certificate: &k.Certificate,
+			KeyNumber: new(int64(k.Number)), RootId: &k.Root, Status: &status, CreationTime: shape.At(k.Created),
+			Certificate: &k.Certificate,
 		})
 	}
 	return out, nil

@@ -54,7 +54,11 @@ func readSecret(path string) ([]byte, error) {
 	case !info.Mode().IsRegular() || info.Size() > maxFile:
 		return nil, fmt.Errorf("%s is not a file of keys", path)
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s holds secret keys but others may read it (mode %04o): replace its keys if someone may have, then run: chmod 600 %[1]s", path, info.Mode().Perm())
+		return nil, fmt.Errorf(
+			"%s holds secret keys but others may read it (mode %04o): replace its keys if someone may have, then "+
+				"run: chmod 600 %[1]s",
+			path, info.Mode().Perm(),
+		)
 	}
 	return os.ReadFile(path)
 }
@@ -93,7 +97,13 @@ func (k *Keys) Default() sigv4.Key { return k.initial }
 
 func create(path string) error {
 	id, secret := newKey()
-	return writeOnce(path, fmt.Appendf(nil, "# The keys that may use this Slipway server: an AWS shared-credentials file.\n# Each profile is one administrator's key.\n[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", id, secret))
+	return writeOnce(path, fmt.Appendf(
+		nil,
+		"# The keys that may use this Slipway server: an AWS shared-credentials file.\n"+
+			"# Each profile is one administrator's key.\n[default]\naws_access_key_id = %s\n"+
+			"aws_secret_access_key = %s\n",
+		id, secret,
+	))
 }
 
 // writeOnce writes a file that only its owner may read. It fails with

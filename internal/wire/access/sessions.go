@@ -188,7 +188,8 @@ func (s *Sessions) Session(id, token string) (sigv4.Key, bool) {
 	id = strings.Clone(id) // it may be a view of the request
 	k := sigv4.Key{
 		ID: id, Secret: s.secret(id), Expires: x.Expires, ARN: x.arn(), UserID: roleID(x.RoleARN) + ":" + x.name(),
-		Session: &sigv4.Session{Thing: x.Thing, Alias: x.Alias, CertificateID: x.CertificateID, Region: x.Region}, Memo: new(sigv4.Memo),
+		Session: &sigv4.Session{Thing: x.Thing, Alias: x.Alias, CertificateID: x.CertificateID, Region: x.Region},
+		Memo:    new(sigv4.Memo),
 	}
 	s.known.put(id, sum, k)
 	return k, true

@@ -29,7 +29,8 @@ func (Protocol) Name() string { return "query" }
 func (Protocol) Claims(r *http.Request) bool { return isForm(r) || r.URL.Query().Has("Action") }
 
 func isForm(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
+	return r.Method == http.MethodPost &&
+		strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
 // Open reads all parameters, of the URL and of the body, the operation among
@@ -49,7 +50,10 @@ func (p Protocol) Open(r *http.Request, body func() ([]byte, error)) (string, fu
 	action, version := ps.named("Action"), ps.named("Version")
 	switch {
 	case action == "":
-		return "", nil, &awserr.Error{Code: "MissingAction", Status: http.StatusBadRequest, Message: "The request is missing an action or a required parameter."}
+		return "", nil, &awserr.Error{
+			Code: "MissingAction", Status: http.StatusBadRequest,
+			Message: "The request is missing an action or a required parameter.",
+		}
 	case !rpc.IsName(action):
 		return "", nil, p.unknown(action, version)
 	case version != p.Service.Version:
@@ -73,7 +77,11 @@ func (p Protocol) Answer(w http.ResponseWriter, op string, out shape.Value) {
 	if out.Shape() != nil {
 		b = appendResult(b, op+"Result", out)
 	}
-	b = append(b, `<ResponseMetadata><RequestId>`+awserr.RequestID(w.Header())+`</RequestId></ResponseMetadata></`+op+`Response>`...)
+	b = append(
+		b,
+		`<ResponseMetadata><RequestId>`+awserr.RequestID(w.Header())+`</RequestId></ResponseMetadata></`+op+
+			`Response>`...,
+	)
 	w.Header().Set("Content-Type", "text/xml")
 	rpc.Reply(w, http.StatusOK, b)
 }
@@ -96,7 +104,10 @@ const (
 
 // parse reads forms: name=value pairs, escaped, with & between.
 func parse(forms ...string) (params, error) {
-	bad := &awserr.Error{Code: "MalformedQueryString", Status: http.StatusBadRequest, Message: "The request's parameters could not be read."}
+	bad := &awserr.Error{
+		Code: "MalformedQueryString", Status: http.StatusBadRequest,
+		Message: "The request's parameters could not be read.",
+	}
 	var ps params
 	for _, form := range forms {
 		for pair := range strings.SplitSeq(form, "&") {

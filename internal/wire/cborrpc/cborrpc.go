@@ -37,7 +37,8 @@ func (p Protocol) Open(r *http.Request, body func() ([]byte, error)) (string, fu
 	_, name, ok := strings.Cut(r.URL.Path, p.root())
 	if !ok || r.Method != http.MethodPost {
 		e := awserr.UnknownOperation()
-		e.Message = "No operation is known at " + r.Method + " " + strings.ToValidUTF8(r.URL.Path[:min(len(r.URL.Path), 256)], "")
+		e.Message = "No operation is known at " + r.Method + " " +
+			strings.ToValidUTF8(r.URL.Path[:min(len(r.URL.Path), 256)], "")
 		return "", nil, e
 	}
 	return name, func(in shape.Value) error {

@@ -20,7 +20,9 @@ const (
 
 // syntax decides what is CBOR at all, and of how deep it is nested.
 var syntax = sync.OnceValue(func() cbor.DecMode {
-	m, err := cbor.DecOptions{MaxNestedLevels: maxDepth, MaxArrayElements: maxElements, MaxMapPairs: maxElements}.DecMode()
+	m, err := cbor.DecOptions{
+		MaxNestedLevels: maxDepth, MaxArrayElements: maxElements, MaxMapPairs: maxElements,
+	}.DecMode()
 	if err != nil {
 		panic("cborrpc: " + err.Error())
 	}

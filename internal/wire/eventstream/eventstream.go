@@ -47,6 +47,8 @@ func AppendEvent(b []byte, event string, payload []byte) []byte {
 
 // AppendException appends an exception, which ends a stream; payload is JSON.
 func AppendException(b []byte, exception string, payload []byte) []byte {
-	h := [...]Header{{":exception-type", exception}, {":content-type", "application/json"}, {":message-type", "exception"}}
+	h := [...]Header{
+		{":exception-type", exception}, {":content-type", "application/json"}, {":message-type", "exception"},
+	}
 	return Append(b, h[:], payload)
 }

@@ -84,7 +84,8 @@ func checkOutput(op *shape.Operation) {
 	for _, m := range op.Output.Members {
 		switch k := m.Shape.Kind; {
 		case m.Location == "":
-		case m.Location == "header" && (k == shape.String || k == shape.Integer || k == shape.Long || k == shape.Boolean):
+		case m.Location == "header" &&
+			(k == shape.String || k == shape.Integer || k == shape.Long || k == shape.Boolean):
 		default:
 			panic("restjson: " + op.Name + " answers " + m.Name + " in a way that is not known")
 		}

@@ -32,7 +32,9 @@ type Op struct {
 func Bind[In, Out shape.Value](name string, f func(context.Context, In) (Out, error)) Op {
 	var in In
 	var out Out
-	return Op{name, in.Shape(), out.Shape(), func(ctx context.Context, decode, validate func(shape.Value) error) (shape.Value, error) {
+	return Op{name, in.Shape(), out.Shape(), func(
+		ctx context.Context, decode, validate func(shape.Value) error,
+	) (shape.Value, error) {
 		in := new(In)
 		if err := decode(any(in).(shape.Value)); err != nil { // *In has the methods of In
 			return nil, err
@@ -145,8 +147,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.record(r.Context(), answer, err,
-		slog.String("service", h.Service.Name), slog.String("op", name), slog.String("protocol", p.Name()), slog.String("request_id", id),
-		slog.Int("status", answer.Status), slog.String("code", answer.Code), slog.Duration("duration", time.Since(started)))
+		slog.String("service", h.Service.Name), slog.String("op", name), slog.String("protocol", p.Name()),
+		slog.String("request_id", id),
+		slog.Int(
+			"status", answer.Status,
+		), slog.String("code", answer.Code), slog.Duration("duration", time.Since(started)))
 }
 
 func (h *Handler) protocol(r *http.Request) Protocol {

@@ -288,7 +288,9 @@ func (d *decoder) scalar(s *Shape, v reflect.Value) error {
 	case c == '{':
 		return d.unexpected("Start of structure or map found where not expected.")
 	}
-	for _, w := range [...]struct{ word, found string }{{"true", "TRUE_VALUE"}, {"false", "FALSE_VALUE"}, {"null", "NULL_VALUE"}} {
+	for _, w := range [...]struct{ word, found string }{
+		{"true", "TRUE_VALUE"}, {"false", "FALSE_VALUE"}, {"null", "NULL_VALUE"},
+	} {
 		if !d.word(w.word) {
 			continue
 		}

@@ -24,8 +24,10 @@ var rewrites = map[string]struct{ re, not string }{
 		re: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/\S{1,1000}\S{0,1000}\S{0,48}`,
 	},
 	// The look-behind says that the name does not end in a hyphen.
-	`(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)(\/[0-9]{1,9})?`: {
-		re: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\/[0-9]{1,9})?`,
+	`(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)(\/[0-9]{1,` +
+		`9})?`: {
+		re: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,` +
+			`61}[a-zA-Z0-9])?(\/[0-9]{1,9})?`,
 	},
 	`^(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9-_\.]*$`: {`[a-zA-Z0-9][a-zA-Z0-9-_\.]*`, `.*\..*\..*`},
 	`^(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+$`:     {`[a-zA-Z0-9!_.*'()/-]+`, `(s3:|https:).*`},

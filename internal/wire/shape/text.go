@@ -87,7 +87,10 @@ func instant(text string) (time.Time, bool) {
 	if len(text) > 64 {
 		return time.Time{}, false
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "20060102T150405Z07:00", time.DateOnly, "Mon, 02 Jan 2006 15:04:05 GMT"} {
+	for _, layout := range []string{
+		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "20060102T150405Z07:00",
+		time.DateOnly, "Mon, 02 Jan 2006 15:04:05 GMT",
+	} {
 		if at, err := time.Parse(layout, text); err == nil {
 			at = at.UTC().Truncate(time.Microsecond)
 			return at, at.Year() >= 1 && at.Year() <= 9999

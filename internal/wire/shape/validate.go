@@ -243,7 +243,9 @@ func (c *checker) violated(value, constraint string) {
 	if c.count++; c.count > maxReported {
 		return
 	}
-	c.found = append(c.found, fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", value, c.where(), constraint))
+	c.found = append(
+		c.found, fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", value, c.where(), constraint),
+	)
 }
 
 // where prints the path: productionVariants.1.member.instanceType

@@ -135,7 +135,8 @@ func (c *chunkReader) last() error {
 	var text strings.Builder // as the trailer's signature covers it
 	for range maxTrailerLines {
 		line, err := c.line(maxTrailerLine)
-		if e, ok := errors.AsType[*Error](err); ok && e.reason == reasonIncomplete && line == "" && len(c.trailers) == 0 && !c.trailer {
+		if e, ok := errors.AsType[*Error](err); ok && e.reason == reasonIncomplete && line == "" &&
+			len(c.trailers) == 0 && !c.trailer {
 			return nil // some clients leave out the empty line at the end
 		}
 		if err != nil {

@@ -88,10 +88,12 @@ type word struct {
 }
 
 const (
-	textMismatch = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+	textMismatch = "The request signature we calculated does not match the signature you provided. Check your AWS " +
+		"Secret Access Key and signing method. Consult the service documentation for details."
 	textBadToken = "The security token included in the request is invalid."
 	textExpired  = "The security token included in the request is expired"
-	textTwice    = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified"
+	textTwice    = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query " +
+		"string parameter or the Authorization header should be specified"
 	textUnsigned = "There were headers present in the request which were not signed"
 )
 
@@ -121,7 +123,8 @@ var words = [reasons][3]word{
 	reasonUnsupported: {
 		{400, "IncompleteSignatureException", ""},
 		{400, "IncompleteSignature", ""},
-		{400, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."},
+		{400, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use " +
+			"AWS4-HMAC-SHA256."},
 	},
 	reasonUnknownKey: {
 		{400, "UnrecognizedClientException", textBadToken},
@@ -141,7 +144,8 @@ var words = [reasons][3]word{
 	reasonSignature: {
 		{400, "InvalidSignatureException", textMismatch},
 		{403, "SignatureDoesNotMatch", textMismatch},
-		{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method."},
+		{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you " +
+			"provided. Check your key and signing method."},
 	},
 	reasonScope: {
 		{400, "InvalidSignatureException", ""},
@@ -168,17 +172,25 @@ var words = [reasons][3]word{
 		{403, "SignatureDoesNotMatch", textUnsigned},
 		{403, "AccessDenied", textUnsigned},
 	},
-	reasonNoPayloadHash:    alike(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"),
-	reasonPayload:          alike(400, "InvalidRequest", ""),
-	reasonContentHash:      alike(400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."),
-	reasonDigest:           alike(400, "BadDigest", "The Content-MD5 you specified did not match what we received."),
-	reasonChecksum:         alike(400, "BadDigest", ""),
-	reasonIncomplete:       alike(400, "IncompleteBody", ""),
-	reasonV2:               alike(403, "AccessDenied", ""),
-	reasonInvalidDigest:    alike(400, "InvalidDigest", "The Content-MD5 you specified was invalid."),
-	reasonLengthRequired:   alike(411, "MissingContentLength", "You must provide the Content-Length HTTP header."),
-	reasonMalformedTrailer: alike(400, "MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema."),
-	reasonUnknownChecksum:  alike(501, "NotImplemented", ""),
+	reasonNoPayloadHash: alike(
+		400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256",
+	),
+	reasonPayload: alike(400, "InvalidRequest", ""),
+	reasonContentHash: alike(
+		400, "XAmzContentSHA256Mismatch",
+		"The provided 'x-amz-content-sha256' header does not match what was computed.",
+	),
+	reasonDigest:         alike(400, "BadDigest", "The Content-MD5 you specified did not match what we received."),
+	reasonChecksum:       alike(400, "BadDigest", ""),
+	reasonIncomplete:     alike(400, "IncompleteBody", ""),
+	reasonV2:             alike(403, "AccessDenied", ""),
+	reasonInvalidDigest:  alike(400, "InvalidDigest", "The Content-MD5 you specified was invalid."),
+	reasonLengthRequired: alike(411, "MissingContentLength", "You must provide the Content-Length HTTP header."),
+	reasonMalformedTrailer: alike(
+		400, "MalformedTrailerError",
+		"The request contained trailing data that was not well-formed or did not conform to our published schema.",
+	),
+	reasonUnknownChecksum: alike(501, "NotImplemented", ""),
 }
 
 func alike(status int, code, message string) [3]word {

@@ -68,7 +68,9 @@ func (a *auth) fromHeader(r Request, header string) *Error {
 	}
 	rest, ok := strings.CutPrefix(header, algorithm)
 	if !ok || rest != "" && rest[0] != ' ' {
-		return fail(reasonUnsupported, "Unsupported AWS 'algorithm' in the Authorization header; it must be AWS4-HMAC-SHA256.")
+		return fail(
+			reasonUnsupported, "Unsupported AWS 'algorithm' in the Authorization header; it must be AWS4-HMAC-SHA256.",
+		)
 	}
 	var credential string
 	for rest != "" {
@@ -108,7 +110,11 @@ func (a *auth) fromHeader(r Request, header string) *Error {
 		return e
 	}
 	if a.signed, ok = parseDate(a.date); !ok {
-		return fail(reasonMalformed, "Date must be in ISO-8601 'basic format'. Got '"+clip(a.date)+"'. See http://en.wikipedia.org/wiki/ISO_8601")
+		return fail(
+			reasonMalformed,
+			"Date must be in ISO-8601 'basic format'. Got '"+clip(a.date)+
+				"'. See http://en.wikipedia.org/wiki/ISO_8601",
+		)
 	}
 	var hasToken bool
 	if a.token, hasToken = r.Header("x-amz-security-token"); hasToken && !a.signs("x-amz-security-token") {
@@ -120,7 +126,9 @@ func (a *auth) fromHeader(r Request, header string) *Error {
 // missingText lists what an Authorization header lacks, as AWS words it.
 func missingText(credential string, a *auth) string {
 	var b strings.Builder
-	for _, f := range []struct{ name, value string }{{"Credential", credential}, {"Signature", a.signature}, {"SignedHeaders", a.signedHeaders}} {
+	for _, f := range []struct{ name, value string }{
+		{"Credential", credential}, {"Signature", a.signature}, {"SignedHeaders", a.signedHeaders},
+	} {
 		if f.value == "" {
 			b.WriteString("Authorization header requires '" + f.name + "' parameter. ")
 		}
@@ -170,7 +178,11 @@ func (a *auth) fromQuery(sc *scratch) *Error {
 		var n int
 		if *v.to, n = sc.value(v.name); n > 1 || n == 0 && i < 5 {
 			a.styleFrom(sc)
-			return fail(reasonMalformedQuery, "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, each once.")
+			return fail(
+				reasonMalformedQuery,
+				"Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "+
+					"X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, each once.",
+			)
 		}
 	}
 	if e := a.splitCredential(*values[1].to, reasonMalformedQuery); e != nil {
@@ -208,7 +220,11 @@ func (a *auth) readExpires(s string) *Error {
 	case n < 0:
 		return fail(reasonMalformedQuery, "X-Amz-Expires must be non-negative")
 	case n > int64(longestExpiry/time.Second):
-		return fail(reasonMalformedQuery, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
+		return fail(
+			reasonMalformedQuery,
+			"X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than "+
+				"604800 seconds",
+		)
 	}
 	a.expires = time.Duration(n) * time.Second
 	return nil
@@ -221,7 +237,11 @@ func (a *auth) splitCredential(c string, r reason) *Error {
 	region, rest, ok2 := strings.Cut(rest, "/")
 	service, end, ok3 := strings.Cut(rest, "/")
 	if !ok || !ok1 || !ok2 || !ok3 || end != terminal {
-		return fail(r, "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '"+clip(c)+"'")
+		return fail(
+			r,
+			"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '"+
+				clip(c)+"'",
+		)
 	}
 	if a.service = service; !validName(service) {
 		a.service = ""

@@ -59,7 +59,12 @@ func payloadOf(r Request, a *auth) (payloadForm, *Error) {
 		p.chunked, p.trailer = true, true
 	default:
 		if !isHexHash(hash) {
-			return payloadForm{}, fail(reasonPayload, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid sha256 value.")
+			return payloadForm{}, fail(
+				reasonPayload,
+				"x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, "+
+					"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid "+
+					"sha256 value.",
+			)
 		}
 	}
 	return p, nil
@@ -170,7 +175,9 @@ func newPayload(r *http.Request, form payloadForm, chain *chunkChain) (*Payload,
 			return nil, fail(reasonLengthRequired, "")
 		}
 		p.size = n
-		p.chunks = &chunkReader{br: bufio.NewReaderSize(r.Body, 16<<10), chain: chain, room: n, trailer: form.trailer, sum: sha256.New()}
+		p.chunks = &chunkReader{
+			br: bufio.NewReaderSize(r.Body, 16<<10), chain: chain, room: n, trailer: form.trailer, sum: sha256.New(),
+		}
 		p.src = p.chunks
 	} else if form.hash != unsignedPayload {
 		want, err := hex.DecodeString(form.hash)
@@ -225,7 +232,9 @@ func (p *Payload) declare(r *http.Request, trailer bool) *Error {
 		}
 	}
 	if declared > 1 {
-		return fail(reasonPayload, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+		return fail(
+			reasonPayload, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+		)
 	}
 	return nil
 }

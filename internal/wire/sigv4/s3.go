@@ -79,7 +79,8 @@ func hoist(r *http.Request) {
 			continue
 		}
 		switch strings.TrimPrefix(lower, "x-amz-") {
-		case "algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token", "content-sha256":
+		case "algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token",
+			"content-sha256":
 			continue
 		}
 		if r.Header.Get(name) == "" && !strings.ContainsAny(values[0], "\r\n\x00") {
@@ -126,9 +127,12 @@ func IsV2(r *http.Request) bool {
 }
 
 // subresources are the parameters that Version 2 signs.
-const subresources = " accelerate acl analytics cors defaultObjectAcl delete inventory lifecycle location logging metrics notification object-lock" +
-	" partNumber policy replication requestPayment restore select select-type storageClass tagging torrent uploadId uploads versionId versioning" +
-	" versions website response-cache-control response-content-disposition response-content-encoding response-content-language" +
+const subresources = " accelerate acl analytics cors defaultObjectAcl delete inventory lifecycle location logging " +
+	"metrics notification object-lock" +
+	" partNumber policy replication requestPayment restore select select-type storageClass tagging torrent uploadId " +
+	"uploads versionId versioning" +
+	" versions website response-cache-control response-content-disposition response-content-encoding " +
+	"response-content-language" +
 	" response-content-type response-expires "
 
 func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identity, *Error) {
@@ -142,7 +146,9 @@ func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identi
 		return Identity{}, fail(reasonTwice, "")
 	}
 	if n1 != 1 || n2 != 1 || n3 != 1 {
-		return Identity{}, fail(reasonV2, "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
+		return Identity{}, fail(
+			reasonV2, "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
+		)
 	}
 	end, err := strconv.ParseInt(expires, 10, 64)
 	if err != nil {
@@ -156,13 +162,16 @@ func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identi
 	if e != nil {
 		return Identity{}, e
 	}
-	text := r.Method + "\n" + headerOrParam(r, "content-md5") + "\n" + headerOrParam(r, "content-type") + "\n" + expires + "\n" +
+	text := r.Method + "\n" + headerOrParam(r, "content-md5") + "\n" + headerOrParam(r, "content-type") + "\n" +
+		expires + "\n" +
 		headers + resource(r)
 	// A '+' that the URL's writer forgot to encode reads as a space.
 	if !equal(macV2(key.Secret, text), strings.ReplaceAll(signature, " ", "+")) {
 		return Identity{}, fail(reasonSignature, "")
 	}
-	return Identity{AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Service: serviceS3, Signed: now, Session: key.Session}, nil
+	return Identity{
+		AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Service: serviceS3, Signed: now, Session: key.Session,
+	}, nil
 }
 
 func headerOrParam(r *http.Request, name string) string {

@@ -20,9 +20,11 @@ import (
 // may be views of a buffer: the verifier keeps none of them after it returns.
 type Request interface {
 	Method() string
-	Path() string                               // still percent-encoded
-	Query() string                              // still percent-encoded, without '?'
-	Header(name string) (value string, ok bool) // name in lower case; several values joined by ","; "host" answers the Host
+	Path() string  // still percent-encoded
+	Query() string // still percent-encoded, without '?'
+	// Header takes a name in lower case and joins several values by ","; "host"
+	// answers the Host.
+	Header(name string) (value string, ok bool)
 }
 
 // Key is an access key and whom it speaks for. Its String and LogValue leave
@@ -210,7 +212,8 @@ func (v *Verifier) admitScope(a *auth) *Error {
 		return WrongService(v.services...)
 	}
 	if a.day != a.date[:len(a.day)] {
-		return fail(reasonScope, fmt.Sprintf("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.",
+		return fail(reasonScope, fmt.Sprintf("Date in Credential scope does not match YYYYMMDD from ISO-8601 version "+
+			"of date from HTTP: '%s' != '%s', from '%s'.",
 			a.day, a.date[:len(a.day)], a.date))
 	}
 	return nil
@@ -236,7 +239,9 @@ func (a *auth) checkClock(now time.Time) *Error {
 	switch d := now.Sub(a.signed); {
 	case d > allowed:
 		return fail(reasonSkewed, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)",
-			a.signed.Format(isoBasic), now.Add(-allowed).UTC().Format(isoBasic), now.UTC().Format(isoBasic), allowed/time.Minute))
+			a.signed.Format(isoBasic), now.Add(
+				-allowed,
+			).UTC().Format(isoBasic), now.UTC().Format(isoBasic), allowed/time.Minute))
 	case d < -allowed:
 		return fail(reasonSkewed, a.notYetText(now, allowed))
 	}
@@ -245,7 +250,9 @@ func (a *auth) checkClock(now time.Time) *Error {
 
 func (a *auth) notYetText(now time.Time, allowed time.Duration) string {
 	return fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)",
-		a.signed.Format(isoBasic), now.Add(allowed).UTC().Format(isoBasic), now.UTC().Format(isoBasic), allowed/time.Minute)
+		a.signed.Format(
+			isoBasic,
+		), now.Add(allowed).UTC().Format(isoBasic), now.UTC().Format(isoBasic), allowed/time.Minute)
 }
 
 // check computes the signature and compares. An empty hash stands for the one
@@ -268,7 +275,8 @@ func (v *Verifier) check(r Request, sc *scratch, a *auth, key Key, hash string) 
 		v.signing.remember(sk, key)
 	}
 	return Identity{
-		AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Region: sk.region, Service: sk.service, Signed: a.signed, Session: key.Session,
+		AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Region: sk.region, Service: sk.service, Signed: a.signed,
+		Session: key.Session,
 	}, sk, nil
 }
 

@@ -16,7 +16,9 @@ import (
 
 // entityName is what the control plane accepts as a name. The data plane is
 // more generous, so a device may have said what no client may read (§3.3).
-var entityName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`) })
+var entityName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
+})
 
 func isEntityName(s string) bool { return len(s) <= 63 && entityName().MatchString(s) }
 
@@ -38,7 +40,10 @@ func (a *api) register(ctx context.Context, in sagemaker.RegisterDevicesRequest)
 	}
 	devices := make([]edge.Device, 0, len(in.Devices))
 	for _, d := range in.Devices {
-		devices = append(devices, edge.Device{Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: shape.Val(d.Description), Thing: shape.Val(d.IotThingName)})
+		devices = append(devices, edge.Device{
+			Scope: s, Fleet: *in.DeviceFleetName, Name: *d.DeviceName, Description: shape.Val(d.Description),
+			Thing: shape.Val(d.IotThingName),
+		})
 	}
 	return out, a.svc.Register(ctx, s, *in.DeviceFleetName, devices, tags.In(in.Tags))
 }
@@ -58,14 +63,20 @@ func (a *api) updateDevices(ctx context.Context, in sagemaker.UpdateDevicesReque
 	}
 	updates := make([]edge.DeviceUpdate, 0, len(in.Devices))
 	for _, d := range in.Devices {
-		updates = append(updates, edge.DeviceUpdate{Name: *d.DeviceName, Description: d.Description, Thing: d.IotThingName})
+		updates = append(
+			updates, edge.DeviceUpdate{Name: *d.DeviceName, Description: d.Description, Thing: d.IotThingName},
+		)
 	}
 	return out, a.svc.UpdateDevices(ctx, s, *in.DeviceFleetName, updates)
 }
 
 // describeDevice has one page of models: a heartbeat bounds how many there are.
-func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceRequest) (out sagemaker.DescribeDeviceResponse, err error) {
-	s, err := hostingapi.Scope(ctx, "DescribeDevice", arn.KindDeviceFleet, *in.DeviceFleetName+"/device/"+*in.DeviceName)
+func (a *api) describeDevice(
+	ctx context.Context, in sagemaker.DescribeDeviceRequest,
+) (out sagemaker.DescribeDeviceResponse, err error) {
+	s, err := hostingapi.Scope(
+		ctx, "DescribeDevice", arn.KindDeviceFleet, *in.DeviceFleetName+"/device/"+*in.DeviceName,
+	)
 	if err != nil {
 		return out, err
 	}
@@ -77,25 +88,33 @@ func (a *api) describeDevice(ctx context.Context, in sagemaker.DescribeDeviceReq
 		return out, err
 	}
 	out = sagemaker.DescribeDeviceResponse{
-		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
-		RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
+		DeviceArn: new(d.ARN()), DeviceName: &d.Name, Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet,
+		IotThingName:     shape.Text(d.Thing),
+		RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat),
+		AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
 	}
 	for _, m := range d.Models {
 		if isEntityName(m.Name) {
 			out.Models = append(out.Models, sagemaker.EdgeModel{
-				ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)), LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
+				ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)),
+				LatestSampleTime: shape.At(m.LatestSample), LatestInference: shape.At(m.LatestInference),
 			})
 		}
 	}
 	return out, nil
 }
 
-func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) (out sagemaker.ListDevicesResponse, err error) {
+func (a *api) listDevices(
+	ctx context.Context, in sagemaker.ListDevicesRequest,
+) (out sagemaker.ListDevicesResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "ListDevices", arn.KindDeviceFleet, "*")
 	if err != nil {
 		return out, err
 	}
-	f := edge.DeviceFilter{Fleet: shape.Val(in.DeviceFleetName), Model: shape.Val(in.ModelName), HeartbeatAfter: shape.TimeOf(in.LatestHeartbeatAfter)}
+	f := edge.DeviceFilter{
+		Fleet: shape.Val(in.DeviceFleetName), Model: shape.Val(in.ModelName),
+		HeartbeatAfter: shape.TimeOf(in.LatestHeartbeatAfter),
+	}
 	p, after, err := page.Open[edge.Cursor]("ListDevices", s, f, in.NextToken)
 	if err != nil {
 		return out, err
@@ -111,12 +130,16 @@ func (a *api) listDevices(ctx context.Context, in sagemaker.ListDevicesRequest) 
 	out.DeviceSummaries = []sagemaker.DeviceSummary{}
 	for _, d := range ds {
 		sum := sagemaker.DeviceSummary{
-			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: shape.Text(d.Description), DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
-			RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat), AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
+			DeviceName: &d.Name, DeviceArn: new(d.ARN()), Description: shape.Text(d.Description),
+			DeviceFleetName: &d.Fleet, IotThingName: shape.Text(d.Thing),
+			RegistrationTime: shape.At(d.Registered), LatestHeartbeat: shape.At(d.Heartbeat),
+			AgentVersion: shape.Text(clipVersion(d.AgentVersion)),
 		}
 		for _, m := range d.Models {
 			if isEntityName(m.Name) {
-				sum.Models = append(sum.Models, sagemaker.EdgeModelSummary{ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version))})
+				sum.Models = append(sum.Models, sagemaker.EdgeModelSummary{
+					ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)),
+				})
 			}
 		}
 		out.DeviceSummaries = append(out.DeviceSummaries, sum)

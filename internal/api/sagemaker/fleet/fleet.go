@@ -52,20 +52,25 @@ func (a *api) createFleet(ctx context.Context, in sagemaker.CreateDeviceFleetReq
 		return out, err
 	}
 	f := edge.Fleet{
-		Scope: s, Name: *in.DeviceFleetName, RoleARN: shape.Val(in.RoleArn), Description: shape.Val(in.Description), Output: outputIn(in.OutputConfig),
+		Scope: s, Name: *in.DeviceFleetName, RoleARN: shape.Val(in.RoleArn), Description: shape.Val(in.Description),
+		Output: outputIn(in.OutputConfig),
 	}
 	return out, a.svc.CreateFleet(ctx, f, in.EnableIotRoleAlias, tags.In(in.Tags))
 }
 
-func (a *api) describeFleet(ctx context.Context, in sagemaker.DescribeDeviceFleetRequest) (out sagemaker.DescribeDeviceFleetResponse, err error) {
+func (a *api) describeFleet(
+	ctx context.Context, in sagemaker.DescribeDeviceFleetRequest,
+) (out sagemaker.DescribeDeviceFleetResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "DescribeDeviceFleet", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
 	}
 	f, err := a.svc.Fleet(ctx, s, *in.DeviceFleetName)
 	return sagemaker.DescribeDeviceFleetResponse{
-		DeviceFleetName: &f.Name, DeviceFleetArn: new(f.ARN()), OutputConfig: outputOut(f.Output), Description: shape.Text(f.Description),
-		CreationTime: shape.At(f.Created), LastModifiedTime: shape.At(f.Modified), RoleArn: shape.Text(f.RoleARN), IotRoleAlias: shape.Text(f.RoleAliasARN()),
+		DeviceFleetName: &f.Name, DeviceFleetArn: new(f.ARN()), OutputConfig: outputOut(f.Output),
+		Description:  shape.Text(f.Description),
+		CreationTime: shape.At(f.Created), LastModifiedTime: shape.At(f.Modified), RoleArn: shape.Text(f.RoleARN),
+		IotRoleAlias: shape.Text(f.RoleAliasARN()),
 	}, err
 }
 
@@ -75,7 +80,8 @@ func (a *api) updateFleet(ctx context.Context, in sagemaker.UpdateDeviceFleetReq
 		return out, err
 	}
 	return out, a.svc.UpdateFleet(ctx, s, *in.DeviceFleetName, edge.FleetUpdate{
-		Output: outputIn(in.OutputConfig), RoleARN: in.RoleArn, Description: in.Description, Alias: in.EnableIotRoleAlias,
+		Output: outputIn(in.OutputConfig), RoleARN: in.RoleArn, Description: in.Description,
+		Alias: in.EnableIotRoleAlias,
 	})
 }
 
@@ -87,7 +93,9 @@ func (a *api) deleteFleet(ctx context.Context, in sagemaker.DeleteDeviceFleetReq
 	return out, a.svc.DeleteFleet(ctx, s, *in.DeviceFleetName)
 }
 
-func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportRequest) (out sagemaker.GetDeviceFleetReportResponse, err error) {
+func (a *api) report(
+	ctx context.Context, in sagemaker.GetDeviceFleetReportRequest,
+) (out sagemaker.GetDeviceFleetReportResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "GetDeviceFleetReport", arn.KindDeviceFleet, *in.DeviceFleetName)
 	if err != nil {
 		return out, err
@@ -97,20 +105,26 @@ func (a *api) report(ctx context.Context, in sagemaker.GetDeviceFleetReportReque
 		return out, err
 	}
 	out = sagemaker.GetDeviceFleetReportResponse{
-		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output), Description: shape.Text(f.Description), ReportGenerated: shape.At(at),
-		DeviceStats:   &sagemaker.DeviceStats{ConnectedDeviceCount: new(int64(r.Connected)), RegisteredDeviceCount: new(int64(r.Registered))},
+		DeviceFleetArn: new(f.ARN()), DeviceFleetName: &f.Name, OutputConfig: outputOut(f.Output),
+		Description: shape.Text(f.Description), ReportGenerated: shape.At(at),
+		DeviceStats: &sagemaker.DeviceStats{
+			ConnectedDeviceCount: new(int64(r.Connected)), RegisteredDeviceCount: new(int64(r.Registered)),
+		},
 		AgentVersions: []sagemaker.AgentVersion{}, ModelStats: []sagemaker.EdgeModelStat{},
 	}
 	for _, v := range r.Versions {
-		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{Version: new(clipVersion(v.Version)), AgentCount: new(int64(v.Devices))})
+		out.AgentVersions = append(out.AgentVersions, sagemaker.AgentVersion{
+			Version: new(clipVersion(v.Version)), AgentCount: new(int64(v.Devices)),
+		})
 	}
 	for _, m := range r.Models {
 		if !isEntityName(m.Name) {
 			continue // no client could ask for it
 		}
 		out.ModelStats = append(out.ModelStats, sagemaker.EdgeModelStat{
-			ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)), OfflineDeviceCount: new(int64(m.Offline)), ConnectedDeviceCount: new(int64(m.Connected)),
-			ActiveDeviceCount: new(int64(m.Active)), SamplingDeviceCount: new(int64(m.Sampling)),
+			ModelName: &m.Name, ModelVersion: new(clipVersion(m.Version)), OfflineDeviceCount: new(int64(m.Offline)),
+			ConnectedDeviceCount: new(int64(m.Connected)),
+			ActiveDeviceCount:    new(int64(m.Active)), SamplingDeviceCount: new(int64(m.Sampling)),
 		})
 	}
 	return out, nil
@@ -124,7 +138,10 @@ func outputIn(in *sagemaker.EdgeOutputConfig) edge.OutputConfig {
 }
 
 func outputOut(o edge.OutputConfig) *sagemaker.EdgeOutputConfig {
-	out := &sagemaker.EdgeOutputConfig{S3OutputLocation: new(o.S3Location), KmsKeyId: shape.Text(o.KMSKeyID), PresetDeploymentConfig: shape.Text(o.PresetConfig)}
+	out := &sagemaker.EdgeOutputConfig{
+		S3OutputLocation: new(o.S3Location), KmsKeyId: shape.Text(o.KMSKeyID),
+		PresetDeploymentConfig: shape.Text(o.PresetConfig),
+	}
 	if o.PresetType != "" {
 		out.PresetDeploymentType = new(sagemaker.EdgePresetDeploymentType(o.PresetType))
 	}

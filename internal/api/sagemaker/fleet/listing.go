@@ -34,7 +34,9 @@ func limit(want *int32, otherwise int) (int, error) {
 // ascending reads a SortOrder: newest first unless asked otherwise.
 func ascending(o *sagemaker.SortOrder) bool { return shape.Val(o) == sagemaker.SortOrderAscending }
 
-func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsRequest) (out sagemaker.ListDeviceFleetsResponse, err error) {
+func (a *api) listFleets(
+	ctx context.Context, in sagemaker.ListDeviceFleetsRequest,
+) (out sagemaker.ListDeviceFleetsResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "ListDeviceFleets", arn.KindDeviceFleet, "*")
 	if err != nil {
 		return out, err
@@ -43,7 +45,8 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 		NameContains: shape.Val(in.NameContains),
 		Times: edge.Times{
 			CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
-			ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
+			ModifiedAfter:  shape.TimeOf(in.LastModifiedTimeAfter),
+			ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
 		},
 		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
@@ -62,7 +65,8 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 	out.DeviceFleetSummaries = []sagemaker.DeviceFleetSummary{}
 	for _, l := range fs {
 		out.DeviceFleetSummaries = append(out.DeviceFleetSummaries, sagemaker.DeviceFleetSummary{
-			DeviceFleetArn: new(l.ARN()), DeviceFleetName: &l.Name, CreationTime: shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
+			DeviceFleetArn: new(l.ARN()), DeviceFleetName: &l.Name, CreationTime: shape.At(l.Created),
+			LastModifiedTime: shape.At(l.Modified),
 		})
 	}
 	if more {
@@ -71,7 +75,9 @@ func (a *api) listFleets(ctx context.Context, in sagemaker.ListDeviceFleetsReque
 	return out, nil
 }
 
-func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlansRequest) (out sagemaker.ListEdgeDeploymentPlansResponse, err error) {
+func (a *api) listPlans(
+	ctx context.Context, in sagemaker.ListEdgeDeploymentPlansRequest,
+) (out sagemaker.ListEdgeDeploymentPlansResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "ListEdgeDeploymentPlans", arn.KindEdgeDeployment, "*")
 	if err != nil {
 		return out, err
@@ -80,7 +86,8 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		NameContains: shape.Val(in.NameContains), FleetContains: shape.Val(in.DeviceFleetNameContains),
 		Times: edge.Times{
 			CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
-			ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
+			ModifiedAfter:  shape.TimeOf(in.LastModifiedTimeAfter),
+			ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
 		},
 		SortBy: edge.SortBy(shape.Val(in.SortBy)), Ascending: ascending(in.SortOrder),
 	}
@@ -101,8 +108,9 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 		l, c := &ps[i], ps[i].Totals
 		out.EdgeDeploymentPlanSummaries = append(out.EdgeDeploymentPlanSummaries, sagemaker.EdgeDeploymentPlanSummary{
 			EdgeDeploymentPlanArn: new(l.ARN()), EdgeDeploymentPlanName: &l.Name, DeviceFleetName: &l.Fleet,
-			EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()), EdgeDeploymentFailed: shape.Int(c.Failed),
-			CreationTime: shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
+			EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()),
+			EdgeDeploymentFailed: shape.Int(c.Failed),
+			CreationTime:         shape.At(l.Created), LastModifiedTime: shape.At(l.Modified),
 		})
 	}
 	if more {
@@ -111,7 +119,9 @@ func (a *api) listPlans(ctx context.Context, in sagemaker.ListEdgeDeploymentPlan
 	return out, nil
 }
 
-func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevicesRequest) (out sagemaker.ListStageDevicesResponse, err error) {
+func (a *api) listStageDevices(
+	ctx context.Context, in sagemaker.ListStageDevicesRequest,
+) (out sagemaker.ListStageDevicesResponse, err error) {
 	plan, stage := *in.EdgeDeploymentPlanName, *in.StageName
 	s, err := hostingapi.Scope(ctx, "ListStageDevices", arn.KindEdgeDeployment, plan)
 	if err != nil {
@@ -137,10 +147,12 @@ func (a *api) listStageDevices(ctx context.Context, in sagemaker.ListStageDevice
 	out.DeviceDeploymentSummaries = []sagemaker.DeviceDeploymentSummary{}
 	for _, r := range rows {
 		out.DeviceDeploymentSummaries = append(out.DeviceDeploymentSummaries, sagemaker.DeviceDeploymentSummary{
-			EdgeDeploymentPlanArn: new(s.EdgeDeployment(plan)), EdgeDeploymentPlanName: &plan, StageName: &stage, DeployedStageName: shape.Text(r.OwnerStage),
-			DeviceFleetName: &p.Fleet, DeviceName: &r.Device, DeviceArn: new(s.Device(p.Fleet, r.Device)),
-			DeviceDeploymentStatus: new(sagemaker.DeviceDeploymentStatus(r.Status)), DeviceDeploymentStatusMessage: shape.Text(r.Message),
-			Description: shape.Text(r.Description), DeploymentStartTime: shape.At(r.Started),
+			EdgeDeploymentPlanArn: new(s.EdgeDeployment(plan)), EdgeDeploymentPlanName: &plan, StageName: &stage,
+			DeployedStageName: shape.Text(r.OwnerStage),
+			DeviceFleetName:   &p.Fleet, DeviceName: &r.Device, DeviceArn: new(s.Device(p.Fleet, r.Device)),
+			DeviceDeploymentStatus:        new(sagemaker.DeviceDeploymentStatus(r.Status)),
+			DeviceDeploymentStatusMessage: shape.Text(r.Message),
+			Description:                   shape.Text(r.Description), DeploymentStartTime: shape.At(r.Started),
 		})
 	}
 	if more {

@@ -12,7 +12,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentPlanRequest) (out sagemaker.CreateEdgeDeploymentPlanResponse, err error) {
+func (a *api) createPlan(
+	ctx context.Context, in sagemaker.CreateEdgeDeploymentPlanRequest,
+) (out sagemaker.CreateEdgeDeploymentPlanResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "CreateEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -26,7 +28,9 @@ func (a *api) createPlan(ctx context.Context, in sagemaker.CreateEdgeDeploymentP
 }
 
 // describePlan pages over the stages, in the plan's order.
-func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploymentPlanRequest) (out sagemaker.DescribeEdgeDeploymentPlanResponse, err error) {
+func (a *api) describePlan(
+	ctx context.Context, in sagemaker.DescribeEdgeDeploymentPlanRequest,
+) (out sagemaker.DescribeEdgeDeploymentPlanResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "DescribeEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -47,11 +51,15 @@ func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploym
 	c := p.Counts()
 	out = sagemaker.DescribeEdgeDeploymentPlanResponse{
 		EdgeDeploymentPlanArn: new(p.ARN()), EdgeDeploymentPlanName: &p.Name, DeviceFleetName: &p.Fleet,
-		EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()), EdgeDeploymentFailed: shape.Int(c.Failed),
-		Stages: []sagemaker.DeploymentStageStatusSummary{}, CreationTime: shape.At(p.Created), LastModifiedTime: shape.At(p.Modified),
+		EdgeDeploymentSuccess: shape.Int(c.Success()), EdgeDeploymentPending: shape.Int(c.Pending()),
+		EdgeDeploymentFailed: shape.Int(c.Failed),
+		Stages:               []sagemaker.DeploymentStageStatusSummary{}, CreationTime: shape.At(p.Created),
+		LastModifiedTime: shape.At(p.Modified),
 	}
 	for _, m := range p.Models {
-		out.ModelConfigs = append(out.ModelConfigs, sagemaker.EdgeDeploymentModelConfig{ModelHandle: &m.Handle, EdgePackagingJobName: &m.Job})
+		out.ModelConfigs = append(
+			out.ModelConfigs, sagemaker.EdgeDeploymentModelConfig{ModelHandle: &m.Handle, EdgePackagingJobName: &m.Job},
+		)
 	}
 	first := 0
 	if from != "" {
@@ -69,7 +77,9 @@ func (a *api) describePlan(ctx context.Context, in sagemaker.DescribeEdgeDeploym
 	return out, nil
 }
 
-func (a *api) deletePlan(ctx context.Context, in sagemaker.DeleteEdgeDeploymentPlanRequest) (out shape.None, err error) {
+func (a *api) deletePlan(
+	ctx context.Context, in sagemaker.DeleteEdgeDeploymentPlanRequest,
+) (out shape.None, err error) {
 	s, err := hostingapi.Scope(ctx, "DeleteEdgeDeploymentPlan", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -77,7 +87,9 @@ func (a *api) deletePlan(ctx context.Context, in sagemaker.DeleteEdgeDeploymentP
 	return out, a.svc.DeletePlan(ctx, s, *in.EdgeDeploymentPlanName)
 }
 
-func (a *api) createStage(ctx context.Context, in sagemaker.CreateEdgeDeploymentStageRequest) (out shape.None, err error) {
+func (a *api) createStage(
+	ctx context.Context, in sagemaker.CreateEdgeDeploymentStageRequest,
+) (out shape.None, err error) {
 	s, err := hostingapi.Scope(ctx, "CreateEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -85,7 +97,9 @@ func (a *api) createStage(ctx context.Context, in sagemaker.CreateEdgeDeployment
 	return out, a.svc.AddStages(ctx, s, *in.EdgeDeploymentPlanName, stagesIn(in.Stages))
 }
 
-func (a *api) deleteStage(ctx context.Context, in sagemaker.DeleteEdgeDeploymentStageRequest) (out shape.None, err error) {
+func (a *api) deleteStage(
+	ctx context.Context, in sagemaker.DeleteEdgeDeploymentStageRequest,
+) (out shape.None, err error) {
 	s, err := hostingapi.Scope(ctx, "DeleteEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -93,7 +107,9 @@ func (a *api) deleteStage(ctx context.Context, in sagemaker.DeleteEdgeDeployment
 	return out, a.svc.DeleteStage(ctx, s, *in.EdgeDeploymentPlanName, *in.StageName)
 }
 
-func (a *api) startStage(ctx context.Context, in sagemaker.StartEdgeDeploymentStageRequest) (out shape.None, err error) {
+func (a *api) startStage(
+	ctx context.Context, in sagemaker.StartEdgeDeploymentStageRequest,
+) (out shape.None, err error) {
 	s, err := hostingapi.Scope(ctx, "StartEdgeDeploymentStage", arn.KindEdgeDeployment, *in.EdgeDeploymentPlanName)
 	if err != nil {
 		return out, err
@@ -126,18 +142,23 @@ func stagesIn(in []sagemaker.DeploymentStage) (out []edge.Stage) {
 
 func stageOut(st edge.Stage) sagemaker.DeploymentStageStatusSummary {
 	sel := &sagemaker.DeviceSelectionConfig{
-		DeviceSubsetType: new(sagemaker.DeviceSubsetType(st.Selection.Type)), DeviceNames: st.Selection.Names, DeviceNameContains: shape.Text(st.Selection.NameContains),
+		DeviceSubsetType: new(sagemaker.DeviceSubsetType(st.Selection.Type)), DeviceNames: st.Selection.Names,
+		DeviceNameContains: shape.Text(st.Selection.NameContains),
 	}
 	if st.Selection.Type == edge.ByPercentage {
 		sel.Percentage = shape.Int(st.Selection.Percentage)
 	}
 	return sagemaker.DeploymentStageStatusSummary{
 		StageName: &st.Name, DeviceSelectionConfig: sel,
-		DeploymentConfig: &sagemaker.EdgeDeploymentConfig{FailureHandlingPolicy: new(sagemaker.FailureHandlingPolicy(st.OnFailure))},
+		DeploymentConfig: &sagemaker.EdgeDeploymentConfig{
+			FailureHandlingPolicy: new(sagemaker.FailureHandlingPolicy(st.OnFailure)),
+		},
 		DeploymentStatus: &sagemaker.EdgeDeploymentStatus{
 			StageStatus:                  new(sagemaker.StageStatus(st.Status)),
-			EdgeDeploymentSuccessInStage: shape.Int(st.Counts.Success()), EdgeDeploymentPendingInStage: shape.Int(st.Counts.Pending()), EdgeDeploymentFailedInStage: shape.Int(st.Counts.Failed),
-			EdgeDeploymentStatusMessage: shape.Text(st.Message), EdgeDeploymentStageStartTime: shape.At(st.Started),
+			EdgeDeploymentSuccessInStage: shape.Int(st.Counts.Success()),
+			EdgeDeploymentPendingInStage: shape.Int(st.Counts.Pending()),
+			EdgeDeploymentFailedInStage:  shape.Int(st.Counts.Failed),
+			EdgeDeploymentStatusMessage:  shape.Text(st.Message), EdgeDeploymentStageStartTime: shape.At(st.Started),
 		},
 	}
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createCompilation(ctx context.Context, in sagemaker.CreateCompilationJobRequest) (out sagemaker.CreateCompilationJobResponse, err error) {
+func (a *api) createCompilation(
+	ctx context.Context, in sagemaker.CreateCompilationJobRequest,
+) (out sagemaker.CreateCompilationJobResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "CreateCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
@@ -32,7 +34,9 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 	o := in.OutputConfig
 	switch {
 	case in.InputConfig != nil && in.ModelPackageVersionArn != nil:
-		return c, fault.New(fault.Invalid, "InputConfig and ModelPackageVersionArn cannot be specified at the same time.")
+		return c, fault.New(
+			fault.Invalid, "InputConfig and ModelPackageVersionArn cannot be specified at the same time.",
+		)
 	case in.InputConfig == nil && in.ModelPackageVersionArn == nil:
 		return c, fault.New(fault.Invalid, "Either InputConfig or ModelPackageVersionArn must be specified.")
 	case in.InputConfig == nil:
@@ -44,12 +48,15 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 	}
 	i := in.InputConfig
 	c = domain.Compile{
-		Input: *i.S3Uri, Shapes: shape.Val(i.DataInputConfig), Framework: string(*i.Framework), OutputAt: *o.S3OutputLocation,
-		Target:  domain.Target{Device: string(shape.Val(o.TargetDevice))},
-		MaxTime: time.Duration(shape.Val(in.StoppingCondition.MaxRuntimeInSeconds)) * time.Second,
+		Input: *i.S3Uri, Shapes: shape.Val(i.DataInputConfig), Framework: string(*i.Framework),
+		OutputAt: *o.S3OutputLocation,
+		Target:   domain.Target{Device: string(shape.Val(o.TargetDevice))},
+		MaxTime:  time.Duration(shape.Val(in.StoppingCondition.MaxRuntimeInSeconds)) * time.Second,
 	}
 	if p := o.TargetPlatform; p != nil {
-		c.Target = domain.Target{OS: string(*p.Os), Arch: string(*p.Arch), Accelerator: string(shape.Val(p.Accelerator))}
+		c.Target = domain.Target{
+			OS: string(*p.Os), Arch: string(*p.Arch), Accelerator: string(shape.Val(p.Accelerator)),
+		}
 	}
 	if o.CompilerOptions != nil {
 		c.Optimize, err = domain.ParseOptimize(*o.CompilerOptions)
@@ -57,7 +64,9 @@ func compileIn(in sagemaker.CreateCompilationJobRequest) (c domain.Compile, err 
 	return c, err
 }
 
-func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeCompilationJobRequest) (out sagemaker.DescribeCompilationJobResponse, err error) {
+func (a *api) describeCompilation(
+	ctx context.Context, in sagemaker.DescribeCompilationJobRequest,
+) (out sagemaker.DescribeCompilationJobResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "DescribeCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err
@@ -72,11 +81,15 @@ func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeComp
 	}
 	st := j.State
 	out = sagemaker.DescribeCompilationJobResponse{
-		CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()), CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
-		CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended), CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified),
-		FailureReason: new(st.Reason), RoleArn: doc.RoleArn, InputConfig: doc.InputConfig, OutputConfig: doc.OutputConfig,
-		VpcConfig: doc.VpcConfig, StoppingCondition: doc.StoppingCondition, ModelPackageVersionArn: doc.ModelPackageVersionArn,
-		ModelArtifacts: &sagemaker.ModelArtifacts{S3ModelArtifacts: new(j.Compile.OutputURI())},
+		CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()),
+		CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
+		CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended),
+		CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified),
+		FailureReason: new(st.Reason), RoleArn: doc.RoleArn, InputConfig: doc.InputConfig,
+		OutputConfig: doc.OutputConfig,
+		VpcConfig:    doc.VpcConfig, StoppingCondition: doc.StoppingCondition,
+		ModelPackageVersionArn: doc.ModelPackageVersionArn,
+		ModelArtifacts:         &sagemaker.ModelArtifacts{S3ModelArtifacts: new(j.Compile.OutputURI())},
 	}
 	if r := j.Compile.Result; r != nil {
 		out.ModelDigests = &sagemaker.ModelDigests{ArtifactDigest: new("sha256:" + r.SHA256)}
@@ -87,12 +100,16 @@ func (a *api) describeCompilation(ctx context.Context, in sagemaker.DescribeComp
 	return out, nil
 }
 
-func (a *api) listCompilations(ctx context.Context, in sagemaker.ListCompilationJobsRequest) (out sagemaker.ListCompilationJobsResponse, err error) {
+func (a *api) listCompilations(
+	ctx context.Context, in sagemaker.ListCompilationJobsRequest,
+) (out sagemaker.ListCompilationJobsResponse, err error) {
 	f := domain.Filter{
-		Kind: domain.Compilation, NameContains: shape.Val(in.NameContains), Status: domain.Status(shape.Val(in.StatusEquals)),
+		Kind: domain.Compilation, NameContains: shape.Val(in.NameContains),
+		Status:       domain.Status(shape.Val(in.StatusEquals)),
 		CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
 		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
-		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) == sagemaker.SortOrderDescending, // documented: Ascending
+		// Ascending is the documented default.
+		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) == sagemaker.SortOrderDescending,
 	}
 	switch shape.Val(in.SortBy) {
 	case sagemaker.ListCompilationJobsSortByName:
@@ -105,12 +122,16 @@ func (a *api) listCompilations(ctx context.Context, in sagemaker.ListCompilation
 	if err != nil {
 		return out, err
 	}
-	out = sagemaker.ListCompilationJobsResponse{CompilationJobSummaries: []sagemaker.CompilationJobSummary{}, NextToken: l.next}
+	out = sagemaker.ListCompilationJobsResponse{
+		CompilationJobSummaries: []sagemaker.CompilationJobSummary{}, NextToken: l.next,
+	}
 	for _, j := range l.jobs {
 		st, target := j.State, j.Compile.Target
 		sum := sagemaker.CompilationJobSummary{
-			CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()), CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
-			CreationTime: shape.At(st.Created), LastModifiedTime: shape.At(st.Modified), CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended),
+			CompilationJobName: &j.Name, CompilationJobArn: new(j.ARN()),
+			CompilationJobStatus: new(sagemaker.CompilationJobStatus(st.Status)),
+			CreationTime:         shape.At(st.Created), LastModifiedTime: shape.At(st.Modified),
+			CompilationStartTime: shape.At(st.Started), CompilationEndTime: shape.At(st.Ended),
 			CompilationTargetDevice:              shape.Text(sagemaker.TargetDevice(target.Device)),
 			CompilationTargetPlatformOs:          shape.Text(sagemaker.TargetPlatformOs(target.OS)),
 			CompilationTargetPlatformArch:        shape.Text(sagemaker.TargetPlatformArch(target.Arch)),
@@ -129,7 +150,9 @@ func (a *api) stopCompilation(ctx context.Context, in sagemaker.StopCompilationJ
 	return out, a.jobs.Stop(ctx, domain.Compilation, s, *in.CompilationJobName)
 }
 
-func (a *api) deleteCompilation(ctx context.Context, in sagemaker.DeleteCompilationJobRequest) (out shape.None, err error) {
+func (a *api) deleteCompilation(
+	ctx context.Context, in sagemaker.DeleteCompilationJobRequest,
+) (out shape.None, err error) {
 	s, err := hostingapi.Scope(ctx, "DeleteCompilationJob", arn.KindCompilationJob, *in.CompilationJobName)
 	if err != nil {
 		return out, err

@@ -43,7 +43,9 @@ type listing struct {
 // defaultPage is how many jobs a page has unless the request says (spec §1.6).
 const defaultPage = 100
 
-func (a *api) list(ctx context.Context, op, kind string, f domain.Filter, token *string, most *int32) (l listing, err error) {
+func (a *api) list(
+	ctx context.Context, op, kind string, f domain.Filter, token *string, most *int32,
+) (l listing, err error) {
 	s, err := hostingapi.Scope(ctx, op, kind, "*")
 	if err != nil {
 		return l, err
@@ -57,7 +59,12 @@ func (a *api) list(ctx context.Context, op, kind string, f domain.Filter, token 
 	if most != nil {
 		if *most < 1 {
 			// The model has no least value for packaging jobs.
-			return l, fault.New(fault.Invalid, "1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value greater than or equal to 1", *most)
+			return l, fault.New(
+				fault.Invalid,
+				"1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must "+
+					"have value greater than or equal to 1",
+				*most,
+			)
 		}
 		f.Limit = int(*most)
 	}

@@ -11,7 +11,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/tags"
 )
 
-func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackagingJobRequest) (out shape.None, err error) {
+func (a *api) createPackaging(
+	ctx context.Context, in sagemaker.CreateEdgePackagingJobRequest,
+) (out shape.None, err error) {
 	name := *in.EdgePackagingJobName
 	s, err := hostingapi.Scope(ctx, "CreateEdgePackagingJob", arn.KindEdgePackagingJob, name)
 	if err != nil {
@@ -31,7 +33,9 @@ func (a *api) createPackaging(ctx context.Context, in sagemaker.CreateEdgePackag
 	return out, err
 }
 
-func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePackagingJobRequest) (out sagemaker.DescribeEdgePackagingJobResponse, err error) {
+func (a *api) describePackaging(
+	ctx context.Context, in sagemaker.DescribeEdgePackagingJobRequest,
+) (out sagemaker.DescribeEdgePackagingJobResponse, err error) {
 	s, err := hostingapi.Scope(ctx, "DescribeEdgePackagingJob", arn.KindEdgePackagingJob, *in.EdgePackagingJobName)
 	if err != nil {
 		return out, err
@@ -50,8 +54,10 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 		message = j.Pack.Note()
 	}
 	out = sagemaker.DescribeEdgePackagingJobResponse{
-		EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name, EdgePackagingJobStatus: new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
-		EdgePackagingJobStatusMessage: shape.Text(message), CreationTime: shape.At(j.State.Created), LastModifiedTime: shape.At(j.State.Modified),
+		EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name,
+		EdgePackagingJobStatus:        new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
+		EdgePackagingJobStatusMessage: shape.Text(message), CreationTime: shape.At(j.State.Created),
+		LastModifiedTime:   shape.At(j.State.Modified),
 		CompilationJobName: doc.CompilationJobName, ModelName: doc.ModelName, ModelVersion: doc.ModelVersion,
 		RoleArn: doc.RoleArn, OutputConfig: doc.OutputConfig, ResourceKey: doc.ResourceKey,
 	}
@@ -67,12 +73,16 @@ func (a *api) describePackaging(ctx context.Context, in sagemaker.DescribeEdgePa
 	return out, nil
 }
 
-func (a *api) listPackagings(ctx context.Context, in sagemaker.ListEdgePackagingJobsRequest) (out sagemaker.ListEdgePackagingJobsResponse, err error) {
+func (a *api) listPackagings(
+	ctx context.Context, in sagemaker.ListEdgePackagingJobsRequest,
+) (out sagemaker.ListEdgePackagingJobsResponse, err error) {
 	f := domain.Filter{
-		Kind: domain.Packaging, NameContains: shape.Val(in.NameContains), ModelNameContains: shape.Val(in.ModelNameContains), Status: domain.Status(shape.Val(in.StatusEquals)),
+		Kind: domain.Packaging, NameContains: shape.Val(in.NameContains),
+		ModelNameContains: shape.Val(in.ModelNameContains), Status: domain.Status(shape.Val(in.StatusEquals)),
 		CreatedAfter: shape.TimeOf(in.CreationTimeAfter), CreatedBefore: shape.TimeOf(in.CreationTimeBefore),
 		ModifiedAfter: shape.TimeOf(in.LastModifiedTimeAfter), ModifiedBefore: shape.TimeOf(in.LastModifiedTimeBefore),
-		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) != sagemaker.SortOrderAscending, // edge spec §11, Q19
+		// Descending is the default (edge spec §11, Q19).
+		SortBy: domain.ByCreated, Descending: shape.Val(in.SortOrder) != sagemaker.SortOrderAscending,
 	}
 	switch shape.Val(in.SortBy) {
 	case sagemaker.ListEdgePackagingJobsSortByName:
@@ -89,11 +99,15 @@ func (a *api) listPackagings(ctx context.Context, in sagemaker.ListEdgePackaging
 	if err != nil {
 		return out, err
 	}
-	out = sagemaker.ListEdgePackagingJobsResponse{EdgePackagingJobSummaries: []sagemaker.EdgePackagingJobSummary{}, NextToken: l.next}
+	out = sagemaker.ListEdgePackagingJobsResponse{
+		EdgePackagingJobSummaries: []sagemaker.EdgePackagingJobSummary{}, NextToken: l.next,
+	}
 	for _, j := range l.jobs {
 		out.EdgePackagingJobSummaries = append(out.EdgePackagingJobSummaries, sagemaker.EdgePackagingJobSummary{
-			EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name, EdgePackagingJobStatus: new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
-			CompilationJobName: &j.Pack.CompilationJob, ModelName: &j.Pack.ModelName, ModelVersion: &j.Pack.ModelVersion,
+			EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name,
+			EdgePackagingJobStatus: new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
+			CompilationJobName:     &j.Pack.CompilationJob, ModelName: &j.Pack.ModelName,
+			ModelVersion: &j.Pack.ModelVersion,
 			CreationTime: shape.At(j.State.Created), LastModifiedTime: shape.At(j.State.Modified),
 		})
 	}

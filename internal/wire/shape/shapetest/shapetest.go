@@ -32,7 +32,8 @@ func LineUp(t *testing.T, structs []shape.Value) {
 
 var goKinds = map[shape.Kind]reflect.Kind{
 	shape.Structure: reflect.Struct, shape.List: reflect.Slice, shape.Map: reflect.Map, shape.String: reflect.String,
-	shape.Integer: reflect.Int32, shape.Long: reflect.Int64, shape.Float: reflect.Float32, shape.Double: reflect.Float64,
+	shape.Integer: reflect.Int32, shape.Long: reflect.Int64, shape.Float: reflect.Float32,
+	shape.Double:  reflect.Float64,
 	shape.Boolean: reflect.Bool, shape.Timestamp: reflect.Struct, shape.Blob: reflect.Slice, shape.Free: reflect.Slice,
 }
 
