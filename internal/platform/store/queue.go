@@ -84,7 +84,12 @@ func (q *Queue) fill(text string, more ...any) (string, []any) {
 // Claim implements loop.Queue.
 func (q *Queue) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
 	// Most looks find nothing: they must not take the connection that writes.
-	if next, err = q.next(ctx); err != nil || next.IsZero() || next.After(now) {
+	due, err := q.anyDue(ctx, now)
+	if err != nil {
+		return c, next, err
+	}
+	if !due {
+		next, err = q.next(ctx)
 		return c, next, err
 	}
 	query, args := q.fill(`
@@ -103,6 +108,14 @@ func (q *Queue) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, 
 		return loop.Claim{}, next, err
 	}
 	return loop.Claim{}, time.Time{}, Wrap("claim from "+q.table, err)
+}
+
+// anyDue reports whether a row can be claimed.
+func (q *Queue) anyDue(ctx context.Context, now time.Time) (due bool, err error) {
+	query, args := q.fill(`
+		select exists (select 1 from {table} where {claimable} and due <= $a and leased_until <= $a)`, Micros(now))
+	err = q.db.read.QueryRowContext(ctx, query, args...).Scan(&due)
+	return due, Wrap("look into "+q.table, err)
 }
 
 // next returns when the next row can be claimed; zero if no row is due ever.
