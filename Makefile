@@ -13,7 +13,8 @@ E2E      = ./internal/e2e/...
 FUZZTIME ?= 30s
 SOAK     ?= 30m
 
-.PHONY: help build agents setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim bench soak soak-sim fuzz clean
+.PHONY: help build agents setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim \
+	bench soak soak-sim fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +48,18 @@ $(TOOLS)/gofumpt $(TOOLS)/staticcheck &: tools/go.mod tools/go.sum
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) go -C tools install tool
 
+$(TOOLS)/lint: tools/go.mod tools/go.sum $(wildcard tools/lint/*.go)
+	go -C tools test ./lint
+	go -C tools build -trimpath -o $@ ./lint
+
 fmt: $(TOOLS)/gofumpt
-	@unformatted=$$($(TOOLS)/gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go' | grep -v '_gen\.go$$')); \
+	@unformatted=$$(git ls-files --cached --others --exclude-standard '*.go' | grep -v '_gen\.go$$' | \
+		xargs $(TOOLS)/gofumpt -l); \
 	if [ -n "$$unformatted" ]; then echo "run gofumpt -w on:"; echo "$$unformatted"; exit 1; fi
 
-lint: $(TOOLS)/staticcheck
+lint: $(TOOLS)/staticcheck $(TOOLS)/lint
 	go vet ./...
+	go vet -vettool=$(TOOLS)/lint ./...
 	$(TOOLS)/staticcheck ./...
 
 generated:

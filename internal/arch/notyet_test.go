@@ -17,7 +17,6 @@ var notYetWrapped = []string{
 
 // notYetWrappedPages are such files of other kinds.
 var notYetWrappedPages = []string{
-	"Makefile",
 	"examples/node/slipway-edge.mjs",
 	"internal/platform/store/migrations/00002_record.sql",
 	"internal/platform/store/migrations/00004_edge.sql",

@@ -210,6 +210,7 @@ func (r *recorder) add(res Result) {
 		if r.report.FirstErr == nil {
 			r.report.FirstErr = res.Err
 		}
+	case Cancelled, Unsent, classes: // counted, and no more
 	}
 	if r.cfg.OnResult != nil {
 		r.cfg.OnResult(res)

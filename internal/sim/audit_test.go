@@ -217,6 +217,8 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 		if e.FailureReason == "" {
 			y.broken("%s without a reason", end)
 		}
+	case rollout.Launching, rollout.Shifting, rollout.Baking, rollout.Retiring, rollout.Committed,
+		rollout.Returning, rollout.Restoring, rollout.Withdrawing:
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -294,7 +295,7 @@ func (s *Server) beat(b Beat) {
 }
 
 func refuse(w http.ResponseWriter, err error) int {
-	e, ok := err.(*sigv4.Error) //nolint:errorlint // the verifier returns it bare
+	e, ok := errors.AsType[*sigv4.Error](err)
 	if !ok {
 		w.WriteHeader(http.StatusInternalServerError)
 		return http.StatusInternalServerError

@@ -250,7 +250,7 @@ func failing(t *testing.T, first *box, w *wares, cause error, n, times int) bool
 	from := b.disk.Ops() + n
 	b.disk.Fault(func(op disk.Op) error {
 		frees := op.Kind == "remove" || op.Kind == "syncdir" || op.Kind == "rename"
-		if op.N >= from && op.N < from+times && (cause != syscall.ENOSPC || !frees) {
+		if op.N >= from && op.N < from+times && (!errors.Is(cause, syscall.ENOSPC) || !frees) {
 			return cause
 		}
 		return nil

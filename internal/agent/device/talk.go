@@ -41,12 +41,13 @@ func (d *Device) register(ctx context.Context) {
 func (d *Device) callFailed(ctx context.Context, call string, err error) {
 	refused := errors.Is(err, fault.Denied) || errors.Is(err, fault.Invalid) || errors.Is(err, fault.NotFound)
 	if !d.offline || refused != d.denied {
-		msg := "the server does not answer; models go on serving"
+		log := d.cfg.Log.With("call", call, "err", err)
 		if refused {
-			msg = "the server refuses this device; models go on serving. If it was revoked or enrolled anew, " +
-				"enroll it again"
+			log.WarnContext(ctx, "the server refuses this device; models go on serving. If it was revoked or "+
+				"enrolled anew, enroll it again")
+		} else {
+			log.WarnContext(ctx, "the server does not answer; models go on serving")
 		}
-		d.cfg.Log.WarnContext(ctx, msg, "call", call, "err", err)
 	}
 	d.offline, d.denied = true, refused
 }

@@ -54,6 +54,7 @@ func (f Format) media() (content, accept string) {
 		return "application/x-npy", "application/x-npy"
 	case CSV:
 		return "text/csv", "text/csv"
+	case OIPJSON, "":
 	}
 	return "application/json", "application/json"
 }
@@ -84,7 +85,7 @@ func (f Format) encode(s *scratch, in []tensor.Tensor) (message, error) {
 			m.data = append(m.data, d)
 			m.size += int64(len(d))
 		}
-	default:
+	case OIPJSON, "":
 		m.text = codec.AppendOIPHead(s.text[:0], in, false)
 	}
 	s.text = m.text
@@ -103,7 +104,7 @@ func (f Format) decode(a *reply, sig *tensor.Signature) ([]tensor.Tensor, error)
 		content, _ := f.media()
 		r, err = codec.Decode(codec.Media{Type: content}, a.body, &tensor.Signature{Inputs: sig.Outputs})
 		outs = r.Inputs
-	default:
+	case OIPJSON, OIPBinary, "":
 		n := len(a.body)
 		if h := a.header[oiphttp.HeaderJSONSize]; len(h) == 1 {
 			if n, err = strconv.Atoi(h[0]); err != nil {

@@ -68,7 +68,7 @@ func (in *input) check(op operation) *failure {
 			InferenceId:            opt(&in.inference),
 			InferenceComponentName: opt(&in.component), SessionId: opt(&in.session),
 		}
-	default:
+	case invokeAsync, unknown:
 		v = &sagemakerruntime.InvokeEndpointAsyncInput{
 			EndpointName: &in.endpoint, ContentType: opt(&in.contentType), Accept: opt(&in.accept),
 			CustomAttributes: opt(&in.attributes),

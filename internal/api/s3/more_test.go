@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -367,7 +368,7 @@ func (c *cutting) Seek(off int64, whence int) (int64, error) {
 
 func (c *cutting) Read(b []byte) (int, error) {
 	n, err := c.zeros.Read(b)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		c.pass++
 	}
 	if c.pass > 0 && c.zeros.off > c.at && c.zeros.off < c.zeros.n {

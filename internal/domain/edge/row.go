@@ -100,6 +100,7 @@ func NextDevice(r Row, e Event) (Row, bool) {
 			r.Status, r.Message, r.Ended = DeviceStopped, "", e.At
 		case DeviceInProgress:
 			r.Status = DeviceStopping
+		case DeviceDeployed, DeviceFailed, DeviceStopping, DeviceStopped: // there is nothing to stop
 		}
 	case GraceOver:
 		if r.Status == DeviceStopping {

@@ -108,6 +108,7 @@ func (p *plan) allocate(in []tensor.Tensor) (ort.Value, error) {
 			n *= shape[i]
 		}
 		return ort.NewCustomDataTensor(shape, make([]byte, n), ort.TensorElementDataType(p.typ.Code()))
+	case byRuntime:
 	}
 	return nil, nil
 }

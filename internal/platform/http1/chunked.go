@@ -50,7 +50,7 @@ func (d *chunked) next(p []byte) (used int, data []byte, err error) {
 			}
 			used += 2
 			d.state = chunkSize
-		default:
+		case chunkSize, chunkTrailer, chunkDone:
 			n, err := d.line(rest)
 			if err != nil || n == 0 {
 				return used, nil, err

@@ -158,7 +158,7 @@ func (s *Service) every(ctx context.Context, d time.Duration, failed string, do 
 		case <-tick.C:
 		}
 		if err := do(ctx); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, failed, "err", err)
+			s.Log.WarnContext(ctx, "upkeep failed", "what", failed, "err", err)
 		}
 	}
 }

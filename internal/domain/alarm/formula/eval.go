@@ -99,6 +99,7 @@ func (s Scope) apply(v Value, f func(float64) float64) Value {
 		return scalar(f(v.Scalar))
 	case Series:
 		return series(s.each(func(i int) float64 { return f(v.Series[i]) }))
+	case List:
 	}
 	return s.perSeries(v, func(vs []float64) []float64 {
 		return s.each(func(i int) float64 { return f(vs[i]) })

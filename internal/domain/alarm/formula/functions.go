@@ -93,6 +93,7 @@ func (s Scope) reduce(name string, v Value) Value {
 		var t tally
 		t.addAll(v.Series)
 		return scalar(t.result(name))
+	case List:
 	}
 	return series(s.each(func(i int) float64 {
 		var t tally

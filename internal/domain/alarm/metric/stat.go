@@ -191,6 +191,7 @@ func (s Stat) Of(d *Dist) (float64, bool) {
 		return d.Quantile(s.lo.at)
 	case none:
 		return 0, false
+	case trimmedMean, trimmedCount, trimmedSum, winsorized, percentileRank:
 	}
 	if !d.Binned() {
 		return 0, false
