@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -184,5 +185,58 @@ func TestAStagePassesOverUnreachableDevicesAndChainsAfterItsBake(t *testing.T) {
 	}
 	if _, a = edge.NextStage(p, n, edge.Facts{Now: t0.Add(time.Hour)}); a.StartNext {
 		t.Error("the next stage was started twice")
+	}
+}
+
+func TestAStageGetsTheDevicesThatItSelectedAsFarAsOthersLeaveThem(t *testing.T) {
+	const mine, other = 1, 2
+	owned := func(stage int64, status edge.DeviceStatus) map[int64]edge.OwnedRow {
+		return map[int64]edge.OwnedRow{7: {Stage: stage, Row: edge.Row{DeviceID: 7, Status: status}}}
+	}
+	failed := owned(other, edge.DeviceFailed)[7]
+	byName := edge.Stage{ID: mine, Selection: edge.Selection{Type: edge.ByName}}
+	percentage := edge.Stage{ID: mine, Selection: edge.Selection{Type: edge.ByPercentage}, Cut: &edge.Cut{Target: 3}}
+	percentage.Counts = edge.Counts{Ready: 1}
+	written := percentage
+	written.Written = true
+	for name, c := range map[string]struct {
+		stage    edge.Stage
+		devices  []int64
+		owners   map[int64]edge.OwnedRow
+		takeOver bool
+		want     edge.Division
+	}{
+		"what nobody has": {byName, []int64{7, 8}, nil, true, edge.Division{Add: []int64{7, 8}}},
+		"what it has": {
+			byName,
+			[]int64{7},
+			owned(mine, edge.DeviceStopped), true,
+			edge.Division{Own: []edge.Row{{DeviceID: 7, Status: edge.DeviceStopped}}},
+		},
+		"what failed elsewhere is taken over": {
+			byName,
+			[]int64{7},
+			owned(other, edge.DeviceFailed), true,
+			edge.Division{Release: []edge.OwnedRow{failed}, Add: []int64{7}},
+		},
+		"what is deployed elsewhere is listed": {
+			byName,
+			[]int64{7, 8},
+			owned(other, edge.DeviceDeployed), true,
+			edge.Division{Add: []int64{8}, List: []int64{7}},
+		},
+		"what others have is left out": {
+			percentage, []int64{7}, owned(other, edge.DeviceFailed), false, edge.Division{},
+		},
+		"a percentage stops at its target": {
+			percentage, []int64{5, 6, 8}, nil, false, edge.Division{Add: []int64{5, 6}},
+		},
+		"a percentage that starts again does not": {
+			written, []int64{5, 6, 8}, nil, true, edge.Division{Add: []int64{5, 6, 8}},
+		},
+	} {
+		if got := c.stage.Divide(c.devices, c.owners, c.takeOver); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
 	}
 }

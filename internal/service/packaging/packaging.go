@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,13 +28,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
-// Objects is what is needed of the object store.
-type Objects interface {
-	Get(ctx context.Context, bucket, key string) (io.ReadCloser, objects.Info, error)
-	Stat(ctx context.Context, bucket, key string) (objects.Info, error)
-	Put(ctx context.Context, bucket, key string, body io.Reader, p objects.Put) (objects.Info, error)
-}
-
 // Archive is a model archive, unpacked on this host.
 type Archive struct {
 	Dir    string // read-only
@@ -45,7 +37,7 @@ type Archive struct {
 // Config is what a Service is made of.
 type Config struct {
 	Store   jobs.DB
-	Objects Objects
+	Objects *objects.Store
 	// Fetch unpacks an archive, which is hostile, from the object store. Its
 	// errors are those of artifact.Cache.Fetch.
 	Fetch func(ctx context.Context, uri string) (Archive, error)
