@@ -57,7 +57,7 @@ func upstreamChild(ctx context.Context, _ []string) error {
 			x.Abort()
 			return
 		}
-		x.Begin(200, int64(len(body)))
+		x.Start(200, int64(len(body)))
 		x.AddHeader("Content-Type", "application/octet-stream")
 		_, _ = x.Write(body) // a client that has left needs no answer
 	})

@@ -32,10 +32,10 @@ type sim struct {
 	disk   *disk.Memory
 	loaded []*model.Loaded // by handle
 
-	luck   rand.PCG // of the network
-	jitter rand.PCG // of the agent
-	away   bool
-	until  time.Duration // that it is away, or here
+	network rand.PCG // decides what the network loses
+	agent   rand.PCG // the agent's own
+	away    bool
+	until   time.Duration // that it is away, or here
 
 	swaps, told uint32 // told: the swaps that the server knows of
 	untold      uint8  // heartbeats that may still leave the models out
@@ -87,7 +87,7 @@ func (s *sim) open(ctx context.Context) bool {
 	d, err := device.Open(ctx, device.Config{
 		Fleet: f.cfg.Fleet, Name: s.name, AgentVersion: Version,
 		Disk: s.disk, Cloud: s, Engine: s, Table: s, Verifier: f.cfg.Verifier, Machine: device.Machine{},
-		Golden: judge, Rand: rand.New(&s.jitter), Settings: f.settings,
+		Golden: readGolden, Rand: rand.New(&s.agent), Settings: f.settings,
 	})
 	if err != nil { // of a disk in memory that nobody breaks
 		f.tally.trouble("a device did not start: " + err.Error())
@@ -98,12 +98,12 @@ func (s *sim) open(ctx context.Context) bool {
 	return true
 }
 
-// begin decides whether the device is away at first, and for how long.
-func (s *sim) begin(cfg Config) {
+// start decides whether the device is away at first, and for how long.
+func (s *sim) start(cfg Config) {
 	s.until = 1 << 62
 	if cfg.Offline > 0 {
-		s.away = chance(&s.luck) < cfg.Offline
-		s.until = time.Duration(float64(s.span()) * chance(&s.luck))
+		s.away = chance(&s.network) < cfg.Offline
+		s.until = time.Duration(float64(s.span()) * chance(&s.network))
 	}
 }
 
@@ -114,7 +114,7 @@ func (s *sim) span() time.Duration {
 	if !s.away {
 		mean *= (1 - s.fleet.cfg.Offline) / s.fleet.cfg.Offline
 	}
-	return max(time.Millisecond, time.Duration(mean*(0.5+chance(&s.luck))))
+	return max(time.Millisecond, time.Duration(mean*(0.5+chance(&s.network))))
 }
 
 // gone says whether the device is away now.
@@ -141,11 +141,11 @@ func (s *sim) call(k kind, do func() error) error {
 		t.fail(k, errAway)
 		return errAway
 	}
-	luck := 1.0
+	draw := 1.0
 	if s.fleet.cfg.Loss > 0 {
-		luck = chance(&s.luck)
+		draw = chance(&s.network)
 	}
-	if luck < s.fleet.cfg.Loss/2 {
+	if draw < s.fleet.cfg.Loss/2 {
 		s.set(flagOnline, false)
 		t.fail(k, errLost)
 		return errLost
@@ -154,7 +154,7 @@ func (s *sim) call(k kind, do func() error) error {
 	err := do()
 	if err == nil {
 		t.took(k, time.Since(began))
-		if luck < s.fleet.cfg.Loss {
+		if draw < s.fleet.cfg.Loss {
 			err = errLostReply
 		}
 	}
@@ -235,7 +235,7 @@ func (s *sim) Fetch(ctx context.Context, url string, offset int64) (
 		return err
 	})
 	if errors.Is(err, errLostReply) {
-		left := int64(chance(&s.luck) * float64(max(0, size-offset)))
+		left := int64(chance(&s.network) * float64(max(0, size-offset)))
 		return &broken{body, left}, size, etag, nil
 	}
 	return body, size, etag, err
@@ -325,19 +325,19 @@ func Refuses(seed uint64, fail float64, device, name, version string) string {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%d\x00%s\x00%s\x00%s", seed, device, name, version) // hashes never fail
 	p := rand.NewPCG(seed, h.Sum64())
-	switch luck := chance(p); {
-	case luck < fail/2:
+	switch draw := chance(p); {
+	case draw < fail/2:
 		return ByEngine
-	case luck < fail:
+	case draw < fail:
 		return ByGolden
 	default:
 		return ""
 	}
 }
 
-// judge reads the golden cases of a package. Nothing is computed: whether the
+// readGolden reads the golden cases of a package. Nothing is computed: whether the
 // answers are right was decided by the seed.
-func judge(_ context.Context, r model.Runner, text []byte) error {
+func readGolden(_ context.Context, r model.Runner, text []byte) error {
 	cases, err := golden.Parse(text)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@
 package simdevices
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,24 +117,19 @@ func New(cfg Config) (*Fleet, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Workers == 0 {
-		cfg.Workers = defaultWorkers
-	}
-	cfg.Workers = min(cfg.Workers, cfg.Count)
-	if cfg.Away == 0 {
-		cfg.Away = 2 * time.Minute
-	}
+	cfg.Workers = min(cmp.Or(cfg.Workers, defaultWorkers), cfg.Count)
+	cfg.Away = cmp.Or(cfg.Away, 2*time.Minute)
 	f := &Fleet{
 		cfg: cfg, settings: settings(cfg), pool: disk.NewPool(), sims: make([]sim, cfg.Count), begun: time.Now(),
 	}
-	f.queue.bell = make(chan struct{}, 1)
+	f.queue.wakeup = make(chan struct{}, 1)
 	for i := range f.sims {
 		s := &f.sims[i]
 		s.fleet, s.name = f, Name(i)
-		s.luck.Seed(cfg.Seed, uint64(i)<<1)
-		s.jitter.Seed(cfg.Seed, uint64(i)<<1|1)
+		s.network.Seed(cfg.Seed, uint64(i)<<1)
+		s.agent.Seed(cfg.Seed, uint64(i)<<1|1)
 		s.disk = disk.NewMemory(f.pool, 0)
-		s.begin(cfg)
+		s.start(cfg)
 	}
 	return f, nil
 }
@@ -198,7 +194,7 @@ func (f *Fleet) dispatch(ctx context.Context, work chan<- *sim) {
 		timer.Reset(wait)
 		select {
 		case <-timer.C:
-		case <-f.queue.bell:
+		case <-f.queue.wakeup:
 		case <-ctx.Done():
 			return
 		}
@@ -248,9 +244,9 @@ func (f *Fleet) Devices() iter.Seq[Device] {
 
 // queue is the devices by when they act next.
 type queue struct {
-	mu   sync.Mutex
-	heap []*sim
-	bell chan struct{} // holds one when the first may have changed
+	mu     sync.Mutex
+	heap   []*sim
+	wakeup chan struct{} // holds one when the first may have changed
 }
 
 // push adds a device.
@@ -269,8 +265,8 @@ func (q *queue) push(s *sim) {
 	}
 	if i == 0 {
 		select {
-		case q.bell <- struct{}{}:
-		default: // it rings already
+		case q.wakeup <- struct{}{}:
+		default: // it is set already
 		}
 	}
 }
@@ -280,7 +276,7 @@ func (q *queue) next(now time.Duration) (*sim, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.heap) == 0 {
-		return nil, time.Minute // all are in the hands of workers, who ring
+		return nil, time.Minute // all are in the hands of workers, who wake us
 	}
 	if wait := q.heap[0].at - now; wait > 0 {
 		return nil, wait

@@ -64,7 +64,7 @@ func signedBytes(b *testing.B, addr string) []byte {
 func BenchmarkInvoke1KiB(b *testing.B) {
 	container := listen(b, http1.NewServer(http1.Config{}, "/", func(x *http1.Exchange) {
 		body, _ := x.Body()
-		x.Begin(200, int64(len(body)))
+		x.Start(200, int64(len(body)))
 		_, _ = x.Write(body)
 	}))
 	r, err := router.New(router.Config{})

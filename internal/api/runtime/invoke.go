@@ -122,7 +122,7 @@ func (c *call) relayError() *failure {
 
 // start starts a successful answer (spec §6.2).
 func (c *call) start(x Exchange, length int64, contentType, containers string) {
-	x.Begin(200, length)
+	x.Start(200, length)
 	if contentType != "" {
 		x.AddHeader("Content-Type", contentType)
 	}

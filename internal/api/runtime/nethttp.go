@@ -110,7 +110,7 @@ func (x *adapter) refuse(err error) error {
 	return err
 }
 
-func (x *adapter) Begin(status int, length int64) {
+func (x *adapter) Start(status int, length int64) {
 	x.status = status
 	if length < 0 {
 		return

@@ -32,8 +32,8 @@ type Exchange interface {
 	Body() ([]byte, error) // the whole body, valid until the answer is done; http1.ErrTooLarge, http1.ErrBusy
 	Gone() bool            // whether the client has left
 
-	Begin(status int, length int64) // length -1: not known beforehand
-	AddHeader(name, value string)   // after Begin, before the first Write
+	Start(status int, length int64) // length -1: not known beforehand
+	AddHeader(name, value string)   // after Start, before the first Write
 	io.Writer
 	Flush() error
 	Abort() // end the answer so that the client knows it is not whole

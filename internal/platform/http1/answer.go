@@ -28,9 +28,9 @@ type answer struct {
 	sent    int64 // of it
 }
 
-// Begin starts the answer. length is that of the body, -1 if it is not known
+// Start starts the answer. length is that of the body, -1 if it is not known
 // beforehand. Header fields follow by AddHeader, then the body by Write.
-func (x *Exchange) Begin(status int, length int64) {
+func (x *Exchange) Start(status int, length int64) {
 	c := x.c
 	x.begun = true
 	x.length = length
@@ -161,7 +161,7 @@ func (x *Exchange) refuse(status int, reason string) {
 	x.req.close = true
 	x.req.method = ""
 	x.req.chunked = true // nobody knows what follows
-	x.Begin(status, int64(len(reason))+1)
+	x.Start(status, int64(len(reason))+1)
 	x.AddHeader("Content-Type", "text/plain; charset=utf-8")
 	_, _ = x.Write([]byte(reason + "\n")) // the connection ends either way
 	x.finish()

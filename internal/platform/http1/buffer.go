@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Sizes of pooled buffers: the first for connections at rest, the others for
+// Sizes of pooled buffers: the first for connections idle, the others for
 // bodies on their way.
 const (
 	smallBlock  = 4 << 10
@@ -59,7 +59,7 @@ type budget struct {
 	used  atomic.Int64
 }
 
-func (g *budget) take(n int) bool {
+func (g *budget) reserve(n int) bool {
 	if g.used.Add(int64(n)) > g.limit {
 		g.used.Add(-int64(n))
 		return false
@@ -67,4 +67,4 @@ func (g *budget) take(n int) bool {
 	return true
 }
 
-func (g *budget) give(n int) { g.used.Add(-int64(n)) }
+func (g *budget) release(n int) { g.used.Add(-int64(n)) }

@@ -69,12 +69,12 @@ func (c *conn) serve() {
 		if !c.x.finish() {
 			return
 		}
-		c.rest()
+		c.shrink()
 	}
 }
 
-// rest prepares for the next request: a grown buffer goes back to the pool.
-func (c *conn) rest() {
+// shrink prepares for the next request: a grown buffer goes back to the pool.
+func (c *conn) shrink() {
 	if n := c.w - c.r; c.in.class > 0 && n <= smallBlock {
 		small := c.s.blocks.get(smallBlock)
 		c.w = copy(small.b, c.in.b[c.r:c.w])
@@ -93,25 +93,24 @@ func (c *conn) rest() {
 // not for the data plane and nothing of it was used up.
 func (c *conn) readHead() (notMine bool, err error) {
 	c.readUntil(c.clock, c.s.cfg.IdleTimeout)
-	begun, judged, seen := false, false, 0
+	begun, sure, seen := false, false, 0
 	for {
 		// Empty lines before a request are tolerated, as RFC 9112 advises.
-		for !judged && c.w-c.r >= 2 && c.in.b[c.r] == '\r' && c.in.b[c.r+1] == '\n' {
+		for !sure && c.w-c.r >= 2 && c.in.b[c.r] == '\r' && c.in.b[c.r+1] == '\n' {
 			c.r += 2
 			seen = 0
 		}
 		have := c.in.b[c.r:c.w]
-		if !judged && len(have) > 0 {
-			mine, sure := c.judge(have)
-			if sure && !mine {
+		if !sure && len(have) > 0 {
+			var mine bool
+			if mine, sure = c.classify(have); sure && !mine {
 				return true, nil
 			}
-			judged = sure
 		}
-		if i := bytes.Index(have[seen:], []byte("\r\n\r\n")); judged && i >= 0 {
-			return false, c.begin(seen + i + 4)
+		if i := bytes.Index(have[seen:], []byte("\r\n\r\n")); sure && i >= 0 {
+			return false, c.startExchange(seen + i + 4)
 		}
-		if judged {
+		if sure {
 			seen = max(0, len(have)-3)
 		}
 		if len(have) >= c.s.cfg.MaxHead {
@@ -127,8 +126,9 @@ func (c *conn) readHead() (notMine bool, err error) {
 	}
 }
 
-// judge looks at the request line as soon as it is there.
-func (c *conn) judge(have []byte) (mine, sure bool) {
+// classify tells whether the request is for the data plane; it is not sure before
+// the request line is there.
+func (c *conn) classify(have []byte) (mine, sure bool) {
 	end := bytes.IndexByte(have, '\n')
 	if end < 0 {
 		return true, false
@@ -141,8 +141,8 @@ func (c *conn) judge(have []byte) (mine, sure bool) {
 	return bytes.HasPrefix(line[i+1:], c.s.prefix), true
 }
 
-// begin parses the head of n bytes and starts the exchange.
-func (c *conn) begin(n int) error {
+// startExchange parses the head of n bytes and starts the exchange.
+func (c *conn) startExchange(n int) error {
 	x := &c.x
 	x.reset(time.Now())
 	// One allocation: substrings of it are the request for as long as anyone
@@ -155,7 +155,7 @@ func (c *conn) begin(n int) error {
 // more reads once into the buffer, making room first.
 func (c *conn) more(idle bool) error {
 	if c.w == len(c.in.b) {
-		c.room()
+		c.makeRoom()
 	}
 	if idle {
 		c.idle.Store(true)
@@ -169,8 +169,8 @@ func (c *conn) more(idle bool) error {
 	return err
 }
 
-// room moves what is unread to the front, or into a larger block.
-func (c *conn) room() {
+// makeRoom moves what is unread to the front, or into a larger block.
+func (c *conn) makeRoom() {
 	if c.r > 0 {
 		c.w = copy(c.in.b, c.in.b[c.r:c.w])
 		c.r = 0
@@ -225,7 +225,7 @@ func (c *conn) wake() {
 func (c *conn) handOver() {
 	b := &begun{Conn: c.nc, head: bytes.Clone(c.in.b[c.r:c.w])}
 	_ = c.nc.SetDeadline(time.Time{}) // net/http sets its own
-	c.s.rest.give(b)
+	c.s.rest.handOver(b)
 }
 
 // refuse answers a head that cannot be accepted, if there is somebody to tell.

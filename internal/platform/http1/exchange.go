@@ -183,7 +183,7 @@ func (x *Exchange) readChunked() ([]byte, error) {
 // hold takes a block of at least n bytes out of the budget.
 func (x *Exchange) hold(n int) error {
 	b := x.c.s.blocks.get(n)
-	if !x.c.s.budget.take(len(b.b)) {
+	if !x.c.s.budget.reserve(len(b.b)) {
 		x.c.s.blocks.put(b)
 		return ErrBusy
 	}
@@ -199,7 +199,7 @@ func (x *Exchange) grow(got, n int) error {
 		return err
 	}
 	copy(x.block.b, old.b[:got])
-	x.c.s.budget.give(held)
+	x.c.s.budget.release(held)
 	x.c.s.blocks.put(old)
 	return nil
 }
@@ -207,7 +207,7 @@ func (x *Exchange) grow(got, n int) error {
 // release gives the body's memory back.
 func (x *Exchange) release() {
 	if x.block != nil {
-		x.c.s.budget.give(x.held)
+		x.c.s.budget.release(x.held)
 		x.c.s.blocks.put(x.block)
 		x.block, x.held = nil, 0
 	}

@@ -105,7 +105,7 @@ func (in *Incoming) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	} else if c.w == len(c.buf.b) {
-		c.room()
+		c.makeRoom()
 	}
 	start := time.Now()
 	n, err := c.read(c.buf.b[c.w:], start)
@@ -144,7 +144,7 @@ func (in *Incoming) Close() {
 	if cap(c.out) > 2*joinBody {
 		c.out = nil
 	}
-	c.u.keep(c, in.headAt.Add(in.waited)) // or a little later: another look at the clock is not worth it
+	c.u.putIdle(c, in.headAt.Add(in.waited)) // or a little later: another look at the clock is not worth it
 }
 
 // Done reports whether the whole body has been returned.

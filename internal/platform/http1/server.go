@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -25,24 +26,17 @@ type Config struct {
 }
 
 func (c *Config) fill() {
-	set(&c.MaxHead, 64<<10)
-	set(&c.MaxFields, 128)
-	set(&c.MaxBody, 6<<20)
-	set(&c.BodyBudget, 1<<30)
-	set(&c.MaxConns, 16384)
-	set(&c.HeadTimeout, 10*time.Second)
-	set(&c.IdleTimeout, 75*time.Second)
-	set(&c.BodyTimeout, 30*time.Second)
-	set(&c.SendTimeout, 60*time.Second)
+	c.MaxHead = cmp.Or(c.MaxHead, 64<<10)
+	c.MaxFields = cmp.Or(c.MaxFields, 128)
+	c.MaxBody = cmp.Or(c.MaxBody, 6<<20)
+	c.BodyBudget = cmp.Or(c.BodyBudget, 1<<30)
+	c.MaxConns = cmp.Or(c.MaxConns, 16384)
+	c.HeadTimeout = cmp.Or(c.HeadTimeout, 10*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
+	c.BodyTimeout = cmp.Or(c.BodyTimeout, 30*time.Second)
+	c.SendTimeout = cmp.Or(c.SendTimeout, 60*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-}
-
-func set[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
 	}
 }
 
@@ -96,7 +90,7 @@ var ErrClosed = errors.New("http1: server closed")
 
 // Serve accepts connections from l until Shutdown, then returns ErrClosed.
 func (s *Server) Serve(l net.Listener) error {
-	if !s.enter(l) {
+	if !s.track(l) {
 		_ = l.Close() // nobody will accept from it
 		return ErrClosed
 	}
@@ -126,7 +120,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-func (s *Server) enter(l net.Listener) bool {
+func (s *Server) track(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping.Load() {
@@ -224,8 +218,8 @@ func (r *Rest) Addr() net.Addr {
 	return &net.TCPAddr{}
 }
 
-// give hands nc over, or closes it when nobody will take it.
-func (r *Rest) give(nc net.Conn) {
+// handOver passes nc on, or closes it when nobody will take it.
+func (r *Rest) handOver(nc net.Conn) {
 	select {
 	case r.conns <- nc:
 	case <-r.done:

@@ -35,7 +35,7 @@ func echo(x *http1.Exchange) {
 	}
 	ct, _ := x.Header("content-type")
 	text := fmt.Sprintf("%s %s?%s [%s] %s", x.Method(), x.Path(), x.Query(), ct, body)
-	x.Begin(status, int64(len(text)))
+	x.Start(status, int64(len(text)))
 	x.AddHeader("X-Test", "yes")
 	_, _ = io.WriteString(x, text)
 }
@@ -442,7 +442,7 @@ func TestAPanicEndsItsConnectionOnly(t *testing.T) {
 
 func TestAnAnswerOfUnknownLengthIsChunkedOrEndsWithTheConnection(t *testing.T) {
 	s := serve(t, http1.Config{}, func(x *http1.Exchange) {
-		x.Begin(200, -1)
+		x.Start(200, -1)
 		for i := range 3 {
 			fmt.Fprintf(x, "part %d ", i)
 			_ = x.Flush()

@@ -23,11 +23,11 @@ var (
 
 // upConn is one connection to an upstream.
 type upConn struct {
-	u      *Upstream
-	nc     net.Conn
-	peek   *peeker
-	rested time.Time
-	out    []byte
+	u         *Upstream
+	nc        net.Conn
+	peek      *peeker
+	idleSince time.Time
+	out       []byte
 
 	buf  *block // what was read: buf.b[r:w]
 	r, w int
@@ -50,7 +50,7 @@ func (c *upConn) close() {
 func (c *upConn) roundTrip(o *Outgoing, in *Incoming) (untouched bool, err error) {
 	c.before, c.client = o.Before, o.Client
 	c.r, c.w = 0, 0
-	in.begin(c, o.Method == "HEAD")
+	in.reset(c, o.Method == "HEAD")
 	sent, err := c.send(o, in.started)
 	if err != nil && !errors.Is(err, errEarly) {
 		// A server that refuses a large body may answer and close; its answer
@@ -215,7 +215,7 @@ type Incoming struct {
 	waited  time.Duration
 }
 
-func (in *Incoming) begin(c *upConn, isHead bool) {
+func (in *Incoming) reset(c *upConn, isHead bool) {
 	fs := in.head.fields[:0]
 	*in = Incoming{c: c, isHead: isHead, started: in.started}
 	in.head.fields = fs
@@ -251,7 +251,7 @@ func (in *Incoming) readHead() error {
 			return refuse(502, "not HTTP")
 		}
 		if c.w == len(c.buf.b) {
-			c.room()
+			c.makeRoom()
 		}
 		n, err := c.read(c.buf.b[c.w:], now)
 		if err != nil {
@@ -264,7 +264,7 @@ func (in *Incoming) readHead() error {
 	}
 }
 
-func (c *upConn) room() {
+func (c *upConn) makeRoom() {
 	if c.r > 0 {
 		c.w = copy(c.buf.b, c.buf.b[c.r:c.w])
 		c.r = 0

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -19,12 +20,12 @@ type UpstreamConfig struct {
 }
 
 func (c *UpstreamConfig) fill() {
-	set(&c.DialTimeout, 250*time.Millisecond)
-	set(&c.IdleTimeout, 4*time.Second)
-	set(&c.MaxIdle, 256)
-	set(&c.MaxHead, 64<<10)
-	set(&c.MaxFields, 128)
-	set(&c.Tick, 100*time.Millisecond)
+	c.DialTimeout = cmp.Or(c.DialTimeout, 250*time.Millisecond)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 4*time.Second)
+	c.MaxIdle = cmp.Or(c.MaxIdle, 256)
+	c.MaxHead = cmp.Or(c.MaxHead, 64<<10)
+	c.MaxFields = cmp.Or(c.MaxFields, 128)
+	c.Tick = cmp.Or(c.Tick, 100*time.Millisecond)
 }
 
 // Client makes Upstreams that share buffers.
@@ -47,7 +48,7 @@ func NewClient(cfg UpstreamConfig) *Client {
 // Upstream returns the upstream at addr (host:port), without connecting.
 func (cl *Client) Upstream(addr string) *Upstream { return &Upstream{cl: cl, addr: addr} }
 
-// Upstream is one server and the connections to it that are at rest.
+// Upstream is one server and the connections to it that are idle.
 type Upstream struct {
 	cl   *Client
 	addr string
@@ -58,7 +59,7 @@ type Upstream struct {
 	closed bool
 }
 
-// Close closes the connections at rest; those in use close when their
+// Close closes the connections idle; those in use close when their
 // response is done.
 func (u *Upstream) Close() {
 	u.mu.Lock()
@@ -73,8 +74,8 @@ func (u *Upstream) Close() {
 	}
 }
 
-// take returns the connection used last that is still good, or nil.
-func (u *Upstream) take() *upConn {
+// takeIdle returns the connection used last that is still good, or nil.
+func (u *Upstream) takeIdle() *upConn {
 	for {
 		u.mu.Lock()
 		n := len(u.idle)
@@ -95,9 +96,9 @@ func (u *Upstream) take() *upConn {
 	}
 }
 
-// keep puts c to rest, or closes it when there are enough.
-func (u *Upstream) keep(c *upConn, now time.Time) {
-	c.rested = now
+// putIdle keeps c for the next request, or closes it when there are enough.
+func (u *Upstream) putIdle(c *upConn, now time.Time) {
+	c.idleSince = now
 	u.mu.Lock()
 	ok := !u.closed && len(u.idle) < u.cl.cfg.MaxIdle
 	if ok {
@@ -112,20 +113,20 @@ func (u *Upstream) keep(c *upConn, now time.Time) {
 	}
 }
 
-// expire closes what has rested too long. Its timer runs only while something
+// expire closes what has idleSince too long. Its timer runs only while something
 // rests.
 func (u *Upstream) expire() {
 	u.mu.Lock()
 	limit := time.Now().Add(-u.cl.cfg.IdleTimeout)
 	n := 0
-	for n < len(u.idle) && u.idle[n].rested.Before(limit) {
+	for n < len(u.idle) && u.idle[n].idleSince.Before(limit) {
 		n++
 	}
 	old := u.idle[:n:n]
 	u.idle = append([]*upConn(nil), u.idle[n:]...)
 	u.sweep = nil
 	if !u.closed && len(u.idle) > 0 {
-		next := max(u.idle[0].rested.Sub(limit), u.cl.cfg.IdleTimeout/8)
+		next := max(u.idle[0].idleSince.Sub(limit), u.cl.cfg.IdleTimeout/8)
 		u.sweep = time.AfterFunc(next, u.expire)
 	}
 	u.mu.Unlock()
@@ -134,7 +135,7 @@ func (u *Upstream) expire() {
 	}
 }
 
-// Idle returns how many connections are at rest.
+// Idle returns how many connections are idle.
 func (u *Upstream) Idle() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -198,7 +199,7 @@ func (u *Upstream) Do(o *Outgoing, in *Incoming) error {
 
 func (u *Upstream) try(o *Outgoing, in *Incoming) error {
 	for {
-		c := u.take()
+		c := u.takeIdle()
 		fresh := c == nil
 		if fresh {
 			if o.Client != nil && o.Client.Gone() {
