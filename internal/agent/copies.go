@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // copiesDir is where, below the data root, the packages lie that applications
@@ -92,22 +93,9 @@ func (a *Agent) copyFile(ctx context.Context, root *os.Root, name, dir string, l
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(to, whileOpen{ctx, io.LimitReader(from, info.Size())})
+	n, err := io.Copy(to, untrusted.NewReader(ctx, io.LimitReader(from, info.Size())))
 	*left -= n
 	return errors.Join(err, to.Close())
-}
-
-// whileOpen ends with its context.
-type whileOpen struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w whileOpen) Read(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
 }
 
 // copied is a model whose package is the agent's copy; it goes with the model.

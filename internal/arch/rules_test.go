@@ -33,8 +33,8 @@ var rules = []rule{
 	{"internal/domain/trust", may(domain("arn", "fault"))},
 
 	// The platform does, one thing each. Only the store knows what is decided.
-	{"internal/platform/artifact", may(domain("fault", "hosting"), platform("failpoint", "objects"))},
-	{"internal/platform/bundle", nil},
+	{"internal/platform/artifact", may(domain("fault", "hosting"), platform("failpoint", "objects", "untrusted"))},
+	{"internal/platform/bundle", may(platform("untrusted"))},
 	{"internal/platform/child", may(domain("fault"))},
 	{"internal/platform/clock", nil},
 	{"internal/platform/codec", may(domain("fault", "tensor"))},
@@ -64,6 +64,7 @@ var rules = []rule{
 	{"internal/platform/store/metrics", may(domain("alarm/metric"), platform("store"))},
 	{"internal/platform/store/storetest", may(platform("pgtest", "store"))},
 	{"internal/platform/store/formats", nil},
+	{"internal/platform/untrusted", nil},
 
 	// A service is one aggregate's: of the store it knows that one's package.
 	{"internal/service/...", may(domain("..."), platform("clock", "failpoint", "id", "loop"))},
@@ -77,7 +78,7 @@ var rules = []rule{
 	{"internal/service/identity", may(platform("devicetls", "store/edge", "store/identity"))},
 	{"internal/service/instance", may(platform("provider", "store/hosting"))},
 	{"internal/service/notify", may(platform("store/hosting"))},
-	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs"))},
+	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs", "untrusted"))},
 	{"internal/service/router", may(platform("http1"))},
 	{"internal/service/metrics", may(platform("store/metrics"))},
 
@@ -111,7 +112,10 @@ var rules = []rule{
 
 	// The agent is a program of its own: of the server's wings it knows what is
 	// decided on both sides, and what files and tensors look like.
-	{"internal/agent/...", may(domain("edge", "enroll", "fault", "tensor"), platform("bundle", "child", "codec"))},
+	{
+		"internal/agent/...",
+		may(domain("edge", "enroll", "fault", "tensor"), platform("bundle", "child", "codec", "untrusted")),
+	},
 	{"internal/agent", may(agent("..."))},
 	{"internal/agent/capture", may(agent("model"))},
 	{"internal/agent/cloudtest", may(wire("sigv4"))},

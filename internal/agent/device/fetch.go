@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/disk"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // obtain takes the next step towards having the package of model i on the disk,
@@ -277,7 +278,7 @@ func (d *Device) digest(ctx context.Context, id depot.ID) (string, error) {
 	}
 	defer func() { _ = part.Close() }() // it was only read
 	h := sha1.New()
-	if _, err := io.Copy(h, whileAlive{ctx, part}); err != nil {
+	if _, err := io.Copy(h, untrusted.NewReader(ctx, part)); err != nil {
 		return "", fmt.Errorf("read the download: %w", err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
@@ -314,17 +315,4 @@ func (d *Device) install(ctx context.Context, id depot.ID) error {
 	}
 	_ = d.depot.DropPart(id) // Collect tries again
 	return nil
-}
-
-// whileAlive is a reader that ends with its context.
-type whileAlive struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w whileAlive) Read(b []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(b)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // parallel is how many objects of a prefix are downloaded at a time.
@@ -269,7 +270,7 @@ func (c *Cache) object(ctx context.Context, root *os.Root, bucket string, o obje
 		return "", 0, err
 	}
 	sum := sha256.New()
-	from := &counter{ctx: ctx, r: &whole{r: body, left: info.Size}}
+	from := untrusted.NewReader(ctx, &whole{r: body, left: info.Size})
 	n, err = io.CopyBuffer(io.MultiWriter(f, sum), from, make([]byte, 256<<10))
 	return hexSum(sum), n, errors.Join(err, f.Close())
 }

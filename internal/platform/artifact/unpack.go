@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // limits is how much one archive may become.
@@ -32,8 +33,8 @@ func (l limits) stream() int64 { return l.bytes + int64(l.files)*4096 + 1<<20 }
 // unpacking is the work on one archive. Everything in the archive is hostile.
 type unpacking struct {
 	limits
-	in    *counter // what came from the source
-	out   *meter   // what the compression made of it
+	in    *untrusted.Reader // what came from the source
+	out   *meter            // what the compression made of it
 	root  *os.Root
 	tree  tree
 	size  int64
@@ -51,13 +52,15 @@ func unpack(ctx context.Context, src io.Reader, dir string, l limits) (size int6
 		return 0, 0, err
 	}
 	defer root.Close() // nothing is written through it
-	u := &unpacking{limits: l, in: &counter{ctx: ctx, r: src}, root: root, buf: make([]byte, 256<<10)}
+	u := &unpacking{limits: l, in: untrusted.NewReader(ctx, src), root: root, buf: make([]byte, 256<<10)}
 	u.tree = tree{paths: map[string]bool{}, max: l.files, what: "Entry"}
 	packed := bufio.NewReaderSize(u.in, 256<<10)
 	gz, err := gzip.NewReader(packed)
 	if err != nil {
-		return 0, 0, u.in.or(fault.New(fault.Invalid,
-			"The model data is not a gzip-compressed tar archive.").Because(err))
+		if failed := u.in.Err(); failed != nil {
+			return 0, 0, failed
+		}
+		return 0, 0, fault.New(fault.Invalid, "The model data is not a gzip-compressed tar archive.").Because(err)
 	}
 	// A second member is refused: readers disagree on what it means.
 	gz.Multistream(false)
@@ -153,7 +156,7 @@ func (u *unpacking) file(tr *tar.Reader, h *tar.Header, path string) (err error)
 		return err
 	}
 	// The reader ends where the header says, or fails.
-	n, err := io.CopyBuffer(onlyWriter{f}, tr, u.buf)
+	n, err := untrusted.Copy(f, tr, u.buf)
 	u.size += n
 	u.count++
 	return errors.Join(err, f.Close())
@@ -167,9 +170,6 @@ func fileMode(executable bool) os.FileMode {
 	return 0o444
 }
 
-// onlyWriter hides ReadFrom, which would not use the buffer.
-type onlyWriter struct{ io.Writer }
-
 // end reads what follows the last entry: zeros up to the end of the tar stream,
 // the checksum of the compression, and nothing after it.
 func (u *unpacking) end(packed *bufio.Reader) error {
@@ -180,7 +180,7 @@ func (u *unpacking) end(packed *bufio.Reader) error {
 	}
 	for {
 		n, err := u.out.Read(u.buf)
-		if !allZero(u.buf[:n]) {
+		if !untrusted.AllZero(u.buf[:n]) {
 			return fault.New(fault.Invalid, "The archive has data after its end.")
 		}
 		if errors.Is(err, io.EOF) {
@@ -201,8 +201,8 @@ func (u *unpacking) end(packed *bufio.Reader) error {
 
 // why tells a source that failed from an archive that is wrong.
 func (u *unpacking) why(err error) error {
-	if u.in.err != nil {
-		return u.in.err
+	if u.in.Err() != nil {
+		return u.in.Err()
 	}
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
@@ -211,35 +211,6 @@ func (u *unpacking) why(err error) error {
 		return err // the disk's fault, not the archive's
 	}
 	return fault.New(fault.Invalid, "The archive is damaged or truncated.").Because(err)
-}
-
-// counter counts what the source gave and remembers how it failed.
-type counter struct {
-	ctx context.Context
-	r   io.Reader
-	n   int64
-	err error // but for io.EOF
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		c.err = err
-		return 0, err
-	}
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
-	return n, err
-}
-
-// or prefers the source's failure, if there was one, to what came of it.
-func (c *counter) or(err error) error {
-	if c.err != nil {
-		return c.err
-	}
-	return err
 }
 
 // meter watches the decompressed stream grow.
@@ -258,17 +229,8 @@ func (m *meter) Read(p []byte) (int, error) {
 		return 0, fault.New(fault.Invalid,
 			"The archive unpacks to more than %d bytes, the limit for unpacked model data.", m.bytes)
 	}
-	if m.n > m.free && m.n/m.ratio > m.in.n {
+	if m.n > m.free && m.n/m.ratio > m.in.Count() {
 		return 0, fault.New(fault.Invalid, "The archive unpacks to more than %d times its size.", m.ratio)
 	}
 	return n, err
-}
-
-func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
-// Check judges an unpacked directory as Unpack judges a package: the
+// Check verifies an unpacked directory as Unpack verifies a package: the
 // signature, the manifest, every digest, and no file more or less. What is
 // wrong with it is an *Error; other errors are those of dir or of ctx.
 func (v *Verifier) Check(ctx context.Context, dir fs.FS) (Manifest, error) {
@@ -82,7 +84,7 @@ func checkFile(ctx context.Context, dir fs.FS, f File, buf []byte) error {
 	}
 	defer r.Close() // only read
 	sum := sha256.New()
-	n, err := io.CopyBuffer(onlyWriter{sum}, &source{ctx: ctx, r: io.LimitReader(r, f.Size+1)}, buf)
+	n, err := untrusted.Copy(sum, untrusted.NewReader(ctx, io.LimitReader(r, f.Size+1)), buf)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read %s: %w", f.Path, err)
@@ -93,6 +95,3 @@ func checkFile(ctx context.Context, dir fs.FS, f File, buf []byte) error {
 	}
 	return nil
 }
-
-// onlyWriter hides ReadFrom, which would not use the buffer.
-type onlyWriter struct{ io.Writer }

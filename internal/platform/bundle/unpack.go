@@ -11,6 +11,8 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // Sink takes the files of a package. The caller throws all of them away when
@@ -23,7 +25,7 @@ type Sink interface {
 }
 
 // Unpack reads a package to its end and gives its files, the three of the head
-// first, to the sink: first the signature is judged, then the manifest, then
+// first, to the sink: first the signature is verified, then the manifest, then
 // each file against it. A package that is refused is an *Error; other errors
 // are those of r, of the sink, or of ctx, and trying again may help.
 func (v *Verifier) Unpack(ctx context.Context, r io.Reader, into Sink) (Manifest, error) {
@@ -45,7 +47,7 @@ func (v *Verifier) Unpack(ctx context.Context, r io.Reader, into Sink) (Manifest
 	return m, nil
 }
 
-// Head reads and judges only the head of a package: enough to know, before the
+// Head reads and verifies only the head of a package: enough to know, before the
 // rest is downloaded, what is in it and whether it will be wanted.
 func (v *Verifier) Head(ctx context.Context, r io.Reader) (Manifest, error) {
 	u := newUnpacking(ctx, r)
@@ -58,7 +60,7 @@ func (v *Verifier) Head(ctx context.Context, r io.Reader) (Manifest, error) {
 
 // unpacking is the work on one package.
 type unpacking struct {
-	in  *source
+	in  *untrusted.Reader
 	raw *bufio.Reader
 	crc hash.Hash32
 	n   int64 // bytes of the tar stream so far
@@ -66,7 +68,7 @@ type unpacking struct {
 }
 
 func newUnpacking(ctx context.Context, r io.Reader) *unpacking {
-	in := &source{ctx: ctx, r: r}
+	in := untrusted.NewReader(ctx, r)
 	return &unpacking{in: in, raw: bufio.NewReaderSize(in, 64<<10), crc: crc32.NewIEEE(), buf: make([]byte, 64<<10)}
 }
 
@@ -74,8 +76,8 @@ var errTruncated = refuse("The package is truncated.")
 
 // why tells a package that is wrong from a source that failed.
 func (u *unpacking) why(err error) error {
-	if u.in.err != nil {
-		return fmt.Errorf("read package: %w", u.in.err)
+	if u.in.Err() != nil {
+		return fmt.Errorf("read package: %w", u.in.Err())
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errTruncated
@@ -153,7 +155,7 @@ func (u *unpacking) headEntry(r io.Reader, name string, limit int64) ([]byte, er
 	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, err
 	}
-	if !allZero(b[size:]) {
+	if !untrusted.AllZero(b[size:]) {
 		return nil, refuse("The package has data after the end of %s.", name)
 	}
 	_, _ = u.crc.Write(hdr[:]) // a hash takes everything
@@ -205,7 +207,7 @@ func (u *unpacking) payload(m *Manifest, into Sink) error {
 	if _, err := io.ReadFull(tar, end[:]); err != nil {
 		return damaged(err)
 	}
-	if !allZero(end[:]) {
+	if !untrusted.AllZero(end[:]) {
 		return wrongEntry((*[block]byte)(end[:block]), "")
 	}
 	if n, err := inflate.Read(end[:1]); n > 0 || !errors.Is(err, io.EOF) {
@@ -276,7 +278,7 @@ func (u *unpacking) file(tar io.Reader, f File, into Sink) error {
 	if _, err := io.ReadFull(tar, rest); err != nil {
 		return err
 	}
-	if !allZero(rest) {
+	if !untrusted.AllZero(rest) {
 		return refuse("The package has data after the end of %s.", f.Path)
 	}
 	return nil
@@ -305,7 +307,7 @@ func (u *unpacking) content(tar io.Reader, f File, w io.Writer) error {
 // at the end of the package.
 func wrongEntry(h *[block]byte, want string) *Error {
 	name := brief(string(bytes.TrimRight(h[:maxName], "\x00")))
-	if allZero(h[:]) {
+	if untrusted.AllZero(h[:]) {
 		return refuse("The package ends before %q, which its manifest lists.", want)
 	}
 	switch h[156] {
@@ -332,32 +334,4 @@ func wrongEntry(h *[block]byte, want string) *Error {
 		return refuse("The package has the file %q, which its manifest does not list.", name)
 	}
 	return refuse("The package has the file %q where %q should be.", name, want)
-}
-
-// source reads under a context and remembers how the reader failed.
-type source struct {
-	ctx context.Context
-	r   io.Reader
-	err error // but for io.EOF
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		s.err = err
-		return 0, err
-	}
-	n, err := s.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
-// Verifier judges packages. It has no state: what a device learns from the
+// Verifier verifies packages. It has no state: what a device learns from the
 // packages that it accepts, Trust keeps.
 type Verifier struct {
 	Roots  []*x509.Certificate // any of them may stand behind a signature
@@ -59,7 +59,7 @@ func (t Trust) Check(m *Manifest) error {
 	return nil
 }
 
-// manifest judges the signature and then the manifest under it.
+// manifest verifies the signature and then the manifest under it.
 func (v *Verifier) manifest(manifest, sig, chainPEM []byte) (Manifest, error) {
 	chain, err := v.chain(chainPEM)
 	if err != nil {
@@ -75,7 +75,7 @@ func (v *Verifier) manifest(manifest, sig, chainPEM []byte) (Manifest, error) {
 	return m, nil
 }
 
-// signed judges a manifest whose chain is trusted.
+// signed verifies a manifest whose chain is trusted.
 func signed(chain []*x509.Certificate, manifest, sig []byte, l Limits) (Manifest, error) {
 	pub, ok := chain[0].PublicKey.(ed25519.PublicKey)
 	if !ok {

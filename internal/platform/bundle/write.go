@@ -14,6 +14,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // gzipHeader says deflate, no name, no time, unknown operating system. The
@@ -203,8 +205,8 @@ func pack(ctx context.Context, out io.Writer, f Source, buf []byte) (digest stri
 	defer r.Close() // only read
 	sum := sha256.New()
 	// One byte more than announced, to notice a longer file.
-	from := &source{ctx: ctx, r: io.LimitReader(r, f.Size+1)}
-	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(sum, out)}, from, buf)
+	from := untrusted.NewReader(ctx, io.LimitReader(r, f.Size+1))
+	n, err := untrusted.Copy(io.MultiWriter(sum, out), from, buf)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("pack %q: %w", f.Name, err)

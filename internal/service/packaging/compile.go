@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // compiledName is the file that says, in a compiled archive, what was done.
@@ -78,7 +79,7 @@ func (s *Service) passThrough(
 	}
 	defer r.Close() // only read
 	st, err := s.put(ctx, out.URI, "application/gzip", func(w io.Writer) error {
-		_, err := io.Copy(w, reader{ctx, r})
+		_, err := io.Copy(w, untrusted.NewReader(ctx, r))
 		return err
 	})
 	if err == nil && st.sha256 != a.SHA256 {

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // fetch unpacks an archive and keeps its directory until done is called. What
@@ -136,21 +137,8 @@ func writeEntry(ctx context.Context, tw *tar.Writer, i item) error {
 	); err != nil {
 		return err
 	}
-	_, err = io.Copy(tw, reader{ctx, r})
+	_, err = io.Copy(tw, untrusted.NewReader(ctx, r))
 	return err
-}
-
-// reader ends with its context.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 func digestFile(ctx context.Context, file string) (string, error) {
@@ -160,7 +148,7 @@ func digestFile(ctx context.Context, file string) (string, error) {
 	}
 	defer f.Close() // only read
 	sum := sha256.New()
-	if _, err := io.Copy(sum, reader{ctx, f}); err != nil {
+	if _, err := io.Copy(sum, untrusted.NewReader(ctx, f)); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
