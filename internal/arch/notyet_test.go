@@ -10,8 +10,8 @@ var notYetWrapped = []string{
 	"internal/demo",
 	"internal/e2e",
 	"internal/platform/store/...",
-	"internal/service/...",
-	"internal/sim",
+	"internal/service/fleet",
+	"internal/service/packaging",
 	"internal/wire/...",
 }
 

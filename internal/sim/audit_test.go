@@ -27,7 +27,8 @@ type audit struct {
 
 func newAudit() audit {
 	return audit{
-		spots: map[hosting.EndpointID]*spot{}, owners: map[hosting.DeploymentID]*spot{}, ends: map[hosting.DeploymentID]rollout.Phase{}, tally: map[string]int{},
+		spots: map[hosting.EndpointID]*spot{}, owners: map[hosting.DeploymentID]*spot{},
+		ends: map[hosting.DeploymentID]rollout.Phase{}, tally: map[string]int{},
 		latest: map[hosting.EndpointID]traffic.Route{},
 	}
 }
@@ -189,7 +190,8 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 	d := prev.Deployment
 	end := rollout.Succeeded
 	switch {
-	case e.Status == hosting.UpdateRollbackFailed && d.Plan.Policy.Strategy == rollout.Rolling && d.State.Phase == rollout.Restoring:
+	case e.Status == hosting.UpdateRollbackFailed && d.Plan.Policy.Strategy == rollout.Rolling &&
+		d.State.Phase == rollout.Restoring:
 		end = rollout.RollbackFailed
 	case e.Status == hosting.Failed:
 		end = rollout.Failed
@@ -198,7 +200,8 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 	}
 	y.ends[d.ID] = end
 	y.tally[string(d.Plan.Kind)+" "+string(end)]++
-	if !d.State.Turned.IsZero() && end == rollout.Succeeded || d.State.Phase == rollout.Committed && end != rollout.Succeeded {
+	if !d.State.Turned.IsZero() && end == rollout.Succeeded ||
+		d.State.Phase == rollout.Committed && end != rollout.Succeeded {
 		y.broken("from %s it ended %s", d.State.Phase, end)
 	}
 	switch end {
@@ -209,7 +212,8 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 			y.broken("succeeded with fleet %s of %s, remnant %v", e.Fleet.ID, e.ConfigName, e.Remnant)
 		}
 		for i, w := range d.Weights {
-			if got := e.Weights[i]; got.Current != w.Desired || got.Desired != w.Desired || got.DesiredCount != w.DesiredCount {
+			if got := e.Weights[i]; got.Current != w.Desired || got.Desired != w.Desired ||
+				got.DesiredCount != w.DesiredCount {
 				y.broken("succeeded with weight %+v, want %+v", got, w)
 			}
 		}
@@ -232,7 +236,8 @@ func (y *audit) restored(s *spot, e *hosting.Endpoint) {
 		y.broken("rolled back to %s of %s, not %s of %s", e.Fleet.ID, e.ConfigName, b.Fleet.ID, b.ConfigName)
 	case !reflect.DeepEqual(e.Weights, b.Weights):
 		y.broken("rolled back to weights %+v, not %+v", e.Weights, b.Weights)
-	case (e.Remnant == nil) != (b.Remnant == nil) || e.Status != b.Status && (b.Status == hosting.UpdateRollbackFailed || e.Status == hosting.UpdateRollbackFailed):
+	case (e.Remnant == nil) != (b.Remnant == nil) ||
+		e.Status != b.Status && (b.Status == hosting.UpdateRollbackFailed || e.Status == hosting.UpdateRollbackFailed):
 		y.broken("rolled back to %s, was %s", e.Status, b.Status)
 	}
 	for _, w := range b.Weights {
@@ -267,9 +272,11 @@ func holdsStill(prev, e *hosting.Endpoint) error {
 	}
 	was, is := prev.Deployment.State, e.Deployment.State
 	if len(is.Followed) > len(e.Deployment.Orders) || len(is.Followed) < len(was.Followed) {
-		return fmt.Errorf("followed %d of %d orders, %d before", len(is.Followed), len(e.Deployment.Orders), len(was.Followed))
+		return fmt.Errorf("followed %d of %d orders, %d before", len(is.Followed), len(e.Deployment.Orders),
+			len(was.Followed))
 	}
-	if _, paused := was.Paused(); paused && is.Turned.IsZero() && (is.Phase != was.Phase || is.Step != was.Step || !slices.Equal(is.Variants, was.Variants)) {
+	if _, paused := was.Paused(); paused && is.Turned.IsZero() &&
+		(is.Phase != was.Phase || is.Step != was.Step || !slices.Equal(is.Variants, was.Variants)) {
 		return fmt.Errorf("paused in %s, but went on to %s", was.Phase, is.Phase)
 	}
 	return nil
@@ -282,7 +289,8 @@ func statusFits(e *hosting.Endpoint, is []hosting.Instance) error {
 			return fmt.Errorf("status %s in %s, want %s", e.Status, d.State.Phase, want)
 		}
 		if (e.FailureReason == "") != (d.State.Reason == "") && d.Plan.Kind == rollout.Update {
-			return fmt.Errorf("reason %q in %s of a deployment with reason %q", e.FailureReason, d.State.Phase, d.State.Reason)
+			return fmt.Errorf("reason %q in %s of a deployment with reason %q", e.FailureReason,
+				d.State.Phase, d.State.Reason)
 		}
 		return nil
 	}

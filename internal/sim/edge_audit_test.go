@@ -129,7 +129,9 @@ func (h *shore) active() (string, error) {
 		}
 		for _, st := range p.Stages {
 			if st.Active() || p.Removing {
-				return fmt.Sprintf("%s of %s is %s %+v, sweep %+v", st.Name, p.Name, st.Status, st.Counts, st.Sweep), nil
+				return fmt.Sprintf(
+					"%s of %s is %s %+v, sweep %+v", st.Name, p.Name, st.Status, st.Counts, st.Sweep,
+				), nil
 			}
 		}
 	}

@@ -23,7 +23,8 @@ func (h *shore) person() error {
 	case n < 2:
 		p := edge.Plan{Scope: edgeScope, Name: plan, Fleet: "f"}
 		for i := range 1 + h.rng.IntN(2) {
-			p.Models = append(p.Models, edge.ModelConfig{Handle: fmt.Sprint("m", (h.rng.IntN(2)+i)%2), Job: fmt.Sprint("job", h.rng.IntN(5))})
+			p.Models = append(p.Models,
+				edge.ModelConfig{Handle: fmt.Sprint("m", (h.rng.IntN(2)+i)%2), Job: fmt.Sprint("job", h.rng.IntN(5))})
 		}
 		for i := range h.rng.IntN(4) {
 			p.Stages = append(p.Stages, h.newStage(fmt.Sprint("s", i)))
@@ -127,7 +128,8 @@ func (h *shore) checkIn(d *simDevice) error {
 	}
 	if len(d.waiting) > 0 && !lost() {
 		r := d.waiting[0]
-		_, err := h.s.Heartbeat(h.ctx, edgeScope, edge.Caller{Thing: d.name}, edge.Heartbeat{Fleet: "f", Device: d.name, AgentVersion: "1", Result: &r})
+		_, err := h.s.Heartbeat(h.ctx, edgeScope, edge.Caller{Thing: d.name},
+			edge.Heartbeat{Fleet: "f", Device: d.name, AgentVersion: "1", Result: &r})
 		if !lost() && !h.dead && (h.calm || h.rng.IntN(5) > 0) {
 			d.waiting = d.waiting[1:]
 		}

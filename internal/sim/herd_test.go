@@ -44,7 +44,10 @@ type breed struct {
 
 func (y *yard) newBreed() *breed {
 	d := y.d
-	b := &breed{start: d.upTo(20 * time.Second), spread: time.Second, broken: d.one(12), flaky: d.one(8), stuck: d.one(50), frail: d.one(5)}
+	b := &breed{
+		start: d.upTo(20 * time.Second), spread: time.Second, broken: d.one(12), flaky: d.one(8), stuck: d.one(50),
+		frail: d.one(5),
+	}
 	if d.one(4) {
 		b.spread = 30 * time.Second
 	}
@@ -81,7 +84,9 @@ func (y *yard) follow() {
 				b = y.newBreed()
 				y.breeds[r.Fleet] = b
 			}
-			a = &animal{id: r.ID, name: fmt.Sprintf("%s/%s/%d", r.Fleet, r.Variant, r.Ordinal), endpoint: r.Endpoint, breed: b}
+			a = &animal{
+				id: r.ID, name: fmt.Sprintf("%s/%s/%d", r.Fleet, r.Variant, r.Ordinal), endpoint: r.Endpoint, breed: b,
+			}
 			y.animals[r.ID] = a
 			if r.Wanted {
 				y.start(a)
@@ -114,7 +119,10 @@ func (y *yard) start(a *animal) {
 		}
 		if b.broken || b.flaky && d.one(3) {
 			a.attempts++
-			r := hosting.InstanceReport{ID: a.id, Status: hosting.InstanceStarting, Attempts: a.attempts, Detail: "It did not pass the ping health check."}
+			r := hosting.InstanceReport{
+				ID: a.id, Status: hosting.InstanceStarting, Attempts: a.attempts,
+				Detail: "It did not pass the ping health check.",
+			}
 			if a.attempts == 3 || b.broken && d.one(2) {
 				r.Status = hosting.InstanceFailed
 			}

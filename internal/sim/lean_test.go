@@ -39,7 +39,8 @@ func TestTheDecisionsKeepTheirPromises(t *testing.T) {
 				for seed := next.Add(1); seed <= last && !t.Failed(); seed = next.Add(1) {
 					c := newChain(seed)
 					if err := c.live(); err != nil {
-						t.Errorf("seed %d: %v\nto see it again: SLIPWAY_SIM_SEED=%d go test ./internal/sim -run TestTheDecisionsKeepTheirPromises", seed, err, seed)
+						t.Errorf("seed %d: %v\nto see it again: SLIPWAY_SIM_SEED=%d go test ./internal/sim -run %s",
+							seed, err, seed, "TestTheDecisionsKeepTheirPromises")
 					}
 					rollouts.Add(uint64(c.accepted))
 				}
@@ -69,7 +70,10 @@ type chain struct {
 }
 
 func newChain(seed uint64) *chain {
-	c := &chain{people: people{d: roll(seed), quota: perChain}, audit: newAudit(), breeds: map[hosting.FleetID]*breed{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	c := &chain{
+		people: people{d: roll(seed), quota: perChain}, audit: newAudit(),
+		breeds: map[hosting.FleetID]*breed{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
 	c.spot = &spot{name: "endpoint-0"}
 	c.deadly, c.jumpy, c.bossy = c.d.one(3), c.d.one(3), c.d.one(2)
 	return c
@@ -107,7 +111,8 @@ func (c *chain) note(format string, args ...any) {
 func (c *chain) bringUp() {
 	c.spot.id = hosting.EndpointID(c.name("e"))
 	c.spots[c.spot.id] = c.spot
-	e, err := hosting.Create(c.spot.id, c.spot.name, c.launch(hosting.DeploymentID(c.name("d")), c.shape(nil), c.now), nil)
+	e, err := hosting.Create(c.spot.id, c.spot.name, c.launch(hosting.DeploymentID(c.name("d")), c.shape(nil), c.now),
+		nil)
 	if err != nil {
 		c.broken("create: %w", err)
 		return
@@ -146,8 +151,8 @@ func (c *chain) save(e *hosting.Endpoint) {
 			c.breeds[m.Fleet] = &breed{broken: c.d.one(12), flaky: c.d.one(6), stuck: c.d.one(40), frail: c.deadly}
 		}
 		is = append(is, hosting.Instance{
-			ID: hosting.InstanceID(c.name("i")), Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name, Ordinal: m.Ordinal,
-			Wanted: true, Status: hosting.InstanceStarting, Created: e.Modified,
+			ID: hosting.InstanceID(c.name("i")), Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name,
+			Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceStarting, Created: e.Modified,
 		})
 	}
 	if e.Ended() {

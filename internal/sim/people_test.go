@@ -81,7 +81,8 @@ func (y *yard) steer(s *spot) {
 	err := y.db.ChangeEndpoint(y.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) error {
 		return e.Order(verb, "eve", now())
 	})
-	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid || f.Kind == fault.NotFound) {
+	if f, ok := errors.AsType[*fault.Error](err); ok &&
+		(f.Kind == fault.InUse || f.Kind == fault.Invalid || f.Kind == fault.NotFound) {
 		return
 	}
 	y.must(err)
@@ -97,7 +98,9 @@ func (y *yard) steer(s *spot) {
 }
 
 func (y *people) verb() rollout.Verb {
-	return []rollout.Verb{rollout.Pause, rollout.Resume, rollout.Pause, rollout.Resume, rollout.Promote, rollout.Abort}[y.d.IntN(6)]
+	return []rollout.Verb{
+		rollout.Pause, rollout.Resume, rollout.Pause, rollout.Resume, rollout.Promote, rollout.Abort,
+	}[y.d.IntN(6)]
 }
 
 func (y *yard) began(s *spot, asked string) {
@@ -136,7 +139,9 @@ func (y *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
 		u.DeploymentConfig = &hosting.DeploymentConfig{Policy: y.policy(e.Name), Document: []byte(`{}`)}
 	}
 	if d.one(4) {
-		u.Exclude = []hosting.Property{[]hosting.Property{hosting.DesiredInstanceCount, hosting.DesiredWeight}[d.IntN(2)]}
+		u.Exclude = []hosting.Property{
+			[]hosting.Property{hosting.DesiredInstanceCount, hosting.DesiredWeight}[d.IntN(2)],
+		}
 	}
 	what := "update"
 	if u.DeploymentConfig != nil {
@@ -163,7 +168,9 @@ func (y *people) shape(old []hosting.Weight) (vs []hosting.Variant) {
 		n = len(old)
 	}
 	for i := range n {
-		vs = append(vs, hosting.Variant{Name: fmt.Sprint("v", i), ModelName: "m", InstanceCount: 1 + d.IntN(3), Weight: float64(d.IntN(3))})
+		vs = append(vs, hosting.Variant{
+			Name: fmt.Sprint("v", i), ModelName: "m", InstanceCount: 1 + d.IntN(3), Weight: float64(d.IntN(3)),
+		})
 		if d.one(10) {
 			vs[i].InstanceCount += d.IntN(7)
 		}
@@ -193,9 +200,12 @@ func (y *people) policy(endpoint string) *rollout.Policy {
 		return rollout.Size{Type: rollout.CapacityPercent, Value: 10 + d.IntN(41)}
 	}
 	p := &rollout.Policy{
-		Strategy:   []rollout.Strategy{rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling, rollout.Rolling}[d.IntN(5)],
+		Strategy: []rollout.Strategy{
+			rollout.AllAtOnce, rollout.Canary, rollout.Linear, rollout.Rolling, rollout.Rolling,
+		}[d.IntN(5)],
 		CanarySize: size(), LinearStepSize: size(), MaximumBatchSize: size(),
-		WaitInterval: time.Duration(d.IntN(4)) * 4 * time.Second, TerminationWait: time.Duration(d.IntN(3)) * 6 * time.Second,
+		WaitInterval:            time.Duration(d.IntN(4)) * 4 * time.Second,
+		TerminationWait:         time.Duration(d.IntN(3)) * 6 * time.Second,
 		MaximumExecutionTimeout: time.Duration(120+d.IntN(180)) * time.Second,
 	}
 	if d.one(2) {

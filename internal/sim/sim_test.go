@@ -100,7 +100,8 @@ func seeds(t *testing.T, n int) (from, last uint64) {
 
 // told prints what was lived through.
 func told(t *testing.T, from, last, deployments uint64, took time.Duration) {
-	t.Logf("seeds %d to %d: %d deployments in %v, %.0f a second", from, last, deployments, took.Round(time.Millisecond), float64(deployments)/took.Seconds())
+	t.Logf("seeds %d to %d: %d deployments in %v, %.0f a second", from, last, deployments,
+		took.Round(time.Millisecond), float64(deployments)/took.Seconds())
 }
 
 // wanted is how many deployments to live through.
@@ -163,8 +164,10 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 			t.Error(err)
 		}
 		if err != nil {
-			t.Errorf("seed %d: %v\nafter\n  %s\nto see it again: SLIPWAY_SIM_ROLLOUTS=%d SLIPWAY_SIM_SEED=%d go test ./internal/sim -run TestTheShippingCodeKeepsItsPromises -v",
-				seed, err, strings.Join(y.trail[max(0, len(y.trail)-12):], "\n  "), perFive*size, seed)
+			t.Errorf("seed %d: %v\nafter\n  %s\nto see it again: "+
+				"SLIPWAY_SIM_ROLLOUTS=%d SLIPWAY_SIM_SEED=%d go test ./internal/sim -run %s -v",
+				seed, err, strings.Join(y.trail[max(0, len(y.trail)-12):], "\n  "), perFive*size, seed,
+				"TestTheShippingCodeKeepsItsPromises")
 		}
 		if log.Enabled(t.Context(), slog.LevelInfo) {
 			t.Log(y.summary())
@@ -177,8 +180,9 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 
 func newYard(ctx context.Context, db *base.DB, seed uint64, size int, log *slog.Logger) *yard {
 	y := &yard{
-		db: store.New(db), log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(), leases: map[string]time.Time{},
-		herd: herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
+		db: store.New(db), log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(),
+		leases: map[string]time.Time{},
+		herd:   herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
 		people: people{
 			d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{},
 			answers: map[string]int64{}, heard: map[string][]traffic.Reading{},
@@ -270,5 +274,6 @@ func (y *yard) nothingIsLeft() error {
 }
 
 func (y *yard) summary() string {
-	return fmt.Sprintf("%d deployments, %d refused, %d reports, %d checks: %v", y.accepted, y.refused, y.reports, y.checks, y.tally)
+	return fmt.Sprintf("%d deployments, %d refused, %d reports, %d checks: %v", y.accepted,
+		y.refused, y.reports, y.checks, y.tally)
 }

@@ -46,7 +46,8 @@ func (s *spot) undoesTrafficFirst(had []hosting.Instance, route traffic.Route) e
 	for _, i := range had {
 		for _, v := range route.Variants {
 			for _, f := range v.Fleets {
-				if i.Wanted && !wanted[string(i.ID)] && slices.ContainsFunc(f.Instances, func(r traffic.Instance) bool { return r.ID == string(i.ID) }) {
+				if i.Wanted && !wanted[string(i.ID)] &&
+					slices.ContainsFunc(f.Instances, func(r traffic.Instance) bool { return r.ID == string(i.ID) }) {
 					return fmt.Errorf("%s/%s/%d was let go while it was routed", i.Fleet, i.Variant, i.Ordinal)
 				}
 			}
@@ -86,14 +87,16 @@ func (s *spot) keepsCapacity() error {
 		switch old := n[e.ConfigName]; d.Plan.Kind {
 		case rollout.Scale:
 			if old < min(v.Old, v.New) {
-				return fmt.Errorf("%d instances of %s are routed while scaling from %d to %d", old, v.Name, v.Old, v.New)
+				return fmt.Errorf("%d instances of %s are routed while scaling from %d to %d",
+					old, v.Name, v.Old, v.New)
 			}
 		case rollout.Update:
 			if s.base.Remnant != nil {
 				break // what it had was no whole fleet
 			}
 			if green := n[d.Green.ConfigName]; v.Old > 0 && v.New > 0 && old*v.New+green*v.Old < v.Old*v.New {
-				return fmt.Errorf("capacity of %s fell: %d of %d old and %d of %d new instances are routed", v.Name, old, v.Old, green, v.New)
+				return fmt.Errorf("capacity of %s fell: %d of %d old and %d of %d new instances are routed",
+					v.Name, old, v.Old, green, v.New)
 			}
 		case rollout.Create, rollout.Delete:
 		}
@@ -112,17 +115,21 @@ func (s *spot) rejects(verdict bool) error {
 	for _, v := range s.route.Variants {
 		alive := false
 		for _, i := range s.is {
-			alive = alive || i.Fleet == s.stored.Fleet.ID && i.Variant == v.Name && i.Wanted && i.Status == hosting.InstanceReady
+			alive = alive ||
+				i.Fleet == s.stored.Fleet.ID && i.Variant == v.Name && i.Wanted && i.Status == hosting.InstanceReady
 		}
 		for _, f := range v.Fleets {
 			if f.Config != d.Green.ConfigName {
 				continue
 			}
 			if f.Share > s.shares[v.Name] {
-				return fmt.Errorf("the rejected fleet of %s has %v of the traffic, had %v when the verdict fell", v.Name, f.Share, s.shares[v.Name])
+				return fmt.Errorf("the rejected fleet of %s has %v of the traffic, had %v when the verdict fell",
+					v.Name, f.Share, s.shares[v.Name])
 			}
-			if blue := s.stored.Fleet.Variant(v.Name); blue != nil && d.Plan.Policy.Strategy != rollout.Rolling && (verdict && alive || d.State.Phase == rollout.Withdrawing) {
-				return fmt.Errorf("the rejected fleet of %s has %v of the traffic, an old instance is ready: %v", v.Name, f.Share, alive)
+			if blue := s.stored.Fleet.Variant(v.Name); blue != nil && d.Plan.Policy.Strategy != rollout.Rolling &&
+				(verdict && alive || d.State.Phase == rollout.Withdrawing) {
+				return fmt.Errorf("the rejected fleet of %s has %v of the traffic, an old instance is ready: %v",
+					v.Name, f.Share, alive)
 			}
 		}
 	}
@@ -144,7 +151,8 @@ func draw(e *hosting.Endpoint) string {
 		fmt.Fprintf(&b, " %s×%d", w.Variant, w.DesiredCount)
 	}
 	if d := e.Deployment; d != nil {
-		fmt.Fprintf(&b, ", %s %s %s step %d %+v of %+v because %q", d.ID, d.Plan.Kind, d.State.Phase, d.State.Step, d.State.Variants, d.Plan, d.State.Reason)
+		fmt.Fprintf(&b, ", %s %s %s step %d %+v of %+v because %q", d.ID, d.Plan.Kind, d.State.Phase,
+			d.State.Step, d.State.Variants, d.Plan, d.State.Reason)
 	}
 	return b.String()
 }

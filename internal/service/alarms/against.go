@@ -17,7 +17,9 @@ import (
 // (spec §4.5), or that were in ALARM at some moment after since and have
 // recovered. A zero since asks about this moment alone. What the evaluation
 // changes is written before it returns.
-func (s *Service) Firing(ctx context.Context, sc arn.Scope, names []string, since time.Time) ([]hosting.TrippedAlarm, error) {
+func (s *Service) Firing(
+	ctx context.Context, sc arn.Scope, names []string, since time.Time,
+) ([]hosting.TrippedAlarm, error) {
 	s.Metrics.Drain()
 	if err := s.carryOut(ctx, s.evaluateNow(s.index.leaves(sc.Region, names))); err != nil {
 		return nil, err

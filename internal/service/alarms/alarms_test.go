@@ -24,7 +24,8 @@ func TestAnAlarmKeepsItsStateOverUpdatesAndRestarts(t *testing.T) {
 		ok(t, w.PutAlarm(t.Context(), scope, watching(), []hosting.Tag{{Key: "team", Value: "shop"}}))
 		w.is("a", alarm.StateInsufficientData)
 		ok(t, w.SetAlarmState(t.Context(), scope, "a", alarm.StateAlarm, "by hand", `{"why":1}`))
-		ok(t, w.PutAlarm(t.Context(), scope, watching(func(d *alarm.Definition) { d.Threshold = new(7.0) }), []hosting.Tag{{Key: "x", Value: "y"}}))
+		ok(t, w.PutAlarm(t.Context(), scope, watching(func(d *alarm.Definition) { d.Threshold = new(7.0) }),
+			[]hosting.Tag{{Key: "x", Value: "y"}}))
 
 		w = newWorld(t, db)
 		w.is("a", alarm.StateAlarm)
@@ -42,7 +43,8 @@ func TestAnAlarmKeepsItsStateOverUpdatesAndRestarts(t *testing.T) {
 		for _, i := range h {
 			lines = append(lines, i.Summary)
 		}
-		if got, want := strings.Join(lines, "; "), `Alarm "a" updated; Alarm updated from INSUFFICIENT_DATA to ALARM; Alarm "a" created`; got != want {
+		const want = `Alarm "a" updated; Alarm updated from INSUFFICIENT_DATA to ALARM; Alarm "a" created`
+		if got := strings.Join(lines, "; "); got != want {
 			t.Errorf("history %s\nwant %s", got, want)
 		}
 	})
@@ -65,7 +67,8 @@ func TestDeletingTakesWhatThereIsAndKeepsTheHistory(t *testing.T) {
 		if ok(t, err); len(h) != 1 || !more || h[0].Summary != `Alarm "a" created` {
 			t.Errorf("%v %v", h, more)
 		}
-		h, more, err = w.History(t.Context(), scope, alarm.HistoryFilter{Alarm: "a", Ascending: true, Limit: 1, After: h[0].Seq})
+		h, more, err = w.History(t.Context(),
+			scope, alarm.HistoryFilter{Alarm: "a", Ascending: true, Limit: 1, After: h[0].Seq})
 		if ok(t, err); len(h) != 1 || more || h[0].Summary != `Alarm "a" deleted` {
 			t.Errorf("%v %v", h, more)
 		}
@@ -87,14 +90,20 @@ func TestAlarmsAreFoundByEveryFilter(t *testing.T) {
 		f    alarms.AlarmFilter
 		want string
 	}{
-		"only metric alarms":      {alarms.AlarmFilter{Metric: true}, "orders-1 orders-2"},
-		"only composite alarms":   {alarms.AlarmFilter{Composite: true}, "both"},
-		"no type":                 {alarms.AlarmFilter{}, ""},
-		"by name":                 {alarms.AlarmFilter{Metric: true, Names: []string{"orders-2", "nobody"}}, "orders-2"},
-		"by prefix":               {alarms.AlarmFilter{Metric: true, Composite: true, Prefix: "ord"}, "orders-1 orders-2"},
-		"by state":                {alarms.AlarmFilter{Metric: true, State: alarm.StateAlarm}, "orders-2"},
-		"by action":               {alarms.AlarmFilter{Metric: true, ActionPrefix: "arn:aws:sns"}, "orders-1"},
-		"children":                {alarms.AlarmFilter{Metric: true, Composite: true, ChildrenOf: "both"}, "orders-1 orders-2"},
+		"only metric alarms":    {alarms.AlarmFilter{Metric: true}, "orders-1 orders-2"},
+		"only composite alarms": {alarms.AlarmFilter{Composite: true}, "both"},
+		"no type":               {alarms.AlarmFilter{}, ""},
+		"by name": {
+			alarms.AlarmFilter{Metric: true, Names: []string{"orders-2", "nobody"}}, "orders-2",
+		},
+		"by prefix": {
+			alarms.AlarmFilter{Metric: true, Composite: true, Prefix: "ord"}, "orders-1 orders-2",
+		},
+		"by state":  {alarms.AlarmFilter{Metric: true, State: alarm.StateAlarm}, "orders-2"},
+		"by action": {alarms.AlarmFilter{Metric: true, ActionPrefix: "arn:aws:sns"}, "orders-1"},
+		"children": {
+			alarms.AlarmFilter{Metric: true, Composite: true, ChildrenOf: "both"}, "orders-1 orders-2",
+		},
 		"parents":                 {alarms.AlarmFilter{Metric: true, Composite: true, ParentsOf: "orders-1"}, "both"},
 		"parents of nobody":       {alarms.AlarmFilter{Metric: true, Composite: true, ParentsOf: "both"}, ""},
 		"the page after the last": {alarms.AlarmFilter{Metric: true, After: "orders-1"}, "orders-2"},
@@ -112,7 +121,8 @@ func TestAlarmsAreFoundByEveryFilter(t *testing.T) {
 	if got := names(w.AlarmsForMetric(scope, alarms.MetricFilter{Metric: orders})); got != "orders-1 orders-2" {
 		t.Errorf("for the metric: %s", got)
 	}
-	if got := names(w.AlarmsForMetric(scope, alarms.MetricFilter{Metric: orders, Statistic: "Sum"})); got != "orders-2" {
+	sums := alarms.MetricFilter{Metric: orders, Statistic: "Sum"}
+	if got := names(w.AlarmsForMetric(scope, sums)); got != "orders-2" {
 		t.Errorf("for its sum: %s", got)
 	}
 }
@@ -156,11 +166,24 @@ func TestCompositeAlarmsAreRefusedWhatCannotWork(t *testing.T) {
 		d    alarm.Definition
 		want string
 	}{
-		"a child that is not there": {alarm.Definition{Name: "c", Rule: "ALARM(a) OR ALARM(x)"}, "AlarmRule refers to alarms that do not exist: [x]."},
-		"itself":                    {alarm.Definition{Name: "c", Rule: "ALARM(c)"}, "AlarmRule makes the alarm depend on itself: c -> c."},
-		"a circle":                  {alarm.Definition{Name: "up", Rule: "OK(upper)"}, "AlarmRule makes the alarm depend on itself: up -> upper -> up."},
-		"another region":            {alarm.Definition{Name: "c", Rule: `ALARM("` + other.Alarm("a") + `")`}, `AlarmRule may only refer to alarms of its own region, but "` + other.Alarm("a") + `" is not.`},
-		"another type":              {alarm.Definition{Name: "a", Rule: "ALARM(up)"}, "AlarmRule makes the alarm depend on itself: a -> up -> a."},
+		"a child that is not there": {
+			alarm.Definition{Name: "c", Rule: "ALARM(a) OR ALARM(x)"},
+			"AlarmRule refers to alarms that do not exist: [x].",
+		},
+		"itself": {
+			alarm.Definition{Name: "c", Rule: "ALARM(c)"}, "AlarmRule makes the alarm depend on itself: c -> c.",
+		},
+		"a circle": {
+			alarm.Definition{Name: "up", Rule: "OK(upper)"},
+			"AlarmRule makes the alarm depend on itself: up -> upper -> up.",
+		},
+		"another region": {
+			alarm.Definition{Name: "c", Rule: `ALARM("` + other.Alarm("a") + `")`},
+			`AlarmRule may only refer to alarms of its own region, but "` + other.Alarm("a") + `" is not.`,
+		},
+		"another type": {
+			alarm.Definition{Name: "a", Rule: "ALARM(up)"}, "AlarmRule makes the alarm depend on itself: a -> up -> a.",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := w.PutAlarm(t.Context(), scope, tt.d, nil)
@@ -211,7 +234,8 @@ func TestAnAlarmThatWasDeletedAndPutAgainTripsWhoWasJudgedByIt(t *testing.T) {
 	before := time.Now()
 	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"a"}))
 	w.put(watching())
-	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, before); err != nil || len(ts) != 1 || ts[0].Reason != "The alarm was deleted." {
+	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, before); err != nil || len(ts) != 1 ||
+		ts[0].Reason != "The alarm was deleted." {
 		t.Errorf("%+v, %v", ts, err)
 	}
 	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, time.Now()); err != nil || len(ts) != 0 {
@@ -230,7 +254,8 @@ func TestActionsAreSwitchedAndTagsChanged(t *testing.T) {
 		a := scope.Alarm("a")
 		ok(t, w.AddTags(t.Context(), scope, a, []hosting.Tag{{Key: "x", Value: "1"}, {Key: "y", Value: "2"}}))
 		ok(t, w.RemoveTags(t.Context(), scope, a, []string{"x", "z"}))
-		if tags, err := w.Tags(t.Context(), scope, a); err != nil || !slices.Equal(tags, []hosting.Tag{{Key: "y", Value: "2"}}) {
+		if tags, err := w.Tags(t.Context(), scope, a); err != nil ||
+			!slices.Equal(tags, []hosting.Tag{{Key: "y", Value: "2"}}) {
 			t.Errorf("%v %v", tags, err)
 		}
 		if err := w.AddTags(t.Context(), other, a, nil); !errors.Is(err, fault.NotFound) {
@@ -243,7 +268,8 @@ func TestThereAreOnlySoManyAlarms(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t), func(c *alarms.Config, _ *metrics.Config) { c.MaxAlarms = 1 })
 	w.put(watching())
 	w.put(watching())
-	if err := w.PutAlarm(t.Context(), scope, watching(func(d *alarm.Definition) { d.Name = "b" }), nil); !errors.Is(err, fault.Limit) {
+	second := watching(func(d *alarm.Definition) { d.Name = "b" })
+	if err := w.PutAlarm(t.Context(), scope, second, nil); !errors.Is(err, fault.Limit) {
 		t.Error(err)
 	}
 	ok(t, w.PutAlarm(t.Context(), other, watching(), nil))

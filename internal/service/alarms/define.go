@@ -103,7 +103,8 @@ func (s *Service) mayDependOn(sc arn.Scope, d *alarm.Definition, j *alarm.Judge)
 		names = append(names, nameOf(c))
 	}
 	if missing := s.Missing(sc, names); len(missing) > 0 && !(len(missing) == 1 && missing[0] == d.Name) {
-		return fault.New(fault.Invalid, "AlarmRule refers to alarms that do not exist: [%s].", strings.Join(missing, ", "))
+		return fault.New(fault.Invalid, "AlarmRule refers to alarms that do not exist: [%s].",
+			strings.Join(missing, ", "))
 	}
 	cycle := rule.Cycle(d.Name, func(a string) []string {
 		if a == d.Name {
@@ -147,7 +148,8 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 	for n := range going {
 		for _, p := range s.index.parents(sc.Region, n) {
 			if !going[p] {
-				return fault.New(fault.Invalid, "Cannot delete %s as there are composite alarm(s) depending on it: [%s].", n, p)
+				return fault.New(fault.Invalid,
+					"Cannot delete %s as there are composite alarm(s) depending on it: [%s].", n, p)
 			}
 		}
 	}
@@ -198,7 +200,9 @@ func noAlarm(names ...string) error {
 // SetAlarmState puts an alarm into a state until its next evaluation (spec
 // §7.3). It trips deployments as a real breach does. Errors are fault.Invalid,
 // with alarm.ErrFormat as the cause if data is not JSON, and fault.NotFound.
-func (s *Service) SetAlarmState(ctx context.Context, sc arn.Scope, name string, v alarm.StateValue, reason, data string) error {
+func (s *Service) SetAlarmState(
+	ctx context.Context, sc arn.Scope, name string, v alarm.StateValue, reason, data string,
+) error {
 	if err := metric.CheckText(reason, data); err != nil {
 		return err
 	}
@@ -266,7 +270,9 @@ func (s *Service) EnableActions(ctx context.Context, sc arn.Scope, names []strin
 
 // transition writes what follows from a new state in its transaction: the
 // history, and that deployments look at it.
-func (s *Service) transition(ctx context.Context, tx store.Tx, before *alarm.State, r *alarm.Record, now time.Time) error {
+func (s *Service) transition(
+	ctx context.Context, tx store.Tx, before *alarm.State, r *alarm.Record, now time.Time,
+) error {
 	if before.Value == r.State.Value {
 		return nil
 	}

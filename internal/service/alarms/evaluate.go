@@ -199,7 +199,8 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 		if was, is := w.from.State.Value, w.record.State.Value; was != is {
 			transitions = append(transitions, w.record)
 			alarming = alarming || is == alarm.StateAlarm
-			s.Log.InfoContext(ctx, "alarm changed its state", "alarm", w.record.Definition.Name, "region", w.record.Region, "from", was, "to", is, "reason", w.record.State.Reason)
+			s.Log.InfoContext(ctx, "alarm changed its state", "alarm", w.record.Definition.Name,
+				"region", w.record.Region, "from", was, "to", is, "reason", w.record.State.Reason)
 		}
 	}
 	if alarming {
@@ -218,7 +219,9 @@ func (s *Service) above(moved []alarm.Record) (cs []change) {
 				continue
 			}
 			judged[r.Region+" "+p] = true
-			cause := alarm.Cause{Self: sc.Alarm(p), Child: sc.Alarm(r.Definition.Name), Value: r.State.Value, At: r.State.Transitioned}
+			cause := alarm.Cause{
+				Self: sc.Alarm(p), Child: sc.Alarm(r.Definition.Name), Value: r.State.Value, At: r.State.Transitioned,
+			}
 			if c, ok := s.composite(r.Region, p, cause); ok {
 				cs = append(cs, c)
 			}

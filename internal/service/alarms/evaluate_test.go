@@ -98,7 +98,9 @@ func TestARequestThatDecidesIsNotKeptWaiting(t *testing.T) {
 			inBubble(t, func(w *world) {
 				w.Metrics.Sample(sample(false)) // the fleet is known before the alarm, or after
 				if change == nil {
-					w.put(watching(func(d *alarm.Definition) { d.Name = "b"; d.Metric = errorsOf("e", "v", ""); d.Statistic = "Sum" }))
+					w.put(watching(func(d *alarm.Definition) {
+						d.Name, d.Metric, d.Statistic = "b", errorsOf("e", "v", ""), "Sum"
+					}))
 					w.put(alarm.Definition{Name: "a", Rule: "ALARM(b)"})
 				} else {
 					w.put(watching(change))
@@ -158,7 +160,8 @@ func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
 			w.t.Errorf("fired since now: %+v", ts)
 		}
 		again := newWorld(w.t, w.db)
-		if after, err := again.Firing(w.t.Context(), scope, []string{"a"}, before); err != nil || len(after) != 1 || after[0].Reason != ts[0].Reason {
+		if after, err := again.Firing(w.t.Context(), scope, []string{"a"}, before); err != nil || len(after) != 1 ||
+			after[0].Reason != ts[0].Reason {
 			w.t.Errorf("after a restart: %+v, %v", after, err)
 		}
 	})
@@ -172,12 +175,14 @@ func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
 		w.put(watching(func(d *alarm.Definition) { d.Name = "fine" }))
 		w.Metrics.Sample(sample(true))
 		ts, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
-		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" || ts[1].Reason != "The alarm was deleted." {
+		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" ||
+			ts[1].Reason != "The alarm was deleted." {
 			t.Errorf("%+v", ts)
 		}
 		w.is("a", alarm.StateAlarm)
 		h, _, err := w.History(t.Context(), scope, alarm.HistoryFilter{Kind: alarm.StateUpdate, Composite: new(true)})
-		if ok(t, err); len(h) != 2 || h[0].Summary != "Alarm updated from OK to ALARM" || !strings.Contains(h[0].Data, `"newState":{"stateReason":"`+scope.Alarm("a")) {
+		if ok(t, err); len(h) != 2 || h[0].Summary != "Alarm updated from OK to ALARM" ||
+			!strings.Contains(h[0].Data, `"newState":{"stateReason":"`+scope.Alarm("a")) {
 			t.Errorf("%+v", h)
 		}
 	})

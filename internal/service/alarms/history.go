@@ -23,7 +23,8 @@ func (s *Service) History(ctx context.Context, sc arn.Scope, f alarm.HistoryFilt
 func configured(r *alarm.Record, now time.Time, verb string) alarm.HistoryItem {
 	kind, member := map[string]string{"created": "Create", "updated": "Update", "deleted": "Delete"}[verb], verb+"Alarm"
 	return alarm.HistoryItem{
-		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(), At: now, Kind: alarm.ConfigurationUpdate,
+		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(),
+		At: now, Kind: alarm.ConfigurationUpdate,
 		Summary: `Alarm "` + r.Definition.Name + `" ` + verb,
 		Data:    document(map[string]any{"version": "1.0", "type": kind, member: r.Definition}),
 	}
@@ -39,7 +40,8 @@ func moved(before *alarm.State, r *alarm.Record, now time.Time) alarm.HistoryIte
 		return m
 	}
 	return alarm.HistoryItem{
-		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(), At: now, Kind: alarm.StateUpdate,
+		Region: r.Region, Alarm: r.Definition.Name, Composite: r.Definition.Composite(),
+		At: now, Kind: alarm.StateUpdate,
 		Summary: "Alarm updated from " + string(before.Value) + " to " + string(r.State.Value),
 		Data:    document(map[string]any{"version": "1.0", "oldState": state(before), "newState": state(&r.State)}),
 	}

@@ -102,7 +102,8 @@ func (w *world) put(d alarm.Definition) {
 // order puts a sample of Orders.
 func (w *world) order(v float64) {
 	w.t.Helper()
-	ok(w.t, w.Metrics.Put(scope, orders.Namespace, []metrics.Datum{{Name: orders.Name, Datum: metric.Datum{Value: &v}}}))
+	d := metrics.Datum{Name: orders.Name, Datum: metric.Datum{Value: &v}}
+	ok(w.t, w.Metrics.Put(scope, orders.Namespace, []metrics.Datum{d}))
 }
 
 func (w *world) state(name string) alarm.State {

@@ -30,7 +30,9 @@ func (w *world) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endp
 	return w.endpoint, nil
 }
 
-func (w *world) Firing(_ context.Context, sc arn.Scope, names []string, since time.Time) ([]hosting.TrippedAlarm, error) {
+func (w *world) Firing(
+	_ context.Context, sc arn.Scope, names []string, since time.Time,
+) ([]hosting.TrippedAlarm, error) {
 	w.asked = &since
 	if sc != scope || !slices.Equal(names, []string{"a", "b"}) {
 		return nil, errors.New("it asks for other alarms")

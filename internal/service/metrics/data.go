@@ -50,7 +50,8 @@ type dataset struct {
 // must have the same period. Errors are fault.Invalid.
 func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
 	if len(q.Queries) > maxQueries {
-		return nil, fault.New(fault.Invalid, "The collection MetricDataQueries must not have a size greater than %d.", maxQueries)
+		return nil, fault.New(fault.Invalid, "The collection MetricDataQueries must not have a size greater than %d.",
+			maxQueries)
 	}
 	s.Drain()
 	d := &dataset{
@@ -108,7 +109,8 @@ func (d *dataset) fetch(x *alarm.Query) error {
 		return err
 	}
 	vs := missing(w.Count)
-	for i, p := range d.read(alarm.Question{Key: x.Stat.Metric.Key(), Metric: x.Stat.Metric, Unit: x.Stat.Unit, Stat: stat, Window: w}) {
+	q := alarm.Question{Key: x.Stat.Metric.Key(), Metric: x.Stat.Metric, Unit: x.Stat.Unit, Stat: stat, Window: w}
+	for i, p := range d.read(q) {
 		if p.Known() {
 			vs[i] = p.Value
 		}
@@ -119,7 +121,8 @@ func (d *dataset) fetch(x *alarm.Query) error {
 
 func (d *dataset) spend(n int) error {
 	if d.work += n; d.work > maxDataWork {
-		return fault.New(fault.Invalid, "The request asks for too many datapoints. You may reduce them by increasing Period, or decreasing the time range.")
+		return fault.New(fault.Invalid,
+			"The request asks for too many datapoints. "+fewer)
 	}
 	return nil
 }

@@ -52,9 +52,10 @@ func (s *Service) sampleInstances(ctx context.Context, now time.Time) {
 }
 
 func (s *Service) sampleInstance(i Instance, name string, now time.Time, percent float64) {
-	m, err := s.registry.open(i.Endpoint.Region, metric.ID{Namespace: InstanceNamespace, Name: name, Dimensions: []metric.Dimension{
+	id := metric.ID{Namespace: InstanceNamespace, Name: name, Dimensions: []metric.Dimension{
 		{Name: "EndpointName", Value: i.Endpoint.Name}, {Name: "VariantName", Value: i.Variant},
-	}}, s.MaxSeries)
+	}}
+	m, err := s.registry.open(i.Endpoint.Region, id, s.MaxSeries)
 	if err != nil {
 		s.unrecorded.Add(1)
 		return

@@ -121,7 +121,8 @@ func (s *Service) tidy(ctx context.Context, now time.Time) {
 		s.squeeze = max(s.squeeze-step, 0)
 	}
 	if n := s.unrecorded.Swap(0); n > 0 {
-		s.Log.WarnContext(ctx, "samples of requests were not recorded: there are too many metrics", "samples", n, "maxSeries", s.MaxSeries)
+		s.Log.WarnContext(ctx, "samples of requests were not recorded: there are too many metrics",
+			"samples", n, "maxSeries", s.MaxSeries)
 	}
 	s.forget(ctx, empty)
 	if most := s.MaxSeries / 100 * 95; int(s.registry.count.Load()) > most {

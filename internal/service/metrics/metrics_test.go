@@ -26,7 +26,8 @@ func TestARequestIsSampledUnderBothDimensionSets(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
 	for i := range 10 {
 		x := sample(i < 2)
-		x.Status4XX, x.ModelLatency, x.OverheadLatency = i == 5, time.Duration(i+1)*time.Millisecond, 100*time.Microsecond
+		x.Status4XX = i == 5
+		x.ModelLatency, x.OverheadLatency = time.Duration(i+1)*time.Millisecond, 100*time.Microsecond
 		if i >= 6 {
 			x.Config = "d"
 		}
@@ -65,7 +66,9 @@ func TestARequestIsSampledUnderBothDimensionSets(t *testing.T) {
 			}
 		}
 	}
-	page, more := w.Metrics(scope, metrics.MetricsFilter{Dimensions: []metric.Dimension{{Name: "EndpointConfigName"}}, Since: time.Now().Add(-time.Minute)})
+	page, more := w.Metrics(scope, metrics.MetricsFilter{
+		Dimensions: []metric.Dimension{{Name: "EndpointConfigName"}}, Since: time.Now().Add(-time.Minute),
+	})
 	if len(page) != 16 || more {
 		t.Errorf("%d metrics of fleets, more %v", len(page), more)
 	}
@@ -99,7 +102,8 @@ func TestNoSampleIsLostHoweverManyCome(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	looking.Wait()
-	if n, bad := w.stat(errorsOf("e", "v", "c"), metric.SampleCount), w.stat(errorsOf("e", "v", ""), metric.Sum); n != 8*each || bad != 4*each {
+	n, bad := w.stat(errorsOf("e", "v", "c"), metric.SampleCount), w.stat(errorsOf("e", "v", ""), metric.Sum)
+	if n != 8*each || bad != 4*each {
 		t.Errorf("%v samples, %v errors", n, bad)
 	}
 }
@@ -112,8 +116,14 @@ func TestSamplesSurviveARestart(t *testing.T) {
 			x.ModelLatency = time.Duration(rand.IntN(1000)) * time.Millisecond
 			w.Sample(x)
 		}
-		ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}, Datum: metric.Datum{Value: new(4.0), Unit: "Count"}}}))
-		ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: "Orders", Dimensions: []metric.Dimension{{Name: "a", Value: "2"}, {Name: "z", Value: "1"}}, Datum: metric.Datum{Value: new(6.0)}}}))
+		za := []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}
+		az := []metric.Dimension{{Name: "a", Value: "2"}, {Name: "z", Value: "1"}}
+		for _, d := range []metrics.Datum{
+			{Name: "Orders", Dimensions: za, Datum: metric.Datum{Value: new(4.0), Unit: "Count"}},
+			{Name: "Orders", Dimensions: az, Datum: metric.Datum{Value: new(6.0)}},
+		} {
+			ok(t, w.Put(scope, "Shop", []metrics.Datum{d}))
+		}
 		ok(t, w.Flush(t.Context()))
 		w.Sample(sample(true))
 		ok(t, w.Close()) // what came after the flush
@@ -135,7 +145,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 		}
 		end := time.Now().Truncate(time.Minute).Add(time.Minute)
 		ps, err := w.Statistics(scope, metrics.StatisticsQuery{
-			Metric: metric.ID{Namespace: "Shop", Name: "Orders", Dimensions: []metric.Dimension{{Name: "z", Value: "1"}, {Name: "a", Value: "2"}}},
+			Metric: metric.ID{Namespace: "Shop", Name: "Orders", Dimensions: za},
 			Start:  end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{metric.Sum},
 		})
 		if ok(t, err); len(ps) != 2 || *ps[0].Values[0]+*ps[1].Values[0] != 10 || ps[0].Unit == ps[1].Unit {
@@ -154,7 +164,8 @@ func TestSamplesAreKeptWhileTheStoreFails(t *testing.T) {
 	ok(t, err)
 	defer disk.Close()
 	w.Sample(sample(true))
-	_, err = disk.ExecContext(t.Context(), `create trigger full before insert on chunk begin select raise(abort, 'disk full'); end`)
+	_, err = disk.ExecContext(t.Context(),
+		`create trigger full before insert on chunk begin select raise(abort, 'disk full'); end`)
 	ok(t, err)
 	if err := w.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatal(err)
@@ -176,7 +187,8 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 		w := newWorld(t, db, func(c *metrics.Config) { c.MaxSeries = 100 })
 		stop := w.run()
 		put := func(i int) error {
-			return w.Put(scope, "Shop", []metrics.Datum{{Name: fmt.Sprint("m", i), Datum: metric.Datum{Value: new(1.0)}}})
+			d := metrics.Datum{Name: fmt.Sprint("m", i), Datum: metric.Datum{Value: new(1.0)}}
+			return w.Put(scope, "Shop", []metrics.Datum{d})
 		}
 		for i := range 100 {
 			ok(t, put(i))
@@ -193,7 +205,8 @@ func TestMetricsBeyondTheLimitAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 		if len(page) != 91 {
 			t.Errorf("%d metrics", len(page))
 		}
-		if w.stat(metric.ID{Namespace: "Shop", Name: "m0"}, metric.Sum) != 2 || w.stat(metric.ID{Namespace: "Shop", Name: "m1"}, metric.Sum) != -1 {
+		if w.stat(metric.ID{Namespace: "Shop", Name: "m0"}, metric.Sum) != 2 ||
+			w.stat(metric.ID{Namespace: "Shop", Name: "m1"}, metric.Sum) != -1 {
 			t.Error("it was not the metric idle longest that went")
 		}
 		stop()
@@ -233,16 +246,23 @@ func TestGetMetricDataComputesExpressions(t *testing.T) {
 		start := time.Now().Truncate(time.Minute)
 		for i, name := range []string{"Bad", "All", "Bad", "All", "All"} {
 			at := start.Add(time.Duration(i/2) * time.Minute)
-			ok(t, w.Put(scope, "Shop", []metrics.Datum{{Name: name, Datum: metric.Datum{Value: new(float64(i + 1)), Timestamp: at}}}))
+			d := metrics.Datum{Name: name, Datum: metric.Datum{Value: new(float64(i + 1)), Timestamp: at}}
+			ok(t, w.Put(scope, "Shop", []metrics.Datum{d}))
 		}
 		stat := func(id, name string) alarm.Query {
-			return alarm.Query{ID: id, ReturnData: new(false), Stat: &alarm.MetricStat{Metric: metric.ID{Namespace: "Shop", Name: name}, Period: 60, Stat: "Sum"}}
+			return alarm.Query{ID: id, ReturnData: new(false), Stat: &alarm.MetricStat{
+				Metric: metric.ID{Namespace: "Shop", Name: name}, Period: 60, Stat: "Sum",
+			}}
 		}
 		get := func(qs ...alarm.Query) ([]metrics.DataResult, error) {
-			return w.Data(scope, metrics.DataQuery{Queries: qs, Start: start, End: start.Add(4 * time.Minute), Ascending: true})
+			return w.Data(scope,
+				metrics.DataQuery{Queries: qs, Start: start, End: start.Add(4 * time.Minute), Ascending: true})
 		}
-		rs, err := get(alarm.Query{ID: "rate", Expression: "twice / 2"}, alarm.Query{ID: "twice", Expression: "2 * bad / all", ReturnData: new(false)}, stat("bad", "Bad"), stat("all", "All"))
-		if ok(t, err); len(rs) != 1 || rs[0].Label != "rate" || fmt.Sprint(rs[0].Values) != "[0.5 0.75]" || !rs[0].Times[1].Equal(start.Add(time.Minute)) {
+		rate := alarm.Query{ID: "rate", Expression: "twice / 2"}
+		twice := alarm.Query{ID: "twice", Expression: "2 * bad / all", ReturnData: new(false)}
+		rs, err := get(rate, twice, stat("bad", "Bad"), stat("all", "All"))
+		if ok(t, err); len(rs) != 1 || rs[0].Label != "rate" || fmt.Sprint(rs[0].Values) != "[0.5 0.75]" ||
+			!rs[0].Times[1].Equal(start.Add(time.Minute)) {
 			t.Errorf("%+v", rs)
 		}
 		rs, err = get(alarm.Query{ID: "each", Expression: "METRICS() + 1"}, stat("bad", "Bad"), stat("all", "All"))
@@ -250,12 +270,16 @@ func TestGetMetricDataComputesExpressions(t *testing.T) {
 			t.Errorf("%+v", rs)
 		}
 		for name, qs := range map[string][]alarm.Query{
-			"a circle":    {{ID: "a", Expression: "b + 1"}, {ID: "b", Expression: "a + 1"}},
-			"a stranger":  {{ID: "a", Expression: "x"}},
-			"a scalar":    {{ID: "a", Expression: "1 + 1"}},
-			"twice":       {stat("a", "Bad"), stat("a", "Bad")},
-			"two periods": {stat("a", "Bad"), {ID: "b", Stat: &alarm.MetricStat{Metric: orders, Period: 300, Stat: "Sum"}}, {ID: "c", Expression: "a + b"}},
-			"nonsense":    {{ID: "a", Expression: "1 +"}},
+			"a circle":   {{ID: "a", Expression: "b + 1"}, {ID: "b", Expression: "a + 1"}},
+			"a stranger": {{ID: "a", Expression: "x"}},
+			"a scalar":   {{ID: "a", Expression: "1 + 1"}},
+			"twice":      {stat("a", "Bad"), stat("a", "Bad")},
+			"two periods": {
+				stat("a", "Bad"),
+				{ID: "b", Stat: &alarm.MetricStat{Metric: orders, Period: 300, Stat: "Sum"}},
+				{ID: "c", Expression: "a + b"},
+			},
+			"nonsense": {{ID: "a", Expression: "1 +"}},
 		} {
 			if _, err := get(qs...); !errors.Is(err, fault.Invalid) {
 				t.Errorf("%s: %v", name, err)
@@ -299,7 +323,9 @@ func TestRequestsInFlightAreSampled(t *testing.T) {
 		ok(t, err)
 		w := newWorld(t, db, func(c *metrics.Config) {
 			c.Counts = func(traffic.Key) []traffic.Counts {
-				return []traffic.Counts{{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4}}
+				return []traffic.Counts{
+					{Variant: "v", Config: "c", InFlight: 3}, {Variant: "v", Config: "d", InFlight: 4},
+				}
 			}
 		})
 		stop := w.run()
@@ -329,7 +355,10 @@ func TestInstancesAreSampledOnceAMinute(t *testing.T) {
 		w := newWorld(t, db, func(c *metrics.Config) {
 			c.Instances = func(context.Context) ([]metrics.Instance, error) {
 				looks++
-				i := metrics.Instance{Endpoint: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v", ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25}
+				i := metrics.Instance{
+					Endpoint: traffic.Key{Region: scope.Region, Name: "e"}, Variant: "v",
+					ID: "1", CPU: looks * 90 * time.Second, Memory: 0.25,
+				}
 				j := i
 				j.ID, j.CPU, j.Memory = "2", 0, 0.75
 				return []metrics.Instance{i, j}, nil

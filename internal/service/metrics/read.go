@@ -3,7 +3,6 @@ package metrics
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
@@ -41,7 +40,8 @@ func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 	}
 	all := make([]*metricSeries, len(data))
 	for i, d := range data {
-		m, err := s.registry.open(sc.Region, metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}, s.MaxSeries)
+		id := metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}
+		m, err := s.registry.open(sc.Region, id, s.MaxSeries)
 		if err != nil {
 			return err
 		}
@@ -73,6 +73,9 @@ type Datapoint struct {
 	Unit   metric.Unit
 	Values []*float64 // for each of Stats; nil where it cannot be had
 }
+
+// fewer ends the refusal of what asks for too many datapoints.
+const fewer = "You may reduce them by increasing Period, or decreasing the time range."
 
 // maxDatapoints is how many GetMetricStatistics may ask for (spec §7.3).
 const maxDatapoints = 1440
@@ -119,10 +122,12 @@ func (s *Service) Statistics(sc arn.Scope, q StatisticsQuery) ([]Datapoint, erro
 // down to what is kept of its time.
 func window(start, end time.Time, period time.Duration, most int) (metric.Window, error) {
 	if !checkPeriod(period) {
-		return metric.Window{}, fault.New(fault.Invalid, "The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.")
+		return metric.Window{}, fault.New(fault.Invalid,
+			"The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.")
 	}
 	if !start.Before(end) {
-		return metric.Window{}, fault.New(fault.Invalid, "The parameter StartTime must be less than the parameter EndTime.").Because(metric.ErrCombination)
+		return metric.Window{}, fault.New(fault.Invalid,
+			"The parameter StartTime must be less than the parameter EndTime.").Because(metric.ErrCombination)
 	}
 	step := min(period, time.Minute)
 	switch age := time.Since(start); {
@@ -140,14 +145,16 @@ func window(start, end time.Time, period time.Duration, most int) (metric.Window
 	if n := (seconds + p - 1) / p; n <= int64(most) {
 		return metric.Window{Start: time.Unix(from, 0).UTC(), Period: period, Count: int(n)}, nil
 	}
-	return metric.Window{}, fault.New(fault.Invalid, "You have requested more than %d datapoints. You may reduce them by increasing Period, or decreasing the time range.", most).
+	return metric.Window{}, fault.New(fault.Invalid,
+		"You have requested more than %d datapoints. "+fewer, most).
 		Because(metric.ErrCombination)
 }
 
 func mod(a, b int64) int64 { return (a%b + b) % b }
 
 func checkPeriod(p time.Duration) bool {
-	return p > 0 && (p%time.Minute == 0 || slices.Contains([]time.Duration{1, 5, 10, 20, 30}, p/time.Second) && p%time.Second == 0)
+	short := []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second}
+	return p > 0 && (p%time.Minute == 0 || slices.Contains(short, p))
 }
 
 // MetricsFilter is what ListMetrics asks for. Zero members do not filter.
@@ -168,7 +175,7 @@ func (s *Service) Metrics(sc arn.Scope, f MetricsFilter) (page []metric.ID, more
 	all := slices.DeleteFunc(s.registry.all(sc.Region), func(m *metricSeries) bool {
 		return m.key.Metric <= f.After || !f.matches(m.id) || !m.active(f.Since)
 	})
-	slices.SortFunc(all, func(a, b *metricSeries) int { return strings.Compare(string(a.key.Metric), string(b.key.Metric)) })
+	slices.SortFunc(all, func(a, b *metricSeries) int { return cmp.Compare(a.key.Metric, b.key.Metric) })
 	for i, m := range all {
 		if i == f.Limit {
 			return page, true

@@ -30,12 +30,14 @@ func TestSubscribersHearOfTheSamplesThatTheyWaitFor(t *testing.T) {
 		sample   func(w *world)
 		want     bool
 	}{
-		"a request that failed":      {failed, metrics.NonZero, func(w *world) { w.Sample(sample(true)) }, true},
-		"one that did not":           {failed, metrics.NonZero, func(w *world) { w.Sample(sample(false)) }, false},
-		"every request":              {failed, metrics.Every, func(w *world) { w.Sample(sample(false)) }, true},
-		"a latency, whatever it is":  {latency, metrics.NonZero, func(w *world) { w.Sample(sample(false)) }, true},
-		"nothing any more":           {failed, metrics.Nothing, func(w *world) { w.Sample(sample(true)) }, false},
-		"another fleet":              {errorsOf("e", "v", "d"), metrics.Every, func(w *world) { w.Sample(sample(true)) }, false},
+		"a request that failed":     {failed, metrics.NonZero, func(w *world) { w.Sample(sample(true)) }, true},
+		"one that did not":          {failed, metrics.NonZero, func(w *world) { w.Sample(sample(false)) }, false},
+		"every request":             {failed, metrics.Every, func(w *world) { w.Sample(sample(false)) }, true},
+		"a latency, whatever it is": {latency, metrics.NonZero, func(w *world) { w.Sample(sample(false)) }, true},
+		"nothing any more":          {failed, metrics.Nothing, func(w *world) { w.Sample(sample(true)) }, false},
+		"another fleet": {
+			errorsOf("e", "v", "d"), metrics.Every, func(w *world) { w.Sample(sample(true)) }, false,
+		},
 		"what a client puts":         {orders, metrics.NonZero, func(w *world) { w.order(0) }, true},
 		"what a client puts besides": {failed, metrics.Every, func(w *world) { w.order(1) }, false},
 	} {

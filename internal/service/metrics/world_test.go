@@ -70,7 +70,9 @@ func errorsOf(endpoint, variant, config string) metric.ID {
 func (w *world) stat(id metric.ID, s metric.Stat) float64 {
 	w.t.Helper()
 	end := time.Now().Truncate(time.Minute).Add(time.Minute)
-	ps, err := w.Statistics(scope, metrics.StatisticsQuery{Metric: id, Start: end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{s}})
+	ps, err := w.Statistics(scope, metrics.StatisticsQuery{
+		Metric: id, Start: end.Add(-10 * time.Minute), End: end, Period: 10 * time.Minute, Stats: []metric.Stat{s},
+	})
 	ok(w.t, err)
 	if len(ps) != 1 || ps[0].Values[0] == nil {
 		return -1

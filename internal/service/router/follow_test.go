@@ -50,7 +50,8 @@ func route(version int64, id string, instances ...string) traffic.Route {
 	}
 	if !r.Gone {
 		r.Variants = []traffic.Variant{{
-			Name: "a", Weight: 1, Routing: traffic.LeastOutstandingRequests, Container: "primary", Fleets: []traffic.Fleet{f},
+			Name: "a", Weight: 1, Routing: traffic.LeastOutstandingRequests, Container: "primary",
+			Fleets: []traffic.Fleet{f},
 		}}
 	}
 	return r
@@ -70,7 +71,8 @@ func TestTheRouterGetsWhatTheRouteSays(t *testing.T) {
 	}
 	e, ok := r.Route(key)
 	v := e.Variants[0]
-	if !ok || v.Routing != traffic.LeastOutstandingRequests || v.Container != "primary" || len(v.Fleets[0].Instances) != 2 {
+	if !ok || v.Routing != traffic.LeastOutstandingRequests || v.Container != "primary" ||
+		len(v.Fleets[0].Instances) != 2 {
 		t.Errorf("the router has %+v", e)
 	}
 }

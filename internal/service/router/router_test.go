@@ -141,14 +141,30 @@ func TestRequestsFollowWeightsAndShares(t *testing.T) {
 		target   string
 		want     map[string]float64
 	}{
-		"three to one":                           {[]traffic.Variant{variant("v", 3, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"a": .75, "b": .25}},
-		"all zero is equal":                      {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 0, fleet("1", b, 1))}, "", map[string]float64{"a": .5, "b": .5}},
-		"weight zero gets none":                  {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "", map[string]float64{"b": 1}},
-		"weight zero may be named":               {[]traffic.Variant{variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1))}, "v", map[string]float64{"a": 1}},
-		"fleets by share":                        {[]traffic.Variant{variant("v", 1, fleet("1", a, .9), fleet("2", b, .1))}, "", map[string]float64{"a": .9, "b": .1}},
-		"the split holds for a named variant":    {[]traffic.Variant{variant("v", 0, fleet("1", a, .8), fleet("2", b, .2)), variant("w", 1, fleet("1", c, 1))}, "v", map[string]float64{"a": .8, "b": .2}},
-		"an empty fleet's share falls to others": {[]traffic.Variant{variant("v", 1, fleet("1", "", .5), fleet("2", b, .25), fleet("3", c, .25))}, "", map[string]float64{"b": .5, "c": .5}},
-		"even to one without a share":            {[]traffic.Variant{variant("v", 1, fleet("1", "", 1), fleet("2", b, 0))}, "", map[string]float64{"b": 1}},
+		"three to one": {[]traffic.Variant{
+			variant("v", 3, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1)),
+		}, "", map[string]float64{"a": .75, "b": .25}},
+		"all zero is equal": {[]traffic.Variant{
+			variant("v", 0, fleet("1", a, 1)), variant("w", 0, fleet("1", b, 1)),
+		}, "", map[string]float64{"a": .5, "b": .5}},
+		"weight zero gets none": {[]traffic.Variant{
+			variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1)),
+		}, "", map[string]float64{"b": 1}},
+		"weight zero may be named": {[]traffic.Variant{
+			variant("v", 0, fleet("1", a, 1)), variant("w", 1, fleet("1", b, 1)),
+		}, "v", map[string]float64{"a": 1}},
+		"fleets by share": {[]traffic.Variant{
+			variant("v", 1, fleet("1", a, .9), fleet("2", b, .1)),
+		}, "", map[string]float64{"a": .9, "b": .1}},
+		"the split holds for a named variant": {[]traffic.Variant{
+			variant("v", 0, fleet("1", a, .8), fleet("2", b, .2)), variant("w", 1, fleet("1", c, 1)),
+		}, "v", map[string]float64{"a": .8, "b": .2}},
+		"an empty fleet's share falls to others": {[]traffic.Variant{
+			variant("v", 1, fleet("1", "", .5), fleet("2", b, .25), fleet("3", c, .25)),
+		}, "", map[string]float64{"b": .5, "c": .5}},
+		"even to one without a share": {
+			[]traffic.Variant{variant("v", 1, fleet("1", "", 1), fleet("2", b, 0))}, "", map[string]float64{"b": 1},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRouter(t, router.Config{})
@@ -289,11 +305,13 @@ func TestOutcomesAreCountedByTheirClass(t *testing.T) {
 			if len(samples) != 1 {
 				t.Fatalf("%d samples", len(samples))
 			}
-			if s := samples[0]; s.Status4XX != tc.s4 || s.Status5XX != tc.s5 || s.ModelError != tc.model || s.Config != "c" {
+			if s := samples[0]; s.Status4XX != tc.s4 || s.Status5XX != tc.s5 || s.ModelError != tc.model ||
+				s.Config != "c" {
 				t.Errorf("%+v", s)
 			}
 			n := r.Counts(key)[0]
-			if n.Invocations != 1 || (n.Status4XX == 1) != tc.s4 || (n.Status5XX == 1) != tc.s5 || (n.ModelErrors == 1) != tc.model {
+			if n.Invocations != 1 || (n.Status4XX == 1) != tc.s4 || (n.Status5XX == 1) != tc.s5 ||
+				(n.ModelErrors == 1) != tc.model {
 				t.Errorf("%+v", n)
 			}
 		})
@@ -325,7 +343,8 @@ func TestCountersAreShownAndLeaveWithTheirEndpoint(t *testing.T) {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if l.GetName() == "config" {
-					got[f.GetName()+" "+l.GetValue()] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+					n := m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+					got[f.GetName()+" "+l.GetValue()] = n
 				}
 			}
 		}

@@ -166,7 +166,8 @@ type descs struct {
 
 func newDescs() descs {
 	d := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("slipway_endpoint_"+name, help, []string{"region", "endpoint", "variant", "config"}, nil)
+		labels := []string{"region", "endpoint", "variant", "config"}
+		return prometheus.NewDesc("slipway_endpoint_"+name, help, labels, nil)
 	}
 	return descs{
 		invocations: d("invocations_total", "Requests sent, or tried to be sent, to a container."),
@@ -183,7 +184,9 @@ func newDescs() descs {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	d := newDescs()
-	for _, x := range []*prometheus.Desc{d.invocations, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead} {
+	for _, x := range []*prometheus.Desc{
+		d.invocations, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead,
+	} {
 		ch <- x
 	}
 }
