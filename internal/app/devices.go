@@ -27,7 +27,8 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	}
 	a.deviceListener = devicetls.Limit(l)
 	if ip := net.ParseIP(hostOf(l)); len(a.cfg.Devices.Names) == 0 && ip.IsUnspecified() {
-		a.log.WarnContext(ctx, "devices on other machines need a name for this one: set devices.names, or those that enroll are told 127.0.0.1", "listen", addr)
+		a.log.WarnContext(ctx, "devices on other machines need a name for this one: "+
+			"set devices.names, or those that enroll are told 127.0.0.1", "listen", addr)
 	}
 	a.onStop("device listener", func() error { _ = l.Close(); return nil }) // as the other's
 	config, err := a.identity.TLSConfig(append(a.cfg.Devices.Names, hostOf(l))...)

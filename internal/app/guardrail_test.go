@@ -40,13 +40,17 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 	s := serve(t)
 	s.deployable("good", nil)
 	s.deployable("bad", map[string]string{"TESTMODEL_STATUS": "500"})
-	_, err := s.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")})
+	_, err := s.CreateEndpoint(t.Context(),
+		&sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")})
 	s.ok(err)
 	s.awaitInService()
 	d := alarm.Definition{
-		Name: "bad-answers", Period: 1, EvaluationPeriods: 1, ComparisonOperator: alarm.GreaterOrEqual, TreatMissingData: alarm.NotBreaching,
+		Name: "bad-answers", Period: 1, EvaluationPeriods: 1, ComparisonOperator: alarm.GreaterOrEqual,
+		TreatMissingData: alarm.NotBreaching,
 		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
-			{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "main"}, {Name: "EndpointConfigName", Value: "bad"},
+			{Name: "EndpointName", Value: "e"},
+			{Name: "VariantName", Value: "main"},
+			{Name: "EndpointConfigName", Value: "bad"},
 		}},
 	}
 	judge(&d)
@@ -56,11 +60,13 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 	_, err = s.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
 		DeploymentConfig: &types.DeploymentConfig{
-			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-				Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60),
-				CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeCapacityPercent, Value: aws.Int32(50)},
-			}},
-			AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("bad-answers")}}},
+			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60),
+					CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeCapacityPercent, Value: aws.Int32(50)},
+				},
+			},
+			AutoRollbackConfiguration: rollbackOn("bad-answers"),
 		},
 	})
 	s.ok(err)
@@ -73,7 +79,8 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 		t.Errorf("%d requests failed, %d of them not because of the model", x.failed, x.other)
 	}
 	took := x.last.Sub(x.first)
-	t.Logf("from the first bad answer to the last request to the bad fleet: %v, %d requests", took.Round(time.Millisecond), x.failed)
+	t.Logf("from the first bad answer to the last request to the bad fleet: %v, %d requests",
+		took.Round(time.Millisecond), x.failed)
 	// The goal is 2 s at the 99th percentile on a machine of its own; this one
 	// may be busy with other tests.
 	if took > 5*time.Second {
@@ -109,10 +116,13 @@ func (s *served) load(rate float64) (finish func() exposure) {
 	}
 	go func() {
 		defer close(done)
-		_, err := openload.Run(s.t.Context(), openload.Config{Rate: rate, Duration: time.Hour, Stop: halt, OnResult: note}, func(ctx context.Context, _ int) error {
-			_, err := s.runtime.InvokeEndpoint(ctx, &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")})
-			return err
-		})
+		_, err := openload.Run(s.t.Context(),
+			openload.Config{Rate: rate, Duration: time.Hour, Stop: halt, OnResult: note},
+			func(ctx context.Context, _ int) error {
+				_, err := s.runtime.InvokeEndpoint(ctx,
+					&sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")})
+				return err
+			})
 		if err != nil {
 			s.t.Error(err)
 		}
@@ -128,12 +138,13 @@ func TestAnUpdateToBeJudgedByNoAlarmIsRefused(t *testing.T) {
 	s := serve(t)
 	s.deployable("a", nil)
 	s.deployable("b", nil)
-	_, err := s.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("a")})
+	_, err := s.CreateEndpoint(t.Context(),
+		&sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("a")})
 	s.ok(err)
 	s.awaitInService()
 	_, err = s.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("e"), EndpointConfigName: aws.String("b"),
-		DeploymentConfig: &types.DeploymentConfig{AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("x")}}}},
+		DeploymentConfig: &types.DeploymentConfig{AutoRollbackConfiguration: rollbackOn("x")},
 	})
 	if err == nil || !strings.Contains(err.Error(), "ValidationException: Could not find alarm(s): [x].") {
 		t.Error(err)
@@ -153,7 +164,8 @@ func serve(t *testing.T) *served {
 	cfg := config.Default()
 	cfg.Listen, cfg.DataDir = "127.0.0.1:0", t.TempDir()
 	cfg.Images["test/model"] = config.Image{Command: []string{build.Testmodel(t)}}
-	a, err := New(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	a, err := New(t.Context(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +179,8 @@ func serve(t *testing.T) *served {
 	key := a.keys.Default()
 	c := aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String("http://" + a.Addr()),
-		Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""), HTTPClient: openload.NewHTTPClient(64),
+		Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
+		HTTPClient:  openload.NewHTTPClient(64),
 	}
 	s := &served{
 		Client: sagemaker.NewFromConfig(c), t: t, app: a,
@@ -180,6 +193,10 @@ func serve(t *testing.T) *served {
 		a.Close()
 	})
 	return s
+}
+
+func rollbackOn(alarm string) *types.AutoRollbackConfig {
+	return &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: &alarm}}}
 }
 
 // empty deletes the endpoint, so that no process is left.
@@ -209,12 +226,14 @@ func (s *served) ok(err error) {
 func (s *served) deployable(name string, env map[string]string) {
 	s.t.Helper()
 	_, err := s.CreateModel(s.t.Context(), &sagemaker.CreateModelInput{
-		ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: aws.String("test/model"), Environment: env},
+		ModelName:        &name,
+		PrimaryContainer: &types.ContainerDefinition{Image: aws.String("test/model"), Environment: env},
 	})
 	s.ok(err)
 	_, err = s.CreateEndpointConfig(s.t.Context(), &sagemaker.CreateEndpointConfigInput{
 		EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{{
-			VariantName: aws.String("main"), ModelName: &name, InitialInstanceCount: aws.Int32(2), InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
+			VariantName: aws.String("main"), ModelName: &name, InitialInstanceCount: aws.Int32(2),
+			InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
 		}},
 	})
 	s.ok(err)

@@ -15,7 +15,8 @@ import (
 func TestEveryOperationInTheTablesIsServed(t *testing.T) {
 	c := (&App{registry: prometheus.NewRegistry(), manager: new(instance.Manager)}).apis(nil)
 	for name, h := range map[string]http.Handler{
-		"SageMaker": c.SageMaker, "Slipway": c.Slipway, "STS": c.STS, "CloudWatch": c.CloudWatch, "Edge": c.Edge, "IoT": c.IoT,
+		"SageMaker": c.SageMaker, "Slipway": c.Slipway, "STS": c.STS, "CloudWatch": c.CloudWatch, "Edge": c.Edge,
+		"IoT": c.IoT,
 	} {
 		served, ok := h.(*rpc.Handler)
 		if !ok {

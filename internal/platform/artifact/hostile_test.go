@@ -54,20 +54,24 @@ func wrongNames(t testing.TB) map[string]attack {
 	}
 }
 
+// isLink is what is said of links.
+const isLink = ` is a link; model data may not contain links ` +
+	`(tar --dereference --hard-dereference stores the files themselves).`
+
 func wrongEntries(t testing.TB) map[string]attack {
 	t.Helper()
 	return map[string]attack{
 		"a symbolic link": {
 			archive(t, special(tar.TypeSymlink, "l", "/etc"), file("l/x", "x")),
-			`Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+			`Entry "l"` + isLink,
 		},
 		"a symbolic link within": {
 			archive(t, file("a", "A"), special(tar.TypeSymlink, "l", "a")),
-			`Entry "l" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+			`Entry "l"` + isLink,
 		},
 		"a hard link": {
 			archive(t, special(tar.TypeLink, "h", "/etc/shadow")),
-			`Entry "h" is a link; model data may not contain links (tar --dereference --hard-dereference stores the files themselves).`,
+			`Entry "h"` + isLink,
 		},
 		"a character device": {
 			archive(t, special(tar.TypeChar, "null", "")),
