@@ -89,19 +89,45 @@ func TestAnUpdateToPlanIsReadAsTheAWSCommandLineReadsIt(t *testing.T) {
 		args []string
 		want string
 	}{
-		"names":        {nil, `{` + names + `}`},
-		"inline JSON":  {[]string{"--deployment-config", `{"A":1}`}, `{"DeploymentConfig":{"A":1},` + names + `}`},
-		"a file":       {[]string{"--deployment-config", "file://" + file}, `{"DeploymentConfig":{"RollingUpdatePolicy":{}},` + names + `}`},
-		"a yes":        {[]string{"--retain-all-variant-properties"}, `{` + names + `,"RetainAllVariantProperties":true}`},
-		"a no":         {[]string{"--no-retain-deployment-config"}, `{` + names + `,"RetainDeploymentConfig":false}`},
-		"properties":   {[]string{"--exclude-retained-variant-properties", "VariantPropertyType=DesiredWeight", "VariantPropertyType=DataCaptureConfig"}, `{` + names + `,"ExcludeRetainedVariantProperties":[{"VariantPropertyType":"DesiredWeight"},{"VariantPropertyType":"DataCaptureConfig"}]}`},
-		"property":     {[]string{"--exclude-retained-variant-properties", `[{"VariantPropertyType":"DesiredWeight"}]`}, `{` + names + `,"ExcludeRetainedVariantProperties":[{"VariantPropertyType":"DesiredWeight"}]}`},
-		"all as JSON":  {[]string{"--cli-input-json", `{"EndpointName":"x","RetainDeploymentConfig":true}`}, `{` + names + `,"RetainDeploymentConfig":true}`},
-		"no JSON":      {[]string{"--deployment-config", "BlueGreenUpdatePolicy={}"}, "--deployment-config: is not JSON"},
-		"no file":      {[]string{"--deployment-config", "file:///nowhere/at/all"}, "no such file"},
-		"no property":  {[]string{"--exclude-retained-variant-properties", "DesiredWeight"}, `"DesiredWeight" is not VariantPropertyType=NAME`},
+		"names":       {nil, `{` + names + `}`},
+		"inline JSON": {[]string{"--deployment-config", `{"A":1}`}, `{"DeploymentConfig":{"A":1},` + names + `}`},
+		"a file": {
+			[]string{"--deployment-config", "file://" + file},
+			`{"DeploymentConfig":{"RollingUpdatePolicy":{}},` + names + `}`,
+		},
+		"a yes": {
+			[]string{"--retain-all-variant-properties"}, `{` + names + `,"RetainAllVariantProperties":true}`,
+		},
+		"a no": {[]string{"--no-retain-deployment-config"}, `{` + names + `,"RetainDeploymentConfig":false}`},
+		"properties": {
+			[]string{
+				"--exclude-retained-variant-properties", "VariantPropertyType=DesiredWeight",
+				"VariantPropertyType=DataCaptureConfig",
+			},
+			`{` + names +
+				`,"ExcludeRetainedVariantProperties":[{"VariantPropertyType":"DesiredWeight"},` +
+				`{"VariantPropertyType":"DataCaptureConfig"}]}`,
+		},
+		"property": {
+			[]string{"--exclude-retained-variant-properties", `[{"VariantPropertyType":"DesiredWeight"}]`},
+			`{` + names + `,"ExcludeRetainedVariantProperties":[{"VariantPropertyType":"DesiredWeight"}]}`,
+		},
+		"all as JSON": {
+			[]string{"--cli-input-json", `{"EndpointName":"x","RetainDeploymentConfig":true}`},
+			`{` + names + `,"RetainDeploymentConfig":true}`,
+		},
+		"no JSON": {
+			[]string{"--deployment-config", "BlueGreenUpdatePolicy={}"}, "--deployment-config: is not JSON",
+		},
+		"no file": {[]string{"--deployment-config", "file:///nowhere/at/all"}, "no such file"},
+		"no property": {
+			[]string{"--exclude-retained-variant-properties", "DesiredWeight"},
+			`"DesiredWeight" is not VariantPropertyType=NAME`,
+		},
 		"a stray word": {[]string{"stray"}, `unexpected argument "stray"`},
-		"both":         {[]string{"--retain-deployment-config", "--no-retain-deployment-config"}, "none of the others can be"},
+		"both": {
+			[]string{"--retain-deployment-config", "--no-retain-deployment-config"}, "none of the others can be",
+		},
 	} {
 		var u updateFlags
 		cmd := &cobra.Command{SilenceErrors: true, SilenceUsage: true}

@@ -66,7 +66,8 @@ func TestEveryRequestIsCountedInItsPhase(t *testing.T) {
 	if diff := cmp.Diff(sum{sent: 13, ok: 11, broken: 2}, tr.sum(), cmp.AllowUnexported(sum{})); diff != "" {
 		t.Error(diff)
 	}
-	if !tr.only(servingV1, "v1") || !tr.only(updatingV2, "v1", "v2") || !tr.only(servingV2, "v2") || !tr.only(updatingV3, "v2", "v3") || !tr.only(afterRollback, "v2") {
+	if !tr.only(servingV1, "v1") || !tr.only(updatingV2, "v1", "v2") || !tr.only(servingV2, "v2") ||
+		!tr.only(updatingV3, "v2", "v3") || !tr.only(afterRollback, "v2") {
 		t.Errorf("the phases are %+v", tr.rows())
 	}
 	if tr.accuracy("v1") != 0.75 || tr.accuracy("v2") != 1 {
@@ -113,9 +114,13 @@ func TestOnlyTheBrokenVersionsOwnFailuresAreExcused(t *testing.T) {
 
 func TestAFailureIsTheModelsOwnOrTheServers(t *testing.T) {
 	model := func(status int32, message string) error {
-		return fmt.Errorf("invoke: %w", &runtimetypes.ModelError{OriginalStatusCode: &status, OriginalMessage: &message})
+		return fmt.Errorf(
+			"invoke: %w", &runtimetypes.ModelError{OriginalStatusCode: &status, OriginalMessage: &message},
+		)
 	}
-	if got := ownFailure(model(500, `{"error":"the model failed on this input: index out of range"}`)); got != "index out of range" {
+	if got := ownFailure(
+		model(500, `{"error":"the model failed on this input: index out of range"}`),
+	); got != "index out of range" {
 		t.Errorf("its own failure is read as %q", got)
 	}
 	for name, err := range map[string]error{
@@ -133,7 +138,10 @@ func TestAFailureIsTheModelsOwnOrTheServers(t *testing.T) {
 }
 
 func TestTheRecordOfTheDeploymentsIsRead(t *testing.T) {
-	got, err := parseDeployments(`{"Deployments": [{"DeploymentId": "d-1", "EndpointConfigName": "digits-v3", "Verdict": "RolledBack", "Requests": 33}]}`)
+	got, err := parseDeployments(
+		`{"Deployments": [{"DeploymentId": "d-1", "EndpointConfigName": "digits-v3", "Verdict": "RolledBack", ` +
+			`"Requests": 33}]}`,
+	)
 	if want := []deployment{{"d-1", "digits-v3", "RolledBack", 33}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -148,10 +156,14 @@ func TestTheStagesOfBothFleetsAreRead(t *testing.T) {
 	}
 	got := stagesOf(&sagemaker.DescribeEndpointOutput{
 		EndpointConfigName: aws.String("digits-v1"),
-		ProductionVariants: []types.ProductionVariantSummary{{VariantStatus: status(types.VariantStatusDeleting, "Terminating 4 instance(s).")}},
+		ProductionVariants: []types.ProductionVariantSummary{
+			{VariantStatus: status(types.VariantStatusDeleting, "Terminating 4 instance(s).")},
+		},
 		PendingDeploymentSummary: &types.PendingDeploymentSummary{
 			EndpointConfigName: aws.String("digits-v2"),
-			ProductionVariants: []types.PendingProductionVariantSummary{{VariantStatus: status(types.VariantStatusBaking, "Baking.")}},
+			ProductionVariants: []types.PendingProductionVariantSummary{
+				{VariantStatus: status(types.VariantStatusBaking, "Baking.")},
+			},
 		},
 	})
 	want := []stage{{"digits-v2", "Baking", "Baking."}, {"digits-v1", "Deleting", "Terminating 4 instance(s)."}}
@@ -176,10 +188,13 @@ func TestTheCanarysShareIsTakenWhileItBakes(t *testing.T) {
 }
 
 func TestAnAnswerIsReadOrRefused(t *testing.T) {
-	if got, err := parseAnswer([]byte(`{"predictions": [{"label": 7, "probabilities": [0.1]}]}`)); got != 7 || err != nil {
+	if got, err := parseAnswer([]byte(`{"predictions": [{"label": 7, "probabilities": [0.1]}]}`)); got != 7 ||
+		err != nil {
 		t.Errorf("got %d, %v", got, err)
 	}
-	for _, body := range []string{"", "{}", `{"predictions": []}`, `{"predictions": [{}]}`, `{"predictions": [{"label": 1}, {"label": 2}]}`} {
+	for _, body := range []string{
+		"", "{}", `{"predictions": []}`, `{"predictions": [{}]}`, `{"predictions": [{"label": 1}, {"label": 2}]}`,
+	} {
 		if _, err := parseAnswer([]byte(body)); err == nil {
 			t.Errorf("%q was taken for an answer", body)
 		}
@@ -192,7 +207,10 @@ func TestPlainOutputHasNoEscapesAndOneLinePerFact(t *testing.T) {
 	s.title("Title")
 	s.done("step", "detail", 1500*time.Millisecond)
 	s.head("act")
-	s.live(glance{at: 12 * time.Second, sum: sum{sent: 10, ok: 8, broken: 1, lost: 1}, by: shares{5, 4, 1}, p50: time.Millisecond, p99: 2 * time.Millisecond})
+	s.live(glance{
+		at: 12 * time.Second, sum: sum{sent: 10, ok: 8, broken: 1, lost: 1}, by: shares{5, 4, 1}, p50: time.Millisecond,
+		p99: 2 * time.Millisecond,
+	})
 	s.stage(12300*time.Millisecond, stage{"digits-v2", "Creating", "Launching 4 instance(s)."})
 	s.check(true, "held")
 	s.check(false, "broke")
@@ -219,9 +237,14 @@ func TestTheLiveViewShowsSharesAndTrend(t *testing.T) {
 	s := &screen{w: &out, fancy: true}
 	s.live(glance{
 		sum: sum{sent: 10, ok: 7, broken: 1}, by: shares{30, 10, 0}, p99: 4 * time.Millisecond,
-		trend: []time.Duration{0, time.Millisecond, 4 * time.Millisecond}, stage: "v2: Baking for 4 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s).",
+		trend: []time.Duration{0, time.Millisecond, 4 * time.Millisecond},
+		stage: "v2: Baking for 4 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 " +
+			"instance(s).",
 	})
-	for _, want := range []string{"10", "0 lost", "1 that v3 failed on", "2 under way", strings.Repeat("█", 30), "v1 75 %", "v2 25 %", "▁▂█", "v2: Baking for 4 seconds"} {
+	for _, want := range []string{
+		"10", "0 lost", "1 that v3 failed on", "2 under way", strings.Repeat("█", 30), "v1 75 %", "v2 25 %", "▁▂█",
+		"v2: Baking for 4 seconds",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not shown:\n%s", want, out.String())
 		}

@@ -46,7 +46,9 @@ const (
 func newField(t *testing.T) *field {
 	t.Helper()
 	s := startServer(t, func(c *config.Config) {
-		c.Devices.PollIdle, c.Devices.PollActive, c.Devices.Heartbeat = config.Duration(time.Second), config.Duration(time.Second), config.Duration(time.Second)
+		c.Devices.PollIdle, c.Devices.PollActive, c.Devices.Heartbeat = config.Duration(
+			time.Second,
+		), config.Duration(time.Second), config.Duration(time.Second)
 	})
 	dir, err := os.MkdirTemp("", "e2e") // short: it holds sockets
 	if err != nil {
@@ -55,7 +57,8 @@ func newField(t *testing.T) *field {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	f := &field{sdk: s.sdk(), dir: filepath.Join(dir, "cam-01"), log: filepath.Join(dir, "agent.log")}
 	_, err = f.sagemaker.CreateDeviceFleet(t.Context(), &sagemaker.CreateDeviceFleetInput{
-		DeviceFleetName: aws.String("plant"), RoleArn: aws.String(edgeRole), OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://models/captured")},
+		DeviceFleetName: aws.String("plant"), RoleArn: aws.String(edgeRole),
+		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://models/captured")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,28 +92,39 @@ func (f *field) packaged(model, version string) {
 	f.upload("in/"+model+".tar.gz", models.Archive(model))
 	_, err := f.sagemaker.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
 		CompilationJobName: job, RoleArn: aws.String(edgeRole), StoppingCondition: &types.StoppingCondition{},
-		InputConfig:  &types.InputConfig{S3Uri: aws.String("s3://models/in/" + model + ".tar.gz"), DataInputConfig: aws.String("{'image': [1, 64]}"), Framework: types.FrameworkOnnx},
-		OutputConfig: &types.OutputConfig{S3OutputLocation: aws.String("s3://models/compiled"), TargetPlatform: &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: arch}},
+		InputConfig: &types.InputConfig{
+			S3Uri: aws.String("s3://models/in/" + model + ".tar.gz"), DataInputConfig: aws.String("{'image': [1, 64]}"),
+			Framework: types.FrameworkOnnx,
+		},
+		OutputConfig: &types.OutputConfig{
+			S3OutputLocation: aws.String("s3://models/compiled"),
+			TargetPlatform:   &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: arch},
+		},
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	eventually(f.t, time.Minute, "the model is compiled", func() bool {
-		j, err := f.sagemaker.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: job})
+		j, err := f.sagemaker.DescribeCompilationJob(
+			ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: job},
+		)
 		if err != nil || j.CompilationJobStatus == types.CompilationJobStatusFailed {
 			f.t.Fatalf("compilation: %v, %v", err, aws.ToString(j.FailureReason))
 		}
 		return j.CompilationJobStatus == types.CompilationJobStatusCompleted
 	})
 	_, err = f.sagemaker.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: job, CompilationJobName: job, ModelName: aws.String("digits"), ModelVersion: &version, RoleArn: aws.String(edgeRole),
+		EdgePackagingJobName: job, CompilationJobName: job, ModelName: aws.String("digits"), ModelVersion: &version,
+		RoleArn:      aws.String(edgeRole),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String(edgeOutput)},
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	eventually(f.t, time.Minute, "the model is packaged", func() bool {
-		j, err := f.sagemaker.DescribeEdgePackagingJob(ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: job})
+		j, err := f.sagemaker.DescribeEdgePackagingJob(
+			ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: job},
+		)
 		if err != nil || j.EdgePackagingJobStatus == types.EdgePackagingJobStatusFailed {
 			f.t.Fatalf("packaging: %v, %v", err, aws.ToString(j.EdgePackagingJobStatusMessage))
 		}
@@ -123,11 +137,19 @@ func (f *field) roll(plan, job string) {
 	f.t.Helper()
 	_, err := f.sagemaker.CreateEdgeDeploymentPlan(f.t.Context(), &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: &plan, DeviceFleetName: aws.String("plant"),
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String("digits"), EdgePackagingJobName: &job}},
-		Stages:       []types.DeploymentStage{{StageName: aws.String("all"), DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(100)}}},
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String("digits"), EdgePackagingJobName: &job},
+		},
+		Stages: []types.DeploymentStage{
+			{StageName: aws.String("all"), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+				DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(100),
+			}},
+		},
 	})
 	if err == nil {
-		_, err = f.sagemaker.StartEdgeDeploymentStage(f.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: aws.String("all")})
+		_, err = f.sagemaker.StartEdgeDeploymentStage(f.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
+			EdgeDeploymentPlanName: &plan, StageName: aws.String("all"),
+		})
 	}
 	if err != nil {
 		f.t.Fatal(err)
@@ -138,15 +160,21 @@ func (f *field) roll(plan, job string) {
 func (f *field) deployed(plan string) {
 	f.t.Helper()
 	eventually(f.t, 2*time.Minute, plan+" is deployed", func() bool {
-		p, err := f.sagemaker.DescribeEdgeDeploymentPlan(f.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan})
+		p, err := f.sagemaker.DescribeEdgeDeploymentPlan(
+			f.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan},
+		)
 		if err != nil {
 			f.t.Fatal(err)
 		}
 		switch s := p.Stages[0].DeploymentStatus; s.StageStatus {
 		case types.StageStatusFailed, types.StageStatusStopped:
-			rows, _ := f.sagemaker.ListStageDevices(f.t.Context(), &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: &plan, StageName: aws.String("all")})
+			rows, _ := f.sagemaker.ListStageDevices(f.t.Context(), &sagemaker.ListStageDevicesInput{
+				EdgeDeploymentPlanName: &plan, StageName: aws.String("all"),
+			})
 			for _, r := range rows.DeviceDeploymentSummaries {
-				f.t.Error(aws.ToString(r.DeviceName), r.DeviceDeploymentStatus, aws.ToString(r.DeviceDeploymentStatusMessage))
+				f.t.Error(
+					aws.ToString(r.DeviceName), r.DeviceDeploymentStatus, aws.ToString(r.DeviceDeploymentStatusMessage),
+				)
 			}
 			f.t.Fatalf("%s: %s", plan, aws.ToString(s.EdgeDeploymentStatusMessage))
 		case types.StageStatusDeployed:
@@ -192,7 +220,9 @@ func (f *field) kill() {
 }
 
 func (f *field) ask(call func(context.Context, edgemanager.AgentClient) (float32, error)) (float32, error) {
-	c, err := grpc.NewClient("unix:"+filepath.Join(f.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	c, err := grpc.NewClient(
+		"unix:"+filepath.Join(f.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -214,13 +244,17 @@ func (f *field) reads() (float32, error) {
 				data.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(p)))
 			}
 			out, err := a.Predict(ctx, &edgemanager.PredictRequest{Name: "digits", Tensors: []*edgemanager.Tensor{{
-				TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64}},
-				Data:           &edgemanager.Tensor_ByteData{ByteData: data.Bytes()},
+				TensorMetadata: &edgemanager.TensorMetadata{
+					Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64},
+				},
+				Data: &edgemanager.Tensor_ByteData{ByteData: data.Bytes()},
 			}}})
 			if err != nil {
 				return 0, err
 			}
-			label := slices.IndexFunc(out.Tensors, func(x *edgemanager.Tensor) bool { return string(x.TensorMetadata.Name) == "label" })
+			label := slices.IndexFunc(
+				out.Tensors, func(x *edgemanager.Tensor) bool { return string(x.TensorMetadata.Name) == "label" },
+			)
 			if label < 0 {
 				return 0, fmt.Errorf("no label among %v", out.Tensors)
 			}
@@ -235,7 +269,9 @@ func (f *field) reads() (float32, error) {
 // version is what the server says that the device has.
 func (f *field) version() string {
 	f.t.Helper()
-	d, err := f.sagemaker.DescribeDevice(f.t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-01")})
+	d, err := f.sagemaker.DescribeDevice(f.t.Context(), &sagemaker.DescribeDeviceInput{
+		DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-01"),
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

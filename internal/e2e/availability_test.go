@@ -59,7 +59,9 @@ func testAvailability(t *testing.T, enough func(updates int) bool) {
 	config, updates := "blue", 0
 	for ; !enough(updates); updates++ {
 		config = map[string]string{"blue": "green", "green": "blue"}[config]
-		if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: &config}); err != nil {
+		if _, err := c.sagemaker.UpdateEndpoint(
+			t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: &config},
+		); err != nil {
 			t.Fatal(err)
 		}
 		if updates%killEvery == killEvery/2 {
@@ -73,7 +75,9 @@ func testAvailability(t *testing.T, enough func(updates int) bool) {
 	l.judge(s)
 	t.Logf("%d updates, %d instances killed: %v", updates, len(l.kills), l.report)
 
-	eventually(t, 30*time.Second, "only the endpoint's instances run", func() bool { return len(s.instances()) == instances })
+	eventually(
+		t, 30*time.Second, "only the endpoint's instances run", func() bool { return len(s.instances()) == instances },
+	)
 	c.deleteEndpoint("live")
 	eventually(t, 30*time.Second, "no instance runs after the delete", func() bool { return len(s.instances()) == 0 })
 	s.stop()
@@ -113,7 +117,9 @@ func newLoad(c *sdk, endpoint string) *load {
 }
 
 func (l *load) start() {
-	cfg := openload.Config{Rate: loadRate, Duration: 24 * time.Hour, MaxInFlight: 256, Grace: time.Minute, Stop: l.halt, OnResult: l.note}
+	cfg := openload.Config{
+		Rate: loadRate, Duration: 24 * time.Hour, MaxInFlight: 256, Grace: time.Minute, Stop: l.halt, OnResult: l.note,
+	}
 	go func() {
 		defer close(l.done)
 		l.report, l.err = openload.Run(l.c.t.Context(), cfg, l.send)
@@ -180,7 +186,8 @@ func (l *load) invoke(ctx context.Context, id *string, ask string, body []byte) 
 func (l *load) stream(ctx context.Context, id *string) error {
 	const chunks = 10
 	out, err := l.c.once.InvokeEndpointWithResponseStream(ctx, &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
-		EndpointName: &l.endpoint, InferenceId: id, CustomAttributes: aws.String(fmt.Sprintf("chunks=%d,chunk_ms=50", chunks)), Body: []byte("go"),
+		EndpointName: &l.endpoint, InferenceId: id,
+		CustomAttributes: aws.String(fmt.Sprintf("chunks=%d,chunk_ms=50", chunks)), Body: []byte("go"),
 	})
 	if err != nil {
 		return err

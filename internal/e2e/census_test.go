@@ -43,7 +43,9 @@ type outcome struct {
 }
 
 func startCensus(c *sdk, endpoint string, rate float64) *census {
-	l := &census{c: c, endpoint: endpoint, halt: make(chan struct{}), done: make(chan struct{}), outcomes: map[int]outcome{}}
+	l := &census{
+		c: c, endpoint: endpoint, halt: make(chan struct{}), done: make(chan struct{}), outcomes: map[int]outcome{},
+	}
 	cfg := openload.Config{Rate: rate, Duration: 24 * time.Hour, MaxInFlight: 256, Grace: time.Minute, Stop: l.halt}
 	go func() { // ends when halt is closed, which finish waits for
 		defer close(l.done)
@@ -55,7 +57,9 @@ func startCensus(c *sdk, endpoint string, rate float64) *census {
 // send invokes the endpoint; one request in ten takes a while, so that there
 // are always some under way when traffic moves.
 func (l *census) send(ctx context.Context, seq int) error {
-	in := &sagemakerruntime.InvokeEndpointInput{EndpointName: &l.endpoint, InferenceId: aws.String(strconv.Itoa(seq)), Body: []byte("hello")}
+	in := &sagemakerruntime.InvokeEndpointInput{
+		EndpointName: &l.endpoint, InferenceId: aws.String(strconv.Itoa(seq)), Body: []byte("hello"),
+	}
 	if seq%10 == 0 {
 		in.CustomAttributes = aws.String("sleep_ms=150")
 	}
@@ -107,7 +111,8 @@ type tally struct {
 func (l *census) judge(s *server, bad ...string) map[string]tally {
 	t := s.t
 	t.Helper()
-	if r := l.report; r.Requests == 0 || r.Requests != len(l.outcomes) || r.Count(openload.OK)+r.Count(openload.Failed) != r.Requests {
+	if r := l.report; r.Requests == 0 || r.Requests != len(l.outcomes) ||
+		r.Count(openload.OK)+r.Count(openload.Failed) != r.Requests {
 		t.Errorf("%d requests were sent, %d are accounted for: %v", r.Requests, len(l.outcomes), r)
 	}
 	isBad := map[string]bool{}
@@ -131,7 +136,10 @@ func (l *census) judge(s *server, bad ...string) map[string]tally {
 		}
 		if !fine {
 			if wrong++; wrong <= shown {
-				t.Errorf("request %d, sent at %s and taken by %v, got %q, %v", seq, o.started.UTC().Format("15:04:05.000"), takers, o.model, o.err)
+				t.Errorf(
+					"request %d, sent at %s and taken by %v, got %q, %v", seq, o.started.UTC().Format("15:04:05.000"),
+					takers, o.model, o.err,
+				)
 			}
 			continue
 		}

@@ -35,7 +35,9 @@ type sdk struct {
 func (s *server) awsConfig() aws.Config {
 	s.t.Helper()
 	// Nothing of the machine's own AWS settings may play a part.
-	profile, err := awsconfig.LoadSharedConfigProfile(s.t.Context(), "default", func(o *awsconfig.LoadSharedConfigOptions) {
+	profile, err := awsconfig.LoadSharedConfigProfile(s.t.Context(), "default", func(
+		o *awsconfig.LoadSharedConfigOptions,
+	) {
 		o.CredentialsFiles, o.ConfigFiles = []string{filepath.Join(s.dataDir, "credentials")}, []string{os.DevNull}
 	})
 	if err != nil {
@@ -108,7 +110,8 @@ func (c *sdk) deployable(name string, instances int32, env map[string]string) {
 	_, err := c.sagemaker.CreateModel(c.t.Context(), &sagemaker.CreateModelInput{
 		ModelName: &name,
 		PrimaryContainer: &types.ContainerDefinition{
-			Image: aws.String(testImage), ModelDataUrl: aws.String("s3://models/" + name + "/model.tar.gz"), Environment: env,
+			Image: aws.String(testImage), ModelDataUrl: aws.String("s3://models/" + name + "/model.tar.gz"),
+			Environment: env,
 		},
 	})
 	if err != nil {
@@ -119,7 +122,9 @@ func (c *sdk) deployable(name string, instances int32, env map[string]string) {
 
 func (c *sdk) config(name string, variants ...types.ProductionVariant) {
 	c.t.Helper()
-	_, err := c.sagemaker.CreateEndpointConfig(c.t.Context(), &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: variants})
+	_, err := c.sagemaker.CreateEndpointConfig(
+		c.t.Context(), &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: variants},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -127,14 +132,19 @@ func (c *sdk) config(name string, variants ...types.ProductionVariant) {
 
 func variant(name, model string, instances int32) types.ProductionVariant {
 	return types.ProductionVariant{
-		VariantName: &name, ModelName: &model, InitialInstanceCount: &instances, InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
-		RoutingConfig: &types.ProductionVariantRoutingConfig{RoutingStrategy: types.RoutingStrategyLeastOutstandingRequests},
+		VariantName: &name, ModelName: &model, InitialInstanceCount: &instances,
+		InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
+		RoutingConfig: &types.ProductionVariantRoutingConfig{
+			RoutingStrategy: types.RoutingStrategyLeastOutstandingRequests,
+		},
 	}
 }
 
 func (c *sdk) createEndpoint(name, config string) {
 	c.t.Helper()
-	_, err := c.sagemaker.CreateEndpoint(c.t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config})
+	_, err := c.sagemaker.CreateEndpoint(
+		c.t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -152,7 +162,8 @@ func (c *sdk) awaitInService(name string) string {
 	})
 	out, err := w.WaitForOutput(c.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &name}, 2*time.Minute)
 	if err != nil {
-		d, _ := c.sagemaker.DescribeEndpoint(c.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &name}) // for the message below
+		// for the message below
+		d, _ := c.sagemaker.DescribeEndpoint(c.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &name})
 		if d != nil {
 			c.t.Fatalf("%v: %s: %s", err, d.EndpointStatus, aws.ToString(d.FailureReason))
 		}
@@ -163,7 +174,9 @@ func (c *sdk) awaitInService(name string) string {
 
 func (c *sdk) deleteEndpoint(name string) {
 	c.t.Helper()
-	if _, err := c.sagemaker.DeleteEndpoint(c.t.Context(), &sagemaker.DeleteEndpointInput{EndpointName: &name}); err != nil {
+	if _, err := c.sagemaker.DeleteEndpoint(
+		c.t.Context(), &sagemaker.DeleteEndpointInput{EndpointName: &name},
+	); err != nil {
 		c.t.Fatal(err)
 	}
 	w := sagemaker.NewEndpointDeletedWaiter(c.sagemaker, func(o *sagemaker.EndpointDeletedWaiterOptions) {

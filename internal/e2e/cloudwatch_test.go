@@ -16,7 +16,8 @@ import (
 func (c *sdk) invoke(status int) {
 	c.t.Helper()
 	_, err := c.once.InvokeEndpoint(c.t.Context(), &sagemakerruntime.InvokeEndpointInput{
-		EndpointName: aws.String("live"), CustomAttributes: aws.String(fmt.Sprintf("status=%d", status)), Body: []byte("x"),
+		EndpointName: aws.String("live"), CustomAttributes: aws.String(fmt.Sprintf("status=%d", status)),
+		Body: []byte("x"),
 	})
 	if (err == nil) != (status == 200) {
 		c.t.Fatalf("asked for the status %d, the answer is %v", status, err)
@@ -48,12 +49,18 @@ func TestInvocationsAppearAsMetricsUnderBothDimensionSets(t *testing.T) {
 	cw := c.cloudwatch()
 	c.guard("live", "m")
 	alarm := c.alarm("m-5xx")
-	if _, err := cw.TagResource(t.Context(), &cloudwatch.TagResourceInput{ResourceARN: alarm.AlarmArn, Tags: []cwtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}); err != nil {
+	if _, err := cw.TagResource(
+		t.Context(),
+		&cloudwatch.TagResourceInput{
+			ResourceARN: alarm.AlarmArn, Tags: []cwtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
+		},
+	); err != nil {
 		t.Fatal(err)
 	}
 	s.kill()
 	s.restart()
-	if again := c.alarm("m-5xx"); again.AlarmConfigurationUpdatedTimestamp == nil || !again.AlarmConfigurationUpdatedTimestamp.Equal(*alarm.AlarmConfigurationUpdatedTimestamp) {
+	if again := c.alarm("m-5xx"); again.AlarmConfigurationUpdatedTimestamp == nil ||
+		!again.AlarmConfigurationUpdatedTimestamp.Equal(*alarm.AlarmConfigurationUpdatedTimestamp) {
 		t.Errorf("after kill -9 the alarm is %+v", again)
 	}
 	if tags := c.tagsOf(alarm.AlarmArn); !slices.Equal(tags, []string{"k=v"}) {
@@ -76,7 +83,9 @@ func (c *sdk) wantLatencies(config string, n float64) {
 		query := func(id, stat string) cwtypes.MetricDataQuery {
 			return cwtypes.MetricDataQuery{Id: &id, MetricStat: &cwtypes.MetricStat{
 				Period: aws.Int32(3600), Stat: &stat, Unit: cwtypes.StandardUnitMicroseconds,
-				Metric: &cwtypes.Metric{Namespace: aws.String("AWS/SageMaker"), MetricName: &name, Dimensions: dimensions("live", config)},
+				Metric: &cwtypes.Metric{
+					Namespace: aws.String("AWS/SageMaker"), MetricName: &name, Dimensions: dimensions("live", config),
+				},
 			}}
 		}
 		out, err := c.cloudwatch().GetMetricData(c.t.Context(), &cloudwatch.GetMetricDataInput{
@@ -104,7 +113,9 @@ func (c *sdk) wantLatencies(config string, n float64) {
 func (c *sdk) wantListed() {
 	c.t.Helper()
 	found := map[string][]int{}
-	pages := cloudwatch.NewListMetricsPaginator(c.cloudwatch(), &cloudwatch.ListMetricsInput{Namespace: aws.String("AWS/SageMaker")})
+	pages := cloudwatch.NewListMetricsPaginator(
+		c.cloudwatch(), &cloudwatch.ListMetricsInput{Namespace: aws.String("AWS/SageMaker")},
+	)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(c.t.Context())
 		if err != nil {
@@ -113,13 +124,18 @@ func (c *sdk) wantListed() {
 		for _, m := range page.Metrics {
 			found[*m.MetricName] = append(found[*m.MetricName], len(m.Dimensions))
 			for _, d := range m.Dimensions {
-				if want := map[string]string{"EndpointName": "live", "VariantName": "main", "EndpointConfigName": "m"}[*d.Name]; *d.Value != want {
+				if want := map[string]string{
+					"EndpointName": "live", "VariantName": "main", "EndpointConfigName": "m",
+				}[*d.Name]; *d.Value != want {
 					c.t.Errorf("%s has the dimension %s=%s", *m.MetricName, *d.Name, *d.Value)
 				}
 			}
 		}
 	}
-	for _, name := range []string{"Invocations", "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "ModelLatency", "OverheadLatency"} {
+	for _, name := range []string{
+		"Invocations", "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors",
+		"ModelLatency", "OverheadLatency",
+	} {
 		slices.Sort(found[name])
 		if !slices.Equal(found[name], []int{2, 3}) {
 			c.t.Errorf("%s is listed with %v dimensions", name, found[name])
@@ -132,8 +148,10 @@ func (c *sdk) wantAnySum(metric, config string) {
 	c.t.Helper()
 	eventually(c.t, 10*time.Second, "the metric has samples", func() bool {
 		out, err := c.cloudwatch().GetMetricStatistics(c.t.Context(), &cloudwatch.GetMetricStatisticsInput{
-			Namespace: aws.String("AWS/SageMaker"), MetricName: &metric, Dimensions: dimensions("live", config), Period: aws.Int32(60),
-			StartTime: aws.Time(time.Now().Add(-time.Hour)), EndTime: aws.Time(time.Now().Add(time.Minute)), Statistics: []cwtypes.Statistic{cwtypes.StatisticSum},
+			Namespace: aws.String("AWS/SageMaker"), MetricName: &metric, Dimensions: dimensions("live", config),
+			Period:    aws.Int32(60),
+			StartTime: aws.Time(time.Now().Add(-time.Hour)), EndTime: aws.Time(time.Now().Add(time.Minute)),
+			Statistics: []cwtypes.Statistic{cwtypes.StatisticSum},
 		})
 		return err == nil && len(out.Datapoints) > 0
 	})
@@ -141,7 +159,9 @@ func (c *sdk) wantAnySum(metric, config string) {
 
 func (c *sdk) alarm(name string) cwtypes.MetricAlarm {
 	c.t.Helper()
-	out, err := c.cloudwatch().DescribeAlarms(c.t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{name}, AlarmTypes: []cwtypes.AlarmType{cwtypes.AlarmTypeMetricAlarm}})
+	out, err := c.cloudwatch().DescribeAlarms(c.t.Context(), &cloudwatch.DescribeAlarmsInput{
+		AlarmNames: []string{name}, AlarmTypes: []cwtypes.AlarmType{cwtypes.AlarmTypeMetricAlarm},
+	})
 	if err != nil || len(out.MetricAlarms) != 1 {
 		c.t.Fatalf("%v, %v", out, err)
 	}

@@ -263,7 +263,8 @@ func (r *reader) terminal(i int, b block) string {
 		ready = "slipway is ready"
 	}
 	return fmt.Sprintf("{\n%s} >terminal%d.log 2>&1 &\n"+
-		"for i in $(seq 300); do if grep -qs '%s' terminal%[2]d.log; then break; fi; sleep 0.1; done\n", b.text, i, ready)
+		"for i in $(seq 300); do if grep -qs '%s' terminal%[2]d.log; then break; fi; sleep 0.1; "+
+		"done\n", b.text, i, ready)
 }
 
 // run types the script into a shell and returns what all of it printed.

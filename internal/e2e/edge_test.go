@@ -20,7 +20,9 @@ import (
 
 // quickDevices lets devices come every second, so that nobody waits for them.
 func quickDevices(c *config.Config) {
-	c.Devices.PollIdle, c.Devices.PollActive, c.Devices.Heartbeat = config.Duration(time.Second), config.Duration(time.Second), config.Duration(time.Second)
+	c.Devices.PollIdle, c.Devices.PollActive, c.Devices.Heartbeat = config.Duration(
+		time.Second,
+	), config.Duration(time.Second), config.Duration(time.Second)
 }
 
 // pythons are the interpreters with boto3: the machine's own, and Debian's if
@@ -61,14 +63,21 @@ func TestTheAWSCommandLineRunsAFleet(t *testing.T) {
 	aws := s.aws()
 	role := "arn:aws:iam::123456789012:role/SageMakerDevices"
 	for _, fleet := range []string{"north", "south"} {
-		aws.ok("sagemaker", "create-device-fleet", "--device-fleet-name", fleet, "--role-arn", role, "--output-config", "S3OutputLocation=s3://sagemaker-edge/captured",
+		aws.ok("sagemaker", "create-device-fleet", "--device-fleet-name", fleet, "--role-arn", role, "--output-config",
+			"S3OutputLocation=s3://sagemaker-edge/captured",
 			"--tags", "Key=site,Value="+fleet)
 	}
-	if got := aws.ok("sagemaker", "describe-device-fleet", "--device-fleet-name", "north", "--query", "IotRoleAlias", "--output", "text"); got != "arn:aws:iot:us-east-1:123456789012:rolealias/SageMakerEdge-north" {
+	if got := aws.ok(
+		"sagemaker", "describe-device-fleet", "--device-fleet-name", "north", "--query", "IotRoleAlias", "--output",
+		"text",
+	); got != "arn:aws:iot:us-east-1:123456789012:rolealias/SageMakerEdge-north" {
 		t.Errorf("the alias is %q", got)
 	}
 	// A line for each page.
-	names := aws.ok("sagemaker", "list-device-fleets", "--sort-by", "NAME", "--sort-order", "Descending", "--page-size", "1", "--query", "DeviceFleetSummaries[].DeviceFleetName", "--output", "text")
+	names := aws.ok(
+		"sagemaker", "list-device-fleets", "--sort-by", "NAME", "--sort-order", "Descending", "--page-size", "1",
+		"--query", "DeviceFleetSummaries[].DeviceFleetName", "--output", "text",
+	)
 	if got := strings.Fields(names); !slices.Equal(got, []string{"south", "north"}) {
 		t.Errorf("the fleets are %q", got)
 	}
@@ -77,15 +86,28 @@ func TestTheAWSCommandLineRunsAFleet(t *testing.T) {
 	for i := range many {
 		devices = append(devices, fmt.Sprintf("DeviceName=cam-%03d,IotThingName=cam-%03d", i, i))
 	}
-	aws.ok(append([]string{"sagemaker", "register-devices", "--device-fleet-name", "north", "--devices"}, devices...)...)
-	if got := strings.Fields(aws.ok("sagemaker", "list-devices", "--device-fleet-name", "north", "--query", "DeviceSummaries[].DeviceName", "--output", "text")); len(got) != many || got[many-1] != "cam-129" {
+	aws.ok(
+		append([]string{"sagemaker", "register-devices", "--device-fleet-name", "north", "--devices"}, devices...)...,
+	)
+	if got := strings.Fields(
+		aws.ok(
+			"sagemaker", "list-devices", "--device-fleet-name", "north", "--query", "DeviceSummaries[].DeviceName",
+			"--output", "text",
+		),
+	); len(got) != many ||
+		got[many-1] != "cam-129" {
 		t.Errorf("%d devices: %q", len(got), got)
 	}
 	out := aws.fails("sagemaker", "describe-device", "--device-fleet-name", "north", "--device-name", "nope")
-	if !strings.Contains(out, "An error occurred (ValidationException) when calling the DescribeDevice operation: No device with name") {
+	if !strings.Contains(
+		out, "An error occurred (ValidationException) when calling the DescribeDevice operation: No device with name",
+	) {
 		t.Errorf("an unknown device: %q", out)
 	}
-	if host := aws.ok("iot", "describe-endpoint", "--endpoint-type", "iot:CredentialProvider", "--query", "endpointAddress", "--output", "text"); !strings.HasPrefix(host, "127.0.0.1:") {
+	if host := aws.ok(
+		"iot", "describe-endpoint", "--endpoint-type", "iot:CredentialProvider", "--query", "endpointAddress",
+		"--output", "text",
+	); !strings.HasPrefix(host, "127.0.0.1:") {
 		t.Errorf("devices are told to go to %q", host)
 	}
 	aws.plan(t, role)
@@ -97,13 +119,19 @@ func TestTheAWSCommandLineRunsAFleet(t *testing.T) {
 func (c *awsCLI) plan(t *testing.T, role string) {
 	t.Helper()
 	c.s.sdk().pack("digits", "1.0", models.Archive("v1"))
-	c.ok("sagemaker", "create-edge-deployment-plan", "--edge-deployment-plan-name", "plan", "--device-fleet-name", "north",
+	c.ok("sagemaker", "create-edge-deployment-plan", "--edge-deployment-plan-name", "plan", "--device-fleet-name",
+		"north",
 		"--model-configs", "ModelHandle=digits,EdgePackagingJobName=digits-1-0",
 		"--stages", "StageName=all,DeviceSelectionConfig={DeviceSubsetType=PERCENTAGE,Percentage=100}")
-	if got := c.ok("sagemaker", "start-edge-deployment-stage", "--edge-deployment-plan-name", "plan", "--stage-name", "all"); got != "" {
+	if got := c.ok(
+		"sagemaker", "start-edge-deployment-stage", "--edge-deployment-plan-name", "plan", "--stage-name", "all",
+	); got != "" {
 		t.Errorf("starting a stage printed %q", got)
 	}
-	if got := c.ok("sagemaker", "list-edge-deployment-plans", "--query", "EdgeDeploymentPlanSummaries[].EdgeDeploymentPlanName", "--output", "text"); got != "plan" {
+	if got := c.ok(
+		"sagemaker", "list-edge-deployment-plans", "--query", "EdgeDeploymentPlanSummaries[].EdgeDeploymentPlanName",
+		"--output", "text",
+	); got != "plan" {
 		t.Errorf("the plans are %q", got)
 	}
 }
@@ -119,17 +147,28 @@ func (c *awsCLI) asDevice(t *testing.T, devices int) {
 		}, args...)...))
 	}
 	me := []string{"--device-name", "cam-007", "--device-fleet-name", "north"}
-	if got := edge(append([]string{"get-device-registration", "--query", "DeviceRegistration", "--output", "text"}, me...)...); got != "true" {
+	if got := edge(
+		append([]string{"get-device-registration", "--query", "DeviceRegistration", "--output", "text"}, me...)...,
+	); got != "true" {
 		t.Errorf("registered: %q", got)
 	}
-	order := strings.Fields(c.ok(append([]string{"sagemaker-edge", "get-deployments", "--query", "Deployments[0].[DeploymentName,Definitions[0].S3Url]", "--output", "text"}, me...)...))
+	order := strings.Fields(c.ok(
+		append(
+			[]string{
+				"sagemaker-edge", "get-deployments", "--query", "Deployments[0].[DeploymentName,Definitions[0].S3Url]",
+				"--output", "text",
+			},
+			me...,
+		)...,
+	))
 	if len(order) != 2 || order[1] != "s3://sagemaker-edge/packages/digits-1.0.tar.gz" {
 		t.Fatalf("the order is %q", order)
 	}
 	result := fmt.Sprintf(`{"DeploymentName":%q,"DeploymentStatus":"SUCCESS"}`, order[0])
 	beat := append([]string{
 		"send-heartbeat", "--agent-version", "1.0", "--models", "ModelName=digits,ModelVersion=1.0",
-		"--agent-metrics", "Dimension=device/cam-007,MetricName=CpuUtilization,Value=1.5", "--deployment-result", result,
+		"--agent-metrics", "Dimension=device/cam-007,MetricName=CpuUtilization,Value=1.5", "--deployment-result",
+		result,
 	}, me...)
 	if got := edge(beat...); got != "" {
 		t.Errorf("a heartbeat printed %q", got)
@@ -150,7 +189,10 @@ func (c *awsCLI) asDevice(t *testing.T, devices int) {
 			t.Errorf("the devices of the stage are %v", got)
 		}
 	}
-	if got := c.ok("sagemaker", "list-stage-devices", "--edge-deployment-plan-name", "plan", "--stage-name", "all", "--max-items", "3", "--query", "length(DeviceDeploymentSummaries)"); got != "3" {
+	if got := c.ok(
+		"sagemaker", "list-stage-devices", "--edge-deployment-plan-name", "plan", "--stage-name", "all", "--max-items",
+		"3", "--query", "length(DeviceDeploymentSummaries)",
+	); got != "3" {
 		t.Errorf("with --max-items 3 there are %s", got)
 	}
 }
@@ -167,10 +209,18 @@ func TestTheJavaScriptSDKSpeaksForADevice(t *testing.T) {
 	in.ModelConfigs[0].ModelHandle = aws.String("digits")
 	must(c.CreateEdgeDeploymentPlan(t.Context(), in))(t)
 	c.start("plan", "all")
-	eventually(t, time.Minute, "the device is chosen", func() bool { return c.status("plan", "all") == types.StageStatusInProgress })
+	eventually(t, time.Minute, "the device is chosen", func() bool {
+		return c.status("plan", "all") == types.StageStatusInProgress
+	})
 	s.client("node", "testdata/js/edge.mjs", "plant", "cam-1")
-	eventually(t, time.Minute, "the stage ends", func() bool { return c.status("plan", "all") == types.StageStatusDeployed })
-	d := must(c.DescribeDevice(t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1")}))(t)
+	eventually(
+		t, time.Minute, "the stage ends", func() bool { return c.status("plan", "all") == types.StageStatusDeployed },
+	)
+	d := must(
+		c.DescribeDevice(t.Context(), &sagemaker.DescribeDeviceInput{
+			DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1"),
+		}),
+	)(t)
 	if aws.ToString(d.AgentVersion) != "js.1" || len(d.Models) != 1 || d.Models[0].LatestInference == nil {
 		t.Errorf("the device is %+v", d)
 	}

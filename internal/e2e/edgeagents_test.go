@@ -61,9 +61,14 @@ func newPlant(t *testing.T) *plant {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	p := &plant{sdk: s.sdk(), server: s, dir: dir, agents: map[string]*agentProcess{}}
 	must(p.sagemaker.CreateDeviceFleet(t.Context(), &sagemaker.CreateDeviceFleetInput{
-		DeviceFleetName: aws.String("plant"), RoleArn: aws.String(edgeRole), OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/captured")},
+		DeviceFleetName: aws.String("plant"), RoleArn: aws.String(edgeRole),
+		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/captured")},
 	}))(t)
-	at := must(s.iot().DescribeEndpoint(t.Context(), &iot.DescribeEndpointInput{EndpointType: aws.String("iot:CredentialProvider")}))(t)
+	at := must(
+		s.iot().DescribeEndpoint(
+			t.Context(), &iot.DescribeEndpointInput{EndpointType: aws.String("iot:CredentialProvider")},
+		),
+	)(t)
 	cfg := config.Default()
 	if err := yaml.Unmarshal(must(os.ReadFile(s.file))(t), &cfg); err != nil {
 		t.Fatal(err)
@@ -82,7 +87,11 @@ func (p *plant) hire(name string, settings map[string]any) {
 	a := &agentProcess{t: p.t, dir: filepath.Join(p.dir, name), log: filepath.Join(p.dir, name+".log")}
 	p.server.client(program(p.t, "slipway"), "device", "enroll", "plant", name, "--bundle", a.dir)
 	configure(p.t, a.dir, settings)
-	a.conn = must(grpc.NewClient("unix:"+filepath.Join(a.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials())))(p.t)
+	a.conn = must(
+		grpc.NewClient(
+			"unix:"+filepath.Join(a.dir, "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		),
+	)(p.t)
 	a.client = edgemanager.NewAgentClient(a.conn)
 	p.agents[name] = a
 	a.launch()
@@ -155,8 +164,10 @@ func digit(i int) *edgemanager.Tensor {
 		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(p))
 	}
 	return &edgemanager.Tensor{
-		TensorMetadata: &edgemanager.TensorMetadata{Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64}},
-		Data:           &edgemanager.Tensor_ByteData{ByteData: data},
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64},
+		},
+		Data: &edgemanager.Tensor_ByteData{ByteData: data},
 	}
 }
 
@@ -212,10 +223,14 @@ func (p *plant) plan(name, job string, stages ...[]string) {
 	p.t.Helper()
 	in := &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: &name, DeviceFleetName: aws.String("plant"),
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String("digits"), EdgePackagingJobName: &job}},
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String("digits"), EdgePackagingJobName: &job},
+		},
 	}
 	for _, s := range stages {
-		in.Stages = append(in.Stages, types.DeploymentStage{StageName: aws.String(s[0]), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+		in.Stages = append(in.Stages, types.DeploymentStage{StageName: aws.String(
+			s[0],
+		), DeviceSelectionConfig: &types.DeviceSelectionConfig{
 			DeviceSubsetType: types.DeviceSubsetTypeSelection, DeviceNames: s[1:],
 		}})
 	}
@@ -224,16 +239,27 @@ func (p *plant) plan(name, job string, stages ...[]string) {
 
 func (p *plant) start(plan, stage string) {
 	p.t.Helper()
-	must(p.sagemaker.StartEdgeDeploymentStage(p.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage}))(p.t)
+	must(
+		p.sagemaker.StartEdgeDeploymentStage(
+			p.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage},
+		),
+	)(p.t)
 }
 
 // stage returns what the plan says of a stage, as STATUS success/pending/failed.
 func (p *plant) stage(plan, stage string) string {
 	p.t.Helper()
-	out := must(p.sagemaker.DescribeEdgeDeploymentPlan(p.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan}))(p.t)
+	out := must(
+		p.sagemaker.DescribeEdgeDeploymentPlan(
+			p.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan},
+		),
+	)(p.t)
 	i := slices.IndexFunc(out.Stages, func(s types.DeploymentStageStatusSummary) bool { return *s.StageName == stage })
 	s := out.Stages[i].DeploymentStatus
-	return fmt.Sprintf("%s %d/%d/%d", s.StageStatus, *s.EdgeDeploymentSuccessInStage, *s.EdgeDeploymentPendingInStage, *s.EdgeDeploymentFailedInStage)
+	return fmt.Sprintf(
+		"%s %d/%d/%d", s.StageStatus, *s.EdgeDeploymentSuccessInStage, *s.EdgeDeploymentPendingInStage,
+		*s.EdgeDeploymentFailedInStage,
+	)
 }
 
 // await waits for a stage to be as said; one that has ended otherwise fails the
@@ -253,7 +279,11 @@ func (p *plant) await(plan, stage, want string) {
 func (p *plant) rows(plan, stage string) map[string]string {
 	p.t.Helper()
 	rows := map[string]string{}
-	out := must(p.sagemaker.ListStageDevices(p.t.Context(), &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: &plan, StageName: &stage}))(p.t)
+	out := must(
+		p.sagemaker.ListStageDevices(
+			p.t.Context(), &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: &plan, StageName: &stage},
+		),
+	)(p.t)
 	for _, r := range out.DeviceDeploymentSummaries {
 		rows[*r.DeviceName] = string(r.DeviceDeploymentStatus) + " " + aws.ToString(r.DeviceDeploymentStatusMessage)
 	}
@@ -263,7 +293,11 @@ func (p *plant) rows(plan, stage string) map[string]string {
 // version is what the server was told that a device has.
 func (p *plant) version(device string) string {
 	p.t.Helper()
-	d := must(p.sagemaker.DescribeDevice(p.t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: &device}))(p.t)
+	d := must(
+		p.sagemaker.DescribeDevice(
+			p.t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: &device},
+		),
+	)(p.t)
 	if len(d.Models) != 1 {
 		return fmt.Sprintf("%d models", len(d.Models))
 	}
@@ -286,7 +320,8 @@ func (p *plant) wantVersion(want string, devices ...string) {
 func (p *plant) picky(version string) string {
 	p.t.Helper()
 	path := filepath.Join(p.dir, "picky")
-	text := fmt.Sprintf("#!/bin/sh\nif grep -q '\"model_version\": *\"%s\"' \"$SM_MODEL_DIR/sagemaker_edge_manifest\"; then echo 'not this one' >&2; exit 1; fi\nexec '%s' \"$@\"\n",
+	text := fmt.Sprintf("#!/bin/sh\nif grep -q '\"model_version\": *\"%s\"' "+
+		"\"$SM_MODEL_DIR/sagemaker_edge_manifest\"; then echo 'not this one' >&2; exit 1; fi\nexec '%s' \"$@\"\n",
 		version, program(p.t, "slipway-onnx"))
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		p.t.Fatal(err)
@@ -302,11 +337,14 @@ func TestAFleetOfAgentsLivesThroughWhatGoesWrong(t *testing.T) {
 		p.pack("digits", version, models.Archive(archive))
 	}
 	capture := map[string]any{
-		"sagemaker_edge_core_capture_data_destination": "Cloud", "sagemaker_edge_core_capture_data_push_period_seconds": 1,
+		"sagemaker_edge_core_capture_data_destination":         "Cloud",
+		"sagemaker_edge_core_capture_data_push_period_seconds": 1,
 	}
 	onDisk := map[string]any{
-		"sagemaker_edge_core_capture_data_periodic_upload": "true", "sagemaker_edge_core_capture_data_periodic_upload_period_seconds": 1,
-		"sagemaker_edge_core_capture_data_push_period_seconds": 1, "sagemaker_edge_core_capture_data_base64_embed_limit": 100,
+		"sagemaker_edge_core_capture_data_periodic_upload":                "true",
+		"sagemaker_edge_core_capture_data_periodic_upload_period_seconds": 1,
+		"sagemaker_edge_core_capture_data_push_period_seconds":            1,
+		"sagemaker_edge_core_capture_data_base64_embed_limit":             100,
 	}
 	p.hire("cam-1", capture)
 	p.hire("cam-2", onDisk)
@@ -354,7 +392,9 @@ func (p *plant) tampered(device string) {
 		p.t.Errorf("the reason is %q", why)
 	}
 	p.wantVersion("1.0", device)
-	_, err := p.sagemaker.StartEdgeDeploymentStage(p.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("tampered"), StageName: aws.String("all")})
+	_, err := p.sagemaker.StartEdgeDeploymentStage(p.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String("tampered"), StageName: aws.String("all"),
+	})
 	if err == nil || !strings.Contains(err.Error(), "ValidationException") {
 		p.t.Errorf("starting the stage again: %v", err)
 	}
@@ -372,14 +412,18 @@ func (p *plant) revoked(device string) (later func()) {
 	last := must(p.sagemaker.DescribeDevice(p.t.Context(), in))(p.t).LatestHeartbeat
 	return func() {
 		p.t.Helper()
-		eventually(p.t, 30*time.Second, device+" was refused", func() bool { return a.says("Certificate is invalid on this endpoint") })
+		eventually(p.t, 30*time.Second, device+" was refused", func() bool {
+			return a.says("Certificate is invalid on this endpoint")
+		})
 		if now := must(p.sagemaker.DescribeDevice(p.t.Context(), in))(p.t).LatestHeartbeat; !now.Equal(*last) {
 			p.t.Errorf("%s was heard of at %v, and it was revoked after %v", device, now, last)
 		}
 		if _, err := a.predict(p.t.Context(), 1); err != nil {
 			p.t.Errorf("%s without an identity: %v", device, err)
 		}
-		if list := p.server.client(program(p.t, "slipway"), "device", "list", "plant"); !strings.Contains(list, "INACTIVE") {
+		if list := p.server.client(program(p.t, "slipway"), "device", "list", "plant"); !strings.Contains(
+			list, "INACTIVE",
+		) {
 			p.t.Errorf("device list:\n%s", list)
 		}
 	}
@@ -390,7 +434,10 @@ func (p *plant) revoked(device string) (later func()) {
 func (p *plant) agentKilled(device string) {
 	a := p.agents[device]
 	p.plan("second", "digits-2-0", []string{"canary", "cam-1"}, []string{"rest", device, "cam-3"})
-	p.server.client(program(p.t, "slipway"), "edge", "policy", "second", "--auto-next", "--failure", "20", "--on-failure", "rollback")
+	p.server.client(
+		program(p.t, "slipway"), "edge", "policy", "second", "--auto-next", "--failure", "20", "--on-failure",
+		"rollback",
+	)
 	p.start("second", "canary")
 	p.await("second", "canary", "DEPLOYED 1/0/0")
 	eventually(p.t, 30*time.Second, device+" is in the middle", func() bool {
@@ -406,7 +453,10 @@ func (p *plant) agentKilled(device string) {
 // the devices of the first stage go back with it.
 func (p *plant) rolledBack() {
 	p.plan("third", "digits-3-0", []string{"canary", "cam-1", "cam-2"}, []string{"rest", "cam-3"})
-	p.server.client(program(p.t, "slipway"), "edge", "policy", "third", "--auto-next", "--failure", "20", "--on-failure", "rollback")
+	p.server.client(
+		program(p.t, "slipway"), "edge", "policy", "third", "--auto-next", "--failure", "20", "--on-failure",
+		"rollback",
+	)
 	p.start("third", "canary")
 	p.await("third", "rest", "FAILED 0/0/1")
 	p.await("third", "canary", "FAILED 0/0/2")

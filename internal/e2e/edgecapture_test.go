@@ -27,7 +27,11 @@ func (p *plant) spoil(key string) {
 	defer out.Body.Close()
 	body := must(io.ReadAll(out.Body))(p.t)
 	body[len(body)/2] ^= 1
-	must(p.s3.PutObject(p.t.Context(), &s3.PutObjectInput{Bucket: aws.String(edgeBucket), Key: &key, Body: bytes.NewReader(body)}))(p.t)
+	must(
+		p.s3.PutObject(
+			p.t.Context(), &s3.PutObjectInput{Bucket: aws.String(edgeBucket), Key: &key, Body: bytes.NewReader(body)},
+		),
+	)(p.t)
 }
 
 // captured has two devices capture what they predict, one straight to S3 and
@@ -55,6 +59,9 @@ func (a *agentProcess) capture(id string) {
 	must(a.client.CaptureData(ctx, &edgemanager.CaptureDataRequest{
 		ModelName: "digits", CaptureId: id, InferenceTimestamp: &edgemanager.Timestamp{Seconds: time.Now().Unix()},
 		InputTensors: []*edgemanager.Tensor{digit(1)}, OutputTensors: answer.Tensors,
-		Inputs: []*edgemanager.AuxilaryData{{Name: "json", Encoding: edgemanager.Encoding_JSON, Data: &edgemanager.AuxilaryData_ByteData{ByteData: []byte(`{"line":7}`)}}},
+		Inputs: []*edgemanager.AuxilaryData{{
+			Name: "json", Encoding: edgemanager.Encoding_JSON,
+			Data: &edgemanager.AuxilaryData_ByteData{ByteData: []byte(`{"line":7}`)},
+		}},
 	}))(a.t)
 }

@@ -28,9 +28,13 @@ func (c *edgeSDK) typedErrors() {
 	typed[*types.ResourceInUse](t, "deleting a fleet in a stage", err)
 	_, err = c.CreateEdgeDeploymentPlan(ctx, planInput("p-1"))
 	refusedAs(t, "a plan again", err, "ResourceInUse", "")
-	_, err = c.DeleteEdgeDeploymentPlan(ctx, &sagemaker.DeleteEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-1")})
+	_, err = c.DeleteEdgeDeploymentPlan(
+		ctx, &sagemaker.DeleteEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-1")},
+	)
 	typed[*types.ResourceInUse](t, "deleting a plan in a stage", err)
-	_, err = c.DeleteEdgeDeploymentStage(ctx, &sagemaker.DeleteEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-1"), StageName: aws.String("all")})
+	_, err = c.DeleteEdgeDeploymentStage(ctx, &sagemaker.DeleteEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String("p-1"), StageName: aws.String("all"),
+	})
 	typed[*types.ResourceInUse](t, "deleting a stage under way", err)
 
 	_, err = c.DescribeEdgeDeploymentPlan(ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: nope})
@@ -43,21 +47,31 @@ func (c *edgeSDK) typedErrors() {
 	typed[*types.ResourceNotFound](t, "stopping a compilation job", err)
 	_, err = c.DeleteCompilationJob(ctx, &sagemaker.DeleteCompilationJobInput{CompilationJobName: nope})
 	typed[*types.ResourceNotFound](t, "deleting a compilation job", err)
-	_, err = c.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-1"), StageName: nope})
+	_, err = c.StartEdgeDeploymentStage(
+		ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-1"), StageName: nope},
+	)
 	refusedAs(t, "a stage", err, "ResourceNotFound", "Could not find stage 'nope' in edge deployment plan 'p-1'.")
 	_, err = c.ListStageDevices(ctx, &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: nope, StageName: nope})
 	refusedAs(t, "the devices of a plan", err, "ResourceNotFound", "Could not find edge deployment plan 'nope'.")
 
-	_, err = c.CreateEdgeDeploymentStage(ctx, &sagemaker.CreateEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-2"), Stages: manyStages(10)})
+	_, err = c.CreateEdgeDeploymentStage(ctx, &sagemaker.CreateEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String("p-2"), Stages: manyStages(10),
+	})
 	typed[*types.ResourceLimitExceeded](t, "an eleventh stage", err)
 	_, err = c.CreateEdgeDeploymentPlan(ctx, planInput("p-9", manyStages(11)...))
 	typed[*types.ResourceLimitExceeded](t, "eleven stages", err)
 	_, err = c.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: aws.String("dash"), CompilationJobName: aws.String("digits-1-0"), ModelName: aws.String("digits"), ModelVersion: aws.String("1-0"), RoleArn: aws.String(edgeRole),
+		EdgePackagingJobName: aws.String("dash"), CompilationJobName: aws.String("digits-1-0"),
+		ModelName: aws.String("digits"), ModelVersion: aws.String("1-0"), RoleArn: aws.String(edgeRole),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/packages")},
 	})
-	refusedAs(t, "a version with a hyphen", err, "ValidationException", "Value '1-0' at 'modelVersion' failed to satisfy constraint: Member must satisfy regular expression pattern: ")
-	_, err = c.DescribeDevice(ctx, &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam_1")})
+	refusedAs(
+		t, "a version with a hyphen", err, "ValidationException",
+		"Value '1-0' at 'modelVersion' failed to satisfy constraint: Member must satisfy regular expression pattern: ",
+	)
+	_, err = c.DescribeDevice(
+		ctx, &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam_1")},
+	)
 	refusedAs(t, "an underscore", err, "ValidationException", "at 'deviceName'")
 }
 
@@ -73,13 +87,21 @@ func manyStages(n int) (stages []types.DeploymentStage) {
 func (c *edgeSDK) stages() {
 	c.t.Helper()
 	t, ctx := c.t, c.t.Context()
-	must(c.CreateEdgeDeploymentStage(ctx, &sagemaker.CreateEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-3"), Stages: manyStages(9)}))(t)
-	in := &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3"), MaxResults: aws.Int32(4)}
+	must(
+		c.CreateEdgeDeploymentStage(ctx, &sagemaker.CreateEdgeDeploymentStageInput{
+			EdgeDeploymentPlanName: aws.String("p-3"), Stages: manyStages(9),
+		}),
+	)(t)
+	in := &sagemaker.DescribeEdgeDeploymentPlanInput{
+		EdgeDeploymentPlanName: aws.String("p-3"), MaxResults: aws.Int32(4),
+	}
 	var got []string
 	pages := 0
 	for {
 		out := must(c.DescribeEdgeDeploymentPlan(ctx, in))(t)
-		got = append(got, namesOf(out.Stages, func(s types.DeploymentStageStatusSummary) *string { return s.StageName })...)
+		got = append(
+			got, namesOf(out.Stages, func(s types.DeploymentStageStatusSummary) *string { return s.StageName })...,
+		)
 		pages++
 		if in.NextToken = out.NextToken; in.NextToken == nil {
 			break
@@ -89,11 +111,23 @@ func (c *edgeSDK) stages() {
 		t.Errorf("%d pages of %q", pages, got)
 	}
 	for _, n := range []int32{11, 101} {
-		_, err := c.DescribeEdgeDeploymentPlan(ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3"), MaxResults: &n})
-		refusedAs(t, "too many to a page", err, "ValidationException", "Member must have value less than or equal to 10")
+		_, err := c.DescribeEdgeDeploymentPlan(
+			ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3"), MaxResults: &n},
+		)
+		refusedAs(
+			t, "too many to a page", err, "ValidationException", "Member must have value less than or equal to 10",
+		)
 	}
-	must(c.DeleteEdgeDeploymentStage(ctx, &sagemaker.DeleteEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("p-3"), StageName: aws.String("s-8")}))(t)
-	if out := must(c.DescribeEdgeDeploymentPlan(ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3")}))(t); len(out.Stages) != 9 {
+	must(
+		c.DeleteEdgeDeploymentStage(ctx, &sagemaker.DeleteEdgeDeploymentStageInput{
+			EdgeDeploymentPlanName: aws.String("p-3"), StageName: aws.String("s-8"),
+		}),
+	)(t)
+	if out := must(
+		c.DescribeEdgeDeploymentPlan(
+			ctx, &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3")},
+		),
+	)(t); len(out.Stages) != 9 {
 		t.Errorf("after one is deleted there are %d stages", len(out.Stages))
 	}
 }
@@ -119,10 +153,14 @@ func TestStagesChooseDevicesAsTheGuideSays(t *testing.T) {
 	if two := c.devices("few", "two", true); len(two) != 2 {
 		t.Errorf("34 %% of 3 devices are %v", two)
 	}
-	_, err := c.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("few"), StageName: aws.String("all")})
+	_, err := c.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String("few"), StageName: aws.String("all"),
+	})
 	refusedAs(t, "what is left", err, "ValidationException", "")
 
-	c.plan("both", selectionStage("a", "cam-1", "cam-2"), selectionStage("b", "cam-2", "cam-3"), selectionStage("c", "cam-9"))
+	c.plan("both", selectionStage("a", "cam-1", "cam-2"), selectionStage("b", "cam-2", "cam-3"), selectionStage(
+		"c", "cam-9",
+	))
 	c.start("both", "a")
 	c.start("both", "b")
 	if got := c.devices("both", "b", false); got["cam-2"] != "a" || got["cam-3"] != "b" || len(got) != 2 {
@@ -131,7 +169,9 @@ func TestStagesChooseDevicesAsTheGuideSays(t *testing.T) {
 	if got := c.devices("both", "b", true); len(got) != 1 || got["cam-3"] != "b" {
 		t.Errorf("without those of other stages: %v", got)
 	}
-	_, err = c.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("both"), StageName: aws.String("c")})
+	_, err = c.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
+		EdgeDeploymentPlanName: aws.String("both"), StageName: aws.String("c"),
+	})
 	refusedAs(t, "a device that is not there", err, "ValidationException", "cam-9")
 	c.rivals()
 	s.stop()
@@ -142,7 +182,11 @@ func (c *edgeSDK) devices(plan, stage string, own bool) map[string]string {
 	c.t.Helper()
 	got := map[string]string{}
 	eventually(c.t, 30*time.Second, "the devices of "+stage+" are chosen", func() bool {
-		out := must(c.ListStageDevices(c.t.Context(), &sagemaker.ListStageDevicesInput{EdgeDeploymentPlanName: &plan, StageName: &stage, ExcludeDevicesDeployedInOtherStage: &own}))(c.t)
+		out := must(
+			c.ListStageDevices(c.t.Context(), &sagemaker.ListStageDevicesInput{
+				EdgeDeploymentPlanName: &plan, StageName: &stage, ExcludeDevicesDeployedInOtherStage: &own,
+			}),
+		)(c.t)
 		for _, d := range out.DeviceDeploymentSummaries {
 			got[*d.DeviceName] = aws.ToString(d.DeployedStageName)
 		}
@@ -158,7 +202,11 @@ func (c *edgeSDK) devices(plan, stage string, own bool) map[string]string {
 
 func (c *edgeSDK) status(plan, stage string) types.StageStatus {
 	c.t.Helper()
-	out := must(c.DescribeEdgeDeploymentPlan(c.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan}))(c.t)
+	out := must(
+		c.DescribeEdgeDeploymentPlan(
+			c.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan},
+		),
+	)(c.t)
 	i := slices.IndexFunc(out.Stages, func(s types.DeploymentStageStatusSummary) bool { return *s.StageName == stage })
 	return out.Stages[i].DeploymentStatus.StageStatus
 }
@@ -177,7 +225,9 @@ func (c *edgeSDK) rivals() {
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
-			_, errs[i] = c.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String(fmt.Sprint("rival-", i)), StageName: aws.String("all")})
+			_, errs[i] = c.StartEdgeDeploymentStage(ctx, &sagemaker.StartEdgeDeploymentStageInput{
+				EdgeDeploymentPlanName: aws.String(fmt.Sprint("rival-", i)), StageName: aws.String("all"),
+			})
 		})
 	}
 	wg.Wait()
@@ -187,7 +237,9 @@ func (c *edgeSDK) rivals() {
 			won++
 			continue
 		}
-		if refusedAs(t, fmt.Sprint("rival ", i), err, "ValidationException", "cam-1"); !strings.Contains(err.Error(), "rival-") {
+		if refusedAs(t, fmt.Sprint("rival ", i), err, "ValidationException", "cam-1"); !strings.Contains(
+			err.Error(), "rival-",
+		) {
 			t.Errorf("it does not name the other plan: %v", err)
 		}
 	}

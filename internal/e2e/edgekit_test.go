@@ -41,18 +41,30 @@ func (c *sdk) pack(model, version string, archive []byte) {
 func (c *sdk) compile(name string, archive []byte, framework types.Framework) {
 	c.t.Helper()
 	ctx := c.t.Context()
-	_, _ = c.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(edgeBucket)}) // it may be there; the next call tells
-	must(c.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(edgeBucket), Key: aws.String("in/" + name + ".tar.gz"), Body: bytes.NewReader(archive)}))(c.t)
+	// it may be there; the next call tells
+	_, _ = c.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(edgeBucket)})
+	must(
+		c.s3.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: aws.String(edgeBucket), Key: aws.String("in/" + name + ".tar.gz"), Body: bytes.NewReader(archive),
+		}),
+	)(c.t)
 	must(c.sagemaker.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
-		CompilationJobName: &name, RoleArn: aws.String(edgeRole), StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(900)},
-		InputConfig: &types.InputConfig{S3Uri: aws.String("s3://" + edgeBucket + "/in/" + name + ".tar.gz"), Framework: framework},
+		CompilationJobName: &name, RoleArn: aws.String(edgeRole),
+		StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(900)},
+		InputConfig: &types.InputConfig{
+			S3Uri: aws.String("s3://" + edgeBucket + "/in/" + name + ".tar.gz"), Framework: framework,
+		},
 		OutputConfig: &types.OutputConfig{
 			S3OutputLocation: aws.String("s3://" + edgeBucket + "/compiled"),
-			TargetPlatform:   &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664},
+			TargetPlatform: &types.TargetPlatform{
+				Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664,
+			},
 		},
 	}))(c.t)
 	eventually(c.t, time.Minute, name+" is compiled", func() bool {
-		d := must(c.sagemaker.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: &name}))(c.t)
+		d := must(
+			c.sagemaker.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: &name}),
+		)(c.t)
 		if d.CompilationJobStatus == types.CompilationJobStatusFailed {
 			c.t.Fatal(aws.ToString(d.FailureReason))
 		}
@@ -65,11 +77,16 @@ func (c *sdk) packageUp(name, model, version string) {
 	c.t.Helper()
 	ctx := c.t.Context()
 	must(c.sagemaker.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: &name, CompilationJobName: &name, ModelName: &model, ModelVersion: &version, RoleArn: aws.String(edgeRole),
+		EdgePackagingJobName: &name, CompilationJobName: &name, ModelName: &model, ModelVersion: &version,
+		RoleArn:      aws.String(edgeRole),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/packages")},
 	}))(c.t)
 	eventually(c.t, time.Minute, name+" is packaged", func() bool {
-		d := must(c.sagemaker.DescribeEdgePackagingJob(ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: &name}))(c.t)
+		d := must(
+			c.sagemaker.DescribeEdgePackagingJob(
+				ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: &name},
+			),
+		)(c.t)
 		if d.EdgePackagingJobStatus == types.EdgePackagingJobStatusFailed {
 			c.t.Fatal(aws.ToString(d.EdgePackagingJobStatusMessage))
 		}

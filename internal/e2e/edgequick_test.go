@@ -68,7 +68,9 @@ func (q *quickSetup) run() {
 func (q *quickSetup) bucket() {
 	q.t.Helper()
 	_, err := patiently(func() (*s3.CreateBucketOutput, error) {
-		return q.s3.CreateBucket(q.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("sagemaker-edgemanager-123456789012")})
+		return q.s3.CreateBucket(
+			q.t.Context(), &s3.CreateBucketInput{Bucket: aws.String("sagemaker-edgemanager-123456789012")},
+		)
 	})
 	if _, mine := errors.AsType[*s3types.BucketAlreadyOwnedByYou](err); err != nil && !mine {
 		q.t.Fatal(err)
@@ -88,7 +90,11 @@ func (q *quickSetup) thing() {
 	}
 	_, err = q.iot.DescribeThing(ctx, &iot.DescribeThingInput{ThingName: aws.String("cam-1")})
 	if _, missing := errors.AsType[*iottypes.ResourceNotFoundException](err); missing {
-		must(q.iot.CreateThing(ctx, &iot.CreateThingInput{ThingName: aws.String("cam-1"), ThingTypeName: aws.String("edge-device")}))(q.t)
+		must(
+			q.iot.CreateThing(
+				ctx, &iot.CreateThingInput{ThingName: aws.String("cam-1"), ThingTypeName: aws.String("edge-device")},
+			),
+		)(q.t)
 	} else if err != nil {
 		q.t.Fatal(err)
 	}
@@ -99,7 +105,9 @@ func (q *quickSetup) fleet() string {
 	q.t.Helper()
 	describe := func() (*sagemaker.DescribeDeviceFleetOutput, error) {
 		return patiently(func() (*sagemaker.DescribeDeviceFleetOutput, error) {
-			return q.maker.DescribeDeviceFleet(q.t.Context(), &sagemaker.DescribeDeviceFleetInput{DeviceFleetName: aws.String("plant")})
+			return q.maker.DescribeDeviceFleet(
+				q.t.Context(), &sagemaker.DescribeDeviceFleetInput{DeviceFleetName: aws.String("plant")},
+			)
 		})
 	}
 	out, err := describe()
@@ -117,22 +125,33 @@ func (q *quickSetup) fleet() string {
 func (q *quickSetup) device() {
 	q.t.Helper()
 	_, err := patiently(func() (*sagemaker.DescribeDeviceOutput, error) {
-		return q.maker.DescribeDevice(q.t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1")})
+		return q.maker.DescribeDevice(q.t.Context(), &sagemaker.DescribeDeviceInput{
+			DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1"),
+		})
 	})
 	if err == nil {
 		return
 	}
 	must(patiently(func() (*sagemaker.RegisterDevicesOutput, error) {
 		return q.maker.RegisterDevices(q.t.Context(), &sagemaker.RegisterDevicesInput{
-			DeviceFleetName: aws.String("plant"), Devices: []types.Device{{DeviceName: aws.String("cam-1"), IotThingName: aws.String("cam-1")}},
-			Tags: []types.Tag{{Key: aws.String("os"), Value: aws.String("linux")}, {Key: aws.String("arch"), Value: aws.String("x64")}, {Key: aws.String("accelerator"), Value: aws.String("")}},
+			DeviceFleetName: aws.String("plant"),
+			Devices:         []types.Device{{DeviceName: aws.String("cam-1"), IotThingName: aws.String("cam-1")}},
+			Tags: []types.Tag{
+				{Key: aws.String("os"), Value: aws.String("linux")},
+				{Key: aws.String("arch"), Value: aws.String("x64")},
+				{Key: aws.String("accelerator"), Value: aws.String("")},
+			},
 		})
 	}))(q.t)
 }
 
 func (q *quickSetup) endpoint() string {
 	q.t.Helper()
-	return *must(q.iot.DescribeEndpoint(q.t.Context(), &iot.DescribeEndpointInput{EndpointType: aws.String("iot:CredentialProvider")}))(q.t).EndpointAddress
+	return *must(
+		q.iot.DescribeEndpoint(
+			q.t.Context(), &iot.DescribeEndpointInput{EndpointType: aws.String("iot:CredentialProvider")},
+		),
+	)(q.t).EndpointAddress
 }
 
 // certificate is made once: the device keeps it.
@@ -149,23 +168,32 @@ func (q *quickSetup) certificate(alias string) {
 	described := must(q.iot.DescribeRoleAlias(ctx, &iot.DescribeRoleAliasInput{RoleAlias: &alias}))(q.t)
 	policy := "aliaspolicy-1700000000"
 	must(q.iot.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: &policy, PolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate","Resource":"` + *described.RoleAliasDescription.RoleAliasArn + `"}}`,
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:AssumeRoleWithCertificate","Resource":"` +
+			*described.RoleAliasDescription.RoleAliasArn + `"}}`,
 	)}))(q.t)
 	must(q.iot.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: &policy, Target: keys.CertificateArn}))(q.t)
-	must(q.iot.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: aws.String("cam-1"), Principal: keys.CertificateArn}))(q.t)
+	must(
+		q.iot.AttachThingPrincipal(
+			ctx, &iot.AttachThingPrincipalInput{ThingName: aws.String("cam-1"), Principal: keys.CertificateArn},
+		),
+	)(q.t)
 }
 
 func (q *quickSetup) config(name, host, alias string) {
 	q.t.Helper()
 	_ = os.Remove(q.file(name)) // it is written anew each time
-	q.write(name, `{"sagemaker_edge_provider_aws_iot_cred_endpoint":"https://`+host+`/role-aliases/`+alias+`/credentials"}`)
+	q.write(
+		name, `{"sagemaker_edge_provider_aws_iot_cred_endpoint":"https://`+host+`/role-aliases/`+alias+`/credentials"}`,
+	)
 }
 
 // root fetches what the agent needs from a bucket.
 func (q *quickSetup) root(key string) {
 	q.t.Helper()
 	bucket := aws.String("sagemaker-edgemanager-123456789012")
-	list := must(q.s3.ListObjects(q.t.Context(), &s3.ListObjectsInput{Bucket: bucket, Prefix: aws.String("certificates/")}))(q.t)
+	list := must(
+		q.s3.ListObjects(q.t.Context(), &s3.ListObjectsInput{Bucket: bucket, Prefix: aws.String("certificates/")}),
+	)(q.t)
 	if len(list.Contents) != 1 || *list.Contents[0].Key != key {
 		q.t.Errorf("the bucket has %+v", list.Contents)
 	}
@@ -181,31 +209,47 @@ func TestTheQuickSetupProvisionsADeviceOnce(t *testing.T) {
 		s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
 	}
 	q.bucket()
-	must(q.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("sagemaker-edgemanager-123456789012"), Key: aws.String("certificates/us-east-1.pem"), Body: strings.NewReader("x")}))(t)
+	must(
+		q.s3.PutObject(t.Context(), &s3.PutObjectInput{
+			Bucket: aws.String("sagemaker-edgemanager-123456789012"), Key: aws.String("certificates/us-east-1.pem"),
+			Body: strings.NewReader("x"),
+		}),
+	)(t)
 	q.run()
 	certificate := must(os.ReadFile(q.file("device.pem.crt")))(t)
 	first := len(tap.since(0))
 	q.run()
 	for _, call := range tap.operations(first) {
-		if strings.HasPrefix(call, "Create") || strings.HasPrefix(call, "Register") || strings.HasPrefix(call, "POST") || strings.HasPrefix(call, "PUT /policies") || strings.HasPrefix(call, "PUT /things") {
+		if strings.HasPrefix(call, "Create") || strings.HasPrefix(call, "Register") ||
+			strings.HasPrefix(call, "POST") || strings.HasPrefix(call, "PUT /policies") ||
+			strings.HasPrefix(call, "PUT /things") {
 			t.Errorf("the second run calls %s", call)
 		}
 	}
 	if !slices.Equal(certificate, must(os.ReadFile(q.file("device.pem.crt")))(t)) {
 		t.Error("the second run made another certificate")
 	}
-	d := must(q.maker.DescribeDevice(t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1")}))(t)
+	d := must(
+		q.maker.DescribeDevice(t.Context(), &sagemaker.DescribeDeviceInput{
+			DeviceFleetName: aws.String("plant"), DeviceName: aws.String("cam-1"),
+		}),
+	)(t)
 	tags := must(q.maker.ListTags(t.Context(), &sagemaker.ListTagsInput{ResourceArn: d.DeviceArn}))(t)
 	if len(tags.Tags) != 3 {
 		t.Errorf("the device's tags are %+v", tags.Tags)
 	}
 	// What it was given works, with the header and without.
 	for _, thing := range []string{"", "cam-1"} {
-		args := []string{"-sS", "--fail-with-body", "--cacert", filepath.Join(s.dataDir, "devices-ca.pem"), "--cert", q.file("device.pem.crt"), "--key", q.file("private.pem.key")}
+		args := []string{
+			"-sS", "--fail-with-body", "--cacert", filepath.Join(s.dataDir, "devices-ca.pem"), "--cert",
+			q.file("device.pem.crt"), "--key", q.file("private.pem.key"),
+		}
 		if thing != "" {
 			args = append(args, "-H", "x-amzn-iot-thingname: "+thing)
 		}
-		out := s.client("curl", append(args, "https://"+q.endpoint()+"/role-aliases/SageMakerEdge-plant/credentials")...)
+		out := s.client(
+			"curl", append(args, "https://"+q.endpoint()+"/role-aliases/SageMakerEdge-plant/credentials")...,
+		)
 		if !strings.HasPrefix(out, `{"credentials":{"accessKeyId":"ASIA`) {
 			t.Errorf("the credentials are %q", out)
 		}

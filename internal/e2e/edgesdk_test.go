@@ -42,7 +42,10 @@ func (w *wiretap) Do(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close() // read to its end
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	c := call{operation: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "SageMaker."), status: resp.StatusCode, body: string(body)}
+	c := call{
+		operation: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "SageMaker."), status: resp.StatusCode,
+		body: string(body),
+	}
 	if c.operation == "" {
 		c.operation = r.Method + " " + r.URL.Path
 	}
@@ -77,7 +80,8 @@ func (s *server) tapped() (aws.Config, *wiretap) {
 // refusedAs checks the code of an error and a part of its text.
 func refusedAs(t testing.TB, what string, err error, code, text string) {
 	t.Helper()
-	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != code || !strings.Contains(e.ErrorMessage(), text) {
+	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != code ||
+		!strings.Contains(e.ErrorMessage(), text) {
 		t.Errorf("%s: got %v, want %s with %q", what, err, code, text)
 	}
 }
@@ -92,7 +96,8 @@ func typed[E error](t testing.TB, what string, err error) {
 
 func fleetInput(name string) *sagemaker.CreateDeviceFleetInput {
 	return &sagemaker.CreateDeviceFleetInput{
-		DeviceFleetName: &name, RoleArn: aws.String(edgeRole), OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/captured")},
+		DeviceFleetName: &name, RoleArn: aws.String(edgeRole),
+		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/captured")},
 	}
 }
 
@@ -105,11 +110,15 @@ func register(names ...string) *sagemaker.RegisterDevicesInput {
 }
 
 func percentStage(name string, n int32) types.DeploymentStage {
-	return types.DeploymentStage{StageName: &name, DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: &n}}
+	return types.DeploymentStage{StageName: &name, DeviceSelectionConfig: &types.DeviceSelectionConfig{
+		DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: &n,
+	}}
 }
 
 func selectionStage(name string, devices ...string) types.DeploymentStage {
-	return types.DeploymentStage{StageName: &name, DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypeSelection, DeviceNames: devices}}
+	return types.DeploymentStage{StageName: &name, DeviceSelectionConfig: &types.DeviceSelectionConfig{
+		DeviceSubsetType: types.DeviceSubsetTypeSelection, DeviceNames: devices,
+	}}
 }
 
 // The SDK for Go on a fleet (edge spec §9, flow 8).
@@ -125,7 +134,8 @@ func TestTheGoSDKRunsAFleet(t *testing.T) {
 	for i, v := range []string{"2.0", "3.0"} {
 		name := fmt.Sprint("again-", i)
 		must(c.CreateEdgePackagingJob(t.Context(), &sagemaker.CreateEdgePackagingJobInput{
-			EdgePackagingJobName: &name, CompilationJobName: aws.String("digits-1-0"), ModelName: aws.String("digits"), ModelVersion: &v, RoleArn: aws.String(edgeRole),
+			EdgePackagingJobName: &name, CompilationJobName: aws.String("digits-1-0"), ModelName: aws.String("digits"),
+			ModelVersion: &v, RoleArn: aws.String(edgeRole),
 			OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://" + edgeBucket + "/packages")},
 		}))(t)
 		c.compile(name, models.Archive("v1"), types.FrameworkOnnx)
@@ -134,7 +144,9 @@ func TestTheGoSDKRunsAFleet(t *testing.T) {
 		c.plan(p, percentStage("all", 100))
 	}
 	c.start("p-1", "all")
-	eventually(t, time.Minute, "the devices are chosen", func() bool { return c.status("p-1", "all") == types.StageStatusInProgress })
+	eventually(t, time.Minute, "the devices are chosen", func() bool {
+		return c.status("p-1", "all") == types.StageStatusInProgress
+	})
 	c.pages()
 	c.stages()
 	c.typedErrors()
@@ -159,27 +171,43 @@ func (c *edgeSDK) plan(name string, stages ...types.DeploymentStage) {
 func planInput(name string, stages ...types.DeploymentStage) *sagemaker.CreateEdgeDeploymentPlanInput {
 	return &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: &name, DeviceFleetName: aws.String("plant"), Stages: stages,
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String("digits-" + name), EdgePackagingJobName: aws.String("digits-1-0")}},
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String("digits-" + name), EdgePackagingJobName: aws.String("digits-1-0")},
+		},
 	}
 }
 
 func (c *edgeSDK) start(plan, stage string) {
 	c.t.Helper()
-	must(c.StartEdgeDeploymentStage(c.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage}))(c.t)
+	must(
+		c.StartEdgeDeploymentStage(
+			c.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage},
+		),
+	)(c.t)
 }
 
 func (c *edgeSDK) stop(plan, stage string) {
 	c.t.Helper()
-	must(c.StopEdgeDeploymentStage(c.t.Context(), &sagemaker.StopEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage}))(c.t)
+	must(
+		c.StopEdgeDeploymentStage(
+			c.t.Context(), &sagemaker.StopEdgeDeploymentStageInput{EdgeDeploymentPlanName: &plan, StageName: &stage},
+		),
+	)(c.t)
+}
+
+// A pager is one of the SDK's paginators.
+type pager[Out any] interface {
+	HasMorePages() bool
+	NextPage(context.Context, ...func(*sagemaker.Options)) (Out, error)
 }
 
 // walk reads every page and checks what is on them.
-func walk[Out any](t testing.TB, what string, more func() bool, next func(context.Context) (Out, error), names func(Out) []string, want []string, pages int) {
+func walk[Out any](t testing.TB, what string, p pager[Out], names func(Out) []string, want []string, pages int) {
 	t.Helper()
 	var got []string
 	n := 0
-	for more() {
-		got = append(got, names(must(next(t.Context()))(t))...)
+	for p.HasMorePages() {
+		got = append(got, names(must(p.NextPage(t.Context()))(t))...)
 		n++
 	}
 	if !slices.Equal(got, want) || n != pages {
@@ -199,42 +227,66 @@ func (c *edgeSDK) pages() {
 	c.t.Helper()
 	t, two := c.t, aws.Int32(2)
 	{
-		p := sagemaker.NewListDeviceFleetsPaginator(c, &sagemaker.ListDeviceFleetsInput{MaxResults: two, SortBy: types.ListDeviceFleetsSortByName, SortOrder: types.SortOrderAscending})
-		walk(t, "fleets", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListDeviceFleetsOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListDeviceFleetsOutput) []string {
-			return namesOf(o.DeviceFleetSummaries, func(x types.DeviceFleetSummary) *string { return x.DeviceFleetName })
+		p := sagemaker.NewListDeviceFleetsPaginator(c, &sagemaker.ListDeviceFleetsInput{
+			MaxResults: two, SortBy: types.ListDeviceFleetsSortByName, SortOrder: types.SortOrderAscending,
+		})
+		walk(t, "fleets", p, func(o *sagemaker.ListDeviceFleetsOutput) []string {
+			return namesOf(
+				o.DeviceFleetSummaries, func(x types.DeviceFleetSummary) *string { return x.DeviceFleetName },
+			)
 		}, []string{"plant", "quay", "yard"}, 2)
 	}
 	{
-		p := sagemaker.NewListDevicesPaginator(c, &sagemaker.ListDevicesInput{MaxResults: two, DeviceFleetName: aws.String("plant")})
-		walk(t, "devices", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListDevicesOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListDevicesOutput) []string {
+		p := sagemaker.NewListDevicesPaginator(
+			c, &sagemaker.ListDevicesInput{MaxResults: two, DeviceFleetName: aws.String("plant")},
+		)
+		walk(t, "devices", p, func(o *sagemaker.ListDevicesOutput) []string {
 			return namesOf(o.DeviceSummaries, func(x types.DeviceSummary) *string { return x.DeviceName })
 		}, []string{"cam-1", "cam-2", "cam-3", "cam-4", "cam-5"}, 3)
 	}
 	{
-		p := sagemaker.NewListEdgeDeploymentPlansPaginator(c, &sagemaker.ListEdgeDeploymentPlansInput{MaxResults: two, SortBy: types.ListEdgeDeploymentPlansSortByName, SortOrder: types.SortOrderDescending})
-		walk(t, "plans", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListEdgeDeploymentPlansOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListEdgeDeploymentPlansOutput) []string {
-			return namesOf(o.EdgeDeploymentPlanSummaries, func(x types.EdgeDeploymentPlanSummary) *string { return x.EdgeDeploymentPlanName })
+		p := sagemaker.NewListEdgeDeploymentPlansPaginator(c, &sagemaker.ListEdgeDeploymentPlansInput{
+			MaxResults: two, SortBy: types.ListEdgeDeploymentPlansSortByName, SortOrder: types.SortOrderDescending,
+		})
+		walk(t, "plans", p, func(o *sagemaker.ListEdgeDeploymentPlansOutput) []string {
+			return namesOf(o.EdgeDeploymentPlanSummaries, func(x types.EdgeDeploymentPlanSummary) *string {
+				return x.EdgeDeploymentPlanName
+			})
 		}, []string{"p-3", "p-2", "p-1"}, 2)
 	}
 	{
-		p := sagemaker.NewListEdgePackagingJobsPaginator(c, &sagemaker.ListEdgePackagingJobsInput{MaxResults: two, SortBy: types.ListEdgePackagingJobsSortByName, SortOrder: types.SortOrderAscending})
-		walk(t, "packaging jobs", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListEdgePackagingJobsOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListEdgePackagingJobsOutput) []string {
-			return namesOf(o.EdgePackagingJobSummaries, func(x types.EdgePackagingJobSummary) *string { return x.EdgePackagingJobName })
+		p := sagemaker.NewListEdgePackagingJobsPaginator(c, &sagemaker.ListEdgePackagingJobsInput{
+			MaxResults: two, SortBy: types.ListEdgePackagingJobsSortByName, SortOrder: types.SortOrderAscending,
+		})
+		walk(t, "packaging jobs", p, func(o *sagemaker.ListEdgePackagingJobsOutput) []string {
+			return namesOf(o.EdgePackagingJobSummaries, func(x types.EdgePackagingJobSummary) *string {
+				return x.EdgePackagingJobName
+			})
 		}, []string{"again-0", "again-1", "digits-1-0"}, 2)
 	}
 	{
-		p := sagemaker.NewListCompilationJobsPaginator(c, &sagemaker.ListCompilationJobsInput{MaxResults: two, SortBy: types.ListCompilationJobsSortByName})
-		walk(t, "compilation jobs", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListCompilationJobsOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListCompilationJobsOutput) []string {
-			return namesOf(o.CompilationJobSummaries, func(x types.CompilationJobSummary) *string { return x.CompilationJobName })
+		p := sagemaker.NewListCompilationJobsPaginator(
+			c, &sagemaker.ListCompilationJobsInput{MaxResults: two, SortBy: types.ListCompilationJobsSortByName},
+		)
+		walk(t, "compilation jobs", p, func(o *sagemaker.ListCompilationJobsOutput) []string {
+			return namesOf(
+				o.CompilationJobSummaries, func(x types.CompilationJobSummary) *string { return x.CompilationJobName },
+			)
 		}, []string{"again-0", "again-1", "digits-1-0"}, 2)
 	}
 	{
-		p := sagemaker.NewListStageDevicesPaginator(c, &sagemaker.ListStageDevicesInput{MaxResults: two, EdgeDeploymentPlanName: aws.String("p-1"), StageName: aws.String("all")})
-		walk(t, "devices of a stage", p.HasMorePages, func(ctx context.Context) (*sagemaker.ListStageDevicesOutput, error) { return p.NextPage(ctx) }, func(o *sagemaker.ListStageDevicesOutput) []string {
-			return namesOf(o.DeviceDeploymentSummaries, func(x types.DeviceDeploymentSummary) *string { return x.DeviceName })
+		p := sagemaker.NewListStageDevicesPaginator(c, &sagemaker.ListStageDevicesInput{
+			MaxResults: two, EdgeDeploymentPlanName: aws.String("p-1"), StageName: aws.String("all"),
+		})
+		walk(t, "devices of a stage", p, func(o *sagemaker.ListStageDevicesOutput) []string {
+			return namesOf(
+				o.DeviceDeploymentSummaries, func(x types.DeviceDeploymentSummary) *string { return x.DeviceName },
+			)
 		}, []string{"cam-1", "cam-2", "cam-3", "cam-4", "cam-5"}, 3)
 	}
-	first := must(c.ListDevices(t.Context(), &sagemaker.ListDevicesInput{MaxResults: two, DeviceFleetName: aws.String("plant")}))(t)
+	first := must(
+		c.ListDevices(t.Context(), &sagemaker.ListDevicesInput{MaxResults: two, DeviceFleetName: aws.String("plant")}),
+	)(t)
 	_, err := c.ListDevices(t.Context(), &sagemaker.ListDevicesInput{MaxResults: two, NextToken: first.NextToken})
 	refusedAs(t, "a token of another filter", err, "ValidationException", "")
 }
@@ -248,12 +300,24 @@ func (c *edgeSDK) times() {
 		must(c.CreateDeviceFleet(t.Context(), fleetInput(f)))(t)
 		time.Sleep(3 * time.Millisecond) // two milliseconds must not be one
 	}
-	early := must(c.DescribeDeviceFleet(t.Context(), &sagemaker.DescribeDeviceFleetInput{DeviceFleetName: aws.String("early")}))(t)
-	if d := early.CreationTime.Sub(before); d < -time.Millisecond || d > time.Minute || !early.CreationTime.Equal(*early.LastModifiedTime) {
-		t.Errorf("created at %v and modified at %v, %v after it was asked for", early.CreationTime, early.LastModifiedTime, d)
+	early := must(
+		c.DescribeDeviceFleet(t.Context(), &sagemaker.DescribeDeviceFleetInput{DeviceFleetName: aws.String("early")}),
+	)(t)
+	if d := early.CreationTime.Sub(before); d < -time.Millisecond || d > time.Minute ||
+		!early.CreationTime.Equal(*early.LastModifiedTime) {
+		t.Errorf(
+			"created at %v and modified at %v, %v after it was asked for", early.CreationTime, early.LastModifiedTime,
+			d,
+		)
 	}
-	after := must(c.ListDeviceFleets(t.Context(), &sagemaker.ListDeviceFleetsInput{CreationTimeAfter: aws.Time(early.CreationTime.Add(time.Millisecond))}))(t)
-	if got := namesOf(after.DeviceFleetSummaries, func(x types.DeviceFleetSummary) *string { return x.DeviceFleetName }); !slices.Equal(got, []string{"late"}) {
+	after := must(
+		c.ListDeviceFleets(t.Context(), &sagemaker.ListDeviceFleetsInput{
+			CreationTimeAfter: aws.Time(early.CreationTime.Add(time.Millisecond)),
+		}),
+	)(t)
+	if got := namesOf(
+		after.DeviceFleetSummaries, func(x types.DeviceFleetSummary) *string { return x.DeviceFleetName },
+	); !slices.Equal(got, []string{"late"}) {
 		t.Errorf("created after the first of the two: %q", got)
 	}
 }
@@ -262,15 +326,38 @@ func (c *edgeSDK) times() {
 func (c *edgeSDK) bodies() {
 	c.t.Helper()
 	t := c.t
-	must(c.UpdateDevices(t.Context(), &sagemaker.UpdateDevicesInput{DeviceFleetName: aws.String("plant"), Devices: []types.Device{{DeviceName: aws.String("cam-5"), Description: aws.String("Line 5")}}}))(t)
-	must(c.DeregisterDevices(t.Context(), &sagemaker.DeregisterDevicesInput{DeviceFleetName: aws.String("plant"), DeviceNames: []string{"cam-5"}}))(t)
+	must(
+		c.UpdateDevices(t.Context(), &sagemaker.UpdateDevicesInput{
+			DeviceFleetName: aws.String("plant"),
+			Devices:         []types.Device{{DeviceName: aws.String("cam-5"), Description: aws.String("Line 5")}},
+		}),
+	)(t)
+	must(
+		c.DeregisterDevices(t.Context(), &sagemaker.DeregisterDevicesInput{
+			DeviceFleetName: aws.String("plant"), DeviceNames: []string{"cam-5"},
+		}),
+	)(t)
 	must(c.DeleteDeviceFleet(t.Context(), &sagemaker.DeleteDeviceFleetInput{DeviceFleetName: aws.String("late")}))(t)
-	must(c.DeleteEdgeDeploymentPlan(t.Context(), &sagemaker.DeleteEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3")}))(t)
-	must(c.DeleteCompilationJob(t.Context(), &sagemaker.DeleteCompilationJobInput{CompilationJobName: aws.String("again-0")}))(t)
-	must(c.StopEdgePackagingJob(t.Context(), &sagemaker.StopEdgePackagingJobInput{EdgePackagingJobName: aws.String("digits-1-0")}))(t)
+	must(
+		c.DeleteEdgeDeploymentPlan(
+			t.Context(), &sagemaker.DeleteEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("p-3")},
+		),
+	)(t)
+	must(
+		c.DeleteCompilationJob(
+			t.Context(), &sagemaker.DeleteCompilationJobInput{CompilationJobName: aws.String("again-0")},
+		),
+	)(t)
+	must(
+		c.StopEdgePackagingJob(
+			t.Context(), &sagemaker.StopEdgePackagingJobInput{EdgePackagingJobName: aws.String("digits-1-0")},
+		),
+	)(t)
 	silent := map[string]bool{
-		"CreateDeviceFleet": true, "RegisterDevices": true, "UpdateDevices": true, "DeregisterDevices": true, "DeleteDeviceFleet": true, "CreateEdgePackagingJob": true,
-		"StopEdgePackagingJob": true, "CreateEdgeDeploymentStage": true, "StartEdgeDeploymentStage": true, "DeleteEdgeDeploymentPlan": true, "DeleteEdgeDeploymentStage": true, "DeleteCompilationJob": true,
+		"CreateDeviceFleet": true, "RegisterDevices": true, "UpdateDevices": true, "DeregisterDevices": true,
+		"DeleteDeviceFleet": true, "CreateEdgePackagingJob": true,
+		"StopEdgePackagingJob": true, "CreateEdgeDeploymentStage": true, "StartEdgeDeploymentStage": true,
+		"DeleteEdgeDeploymentPlan": true, "DeleteEdgeDeploymentStage": true, "DeleteCompilationJob": true,
 	}
 	seen := map[string]bool{}
 	for _, call := range c.tap.since(0) {

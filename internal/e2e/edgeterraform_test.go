@@ -53,7 +53,8 @@ func (p fleetProvider) refresh(name string) (s fleetState, ok bool) {
 	}
 	tags := must(p.ListTags(p.t.Context(), &sagemaker.ListTagsInput{ResourceArn: out.DeviceFleetArn}))(p.t)
 	s = fleetState{
-		arn: *out.DeviceFleetArn, description: aws.ToString(out.Description), role: aws.ToString(out.RoleArn), alias: aws.ToString(out.IotRoleAlias), output: *out.OutputConfig.S3OutputLocation,
+		arn: *out.DeviceFleetArn, description: aws.ToString(out.Description), role: aws.ToString(out.RoleArn),
+		alias: aws.ToString(out.IotRoleAlias), output: *out.OutputConfig.S3OutputLocation,
 	}
 	for _, t := range tags.Tags {
 		s.tags = append(s.tags, *t.Key+"="+*t.Value)
@@ -95,7 +96,8 @@ func newFleetProvider(t *testing.T) (fleetProvider, *server) {
 func (p fleetProvider) wantFleet(when string, want fleetState) {
 	p.t.Helper()
 	got, ok := p.refresh("plant")
-	if !ok || got.arn != want.arn || got.description != want.description || got.role != want.role || got.alias != want.alias || got.output != want.output || !slices.Equal(got.tags, want.tags) {
+	if !ok || got.arn != want.arn || got.description != want.description || got.role != want.role ||
+		got.alias != want.alias || got.output != want.output || !slices.Equal(got.tags, want.tags) {
 		p.t.Errorf("%s: %+v, %v; want %+v", when, got, ok, want)
 	}
 }
@@ -104,7 +106,9 @@ func TestTerraformsDeviceFleetResource(t *testing.T) {
 	p, s := newFleetProvider(t)
 	in := fleetInput("plant")
 	in.Description, in.EnableIotRoleAlias = aws.String("Line 1"), aws.Bool(false)
-	in.Tags = []types.Tag{{Key: aws.String("key1"), Value: aws.String("value1")}, {Key: aws.String("empty"), Value: aws.String("")}}
+	in.Tags = []types.Tag{
+		{Key: aws.String("key1"), Value: aws.String("value1")}, {Key: aws.String("empty"), Value: aws.String("")},
+	}
 	if err := p.create(in); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +142,12 @@ func TestTerraformsDeviceFleetResource(t *testing.T) {
 
 	// Tags change by calls of their own.
 	must(p.DeleteTags(t.Context(), &sagemaker.DeleteTagsInput{ResourceArn: &want.arn, TagKeys: []string{"empty"}}))(t)
-	must(p.AddTags(t.Context(), &sagemaker.AddTagsInput{ResourceArn: &want.arn, Tags: []types.Tag{{Key: aws.String("key1"), Value: aws.String("value1updated")}, {Key: aws.String("key2"), Value: aws.String("value2")}}}))(t)
+	must(
+		p.AddTags(t.Context(), &sagemaker.AddTagsInput{ResourceArn: &want.arn, Tags: []types.Tag{
+			{Key: aws.String("key1"), Value: aws.String("value1updated")},
+			{Key: aws.String("key2"), Value: aws.String("value2")},
+		}}),
+	)(t)
 	want.tags = []string{"key1=value1updated", "key2=value2"}
 	p.wantFleet("after a change of tags", want)
 
@@ -163,7 +172,9 @@ type deviceResource struct {
 
 func (p *deviceResource) refresh() (*sagemaker.DescribeDeviceOutput, bool) {
 	p.t.Helper()
-	out, err := p.DescribeDevice(p.t.Context(), &sagemaker.DescribeDeviceInput{DeviceFleetName: aws.String("plant"), DeviceName: p.device.DeviceName})
+	out, err := p.DescribeDevice(p.t.Context(), &sagemaker.DescribeDeviceInput{
+		DeviceFleetName: aws.String("plant"), DeviceName: p.device.DeviceName,
+	})
 	if matches(err, "No device with name") || matches(err, "No device fleet with name") {
 		return nil, false
 	}
@@ -175,18 +186,28 @@ func (p *deviceResource) refresh() (*sagemaker.DescribeDeviceOutput, bool) {
 
 func (p *deviceResource) create() {
 	p.t.Helper()
-	must(p.RegisterDevices(p.t.Context(), &sagemaker.RegisterDevicesInput{DeviceFleetName: aws.String("plant"), Devices: []types.Device{p.device}}))(p.t)
+	must(
+		p.RegisterDevices(p.t.Context(), &sagemaker.RegisterDevicesInput{
+			DeviceFleetName: aws.String("plant"), Devices: []types.Device{p.device},
+		}),
+	)(p.t)
 }
 
 func (p *deviceResource) update() {
 	p.t.Helper()
-	must(p.UpdateDevices(p.t.Context(), &sagemaker.UpdateDevicesInput{DeviceFleetName: aws.String("plant"), Devices: []types.Device{p.device}}))(p.t)
+	must(
+		p.UpdateDevices(p.t.Context(), &sagemaker.UpdateDevicesInput{
+			DeviceFleetName: aws.String("plant"), Devices: []types.Device{p.device},
+		}),
+	)(p.t)
 }
 
 // destroy reports whether the device was there.
 func (p *deviceResource) destroy() bool {
 	p.t.Helper()
-	_, err := p.DeregisterDevices(p.t.Context(), &sagemaker.DeregisterDevicesInput{DeviceFleetName: aws.String("plant"), DeviceNames: []string{*p.device.DeviceName}})
+	_, err := p.DeregisterDevices(p.t.Context(), &sagemaker.DeregisterDevicesInput{
+		DeviceFleetName: aws.String("plant"), DeviceNames: []string{*p.device.DeviceName},
+	})
 	if matches(err, "Device with name") || matches(err, "No device fleet with name") {
 		return false
 	}
@@ -199,8 +220,11 @@ func (p *deviceResource) destroy() bool {
 func (p *deviceResource) want(when, description, thing string) {
 	p.t.Helper()
 	out, ok := p.refresh()
-	if !ok || aws.ToString(out.DeviceArn) != "arn:aws:sagemaker:us-east-1:123456789012:device-fleet/plant/device/cam-1" || aws.ToString(out.Description) != description ||
-		aws.ToString(out.IotThingName) != thing || *out.DeviceFleetName != "plant" || *out.DeviceName != "cam-1" || out.AgentVersion != nil || out.LatestHeartbeat != nil {
+	if !ok ||
+		aws.ToString(out.DeviceArn) != "arn:aws:sagemaker:us-east-1:123456789012:device-fleet/plant/device/cam-1" ||
+		aws.ToString(out.Description) != description ||
+		aws.ToString(out.IotThingName) != thing || *out.DeviceFleetName != "plant" || *out.DeviceName != "cam-1" ||
+		out.AgentVersion != nil || out.LatestHeartbeat != nil {
 		p.t.Errorf("%s: %+v, %v", when, out, ok)
 	}
 }

@@ -77,7 +77,9 @@ func dieAndRecover(t *testing.T, point string) (died bool) {
 
 	// Armed, the server may die when it adopts them, at the update, or never.
 	if s.restartWithFailPoint(point) {
-		_, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("new")})
+		_, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
+			EndpointName: aws.String("e"), EndpointConfigName: aws.String("new"),
+		})
 		if err != nil && !s.diesWithin(5*time.Second) {
 			t.Fatal(err)
 		}
@@ -96,7 +98,9 @@ func dieAndRecover(t *testing.T, point string) (died bool) {
 	s.wantWhole(c, config)
 	// Whatever became of the first update, the next one works.
 	other := map[string]string{"old": "new", "new": "old"}[config]
-	if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: &other}); err != nil {
+	if _, err := c.sagemaker.UpdateEndpoint(
+		t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: &other},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.awaitInService("e"); got != other {
@@ -104,7 +108,9 @@ func dieAndRecover(t *testing.T, point string) (died bool) {
 	}
 	s.wantWhole(c, other)
 	c.deleteEndpoint("e")
-	eventually(t, 30*time.Second, "no instance is left after the delete", func() bool { return len(s.instances()) == 0 })
+	eventually(
+		t, 30*time.Second, "no instance is left after the delete", func() bool { return len(s.instances()) == 0 },
+	)
 	return died
 }
 
@@ -135,7 +141,9 @@ func (s *server) wantWhole(c *sdk, config string) {
 		pids[i.pid] = false
 	}
 	for n := 0; n < 200 && slices.Contains(values(pids), false); n++ {
-		out, err := c.once.InvokeEndpoint(s.t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")})
+		out, err := c.once.InvokeEndpoint(
+			s.t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")},
+		)
 		if err != nil {
 			s.t.Fatalf("invocation %d: %v", n, err)
 		}
@@ -147,7 +155,9 @@ func (s *server) wantWhole(c *sdk, config string) {
 			s.t.Fatal(err)
 		}
 		if _, ours := pids[a.PID]; a.Name != config || !ours {
-			s.t.Fatalf("%s (process %d) answered, but %s is in service with the processes %v", a.Name, a.PID, config, pids)
+			s.t.Fatalf(
+				"%s (process %d) answered, but %s is in service with the processes %v", a.Name, a.PID, config, pids,
+			)
 		}
 		pids[a.PID] = true
 	}
@@ -183,7 +193,8 @@ func failPoints(t *testing.T) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/failpoint/") {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			strings.Contains(path, "/failpoint/") {
 			return err
 		}
 		text, err := os.ReadFile(path)

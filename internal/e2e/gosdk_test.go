@@ -45,7 +45,9 @@ func TestTheGoSDKRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 		t.Errorf("%d instances run, want 2", n)
 	}
 
-	_, err = c.sagemaker.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: aws.String("v2")})
+	_, err = c.sagemaker.UpdateEndpoint(
+		ctx, &sagemaker.UpdateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: aws.String("v2")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +78,8 @@ func TestTheGoSDKPagesThroughEverything(t *testing.T) {
 		want = append(want, name)
 	}
 	pages := sagemaker.NewListEndpointConfigsPaginator(c.sagemaker, &sagemaker.ListEndpointConfigsInput{
-		NameContains: aws.String("P-"), SortBy: types.EndpointConfigSortKeyName, SortOrder: types.OrderKeyAscending, MaxResults: aws.Int32(2),
+		NameContains: aws.String("P-"), SortBy: types.EndpointConfigSortKeyName, SortOrder: types.OrderKeyAscending,
+		MaxResults: aws.Int32(2),
 	})
 	var got []string
 	for pages.HasMorePages() {
@@ -106,7 +109,9 @@ func TestTheGoSDKMovesObjectsInPartsAndByPresignedURL(t *testing.T) {
 	c.upload("small", []byte("small"))
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
 	manager := transfermanager.New(c.s3)
-	_, err := manager.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String("models"), Key: aws.String("big"), Body: bytes.NewReader(big)})
+	_, err := manager.UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: aws.String("models"), Key: aws.String("big"), Body: bytes.NewReader(big),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,21 +125,27 @@ func TestTheGoSDKMovesObjectsInPartsAndByPresignedURL(t *testing.T) {
 	}
 
 	signer := s3.NewPresignClient(c.s3)
-	put, err := signer.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("models"), Key: aws.String("signed key")})
+	put, err := signer.PresignPutObject(
+		ctx, &s3.PutObjectInput{Bucket: aws.String("models"), Key: aws.String("signed key")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, _ := plainHTTP(t, put.Method, put.URL, "by anyone"); status != http.StatusOK {
 		t.Errorf("the presigned upload got %d", status)
 	}
-	get, err := signer.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("models"), Key: aws.String("signed key")})
+	get, err := signer.PresignGetObject(
+		ctx, &s3.GetObjectInput{Bucket: aws.String("models"), Key: aws.String("signed key")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, body := plainHTTP(t, get.Method, get.URL, ""); status != http.StatusOK || body != "by anyone" {
 		t.Errorf("the presigned download got %d, %q", status, body)
 	}
-	if status, _ := plainHTTP(t, get.Method, strings.Replace(get.URL, "signed%20key", "big", 1), ""); status != http.StatusForbidden {
+	if status, _ := plainHTTP(
+		t, get.Method, strings.Replace(get.URL, "signed%20key", "big", 1), "",
+	); status != http.StatusForbidden {
 		t.Errorf("a URL signed for another object got %d", status)
 	}
 	_, err = c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("models"), Key: aws.String("nope")})
@@ -149,11 +160,16 @@ func TestTheGoSDKSeesTypedErrors(t *testing.T) {
 	c.deployable("m", 1, nil)
 	c.createEndpoint("live", "m")
 
-	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("status=418"), Body: []byte("x")})
-	if e, ok := errors.AsType[*runtimetypes.ModelError](err); !ok || aws.ToInt32(e.OriginalStatusCode) != 418 || aws.ToString(e.LogStreamArn) == "" {
+	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{
+		EndpointName: aws.String("live"), CustomAttributes: aws.String("status=418"), Body: []byte("x"),
+	})
+	if e, ok := errors.AsType[*runtimetypes.ModelError](err); !ok || aws.ToInt32(e.OriginalStatusCode) != 418 ||
+		aws.ToString(e.LogStreamArn) == "" {
 		t.Errorf("a model's error: %v", err)
 	}
-	_, err = c.sagemaker.DescribeEndpoint(t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: aws.String("nope")})
+	_, err = c.sagemaker.DescribeEndpoint(
+		t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: aws.String("nope")},
+	)
 	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != "ValidationException" ||
 		e.ErrorMessage() != `Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/nope".` {
 		t.Errorf("a missing endpoint: %v", err)
@@ -163,10 +179,7 @@ func TestTheGoSDKSeesTypedErrors(t *testing.T) {
 	c.deployable("n", 1, nil)
 	_, err = c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("live"), EndpointConfigName: aws.String("n"),
-		DeploymentConfig: &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-			Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60),
-			CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
-		}}},
+		DeploymentConfig: canaryFor(60),
 	})
 	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != "ValidationException" {
 		t.Errorf("a canary: %v", err)
@@ -179,9 +192,10 @@ func TestABrokenStreamIsAnErrorToTheClient(t *testing.T) {
 	c := s.sdk()
 	c.deployable("m", 1, nil)
 	c.createEndpoint("live", "m")
-	out, err := c.once.InvokeEndpointWithResponseStream(t.Context(), &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
+	in := &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
 		EndpointName: aws.String("live"), CustomAttributes: aws.String("chunks=5,abort_after=2"), Body: []byte("x"),
-	})
+	}
+	out, err := c.once.InvokeEndpointWithResponseStream(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,9 +216,14 @@ func TestAModelThatNeverAnswersTimesOut(t *testing.T) {
 	c.deployable("m", 1, nil)
 	c.createEndpoint("live", "m")
 	began := time.Now()
-	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("live"), CustomAttributes: aws.String("sleep_ms=30000"), Body: []byte("x")})
+	_, err := c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{
+		EndpointName: aws.String("live"), CustomAttributes: aws.String("sleep_ms=30000"), Body: []byte("x"),
+	})
 	e, ok := errors.AsType[*runtimetypes.ModelError](err)
-	if !ok || aws.ToInt32(e.OriginalStatusCode) != 0 || !strings.Contains(aws.ToString(e.OriginalMessage), "Your invocation timed out while waiting for a response from container primary.") {
+	if !ok || aws.ToInt32(e.OriginalStatusCode) != 0 || !strings.Contains(
+		aws.ToString(e.OriginalMessage),
+		"Your invocation timed out while waiting for a response from container primary.",
+	) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
@@ -224,11 +243,14 @@ func (c *sdk) describe(endpoint string) *sagemaker.DescribeEndpointOutput {
 // wantAnswer invokes the endpoint, and its testmodel must answer by that name.
 func (c *sdk) wantAnswer(endpoint, name string) {
 	c.t.Helper()
-	out, err := c.once.InvokeEndpoint(c.t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: &endpoint, Body: []byte("x")})
+	out, err := c.once.InvokeEndpoint(
+		c.t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: &endpoint, Body: []byte("x")},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if !strings.Contains(string(out.Body), `"name":"`+name+`"`) || aws.ToString(out.InvokedProductionVariant) != "main" {
+	if !strings.Contains(string(out.Body), `"name":"`+name+`"`) ||
+		aws.ToString(out.InvokedProductionVariant) != "main" {
 		c.t.Fatalf("%s answered %s, want %s", aws.ToString(out.InvokedProductionVariant), out.Body, name)
 	}
 }

@@ -29,12 +29,16 @@ func broken(percent int) map[string]string {
 // cloudwatch is the SDK's client for alarms, which speaks CBOR.
 func (c *sdk) cloudwatch() *cloudwatch.Client {
 	o := c.sagemaker.Options()
-	return cloudwatch.New(cloudwatch.Options{BaseEndpoint: o.BaseEndpoint, Region: o.Region, Credentials: o.Credentials, HTTPClient: o.HTTPClient})
+	return cloudwatch.New(cloudwatch.Options{
+		BaseEndpoint: o.BaseEndpoint, Region: o.Region, Credentials: o.Credentials, HTTPClient: o.HTTPClient,
+	})
 }
 
 // dimensions are those of a fleet's metrics, or of both fleets if config is "".
 func dimensions(endpoint, config string) []cwtypes.Dimension {
-	all := []cwtypes.Dimension{{Name: aws.String("EndpointName"), Value: &endpoint}, {Name: aws.String("VariantName"), Value: aws.String("main")}}
+	all := []cwtypes.Dimension{{Name: aws.String("EndpointName"), Value: &endpoint}, {
+		Name: aws.String("VariantName"), Value: aws.String("main"),
+	}}
 	if config != "" {
 		all = append(all, cwtypes.Dimension{Name: aws.String("EndpointConfigName"), Value: &config})
 	}
@@ -47,9 +51,12 @@ func (c *sdk) guard(endpoint, config string) *types.AutoRollbackConfig {
 	c.t.Helper()
 	name := config + "-5xx"
 	_, err := c.cloudwatch().PutMetricAlarm(c.t.Context(), &cloudwatch.PutMetricAlarmInput{
-		AlarmName: &name, Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"), Dimensions: dimensions(endpoint, config),
-		Statistic: cwtypes.StatisticSum, Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(3),
-		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, TreatMissingData: aws.String("notBreaching"),
+		AlarmName: &name, Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"),
+		Dimensions: dimensions(endpoint, config),
+		Statistic:  cwtypes.StatisticSum, Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1),
+		Threshold:          aws.Float64(3),
+		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold,
+		TreatMissingData:   aws.String("notBreaching"),
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -84,7 +91,10 @@ func (c *sdk) follow(endpoint string) (all []moment) {
 	for deadline := time.Now().Add(2 * time.Minute); ; {
 		m := moment{DescribeEndpointOutput: c.describe(endpoint)}
 		old := m.ProductionVariants[0]
-		facts := fmt.Sprint(m.EndpointStatus, aws.ToString(m.FailureReason), aws.ToInt32(old.CurrentInstanceCount), statusText(old.VariantStatus))
+		facts := fmt.Sprint(
+			m.EndpointStatus, aws.ToString(m.FailureReason), aws.ToInt32(old.CurrentInstanceCount),
+			statusText(old.VariantStatus),
+		)
 		m.stage = statusText(old.VariantStatus)
 		if p := m.PendingDeploymentSummary; p != nil {
 			v := p.ProductionVariants[0]
@@ -121,8 +131,10 @@ func TestABadCanaryIsRolledBackInFrontOfTheClient(t *testing.T) {
 	c.createEndpoint("live", "good")
 	asked := &types.DeploymentConfig{
 		BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
-			TrafficRoutingConfiguration: &types.TrafficRoutingConfig{Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60), CanarySize: count(1)},
-			TerminationWaitInSeconds:    aws.Int32(30),
+			TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+				Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60), CanarySize: count(1),
+			},
+			TerminationWaitInSeconds: aws.Int32(30),
 		},
 		AutoRollbackConfiguration: c.guard("live", "bad"),
 	}
@@ -141,12 +153,17 @@ func TestABadCanaryIsRolledBackInFrontOfTheClient(t *testing.T) {
 		t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)
 	}
 	exposed := bad.lastSent.Sub(bad.firstFailed)
-	t.Logf("%v; the bad model took requests for %v after its first bad answer: %d good, %d bad", l.report, exposed, bad.answered, bad.failed)
+	t.Logf(
+		"%v; the bad model took requests for %v after its first bad answer: %d good, %d bad", l.report, exposed,
+		bad.answered, bad.failed,
+	)
 	if exposed > 10*time.Second {
 		t.Errorf("that is too long")
 	}
 	c.wantMetrics("live", by)
-	history, err := c.cloudwatch().DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{AlarmName: aws.String("bad-5xx"), HistoryItemType: cwtypes.HistoryItemTypeStateUpdate})
+	history, err := c.cloudwatch().DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{
+		AlarmName: aws.String("bad-5xx"), HistoryItemType: cwtypes.HistoryItemTypeStateUpdate,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,12 +172,15 @@ func TestABadCanaryIsRolledBackInFrontOfTheClient(t *testing.T) {
 	}) {
 		t.Errorf("the alarm's history is %+v", history.AlarmHistoryItems)
 	}
-	eventually(t, 30*time.Second, "only the good instances run", func() bool { return len(s.instances()) == guardedFleet })
+	eventually(
+		t, 30*time.Second, "only the good instances run", func() bool { return len(s.instances()) == guardedFleet },
+	)
 	s.stop()
 }
 
 // rejected is the FailureReason after the alarm of configuration "bad".
-const rejected = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [bad-5xx]."
+const rejected = "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: " +
+	"[bad-5xx]."
 
 // wantMoments checks each moment of a rolled back canary against spec §3.4.
 func (c *sdk) wantMoments(moments []moment, asked *types.DeploymentConfig) {
@@ -177,13 +197,15 @@ func (c *sdk) wantMoments(moments []moment, asked *types.DeploymentConfig) {
 			c.t.Errorf("%s: LastDeploymentConfig\n%s", what, diff)
 		}
 		v := m.ProductionVariants[0]
-		if len(m.ProductionVariants) != 1 || aws.ToInt32(v.CurrentInstanceCount) != guardedFleet || aws.ToInt32(v.DesiredInstanceCount) != guardedFleet ||
+		if len(m.ProductionVariants) != 1 || aws.ToInt32(v.CurrentInstanceCount) != guardedFleet ||
+			aws.ToInt32(v.DesiredInstanceCount) != guardedFleet ||
 			aws.ToFloat32(v.CurrentWeight) != 1 || aws.ToFloat32(v.DesiredWeight) != 1 {
 			c.t.Errorf("%s: ProductionVariants %+v", what, v)
 		}
 		if i < len(moments)-1 {
 			c.wantPending(what, m)
-		} else if m.EndpointStatus != types.EndpointStatusInService || m.PendingDeploymentSummary != nil || m.stage != "" || aws.ToString(m.FailureReason) != rejected {
+		} else if m.EndpointStatus != types.EndpointStatusInService || m.PendingDeploymentSummary != nil ||
+			m.stage != "" || aws.ToString(m.FailureReason) != rejected {
 			c.t.Errorf("%s: at the end, with %q", what, aws.ToString(m.FailureReason))
 		}
 	}
@@ -203,7 +225,8 @@ func (c *sdk) wantPending(what string, m moment) {
 		return
 	}
 	g := p.ProductionVariants[0]
-	if aws.ToString(p.EndpointConfigName) != "bad" || p.StartTime == nil || aws.ToInt32(g.DesiredInstanceCount) != guardedFleet || aws.ToFloat32(g.CurrentWeight) != 1 {
+	if aws.ToString(p.EndpointConfigName) != "bad" || p.StartTime == nil ||
+		aws.ToInt32(g.DesiredInstanceCount) != guardedFleet || aws.ToFloat32(g.CurrentWeight) != 1 {
 		c.t.Errorf("%s: pending is %+v", what, p)
 	}
 	green, isRejected := int32(0), false
@@ -212,16 +235,21 @@ func (c *sdk) wantPending(what string, m moment) {
 		green, isRejected = aws.ToInt32(g.CurrentInstanceCount), m.FailureReason != nil
 	case m.stage == "Creating: Launching 4 instance(s).":
 	case m.stage == "ActivatingTraffic: Activating traffic on canary capacity of 1 instance(s).",
-		m.stage == "Baking: Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s).":
+		m.stage == "Baking: Baking for 60 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of "+
+			"1 instance(s).":
 		green = 1
-	case m.stage == "ActivatingTraffic: Activating traffic on full capacity of 4 instance(s).", // of the old fleet again
+	// of the old fleet again
+	case m.stage == "ActivatingTraffic: Activating traffic on full capacity of 4 instance(s).",
 		strings.HasPrefix(m.stage, "Deleting: Terminating "): // fewer and fewer
 		isRejected = true
 	default:
 		c.t.Errorf("%s: this is no stage of it", what)
 	}
-	if reason := aws.ToString(m.FailureReason); aws.ToInt32(g.CurrentInstanceCount) != green || (reason == rejected) != isRejected || (reason != "") != isRejected {
-		c.t.Errorf("%s: %d green instances have traffic, FailureReason %q", what, aws.ToInt32(g.CurrentInstanceCount), reason)
+	if reason := aws.ToString(m.FailureReason); aws.ToInt32(g.CurrentInstanceCount) != green ||
+		(reason == rejected) != isRejected || (reason != "") != isRejected {
+		c.t.Errorf(
+			"%s: %d green instances have traffic, FailureReason %q", what, aws.ToInt32(g.CurrentInstanceCount), reason,
+		)
 	}
 }
 
@@ -250,7 +278,8 @@ func (c *sdk) wantSum(metric, endpoint, config string, want float64) {
 	for deadline := now.Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		out, err := c.cloudwatch().GetMetricStatistics(c.t.Context(), &cloudwatch.GetMetricStatisticsInput{
 			Namespace: aws.String("AWS/SageMaker"), MetricName: &metric, Dimensions: dimensions(endpoint, config),
-			StartTime: aws.Time(now.Add(-time.Hour)), EndTime: aws.Time(now.Add(time.Minute)), Period: aws.Int32(60), Statistics: []cwtypes.Statistic{cwtypes.StatisticSum},
+			StartTime: aws.Time(now.Add(-time.Hour)), EndTime: aws.Time(now.Add(time.Minute)), Period: aws.Int32(60),
+			Statistics: []cwtypes.Statistic{cwtypes.StatisticSum},
 		})
 		if err != nil {
 			c.t.Fatal(err)
@@ -271,17 +300,27 @@ func (c *sdk) wantSum(metric, endpoint, config string, want float64) {
 // Every strategy brings a good model into service without a failed request, and
 // takes a bad one back with none but the bad model's own errors.
 func TestEveryStrategyUnderLoad(t *testing.T) {
-	route := func(kind types.TrafficRoutingConfigType, wait int32, r types.TrafficRoutingConfig, bake int32) *types.DeploymentConfig {
+	route := func(
+		kind types.TrafficRoutingConfigType, wait int32, r types.TrafficRoutingConfig, bake int32,
+	) *types.DeploymentConfig {
 		r.Type, r.WaitIntervalInSeconds = kind, &wait
-		return &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &r, TerminationWaitInSeconds: &bake}}
+		return &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+			TrafficRoutingConfiguration: &r, TerminationWaitInSeconds: &bake,
+		}}
 	}
 	rolling := func(back *types.CapacitySize) *types.DeploymentConfig {
-		return &types.DeploymentConfig{RollingUpdatePolicy: &types.RollingUpdatePolicy{MaximumBatchSize: count(2), WaitIntervalInSeconds: aws.Int32(2), RollbackMaximumBatchSize: back}}
+		return &types.DeploymentConfig{RollingUpdatePolicy: &types.RollingUpdatePolicy{
+			MaximumBatchSize: count(2), WaitIntervalInSeconds: aws.Int32(2), RollbackMaximumBatchSize: back,
+		}}
 	}
 	for name, d := range map[string]*types.DeploymentConfig{
-		"all-at-once":             route(types.TrafficRoutingConfigTypeAllAtOnce, 0, types.TrafficRoutingConfig{}, 3),
-		"canary":                  route(types.TrafficRoutingConfigTypeCanary, 3, types.TrafficRoutingConfig{CanarySize: percent(25)}, 1),
-		"linear":                  route(types.TrafficRoutingConfigTypeLinear, 2, types.TrafficRoutingConfig{LinearStepSize: percent(33)}, 1),
+		"all-at-once": route(types.TrafficRoutingConfigTypeAllAtOnce, 0, types.TrafficRoutingConfig{}, 3),
+		"canary": route(
+			types.TrafficRoutingConfigTypeCanary, 3, types.TrafficRoutingConfig{CanarySize: percent(25)}, 1,
+		),
+		"linear": route(
+			types.TrafficRoutingConfigTypeLinear, 2, types.TrafficRoutingConfig{LinearStepSize: percent(33)}, 1,
+		),
 		"rolling":                 rolling(nil),
 		"rolling-back-in-batches": rolling(count(1)),
 	} {
@@ -322,15 +361,21 @@ func testStrategy(t *testing.T, d *types.DeploymentConfig) {
 	l.answers(t, guardedRate)
 	l.finish()
 	by := l.judge(s, "bad")
-	if by["v1"].answered == 0 || by["v2"].answered == 0 || by["bad"].failed == 0 || by["bad"].lastSent.After(rolledBack) {
+	if by["v1"].answered == 0 || by["v2"].answered == 0 || by["bad"].failed == 0 ||
+		by["bad"].lastSent.After(rolledBack) {
 		t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)
 	}
 	t.Logf("%v; %d bad answers within %v", l.report, by["bad"].failed, by["bad"].lastSent.Sub(by["bad"].firstFailed))
 	c.wantMetrics("live", by)
 	v := c.describe("live").ProductionVariants[0]
 	if aws.ToInt32(v.CurrentInstanceCount) != guardedFleet || aws.ToInt32(v.DesiredInstanceCount) != guardedFleet {
-		t.Errorf("after the rollback there are %d instances of %d", aws.ToInt32(v.CurrentInstanceCount), aws.ToInt32(v.DesiredInstanceCount))
+		t.Errorf(
+			"after the rollback there are %d instances of %d", aws.ToInt32(v.CurrentInstanceCount),
+			aws.ToInt32(v.DesiredInstanceCount),
+		)
 	}
-	eventually(t, 30*time.Second, "only the endpoint's instances run", func() bool { return len(s.instances()) == guardedFleet })
+	eventually(t, 30*time.Second, "only the endpoint's instances run", func() bool {
+		return len(s.instances()) == guardedFleet
+	})
 	s.stop()
 }

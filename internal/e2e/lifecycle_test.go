@@ -66,7 +66,8 @@ func TestTheAWSCommandLineRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 	aws.s3(t)
 	for _, v := range []string{"v1", "v2"} {
 		aws.ok("s3", "cp", s.modelData(v), "s3://cli-models/"+v+"/model.tar.gz")
-		aws.ok("sagemaker", "create-model", "--model-name", "cli-"+v, "--execution-role-arn", "arn:aws:iam::123456789012:role/any",
+		aws.ok("sagemaker", "create-model", "--model-name", "cli-"+v, "--execution-role-arn",
+			"arn:aws:iam::123456789012:role/any",
 			"--primary-container", "Image="+testImage+",ModelDataUrl=s3://cli-models/"+v+"/model.tar.gz")
 		aws.ok("sagemaker", "create-endpoint-config", "--endpoint-config-name", "cli-"+v, "--production-variants",
 			"VariantName=main,ModelName=cli-"+v+",InitialInstanceCount=1,InstanceType=ml.m5.large")
@@ -80,11 +81,16 @@ func TestTheAWSCommandLineRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 
 	arn := "arn:aws:sagemaker:us-east-1:123456789012:endpoint/cli"
 	aws.ok("sagemaker", "add-tags", "--resource-arn", arn, "--tags", "Key=team,Value=ships")
-	if got := aws.ok("sagemaker", "list-tags", "--resource-arn", arn, "--query", "Tags[0].Value", "--output", "text"); got != "ships" {
+	if got := aws.ok(
+		"sagemaker", "list-tags", "--resource-arn", arn, "--query", "Tags[0].Value", "--output", "text",
+	); got != "ships" {
 		t.Errorf("the tag is %q", got)
 	}
 	// A line for each page.
-	names := aws.ok("sagemaker", "list-models", "--query", "Models[].ModelName", "--sort-by", "Name", "--sort-order", "Ascending", "--page-size", "1", "--output", "text")
+	names := aws.ok(
+		"sagemaker", "list-models", "--query", "Models[].ModelName", "--sort-by", "Name", "--sort-order", "Ascending",
+		"--page-size", "1", "--output", "text",
+	)
 	if got := strings.Fields(names); !slices.Equal(got, []string{"cli-v1", "cli-v2"}) {
 		t.Errorf("the models are %q", got)
 	}
@@ -92,7 +98,8 @@ func TestTheAWSCommandLineRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 		t.Errorf("the account is %q", got)
 	}
 	out := aws.fails("sagemaker", "describe-endpoint", "--endpoint-name", "nope")
-	if want := `An error occurred (ValidationException) when calling the DescribeEndpoint operation: Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/nope".`; !strings.Contains(out, want) {
+	if want := `An error occurred (ValidationException) when calling the DescribeEndpoint operation: Could not find ` +
+		`endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/nope".`; !strings.Contains(out, want) {
 		t.Errorf("got %q, want %q", out, want)
 	}
 
@@ -136,7 +143,9 @@ func (c *awsCLI) s3(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "a.txt")); err != nil {
 		t.Fatal(err)
 	}
-	if out := c.ok("s3", "sync", "--delete", dir, "s3://cli-models/tree"); !strings.Contains(out, "delete: s3://cli-models/tree/a.txt") {
+	if out := c.ok("s3", "sync", "--delete", dir, "s3://cli-models/tree"); !strings.Contains(
+		out, "delete: s3://cli-models/tree/a.txt",
+	) {
 		t.Errorf("sync --delete printed %q", out)
 	}
 	c.ok("s3", "rm", "--recursive", "s3://cli-models/tree")
@@ -173,7 +182,9 @@ func (c *awsCLI) awaitStatus(want string) {
 	c.s.t.Helper()
 	got := ""
 	eventually(c.s.t, time.Minute, "the endpoint is "+want, func() bool {
-		got = c.ok("sagemaker", "describe-endpoint", "--endpoint-name", "cli", "--query", "EndpointStatus", "--output", "text")
+		got = c.ok(
+			"sagemaker", "describe-endpoint", "--endpoint-name", "cli", "--query", "EndpointStatus", "--output", "text",
+		)
 		return got == want || got == "Failed"
 	})
 	if got != want {
@@ -187,7 +198,10 @@ func (c *awsCLI) wantAnswer(name string) {
 	if err := os.WriteFile(body, []byte("ahoy"), 0o600); err != nil {
 		c.s.t.Fatal(err)
 	}
-	c.ok("sagemaker-runtime", "invoke-endpoint", "--endpoint-name", "cli", "--content-type", "text/plain", "--body", "fileb://"+body, file)
+	c.ok(
+		"sagemaker-runtime", "invoke-endpoint", "--endpoint-name", "cli", "--content-type", "text/plain", "--body",
+		"fileb://"+body, file,
+	)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		c.s.t.Fatal(err)

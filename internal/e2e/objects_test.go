@@ -77,7 +77,9 @@ func (c *sdk) bucket(name string) error {
 }
 
 func (c *sdk) put(key string, body []byte) error {
-	_, err := c.s3.PutObject(c.t.Context(), &s3.PutObjectInput{Bucket: aws.String("models"), Key: &key, Body: bytes.NewReader(body)}, once)
+	_, err := c.s3.PutObject(
+		c.t.Context(), &s3.PutObjectInput{Bucket: aws.String("models"), Key: &key, Body: bytes.NewReader(body)}, once,
+	)
 	return err
 }
 
@@ -92,13 +94,21 @@ func (c *sdk) multipart(key string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	part, err := c.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: bucket, Key: &key, UploadId: up.UploadId, PartNumber: aws.Int32(1), Body: bytes.NewReader(body)}, once)
+	part, err := c.s3.UploadPart(
+		ctx,
+		&s3.UploadPartInput{
+			Bucket: bucket, Key: &key, UploadId: up.UploadId, PartNumber: aws.Int32(1), Body: bytes.NewReader(body),
+		},
+		once,
+	)
 	if err != nil {
 		return err
 	}
 	_, err = c.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: bucket, Key: &key, UploadId: up.UploadId,
-		MultipartUpload: &s3types.CompletedMultipartUpload{Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag}}},
+		MultipartUpload: &s3types.CompletedMultipartUpload{
+			Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag}},
+		},
 	}, once)
 	return err
 }

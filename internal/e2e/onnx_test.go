@@ -41,7 +41,9 @@ func TestARealModelAnswersAsWellAsItWasTrained(t *testing.T) {
 	c.deployONNX("digits-v2", models.Archive("v2"))
 	c.createEndpoint("digits", "digits-v1")
 	v1 := c.accuracy("digits")
-	_, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("digits"), EndpointConfigName: aws.String("digits-v2")})
+	_, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
+		EndpointName: aws.String("digits"), EndpointConfigName: aws.String("digits-v2"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,8 @@ func TestARealModelAnswersAsWellAsItWasTrained(t *testing.T) {
 	_, err = c.once.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{
 		EndpointName: aws.String("digits"), ContentType: aws.String("text/csv"), Body: []byte("1,2,3"),
 	})
-	if err == nil || !strings.Contains(err.Error(), "Received client error (400) from primary") || !strings.Contains(err.Error(), "image") {
+	if err == nil || !strings.Contains(err.Error(), "Received client error (400) from primary") ||
+		!strings.Contains(err.Error(), "image") {
 		t.Errorf("three pixels: %v", err)
 	}
 }
@@ -70,11 +73,15 @@ func TestABrokenONNXModelFailsItsEndpointWithTheReason(t *testing.T) {
 		"out-of-here": archive(t, map[string]string{"../../escape": "x"}),
 	} {
 		c.deployONNX(name, data)
-		_, err := c.sagemaker.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name})
+		_, err := c.sagemaker.CreateEndpoint(
+			t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, time.Minute, name+" failed", func() bool { return c.describe(name).EndpointStatus == types.EndpointStatusFailed })
+		eventually(t, time.Minute, name+" failed", func() bool {
+			return c.describe(name).EndpointStatus == types.EndpointStatusFailed
+		})
 		reason := aws.ToString(c.describe(name).FailureReason)
 		t.Logf("%s: %s", name, reason)
 		if reason == "" {
@@ -96,7 +103,8 @@ func (c *sdk) accuracy(endpoint string) float64 {
 		body.WriteString(strings.Join(fields, ",") + "\n")
 	}
 	out, err := c.once.InvokeEndpoint(c.t.Context(), &sagemakerruntime.InvokeEndpointInput{
-		EndpointName: &endpoint, ContentType: aws.String("text/csv"), Accept: aws.String("application/json"), Body: body.Bytes(),
+		EndpointName: &endpoint, ContentType: aws.String("text/csv"), Accept: aws.String("application/json"),
+		Body: body.Bytes(),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -67,8 +67,9 @@ func TestAHeartbeatOfAnIdleDeviceIsSmall(t *testing.T) {
 	at := strings.NewReplacer(server, addr)
 	dial := func() *cloud.Client {
 		c, err := cloud.New(cloud.Config{
-			Credentials: at.Replace(cfg.CredentialsURL()), Endpoint: at.Replace(cfg.DataURL()), Objects: at.Replace(cfg.ObjectsURL()),
-			Region: cfg.Region, Fleet: cfg.Fleet, Device: cfg.Device, Thing: cfg.Thing,
+			Credentials: at.Replace(cfg.CredentialsURL()), Endpoint: at.Replace(cfg.DataURL()),
+			Objects: at.Replace(cfg.ObjectsURL()),
+			Region:  cfg.Region, Fleet: cfg.Fleet, Device: cfg.Device, Thing: cfg.Thing,
 			CAFile: cfg.Cloud.CAFile, CertFile: cfg.Cloud.CertFile, KeyFile: cfg.Cloud.KeyFile,
 			UserAgent: "slipway-agent/test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		})
@@ -82,7 +83,9 @@ func TestAHeartbeatOfAnIdleDeviceIsSmall(t *testing.T) {
 	beat := func(c *cloud.Client) {
 		t.Helper()
 		n++ // another version, so that every signature is another one
-		if _, err := c.Heartbeat(t.Context(), edge.Heartbeat{AgentVersion: fmt.Sprintf("0.1.%04d", n), HasModels: true}); err != nil {
+		if _, err := c.Heartbeat(
+			t.Context(), edge.Heartbeat{AgentVersion: fmt.Sprintf("0.1.%04d", n), HasModels: true},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,7 +47,9 @@ func (s *server) wantSlipway(code int, word string, args ...string) (stdout stri
 	s.t.Helper()
 	out, errs, got := s.slipway(args...)
 	if got != code || !strings.Contains(out+errs, word) {
-		s.t.Fatalf("slipway %s: exit code %d, want %d with %q\n%s%s", strings.Join(args, " "), got, code, word, out, errs)
+		s.t.Fatalf(
+			"slipway %s: exit code %d, want %d with %q\n%s%s", strings.Join(args, " "), got, code, word, out, errs,
+		)
 	}
 	return out
 }
@@ -65,10 +67,12 @@ func (c *sdk) update(config string, d *types.DeploymentConfig) {
 
 // canaryFor is a canary of half the instances for so long.
 func canaryFor(seconds int32) *types.DeploymentConfig {
-	return &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-		Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: &seconds,
-		CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
-	}}}
+	return &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+		TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+			Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: &seconds,
+			CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
+		},
+	}}
 }
 
 func TestSlipwayWaitFailsWhereOtherWaitersCallARollbackASuccess(t *testing.T) {
@@ -77,7 +81,9 @@ func TestSlipwayWaitFailsWhereOtherWaitersCallARollbackASuccess(t *testing.T) {
 	c.deployable("v1", 1, nil)
 	c.deployable("v2", 1, nil)
 	c.deployable("broken", 1, map[string]string{"TESTMODEL_EXIT": "1"})
-	s.wantSlipway(1, `Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/live".`, "wait", "live")
+	s.wantSlipway(
+		1, `Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/live".`, "wait", "live",
+	)
 	c.createEndpoint("live", "v1")
 
 	c.update("v2", nil)
@@ -91,11 +97,13 @@ func TestSlipwayWaitFailsWhereOtherWaitersCallARollbackASuccess(t *testing.T) {
 	if got := c.awaitInService("live"); got != "v2" { // the SDK's own waiter, content
 		t.Errorf("in service is %s", got)
 	}
-	if out, errs, code := s.slipway("wait", "live"); code != 2 || !strings.HasPrefix(out, `The update to "broken" was rolled back after `) || errs != "" {
+	if out, errs, code := s.slipway("wait", "live"); code != 2 ||
+		!strings.HasPrefix(out, `The update to "broken" was rolled back after `) || errs != "" {
 		t.Errorf("exit code %d, printed %q and %q; the verdict is said once", code, out, errs)
 	}
 	var last struct{ DeploymentId, Verdict, StartedBy string }
-	if err := json.Unmarshal([]byte(s.wantSlipway(2, "", "wait", "live", "--json")), &last); err != nil || last.Verdict != "RolledBack" || last.StartedBy == "" {
+	if err := json.Unmarshal([]byte(s.wantSlipway(2, "", "wait", "live", "--json")), &last); err != nil ||
+		last.Verdict != "RolledBack" || last.StartedBy == "" {
 		t.Errorf("%+v, %v", last, err)
 	}
 	s.wantSlipway(0, "RolledBack", "deployments", "live")
@@ -114,21 +122,26 @@ func TestPeopleStepInFromTheCommandLine(t *testing.T) {
 	c.deployable("v1", 2, nil)
 	c.deployable("v2", 2, nil)
 	c.createEndpoint("live", "v1")
-	plan := s.wantSlipway(0, "CANARY", "plan", "update-endpoint", "--endpoint-name", "live", "--endpoint-config-name", "v2", "--deployment-config",
-		`{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"CANARY","WaitIntervalInSeconds":60,"CanarySize":{"Type":"INSTANCE_COUNT","Value":1}}}}`)
+	plan := s.wantSlipway(0, "CANARY", "plan", "update-endpoint", "--endpoint-name", "live", "--endpoint-config-name",
+		"v2", "--deployment-config",
+		`{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"CANARY","WaitIntervalInSeconds":60,`+
+			`"CanarySize":{"Type":"INSTANCE_COUNT","Value":1}}}}`)
 	for _, word := range []string{"50%", "1m0s", "4 instance(s)", "NothingWatched", "NoTraffic"} {
 		if !strings.Contains(plan, word) {
 			t.Errorf("no %q in the plan:\n%s", word, plan)
 		}
 	}
 	c.guard("live", "v1")
-	s.wantSlipway(0, `Alarm "v1-5xx" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`,
-		"plan", "update-endpoint", "--endpoint-name", "live", "--endpoint-config-name", "v2", "--deployment-config", `{"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"v1-5xx"}]}}`)
+	s.wantSlipway(0, `Alarm "v1-5xx" cannot see the new instances: it watches those of "v1", the configuration `+
+		`before, not those of "v2".`,
+		"plan", "update-endpoint", "--endpoint-name", "live", "--endpoint-config-name", "v2", "--deployment-config",
+		`{"AutoRollbackConfiguration":{"Alarms":[{"AlarmName":"v1-5xx"}]}}`)
 	s.wantSlipway(1, "has no deployment in progress", "pause", "live")
 
 	baking := func() bool {
 		p := c.describe("live").PendingDeploymentSummary
-		return p != nil && len(p.ProductionVariants[0].VariantStatus) > 0 && p.ProductionVariants[0].VariantStatus[0].Status == types.VariantStatusBaking
+		return p != nil && len(p.ProductionVariants[0].VariantStatus) > 0 &&
+			p.ProductionVariants[0].VariantStatus[0].Status == types.VariantStatusBaking
 	}
 	c.update("v2", canaryFor(600))
 	eventually(t, 30*time.Second, "the canary bakes", baking)
@@ -142,16 +155,26 @@ func TestPeopleStepInFromTheCommandLine(t *testing.T) {
 	s.wantSlipway(0, "Resumed deployment d-", "resume", "live")
 	s.wantSlipway(0, "Promoted deployment d-", "promote", "live")
 	s.wantSlipway(0, `The update to "v2" succeeded`, "wait", "live")
+	s.wantOrders("live", "Pause", "Resume", "Promote")
+}
+
+// wantOrders checks what the record of the endpoint's last deployment says that
+// people told it.
+func (s *server) wantOrders(endpoint string, want ...string) {
+	t := s.t
+	t.Helper()
 	var d struct {
 		Orders []struct{ Order, By, Effect string }
 	}
 	var all struct {
 		Deployments []struct{ DeploymentId string }
 	}
-	if err := json.Unmarshal([]byte(s.wantSlipway(0, "", "deployments", "live", "--json", "--limit", "1")), &all); err != nil || len(all.Deployments) != 1 {
+	out := s.wantSlipway(0, "", "deployments", endpoint, "--json", "--limit", "1")
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all.Deployments) != 1 {
 		t.Fatalf("%+v, %v", all, err)
 	}
-	if err := json.Unmarshal([]byte(s.wantSlipway(0, "", "deployment", all.Deployments[0].DeploymentId, "--json")), &d); err != nil {
+	out = s.wantSlipway(0, "", "deployment", all.Deployments[0].DeploymentId, "--json")
+	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatal(err)
 	}
 	var orders []string
@@ -161,7 +184,7 @@ func TestPeopleStepInFromTheCommandLine(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
-	if diff := cmp.Diff([]string{"Pause", "Resume", "Promote"}, orders); diff != "" {
+	if diff := cmp.Diff(want, orders); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -235,7 +258,8 @@ func TestAWebhookIsToldOfEverythingThoughItAndTheServerWereDown(t *testing.T) {
 	s.restart()
 	want := []string{
 		"CREATING", "CREATING Creating", "CREATING ActivatingTraffic", "IN_SERVICE",
-		"UPDATING", "UPDATING Creating", "UPDATING ActivatingTraffic", "UPDATING Baking", "UPDATING ActivatingTraffic", "UPDATING Deleting", "IN_SERVICE",
+		"UPDATING", "UPDATING Creating", "UPDATING ActivatingTraffic", "UPDATING Baking", "UPDATING ActivatingTraffic",
+		"UPDATING Deleting", "IN_SERVICE",
 	}
 	eventually(t, 30*time.Second, "everything was told", func() bool { return len(w.all()) >= len(want) })
 	if d := cmp.Diff(want, w.all()); d != "" {
@@ -266,7 +290,11 @@ func TestTheDocumentedReceiverVerifiesASignature(t *testing.T) {
 			{now, notify.Signature(key, "id", old, []byte(body)), "False"},
 			{old, notify.Signature(key, "id", old, []byte(body)), "False"},
 		} {
-			call := fmt.Sprintf("\nprint(verify(%q, {'Webhook-Id': 'id', 'Webhook-Timestamp': %q, 'Webhook-Signature': %q}, '%s'.encode()))\n", secret, c.stamp, c.signed, body)
+			call := fmt.Sprintf(
+				"\nprint(verify(%q, {'Webhook-Id': 'id', 'Webhook-Timestamp': %q, 'Webhook-Signature': %q}, "+
+					"'%s'.encode()))\n",
+				secret, c.stamp, c.signed, body,
+			)
 			out, err := exec.Command("python3", "-c", code+call).CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != c.want {
 				t.Errorf("%v: %s, want %s", err, got, c.want)

@@ -46,7 +46,8 @@ func startServer(t testing.TB, change ...func(*config.Config)) *server {
 	dir := t.TempDir()
 	s := &server{
 		t: t, dir: dir,
-		dataDir: filepath.Join(dir, "data"), journal: filepath.Join(dir, "journal"), file: filepath.Join(dir, "slipway.yaml"),
+		dataDir: filepath.Join(dir, "data"), journal: filepath.Join(dir, "journal"),
+		file: filepath.Join(dir, "slipway.yaml"),
 	}
 	if err := os.Mkdir(s.journal, 0o700); err != nil {
 		t.Fatal(err)
@@ -60,7 +61,8 @@ func startServer(t testing.TB, change ...func(*config.Config)) *server {
 	// The shell gives every instance a journal of its own, so that a request
 	// can be traced to the process that held it.
 	cfg.Images[testImage] = config.Image{Command: []string{
-		"/bin/sh", "-c", fmt.Sprintf("TESTMODEL_JOURNAL='%s'/$SLIPWAY_INSTANCE_ID exec '%s'", s.journal, build.Testmodel(t)),
+		"/bin/sh", "-c",
+		fmt.Sprintf("TESTMODEL_JOURNAL='%s'/$SLIPWAY_INSTANCE_ID exec '%s'", s.journal, build.Testmodel(t)),
 	}}
 	for _, c := range change {
 		c(&cfg)
@@ -232,7 +234,10 @@ func (s *server) environment() []string {
 	if err != nil {
 		s.t.Fatalf("slipway env: %v", stderrOf(err))
 	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=", "PYTHONDONTWRITEBYTECODE=1"}
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=",
+		"PYTHONDONTWRITEBYTECODE=1",
+	}
 	for line := range strings.Lines(string(out)) {
 		export, found := strings.CutPrefix(strings.TrimSpace(line), "export ")
 		if !found {

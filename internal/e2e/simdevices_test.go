@@ -43,13 +43,21 @@ func TestTheCountersOfAPlanAreWhatAThousandDevicesSay(t *testing.T) {
 		named = append(named, simdevices.Name(i*37))
 	}
 	c.plan("v1",
-		types.DeploymentStage{StageName: aws.String("named"), DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypeSelection, DeviceNames: named}},
-		types.DeploymentStage{StageName: aws.String("third"), DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(30)}},
-		types.DeploymentStage{StageName: aws.String("rest"), DeviceSelectionConfig: &types.DeviceSelectionConfig{DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(100)}},
+		types.DeploymentStage{StageName: aws.String("named"), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+			DeviceSubsetType: types.DeviceSubsetTypeSelection, DeviceNames: named,
+		}},
+		types.DeploymentStage{StageName: aws.String("third"), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+			DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(30),
+		}},
+		types.DeploymentStage{StageName: aws.String("rest"), DeviceSelectionConfig: &types.DeviceSelectionConfig{
+			DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(100),
+		}},
 	)
 	began := time.Now()
 	for _, stage := range []string{"named", "third", "rest"} {
-		_, err := c.sagemaker.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{EdgeDeploymentPlanName: aws.String("v1"), StageName: &stage})
+		_, err := c.sagemaker.StartEdgeDeploymentStage(t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
+			EdgeDeploymentPlanName: aws.String("v1"), StageName: &stage,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +78,9 @@ func TestTheCountersOfAPlanAreWhatAThousandDevicesSay(t *testing.T) {
 func (c *sdk) comparePlan(fleet *simdevices.Fleet, refuses func(device string) string) {
 	t := c.t
 	t.Helper()
-	plan, err := c.sagemaker.DescribeEdgeDeploymentPlan(t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("v1")})
+	plan, err := c.sagemaker.DescribeEdgeDeploymentPlan(
+		t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: aws.String("v1")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,13 +101,20 @@ func (c *sdk) comparePlan(fleet *simdevices.Fleet, refuses func(device string) s
 	for _, st := range plan.Stages {
 		name, n := aws.ToString(st.StageName), st.DeploymentStatus
 		got := counts{int(aws.ToInt32(n.EdgeDeploymentSuccessInStage)), int(aws.ToInt32(n.EdgeDeploymentFailedInStage))}
-		if got != want[name] || aws.ToInt32(n.EdgeDeploymentPendingInStage) != 0 || (n.StageStatus == types.StageStatusFailed) != (got.failed > 0) {
-			t.Errorf("stage %s is %s with %+v and %d pending; its devices say %+v", name, n.StageStatus, got, aws.ToInt32(n.EdgeDeploymentPendingInStage), want[name])
+		if got != want[name] || aws.ToInt32(n.EdgeDeploymentPendingInStage) != 0 ||
+			(n.StageStatus == types.StageStatusFailed) != (got.failed > 0) {
+			t.Errorf(
+				"stage %s is %s with %+v and %d pending; its devices say %+v", name, n.StageStatus, got,
+				aws.ToInt32(n.EdgeDeploymentPendingInStage), want[name],
+			)
 		}
 		sum.ok, sum.failed = sum.ok+got.ok, sum.failed+got.failed
 	}
-	if got := (counts{int(aws.ToInt32(plan.EdgeDeploymentSuccess)), int(aws.ToInt32(plan.EdgeDeploymentFailed))}); got != sum || aws.ToInt32(plan.EdgeDeploymentPending) != 0 {
-		t.Errorf("the plan counts %+v and %d pending, its stages %+v", got, aws.ToInt32(plan.EdgeDeploymentPending), sum)
+	got := counts{int(aws.ToInt32(plan.EdgeDeploymentSuccess)), int(aws.ToInt32(plan.EdgeDeploymentFailed))}
+	if got != sum || aws.ToInt32(plan.EdgeDeploymentPending) != 0 {
+		t.Errorf(
+			"the plan counts %+v and %d pending, its stages %+v", got, aws.ToInt32(plan.EdgeDeploymentPending), sum,
+		)
 	}
 	if r := fleet.Report(); r.Deployed != int64(sum.ok) || r.Failed != int64(sum.failed) || sum.failed == 0 {
 		t.Errorf("the devices ended %d well and %d badly; the plan counts %+v", r.Deployed, r.Failed, sum)
@@ -137,15 +154,24 @@ func agree(t testing.TB, d simdevices.Device, row stageRow, refuses string) {
 	}
 	done := d.State.Done[0]
 	if refuses == "" {
-		if done.Status != "SUCCESS" || row.status != types.DeviceDeploymentStatusDeployed || row.message != "" || len(d.Table) != 1 || d.Table[0] != "digits=digits v1" {
-			t.Errorf("%s says %s and serves %v; the server says %s %q", d.Name, done.Status, d.Table, row.status, row.message)
+		if done.Status != "SUCCESS" || row.status != types.DeviceDeploymentStatusDeployed || row.message != "" ||
+			len(d.Table) != 1 || d.Table[0] != "digits=digits v1" {
+			t.Errorf(
+				"%s says %s and serves %v; the server says %s %q", d.Name, done.Status, d.Table, row.status,
+				row.message,
+			)
 		}
 		return
 	}
-	reason := map[string]string{simdevices.ByEngine: "the simulated engine refuses", simdevices.ByGolden: "failed its golden inputs"}[refuses]
+	reason := map[string]string{
+		simdevices.ByEngine: "the simulated engine refuses", simdevices.ByGolden: "failed its golden inputs",
+	}[refuses]
 	if done.Status != "FAIL" || row.status != types.DeviceDeploymentStatusFailed || len(d.Table) != 0 ||
 		!strings.Contains(row.message, reason) || row.message != edge.Message(done, edge.RollbackOnFailure) {
-		t.Errorf("%s, which refuses by %s, says %s and serves %v; the server says %s %q", d.Name, refuses, done.Status, d.Table, row.status, row.message)
+		t.Errorf(
+			"%s, which refuses by %s, says %s and serves %v; the server says %s %q", d.Name, refuses, done.Status,
+			d.Table, row.status, row.message,
+		)
 	}
 }
 
@@ -187,7 +213,8 @@ func (s *server) simulate(cfg simdevices.Config) (fleet *simdevices.Fleet, stop 
 }
 
 // goldenDigit is one golden case: what it expects is for devices to judge.
-const goldenDigit = `{"cases":[{"inputs":[{"name":"image","datatype":"FP32","shape":[1,64],"data":[%s]}],"outputs":[{"name":"label","datatype":"INT64","shape":[1],"data":[%d]}]}]}`
+const goldenDigit = `{"cases":[{"inputs":[{"name":"image","datatype":"FP32","shape":[1,64],"data":[%s]}],` +
+	`"outputs":[{"name":"label","datatype":"INT64","shape":[1],"data":[%d]}]}]}`
 
 // packDigits compiles a version of the digits model, with a golden case, and
 // packages it; the jobs are named like the version.
@@ -195,18 +222,23 @@ func (c *sdk) packDigits(version string) {
 	c.t.Helper()
 	images, labels := models.TestSet()
 	files := unpacked(c.t, models.Archive(version))
-	files["golden.json"] = fmt.Sprintf(goldenDigit, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(images[0])), ","), "[]"), labels[0])
+	files["golden.json"] = fmt.Sprintf(
+		goldenDigit, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(images[0])), ","), "[]"), labels[0],
+	)
 	c.upload("in/"+version+".tar.gz", archive(c.t, files))
 	role := aws.String("arn:aws:iam::123456789012:role/SageMakerDevices")
 	ctx := c.t.Context()
 	_, err := c.sagemaker.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
 		CompilationJobName: &version, RoleArn: role,
 		InputConfig: &types.InputConfig{
-			S3Uri: aws.String("s3://models/in/" + version + ".tar.gz"), Framework: types.FrameworkOnnx, DataInputConfig: aws.String(`{"image": [1, 64]}`),
+			S3Uri: aws.String("s3://models/in/" + version + ".tar.gz"), Framework: types.FrameworkOnnx,
+			DataInputConfig: aws.String(`{"image": [1, 64]}`),
 		},
 		OutputConfig: &types.OutputConfig{
 			S3OutputLocation: aws.String("s3://models/compiled"),
-			TargetPlatform:   &types.TargetPlatform{Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664},
+			TargetPlatform: &types.TargetPlatform{
+				Os: types.TargetPlatformOsLinux, Arch: types.TargetPlatformArchX8664,
+			},
 		},
 		StoppingCondition: &types.StoppingCondition{MaxRuntimeInSeconds: aws.Int32(900)},
 	})
@@ -214,21 +246,26 @@ func (c *sdk) packDigits(version string) {
 		c.t.Fatal(err)
 	}
 	eventually(c.t, time.Minute, "the compilation ended", func() bool {
-		out, err := c.sagemaker.DescribeCompilationJob(ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: &version})
+		out, err := c.sagemaker.DescribeCompilationJob(
+			ctx, &sagemaker.DescribeCompilationJobInput{CompilationJobName: &version},
+		)
 		if err != nil || out.CompilationJobStatus == types.CompilationJobStatusFailed {
 			c.t.Fatal(err, out)
 		}
 		return out.CompilationJobStatus == types.CompilationJobStatusCompleted
 	})
 	_, err = c.sagemaker.CreateEdgePackagingJob(ctx, &sagemaker.CreateEdgePackagingJobInput{
-		EdgePackagingJobName: &version, CompilationJobName: &version, ModelName: aws.String("digits"), ModelVersion: &version, RoleArn: role,
+		EdgePackagingJobName: &version, CompilationJobName: &version, ModelName: aws.String("digits"),
+		ModelVersion: &version, RoleArn: role,
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://models/packages")},
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	eventually(c.t, time.Minute, "the packaging ended", func() bool {
-		out, err := c.sagemaker.DescribeEdgePackagingJob(ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: &version})
+		out, err := c.sagemaker.DescribeEdgePackagingJob(
+			ctx, &sagemaker.DescribeEdgePackagingJobInput{EdgePackagingJobName: &version},
+		)
 		if err != nil || out.EdgePackagingJobStatus == types.EdgePackagingJobStatusFailed {
 			c.t.Fatal(err, out)
 		}
@@ -265,7 +302,9 @@ func (c *sdk) plan(version string, stages ...types.DeploymentStage) {
 	c.t.Helper()
 	_, err := c.sagemaker.CreateEdgeDeploymentPlan(c.t.Context(), &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: &version, DeviceFleetName: aws.String("plant"), Stages: stages,
-		ModelConfigs: []types.EdgeDeploymentModelConfig{{ModelHandle: aws.String("digits"), EdgePackagingJobName: &version}},
+		ModelConfigs: []types.EdgeDeploymentModelConfig{
+			{ModelHandle: aws.String("digits"), EdgePackagingJobName: &version},
+		},
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -275,7 +314,9 @@ func (c *sdk) plan(version string, stages ...types.DeploymentStage) {
 // stage describes a stage of a plan.
 func (c *sdk) stage(plan, stage string) types.DeploymentStageStatusSummary {
 	c.t.Helper()
-	out, err := c.sagemaker.DescribeEdgeDeploymentPlan(c.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan})
+	out, err := c.sagemaker.DescribeEdgeDeploymentPlan(
+		c.t.Context(), &sagemaker.DescribeEdgeDeploymentPlanInput{EdgeDeploymentPlanName: &plan},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -307,7 +348,9 @@ func (c *sdk) stageDevices(plan string, stages []types.DeploymentStageStatusSumm
 				if had, twice := rows[name]; twice {
 					c.t.Errorf("%s is in the stages %s and %s", name, had.stage, aws.ToString(st.StageName))
 				}
-				rows[name] = stageRow{aws.ToString(st.StageName), aws.ToString(d.DeviceDeploymentStatusMessage), d.DeviceDeploymentStatus}
+				rows[name] = stageRow{
+					aws.ToString(st.StageName), aws.ToString(d.DeviceDeploymentStatusMessage), d.DeviceDeploymentStatus,
+				}
 			}
 		}
 	}
@@ -336,8 +379,10 @@ func (c *sdk) devices(fleet string, model ...string) (names []string) {
 
 func TestSimulatedDevicesComeToRestFromTheCommandLine(t *testing.T) {
 	s := startServer(t)
-	out, err := exec.Command(program(t, "slipway"), "sim-devices", "--config", s.file, "--fleet", "yard", "--count", "50", "--seed", "7",
-		"--loss", "10%", "--offline", "0.2", "--away", "1s", "--poll", "1s", "--heartbeat", "1s", "--until-idle", "--duration", "1m", "--json").Output()
+	out, err := exec.Command(program(t, "slipway"), "sim-devices", "--config", s.file, "--fleet", "yard", "--count",
+		"50", "--seed", "7",
+		"--loss", "10%", "--offline", "0.2", "--away", "1s", "--poll", "1s", "--heartbeat", "1s", "--until-idle",
+		"--duration", "1m", "--json").Output()
 	if err != nil {
 		t.Fatal(stderrOf(err))
 	}
@@ -345,7 +390,8 @@ func TestSimulatedDevicesComeToRestFromTheCommandLine(t *testing.T) {
 	if err := json.Unmarshal(out, &r); err != nil {
 		t.Fatal(err, string(out))
 	}
-	if r.Devices != 50 || r.Registered != 50 || r.Idle != 50 || r.Calls["heartbeat"].Answered < 50 || r.Errors["poll: lost reply"] == 0 {
+	if r.Devices != 50 || r.Registered != 50 || r.Idle != 50 || r.Calls["heartbeat"].Answered < 50 ||
+		r.Errors["poll: lost reply"] == 0 {
 		t.Errorf("%s", out)
 	}
 	if n := len(s.sdk().devices("yard")); n != 50 {

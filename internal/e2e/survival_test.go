@@ -83,7 +83,9 @@ func TestAnInstanceKilledAsItStartsIsStartedAgain(t *testing.T) {
 	for n := range 20 {
 		config = map[string]string{"blue": "green", "green": "blue"}[config]
 		before := pids(s)
-		if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: &config}); err != nil {
+		if _, err := c.sagemaker.UpdateEndpoint(
+			t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: &config},
+		); err != nil {
 			t.Fatal(err)
 		}
 		for killed := false; !killed; {
@@ -120,7 +122,10 @@ func TestAServerOnPostgreSQLSurvivesAKillToo(t *testing.T) {
 	if got := pids(s); !slices.Equal(got, before) {
 		t.Errorf("the instances were %v, adopted they are %v", before, got)
 	}
-	if _, err := c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("new")}); err != nil {
+	if _, err := c.sagemaker.UpdateEndpoint(
+		t.Context(),
+		&sagemaker.UpdateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("new")},
+	); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitInService("e")

@@ -42,7 +42,8 @@ func (p provider) settle() *sagemaker.DescribeEndpointOutput {
 // part of its text.
 func (p provider) refused(err error, text string) {
 	p.t.Helper()
-	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != "ValidationException" || !strings.Contains(e.ErrorMessage(), text) {
+	if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != "ValidationException" ||
+		!strings.Contains(e.ErrorMessage(), text) {
 		p.t.Errorf("got %v, want %q", err, text)
 	}
 }
@@ -51,8 +52,11 @@ func (p provider) refused(err error, text string) {
 func (p provider) manual(name string) {
 	p.t.Helper()
 	_, err := p.cloudwatch().PutMetricAlarm(p.t.Context(), &cloudwatch.PutMetricAlarmInput{
-		AlarmName: &name, Namespace: aws.String("Ops"), MetricName: aws.String("Lever"), Statistic: cwtypes.StatisticSum, Period: aws.Int32(60),
-		EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1), ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanThreshold, TreatMissingData: aws.String("notBreaching"),
+		AlarmName: &name, Namespace: aws.String("Ops"), MetricName: aws.String("Lever"),
+		Statistic: cwtypes.StatisticSum, Period: aws.Int32(60),
+		EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanThreshold,
+		TreatMissingData:   aws.String("notBreaching"),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -62,7 +66,9 @@ func (p provider) manual(name string) {
 // pull trips such an alarm, as an operator may (spec §4.5).
 func (p provider) pull(name string) {
 	p.t.Helper()
-	_, err := p.cloudwatch().SetAlarmState(p.t.Context(), &cloudwatch.SetAlarmStateInput{AlarmName: &name, StateValue: cwtypes.StateValueAlarm, StateReason: aws.String("by hand")})
+	_, err := p.cloudwatch().SetAlarmState(p.t.Context(), &cloudwatch.SetAlarmStateInput{
+		AlarmName: &name, StateValue: cwtypes.StateValueAlarm, StateReason: aws.String("by hand"),
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -73,8 +79,11 @@ func (p provider) pull(name string) {
 func guardrail(alarm string) *types.DeploymentConfig {
 	return &types.DeploymentConfig{
 		BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
-			TrafficRoutingConfiguration: &types.TrafficRoutingConfig{Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(300), CanarySize: percent(50)},
-			TerminationWaitInSeconds:    aws.Int32(0), MaximumExecutionTimeoutInSeconds: aws.Int32(600),
+			TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+				Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(300),
+				CanarySize: percent(50),
+			},
+			TerminationWaitInSeconds: aws.Int32(0), MaximumExecutionTimeoutInSeconds: aws.Int32(600),
 		},
 		AutoRollbackConfiguration: &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: &alarm}}},
 	}
@@ -96,9 +105,13 @@ func TestTerraformsEndpointResource(t *testing.T) {
 
 	// Create, with a deployment_config that is read back.
 	create := &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
-		TrafficRoutingConfiguration: &types.TrafficRoutingConfig{Type: types.TrafficRoutingConfigTypeAllAtOnce, WaitIntervalInSeconds: aws.Int32(0)}, TerminationWaitInSeconds: aws.Int32(0),
+		TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+			Type: types.TrafficRoutingConfigTypeAllAtOnce, WaitIntervalInSeconds: aws.Int32(0),
+		}, TerminationWaitInSeconds: aws.Int32(0),
 	}}
-	_, err := c.sagemaker.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: aws.String("v1"), DeploymentConfig: create})
+	_, err := c.sagemaker.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{
+		EndpointName: aws.String("live"), EndpointConfigName: aws.String("v1"), DeploymentConfig: create,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +141,17 @@ func TestTerraformsEndpointResource(t *testing.T) {
 
 	// With create_before_destroy the configuration that is still in use may be
 	// deleted; then the endpoint cannot be updated.
-	if _, err := c.sagemaker.DeleteEndpointConfig(t.Context(), &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: aws.String("v2")}); err != nil {
+	if _, err := c.sagemaker.DeleteEndpointConfig(
+		t.Context(), &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: aws.String("v2")},
+	); err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{EndpointName: aws.String("live"), EndpointConfigName: aws.String("v3")})
-	c.refused(err, `Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/v2"`)
+	_, err = c.sagemaker.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
+		EndpointName: aws.String("live"), EndpointConfigName: aws.String("v3"),
+	})
+	c.refused(
+		err, `Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/v2"`,
+	)
 	c.wantAnswer("live", "v2")
 	c.destroy()
 	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })
@@ -150,7 +169,9 @@ func (p provider) baking(green int32) bool {
 // rest lets go of a lever.
 func (p provider) rest(name string) {
 	p.t.Helper()
-	_, err := p.cloudwatch().SetAlarmState(p.t.Context(), &cloudwatch.SetAlarmStateInput{AlarmName: &name, StateValue: cwtypes.StateValueOk, StateReason: aws.String("by hand")})
+	_, err := p.cloudwatch().SetAlarmState(p.t.Context(), &cloudwatch.SetAlarmStateInput{
+		AlarmName: &name, StateValue: cwtypes.StateValueOk, StateReason: aws.String("by hand"),
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -161,7 +182,9 @@ func (p provider) rest(name string) {
 func (p provider) destroy() {
 	p.t.Helper()
 	ctx := p.t.Context()
-	if _, err := p.sagemaker.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("live")}); err != nil {
+	if _, err := p.sagemaker.DeleteEndpoint(
+		ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("live")},
+	); err != nil {
 		p.t.Fatal(err)
 	}
 	d, err := p.sagemaker.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String("live")})
@@ -172,7 +195,9 @@ func (p provider) destroy() {
 		p.refused(err, "Could not find endpoint")
 	}
 	for _, name := range []string{"v1", "v3"} {
-		if _, err := p.sagemaker.DeleteEndpointConfig(ctx, &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: &name}); err != nil {
+		if _, err := p.sagemaker.DeleteEndpointConfig(
+			ctx, &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: &name},
+		); err != nil {
 			p.t.Error(err)
 		}
 	}
@@ -181,7 +206,9 @@ func (p provider) destroy() {
 			p.t.Error(err)
 		}
 	}
-	_, err = p.sagemaker.DescribeEndpointConfig(ctx, &sagemaker.DescribeEndpointConfigInput{EndpointConfigName: aws.String("v1")})
+	_, err = p.sagemaker.DescribeEndpointConfig(
+		ctx, &sagemaker.DescribeEndpointConfigInput{EndpointConfigName: aws.String("v1")},
+	)
 	p.refused(err, "Could not find endpoint configuration")
 	_, err = p.sagemaker.DeleteModel(ctx, &sagemaker.DeleteModelInput{ModelName: aws.String("v1")})
 	p.refused(err, "Could not find model")
@@ -200,25 +227,36 @@ func TestTerraformsAlarmResource(t *testing.T) {
 	put := func(threshold float64, tags ...cwtypes.Tag) {
 		t.Helper()
 		if _, err := cw.PutMetricAlarm(ctx, &cloudwatch.PutMetricAlarmInput{
-			AlarmName: aws.String("errors"), ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, EvaluationPeriods: aws.Int32(2),
-			TreatMissingData: aws.String("missing"), ActionsEnabled: aws.Bool(true), Tags: tags, Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"),
-			Period: aws.Int32(60), Statistic: cwtypes.StatisticAverage, Threshold: &threshold, Dimensions: dimensions("live", ""),
+			AlarmName:          aws.String("errors"),
+			ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold,
+			EvaluationPeriods:  aws.Int32(2),
+			TreatMissingData:   aws.String("missing"), ActionsEnabled: aws.Bool(true), Tags: tags,
+			Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("Invocation5XXErrors"),
+			Period: aws.Int32(60), Statistic: cwtypes.StatisticAverage, Threshold: &threshold,
+			Dimensions: dimensions("live", ""),
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	read := func(kind cwtypes.AlarmType) *cloudwatch.DescribeAlarmsOutput {
 		t.Helper()
-		out, err := cw.DescribeAlarms(ctx, &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"errors"}, AlarmTypes: []cwtypes.AlarmType{kind}})
+		out, err := cw.DescribeAlarms(
+			ctx, &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"errors"}, AlarmTypes: []cwtypes.AlarmType{kind}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return out
 	}
-	put(0.5, cwtypes.Tag{Key: aws.String("team"), Value: aws.String("a")}, cwtypes.Tag{Key: aws.String("env"), Value: aws.String("")})
+	put(0.5, cwtypes.Tag{Key: aws.String("team"), Value: aws.String("a")}, cwtypes.Tag{
+		Key: aws.String("env"), Value: aws.String(""),
+	})
 	a := read(cwtypes.AlarmTypeMetricAlarm).MetricAlarms[0]
-	if aws.ToString(a.AlarmArn) != "arn:aws:cloudwatch:us-east-1:123456789012:alarm:errors" || aws.ToFloat64(a.Threshold) != 0.5 || !aws.ToBool(a.ActionsEnabled) ||
-		aws.ToString(a.TreatMissingData) != "missing" || a.DatapointsToAlarm != nil || a.EvaluateLowSampleCountPercentile != nil || a.Unit != "" || a.AlarmDescription != nil || len(a.Metrics) != 0 {
+	if aws.ToString(a.AlarmArn) != "arn:aws:cloudwatch:us-east-1:123456789012:alarm:errors" ||
+		aws.ToFloat64(a.Threshold) != 0.5 || !aws.ToBool(a.ActionsEnabled) ||
+		aws.ToString(a.TreatMissingData) != "missing" || a.DatapointsToAlarm != nil ||
+		a.EvaluateLowSampleCountPercentile != nil || a.Unit != "" || a.AlarmDescription != nil ||
+		len(a.Metrics) != 0 {
 		t.Errorf("%+v", a)
 	}
 	if got := c.tagsOf(a.AlarmArn); !slices.Equal(got, []string{"env=", "team=a"}) {
@@ -229,7 +267,9 @@ func TestTerraformsAlarmResource(t *testing.T) {
 		t.Errorf("after the change the threshold is %v", got)
 	}
 	_, err1 := cw.UntagResource(ctx, &cloudwatch.UntagResourceInput{ResourceARN: a.AlarmArn, TagKeys: []string{"env"}})
-	_, err2 := cw.TagResource(ctx, &cloudwatch.TagResourceInput{ResourceARN: a.AlarmArn, Tags: []cwtypes.Tag{{Key: aws.String("team"), Value: aws.String("b")}}})
+	_, err2 := cw.TagResource(ctx, &cloudwatch.TagResourceInput{
+		ResourceARN: a.AlarmArn, Tags: []cwtypes.Tag{{Key: aws.String("team"), Value: aws.String("b")}},
+	})
 	if got := c.tagsOf(a.AlarmArn); err1 != nil || err2 != nil || !slices.Equal(got, []string{"team=b"}) {
 		t.Errorf("%v, %v, the tags are %v", err1, err2, got)
 	}
@@ -252,7 +292,9 @@ func TestTerraformsAlarmResource(t *testing.T) {
 // tagsOf lists the tags of an alarm, each as key=value.
 func (c *sdk) tagsOf(arn *string) (all []string) {
 	c.t.Helper()
-	out, err := c.cloudwatch().ListTagsForResource(c.t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: arn})
+	out, err := c.cloudwatch().ListTagsForResource(
+		c.t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: arn},
+	)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -277,15 +319,21 @@ func TestARollingUpdateIsTakenBackFromItsLastBatch(t *testing.T) {
 			l := startCensus(c.sdk, "live", guardedRate)
 			l.answers(t, guardedRate/2)
 			c.update("v2", &types.DeploymentConfig{
-				RollingUpdatePolicy:       &types.RollingUpdatePolicy{MaximumBatchSize: percent(25), WaitIntervalInSeconds: aws.Int32(3), RollbackMaximumBatchSize: back},
+				RollingUpdatePolicy: &types.RollingUpdatePolicy{
+					MaximumBatchSize: percent(25), WaitIntervalInSeconds: aws.Int32(3), RollbackMaximumBatchSize: back,
+				},
 				AutoRollbackConfiguration: guardrail("lever").AutoRollbackConfiguration,
 			})
 			eventually(t, time.Minute, "the last batch bakes", func() bool { return c.baking(guardedFleet) })
 			c.pull("lever")
 			d := c.settle()
-			if aws.ToString(d.EndpointConfigName) != "v1" || !strings.Contains(aws.ToString(d.FailureReason), "[lever]") ||
+			if aws.ToString(d.EndpointConfigName) != "v1" ||
+				!strings.Contains(aws.ToString(d.FailureReason), "[lever]") ||
 				aws.ToInt32(d.ProductionVariants[0].CurrentInstanceCount) != guardedFleet {
-				t.Errorf("after the rollback: %s, %s, %+v", aws.ToString(d.EndpointConfigName), aws.ToString(d.FailureReason), d.ProductionVariants)
+				t.Errorf(
+					"after the rollback: %s, %s, %+v", aws.ToString(d.EndpointConfigName),
+					aws.ToString(d.FailureReason), d.ProductionVariants,
+				)
 			}
 			rolledBack := time.Now()
 			l.answers(t, guardedRate/2)
@@ -295,7 +343,9 @@ func TestARollingUpdateIsTakenBackFromItsLastBatch(t *testing.T) {
 				t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)
 			}
 			t.Log(l.report)
-			eventually(t, 30*time.Second, "only the endpoint's instances run", func() bool { return len(s.instances()) == guardedFleet })
+			eventually(t, 30*time.Second, "only the endpoint's instances run", func() bool {
+				return len(s.instances()) == guardedFleet
+			})
 			s.stop()
 		})
 	}

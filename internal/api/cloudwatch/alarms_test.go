@@ -1,8 +1,6 @@
 package cloudwatch_test
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,34 +15,56 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var plain = cmpopts.IgnoreUnexported(types.MetricAlarm{}, types.CompositeAlarm{}, types.Dimension{}, types.MetricDataQuery{}, types.MetricStat{}, types.Metric{})
+var plain = cmpopts.IgnoreUnexported(
+	types.MetricAlarm{}, types.CompositeAlarm{}, types.Dimension{}, types.MetricDataQuery{}, types.MetricStat{},
+	types.Metric{},
+)
 
 func TestAnAlarmIsDescribedAsItWasPut(t *testing.T) {
 	w := newWorld(t)
 	w.put(&cloudwatch.PutMetricAlarmInput{
-		AlarmName: aws.String("p99: ä <slow>"), AlarmDescription: aws.String("too slow"), ActionsEnabled: aws.Bool(false),
-		OKActions: []string{"arn:aws:sns:us-east-1:123456789012:ok"}, AlarmActions: []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
-		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"), ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
-		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {Name: aws.String("VariantName"), Value: aws.String("v")}},
-		Period:     aws.Int32(60), EvaluationPeriods: aws.Int32(5), DatapointsToAlarm: aws.Int32(3), Threshold: aws.Float64(-0.25),
-		ComparisonOperator: types.ComparisonOperatorLessThanOrEqualToThreshold, TreatMissingData: aws.String("missing"), EvaluateLowSampleCountPercentile: aws.String("ignore"),
+		AlarmName: aws.String("p99: ä <slow>"), AlarmDescription: aws.String("too slow"),
+		ActionsEnabled: aws.Bool(false),
+		OKActions:      []string{"arn:aws:sns:us-east-1:123456789012:ok"},
+		AlarmActions:   []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
+		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
+		ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
+		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {
+			Name: aws.String("VariantName"), Value: aws.String("v"),
+		}},
+		Period: aws.Int32(60), EvaluationPeriods: aws.Int32(5), DatapointsToAlarm: aws.Int32(3),
+		Threshold:          aws.Float64(-0.25),
+		ComparisonOperator: types.ComparisonOperatorLessThanOrEqualToThreshold, TreatMissingData: aws.String("missing"),
+		EvaluateLowSampleCountPercentile: aws.String("ignore"),
 	})
 	a := w.alarm("p99: ä <slow>")
 	want := types.MetricAlarm{
-		AlarmName: aws.String("p99: ä <slow>"), AlarmArn: aws.String("arn:aws:cloudwatch:us-east-1:123456789012:alarm:p99: ä <slow>"),
+		AlarmName:        aws.String("p99: ä <slow>"),
+		AlarmArn:         aws.String("arn:aws:cloudwatch:us-east-1:123456789012:alarm:p99: ä <slow>"),
 		AlarmDescription: aws.String("too slow"), ActionsEnabled: aws.Bool(false),
-		OKActions: []string{"arn:aws:sns:us-east-1:123456789012:ok"}, AlarmActions: []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
-		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"), ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
-		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {Name: aws.String("VariantName"), Value: aws.String("v")}},
-		Period:     aws.Int32(60), EvaluationPeriods: aws.Int32(5), DatapointsToAlarm: aws.Int32(3), Threshold: aws.Float64(-0.25),
-		ComparisonOperator: types.ComparisonOperatorLessThanOrEqualToThreshold, TreatMissingData: aws.String("missing"), EvaluateLowSampleCountPercentile: aws.String("ignore"),
-		StateValue: types.StateValueInsufficientData,
+		OKActions:    []string{"arn:aws:sns:us-east-1:123456789012:ok"},
+		AlarmActions: []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
+		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
+		ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
+		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {
+			Name: aws.String("VariantName"), Value: aws.String("v"),
+		}},
+		Period: aws.Int32(60), EvaluationPeriods: aws.Int32(5), DatapointsToAlarm: aws.Int32(3),
+		Threshold:          aws.Float64(-0.25),
+		ComparisonOperator: types.ComparisonOperatorLessThanOrEqualToThreshold, TreatMissingData: aws.String("missing"),
+		EvaluateLowSampleCountPercentile: aws.String("ignore"),
+		StateValue:                       types.StateValueInsufficientData,
 	}
-	when := cmpopts.IgnoreFields(types.MetricAlarm{}, "AlarmConfigurationUpdatedTimestamp", "StateUpdatedTimestamp", "StateTransitionedTimestamp", "StateReason", "StateReasonData")
+	when := cmpopts.IgnoreFields(
+		types.MetricAlarm{}, "AlarmConfigurationUpdatedTimestamp", "StateUpdatedTimestamp",
+		"StateTransitionedTimestamp", "StateReason", "StateReasonData",
+	)
 	if diff := cmp.Diff(want, a, plain, when); diff != "" {
 		t.Error(diff)
 	}
-	for _, at := range []*time.Time{a.AlarmConfigurationUpdatedTimestamp, a.StateUpdatedTimestamp, a.StateTransitionedTimestamp} {
+	for _, at := range []*time.Time{
+		a.AlarmConfigurationUpdatedTimestamp, a.StateUpdatedTimestamp, a.StateTransitionedTimestamp,
+	} {
 		if at == nil || time.Since(*at) > time.Minute {
 			t.Errorf("a time is %v", at)
 		}
@@ -54,10 +74,15 @@ func TestAnAlarmIsDescribedAsItWasPut(t *testing.T) {
 func TestMetricMathIsDescribedAsItWasPut(t *testing.T) {
 	w := newWorld(t)
 	stat := func(name string) *types.MetricStat {
-		return &types.MetricStat{Period: aws.Int32(1), Stat: aws.String("Sum"), Metric: &types.Metric{Namespace: aws.String("Shop"), MetricName: &name, Dimensions: []types.Dimension{}}}
+		return &types.MetricStat{Period: aws.Int32(1), Stat: aws.String("Sum"), Metric: &types.Metric{
+			Namespace: aws.String("Shop"), MetricName: &name, Dimensions: []types.Dimension{},
+		}}
 	}
 	queries := []types.MetricDataQuery{
-		{Id: aws.String("e"), Expression: aws.String("IF(m2 > 0, m1 / m2, 0)"), Label: aws.String("rate"), ReturnData: aws.Bool(true)},
+		{
+			Id: aws.String("e"), Expression: aws.String("IF(m2 > 0, m1 / m2, 0)"), Label: aws.String("rate"),
+			ReturnData: aws.Bool(true),
+		},
 		{Id: aws.String("m1"), MetricStat: stat("Errors"), ReturnData: aws.Bool(false)},
 		{Id: aws.String("m2"), MetricStat: stat("Orders"), ReturnData: aws.Bool(false), AccountId: aws.String(account)},
 	}
@@ -69,11 +94,17 @@ func TestMetricMathIsDescribedAsItWasPut(t *testing.T) {
 		t.Error(diff)
 	}
 	// In one call: the next may be in the next second, which is another period.
-	w.ok(w.putData(types.MetricDatum{MetricName: aws.String("Orders"), Values: []float64{1, 2}}, types.MetricDatum{MetricName: aws.String("Errors"), Value: aws.Float64(2)}))
-	if a := w.await("rate", types.StateValueAlarm); !strings.Contains(aws.ToString(a.StateReason), "Threshold Crossed") {
+	w.ok(w.putData(types.MetricDatum{MetricName: aws.String("Orders"), Values: []float64{1, 2}}, types.MetricDatum{
+		MetricName: aws.String("Errors"), Value: aws.Float64(2),
+	}))
+	if a := w.await("rate", types.StateValueAlarm); !strings.Contains(
+		aws.ToString(a.StateReason), "Threshold Crossed",
+	) {
 		t.Errorf("the reason is %q", aws.ToString(a.StateReason))
 	}
-	found, err := w.DescribeAlarmsForMetric(t.Context(), &cloudwatch.DescribeAlarmsForMetricInput{Namespace: aws.String("Shop"), MetricName: aws.String("Orders")})
+	found, err := w.DescribeAlarmsForMetric(t.Context(), &cloudwatch.DescribeAlarmsForMetricInput{
+		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"),
+	})
 	w.ok(err)
 	if len(found.MetricAlarms) != 0 {
 		t.Errorf("an alarm on metric math was described for its metric: %v", found.MetricAlarms)
@@ -87,7 +118,9 @@ func TestWhatSlipwayCannotWatchIsRefusedByItsName(t *testing.T) {
 		text   string
 	}{
 		"a PromQL query": {func(in *cloudwatch.PutMetricAlarmInput) {
-			in.EvaluationCriteria = &types.EvaluationCriteriaMemberPromQLCriteria{Value: types.AlarmPromQLCriteria{Query: aws.String("up")}}
+			in.EvaluationCriteria = &types.EvaluationCriteriaMemberPromQLCriteria{
+				Value: types.AlarmPromQLCriteria{Query: aws.String("up")},
+			}
 		}, "EvaluationCriteria (an alarm on a PromQL query) is not supported by Slipway."},
 		"anomaly detection": {func(in *cloudwatch.PutMetricAlarmInput) {
 			in.ThresholdMetricId, in.Threshold = aws.String("ad"), nil
@@ -95,17 +128,32 @@ func TestWhatSlipwayCannotWatchIsRefusedByItsName(t *testing.T) {
 		}, "anomaly detection"},
 		"another account": {func(in *cloudwatch.PutMetricAlarmInput) {
 			*in = cloudwatch.PutMetricAlarmInput{
-				AlarmName: in.AlarmName, EvaluationPeriods: in.EvaluationPeriods, Threshold: in.Threshold, ComparisonOperator: in.ComparisonOperator,
-				Metrics: []types.MetricDataQuery{{Id: aws.String("m"), AccountId: aws.String("999999999999"), MetricStat: &types.MetricStat{
-					Period: aws.Int32(60), Stat: aws.String("Sum"), Metric: &types.Metric{Namespace: aws.String("N"), MetricName: aws.String("m")},
+				AlarmName: in.AlarmName, EvaluationPeriods: in.EvaluationPeriods, Threshold: in.Threshold,
+				ComparisonOperator: in.ComparisonOperator,
+				Metrics: []types.MetricDataQuery{{Id: aws.String(
+					"m",
+				), AccountId: aws.String("999999999999"), MetricStat: &types.MetricStat{
+					Period: aws.Int32(60), Stat: aws.String("Sum"),
+					Metric: &types.Metric{Namespace: aws.String("N"), MetricName: aws.String("m")},
 				}}},
 			}
 		}, "AccountId of another account is not supported by Slipway."},
-		"an odd period":    {func(in *cloudwatch.PutMetricAlarmInput) { in.Period = aws.Int32(7) }, "Period must be 1, 5, 10, 20, 30 or a multiple of 60."},
-		"no threshold":     {func(in *cloudwatch.PutMetricAlarmInput) { in.Threshold = nil }, "The parameter Threshold is required."},
-		"no metric":        {func(in *cloudwatch.PutMetricAlarmInput) { in.MetricName = nil }, "The parameter MetricName is required."},
-		"two statistics":   {func(in *cloudwatch.PutMetricAlarmInput) { in.ExtendedStatistic = aws.String("p99") }, "mutually exclusive"},
-		"no such handling": {func(in *cloudwatch.PutMetricAlarmInput) { in.TreatMissingData = aws.String("often") }, "TreatMissingData"},
+		"an odd period": {
+			func(in *cloudwatch.PutMetricAlarmInput) { in.Period = aws.Int32(7) },
+			"Period must be 1, 5, 10, 20, 30 or a multiple of 60.",
+		},
+		"no threshold": {
+			func(in *cloudwatch.PutMetricAlarmInput) { in.Threshold = nil }, "The parameter Threshold is required.",
+		},
+		"no metric": {
+			func(in *cloudwatch.PutMetricAlarmInput) { in.MetricName = nil }, "The parameter MetricName is required.",
+		},
+		"two statistics": {
+			func(in *cloudwatch.PutMetricAlarmInput) { in.ExtendedStatistic = aws.String("p99") }, "mutually exclusive",
+		},
+		"no such handling": {
+			func(in *cloudwatch.PutMetricAlarmInput) { in.TreatMissingData = aws.String("often") }, "TreatMissingData",
+		},
 	} {
 		_, err := w.PutMetricAlarm(t.Context(), watching(name, c.change))
 		w.refused(err, http.StatusBadRequest, "ValidationError", c.text)
@@ -128,8 +176,11 @@ func TestAnUpdateKeepsStateAndTags(t *testing.T) {
 		in.Tags = []types.Tag{{Key: aws.String("team"), Value: aws.String("other")}}
 	}))
 	a := w.alarm("a")
-	if a.StateValue != types.StateValueAlarm || aws.ToString(a.AlarmDescription) != "new" || !aws.ToBool(a.ActionsEnabled) {
-		t.Errorf("after the update: %s %s %v", a.StateValue, aws.ToString(a.AlarmDescription), aws.ToBool(a.ActionsEnabled))
+	if a.StateValue != types.StateValueAlarm || aws.ToString(a.AlarmDescription) != "new" ||
+		!aws.ToBool(a.ActionsEnabled) {
+		t.Errorf(
+			"after the update: %s %s %v", a.StateValue, aws.ToString(a.AlarmDescription), aws.ToBool(a.ActionsEnabled),
+		)
 	}
 	tags, err := w.ListTagsForResource(t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: a.AlarmArn})
 	w.ok(err)
@@ -160,36 +211,70 @@ func TestAlarmsAreFoundAsAskedFor(t *testing.T) {
 	}
 	w.compose("live", `ALARM("live-5xx") OR ALARM("live-slow")`)
 	w.compose("top", "ALARM(live)")
-	_, err := w.SetAlarmState(t.Context(), &cloudwatch.SetAlarmStateInput{AlarmName: aws.String("top"), StateValue: types.StateValueInsufficientData, StateReason: aws.String("x")})
+	_, err := w.SetAlarmState(t.Context(), &cloudwatch.SetAlarmStateInput{
+		AlarmName: aws.String("top"), StateValue: types.StateValueInsufficientData, StateReason: aws.String("x"),
+	})
 	w.ok(err)
 	both := []types.AlarmType{types.AlarmTypeCompositeAlarm, types.AlarmTypeMetricAlarm}
 	for name, c := range map[string]struct {
 		in   cloudwatch.DescribeAlarmsInput
 		want []string
 	}{
-		"all, which are metric alarms":   {cloudwatch.DescribeAlarmsInput{}, []string{"live-5xx", "live-slow", "other"}},
-		"composite ones":                 {cloudwatch.DescribeAlarmsInput{AlarmTypes: both[:1]}, []string{"live*", "top*"}},
-		"both":                           {cloudwatch.DescribeAlarmsInput{AlarmTypes: both, AlarmNamePrefix: aws.String("live")}, []string{"live-5xx", "live-slow", "live*"}},
-		"by name, unknown ones left out": {cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"other", "nobody", "live"}}, []string{"other"}},
-		"by state":                       {cloudwatch.DescribeAlarmsInput{AlarmTypes: both, StateValue: types.StateValueInsufficientData, AlarmNamePrefix: aws.String("t")}, []string{"top*"}},
-		"by action":                      {cloudwatch.DescribeAlarmsInput{ActionPrefix: aws.String("arn:aws:sns")}, []string{"other"}},
-		"children":                       {cloudwatch.DescribeAlarmsInput{ChildrenOfAlarmName: aws.String("live")}, []string{"live-5xx", "live-slow"}},
-		"a composite child":              {cloudwatch.DescribeAlarmsInput{ChildrenOfAlarmName: aws.String("top")}, []string{"live*"}},
-		"parents":                        {cloudwatch.DescribeAlarmsInput{ParentsOfAlarmName: aws.String("live-slow")}, []string{"live*"}},
-		"parents of nobody":              {cloudwatch.DescribeAlarmsInput{ParentsOfAlarmName: aws.String("nobody")}, nil},
+		"all, which are metric alarms": {
+			cloudwatch.DescribeAlarmsInput{}, []string{"live-5xx", "live-slow", "other"},
+		},
+		"composite ones": {
+			cloudwatch.DescribeAlarmsInput{AlarmTypes: both[:1]}, []string{"live*", "top*"},
+		},
+		"both": {
+			cloudwatch.DescribeAlarmsInput{AlarmTypes: both, AlarmNamePrefix: aws.String("live")},
+			[]string{"live-5xx", "live-slow", "live*"},
+		},
+		"by name, unknown ones left out": {
+			cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"other", "nobody", "live"}}, []string{"other"},
+		},
+		"by state": {
+			cloudwatch.DescribeAlarmsInput{
+				AlarmTypes: both, StateValue: types.StateValueInsufficientData, AlarmNamePrefix: aws.String("t"),
+			},
+			[]string{"top*"},
+		},
+		"by action": {
+			cloudwatch.DescribeAlarmsInput{ActionPrefix: aws.String("arn:aws:sns")}, []string{"other"},
+		},
+		"children": {
+			cloudwatch.DescribeAlarmsInput{ChildrenOfAlarmName: aws.String("live")}, []string{"live-5xx", "live-slow"},
+		},
+		"a composite child": {
+			cloudwatch.DescribeAlarmsInput{ChildrenOfAlarmName: aws.String("top")}, []string{"live*"},
+		},
+		"parents": {
+			cloudwatch.DescribeAlarmsInput{ParentsOfAlarmName: aws.String("live-slow")}, []string{"live*"},
+		},
+		"parents of nobody": {
+			cloudwatch.DescribeAlarmsInput{ParentsOfAlarmName: aws.String("nobody")}, nil,
+		},
 	} {
 		if got := names(w.describe(&c.in)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
-	_, err = w.DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"a"}, AlarmNamePrefix: aws.String("b")})
+	_, err = w.DescribeAlarms(
+		t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"a"}, AlarmNamePrefix: aws.String("b")},
+	)
 	w.refused(err, http.StatusBadRequest, "ValidationError", "mutually exclusive")
-	_, err = w.DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{ParentsOfAlarmName: aws.String("a"), AlarmNamePrefix: aws.String("b")})
+	_, err = w.DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{
+		ParentsOfAlarmName: aws.String("a"), AlarmNamePrefix: aws.String("b"),
+	})
 	w.refused(err, http.StatusBadRequest, "ValidationError", "every other parameter")
-	if got := names(must(w.in("eu-west-1").DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{}))(t)); len(got) != 0 {
+	if got := names(
+		must(w.in("eu-west-1").DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{}))(t),
+	); len(got) != 0 {
 		t.Errorf("another region has %v", got)
 	}
-	found, err := w.DescribeAlarmsForMetric(t.Context(), &cloudwatch.DescribeAlarmsForMetricInput{Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), Statistic: types.StatisticMaximum})
+	found, err := w.DescribeAlarmsForMetric(t.Context(), &cloudwatch.DescribeAlarmsForMetricInput{
+		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), Statistic: types.StatisticMaximum,
+	})
 	w.ok(err)
 	if len(found.MetricAlarms) != 3 {
 		t.Errorf("%d alarms watch the metric", len(found.MetricAlarms))
@@ -227,7 +312,9 @@ func TestAlarmsComeInPages(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
-	for _, in := range []*cloudwatch.DescribeAlarmsInput{{NextToken: aws.String("x")}, {NextToken: token, AlarmNamePrefix: aws.String("a")}} {
+	for _, in := range []*cloudwatch.DescribeAlarmsInput{
+		{NextToken: aws.String("x")}, {NextToken: token, AlarmNamePrefix: aws.String("a")},
+	} {
 		_, err := w.DescribeAlarms(t.Context(), in)
 		w.refused(err, http.StatusBadRequest, "InvalidNextToken", "invalid")
 	}
@@ -237,169 +324,10 @@ func TestTheWaitersOfTheSDKSeeAlarms(t *testing.T) {
 	w := newWorld(t)
 	w.put(watching("a"))
 	w.compose("c", "ALARM(a)")
-	w.ok(cloudwatch.NewAlarmExistsWaiter(w.Client).Wait(t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"a"}}, time.Second))
+	w.ok(cloudwatch.NewAlarmExistsWaiter(w.Client).Wait(
+		t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"a"}}, time.Second,
+	))
 	w.ok(cloudwatch.NewCompositeAlarmExistsWaiter(w.Client).Wait(t.Context(), &cloudwatch.DescribeAlarmsInput{
 		AlarmNames: []string{"c"}, AlarmTypes: []types.AlarmType{types.AlarmTypeCompositeAlarm},
 	}, time.Second))
-}
-
-func TestAStateThatIsSetLastsUntilTheNextEvaluation(t *testing.T) {
-	w := newWorld(t)
-	w.put(watching("a", func(in *cloudwatch.PutMetricAlarmInput) { in.Period = aws.Int32(10) }))
-	w.await("a", types.StateValueOk)
-	set := func(state types.StateValue, data string) error {
-		in := &cloudwatch.SetAlarmStateInput{AlarmName: aws.String("a"), StateValue: state, StateReason: aws.String("a drill")}
-		if data != "" {
-			in.StateReasonData = &data
-		}
-		_, err := w.SetAlarmState(t.Context(), in)
-		return err
-	}
-	w.ok(set(types.StateValueAlarm, `{"who":"me"}`))
-	// The next evaluation may be due this moment; the history keeps what was.
-	history := must(w.DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{AlarmName: aws.String("a"), HistoryItemType: types.HistoryItemTypeStateUpdate}))(t)
-	if !slices.ContainsFunc(history.AlarmHistoryItems, func(h types.AlarmHistoryItem) bool {
-		return *h.HistorySummary == "Alarm updated from OK to ALARM" && strings.Contains(*h.HistoryData, "a drill")
-	}) {
-		t.Errorf("the history is %v", history.AlarmHistoryItems)
-	}
-	if a := w.alarm("a"); a.StateValue == types.StateValueAlarm && (*a.StateReason != "a drill" || *a.StateReasonData != `{"who":"me"}`) {
-		t.Errorf("after SetAlarmState: %s %s", aws.ToString(a.StateReason), aws.ToString(a.StateReasonData))
-	}
-	w.await("a", types.StateValueOk)
-	w.refused(set(types.StateValueAlarm, "{"), http.StatusBadRequest, "InvalidFormat", "not valid JSON")
-	_, err := w.SetAlarmState(t.Context(), &cloudwatch.SetAlarmStateInput{AlarmName: aws.String("nobody"), StateValue: types.StateValueOk, StateReason: aws.String("")})
-	w.refused(err, http.StatusNotFound, "ResourceNotFound", "Could not find alarm(s): [nobody].")
-}
-
-func TestDeletingTellsOfNamesThatAreWrongAndDeletesTheOthers(t *testing.T) {
-	w := newWorld(t)
-	w.put(watching("a"))
-	_, err := w.DeleteAlarms(t.Context(), &cloudwatch.DeleteAlarmsInput{AlarmNames: []string{"nobody", "a"}})
-	w.refused(err, http.StatusNotFound, "ResourceNotFound", "Could not find alarm(s): [nobody].")
-	if got := names(w.describe(&cloudwatch.DescribeAlarmsInput{})); len(got) != 0 {
-		t.Errorf("left are %v", got)
-	}
-	var history []string
-	pages := cloudwatch.NewDescribeAlarmHistoryPaginator(w.Client, &cloudwatch.DescribeAlarmHistoryInput{
-		AlarmName: aws.String("a"), HistoryItemType: types.HistoryItemTypeConfigurationUpdate, ScanBy: types.ScanByTimestampAscending, MaxRecords: aws.Int32(1),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		w.ok(err)
-		for _, h := range page.AlarmHistoryItems {
-			history = append(history, *h.HistorySummary)
-			if h.AlarmType != types.AlarmTypeMetricAlarm || time.Since(*h.Timestamp) > time.Minute || !json.Valid([]byte(*h.HistoryData)) {
-				t.Errorf("a line of history: %+v", h)
-			}
-		}
-	}
-	if want := []string{`Alarm "a" created`, `Alarm "a" deleted`}; !slices.Equal(history, want) {
-		t.Errorf("the history is %q", history)
-	}
-	_, err = w.DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{NextToken: aws.String("!")})
-	w.refused(err, http.StatusBadRequest, "InvalidNextToken", "invalid")
-	none, err := w.DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{AlarmTypes: []types.AlarmType{types.AlarmTypeCompositeAlarm}})
-	w.ok(err)
-	if len(none.AlarmHistoryItems) != 0 {
-		t.Errorf("composite alarms have the history %v", none.AlarmHistoryItems)
-	}
-}
-
-func TestACompositeAlarmFollowsItsChildren(t *testing.T) {
-	w := newWorld(t)
-	w.put(watching("a"))
-	_, err := w.PutCompositeAlarm(t.Context(), &cloudwatch.PutCompositeAlarmInput{
-		AlarmName: aws.String("c"), AlarmRule: aws.String(`ALARM("a")`), ActionsEnabled: aws.Bool(false), AlarmDescription: aws.String("d"),
-		ActionsSuppressor: aws.String("a"), ActionsSuppressorWaitPeriod: aws.Int32(0), ActionsSuppressorExtensionPeriod: aws.Int32(5),
-		Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
-	})
-	w.ok(err)
-	composite := func() types.CompositeAlarm {
-		out := w.describe(&cloudwatch.DescribeAlarmsInput{AlarmNames: []string{"c"}, AlarmTypes: []types.AlarmType{types.AlarmTypeCompositeAlarm}})
-		if len(out.CompositeAlarms) != 1 {
-			t.Fatal("there is no composite alarm")
-		}
-		return out.CompositeAlarms[0]
-	}
-	c := composite()
-	if c.StateValue != types.StateValueOk || *c.AlarmRule != `ALARM("a")` || *c.ActionsEnabled || *c.AlarmDescription != "d" || *c.ActionsSuppressor != "a" ||
-		*c.ActionsSuppressorWaitPeriod != 0 || *c.ActionsSuppressorExtensionPeriod != 5 || c.AlarmActions == nil || *c.AlarmArn != "arn:aws:cloudwatch:us-east-1:123456789012:alarm:c" {
-		t.Errorf("%+v", c)
-	}
-	w.sample("Orders", 1)
-	for deadline := time.Now().Add(10 * time.Second); composite().StateValue != types.StateValueAlarm && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	history, err := w.DescribeAlarmHistory(t.Context(), &cloudwatch.DescribeAlarmHistoryInput{
-		AlarmName: aws.String("c"), AlarmTypes: []types.AlarmType{types.AlarmTypeCompositeAlarm}, HistoryItemType: types.HistoryItemTypeStateUpdate,
-		ScanBy: types.ScanByTimestampAscending,
-	})
-	w.ok(err)
-	if got := history.AlarmHistoryItems; !slices.ContainsFunc(got, func(h types.AlarmHistoryItem) bool {
-		return *h.HistorySummary == "Alarm updated from OK to ALARM" && h.AlarmType == types.AlarmTypeCompositeAlarm
-	}) {
-		t.Errorf("it did not follow: %v", got)
-	}
-	_, err = w.PutCompositeAlarm(t.Context(), &cloudwatch.PutCompositeAlarmInput{AlarmName: aws.String("d"), AlarmRule: aws.String("ALARM(nobody)")})
-	w.refused(err, http.StatusBadRequest, "ValidationError", "do not exist: [nobody]")
-	_, err = w.DeleteAlarms(t.Context(), &cloudwatch.DeleteAlarmsInput{AlarmNames: []string{"a"}})
-	w.refused(err, http.StatusBadRequest, "ValidationError", "Cannot delete a as there are composite alarm(s) depending on it: [c].")
-}
-
-func TestActionsAreSwitchedOffAndOn(t *testing.T) {
-	w := newWorld(t)
-	w.put(watching("a"))
-	for _, on := range []bool{false, true} {
-		var err error
-		if on {
-			_, err = w.EnableAlarmActions(t.Context(), &cloudwatch.EnableAlarmActionsInput{AlarmNames: []string{"a", "nobody"}})
-		} else {
-			_, err = w.DisableAlarmActions(t.Context(), &cloudwatch.DisableAlarmActionsInput{AlarmNames: []string{"nobody", "a"}})
-		}
-		w.ok(err)
-		if got := *w.alarm("a").ActionsEnabled; got != on {
-			t.Errorf("switched to %v, ActionsEnabled is %v", on, got)
-		}
-	}
-}
-
-func TestTagsOfAnAlarm(t *testing.T) {
-	w := newWorld(t)
-	w.put(watching("a:b"))
-	id := w.alarm("a:b").AlarmArn
-	tag := func(pairs ...string) error {
-		var tags []types.Tag
-		for i := 0; i < len(pairs); i += 2 {
-			tags = append(tags, types.Tag{Key: &pairs[i], Value: &pairs[i+1]})
-		}
-		_, err := w.TagResource(t.Context(), &cloudwatch.TagResourceInput{ResourceARN: id, Tags: tags})
-		return err
-	}
-	w.ok(tag("a", "1", "b", "2"))
-	w.ok(tag("b", "3"))
-	_, err := w.UntagResource(t.Context(), &cloudwatch.UntagResourceInput{ResourceARN: id, TagKeys: []string{"a", "zzz"}})
-	w.ok(err)
-	out, err := w.ListTagsForResource(t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: id})
-	w.ok(err)
-	if len(out.Tags) != 1 || *out.Tags[0].Key != "b" || *out.Tags[0].Value != "3" {
-		t.Errorf("the tags are %v", out.Tags)
-	}
-	w.refused(tag("aws:x", "1"), http.StatusBadRequest, "InvalidParameterValue", "reserved")
-	for arn, status := range map[string]int{
-		"arn:aws:cloudwatch:us-east-1:123456789012:alarm:no":  http.StatusNotFound,
-		"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:a:b": http.StatusNotFound,
-		"arn:aws:cloudwatch:us-east-1:999999999999:alarm:a:b": http.StatusNotFound,
-		"arn:aws:cloudwatch:us-east-1:123456789012:a:b":       http.StatusBadRequest,
-	} {
-		_, err := w.ListTagsForResource(t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: &arn})
-		if status == http.StatusNotFound {
-			w.refused(err, status, "ResourceNotFoundException", "") // its model has no message
-			if e, ok := errors.AsType[*types.ResourceNotFoundException](err); !ok || aws.ToString(e.ResourceId) != arn || aws.ToString(e.ResourceType) != "alarm" {
-				t.Errorf("%+v", err)
-			}
-		} else {
-			w.refused(err, status, "InvalidParameterValue", "is not the ARN of an alarm")
-		}
-	}
 }

@@ -19,11 +19,15 @@ import (
 func minute(ago time.Duration) time.Time { return time.Now().Add(-ago).Truncate(time.Minute).UTC() }
 
 func datum(at time.Time, value float64) types.MetricDatum {
-	return types.MetricDatum{MetricName: aws.String("Orders"), Timestamp: &at, Value: &value, Unit: types.StandardUnitCount}
+	return types.MetricDatum{
+		MetricName: aws.String("Orders"), Timestamp: &at, Value: &value, Unit: types.StandardUnitCount,
+	}
 }
 
 func (w *world) putData(data ...types.MetricDatum) error {
-	_, err := w.PutMetricData(w.t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("Shop"), MetricData: data})
+	_, err := w.PutMetricData(
+		w.t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("Shop"), MetricData: data},
+	)
 	return err
 }
 
@@ -32,28 +36,43 @@ func TestSamplesThatWerePutAreRead(t *testing.T) {
 	begin := minute(10 * time.Minute)
 	w.ok(w.putData(
 		datum(begin, 3), datum(begin.Add(30*time.Second), 5),
-		types.MetricDatum{MetricName: aws.String("Orders"), Timestamp: aws.Time(begin.Add(time.Minute)), Unit: types.StandardUnitCount, Values: []float64{1, 7}, Counts: []float64{3, 1}},
-		types.MetricDatum{MetricName: aws.String("Orders"), Timestamp: aws.Time(begin.Add(2 * time.Minute)), Unit: types.StandardUnitCount, StatisticValues: &types.StatisticSet{
+		types.MetricDatum{
+			MetricName: aws.String("Orders"), Timestamp: aws.Time(begin.Add(time.Minute)),
+			Unit: types.StandardUnitCount, Values: []float64{1, 7}, Counts: []float64{3, 1},
+		},
+		types.MetricDatum{MetricName: aws.String("Orders"), Timestamp: aws.Time(
+			begin.Add(2 * time.Minute),
+		), Unit: types.StandardUnitCount, StatisticValues: &types.StatisticSet{
 			SampleCount: aws.Float64(4), Sum: aws.Float64(10), Minimum: aws.Float64(1), Maximum: aws.Float64(6),
 		}},
 	))
 	out, err := w.GetMetricStatistics(t.Context(), &cloudwatch.GetMetricStatisticsInput{
-		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin, EndTime: aws.Time(begin.Add(10 * time.Minute)), Period: aws.Int32(60),
-		Statistics: []types.Statistic{types.StatisticSampleCount, types.StatisticAverage, types.StatisticSum, types.StatisticMinimum, types.StatisticMaximum},
+		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin,
+		EndTime: aws.Time(begin.Add(10 * time.Minute)), Period: aws.Int32(60),
+		Statistics: []types.Statistic{
+			types.StatisticSampleCount, types.StatisticAverage, types.StatisticSum, types.StatisticMinimum,
+			types.StatisticMaximum,
+		},
 	})
 	w.ok(err)
 	var got []string
 	for _, p := range out.Datapoints {
-		got = append(got, fmt.Sprintf("%v %s n=%v avg=%v sum=%v %v..%v", p.Timestamp.Sub(begin), p.Unit, *p.SampleCount, *p.Average, *p.Sum, *p.Minimum, *p.Maximum))
+		got = append(got, fmt.Sprintf(
+			"%v %s n=%v avg=%v sum=%v %v..%v", p.Timestamp.Sub(begin), p.Unit, *p.SampleCount, *p.Average, *p.Sum,
+			*p.Minimum, *p.Maximum,
+		))
 	}
 	slices.Sort(got)
-	want := []string{"0s Count n=2 avg=4 sum=8 3..5", "1m0s Count n=4 avg=2.5 sum=10 1..7", "2m0s Count n=4 avg=2.5 sum=10 1..6"}
+	want := []string{
+		"0s Count n=2 avg=4 sum=8 3..5", "1m0s Count n=4 avg=2.5 sum=10 1..7", "2m0s Count n=4 avg=2.5 sum=10 1..6",
+	}
 	if diff := cmp.Diff(want, got); diff != "" || aws.ToString(out.Label) != "Orders" {
 		t.Errorf("label %q\n%s", aws.ToString(out.Label), diff)
 	}
 	// A sum of samples does not tell percentiles.
 	ranks, err := w.GetMetricStatistics(t.Context(), &cloudwatch.GetMetricStatisticsInput{
-		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin, EndTime: aws.Time(begin.Add(10 * time.Minute)), Period: aws.Int32(60),
+		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin,
+		EndTime: aws.Time(begin.Add(10 * time.Minute)), Period: aws.Int32(60),
 		ExtendedStatistics: []string{"p0.0", "p100"}, Unit: types.StandardUnitCount,
 	})
 	w.ok(err)
@@ -61,12 +80,14 @@ func TestSamplesThatWerePutAreRead(t *testing.T) {
 		t.Fatalf("%d periods have percentiles", len(ranks.Datapoints))
 	}
 	for _, p := range ranks.Datapoints {
-		if low, high := p.ExtendedStatistics["p0.0"], p.ExtendedStatistics["p100"]; low >= high || high < 4.9 || high > 7.1 {
+		if low, high := p.ExtendedStatistics["p0.0"], p.ExtendedStatistics["p100"]; low >= high || high < 4.9 ||
+			high > 7.1 {
 			t.Errorf("at %v: %v", p.Timestamp, p.ExtendedStatistics)
 		}
 	}
 	none, err := w.GetMetricStatistics(t.Context(), &cloudwatch.GetMetricStatisticsInput{
-		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin, EndTime: aws.Time(begin.Add(time.Minute)), Period: aws.Int32(60),
+		Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: &begin,
+		EndTime: aws.Time(begin.Add(time.Minute)), Period: aws.Int32(60),
 		Statistics: []types.Statistic{types.StatisticSum}, Unit: types.StandardUnitBytes,
 	})
 	w.ok(err)
@@ -84,25 +105,64 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 		code string
 		text string
 	}{
-		"not a number":      {[]types.MetricDatum{datum(now, math.NaN())}, "InvalidParameterValue", "The value NaN for parameter Value is invalid."},
-		"infinite":          {[]types.MetricDatum{datum(now, 1), datum(now, math.Inf(-1))}, "InvalidParameterValue", "The value -Inf for parameter Value is invalid."},
-		"too large":         {[]types.MetricDatum{datum(now, math.Ldexp(1.01, 360))}, "InvalidParameterValue", "for parameter Value is invalid."},
-		"too many":          {many, "InvalidParameterValue", "The collection MetricData must not have a size greater than 1000."},
-		"too many values":   {[]types.MetricDatum{{MetricName: aws.String("m"), Values: make([]float64, 151)}}, "InvalidParameterValue", "must not have a size greater than 150."},
-		"too old":           {[]types.MetricDatum{datum(now.Add(-15*24*time.Hour), 1)}, "InvalidParameterValue", "two weeks in the past"},
-		"too soon":          {[]types.MetricDatum{datum(now.Add(3*time.Hour), 1)}, "InvalidParameterValue", "two hours in the future"},
-		"of the year 1":     {[]types.MetricDatum{datum(time.Time{}, 1)}, "InvalidParameterValue", "two weeks in the past"},
-		"without a value":   {[]types.MetricDatum{{MetricName: aws.String("m")}}, "MissingParameter", "At least one of the parameters must be specified"},
-		"with two":          {[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), Values: []float64{1}}}, "InvalidParameterCombination", "mutually exclusive"},
-		"an odd resolution": {[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), StorageResolution: aws.Int32(5)}}, "InvalidParameterValue", "StorageResolution"},
-		"nothing":           {nil, "MissingParameter", "The parameter MetricData is required."},
+		"not a number": {
+			[]types.MetricDatum{datum(now, math.NaN())},
+			"InvalidParameterValue",
+			"The value NaN for parameter Value is invalid.",
+		},
+		"infinite": {
+			[]types.MetricDatum{datum(now, 1), datum(now, math.Inf(-1))},
+			"InvalidParameterValue",
+			"The value -Inf for parameter Value is invalid.",
+		},
+		"too large": {
+			[]types.MetricDatum{datum(now, math.Ldexp(1.01, 360))},
+			"InvalidParameterValue",
+			"for parameter Value is invalid.",
+		},
+		"too many": {
+			many, "InvalidParameterValue", "The collection MetricData must not have a size greater than 1000.",
+		},
+		"too many values": {
+			[]types.MetricDatum{{MetricName: aws.String("m"), Values: make([]float64, 151)}},
+			"InvalidParameterValue",
+			"must not have a size greater than 150.",
+		},
+		"too old": {
+			[]types.MetricDatum{datum(now.Add(-15*24*time.Hour), 1)}, "InvalidParameterValue", "two weeks in the past",
+		},
+		"too soon": {
+			[]types.MetricDatum{datum(now.Add(3*time.Hour), 1)}, "InvalidParameterValue", "two hours in the future",
+		},
+		"of the year 1": {
+			[]types.MetricDatum{datum(time.Time{}, 1)}, "InvalidParameterValue", "two weeks in the past",
+		},
+		"without a value": {
+			[]types.MetricDatum{{MetricName: aws.String("m")}},
+			"MissingParameter",
+			"At least one of the parameters must be specified",
+		},
+		"with two": {
+			[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), Values: []float64{1}}},
+			"InvalidParameterCombination", "mutually exclusive",
+		},
+		"an odd resolution": {
+			[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), StorageResolution: aws.Int32(5)}},
+			"InvalidParameterValue", "StorageResolution",
+		},
+		"nothing": {nil, "MissingParameter", "The parameter MetricData is required."},
 	} {
 		t.Log(name)
 		w.refused(w.putData(c.data...), http.StatusBadRequest, c.code, c.text)
 	}
 	for _, namespace := range []string{"AWS/SageMaker", "/aws/sagemaker/Endpoints"} {
-		_, err := w.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: &namespace, MetricData: []types.MetricDatum{datum(now, 1)}})
-		w.refused(err, http.StatusBadRequest, "InvalidParameterValue", "The value "+namespace+" for parameter Namespace is invalid")
+		_, err := w.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{
+			Namespace: &namespace, MetricData: []types.MetricDatum{datum(now, 1)},
+		})
+		w.refused(
+			err, http.StatusBadRequest, "InvalidParameterValue",
+			"The value "+namespace+" for parameter Namespace is invalid",
+		)
 	}
 	if out := must(w.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{}))(t); len(out.Metrics) != 0 {
 		t.Errorf("refused samples made the metrics %v", out.Metrics)
@@ -113,7 +173,8 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 func TestSamplesOfAnEntityAreKept(t *testing.T) {
 	w := newWorld(t)
 	in := &cloudwatch.PutMetricDataInput{Namespace: aws.String("Shop"), EntityMetricData: []types.EntityMetricData{{
-		Entity: &types.Entity{KeyAttributes: map[string]string{"Type": "Service", "Name": "x"}}, MetricData: []types.MetricDatum{datum(time.Now(), 1)},
+		Entity:     &types.Entity{KeyAttributes: map[string]string{"Type": "Service", "Name": "x"}},
+		MetricData: []types.MetricDatum{datum(time.Now(), 1)},
 	}}}
 	_, err := w.PutMetricData(t.Context(), in)
 	w.ok(err)
@@ -133,21 +194,37 @@ func TestStatisticsThatCannotBeAreRefused(t *testing.T) {
 		code   string
 		text   string
 	}{
-		"none": {func(in *cloudwatch.GetMetricStatisticsInput) { in.Statistics = nil }, "MissingParameter", "Must specify either Statistics or ExtendedStatistics"},
-		"both": {func(in *cloudwatch.GetMetricStatisticsInput) { in.ExtendedStatistics = []string{"p9"} }, "InvalidParameterCombination", "mutually exclusive"},
+		"none": {
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.Statistics = nil }, "MissingParameter",
+			"Must specify either Statistics or ExtendedStatistics",
+		},
+		"both": {
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.ExtendedStatistics = []string{"p9"} },
+			"InvalidParameterCombination", "mutually exclusive",
+		},
 		"an unknown one": {func(in *cloudwatch.GetMetricStatisticsInput) {
 			in.Statistics, in.ExtendedStatistics = nil, []string{"p101"}
 		}, "InvalidParameterValue", `"p101"`},
 		"a plain one as extended": {func(in *cloudwatch.GetMetricStatisticsInput) {
 			in.Statistics, in.ExtendedStatistics = nil, []string{"Sum"}
 		}, "InvalidParameterValue", "belongs in Statistics"},
-		"too many datapoints": {func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = aws.Time(end.Add(-1441 * time.Minute)) }, "InvalidParameterCombination", "more than 1440 datapoints"},
-		"no time":             {func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = &end }, "InvalidParameterCombination", "StartTime must be less than"},
-		"an odd period":       {func(in *cloudwatch.GetMetricStatisticsInput) { in.Period = aws.Int32(7) }, "InvalidParameterValue", "Period"},
+		"too many datapoints": {
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = aws.Time(end.Add(-1441 * time.Minute)) },
+			"InvalidParameterCombination", "more than 1440 datapoints",
+		},
+		"no time": {
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = &end }, "InvalidParameterCombination",
+			"StartTime must be less than",
+		},
+		"an odd period": {
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.Period = aws.Int32(7) }, "InvalidParameterValue",
+			"Period",
+		},
 	} {
 		t.Log(name)
 		in := &cloudwatch.GetMetricStatisticsInput{
-			Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), StartTime: aws.Time(end.Add(-1440 * time.Minute)), EndTime: &end, Period: aws.Int32(60),
+			Namespace: aws.String("Shop"), MetricName: aws.String("Orders"),
+			StartTime: aws.Time(end.Add(-1440 * time.Minute)), EndTime: &end, Period: aws.Int32(60),
 			Statistics: []types.Statistic{types.StatisticSum},
 		}
 		_, err := w.GetMetricStatistics(t.Context(), in)
@@ -190,13 +267,16 @@ func TestMetricDataIsComputedAndOrdered(t *testing.T) {
 		return all
 	}
 	want := []string{
-		"m1 Orders Complete [0s 1m0s 2m0s 3m0s] [1 2 3 4]", "e1 tenfold Complete [0s 1m0s 2m0s 3m0s 4m0s] [10 20 30 40 0]", "m2 Nothing Complete [] []",
+		"m1 Orders Complete [0s 1m0s 2m0s 3m0s] [1 2 3 4]",
+		"e1 tenfold Complete [0s 1m0s 2m0s 3m0s 4m0s] [10 20 30 40 0]", "m2 Nothing Complete [] []",
 	}
 	if diff := cmp.Diff(want, show(must(w.GetMetricData(t.Context(), in))(t))); diff != "" {
 		t.Error(diff)
 	}
 	in.ScanBy, in.MetricDataQueries = "", in.MetricDataQueries[:1]
-	if diff := cmp.Diff([]string{"m1 Orders Complete [3m0s 2m0s 1m0s 0s] [4 3 2 1]"}, show(must(w.GetMetricData(t.Context(), in))(t))); diff != "" {
+	if diff := cmp.Diff(
+		[]string{"m1 Orders Complete [3m0s 2m0s 1m0s 0s] [4 3 2 1]"}, show(must(w.GetMetricData(t.Context(), in))(t)),
+	); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -213,7 +293,10 @@ func TestMetricDataComesInPages(t *testing.T) {
 		for _, order := range []types.ScanBy{types.ScanByTimestampAscending, types.ScanByTimestampDescending} {
 			in := &cloudwatch.GetMetricDataInput{
 				StartTime: &begin, EndTime: aws.Time(begin.Add(4 * time.Minute)), ScanBy: order, MaxDatapoints: &limit,
-				MetricDataQueries: []types.MetricDataQuery{stat("m1", "Orders", "Sum", true), stat("m2", "Nothing", "Sum", true), stat("m3", "Orders", "Maximum", true)},
+				MetricDataQueries: []types.MetricDataQuery{
+					stat("m1", "Orders", "Sum", true), stat("m2", "Nothing", "Sum", true),
+					stat("m3", "Orders", "Maximum", true),
+				},
 			}
 			got := map[string][]float64{}
 			complete := map[string]int{}
@@ -236,12 +319,16 @@ func TestMetricDataComesInPages(t *testing.T) {
 			if order == types.ScanByTimestampDescending {
 				slices.Reverse(all)
 			}
-			if diff := cmp.Diff(map[string][]float64{"m1": all, "m2": nil, "m3": all}, got); diff != "" || len(complete) != 3 || complete["m1"] != 1 || complete["m3"] != 1 {
+			if diff := cmp.Diff(map[string][]float64{"m1": all, "m2": nil, "m3": all}, got); diff != "" ||
+				len(complete) != 3 || complete["m1"] != 1 || complete["m3"] != 1 {
 				t.Errorf("pages of %d: complete %v\n%s", limit, complete, diff)
 			}
 		}
 	}
-	in := &cloudwatch.GetMetricDataInput{StartTime: &begin, EndTime: aws.Time(begin.Add(time.Minute)), NextToken: aws.String("x"), MetricDataQueries: []types.MetricDataQuery{stat("m", "Orders", "Sum", true)}}
+	in := &cloudwatch.GetMetricDataInput{
+		StartTime: &begin, EndTime: aws.Time(begin.Add(time.Minute)), NextToken: aws.String("x"),
+		MetricDataQueries: []types.MetricDataQuery{stat("m", "Orders", "Sum", true)},
+	}
 	_, err := w.GetMetricData(t.Context(), in)
 	w.refused(err, http.StatusBadRequest, "InvalidNextToken", "invalid")
 	in.NextToken, in.MaxDatapoints = nil, aws.Int32(100_801)
@@ -268,7 +355,9 @@ func TestMetricMathThatCannotBeIsRefused(t *testing.T) {
 	} {
 		_, err := w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
 			StartTime: &begin, EndTime: aws.Time(begin.Add(5 * time.Minute)),
-			MetricDataQueries: []types.MetricDataQuery{stat("m1", "Orders", "Sum", false), {Id: aws.String("e"), Expression: &expression}},
+			MetricDataQueries: []types.MetricDataQuery{
+				stat("m1", "Orders", "Sum", false), {Id: aws.String("e"), Expression: &expression},
+			},
 		})
 		if text == "" {
 			w.ok(err)
@@ -280,12 +369,18 @@ func TestMetricMathThatCannotBeIsRefused(t *testing.T) {
 	week := begin.Add(-100_000 * time.Minute)
 	queries := []types.MetricDataQuery{stat("m1", "Orders", "Sum", false)}
 	for i := range 499 {
-		queries = append(queries, types.MetricDataQuery{Id: aws.String(fmt.Sprintf("e%d", i)), Expression: aws.String("FILL(m1, 0)")})
+		queries = append(queries, types.MetricDataQuery{
+			Id: aws.String(fmt.Sprintf("e%d", i)), Expression: aws.String("FILL(m1, 0)"),
+		})
 	}
-	_, err := w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{StartTime: &week, EndTime: &begin, MetricDataQueries: queries})
+	_, err := w.GetMetricData(
+		t.Context(), &cloudwatch.GetMetricDataInput{StartTime: &week, EndTime: &begin, MetricDataQueries: queries},
+	)
 	w.refused(err, http.StatusBadRequest, "ValidationError", "more than 2016000 datapoints in all")
 	queries = append(queries, stat("m2", "Orders", "Sum", false))
-	_, err = w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{StartTime: aws.Time(begin.Add(-time.Hour)), EndTime: &begin, MetricDataQueries: queries})
+	_, err = w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
+		StartTime: aws.Time(begin.Add(-time.Hour)), EndTime: &begin, MetricDataQueries: queries,
+	})
 	w.refused(err, http.StatusBadRequest, "ValidationError", "500")
 }
 
@@ -298,8 +393,12 @@ func TestMetricsAreListed(t *testing.T) {
 	w.ok(w.putData(data[:600]...))
 	w.ok(w.putData(data[600:]...))
 	w.ok(w.putData(
-		types.MetricDatum{MetricName: aws.String("old"), Value: aws.Float64(1), Timestamp: aws.Time(minute(5 * time.Hour))},
-		types.MetricDatum{MetricName: aws.String("sized"), Value: aws.Float64(1), Dimensions: []types.Dimension{{Name: aws.String("b"), Value: aws.String("2")}, {Name: aws.String("a"), Value: aws.String("1")}}},
+		types.MetricDatum{
+			MetricName: aws.String("old"), Value: aws.Float64(1), Timestamp: aws.Time(minute(5 * time.Hour)),
+		},
+		types.MetricDatum{MetricName: aws.String("sized"), Value: aws.Float64(1), Dimensions: []types.Dimension{
+			{Name: aws.String("b"), Value: aws.String("2")}, {Name: aws.String("a"), Value: aws.String("1")},
+		}},
 	))
 	list := func(in cloudwatch.ListMetricsInput) (all []types.Metric) {
 		pages := cloudwatch.NewListMetricsPaginator(w.Client, &in)
@@ -323,25 +422,32 @@ func TestMetricsAreListed(t *testing.T) {
 		in   cloudwatch.ListMetricsInput
 		want int
 	}{
-		"all":                 {cloudwatch.ListMetricsInput{}, 1202},
-		"recently active":     {cloudwatch.ListMetricsInput{RecentlyActive: types.RecentlyActivePt3h}, 1201},
-		"by name":             {cloudwatch.ListMetricsInput{MetricName: aws.String("m0007")}, 1},
-		"of a namespace":      {cloudwatch.ListMetricsInput{Namespace: aws.String("Elsewhere")}, 0},
-		"with a dimension":    {cloudwatch.ListMetricsInput{Dimensions: filter("a", "")}, 1},
-		"with a value":        {cloudwatch.ListMetricsInput{Dimensions: filter("b", "2")}, 1},
-		"with another value":  {cloudwatch.ListMetricsInput{Dimensions: filter("b", "3")}, 0},
-		"of another account":  {cloudwatch.ListMetricsInput{OwningAccount: aws.String("999999999999")}, 0},
-		"of its own account":  {cloudwatch.ListMetricsInput{OwningAccount: aws.String(account), MetricName: aws.String("old")}, 1},
+		"all":                {cloudwatch.ListMetricsInput{}, 1202},
+		"recently active":    {cloudwatch.ListMetricsInput{RecentlyActive: types.RecentlyActivePt3h}, 1201},
+		"by name":            {cloudwatch.ListMetricsInput{MetricName: aws.String("m0007")}, 1},
+		"of a namespace":     {cloudwatch.ListMetricsInput{Namespace: aws.String("Elsewhere")}, 0},
+		"with a dimension":   {cloudwatch.ListMetricsInput{Dimensions: filter("a", "")}, 1},
+		"with a value":       {cloudwatch.ListMetricsInput{Dimensions: filter("b", "2")}, 1},
+		"with another value": {cloudwatch.ListMetricsInput{Dimensions: filter("b", "3")}, 0},
+		"of another account": {cloudwatch.ListMetricsInput{OwningAccount: aws.String("999999999999")}, 0},
+		"of its own account": {
+			cloudwatch.ListMetricsInput{OwningAccount: aws.String(account), MetricName: aws.String("old")}, 1,
+		},
 		"with no such metric": {cloudwatch.ListMetricsInput{MetricName: aws.String("m7")}, 0},
 	} {
 		if got := list(c.in); len(got) != c.want {
 			t.Errorf("%s: %d metrics, want %d", name, len(got), c.want)
 		}
 	}
-	if got := list(cloudwatch.ListMetricsInput{MetricName: aws.String("sized")})[0]; len(got.Dimensions) != 2 || *got.Dimensions[0].Name != "a" || *got.Namespace != "Shop" {
+	if got := list(cloudwatch.ListMetricsInput{MetricName: aws.String("sized")})[0]; len(got.Dimensions) != 2 ||
+		*got.Dimensions[0].Name != "a" || *got.Namespace != "Shop" {
 		t.Errorf("%+v", got)
 	}
-	linked := must(w.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{MetricName: aws.String("old"), IncludeLinkedAccounts: aws.Bool(true)}))(t)
+	linked := must(
+		w.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{
+			MetricName: aws.String("old"), IncludeLinkedAccounts: aws.Bool(true),
+		}),
+	)(t)
 	if !slices.Equal(linked.OwningAccounts, []string{account}) {
 		t.Errorf("the owners are %v", linked.OwningAccounts)
 	}

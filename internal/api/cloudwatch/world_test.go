@@ -69,7 +69,8 @@ func newWorld(t *testing.T) *world {
 	running.Go(func() { ms.Run(ctx) })
 	running.Go(func() { as.Run(ctx) })
 	srv := httptest.NewServer(gateway.New(gateway.Config{
-		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: account, Region: "us-east-1", Log: log, CloudWatch: api.NewHandler(as, ms, log),
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: account, Region: "us-east-1", Log: log,
+		CloudWatch: api.NewHandler(as, ms, log),
 	}))
 	t.Cleanup(func() {
 		srv.Close()
@@ -124,9 +125,11 @@ func (w *world) refused(err error, status int, code, text string) {
 // period of a second, changed as the test likes.
 func watching(name string, change ...func(*cloudwatch.PutMetricAlarmInput)) *cloudwatch.PutMetricAlarmInput {
 	in := &cloudwatch.PutMetricAlarmInput{
-		AlarmName: &name, Namespace: aws.String("Shop"), MetricName: aws.String("Orders"), Statistic: types.StatisticMaximum,
-		Period: aws.Int32(1), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
-		ComparisonOperator: types.ComparisonOperatorGreaterThanOrEqualToThreshold, TreatMissingData: aws.String("notBreaching"),
+		AlarmName: &name, Namespace: aws.String("Shop"), MetricName: aws.String("Orders"),
+		Statistic: types.StatisticMaximum,
+		Period:    aws.Int32(1), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		ComparisonOperator: types.ComparisonOperatorGreaterThanOrEqualToThreshold,
+		TreatMissingData:   aws.String("notBreaching"),
 	}
 	for _, c := range change {
 		c(in)

@@ -59,7 +59,9 @@ func TestTheProviderAnswersByTheFirstConditionThatApplies(t *testing.T) {
 	w.allow(revoked, "Allow", "*")
 	w.ok(w.ids.SetStatus(t.Context(), scope, revoked.ID, trust.Revoked))
 	_, stranger := w.stranger()
-	const invalid, thing, access, alias = `{"message":"Certificate is invalid on this endpoint"}`, `{"message":"Invalid thing name passed"}`, `{"message":"Access Denied"}`, `{"message":"Role alias does not exist"}`
+	const invalid, thing, access, alias = `{"message":"Certificate is invalid on this ` +
+		`endpoint"}`, `{"message":"Invalid thing name ` +
+		`passed"}`, `{"message":"Access Denied"}`, `{"message":"Role alias does not exist"}`
 	for name, c := range map[string]struct {
 		pair   tls.Certificate
 		alias  string
@@ -67,22 +69,28 @@ func TestTheProviderAnswersByTheFirstConditionThatApplies(t *testing.T) {
 		status int
 		body   string
 	}{
-		"a certificate that is unknown":       {stranger, "A", nil, 403, invalid},
-		"one that is inactive":                {inactive.pair, "nowhere", []string{"nobody"}, 403, invalid},
-		"one that is revoked":                 {revoked.pair, "A", nil, 403, invalid},
-		"a thing that is unknown":             {none.pair, "A", []string{"nobody"}, 403, thing},
-		"a thing of another certificate":      {all.pair, "A", []string{"cam2"}, 403, thing},
-		"its own thing and another":           {all.pair, "A", []string{"cam", "cam2"}, 403, thing},
-		"no name":                             {all.pair, "A", []string{""}, 403, thing},
-		"without a policy":                    {none.pair, "A", nil, 403, access},
-		"without a policy for this":           {other.pair, "A", []string{"cam2"}, 403, access},
-		"with one that forbids it":            {denied.pair, "A", nil, 403, access},
-		"no alias, and no policy for it":      {other.pair, "nowhere", nil, 403, access},
-		"an alias that is a pattern":          {other.pair, "*", nil, 403, access},
-		"no alias":                            {all.pair, "nowhere", nil, 404, alias},
-		"an alias that is none":               {all.pair, "a%20b", nil, 404, alias},
-		"no role, for too long besides":       {all.pair, "noRole", nil, 400, `{"message":"Unable to assume the role, or the role to assume does not exist"}`},
-		"for longer than the role may":        {all.pair, "long", nil, 400, `{"message":"The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role"}`},
+		"a certificate that is unknown":  {stranger, "A", nil, 403, invalid},
+		"one that is inactive":           {inactive.pair, "nowhere", []string{"nobody"}, 403, invalid},
+		"one that is revoked":            {revoked.pair, "A", nil, 403, invalid},
+		"a thing that is unknown":        {none.pair, "A", []string{"nobody"}, 403, thing},
+		"a thing of another certificate": {all.pair, "A", []string{"cam2"}, 403, thing},
+		"its own thing and another":      {all.pair, "A", []string{"cam", "cam2"}, 403, thing},
+		"no name":                        {all.pair, "A", []string{""}, 403, thing},
+		"without a policy":               {none.pair, "A", nil, 403, access},
+		"without a policy for this":      {other.pair, "A", []string{"cam2"}, 403, access},
+		"with one that forbids it":       {denied.pair, "A", nil, 403, access},
+		"no alias, and no policy for it": {other.pair, "nowhere", nil, 403, access},
+		"an alias that is a pattern":     {other.pair, "*", nil, 403, access},
+		"no alias":                       {all.pair, "nowhere", nil, 404, alias},
+		"an alias that is none":          {all.pair, "a%20b", nil, 404, alias},
+		"no role, for too long besides": {
+			all.pair, "noRole", nil, 400,
+			`{"message":"Unable to assume the role, or the role to assume does not exist"}`,
+		},
+		"for longer than the role may": {
+			all.pair, "long", nil, 400,
+			`{"message":"The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role"}`,
+		},
 		"allowed, where it has no such alias": {other.pair, "B", nil, 404, alias},
 	} {
 		status, head, body := w.ask(c.pair, http.MethodGet, c.alias, c.things...)
@@ -119,24 +127,30 @@ func TestADeviceGetsCredentialsForItsThing(t *testing.T) {
 		asked := time.Now()
 		status, head, body := w.ask(c.pair, http.MethodGet, "A", c.header...)
 		var got struct{ Credentials map[string]string }
-		if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 || head.Get("x-amzn-RequestId") == "" || head.Get("Content-Type") != "application/json" {
+		if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 ||
+			head.Get("x-amzn-RequestId") == "" || head.Get("Content-Type") != "application/json" {
 			t.Fatalf("%s: %d %v", name, status, head)
 		}
 		until, err := time.Parse("2006-01-02T15:04:05Z", got.Credentials["expiration"])
 		if left := until.Sub(asked); err != nil || left < 895*time.Second || left > 901*time.Second {
 			t.Error(name, left, err)
 		}
-		if len(got.Credentials) != 4 || !strings.HasPrefix(got.Credentials["accessKeyId"], "ASIA") || got.Credentials["secretAccessKey"] == "" || got.Credentials["sessionToken"] == "" {
+		if len(got.Credentials) != 4 || !strings.HasPrefix(got.Credentials["accessKeyId"], "ASIA") ||
+			got.Credentials["secretAccessKey"] == "" || got.Credentials["sessionToken"] == "" {
 			t.Error(name, len(got.Credentials))
 		}
-		want := access.Session{Thing: c.thing, Alias: "A", RoleARN: role, CertificateID: c.ID, Account: scope.Account, Region: scope.Region}
+		want := access.Session{
+			Thing: c.thing, Alias: "A", RoleARN: role, CertificateID: c.ID, Account: scope.Account,
+			Region: scope.Region,
+		}
 		last := w.sessions.last
 		last.Expires = time.Time{}
 		if d := cmp.Diff(want, last); d != "" {
 			t.Error(name, d)
 		}
 		alive := credentials.Alive(w.ids)
-		if !alive(access.Device{Thing: c.thing, CertificateID: c.ID}) || alive(access.Device{Thing: "other", CertificateID: c.ID}) {
+		if !alive(access.Device{Thing: c.thing, CertificateID: c.ID}) ||
+			alive(access.Device{Thing: "other", CertificateID: c.ID}) {
 			t.Error(name, "is not alive, or for others")
 		}
 	}
@@ -146,7 +160,8 @@ func TestNothingElseIsBelowTheProvider(t *testing.T) {
 	w := newWorld(t)
 	h := w.certify(true)
 	for name, c := range map[string]struct{ method, alias string }{
-		"a POST": {http.MethodPost, "A"}, "a path too long": {http.MethodGet, "A/credentials/more"}, "no alias": {http.MethodGet, ""},
+		"a POST": {http.MethodPost, "A"}, "a path too long": {http.MethodGet, "A/credentials/more"},
+		"no alias": {http.MethodGet, ""},
 	} {
 		if status, _, body := w.ask(h.pair, c.method, c.alias); status != 404 {
 			t.Errorf("%s: %d %s", name, status, body)

@@ -29,7 +29,9 @@ func TestBoto3SpeaksForAnOperatorAndForADevice(t *testing.T) {
 	defer srv.Close()
 	for who, key := range map[string]sigv4.Key{"an operator": w.admin, "a device": w.device(t, "thing-1")} {
 		t.Run(who, func(t *testing.T) {
-			out, err := exec.CommandContext(t.Context(), py, "testdata/devices.py", srv.URL, key.ID, key.Secret, key.SessionToken).CombinedOutput()
+			out, err := exec.CommandContext(
+				t.Context(), py, "testdata/devices.py", srv.URL, key.ID, key.Secret, key.SessionToken,
+			).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -38,7 +40,8 @@ func TestBoto3SpeaksForAnOperatorAndForADevice(t *testing.T) {
 				t.Errorf("%+v", h)
 			}
 			h = w.ago(t, 1)
-			if len(h.Metrics) != 2 || h.Dropped != 1 || len(h.Models) != 1 || h.Models[0].LatestInference.IsZero() || h.Result == nil || h.Result.Models[0].Status != "SUCCESS" {
+			if len(h.Metrics) != 2 || h.Dropped != 1 || len(h.Models) != 1 || h.Models[0].LatestInference.IsZero() ||
+				h.Result == nil || h.Result.Models[0].Status != "SUCCESS" {
 				t.Errorf("%+v", h)
 			}
 		})
@@ -56,8 +59,15 @@ func TestTheCommandLineInterfaceSpeaksForADevice(t *testing.T) {
 	key := w.device(t, "thing-1")
 	call := func(want string, args ...string) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), path, append([]string{"--endpoint-url", srv.URL, "--region", "us-west-2", "--output", "json", "sagemaker-edge"}, args...)...)
-		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+key.ID, "AWS_SECRET_ACCESS_KEY="+key.Secret, "AWS_SESSION_TOKEN="+key.SessionToken,
+		cmd := exec.CommandContext(
+			t.Context(), path,
+			append(
+				[]string{"--endpoint-url", srv.URL, "--region", "us-west-2", "--output", "json", "sagemaker-edge"},
+				args...,
+			)...,
+		)
+		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+key.ID, "AWS_SECRET_ACCESS_KEY="+key.Secret,
+			"AWS_SESSION_TOKEN="+key.SessionToken,
 			"AWS_CONFIG_FILE=/dev/null", "AWS_PAGER=", "AWS_MAX_ATTEMPTS=1")
 		out, err := cmd.CombinedOutput()
 		if (err != nil) != strings.HasPrefix(want, "An error") || !strings.Contains(string(out), want) {
@@ -68,12 +78,14 @@ func TestTheCommandLineInterfaceSpeaksForADevice(t *testing.T) {
 	call(`"DeviceRegistration": "true"`, append([]string{"get-device-registration"}, device...)...)
 	call(`"ModelHandle": "defects"`, append([]string{"get-deployments"}, device...)...)
 	call("", append([]string{
-		"send-heartbeat", "--agent-version", "1.0", "--models", "ModelName=defects,ModelVersion=1.0,LatestInference=2026-11-22T01:00:00Z",
+		"send-heartbeat", "--agent-version", "1.0", "--models",
+		"ModelName=defects,ModelVersion=1.0,LatestInference=2026-11-22T01:00:00Z",
 		"--agent-metrics", "Dimension=device/cam-1,MetricName=CpuUtilization,Value=12.5,Timestamp=1700000001",
 	}, device...)...)
 	if h := w.last(t); len(h.Models) != 1 || len(h.Metrics) != 1 || h.Models[0].LatestInference.Unix() != 1795309200 {
 		t.Errorf("%+v", h)
 	}
-	call("An error occurred (AccessDeniedException) when calling the GetDeployments operation: thing-1 may not act for cam-2",
+	call("An error occurred (AccessDeniedException) when calling the GetDeployments operation: thing-1 may not act "+
+		"for cam-2",
 		"get-deployments", "--device-name", "cam-2", "--device-fleet-name", "plant")
 }

@@ -53,7 +53,9 @@ func (f *fleets) may(s arn.Scope, c edge.Caller, fleet, device string) error {
 	return nil
 }
 
-func (f *fleets) Registration(_ context.Context, s arn.Scope, c edge.Caller, fleet, device string) (bool, time.Duration, error) {
+func (f *fleets) Registration(
+	_ context.Context, s arn.Scope, c edge.Caller, fleet, device string,
+) (bool, time.Duration, error) {
 	if device == "broken" {
 		panic("password=hunter2")
 	}
@@ -63,13 +65,18 @@ func (f *fleets) Registration(_ context.Context, s arn.Scope, c edge.Caller, fle
 	return true, time.Hour, f.may(s, c, fleet, device)
 }
 
-func (f *fleets) Deployments(_ context.Context, s arn.Scope, c edge.Caller, fleet, device string) ([]edge.Deployment, edge.Hints, error) {
+func (f *fleets) Deployments(
+	_ context.Context, s arn.Scope, c edge.Caller, fleet, device string,
+) ([]edge.Deployment, edge.Hints, error) {
 	if err := f.may(s, c, fleet, device); err != nil || device == "cam-2" {
 		return nil, edge.Hints{}, err
 	}
 	return []edge.Deployment{{
 		Name: "d-01hq7m3c9k2v8xw5t4n6p0r1sa", OnFailure: edge.RollbackOnFailure, Definitions: []edge.Definition{
-			{Handle: "defects", S3URL: "s3://b/packages/defects-1.1.tar.gz", SHA1: "da39a3ee5e6b4b0d3255bfef95601890afd80709", State: edge.Deploy},
+			{
+				Handle: "defects", S3URL: "s3://b/packages/defects-1.1.tar.gz",
+				SHA1: "da39a3ee5e6b4b0d3255bfef95601890afd80709", State: edge.Deploy,
+			},
 			{Handle: "old", State: edge.Undeploy},
 		},
 	}}, hints, nil
@@ -124,7 +131,8 @@ func newWorld(t testing.TB, log *slog.Logger) *world {
 	}
 	ring := access.Ring{Keys: keys, Sessions: w.sessions}
 	w.Handler = gateway.New(gateway.Config{
-		Verifier: sigv4.NewVerifier(ring), Keys: ring, Account: "123456789012", Region: "us-east-1", Log: log, Edge: api.NewHandler(w.fleets, log),
+		Verifier: sigv4.NewVerifier(ring), Keys: ring, Account: "123456789012", Region: "us-east-1", Log: log,
+		Edge: api.NewHandler(w.fleets, log),
 	})
 	return w
 }
@@ -132,7 +140,8 @@ func newWorld(t testing.TB, log *slog.Logger) *world {
 func (w *world) device(t testing.TB, thing string) sigv4.Key {
 	t.Helper()
 	c, err := w.sessions.Issue(access.Session{
-		Thing: thing, Alias: "SageMakerEdge-plant", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: "c", Account: "123456789012", Expires: time.Now().Add(time.Hour),
+		Thing: thing, Alias: "SageMakerEdge-plant", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: "c",
+		Account: "123456789012", Expires: time.Now().Add(time.Hour),
 	}, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -143,14 +152,18 @@ func (w *world) device(t testing.TB, thing string) sigv4.Key {
 // request is a signed call.
 func request(t testing.TB, key sigv4.Key, op, body string) *http.Request {
 	t.Helper()
-	out, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://localhost:9400/"+op, strings.NewReader(body))
+	out, err := http.NewRequestWithContext(
+		context.Background(), http.MethodPost, "http://localhost:9400/"+op, strings.NewReader(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out.Header.Set("Content-Type", "application/json")
 	sum := sha256.Sum256([]byte(body))
 	keys := aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret, SessionToken: key.SessionToken}
-	if err := v4.NewSigner().SignHTTP(context.Background(), keys, out, hex.EncodeToString(sum[:]), "sagemaker", "us-west-2", time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(
+		context.Background(), keys, out, hex.EncodeToString(sum[:]), "sagemaker", "us-west-2", time.Now(),
+	); err != nil {
 		t.Fatal(err)
 	}
 	in := httptest.NewRequest(http.MethodPost, "/"+op, bytes.NewReader([]byte(body)))
@@ -169,6 +182,8 @@ func (w *world) call(t testing.TB, key sigv4.Key, op, body string) (status int, 
 func operator(w *world) http.Handler {
 	h := api.NewHandler(w.fleets, slog.New(slog.DiscardHandler))
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(out, r.WithContext(access.With(r.Context(), access.Caller{Account: "123456789012", Region: "us-east-1"})))
+		h.ServeHTTP(
+			out, r.WithContext(access.With(r.Context(), access.Caller{Account: "123456789012", Region: "us-east-1"})),
+		)
 	})
 }

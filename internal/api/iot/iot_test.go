@@ -35,7 +35,9 @@ func TestTheGettingStartedGuideRunsUnchanged(t *testing.T) {
 	w, dir := newWorld(t), t.TempDir()
 	ca := filepath.Join(dir, "AmazonRootCA1.pem")
 	w.ok(os.WriteFile(ca, []byte(w.ids.CA()), 0o600))
-	if out, err := exec.CommandContext(t.Context(), py, "testdata/guide.py", w.url, w.key.ID, w.key.Secret, ca, dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(
+		t.Context(), py, "testdata/guide.py", w.url, w.key.ID, w.key.Secret, ca, dir,
+	).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -56,12 +58,16 @@ func TestErrorsHaveTheTypesOfTheModel(t *testing.T) {
 	made, err := w.CreateThing(ctx, thing)
 	w.ok(err)
 	again, err := w.CreateThing(ctx, thing)
-	if err != nil || *again.ThingId != *made.ThingId || *made.ThingArn != "arn:aws:iot:us-east-1:123456789012:thing/cam" {
+	if err != nil || *again.ThingId != *made.ThingId ||
+		*made.ThingArn != "arn:aws:iot:us-east-1:123456789012:thing/cam" {
 		t.Error(again, err)
 	}
 	thing.AttributePayload = &types.AttributePayload{Attributes: map[string]string{"a": "b"}}
 	_, err = w.CreateThing(ctx, thing)
-	if e := refused[*types.ResourceAlreadyExistsException](w, err, http.StatusConflict, "Thing cam already exists"); e != nil && (*e.ResourceArn != *made.ThingArn || *e.ResourceId != *made.ThingId) {
+	if e := refused[*types.ResourceAlreadyExistsException](
+		w, err, http.StatusConflict, "Thing cam already exists",
+	); e != nil &&
+		(*e.ResourceArn != *made.ThingArn || *e.ResourceId != *made.ThingId) {
 		t.Error(*e.ResourceArn, *e.ResourceId)
 	}
 	_, err = w.CreateThing(ctx, &sdk.CreateThingInput{ThingName: aws.String("x"), ThingTypeName: aws.String("none")})
@@ -69,14 +75,20 @@ func TestErrorsHaveTheTypesOfTheModel(t *testing.T) {
 	_, err = w.DeleteThing(ctx, &sdk.DeleteThingInput{ThingName: aws.String("cam"), ExpectedVersion: aws.Int64(9)})
 	refused[*types.VersionConflictException](w, err, http.StatusConflict, "cam")
 	_, err = w.DescribeThing(ctx, &sdk.DescribeThingInput{ThingName: aws.String("a b")})
-	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "Member must satisfy regular expression pattern")
+	refused[*types.InvalidRequestException](
+		w, err, http.StatusBadRequest, "Member must satisfy regular expression pattern",
+	)
 
 	c := w.certify()
 	_, err = w.DeleteCertificate(ctx, &sdk.DeleteCertificateInput{CertificateId: c.CertificateId})
 	refused[*types.CertificateStateException](w, err, http.StatusNotAcceptable, "deactivated")
-	_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{ThingName: aws.String("cam"), Principal: aws.String("someone")})
+	_, err = w.AttachThingPrincipal(
+		ctx, &sdk.AttachThingPrincipalInput{ThingName: aws.String("cam"), Principal: aws.String("someone")},
+	)
 	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "ARN of a certificate")
-	_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{ThingName: aws.String("cam"), Principal: aws.String(*c.CertificateArn + "0")})
+	_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{
+		ThingName: aws.String("cam"), Principal: aws.String(*c.CertificateArn + "0"),
+	})
 	refused[*types.ResourceNotFoundException](w, err, http.StatusNotFound, "cannot be found")
 
 	policy := func(name, document string) *sdk.CreatePolicyInput {
@@ -93,7 +105,9 @@ func TestErrorsHaveTheTypesOfTheModel(t *testing.T) {
 	_, err = w.DeletePolicy(ctx, &sdk.DeletePolicyInput{PolicyName: aws.String("p")})
 	refused[*types.DeleteConflictException](w, err, http.StatusConflict, "attached")
 
-	_, err = w.CreateRoleAlias(ctx, &sdk.CreateRoleAliasInput{RoleAlias: aws.String("a"), RoleArn: aws.String(role), CredentialDurationSeconds: aws.Int32(899)})
+	_, err = w.CreateRoleAlias(ctx, &sdk.CreateRoleAliasInput{
+		RoleAlias: aws.String("a"), RoleArn: aws.String(role), CredentialDurationSeconds: aws.Int32(899),
+	})
 	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "greater than or equal to 900")
 	_, err = w.DescribeEndpoint(ctx, &sdk.DescribeEndpointInput{EndpointType: aws.String("iot:Jobs")})
 	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "endpoint type")
@@ -105,7 +119,10 @@ func TestWhatIsNotServedIsRefusedByItsName(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	_, err := w.CreateThing(ctx, &sdk.CreateThingInput{ThingName: aws.String("x"), BillingGroupName: aws.String("b")})
 	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "billingGroupName is not supported")
-	_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{ThingName: aws.String("x"), Principal: aws.String("p"), ThingPrincipalType: types.ThingPrincipalTypeExclusiveThing})
+	_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{
+		ThingName: aws.String("x"), Principal: aws.String("p"),
+		ThingPrincipalType: types.ThingPrincipalTypeExclusiveThing,
+	})
 	refused[*types.InvalidRequestException](w, err, http.StatusBadRequest, "EXCLUSIVE_THING is not supported")
 	_, err = w.CreateThingGroup(ctx, &sdk.CreateThingGroupInput{ThingGroupName: aws.String("g")})
 	if e, ok := errors.AsType[smithy.APIError](err); !ok || !strings.Contains(e.ErrorMessage(), "/thing-groups/g") {
@@ -117,23 +134,33 @@ func TestTheRecordsTellWhatWasSaid(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	_, err := w.CreateThingType(ctx, &sdk.CreateThingTypeInput{
 		ThingTypeName: aws.String("camera"), Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("")}},
-		ThingTypeProperties: &types.ThingTypeProperties{ThingTypeDescription: aws.String("sees"), SearchableAttributes: []string{"os"}},
+		ThingTypeProperties: &types.ThingTypeProperties{
+			ThingTypeDescription: aws.String("sees"), SearchableAttributes: []string{"os"},
+		},
 	})
 	w.ok(err)
 	typ, err := w.DescribeThingType(ctx, &sdk.DescribeThingTypeInput{ThingTypeName: aws.String("camera")})
 	w.ok(err)
-	if *typ.ThingTypeProperties.ThingTypeDescription != "sees" || typ.ThingTypeProperties.SearchableAttributes[0] != "os" || typ.ThingTypeMetadata.Deprecated || typ.ThingTypeMetadata.CreationDate == nil {
+	if *typ.ThingTypeProperties.ThingTypeDescription != "sees" ||
+		typ.ThingTypeProperties.SearchableAttributes[0] != "os" || typ.ThingTypeMetadata.Deprecated ||
+		typ.ThingTypeMetadata.CreationDate == nil {
 		t.Errorf("%+v", typ)
 	}
 	c := w.certify()
-	got, err := w.DescribeCertificate(ctx, &sdk.DescribeCertificateInput{CertificateId: aws.String(strings.ToUpper(*c.CertificateId))})
+	got, err := w.DescribeCertificate(
+		ctx, &sdk.DescribeCertificateInput{CertificateId: aws.String(strings.ToUpper(*c.CertificateId))},
+	)
 	w.ok(err)
 	d := got.CertificateDescription
-	if *d.CertificatePem != *c.CertificatePem || d.Status != types.CertificateStatusActive || *d.CertificateArn != *c.CertificateArn || *d.OwnedBy != account ||
-		d.Validity.NotAfter.Year() != 2049 || *c.CertificateArn != "arn:aws:iot:us-east-1:123456789012:cert/"+*c.CertificateId {
+	if *d.CertificatePem != *c.CertificatePem || d.Status != types.CertificateStatusActive ||
+		*d.CertificateArn != *c.CertificateArn || *d.OwnedBy != account ||
+		d.Validity.NotAfter.Year() != 2049 ||
+		*c.CertificateArn != "arn:aws:iot:us-east-1:123456789012:cert/"+*c.CertificateId {
 		t.Errorf("%+v", d)
 	}
-	if _, err := w.in("eu-west-1").DescribeCertificate(ctx, &sdk.DescribeCertificateInput{CertificateId: c.CertificateId}); err == nil {
+	if _, err := w.in(
+		"eu-west-1",
+	).DescribeCertificate(ctx, &sdk.DescribeCertificateInput{CertificateId: c.CertificateId}); err == nil {
 		t.Error("it is known in another region")
 	}
 	at, err := w.DescribeEndpoint(ctx, &sdk.DescribeEndpointInput{})
@@ -142,10 +169,13 @@ func TestTheRecordsTellWhatWasSaid(t *testing.T) {
 	}
 	_, err = w.CreateRoleAlias(ctx, &sdk.CreateRoleAliasInput{RoleAlias: aws.String("a"), RoleArn: aws.String(role)})
 	w.ok(err)
-	_, err = w.UpdateRoleAlias(ctx, &sdk.UpdateRoleAliasInput{RoleAlias: aws.String("a"), CredentialDurationSeconds: aws.Int32(900)})
+	_, err = w.UpdateRoleAlias(
+		ctx, &sdk.UpdateRoleAliasInput{RoleAlias: aws.String("a"), CredentialDurationSeconds: aws.Int32(900)},
+	)
 	w.ok(err)
 	alias, err := w.DescribeRoleAlias(ctx, &sdk.DescribeRoleAliasInput{RoleAlias: aws.String("a")})
-	if err != nil || *alias.RoleAliasDescription.CredentialDurationSeconds != 900 || *alias.RoleAliasDescription.RoleArn != role {
+	if err != nil || *alias.RoleAliasDescription.CredentialDurationSeconds != 900 ||
+		*alias.RoleAliasDescription.RoleArn != role {
 		t.Error(alias, err)
 	}
 }
@@ -153,20 +183,26 @@ func TestTheRecordsTellWhatWasSaid(t *testing.T) {
 func TestListingsPageThroughEverything(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	c := w.certify()
-	_, err := w.CreatePolicy(ctx, &sdk.CreatePolicyInput{PolicyName: aws.String("p"), PolicyDocument: aws.String(`{"Statement":[]}`)})
+	_, err := w.CreatePolicy(
+		ctx, &sdk.CreatePolicyInput{PolicyName: aws.String("p"), PolicyDocument: aws.String(`{"Statement":[]}`)},
+	)
 	w.ok(err)
 	for i := range 7 {
 		name := aws.String(strings.Repeat(string("xyz"[i%3]), i+1))
 		_, err := w.CreateThing(ctx, &sdk.CreateThingInput{ThingName: name})
 		w.ok(err)
-		_, err = w.AttachThingPrincipal(ctx, &sdk.AttachThingPrincipalInput{ThingName: name, Principal: c.CertificateArn})
+		_, err = w.AttachThingPrincipal(
+			ctx, &sdk.AttachThingPrincipalInput{ThingName: name, Principal: c.CertificateArn},
+		)
 		w.ok(err)
 		_, err = w.CreateRoleAlias(ctx, &sdk.CreateRoleAliasInput{RoleAlias: name, RoleArn: aws.String(role)})
 		w.ok(err)
 	}
 	for _, up := range []bool{false, true} {
 		seen := map[string]bool{}
-		pages := sdk.NewListRoleAliasesPaginator(w, &sdk.ListRoleAliasesInput{PageSize: aws.Int32(2), AscendingOrder: up})
+		pages := sdk.NewListRoleAliasesPaginator(
+			w, &sdk.ListRoleAliasesInput{PageSize: aws.Int32(2), AscendingOrder: up},
+		)
 		for pages.HasMorePages() {
 			p, err := pages.NextPage(ctx)
 			w.ok(err)
@@ -179,7 +215,9 @@ func TestListingsPageThroughEverything(t *testing.T) {
 		}
 	}
 	things := sdk.NewListThingsPaginator(w, &sdk.ListThingsInput{MaxResults: aws.Int32(3)})
-	of := sdk.NewListPrincipalThingsPaginator(w, &sdk.ListPrincipalThingsInput{Principal: c.CertificateArn, MaxResults: aws.Int32(3)})
+	of := sdk.NewListPrincipalThingsPaginator(
+		w, &sdk.ListPrincipalThingsInput{Principal: c.CertificateArn, MaxResults: aws.Int32(3)},
+	)
 	n, m := 0, 0
 	for things.HasMorePages() {
 		p, err := things.NextPage(ctx)

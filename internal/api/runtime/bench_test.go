@@ -44,12 +44,16 @@ func listen(b *testing.B, s *http1.Server) string {
 func signedBytes(b *testing.B, addr string) []byte {
 	b.Helper()
 	body := strings.Repeat("x", 1024)
-	req, err := http.NewRequestWithContext(b.Context(), "POST", "http://"+addr+"/endpoints/e/invocations", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		b.Context(), "POST", "http://"+addr+"/endpoints/e/invocations", strings.NewReader(body),
+	)
 	if err != nil {
 		b.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(b.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(
+		b.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now(),
+	); err != nil {
 		b.Fatal(err)
 	}
 	var wire bytes.Buffer
@@ -73,7 +77,9 @@ func BenchmarkInvoke1KiB(b *testing.B) {
 	}
 	b.Cleanup(r.Close)
 	r.Set(traffic.Route{Scope: scope, Name: "e", Variants: []traffic.Variant{
-		{Name: "v", Weight: 1, Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: container}}}}},
+		{Name: "v", Weight: 1, Fleets: []traffic.Fleet{
+			{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: container}}},
+		}},
 	}})
 	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
 	addr := listen(b, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))

@@ -22,7 +22,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
-const seeLog = "See https://eu-west-3.console.aws.amazon.com/cloudwatch/home?region=eu-west-3#logEventViewer:group=/aws/sagemaker/Endpoints/e in account 123456789012 for more information."
+const seeLog = "See " +
+	"https://eu-west-3.console.aws.amazon.com/cloudwatch/home?region=eu-west-3#logEventViewer:group=/aws/sagemaker/" +
+	"Endpoints/e in account 123456789012 for more information."
 
 func TestAContainersErrorBecomesAModelError(t *testing.T) {
 	s := start(t, nil)
@@ -30,9 +32,11 @@ func TestAContainersErrorBecomesAModelError(t *testing.T) {
 		status        int
 		body, message string
 	}{
-		"its fault of the client": {400, "bad \"csv\"", `Received client error (400) from primary with message "bad "csv"". ` + seeLog},
-		"a fault of its own":      {503, "", `Received server error (503) from primary with message "". ` + seeLog},
-		"a redirect":              {302, "go", `Received server error (302) from primary with message "go". ` + seeLog},
+		"its fault of the client": {
+			400, "bad \"csv\"", `Received client error (400) from primary with message "bad "csv"". ` + seeLog,
+		},
+		"a fault of its own": {503, "", `Received server error (503) from primary with message "". ` + seeLog},
+		"a redirect":         {302, "go", `Received server error (302) from primary with message "go". ` + seeLog},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -108,18 +112,34 @@ func TestAContainerThatDoesNotAnswerProperlyIsAModelErrorOfStatusZero(t *testing
 		in      traffic.Instance
 		message string
 	}{
-		"refused":      {traffic.Instance{ID: "r", Address: l.Addr().String()}, `with message "Could not connect to container primary.". `},
-		"hung up":      {rawContainer(t, ""), `with message "Container primary closed the connection or sent a malformed response.". `},
-		"not HTTP":     {rawContainer(t, "SSH-2.0-OpenSSH\r\n"), `with message "Container primary closed the connection or sent a malformed response.". `},
-		"two lengths":  {rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), `with message "Container primary closed the connection or sent a malformed response.". `},
-		"a short body": {rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"), "and could not load the entire response body. "},
+		"refused": {
+			traffic.Instance{ID: "r", Address: l.Addr().String()},
+			`with message "Could not connect to container primary.". `,
+		},
+		"hung up": {
+			rawContainer(t, ""),
+			`with message "Container primary closed the connection or sent a malformed response.". `,
+		},
+		"not HTTP": {
+			rawContainer(t, "SSH-2.0-OpenSSH\r\n"),
+			`with message "Container primary closed the connection or sent a malformed response.". `,
+		},
+		"two lengths": {
+			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+			`with message "Container primary closed the connection or sent a malformed response.". `,
+		},
+		"a short body": {
+			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
+			"and could not load the entire response body. ",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.route(tc.in)
 			onBoth(t, s, func(t *testing.T, url string) {
 				r := do(t, request(t, url+"/endpoints/e/invocations", "x"))
 				m := decode(t, r.body)
-				if want := "Received server error (0) from primary " + tc.message + seeLog; r.status != 424 || m.Message != want || m.OriginalStatusCode != 0 {
+				if want := "Received server error (0) from primary " + tc.message + seeLog; r.status != 424 ||
+					m.Message != want || m.OriginalStatusCode != 0 {
 					t.Errorf("%d %+v", r.status, m)
 				}
 			})
@@ -135,8 +155,10 @@ func TestASlowContainerTimesOut(t *testing.T) {
 	onBoth(t, s, func(t *testing.T, url string) {
 		r := do(t, request(t, url+"/endpoints/e/invocations", "x"))
 		m := decode(t, r.body)
-		text := "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
-		if r.status != 424 || m.OriginalStatusCode != 0 || m.OriginalMessage != text || m.Message != `Received server error (0) from primary with message "`+text+`". `+seeLog {
+		text := "Your invocation timed out while waiting for a response from container primary. Review the latency " +
+			"metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+		if r.status != 424 || m.OriginalStatusCode != 0 || m.OriginalMessage != text ||
+			m.Message != `Received server error (0) from primary with message "`+text+`". `+seeLog {
 			t.Errorf("%d %+v", r.status, m)
 		}
 	})
@@ -209,16 +231,24 @@ func TestTheGoSDKInvokes(t *testing.T) {
 	})
 	onBoth(t, s, func(t *testing.T, url string) {
 		c := client(url)
-		out, err := c.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("hello"), ContentType: aws.String("text/plain")})
+		out, err := c.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{
+			EndpointName: aws.String("e"), Body: []byte("hello"), ContentType: aws.String("text/plain"),
+		})
 		if err != nil || string(out.Body) != "got hello" || aws.ToString(out.InvokedProductionVariant) != "v1" {
 			t.Errorf("%+v, %v", out, err)
 		}
-		_, err = c.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("bad")})
-		if me, ok := errors.AsType[*types.ModelError](err); !ok || aws.ToInt32(me.OriginalStatusCode) != 422 || aws.ToString(me.OriginalMessage) != "got bad" {
+		_, err = c.InvokeEndpoint(
+			t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("bad")},
+		)
+		if me, ok := errors.AsType[*types.ModelError](err); !ok || aws.ToInt32(me.OriginalStatusCode) != 422 ||
+			aws.ToString(me.OriginalMessage) != "got bad" {
 			t.Errorf("%v", err)
 		}
-		_, err = c.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("f"), Body: []byte("x")})
-		if ve, ok := errors.AsType[*types.ValidationError](err); !ok || ve.ErrorMessage() != "Endpoint f of account 123456789012 not found." {
+		_, err = c.InvokeEndpoint(
+			t.Context(), &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("f"), Body: []byte("x")},
+		)
+		if ve, ok := errors.AsType[*types.ValidationError](err); !ok ||
+			ve.ErrorMessage() != "Endpoint f of account 123456789012 not found." {
 			t.Errorf("%v", err)
 		}
 	})
@@ -241,7 +271,9 @@ func TestAStreamArrivesPartByPart(t *testing.T) {
 		}
 	})
 	onBoth(t, s, func(t *testing.T, url string) {
-		out, err := client(url).InvokeEndpointWithResponseStream(t.Context(), &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
+		out, err := client(
+			url,
+		).InvokeEndpointWithResponseStream(t.Context(), &sagemakerruntime.InvokeEndpointWithResponseStreamInput{
 			EndpointName: aws.String("e"), Body: []byte("x"), Accept: aws.String("text/event-stream"),
 		})
 		if err != nil {
@@ -252,7 +284,8 @@ func TestAStreamArrivesPartByPart(t *testing.T) {
 		}
 		i := 0
 		for e := range out.GetStream().Events() {
-			if p, ok := e.(*types.ResponseStreamMemberPayloadPart); !ok || string(p.Value.Bytes) != fmt.Sprintf("part %d", i) {
+			if p, ok := e.(*types.ResponseStreamMemberPayloadPart); !ok ||
+				string(p.Value.Bytes) != fmt.Sprintf("part %d", i) {
 				t.Fatalf("event %d: %+v", i, e)
 			}
 			i++
@@ -270,8 +303,12 @@ func TestAStreamThatBreaksEndsInAnException(t *testing.T) {
 		answer func(w http.ResponseWriter, hang chan struct{})
 		code   string
 	}{
-		"the container dies": {func(http.ResponseWriter, chan struct{}) { panic(http.ErrAbortHandler) }, "StreamBroken"},
-		"it takes too long":  {func(_ http.ResponseWriter, hang chan struct{}) { <-hang }, "ModelInvocationTimeExceeded"},
+		"the container dies": {
+			func(http.ResponseWriter, chan struct{}) { panic(http.ErrAbortHandler) }, "StreamBroken",
+		},
+		"it takes too long": {
+			func(_ http.ResponseWriter, hang chan struct{}) { <-hang }, "ModelInvocationTimeExceeded",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, func(c *runtime.Config) { c.StreamTimeout = 300 * time.Millisecond })
@@ -283,7 +320,12 @@ func TestAStreamThatBreaksEndsInAnException(t *testing.T) {
 			})
 			t.Cleanup(func() { close(hang) }) // before the container is closed
 			onBoth(t, s, func(t *testing.T, url string) {
-				out, err := client(url).InvokeEndpointWithResponseStream(t.Context(), &sagemakerruntime.InvokeEndpointWithResponseStreamInput{EndpointName: aws.String("e"), Body: []byte("x")})
+				out, err := client(url).InvokeEndpointWithResponseStream(
+					t.Context(),
+					&sagemakerruntime.InvokeEndpointWithResponseStreamInput{
+						EndpointName: aws.String("e"), Body: []byte("x"),
+					},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -42,7 +42,9 @@ var creds = aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wJalrX
 type keyring struct{}
 
 func (keyring) Key(id string) (sigv4.Key, bool) {
-	return sigv4.Key{ID: creds.AccessKeyID, Secret: creds.SecretAccessKey, ARN: "arn:aws:iam::123456789012:root"}, id == creds.AccessKeyID
+	return sigv4.Key{
+		ID: creds.AccessKeyID, Secret: creds.SecretAccessKey, ARN: "arn:aws:iam::123456789012:root",
+	}, id == creds.AccessKeyID
 }
 
 // server is the runtime on both of its sides: http1 and net/http.
@@ -59,7 +61,9 @@ func start(t *testing.T, edit func(*runtime.Config)) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	cfg := runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account, MaxBody: limit}
+	cfg := runtime.Config{
+		Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account, MaxBody: limit,
+	}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -111,7 +115,9 @@ func request(t *testing.T, url, body string, edits ...func(*http.Request)) *http
 		e(req)
 	}
 	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(
+		t.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now(),
+	); err != nil {
 		t.Fatal(err)
 	}
 	return req
@@ -245,7 +251,9 @@ func TestLargeBodiesPassBothWays(t *testing.T) {
 func resign(t *testing.T, req *http.Request, body string) {
 	t.Helper()
 	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(
+		t.Context(), creds, req, hex.EncodeToString(sum[:]), "sagemaker", region, time.Now(),
+	); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -263,28 +271,43 @@ type refusal struct {
 func refusals() map[string]refusal {
 	long := strings.Repeat("x", 64)
 	return map[string]refusal{
-		"unknown endpoint": {"nope/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint nope of account 123456789012 not found."}`},
-		"wrong case":       {"E/invocations", nil, 400, "ValidationError", `{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint E of account 123456789012 not found."}`},
+		"unknown endpoint": {
+			"nope/invocations", nil, 400, "ValidationError",
+			`{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint nope of account 123456789012 not found."}`,
+		},
+		"wrong case": {
+			"E/invocations", nil, 400, "ValidationError",
+			`{"ErrorCode":"NO_SUCH_ENDPOINT","Message":"Endpoint E of account 123456789012 not found."}`,
+		},
 		"unknown variant": {
 			"e/invocations", header("X-Amzn-SageMaker-Target-Variant", "w"), 400, "ValidationError",
 			`{"Message":"Variant w not found for endpoint e."}`,
 		},
-		"no instance": {"empty/invocations", nil, 503, "ServiceUnavailable", `{"Message":"No instance of endpoint empty is ready to take the request. Try again later."}`},
+		"no instance": {
+			"empty/invocations", nil, 503, "ServiceUnavailable",
+			`{"Message":"No instance of endpoint empty is ready to take the request. Try again later."}`,
+		},
 		"a name too long": {
 			long + "/invocations", nil, 400, "ValidationError",
-			`{"Message":"1 validation error detected: Value '` + long + `' at 'endpointName' failed to satisfy constraint: Member must have length less than or equal to 63"}`,
+			`{"Message":"1 validation error detected: Value '` + long +
+				`' at 'endpointName' failed to satisfy constraint: Member must have length less than or equal to 63"}`,
 		},
 		"two violations": {
 			"-/invocations", header("X-Amzn-SageMaker-Target-Variant", "a_b"), 400, "ValidationError",
-			`{"Message":"2 validation errors detected: Value '-' at 'endpointName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*; Value 'a_b' at 'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"}`,
+			`{"Message":"2 validation errors detected: Value '-' at 'endpointName' failed to satisfy constraint: ` +
+				`Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*; Value 'a_b' at ` +
+				`'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern: ` +
+				`^[a-zA-Z0-9](-*[a-zA-Z0-9])*"}`,
 		},
 		"a target model": {
 			"e/invocations", header("X-Amzn-SageMaker-Target-Model", "m.tar.gz"), 400, "ValidationError",
-			`{"ErrorCode":"TARGET_MODEL_HEADER_NOT_SUPPORTED","Message":"Endpoint e is not a multi-model endpoint and does not support target model header."}`,
+			`{"ErrorCode":"TARGET_MODEL_HEADER_NOT_SUPPORTED","Message":"Endpoint e is not a multi-model endpoint ` +
+				`and does not support target model header."}`,
 		},
 		"an inference component": {
 			"e/invocations", header("X-Amzn-SageMaker-Inference-Component", "c"), 400, "ValidationError",
-			`{"Message":"Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."}`,
+			`{"Message":"Inference Component Name header is not allowed for endpoints to which you dont plan to ` +
+				`deploy inference components. Please remove the Inference Component Name header and try again."}`,
 		},
 		"a session": {
 			"e/invocations", header("X-Amzn-SageMaker-Session-Id", "NEW_SESSION"), 400, "ValidationError",
@@ -296,9 +319,13 @@ func refusals() map[string]refusal {
 		},
 		"asynchronous without its input": {
 			"e/async-invocations", nil, 400, "ValidationError",
-			`{"Message":"1 validation error detected: Value null at 'inputLocation' failed to satisfy constraint: Member must not be null"}`,
+			`{"Message":"1 validation error detected: Value null at 'inputLocation' failed to satisfy constraint: ` +
+				`Member must not be null"}`,
 		},
-		"no such operation": {"e/elsewhere", nil, 404, "UnknownOperationException", `{"Message":"There is no operation POST /endpoints/e/elsewhere."}`},
+		"no such operation": {
+			"e/elsewhere", nil, 404, "UnknownOperationException",
+			`{"Message":"There is no operation POST /endpoints/e/elsewhere."}`,
+		},
 	}
 }
 
@@ -317,7 +344,8 @@ func TestRefusalsSayWhyInTheAPIsWords(t *testing.T) {
 				if r.status != tc.status || r.body != tc.want || r.header.Get("X-Amzn-Errortype") != tc.code {
 					t.Errorf("%d %s %s", r.status, r.header.Get("X-Amzn-Errortype"), r.body)
 				}
-				if !uuid.MatchString(r.header.Get("X-Amzn-Requestid")) || r.header.Get("Content-Type") != "application/json" {
+				if !uuid.MatchString(r.header.Get("X-Amzn-Requestid")) ||
+					r.header.Get("Content-Type") != "application/json" {
 					t.Errorf("%v", r.header)
 				}
 			})
@@ -332,7 +360,8 @@ func TestOnlySignedRequestsReachAContainer(t *testing.T) {
 		req := request(t, url+"/endpoints/e/invocations", "x")
 		req.Header.Del("Authorization")
 		r := do(t, req)
-		if r.status != 403 || r.header.Get("X-Amzn-Errortype") != "MissingAuthenticationTokenException" || r.body != `{"Message":"Missing Authentication Token"}` {
+		if r.status != 403 || r.header.Get("X-Amzn-Errortype") != "MissingAuthenticationTokenException" ||
+			r.body != `{"Message":"Missing Authentication Token"}` {
 			t.Errorf("%d %v %s", r.status, r.header, r.body)
 		}
 		req = request(t, url+"/endpoints/e/invocations", "x")

@@ -30,7 +30,9 @@ func TestListingsPageAndRollUp(t *testing.T) {
 		put(t, c, k, k)
 	}
 	var got []string
-	for p := client.NewListObjectsV2Paginator(c, &client.ListObjectsV2Input{Bucket: bucket, MaxKeys: aws.Int32(3), EncodingType: types.EncodingTypeUrl}); p.HasMorePages(); {
+	for p := client.NewListObjectsV2Paginator(
+		c, &client.ListObjectsV2Input{Bucket: bucket, MaxKeys: aws.Int32(3), EncodingType: types.EncodingTypeUrl},
+	); p.HasMorePages(); {
 		page, err := p.NextPage(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -39,18 +41,28 @@ func TestListingsPageAndRollUp(t *testing.T) {
 			got = append(got, *o.Key) // the Go SDK leaves them encoded
 		}
 	}
-	if want := []string{"a", "a/", "a/b", "a/b/c", "b%26%3C%3E%22%27", "new%0Aline", "z", "%C3%A9"}; !slices.Equal(got, want) {
+	if want := []string{"a", "a/", "a/b", "a/b/c", "b%26%3C%3E%22%27", "new%0Aline", "z", "%C3%A9"}; !slices.Equal(
+		got, want,
+	) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	out, err := c.ListObjectsV2(t.Context(), &client.ListObjectsV2Input{Bucket: bucket, Delimiter: aws.String("/"), Prefix: aws.String("a/"), FetchOwner: aws.Bool(true)})
-	if err != nil || len(out.Contents) != 2 || *out.Contents[1].Key != "a/b" || len(out.CommonPrefixes) != 1 || *out.CommonPrefixes[0].Prefix != "a/b/" || *out.KeyCount != 3 || out.Contents[0].Owner == nil {
+	out, err := c.ListObjectsV2(t.Context(), &client.ListObjectsV2Input{
+		Bucket: bucket, Delimiter: aws.String("/"), Prefix: aws.String("a/"), FetchOwner: aws.Bool(true),
+	})
+	if err != nil || len(out.Contents) != 2 || *out.Contents[1].Key != "a/b" || len(out.CommonPrefixes) != 1 ||
+		*out.CommonPrefixes[0].Prefix != "a/b/" || *out.KeyCount != 3 || out.Contents[0].Owner == nil {
 		t.Errorf("%+v, %v", out, err)
 	}
-	v1, err := c.ListObjects(t.Context(), &client.ListObjectsInput{Bucket: bucket, Delimiter: aws.String("/"), MaxKeys: aws.Int32(2)})
-	if err != nil || len(v1.Contents) != 1 || len(v1.CommonPrefixes) != 1 || !*v1.IsTruncated || *v1.NextMarker != "a/" {
+	v1, err := c.ListObjects(
+		t.Context(), &client.ListObjectsInput{Bucket: bucket, Delimiter: aws.String("/"), MaxKeys: aws.Int32(2)},
+	)
+	if err != nil || len(v1.Contents) != 1 || len(v1.CommonPrefixes) != 1 || !*v1.IsTruncated ||
+		*v1.NextMarker != "a/" {
 		t.Fatalf("%+v, %v", v1, err)
 	}
-	v1, err = c.ListObjects(t.Context(), &client.ListObjectsInput{Bucket: bucket, Delimiter: aws.String("/"), Marker: v1.NextMarker})
+	v1, err = c.ListObjects(
+		t.Context(), &client.ListObjectsInput{Bucket: bucket, Delimiter: aws.String("/"), Marker: v1.NextMarker},
+	)
 	if err != nil || len(v1.Contents) != 4 || len(v1.CommonPrefixes) != 0 || *v1.Contents[0].Key != "b&<>\"'" {
 		t.Errorf("%+v, %v", v1, err)
 	}
@@ -60,7 +72,9 @@ func TestListingsPageAndRollUp(t *testing.T) {
 	}
 	_, err = c.ListObjectsV2(t.Context(), &client.ListObjectsV2Input{Bucket: bucket, MaxKeys: aws.Int32(-1)})
 	wantCode(t, err, "InvalidArgument")
-	_, err = c.ListObjectsV2(t.Context(), &client.ListObjectsV2Input{Bucket: bucket, ContinuationToken: aws.String("!")})
+	_, err = c.ListObjectsV2(
+		t.Context(), &client.ListObjectsV2Input{Bucket: bucket, ContinuationToken: aws.String("!")},
+	)
 	wantCode(t, err, "InvalidArgument")
 	deleteAll(t, c, all)
 }
@@ -71,7 +85,9 @@ func deleteAll(t *testing.T, c *client.Client, keys []string) {
 	for _, k := range append(keys, "was/never/there") {
 		ids = append(ids, types.ObjectIdentifier{Key: &k})
 	}
-	out, err := c.DeleteObjects(t.Context(), &client.DeleteObjectsInput{Bucket: bucket, Delete: &types.Delete{Objects: ids}})
+	out, err := c.DeleteObjects(
+		t.Context(), &client.DeleteObjectsInput{Bucket: bucket, Delete: &types.Delete{Objects: ids}},
+	)
 	if err != nil || len(out.Deleted) != len(ids) || len(out.Errors) != 0 {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -85,24 +101,38 @@ func TestCopiesKeepOrReplaceWhatTheyAreToldTo(t *testing.T) {
 	_, c := begin(t)
 	put(t, c, "from a+b", "data")
 	from := aws.String("bucket/from%20a%2Bb")
-	out, err := c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("to"), CopySource: from})
+	out, err := c.CopyObject(
+		t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("to"), CopySource: from},
+	)
 	if err != nil || *out.CopyObjectResult.ETag != `"8d777f385d3dfec8815d20f7496026dc"` {
 		t.Fatalf("%+v, %v", out, err)
 	}
-	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("from a+b"), CopySource: from})
+	_, err = c.CopyObject(
+		t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("from a+b"), CopySource: from},
+	)
 	wantCode(t, err, "InvalidRequest")
-	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("from a+b"), CopySource: from, MetadataDirective: "REPLACE", ContentType: aws.String("x/y"), Metadata: map[string]string{"n": "v"}})
+	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{
+		Bucket: bucket, Key: aws.String("from a+b"), CopySource: from, MetadataDirective: "REPLACE",
+		ContentType: aws.String("x/y"), Metadata: map[string]string{"n": "v"},
+	})
 	if err != nil {
 		t.Error(err)
 	}
-	if got, out, err := get(t, c, client.GetObjectInput{Key: aws.String("from a+b")}); err != nil || got != "data" || *out.ContentType != "x/y" || out.Metadata["n"] != "v" {
+	if got, out, err := get(t, c, client.GetObjectInput{Key: aws.String("from a+b")}); err != nil || got != "data" ||
+		*out.ContentType != "x/y" || out.Metadata["n"] != "v" {
 		t.Errorf("%q, %+v, %v", got, out, err)
 	}
-	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("x"), CopySource: from, CopySourceIfMatch: aws.String("x")})
+	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{
+		Bucket: bucket, Key: aws.String("x"), CopySource: from, CopySourceIfMatch: aws.String("x"),
+	})
 	wantCode(t, err, "PreconditionFailed")
-	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("x"), CopySource: aws.String("bucket/not-there")})
+	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{
+		Bucket: bucket, Key: aws.String("x"), CopySource: aws.String("bucket/not-there"),
+	})
 	wantCode(t, err, "NoSuchKey")
-	_, err = c.CopyObject(t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("x"), CopySource: aws.String("no-slash")})
+	_, err = c.CopyObject(
+		t.Context(), &client.CopyObjectInput{Bucket: bucket, Key: aws.String("x"), CopySource: aws.String("no-slash")},
+	)
 	wantCode(t, err, "InvalidArgument")
 }
 
@@ -110,38 +140,53 @@ func TestTagsAreSetReadAndDeleted(t *testing.T) {
 	_, c := begin(t)
 	put(t, c, "k", "data")
 	tags := []types.Tag{{Key: aws.String("a"), Value: aws.String("1 &")}, {Key: aws.String("b"), Value: aws.String("")}}
-	if _, err := c.PutObjectTagging(t.Context(), &client.PutObjectTaggingInput{Bucket: bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: tags}}); err != nil {
+	if _, err := c.PutObjectTagging(
+		t.Context(),
+		&client.PutObjectTaggingInput{Bucket: bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: tags}},
+	); err != nil {
 		t.Fatal(err)
 	}
 	out, err := c.GetObjectTagging(t.Context(), &client.GetObjectTaggingInput{Bucket: bucket, Key: aws.String("k")})
 	if err != nil || len(out.TagSet) != 2 || *out.TagSet[0].Value != "1 &" {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if _, err := c.DeleteObjectTagging(t.Context(), &client.DeleteObjectTaggingInput{Bucket: bucket, Key: aws.String("k")}); err != nil {
+	if _, err := c.DeleteObjectTagging(
+		t.Context(), &client.DeleteObjectTaggingInput{Bucket: bucket, Key: aws.String("k")},
+	); err != nil {
 		t.Error(err)
 	}
-	if out, err := c.GetObjectTagging(t.Context(), &client.GetObjectTaggingInput{Bucket: bucket, Key: aws.String("k")}); err != nil || len(out.TagSet) != 0 {
+	if out, err := c.GetObjectTagging(
+		t.Context(), &client.GetObjectTaggingInput{Bucket: bucket, Key: aws.String("k")},
+	); err != nil ||
+		len(out.TagSet) != 0 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	many := make([]types.Tag, 11)
 	for i := range many {
 		many[i] = types.Tag{Key: aws.String(fmt.Sprint(i)), Value: aws.String("")}
 	}
-	_, err = c.PutObjectTagging(t.Context(), &client.PutObjectTaggingInput{Bucket: bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: many}})
+	_, err = c.PutObjectTagging(t.Context(), &client.PutObjectTaggingInput{
+		Bucket: bucket, Key: aws.String("k"), Tagging: &types.Tagging{TagSet: many},
+	})
 	wantCode(t, err, "BadRequest")
 }
 
 func TestAMultipartUploadByHand(t *testing.T) {
 	_, c := begin(t)
 	k := aws.String("big one")
-	begun, err := c.CreateMultipartUpload(t.Context(), &client.CreateMultipartUploadInput{Bucket: bucket, Key: k, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ContentType: aws.String("x/y")})
+	begun, err := c.CreateMultipartUpload(t.Context(), &client.CreateMultipartUploadInput{
+		Bucket: bucket, Key: k, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ContentType: aws.String("x/y"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := begun.UploadId
 	first := strings.Repeat("1", 5<<20)
 	part := func(n int32, data string) types.CompletedPart {
-		out, err := c.UploadPart(t.Context(), &client.UploadPartInput{Bucket: bucket, Key: k, UploadId: id, PartNumber: &n, Body: strings.NewReader(data), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
+		out, err := c.UploadPart(t.Context(), &client.UploadPartInput{
+			Bucket: bucket, Key: k, UploadId: id, PartNumber: &n, Body: strings.NewReader(data),
+			ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,12 +194,16 @@ func TestAMultipartUploadByHand(t *testing.T) {
 	}
 	p1, p2 := part(1, first), part(2, "2")
 	put(t, c, "source", "0123456789")
-	copied, err := c.UploadPartCopy(t.Context(), &client.UploadPartCopyInput{Bucket: bucket, Key: k, UploadId: id, PartNumber: aws.Int32(2), CopySource: aws.String("bucket/source"), CopySourceRange: aws.String("bytes=2-4")})
+	copied, err := c.UploadPartCopy(t.Context(), &client.UploadPartCopyInput{
+		Bucket: bucket, Key: k, UploadId: id, PartNumber: aws.Int32(2), CopySource: aws.String("bucket/source"),
+		CopySourceRange: aws.String("bytes=2-4"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	list, err := c.ListParts(t.Context(), &client.ListPartsInput{Bucket: bucket, Key: k, UploadId: id})
-	if err != nil || len(list.Parts) != 2 || *list.Parts[1].Size != 3 || *list.Parts[1].ETag != *copied.CopyPartResult.ETag {
+	if err != nil || len(list.Parts) != 2 || *list.Parts[1].Size != 3 ||
+		*list.Parts[1].ETag != *copied.CopyPartResult.ETag {
 		t.Errorf("%+v, %v", list, err)
 	}
 	uploads, err := c.ListMultipartUploads(t.Context(), &client.ListMultipartUploadsInput{Bucket: bucket})
@@ -162,21 +211,28 @@ func TestAMultipartUploadByHand(t *testing.T) {
 		t.Errorf("%+v, %v", uploads, err)
 	}
 	complete := func(parts ...types.CompletedPart) (*client.CompleteMultipartUploadOutput, error) {
-		return c.CompleteMultipartUpload(t.Context(), &client.CompleteMultipartUploadInput{Bucket: bucket, Key: k, UploadId: id, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+		return c.CompleteMultipartUpload(t.Context(), &client.CompleteMultipartUploadInput{
+			Bucket: bucket, Key: k, UploadId: id, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+		})
 	}
 	_, err = complete(p1, p2) // the second was replaced
 	wantCode(t, err, "InvalidPart")
-	p2 = types.CompletedPart{PartNumber: aws.Int32(2), ETag: copied.CopyPartResult.ETag, ChecksumCRC32: copied.CopyPartResult.ChecksumCRC32}
+	p2 = types.CompletedPart{
+		PartNumber: aws.Int32(2), ETag: copied.CopyPartResult.ETag, ChecksumCRC32: copied.CopyPartResult.ChecksumCRC32,
+	}
 	_, err = complete(p2, p1)
 	wantCode(t, err, "InvalidPartOrder")
 	done, err := complete(p1, p2)
-	if err != nil || !strings.HasSuffix(*done.ETag, `-2"`) || !strings.HasSuffix(*done.ChecksumCRC32, "-2") || done.ChecksumType != types.ChecksumTypeComposite {
+	if err != nil || !strings.HasSuffix(*done.ETag, `-2"`) || !strings.HasSuffix(*done.ChecksumCRC32, "-2") ||
+		done.ChecksumType != types.ChecksumTypeComposite {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	if got, out, err := get(t, c, client.GetObjectInput{Key: k, ChecksumMode: types.ChecksumModeEnabled}); err != nil || got != first+"234" || *out.ContentType != "x/y" {
+	if got, out, err := get(t, c, client.GetObjectInput{Key: k, ChecksumMode: types.ChecksumModeEnabled}); err != nil ||
+		got != first+"234" || *out.ContentType != "x/y" {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if got, out, err := get(t, c, client.GetObjectInput{Key: k, PartNumber: aws.Int32(2)}); err != nil || got != "234" || *out.PartsCount != 2 {
+	if got, out, err := get(t, c, client.GetObjectInput{Key: k, PartNumber: aws.Int32(2)}); err != nil ||
+		got != "234" || *out.PartsCount != 2 {
 		t.Errorf("part 2: %q, %v", got, err)
 	}
 	_, err = complete(p1, p2)
@@ -188,7 +244,10 @@ func TestTheTransferManagerMovesALargeFile(t *testing.T) {
 	data := make([]byte, 20<<20+7)
 	_, _ = rand.Read(data) // never fails (crypto/rand)
 	tm := transfermanager.New(c)
-	if _, err := tm.UploadObject(t.Context(), &transfermanager.UploadObjectInput{Bucket: bucket, Key: aws.String("large"), Body: bytes.NewReader(data)}); err != nil {
+	if _, err := tm.UploadObject(
+		t.Context(),
+		&transfermanager.UploadObjectInput{Bucket: bucket, Key: aws.String("large"), Body: bytes.NewReader(data)},
+	); err != nil {
 		t.Fatal(err)
 	}
 	out, err := tm.GetObject(t.Context(), &transfermanager.GetObjectInput{Bucket: bucket, Key: aws.String("large")})
@@ -204,24 +263,32 @@ func TestTheTransferManagerMovesALargeFile(t *testing.T) {
 func TestPresignedURLsOfVersion4(t *testing.T) {
 	s, c := begin(t)
 	signer := client.NewPresignClient(c)
-	up, err := signer.PresignPutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("a b"), ContentType: aws.String("text/csv")}, client.WithPresignExpires(time.Minute))
+	up, err := signer.PresignPutObject(
+		t.Context(),
+		&client.PutObjectInput{Bucket: bucket, Key: aws.String("a b"), ContentType: aws.String("text/csv")},
+		client.WithPresignExpires(time.Minute),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, body := s.do(t, "PUT", up.URL, "data", up.SignedHeader); status != 200 {
 		t.Errorf("put: %d %s", status, body)
 	}
-	down, err := signer.PresignGetObject(t.Context(), &client.GetObjectInput{Bucket: bucket, Key: aws.String("a b"), ResponseContentType: aws.String("x/y")})
+	down, err := signer.PresignGetObject(t.Context(), &client.GetObjectInput{
+		Bucket: bucket, Key: aws.String("a b"), ResponseContentType: aws.String("x/y"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, body := s.do(t, "GET", down.URL, "", nil); status != 200 || body != "data" {
 		t.Errorf("get: %d %s", status, body)
 	}
-	if status, body := s.do(t, "GET", strings.Replace(down.URL, "x%2Fy", "x%2Fz", 1), "", nil); status != 403 || !strings.Contains(body, "<Code>SignatureDoesNotMatch</Code>") {
+	if status, body := s.do(t, "GET", strings.Replace(down.URL, "x%2Fy", "x%2Fz", 1), "", nil); status != 403 ||
+		!strings.Contains(body, "<Code>SignatureDoesNotMatch</Code>") {
 		t.Errorf("changed: %d %s", status, body)
 	}
-	if status, body := s.do(t, "GET", s.URL+"/bucket/a%20b", "", nil); status != 403 || !strings.Contains(body, "<Code>AccessDenied</Code>") {
+	if status, body := s.do(t, "GET", s.URL+"/bucket/a%20b", "", nil); status != 403 ||
+		!strings.Contains(body, "<Code>AccessDenied</Code>") {
 		t.Errorf("anonymous: %d %s", status, body)
 	}
 }
@@ -295,7 +362,9 @@ func TestALargeUploadTakesNoMemory(t *testing.T) {
 	s, c := begin(t)
 	before := residentBytes(t)
 	const size = 256 << 20
-	_, err := c.PutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("large"), Body: &zeros{n: size}})
+	_, err := c.PutObject(
+		t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("large"), Body: &zeros{n: size}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +404,9 @@ func TestAnUploadBrokenOffLeavesNothing(t *testing.T) {
 	put(t, c, "k", "old")
 	ctx, cancel := context.WithCancel(t.Context())
 	body := &cutting{zeros: zeros{n: 8 << 20}, at: 4 << 20, cut: cancel}
-	_, err := c.PutObject(ctx, &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: body}, client.WithAPIOptions())
+	_, err := c.PutObject(
+		ctx, &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: body}, client.WithAPIOptions(),
+	)
 	if err == nil {
 		t.Error("it went through")
 	}

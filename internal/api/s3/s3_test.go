@@ -45,7 +45,8 @@ func start(t testing.TB, listen func(http.Handler) *httptest.Server) site {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	srv := listen(gateway.New(gateway.Config{
-		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1", Log: log, S3: s3.New(store, log),
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "000000000000", Region: "us-east-1", Log: log,
+		S3: s3.New(store, log),
 	}))
 	t.Cleanup(func() {
 		srv.Close()
@@ -58,9 +59,11 @@ func start(t testing.TB, listen func(http.Handler) *httptest.Server) site {
 
 func (s site) client(change ...func(*client.Options)) *client.Client {
 	o := client.Options{
-		BaseEndpoint: aws.String(s.URL), Region: "us-east-1", HTTPClient: s.Client(), UsePathStyle: true, RetryMaxAttempts: 1,
+		BaseEndpoint: aws.String(s.URL), Region: "us-east-1", HTTPClient: s.Client(), UsePathStyle: true,
+		RetryMaxAttempts:           1,
 		Credentials:                credentials.NewStaticCredentialsProvider(s.key.ID, s.key.Secret, ""),
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported, ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	}
 	return client.New(o, change...)
 }
@@ -93,7 +96,9 @@ func wantCode(t *testing.T, err error, code string) {
 
 func put(t *testing.T, c *client.Client, key, data string) *client.PutObjectOutput {
 	t.Helper()
-	out, err := c.PutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader(data)})
+	out, err := c.PutObject(
+		t.Context(), &client.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader(data)},
+	)
 	if err != nil {
 		t.Fatalf("put %q: %v", key, err)
 	}
@@ -115,20 +120,26 @@ func get(t *testing.T, c *client.Client, in client.GetObjectInput) (string, *cli
 func TestAnObjectGoesUpAndComesDown(t *testing.T) {
 	_, c := begin(t)
 	_, err := c.PutObject(t.Context(), &client.PutObjectInput{
-		Bucket: bucket, Key: aws.String("models/v1/a b+c~é.tar.gz"), Body: strings.NewReader("data"), ContentType: aws.String("application/gzip"),
-		CacheControl: aws.String("no-cache"), Metadata: map[string]string{"Owner": "me"}, Tagging: aws.String("a=1&b=2"), ContentEncoding: aws.String("gzip"),
+		Bucket: bucket, Key: aws.String("models/v1/a b+c~é.tar.gz"), Body: strings.NewReader("data"),
+		ContentType:  aws.String("application/gzip"),
+		CacheControl: aws.String("no-cache"), Metadata: map[string]string{"Owner": "me"},
+		Tagging: aws.String("a=1&b=2"), ContentEncoding: aws.String("gzip"),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := aws.String("models/v1/a b+c~é.tar.gz")
 	got, out, err := get(t, c, client.GetObjectInput{Key: key, ChecksumMode: types.ChecksumModeEnabled})
-	if err != nil || got != "data" || *out.ContentType != "application/gzip" || out.Metadata["owner"] != "me" || *out.CacheControl != "no-cache" ||
+	if err != nil || got != "data" || *out.ContentType != "application/gzip" || out.Metadata["owner"] != "me" ||
+		*out.CacheControl != "no-cache" ||
 		*out.ContentEncoding != "gzip" || *out.ETag != `"8d777f385d3dfec8815d20f7496026dc"` || *out.TagCount != 2 {
 		t.Errorf("%q, %+v, %v", got, out, err)
 	}
-	head, err := c.HeadObject(t.Context(), &client.HeadObjectInput{Bucket: bucket, Key: key, ChecksumMode: types.ChecksumModeEnabled})
-	if err != nil || *head.ContentLength != 4 || head.ChecksumCRC32 == nil || head.ChecksumType != types.ChecksumTypeFullObject || head.LastModified.IsZero() {
+	head, err := c.HeadObject(
+		t.Context(), &client.HeadObjectInput{Bucket: bucket, Key: key, ChecksumMode: types.ChecksumModeEnabled},
+	)
+	if err != nil || *head.ContentLength != 4 || head.ChecksumCRC32 == nil ||
+		head.ChecksumType != types.ChecksumTypeFullObject || head.LastModified.IsZero() {
 		t.Errorf("%+v, %v", head, err)
 	}
 	if _, err := c.DeleteObject(t.Context(), &client.DeleteObjectInput{Bucket: bucket, Key: key}); err != nil {
@@ -154,13 +165,18 @@ func TestEveryChecksumAlgorithmIsTakenAndGivenBack(t *testing.T) {
 			if name == "trailer" {
 				body = io.MultiReader(body) // that cannot be rewound
 			}
-			_, err := c.PutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String(string(a)), Body: body, ChecksumAlgorithm: a, ContentLength: aws.Int64(int64(len("data of " + a)))})
+			_, err := c.PutObject(t.Context(), &client.PutObjectInput{
+				Bucket: bucket, Key: aws.String(string(a)), Body: body, ChecksumAlgorithm: a,
+				ContentLength: aws.Int64(int64(len("data of " + a))),
+			})
 			if err != nil {
 				t.Errorf("%s %s: %v", name, a, err)
 				continue
 			}
 			// The SDK compares what it reads with the checksum that it is told.
-			got, out, err := get(t, c, client.GetObjectInput{Key: aws.String(string(a)), ChecksumMode: types.ChecksumModeEnabled})
+			got, out, err := get(
+				t, c, client.GetObjectInput{Key: aws.String(string(a)), ChecksumMode: types.ChecksumModeEnabled},
+			)
 			if err != nil || got != "data of "+string(a) || out.ChecksumType != types.ChecksumTypeFullObject {
 				t.Errorf("%s %s: %q, %v", name, a, got, err)
 			}
@@ -172,7 +188,8 @@ func TestRangesAndConditionsOnReading(t *testing.T) {
 	_, c := begin(t)
 	tag := put(t, c, "k", "0123456789").ETag
 	for r, want := range map[string]string{
-		"bytes=0-0": "0", "bytes=3-5": "345", "bytes=7-": "789", "bytes=-3": "789", "bytes=5-99": "56789", "bytes=-9": "123456789",
+		"bytes=0-0": "0", "bytes=3-5": "345", "bytes=7-": "789", "bytes=-3": "789", "bytes=5-99": "56789",
+		"bytes=-9":      "123456789",
 		"bytes=1-2,4-5": "0123456789", "lines=1-2": "0123456789", "bytes=5-4": "0123456789",
 	} {
 		got, out, err := get(t, c, client.GetObjectInput{Key: aws.String("k"), Range: &r})
@@ -188,10 +205,14 @@ func TestRangesAndConditionsOnReading(t *testing.T) {
 	wantCode(t, err, "PreconditionFailed")
 	_, _, err = get(t, c, client.GetObjectInput{Key: aws.String("k"), IfNoneMatch: tag})
 	wantCode(t, err, "NotModified")
-	if _, _, err := get(t, c, client.GetObjectInput{Key: aws.String("k"), IfMatch: tag, IfNoneMatch: aws.String("x")}); err != nil {
+	if _, _, err := get(
+		t, c, client.GetObjectInput{Key: aws.String("k"), IfMatch: tag, IfNoneMatch: aws.String("x")},
+	); err != nil {
 		t.Error(err)
 	}
-	_, out, err := get(t, c, client.GetObjectInput{Key: aws.String("k"), ResponseContentType: aws.String("x/y"), ResponseContentDisposition: aws.String("inline")})
+	_, out, err := get(t, c, client.GetObjectInput{
+		Key: aws.String("k"), ResponseContentType: aws.String("x/y"), ResponseContentDisposition: aws.String("inline"),
+	})
 	if err != nil || *out.ContentType != "x/y" || *out.ContentDisposition != "inline" {
 		t.Errorf("%+v, %v", out, err)
 	}
@@ -209,16 +230,32 @@ func TestConditionsOnWriting(t *testing.T) {
 	wantCode(t, try("k", func(in *client.PutObjectInput) { in.IfNoneMatch = aws.String("*") }), "PreconditionFailed")
 	wantCode(t, try("k", func(in *client.PutObjectInput) { in.IfMatch = aws.String(`"x"`) }), "PreconditionFailed")
 	wantCode(t, try("nothing", func(in *client.PutObjectInput) { in.IfMatch = tag }), "NoSuchKey")
-	wantCode(t, try("k", func(in *client.PutObjectInput) { in.ServerSideEncryption = types.ServerSideEncryptionAes256 }), "NotImplemented")
-	wantCode(t, try("k", func(in *client.PutObjectInput) { in.ACL = types.ObjectCannedACLPublicRead }), "AccessControlListNotSupported")
-	wantCode(t, try("k", func(in *client.PutObjectInput) { in.Metadata = map[string]string{"a": strings.Repeat("x", 2048)} }), "MetadataTooLarge")
-	wantCode(t, try("k", func(in *client.PutObjectInput) { in.ContentMD5 = aws.String("XrY7u+Ae7tCTyyK7j1rNww==") }), "BadDigest")
+	wantCode(
+		t, try("k", func(in *client.PutObjectInput) { in.ServerSideEncryption = types.ServerSideEncryptionAes256 }),
+		"NotImplemented",
+	)
+	wantCode(
+		t, try("k", func(in *client.PutObjectInput) { in.ACL = types.ObjectCannedACLPublicRead }),
+		"AccessControlListNotSupported",
+	)
+	wantCode(
+		t,
+		try("k", func(in *client.PutObjectInput) { in.Metadata = map[string]string{"a": strings.Repeat("x", 2048)} }),
+		"MetadataTooLarge",
+	)
+	wantCode(
+		t, try("k", func(in *client.PutObjectInput) { in.ContentMD5 = aws.String("XrY7u+Ae7tCTyyK7j1rNww==") }),
+		"BadDigest",
+	)
 	wantCode(t, try("k", func(in *client.PutObjectInput) { in.ChecksumCRC32 = aws.String("AAAAAA==") }), "BadDigest")
 	wantCode(t, try(strings.Repeat("k", 1025), func(*client.PutObjectInput) {}), "KeyTooLongError")
 	if got, _, err := get(t, c, client.GetObjectInput{Key: aws.String("k")}); got != "old" || err != nil {
 		t.Errorf("after all that: %q, %v", got, err)
 	}
-	if err := errors.Join(try("k", func(in *client.PutObjectInput) { in.IfMatch = tag }), try("new", func(in *client.PutObjectInput) { in.IfNoneMatch = aws.String("*") })); err != nil {
+	if err := errors.Join(
+		try("k", func(in *client.PutObjectInput) { in.IfMatch = tag }),
+		try("new", func(in *client.PutObjectInput) { in.IfNoneMatch = aws.String("*") }),
+	); err != nil {
 		t.Error(err)
 	}
 }
@@ -229,28 +266,36 @@ func TestBucketsComeAndGo(t *testing.T) {
 		t.Errorf("again in us-east-1: %v", err)
 	}
 	west := s.client(func(o *client.Options) { o.Region = "eu-west-1" })
-	_, err := west.CreateBucket(t.Context(), &client.CreateBucketInput{Bucket: bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"}})
+	_, err := west.CreateBucket(t.Context(), &client.CreateBucketInput{
+		Bucket: bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"},
+	})
 	wantCode(t, err, "BucketAlreadyOwnedByYou")
 	for _, name := range []string{"UPPER", "endpoints", "console"} {
 		_, err = c.CreateBucket(t.Context(), &client.CreateBucketInput{Bucket: &name})
 		wantCode(t, err, "InvalidBucketName")
 	}
-	if out, err := west.HeadBucket(t.Context(), &client.HeadBucketInput{Bucket: bucket}); err != nil || *out.BucketRegion != "eu-west-1" {
+	if out, err := west.HeadBucket(t.Context(), &client.HeadBucketInput{Bucket: bucket}); err != nil ||
+		*out.BucketRegion != "eu-west-1" {
 		t.Errorf("%v", err)
 	}
-	if out, err := c.GetBucketLocation(t.Context(), &client.GetBucketLocationInput{Bucket: bucket}); err != nil || out.LocationConstraint != "" {
+	if out, err := c.GetBucketLocation(t.Context(), &client.GetBucketLocationInput{Bucket: bucket}); err != nil ||
+		out.LocationConstraint != "" {
 		t.Errorf("%v", err)
 	}
-	if out, err := c.GetBucketVersioning(t.Context(), &client.GetBucketVersioningInput{Bucket: bucket}); err != nil || out.Status != "" {
+	if out, err := c.GetBucketVersioning(t.Context(), &client.GetBucketVersioningInput{Bucket: bucket}); err != nil ||
+		out.Status != "" {
 		t.Errorf("%v", err)
 	}
-	if out, err := c.ListBuckets(t.Context(), &client.ListBucketsInput{}); err != nil || len(out.Buckets) != 1 || *out.Buckets[0].Name != "bucket" || out.Buckets[0].CreationDate.IsZero() {
+	if out, err := c.ListBuckets(t.Context(), &client.ListBucketsInput{}); err != nil || len(out.Buckets) != 1 ||
+		*out.Buckets[0].Name != "bucket" || out.Buckets[0].CreationDate.IsZero() {
 		t.Errorf("%+v, %v", out, err)
 	}
 	put(t, c, "k", "")
 	_, err = c.DeleteBucket(t.Context(), &client.DeleteBucketInput{Bucket: bucket})
 	wantCode(t, err, "BucketNotEmpty")
-	if _, err := c.DeleteObject(t.Context(), &client.DeleteObjectInput{Bucket: bucket, Key: aws.String("k")}); err != nil {
+	if _, err := c.DeleteObject(
+		t.Context(), &client.DeleteObjectInput{Bucket: bucket, Key: aws.String("k")},
+	); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.DeleteBucket(t.Context(), &client.DeleteBucketInput{Bucket: bucket}); err != nil {
@@ -269,7 +314,9 @@ func TestAnOperationThatIsNotHereIsNamed(t *testing.T) {
 	put(t, c, "k", "data")
 	_, err := c.GetBucketPolicy(t.Context(), &client.GetBucketPolicyInput{Bucket: bucket})
 	wantNamed(t, err, "GetBucketPolicy")
-	_, err = c.PutObjectAcl(t.Context(), &client.PutObjectAclInput{Bucket: bucket, Key: aws.String("k"), ACL: "private"})
+	_, err = c.PutObjectAcl(
+		t.Context(), &client.PutObjectAclInput{Bucket: bucket, Key: aws.String("k"), ACL: "private"},
+	)
 	wantNamed(t, err, "PutObjectAcl")
 	_, err = c.DeleteBucketPolicy(t.Context(), &client.DeleteBucketPolicyInput{Bucket: bucket})
 	wantNamed(t, err, "DeleteBucketPolicy")
@@ -304,7 +351,9 @@ func TestABodyThatIsNotWhatWasSignedLeavesNothing(t *testing.T) {
 		})}
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	})
-	_, err := tamper.PutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: strings.NewReader("new")})
+	_, err := tamper.PutObject(
+		t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: strings.NewReader("new")},
+	)
 	wantCode(t, err, "XAmzContentSHA256Mismatch")
 	if got, _, err := get(t, c, client.GetObjectInput{Key: aws.String("k")}); got != "old" || err != nil {
 		t.Errorf("%q, %v", got, err)
@@ -312,7 +361,9 @@ func TestABodyThatIsNotWhatWasSignedLeavesNothing(t *testing.T) {
 	wrong := s.client(func(o *client.Options) {
 		o.Credentials = credentials.NewStaticCredentialsProvider(s.key.ID, "wrong", "")
 	})
-	_, err = wrong.PutObject(t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: strings.NewReader("new")})
+	_, err = wrong.PutObject(
+		t.Context(), &client.PutObjectInput{Bucket: bucket, Key: aws.String("k"), Body: strings.NewReader("new")},
+	)
 	wantCode(t, err, "SignatureDoesNotMatch")
 }
 

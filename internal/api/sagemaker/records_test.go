@@ -29,20 +29,35 @@ func (w *world) same(got, want string) {
 
 func TestAModelIsEchoedAsSentWithItsDefaults(t *testing.T) {
 	w := newWorld(t)
-	w.same(w.accepted("CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i","ModelDataUrl":"s3://b/k.tar.gz","Environment":{"B":"<2>","A":""}},`+
-		`"ExecutionRoleArn":"arn:aws:iam::000000000000:role/r","VpcConfig":{"SecurityGroupIds":["sg-1"],"Subnets":["s-1","s-2"]},"Tags":[{"Key":"k","Value":"v"}]}`),
+	w.same(w.accepted("CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i",`+
+		`"ModelDataUrl":"s3://b/k.tar.gz","Environment":{"B":"<2>","A":""}},`+
+		`"ExecutionRoleArn":"arn:aws:iam::000000000000:role/r","VpcConfig":{"SecurityGroupIds":["sg-1"],`+
+		`"Subnets":["s-1","s-2"]},"Tags":[{"Key":"k","Value":"v"}]}`),
 		`{"ModelArn":"`+prefix+`model/m"}`)
 	w.same(w.accepted("DescribeModel", `{"ModelName":"m"}`),
-		`{"ModelName":"m","PrimaryContainer":{"Image":"i","Mode":"SingleModel","ModelDataUrl":"s3://b/k.tar.gz","Environment":{"A":"","B":"<2>"}},`+
-			`"ExecutionRoleArn":"arn:aws:iam::000000000000:role/r","VpcConfig":{"SecurityGroupIds":["sg-1"],"Subnets":["s-1","s-2"]},"CreationTime":T,"ModelArn":"`+prefix+`model/m","EnableNetworkIsolation":false}`)
+		`{"ModelName":"m","PrimaryContainer":{"Image":"i","Mode":"SingleModel","ModelDataUrl":"s3://b/k.tar.gz",`+
+			`"Environment":{"A":"","B":"<2>"}},`+
+			`"ExecutionRoleArn":"arn:aws:iam::000000000000:role/r","VpcConfig":{"SecurityGroupIds":["sg-1"],`+
+			`"Subnets":["s-1","s-2"]},"CreationTime":T,"ModelArn":"`+
+			prefix+`model/m","EnableNetworkIsolation":false}`)
 
 	// A list of one container behaves like a primary one, and comes back as a list.
-	w.accepted("CreateModel", `{"ModelName":"n","Containers":[{"Image":"i","ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/p/","S3DataType":"S3Prefix","CompressionType":"None"}}}],"EnableNetworkIsolation":true}`)
+	w.accepted(
+		"CreateModel",
+		`{"ModelName":"n","Containers":[{"Image":"i","ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/p/",`+
+			`"S3DataType":"S3Prefix","CompressionType":"None"}}}],"EnableNetworkIsolation":true}`,
+	)
 	w.same(w.accepted("DescribeModel", `{"ModelName":"n"}`),
-		`{"ModelName":"n","Containers":[{"Image":"i","Mode":"SingleModel","ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/p/","S3DataType":"S3Prefix","CompressionType":"None"}},"Environment":{}}],`+
+		`{"ModelName":"n","Containers":[{"Image":"i","Mode":"SingleModel",`+
+			`"ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/p/","S3DataType":"S3Prefix",`+
+			`"CompressionType":"None"}},"Environment":{}}],`+
 			`"CreationTime":T,"ModelArn":"`+prefix+`model/n","EnableNetworkIsolation":true}`)
 
-	w.same(w.accepted("ListModels", `{"SortBy":"Name"}`), `{"Models":[{"ModelName":"n","ModelArn":"`+prefix+`model/n","CreationTime":T},{"ModelName":"m","ModelArn":"`+prefix+`model/m","CreationTime":T}]}`)
+	w.same(
+		w.accepted("ListModels", `{"SortBy":"Name"}`),
+		`{"Models":[{"ModelName":"n","ModelArn":"`+prefix+`model/n","CreationTime":T},{"ModelName":"m","ModelArn":"`+
+			prefix+`model/m","CreationTime":T}]}`,
+	)
 	w.same(w.accepted("DeleteModel", `{"ModelName":"n"}`), ``)
 	_, err := w.DescribeModel(t.Context(), &sagemaker.DescribeModelInput{ModelName: new("n")})
 	w.refused(err, "ValidationException", `Could not find model "`+prefix+`model/n".`)
@@ -53,7 +68,8 @@ func TestAModelIsEchoedAsSentWithItsDefaults(t *testing.T) {
 func TestModelDataIsUnderstoodByItsLayout(t *testing.T) {
 	w := newWorld(t)
 	source := func(typ, compression, uri string) string {
-		return `"ModelDataSource":{"S3DataSource":{"S3Uri":"` + uri + `","S3DataType":"` + typ + `","CompressionType":"` + compression + `"}}`
+		return `"ModelDataSource":{"S3DataSource":{"S3Uri":"` + uri + `","S3DataType":"` + typ +
+			`","CompressionType":"` + compression + `"}}`
 	}
 	for name, tt := range map[string]struct{ container, want string }{
 		"archive":     {`"ModelDataUrl":"s3://b/k.tar.gz"`, "s3://b/k.tar.gz Archive"},
@@ -74,7 +90,8 @@ func TestModelDataIsUnderstoodByItsLayout(t *testing.T) {
 		if d := m.Containers[0].ModelData; d != nil {
 			got = d.URI + " " + string(d.Layout)
 		}
-		if called := m.Containers[0].Name; got != tt.want || called != map[bool]string{true: "h", false: "primary"}[name == "one-in-list"] {
+		if called := m.Containers[0].Name; got != tt.want ||
+			called != map[bool]string{true: "h", false: "primary"}[name == "one-in-list"] {
 			t.Errorf("%s: %s, called %s", name, got, called)
 		}
 	}
@@ -84,28 +101,44 @@ func TestAConfigurationIsEchoedAsSentWithItsDefaults(t *testing.T) {
 	w := newWorld(t)
 	w.model("m")
 	w.same(w.accepted("CreateEndpointConfig", `{"EndpointConfigName":"c","ProductionVariants":[`+
-		`{"VariantName":"a","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.mine.large","VolumeSizeInGB":8,"ModelDataDownloadTimeoutInSeconds":60,"RoutingConfig":{"RoutingStrategy":"LEAST_OUTSTANDING_REQUESTS"}},`+
-		`{"VariantName":"b","ModelName":"m","InitialInstanceCount":2,"InstanceType":"ml.m5.large","InitialVariantWeight":0,"EnableSSMAccess":false}],`+
-		`"DataCaptureConfig":{"EnableCapture":false,"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/","CaptureOptions":[{"CaptureMode":"Input"}]},"KmsKeyId":"k","MetricsConfig":{"EnableEnhancedMetrics":false},`+
+		`{"VariantName":"a","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.mine.large",`+
+		`"VolumeSizeInGB":8,"ModelDataDownloadTimeoutInSeconds":60,`+
+		`"RoutingConfig":{"RoutingStrategy":"LEAST_OUTSTANDING_REQUESTS"}},`+
+		`{"VariantName":"b","ModelName":"m","InitialInstanceCount":2,"InstanceType":"ml.m5.large",`+
+		`"InitialVariantWeight":0,"EnableSSMAccess":false}],`+
+		`"DataCaptureConfig":{"EnableCapture":false,"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/",`+
+		`"CaptureOptions":[{"CaptureMode":"Input"}]},"KmsKeyId":"k",`+
+		`"MetricsConfig":{"EnableEnhancedMetrics":false},`+
 		`"Tags":[{"Key":"k","Value":"v"}]}`), `{"EndpointConfigArn":"`+prefix+`endpoint-config/c"}`)
-	w.same(w.accepted("DescribeEndpointConfig", `{"EndpointConfigName":"c"}`), `{"EndpointConfigName":"c","EndpointConfigArn":"`+prefix+`endpoint-config/c","ProductionVariants":[`+
-		`{"VariantName":"a","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.mine.large","InitialVariantWeight":1.0,"VolumeSizeInGB":8,"ModelDataDownloadTimeoutInSeconds":60,"RoutingConfig":{"RoutingStrategy":"LEAST_OUTSTANDING_REQUESTS"}},`+
-		`{"VariantName":"b","ModelName":"m","InitialInstanceCount":2,"InstanceType":"ml.m5.large","InitialVariantWeight":0.0,"EnableSSMAccess":false}],`+
-		`"DataCaptureConfig":{"EnableCapture":false,"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/","CaptureOptions":[{"CaptureMode":"Input"}]},"KmsKeyId":"k","CreationTime":T,"MetricsConfig":{"EnableEnhancedMetrics":false}}`)
+	w.same(w.accepted(
+		"DescribeEndpointConfig", `{"EndpointConfigName":"c"}`,
+	), `{"EndpointConfigName":"c","EndpointConfigArn":"`+prefix+`endpoint-config/c","ProductionVariants":[`+
+		`{"VariantName":"a","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.mine.large",`+
+		`"InitialVariantWeight":1.0,"VolumeSizeInGB":8,"ModelDataDownloadTimeoutInSeconds":60,`+
+		`"RoutingConfig":{"RoutingStrategy":"LEAST_OUTSTANDING_REQUESTS"}},`+
+		`{"VariantName":"b","ModelName":"m","InitialInstanceCount":2,"InstanceType":"ml.m5.large",`+
+		`"InitialVariantWeight":0.0,"EnableSSMAccess":false}],`+
+		`"DataCaptureConfig":{"EnableCapture":false,"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/",`+
+		`"CaptureOptions":[{"CaptureMode":"Input"}]},"KmsKeyId":"k","CreationTime":T,`+
+		`"MetricsConfig":{"EnableEnhancedMetrics":false}}`)
 
 	// What Describe echoes of it once an endpoint runs it.
 	w.accepted("CreateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c"}`)
 	w.settle("e")
 	got := w.describe("e")
-	if d := got.DataCaptureConfig; d == nil || *d.EnableCapture || d.CaptureStatus != types.CaptureStatusStopped || *d.CurrentSamplingPercentage != 5 || *d.DestinationS3Uri != "s3://b/" || *d.KmsKeyId != "" {
+	if d := got.DataCaptureConfig; d == nil || *d.EnableCapture || d.CaptureStatus != types.CaptureStatusStopped ||
+		*d.CurrentSamplingPercentage != 5 || *d.DestinationS3Uri != "s3://b/" || *d.KmsKeyId != "" {
 		t.Errorf("got %+v", d)
 	}
-	if r := got.ProductionVariants[0].RoutingConfig; r == nil || r.RoutingStrategy != types.RoutingStrategyLeastOutstandingRequests {
+	if r := got.ProductionVariants[0].RoutingConfig; r == nil ||
+		r.RoutingStrategy != types.RoutingStrategyLeastOutstandingRequests {
 		t.Errorf("got %+v", r)
 	}
 
 	w.same(w.accepted("DeleteEndpointConfig", `{"EndpointConfigName":"c"}`), ``)
-	_, err := w.DescribeEndpointConfig(t.Context(), &sagemaker.DescribeEndpointConfigInput{EndpointConfigName: new("c")})
+	_, err := w.DescribeEndpointConfig(
+		t.Context(), &sagemaker.DescribeEndpointConfigInput{EndpointConfigName: new("c")},
+	)
 	w.refused(err, "ValidationException", `Could not find endpoint configuration "`+prefix+`endpoint-config/c".`)
 }
 
@@ -118,15 +151,42 @@ func TestRecordsAreRefusedInTheWordsThatClientsMatch(t *testing.T) {
 	}
 	const ok = `"ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large"}`
 	tests := map[string]struct{ op, body, want string }{
-		"a model's name taken":     {"CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i"}}`, `Cannot create already existing model "` + prefix + `model/m".`},
-		"no container":             {"CreateModel", `{"ModelName":"x"}`, `Exactly one of PrimaryContainer or Containers must be specified.`},
-		"both forms":               {"CreateModel", `{"ModelName":"x","PrimaryContainer":{"Image":"i"},"Containers":[{"Image":"i"}]}`, `Exactly one of PrimaryContainer or Containers must be specified.`},
-		"no image":                 {"CreateModel", `{"ModelName":"x","PrimaryContainer":{}}`, `Container "primary" must specify an Image.`},
-		"data in two places":       {"CreateModel", `{"ModelName":"x","PrimaryContainer":{"Image":"i","ModelDataUrl":"s3://b/k","ModelDataSource":{}}}`, `Container "primary" cannot specify both ModelDataUrl and ModelDataSource.`},
-		"a configuration's, taken": {"CreateEndpointConfig", `{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"v",` + ok + `]}`, `Cannot create already existing endpoint configuration "` + prefix + `endpoint-config/c".`},
-		"a model that is missing":  {"CreateEndpointConfig", config(`{"VariantName":"v","ModelName":"y","InitialInstanceCount":1,"InstanceType":"ml.m5.large"}`), `Could not find model "` + prefix + `model/y".`},
-		"one variant twice":        {"CreateEndpointConfig", config(`{"VariantName":"v",` + ok + `,{"VariantName":"v",` + ok), `Variant names must be unique. Found duplicates: [v].`},
-		"no instances":             {"CreateEndpointConfig", config(`{"VariantName":"v","ModelName":"m","InstanceType":"ml.m5.large"}`), `ProductionVariant "v" must specify either InstanceType and InitialInstanceCount, or ServerlessConfig.`},
+		"a model's name taken": {
+			"CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i"}}`,
+			`Cannot create already existing model "` + prefix + `model/m".`,
+		},
+		"no container": {
+			"CreateModel", `{"ModelName":"x"}`, `Exactly one of PrimaryContainer or Containers must be specified.`,
+		},
+		"both forms": {
+			"CreateModel", `{"ModelName":"x","PrimaryContainer":{"Image":"i"},"Containers":[{"Image":"i"}]}`,
+			`Exactly one of PrimaryContainer or Containers must be specified.`,
+		},
+		"no image": {
+			"CreateModel", `{"ModelName":"x","PrimaryContainer":{}}`, `Container "primary" must specify an Image.`,
+		},
+		"data in two places": {
+			"CreateModel",
+			`{"ModelName":"x","PrimaryContainer":{"Image":"i","ModelDataUrl":"s3://b/k","ModelDataSource":{}}}`,
+			`Container "primary" cannot specify both ModelDataUrl and ModelDataSource.`,
+		},
+		"a configuration's, taken": {
+			"CreateEndpointConfig", `{"EndpointConfigName":"c","ProductionVariants":[{"VariantName":"v",` + ok + `]}`,
+			`Cannot create already existing endpoint configuration "` + prefix + `endpoint-config/c".`,
+		},
+		"a model that is missing": {
+			"CreateEndpointConfig",
+			config(`{"VariantName":"v","ModelName":"y","InitialInstanceCount":1,"InstanceType":"ml.m5.large"}`),
+			`Could not find model "` + prefix + `model/y".`,
+		},
+		"one variant twice": {
+			"CreateEndpointConfig", config(`{"VariantName":"v",` + ok + `,{"VariantName":"v",` + ok),
+			`Variant names must be unique. Found duplicates: [v].`,
+		},
+		"no instances": {
+			"CreateEndpointConfig", config(`{"VariantName":"v","ModelName":"m","InstanceType":"ml.m5.large"}`),
+			`ProductionVariant "v" must specify either InstanceType and InitialInstanceCount, or ServerlessConfig.`,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -151,27 +211,77 @@ func TestWhatSlipwayLacksIsRefusedByName(t *testing.T) {
 	const plain = `"ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large"`
 	const s3 = `"ModelDataSource":{"S3DataSource":{"S3Uri":"s3://b/k","S3DataType":"S3Prefix","CompressionType":`
 	tests := map[string]struct{ op, body, want string }{
-		"a pipeline":        {"CreateModel", `{"ModelName":"x","Containers":[{"Image":"i"},{"Image":"j"}]}`, "A model of several containers"},
-		"direct mode":       {"CreateModel", `{"ModelName":"x","Containers":[{"Image":"i"}],"InferenceExecutionConfig":{"Mode":"Direct"}}`, "InferenceExecutionConfig with the mode Direct"},
-		"many models":       {"CreateModel", model(`"Mode":"MultiModel"`), "A container of the mode MultiModel"},
-		"a package":         {"CreateModel", model(`"ModelPackageName":"p"`), "ModelPackageName"},
-		"more data":         {"CreateModel", model(`"AdditionalModelDataSources":[{"ChannelName":"c","S3DataSource":{"S3Uri":"s3://b/k","S3DataType":"S3Object","CompressionType":"None"}}]`), "AdditionalModelDataSources"},
-		"data on the web":   {"CreateModel", model(`"ModelDataUrl":"https://b.s3.amazonaws.com/k"`), "Model data at an https URL (s3 is)"},
-		"a manifest":        {"CreateModel", model(s3 + `"None","ManifestS3Uri":"s3://b/m"}}`), "ManifestS3Uri"},
-		"zipped prefixes":   {"CreateModel", model(s3 + `"Gzip"}}`), "Compressed model data with the type S3Prefix"},
-		"shadows":           {"CreateEndpointConfig", config(`"ShadowProductionVariants":[{"VariantName":"s"}],`, plain), "ShadowProductionVariants"},
-		"async":             {"CreateEndpointConfig", config(`"AsyncInferenceConfig":{"OutputConfig":{}},`, plain), "AsyncInferenceConfig"},
-		"capture":           {"CreateEndpointConfig", config(`"DataCaptureConfig":{"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/","CaptureOptions":[{"CaptureMode":"Input"}]},`, plain), "DataCaptureConfig"},
-		"serverless":        {"CreateEndpointConfig", config(``, `"ModelName":"m","ServerlessConfig":{"MemorySizeInMB":1024,"MaxConcurrency":1}`), "ServerlessConfig"},
-		"components":        {"CreateEndpointConfig", config(``, `"InitialInstanceCount":1,"InstanceType":"ml.m5.large"`), "A production variant without a ModelName (inference components)"},
-		"pools":             {"CreateEndpointConfig", config(``, `"ModelName":"m","InstancePools":[{"InstanceType":"ml.m5.large","Priority":1}]`), "InstancePools"},
-		"managed scaling":   {"CreateEndpointConfig", config(``, plain+`,"ManagedInstanceScaling":{"Status":"ENABLED"}`), "ManagedInstanceScaling"},
-		"serverless update": {"UpdateEndpointWeightsAndCapacities", `{"EndpointName":"e","DesiredWeightsAndCapacities":[{"VariantName":"v","ServerlessUpdateConfig":{"MaxConcurrency":1}}]}`, "ServerlessUpdateConfig"},
+		"a pipeline": {
+			"CreateModel", `{"ModelName":"x","Containers":[{"Image":"i"},{"Image":"j"}]}`,
+			"A model of several containers",
+		},
+		"direct mode": {
+			"CreateModel",
+			`{"ModelName":"x","Containers":[{"Image":"i"}],"InferenceExecutionConfig":{"Mode":"Direct"}}`,
+			"InferenceExecutionConfig with the mode Direct",
+		},
+		"many models": {"CreateModel", model(`"Mode":"MultiModel"`), "A container of the mode MultiModel"},
+		"a package":   {"CreateModel", model(`"ModelPackageName":"p"`), "ModelPackageName"},
+		"more data": {
+			"CreateModel",
+			model(
+				`"AdditionalModelDataSources":[{"ChannelName":"c","S3DataSource":{"S3Uri":"s3://b/k",` +
+					`"S3DataType":"S3Object","CompressionType":"None"}}]`,
+			),
+			"AdditionalModelDataSources",
+		},
+		"data on the web": {
+			"CreateModel", model(`"ModelDataUrl":"https://b.s3.amazonaws.com/k"`), "Model data at an https URL (s3 is)",
+		},
+		"a manifest":      {"CreateModel", model(s3 + `"None","ManifestS3Uri":"s3://b/m"}}`), "ManifestS3Uri"},
+		"zipped prefixes": {"CreateModel", model(s3 + `"Gzip"}}`), "Compressed model data with the type S3Prefix"},
+		"shadows": {
+			"CreateEndpointConfig", config(`"ShadowProductionVariants":[{"VariantName":"s"}],`, plain),
+			"ShadowProductionVariants",
+		},
+		"async": {
+			"CreateEndpointConfig", config(`"AsyncInferenceConfig":{"OutputConfig":{}},`, plain),
+			"AsyncInferenceConfig",
+		},
+		"capture": {
+			"CreateEndpointConfig",
+			config(
+				`"DataCaptureConfig":{"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/",`+
+					`"CaptureOptions":[{"CaptureMode":"Input"}]},`,
+				plain,
+			),
+			"DataCaptureConfig",
+		},
+		"serverless": {
+			"CreateEndpointConfig",
+			config(``, `"ModelName":"m","ServerlessConfig":{"MemorySizeInMB":1024,"MaxConcurrency":1}`),
+			"ServerlessConfig",
+		},
+		"components": {
+			"CreateEndpointConfig", config(``, `"InitialInstanceCount":1,"InstanceType":"ml.m5.large"`),
+			"A production variant without a ModelName (inference components)",
+		},
+		"pools": {
+			"CreateEndpointConfig",
+			config(``, `"ModelName":"m","InstancePools":[{"InstanceType":"ml.m5.large","Priority":1}]`),
+			"InstancePools",
+		},
+		"managed scaling": {
+			"CreateEndpointConfig", config(``, plain+`,"ManagedInstanceScaling":{"Status":"ENABLED"}`),
+			"ManagedInstanceScaling",
+		},
+		"serverless update": {
+			"UpdateEndpointWeightsAndCapacities",
+			`{"EndpointName":"e","DesiredWeightsAndCapacities":[{"VariantName":"v",` +
+				`"ServerlessUpdateConfig":{"MaxConcurrency":1}}]}`,
+			"ServerlessUpdateConfig",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			status, got := w.raw(tt.op, tt.body)
-			if want := `{"__type":"ValidationException","message":"` + tt.want + ` is not supported by Slipway."}`; status != 400 || got != want {
+			if want := `{"__type":"ValidationException","message":"` + tt.want +
+				` is not supported by Slipway."}`; status != 400 || got != want {
 				t.Errorf("got %d %s\nwant %s", status, got, want)
 			}
 		})

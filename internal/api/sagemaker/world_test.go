@@ -112,7 +112,9 @@ func (w *world) raw(op, body string) (int, string) {
 func (w *world) model(name string) {
 	w.t.Helper()
 	_, err := w.CreateModel(w.t.Context(), &sagemaker.CreateModelInput{
-		ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: new("slipway/onnx"), ModelDataUrl: new("s3://b/" + name + ".tar.gz")},
+		ModelName: &name, PrimaryContainer: &types.ContainerDefinition{
+			Image: new("slipway/onnx"), ModelDataUrl: new("s3://b/" + name + ".tar.gz"),
+		},
 	})
 	w.ok(err)
 }
@@ -126,7 +128,9 @@ func (w *world) config(name, model string, instances int32) {
 }
 
 func variant(name, model string, instances int32) types.ProductionVariant {
-	return types.ProductionVariant{VariantName: &name, ModelName: &model, InitialInstanceCount: &instances, InstanceType: "ml.m5.large"}
+	return types.ProductionVariant{
+		VariantName: &name, ModelName: &model, InitialInstanceCount: &instances, InstanceType: "ml.m5.large",
+	}
 }
 
 // endpoint creates an endpoint e of configuration c of model m, and waits.
@@ -134,7 +138,9 @@ func (w *world) endpoint() {
 	w.t.Helper()
 	w.model("m")
 	w.config("c", "m", 2)
-	_, err := w.CreateEndpoint(w.t.Context(), &sagemaker.CreateEndpointInput{EndpointName: new("e"), EndpointConfigName: new("c")})
+	_, err := w.CreateEndpoint(
+		w.t.Context(), &sagemaker.CreateEndpointInput{EndpointName: new("e"), EndpointConfigName: new("c")},
+	)
 	w.ok(err)
 	w.settle("e")
 }
@@ -186,7 +192,13 @@ func (w *world) settle(name string) {
 			case !i.Wanted:
 				w.ok(w.db.RemoveInstance(ctx, i.ID, now))
 			case i.Status != hosting.InstanceReady:
-				_, err := w.db.ReportInstance(ctx, hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: fmt.Sprintf("127.0.0.1:%d", n)}, now)
+				_, err := w.db.ReportInstance(
+					ctx,
+					hosting.InstanceReport{
+						ID: i.ID, Status: hosting.InstanceReady, Address: fmt.Sprintf("127.0.0.1:%d", n),
+					},
+					now,
+				)
 				w.ok(err)
 			}
 		}

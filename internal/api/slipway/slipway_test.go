@@ -31,7 +31,10 @@ func TestTheRecordOfADeploymentThatAnAlarmRolledBack(t *testing.T) {
 		w.settle()
 		time.Sleep(31 * time.Second)
 		w.answered = 7
-		w.firing = []hosting.TrippedAlarm{{Name: "errors", Reason: "Threshold Crossed: 1 datapoint [0.5] was greater than the threshold (0.1).", Since: time.Now().UTC()}}
+		w.firing = []hosting.TrippedAlarm{
+			{Name: "errors", Reason: "Threshold Crossed: 1 datapoint [0.5] was greater than the threshold " +
+				"(0.1).", Since: time.Now().UTC()},
+		}
 		w.settle()
 		w.golden("rolled-back.json", w.describe())
 	})
@@ -47,7 +50,10 @@ func TestThoseWhoStepInAreInTheRecordWithWhatItDid(t *testing.T) {
 		w.ok("Slipway.PauseDeployment", `{"EndpointName":"e"}`)
 		w.after(10 * time.Minute)
 		w.golden("paused.json", w.describe())
-		w.refused("Slipway.PauseDeployment", `{"EndpointName":"e"}`, `{"__type":"ValidationException","message":"The deployment is paused already."}`)
+		w.refused(
+			"Slipway.PauseDeployment", `{"EndpointName":"e"}`,
+			`{"__type":"ValidationException","message":"The deployment is paused already."}`,
+		)
 		w.ok("Slipway.ResumeDeployment", `{"EndpointName":"E"}`)
 		w.after(time.Minute)
 		w.ok("Slipway.PromoteDeployment", `{"EndpointName":"e"}`)
@@ -55,7 +61,8 @@ func TestThoseWhoStepInAreInTheRecordWithWhatItDid(t *testing.T) {
 		w.after(time.Second)
 		w.golden("promoted.json", w.describe())
 		w.refused("Slipway.AbortDeployment", `{"EndpointName":"e"}`,
-			`{"__type":"ValidationException","message":"Endpoint \"arn:aws:sagemaker:us-east-1:000000000000:endpoint/e\" has no deployment in progress."}`)
+			`{"__type":"ValidationException","message":"Endpoint `+
+				`\"arn:aws:sagemaker:us-east-1:000000000000:endpoint/e\" has no deployment in progress."}`)
 	})
 }
 
@@ -66,7 +73,8 @@ func TestAnAbortRollsBack(t *testing.T) {
 		w.settle()
 		w.after(time.Minute)
 		out := w.ok("Slipway.AbortDeployment", `{"EndpointName":"e"}`)
-		if want := `{"EndpointArn":"arn:aws:sagemaker:us-east-1:000000000000:endpoint/e","DeploymentId":"` + w.last() + `"}`; out != want {
+		if want := `{"EndpointArn":"arn:aws:sagemaker:us-east-1:000000000000:endpoint/e","DeploymentId":"` + w.last() +
+			`"}`; out != want {
 			t.Errorf("got %s, want %s", out, want)
 		}
 		w.settle()
@@ -74,7 +82,8 @@ func TestAnAbortRollsBack(t *testing.T) {
 		if err := json.Unmarshal([]byte(w.describe()), &d); err != nil {
 			t.Fatal(err)
 		}
-		const want = `The update to "v2" was rolled back after 1m0s: "v1" serves. Endpoint deployment was aborted by arn:aws:iam::000000000000:user/ada.`
+		const want = `The update to "v2" was rolled back after 1m0s: "v1" serves. Endpoint deployment was aborted by ` +
+			`arn:aws:iam::000000000000:user/ada.`
 		if d.Verdict != "RolledBack" || d.Summary != want {
 			t.Errorf("%+v", d)
 		}
@@ -111,7 +120,8 @@ func TestAPlanIsWhatThenRuns(t *testing.T) {
 		}
 		for i, p := range planned.Plan.Steps {
 			r := ran.Steps[i]
-			if p.Phase != r.Phase || p.StepNumber != r.StepNumber || p.StartsAfterSeconds != r.ElapsedSeconds || p.WaitInSeconds != r.DurationSeconds ||
+			if p.Phase != r.Phase || p.StepNumber != r.StepNumber || p.StartsAfterSeconds != r.ElapsedSeconds ||
+				p.WaitInSeconds != r.DurationSeconds ||
 				fmt.Sprint(p.Variants) != fmt.Sprint(r.Variants) {
 				t.Errorf("step %d: planned %+v, ran %+v", i, p, r)
 			}
@@ -124,8 +134,11 @@ func TestAPlanIsRefusedAsTheUpdateWouldBe(t *testing.T) {
 		w.endpoint()
 		for _, body := range []string{
 			`{"EndpointName":"e","EndpointConfigName":"v1"}`, `{"EndpointName":"nope","EndpointConfigName":"v2"}`,
-			`{"EndpointName":"e","EndpointConfigName":"nope"}`, `{"EndpointName":"e"}`, `{"EndpointName":"e e","EndpointConfigName":"v2"}`,
-			`{"EndpointName":"e","EndpointConfigName":"v2","RetainDeploymentConfig":true,"DeploymentConfig":{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"ALL_AT_ONCE","WaitIntervalInSeconds":0}}}}`,
+			`{"EndpointName":"e","EndpointConfigName":"nope"}`, `{"EndpointName":"e"}`,
+			`{"EndpointName":"e e","EndpointConfigName":"v2"}`,
+			`{"EndpointName":"e","EndpointConfigName":"v2","RetainDeploymentConfig":true,` +
+				`"DeploymentConfig":{"BlueGreenUpdatePolicy":{"TrafficRoutingConfiguration":{"Type":"ALL_AT_ONCE",` +
+				`"WaitIntervalInSeconds":0}}}}`,
 		} {
 			status, want := w.call("SageMaker.UpdateEndpoint", body)
 			if status != 400 {
@@ -141,22 +154,30 @@ func TestWhatIsSuspiciousAboutAPlan(t *testing.T) {
 		w.endpoint()
 		w.ok("SageMaker.CreateEndpointConfig", `{"EndpointConfigName":"small","ProductionVariants":[
 			{"VariantName":"main","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large"},
-			{"VariantName":"idle","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large","InitialVariantWeight":0}]}`)
+			{"VariantName":"idle","ModelName":"m","InitialInstanceCount":1,"InstanceType":"ml.m5.large",
+				"InitialVariantWeight":0}]}`)
 		for name, c := range map[string]struct {
 			change func(*rollout.Policy) // nil: no guardrails
 			config string
 			want   string
 		}{
-			"no guardrail at all":     {nil, "small", "NoGuardrail FewerInstances NoWeight Looked"},
-			"a bake without alarms":   {func(p *rollout.Policy) { p.Alarms = nil }, "v2", "NothingWatched Looked"},
-			"a last step without one": {func(p *rollout.Policy) { p.TerminationWait = 0 }, "v2", "StepWithoutBake Looked"},
-			"alarms without a bake":   {func(p *rollout.Policy) { p.Strategy, p.TerminationWait = rollout.AllAtOnce, 0 }, "v2", "NoBake SizeIgnored Looked"},
-			"nothing of its own":      {func(*rollout.Policy) {}, "v2", "Looked"},
+			"no guardrail at all":   {nil, "small", "NoGuardrail FewerInstances NoWeight Looked"},
+			"a bake without alarms": {func(p *rollout.Policy) { p.Alarms = nil }, "v2", "NothingWatched Looked"},
+			"a last step without one": {
+				func(p *rollout.Policy) { p.TerminationWait = 0 }, "v2", "StepWithoutBake Looked",
+			},
+			"alarms without a bake": {
+				func(p *rollout.Policy) { p.Strategy, p.TerminationWait = rollout.AllAtOnce, 0 }, "v2",
+				"NoBake SizeIgnored Looked",
+			},
+			"nothing of its own": {func(*rollout.Policy) {}, "v2", "Looked"},
 		} {
 			if c.change != nil {
 				w.policy(c.change)
 			}
-			body := fmt.Sprintf(`{"EndpointName":"e","EndpointConfigName":%q,"RetainDeploymentConfig":%t}`, c.config, c.change != nil)
+			body := fmt.Sprintf(
+				`{"EndpointName":"e","EndpointConfigName":%q,"RetainDeploymentConfig":%t}`, c.config, c.change != nil,
+			)
 			var out struct{ Findings []struct{ Code string } }
 			if err := json.Unmarshal([]byte(w.ok("Slipway.PlanUpdateEndpoint", body)), &out); err != nil {
 				t.Fatal(err)
@@ -177,7 +198,10 @@ func TestDeploymentsArePaged(t *testing.T) {
 		w.endpoint()
 		for i := range 3 {
 			time.Sleep(time.Second)
-			w.ok("SageMaker.UpdateEndpointWeightsAndCapacities", fmt.Sprintf(`{"EndpointName":"e","DesiredWeightsAndCapacities":[{"VariantName":"main","DesiredInstanceCount":%d}]}`, i+1))
+			w.ok("SageMaker.UpdateEndpointWeightsAndCapacities", fmt.Sprintf(
+				`{"EndpointName":"e","DesiredWeightsAndCapacities":[{"VariantName":"main","DesiredInstanceCount":%d}]}`,
+				i+1,
+			))
 			w.settle()
 		}
 		var kinds []string
@@ -187,7 +211,10 @@ func TestDeploymentsArePaged(t *testing.T) {
 				Deployments []struct{ Kind, Verdict, StartedBy string }
 				NextToken   string
 			}
-			if err := json.Unmarshal([]byte(w.ok("Slipway.ListDeployments", `{"EndpointName":"e","MaxResults":3,"NextToken":"`+token+`"}`)), &out); err != nil {
+			if err := json.Unmarshal(
+				[]byte(w.ok("Slipway.ListDeployments", `{"EndpointName":"e","MaxResults":3,"NextToken":"`+token+`"}`)),
+				&out,
+			); err != nil {
 				t.Fatal(err)
 			}
 			for _, d := range out.Deployments {
@@ -198,20 +225,42 @@ func TestDeploymentsArePaged(t *testing.T) {
 			}
 		}
 		const by = " Succeeded arn:aws:iam::000000000000:user/ada"
-		if got, want := strings.Join(kinds, ";"), strings.Join([]string{"Scale" + by, "Scale" + by, "Scale" + by, "Create" + by}, ";"); got != want {
+		if got, want := strings.Join(
+			kinds, ";",
+		), strings.Join([]string{"Scale" + by, "Scale" + by, "Scale" + by, "Create" + by}, ";"); got != want {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
-		w.refused("Slipway.ListDeployments", `{"EndpointName":"e","NextToken":"x"}`, `{"__type":"ValidationException","message":"Invalid pagination token."}`)
+		w.refused(
+			"Slipway.ListDeployments", `{"EndpointName":"e","NextToken":"x"}`,
+			`{"__type":"ValidationException","message":"Invalid pagination token."}`,
+		)
 	})
 }
 
 func TestRefusalsAreInTheWordsOfTheAPI(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const arn = `arn:aws:sagemaker:us-east-1:000000000000:endpoint/nope`
-		w.refused("Slipway.ListDeployments", `{"EndpointName":"nope"}`, `{"__type":"ValidationException","message":"Could not find endpoint \"`+arn+`\"."}`)
-		w.refused("Slipway.PauseDeployment", `{"EndpointName":"nope"}`, `{"__type":"ValidationException","message":"Could not find endpoint \"`+arn+`\"."}`)
-		w.refused("Slipway.DescribeDeployment", `{"DeploymentId":"d-1"}`, `{"__type":"ValidationException","message":"Could not find deployment \"d-1\"."}`)
-		w.refused("Slipway.DescribeDeployment", `{}`, `{"__type":"ValidationException","message":"1 validation error detected: Value null at 'deploymentId' failed to satisfy constraint: Member must not be null"}`)
-		w.refused("Slipway.DeleteEndpoint", `{"EndpointName":"e"}`, `{"__type":"UnknownOperationException","message":"The operation DeleteEndpoint is not implemented by Slipway."}`)
+		w.refused(
+			"Slipway.ListDeployments", `{"EndpointName":"nope"}`,
+			`{"__type":"ValidationException","message":"Could not find endpoint \"`+arn+`\"."}`,
+		)
+		w.refused(
+			"Slipway.PauseDeployment", `{"EndpointName":"nope"}`,
+			`{"__type":"ValidationException","message":"Could not find endpoint \"`+arn+`\"."}`,
+		)
+		w.refused(
+			"Slipway.DescribeDeployment", `{"DeploymentId":"d-1"}`,
+			`{"__type":"ValidationException","message":"Could not find deployment \"d-1\"."}`,
+		)
+		w.refused(
+			"Slipway.DescribeDeployment", `{}`,
+			`{"__type":"ValidationException","message":"1 validation error detected: Value null at 'deploymentId' `+
+				`failed to satisfy constraint: Member must not be null"}`,
+		)
+		w.refused(
+			"Slipway.DeleteEndpoint", `{"EndpointName":"e"}`,
+			`{"__type":"UnknownOperationException","message":"The operation DeleteEndpoint is not implemented by `+
+				`Slipway."}`,
+		)
 	})
 }

@@ -66,7 +66,9 @@ func inWorld(t *testing.T, f func(w *world)) {
 			},
 		})
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
-		w.handlers = map[string]http.Handler{"SageMaker": hostingapi.NewHandler(ctl, log, nil), "Slipway": api.NewHandler(ctl, log)}
+		w.handlers = map[string]http.Handler{
+			"SageMaker": hostingapi.NewHandler(ctl, log, nil), "Slipway": api.NewHandler(ctl, log),
+		}
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},
 			Change:   db.Change,
@@ -91,7 +93,9 @@ func (w *world) call(target, body string) (int, string) {
 	w.t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 	r.Header.Set("X-Amz-Target", target)
-	c := access.Caller{AccessKeyID: "AKID", ARN: "arn:aws:iam::000000000000:user/ada", Account: scope.Account, Region: scope.Region}
+	c := access.Caller{
+		AccessKeyID: "AKID", ARN: "arn:aws:iam::000000000000:user/ada", Account: scope.Account, Region: scope.Region,
+	}
 	rec := httptest.NewRecorder()
 	prefix, _, _ := strings.Cut(target, ".")
 	w.handlers[prefix].ServeHTTP(rec, r.WithContext(access.With(r.Context(), c)))
@@ -120,7 +124,12 @@ func (w *world) endpoint() {
 	w.t.Helper()
 	w.ok("SageMaker.CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i"}}`)
 	for _, c := range []string{"v1", "v2"} {
-		w.ok("SageMaker.CreateEndpointConfig", `{"EndpointConfigName":"`+c+`","ProductionVariants":[{"VariantName":"main","ModelName":"m","InitialInstanceCount":4,"InstanceType":"ml.m5.large"}]}`)
+		w.ok(
+			"SageMaker.CreateEndpointConfig",
+			`{"EndpointConfigName":"`+c+
+				`","ProductionVariants":[{"VariantName":"main","ModelName":"m","InitialInstanceCount":4,`+
+				`"InstanceType":"ml.m5.large"}]}`,
+		)
 	}
 	w.ok("SageMaker.CreateEndpoint", `{"EndpointName":"e","EndpointConfigName":"v1"}`)
 	w.settle()
@@ -137,7 +146,8 @@ func (w *world) policy(change ...func(*rollout.Policy)) {
 	w.t.Helper()
 	p := rollout.Policy{
 		Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
-		WaitInterval: 5 * time.Minute, TerminationWait: 2 * time.Minute, MaximumExecutionTimeout: time.Hour, Alarms: []string{"errors"},
+		WaitInterval: 5 * time.Minute, TerminationWait: 2 * time.Minute, MaximumExecutionTimeout: time.Hour,
+		Alarms: []string{"errors"},
 	}
 	for _, c := range change {
 		c(&p)
@@ -167,7 +177,9 @@ func (w *world) settle() {
 				moved, err = true, w.db.RemoveInstance(ctx, i.ID, now)
 			case i.Status != hosting.InstanceReady:
 				moved = true
-				_, err = w.db.ReportInstance(ctx, hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now)
+				_, err = w.db.ReportInstance(
+					ctx, hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now,
+				)
 			}
 			if err != nil {
 				w.t.Fatal(err)

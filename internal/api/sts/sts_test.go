@@ -40,7 +40,10 @@ func serveAt(t *testing.T) (*client.Client, sigv4.Key, string) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv := httptest.NewServer(gateway.New(gateway.Config{Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log, STS: sts.New(log)}))
+	srv := httptest.NewServer(gateway.New(gateway.Config{
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log,
+		STS: sts.New(log),
+	}))
 	t.Cleanup(srv.Close)
 	k := keys.Default()
 	return client.New(client.Options{
@@ -58,10 +61,12 @@ func TestTheCommandLineLearnsWhoItIs(t *testing.T) {
 	}
 	_, k, url := serveAt(t)
 	cmd := exec.CommandContext(t.Context(), "aws", "sts", "get-caller-identity", "--output", "text")
-	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+k.ID, "AWS_SECRET_ACCESS_KEY="+k.Secret, "AWS_SESSION_TOKEN=", "AWS_DEFAULT_REGION=eu-west-1",
+	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+k.ID, "AWS_SECRET_ACCESS_KEY="+k.Secret, "AWS_SESSION_TOKEN=",
+		"AWS_DEFAULT_REGION=eu-west-1",
 		"AWS_ENDPOINT_URL="+url, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=")
 	out, err := cmd.CombinedOutput()
-	if want := "123456789012\tarn:aws:iam::123456789012:user/default\t" + k.UserID; err != nil || strings.TrimSpace(string(out)) != want {
+	if want := "123456789012\tarn:aws:iam::123456789012:user/default\t" + k.UserID; err != nil ||
+		strings.TrimSpace(string(out)) != want {
 		t.Errorf("%s, %v", out, err)
 	}
 }
@@ -72,7 +77,8 @@ func TestTheSDKLearnsWhoItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *out.Account != "123456789012" || *out.Arn != "arn:aws:iam::123456789012:user/default" || *out.UserId != k.UserID {
+	if *out.Account != "123456789012" || *out.Arn != "arn:aws:iam::123456789012:user/default" ||
+		*out.UserId != k.UserID {
 		t.Errorf("%s %s %s", *out.Account, *out.Arn, *out.UserId)
 	}
 }
@@ -81,7 +87,8 @@ func TestAnOperationThatIsNotThereIsNamed(t *testing.T) {
 	c, _ := serve(t)
 	_, err := c.GetSessionToken(t.Context(), nil)
 	e, ok := errors.AsType[apiError](err)
-	if !ok || e.ErrorCode() != "InvalidAction" || !strings.Contains(e.ErrorMessage(), "GetSessionToken is not implemented by Slipway") {
+	if !ok || e.ErrorCode() != "InvalidAction" ||
+		!strings.Contains(e.ErrorMessage(), "GetSessionToken is not implemented by Slipway") {
 		t.Error(err)
 	}
 }
@@ -99,11 +106,14 @@ func TestAWrongSecretIsRefusedInTheSDKsWords(t *testing.T) {
 func TestBadRequestsHearWhatIsWrong(t *testing.T) {
 	h := sts.New(slog.New(slog.NewTextHandler(t.Output(), nil)))
 	for query, want := range map[string]string{
-		"":                                   "400 <Code>MissingAction</Code>",
-		"Action=GetCallerIdentity&Version=1": "400 <Code>InvalidAction</Code><Message>Could not find operation GetCallerIdentity for version 1<",
-		"Action=%3Cx%3E&Version=2011-06-15":  "400 <Code>InvalidAction</Code><Message>Could not find operation &lt;x&gt; for",
-		"Action=%zz":                         "400 <Code>MalformedQueryString</Code>",
-		"Action=GetCallerIdentity&Version=2011-06-15": "500 <Code>InternalFailure</Code>", // no caller: the gateway was left out
+		"": "400 <Code>MissingAction</Code>",
+		"Action=GetCallerIdentity&Version=1": "400 <Code>InvalidAction</Code><Message>Could not find operation " +
+			"GetCallerIdentity for version 1<",
+		"Action=%3Cx%3E&Version=2011-06-15": "400 <Code>InvalidAction</Code><Message>Could not find operation " +
+			"&lt;x&gt; for",
+		"Action=%zz": "400 <Code>MalformedQueryString</Code>",
+		// no caller: the gateway was left out
+		"Action=GetCallerIdentity&Version=2011-06-15": "500 <Code>InternalFailure</Code>",
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/?"+query, nil))

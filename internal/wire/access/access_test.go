@@ -28,7 +28,8 @@ func TestTheFirstStartWritesAKeyThatTheNextStartReads(t *testing.T) {
 	if !regexp.MustCompile(`^AKIA[A-Z2-7]{16}$`).MatchString(k.ID) || len(k.Secret) != 40 {
 		t.Errorf("key %q, secret of %d", k.ID, len(k.Secret))
 	}
-	if k.ARN != "arn:aws:iam::000000000000:user/default" || !regexp.MustCompile(`^AIDA[A-Z2-7]{16}$`).MatchString(k.UserID) {
+	if k.ARN != "arn:aws:iam::000000000000:user/default" ||
+		!regexp.MustCompile(`^AIDA[A-Z2-7]{16}$`).MatchString(k.UserID) {
 		t.Errorf("it speaks for %q, %q", k.ARN, k.UserID)
 	}
 	second, err := access.OpenFile(path, account)
@@ -48,7 +49,14 @@ func TestTheFirstStartWritesAKeyThatTheNextStartReads(t *testing.T) {
 }
 
 func TestEveryProfileIsAKey(t *testing.T) {
-	keys, err := access.OpenFile(write(t, "[ci]\naws_access_key_id=AKIACI\naws_secret_access_key = a=b/c\n\n# more\n[ default ]\naws_access_key_id = AKIADEF\naws_secret_access_key=s\naws_session_token = tok\nregion = x\n"), account)
+	keys, err := access.OpenFile(
+		write(
+			t,
+			"[ci]\naws_access_key_id=AKIACI\naws_secret_access_key = a=b/c\n\n# more\n[ default ]\n"+
+				"aws_access_key_id = AKIADEF\naws_secret_access_key=s\naws_session_token = tok\nregion = x\n",
+		),
+		account,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,12 +74,18 @@ func TestEveryProfileIsAKey(t *testing.T) {
 func TestABadFileIsRefusedWithoutShowingASecret(t *testing.T) {
 	const hidden = "hidden-secret"
 	for name, c := range map[string]struct{ text, want string }{
-		"no profile":         {"", "no profile has a key"},
-		"no section":         {"aws_secret_access_key=" + hidden, "line 1 is not a setting of a profile"},
-		"no ID":              {"[a]\naws_secret_access_key=" + hidden, `profile "a" needs`},
-		"no secret":          {"[a]\naws_access_key_id=AK", `profile "a" needs`},
-		"one ID twice":       {"[a]\naws_access_key_id=AK\naws_secret_access_key=" + hidden + "\n[b]\naws_access_key_id=AK\naws_secret_access_key=" + hidden, `profile "b" has the key ID of another`},
-		"one profile twice":  {"[a]\naws_access_key_id=AK\naws_secret_access_key=s\n[a]\n", `profile "a" is there twice`},
+		"no profile": {"", "no profile has a key"},
+		"no section": {"aws_secret_access_key=" + hidden, "line 1 is not a setting of a profile"},
+		"no ID":      {"[a]\naws_secret_access_key=" + hidden, `profile "a" needs`},
+		"no secret":  {"[a]\naws_access_key_id=AK", `profile "a" needs`},
+		"one ID twice": {
+			"[a]\naws_access_key_id=AK\naws_secret_access_key=" + hidden +
+				"\n[b]\naws_access_key_id=AK\naws_secret_access_key=" + hidden,
+			`profile "b" has the key ID of another`,
+		},
+		"one profile twice": {
+			"[a]\naws_access_key_id=AK\naws_secret_access_key=s\n[a]\n", `profile "a" is there twice`,
+		},
 		"an impossible ID":   {"[a]\naws_access_key_id=A/K\naws_secret_access_key=s", "cannot be one"},
 		"a line of no sense": {"[a]\n" + hidden, "line 2 is not a setting"},
 	} {

@@ -36,8 +36,9 @@ func sessions(t testing.TB) *access.Sessions {
 
 func session(thing string) access.Session {
 	return access.Session{
-		Thing: thing, Alias: "SageMakerEdge-f", RoleARN: "arn:aws:iam::123456789012:role/path/Devices", CertificateID: strings.Repeat("0a", 32),
-		Account: "123456789012", Region: "eu-west-1", Expires: now.Add(time.Hour),
+		Thing: thing, Alias: "SageMakerEdge-f", RoleARN: "arn:aws:iam::123456789012:role/path/Devices",
+		CertificateID: strings.Repeat("0a", 32),
+		Account:       "123456789012", Region: "eu-west-1", Expires: now.Add(time.Hour),
 	}
 }
 
@@ -53,14 +54,20 @@ func issue(t testing.TB, s *access.Sessions, x access.Session) access.Credential
 // signed is a heartbeat as the SDK signs it.
 func signed(t testing.TB, c access.Credentials, at time.Time) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(context.Background(), "POST", "http://localhost:9400/SendHeartbeat", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(
+		context.Background(), "POST", "http://localhost:9400/SendHeartbeat", strings.NewReader(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	sum := sha256.Sum256([]byte(body))
-	keys := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
-	if err := v4.NewSigner().SignHTTP(context.Background(), keys, r, hex.EncodeToString(sum[:]), "sagemaker", "eu-west-1", at); err != nil {
+	keys := aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+	}
+	if err := v4.NewSigner().SignHTTP(
+		context.Background(), keys, r, hex.EncodeToString(sum[:]), "sagemaker", "eu-west-1", at,
+	); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -80,20 +87,25 @@ func TestWhatASessionSignsIsTheDevices(t *testing.T) {
 	s := sessions(t)
 	v := sigv4.NewVerifier(access.Ring{Sessions: s})
 	c := issue(t, s, session("cam-1"))
-	if !strings.HasPrefix(c.AccessKeyID, "ASIA") || len(c.AccessKeyID) != 20 || len(c.SecretAccessKey) != 40 || !c.Expiration.Equal(now.Add(time.Hour)) {
+	if !strings.HasPrefix(c.AccessKeyID, "ASIA") || len(c.AccessKeyID) != 20 || len(c.SecretAccessKey) != 40 ||
+		!c.Expiration.Equal(now.Add(time.Hour)) {
 		t.Errorf("%#v", c)
 	}
 	for range 2 { // the second comes from the cache
 		id, code := verify(v, signed(t, c, now), now)
-		if code != "" || id.ARN != "arn:aws:sts::123456789012:assumed-role/Devices/cam-1" || !strings.HasPrefix(id.UserID, "AROA") || !strings.HasSuffix(id.UserID, ":cam-1") {
+		if code != "" || id.ARN != "arn:aws:sts::123456789012:assumed-role/Devices/cam-1" ||
+			!strings.HasPrefix(id.UserID, "AROA") || !strings.HasSuffix(id.UserID, ":cam-1") {
 			t.Errorf("%+v %s", id, code)
 		}
 		caller := access.CallerOf(id, "000000000000")
-		if d := caller.Device; d == nil || *d != (access.Device{"cam-1", "SageMakerEdge-f", strings.Repeat("0a", 32), "eu-west-1"}) || caller.Account != "000000000000" || caller.Region != "eu-west-1" {
+		if d := caller.Device; d == nil ||
+			*d != (access.Device{"cam-1", "SageMakerEdge-f", strings.Repeat("0a", 32), "eu-west-1"}) ||
+			caller.Account != "000000000000" || caller.Region != "eu-west-1" {
 			t.Errorf("%+v", caller)
 		}
 	}
-	if text := fmt.Sprintf("%v %+v %#v %s", c, c, c, c.LogValue()); strings.Contains(text, c.SecretAccessKey) || strings.Contains(text, c.SessionToken) {
+	if text := fmt.Sprintf("%v %+v %#v %s", c, c, c, c.LogValue()); strings.Contains(text, c.SecretAccessKey) ||
+		strings.Contains(text, c.SessionToken) {
 		t.Error(text)
 	}
 }
@@ -121,14 +133,28 @@ func TestWithoutItsOwnTokenASessionsKeyIsWorthNothing(t *testing.T) {
 	}
 	elsewhere := issue(t, sessions(t), session("cam-1"))
 	for name, c := range map[string]access.Credentials{
-		"no token":                       {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey},
-		"another session's token":        {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: b.SessionToken},
-		"another session's key":          {AccessKeyID: b.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken},
-		"another server's session":       elsewhere,
-		"a line break in the token":      {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken[:9] + "\n" + a.SessionToken[9:]},
-		"a token of another length":      {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken + strings.Repeat("A", 8000)},
-		"a token that is not base 64":    {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: "to/ken=="},
-		"an ID that no session can have": {AccessKeyID: "ASIA1", SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken},
+		"no token": {AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey},
+		"another session's token": {
+			AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: b.SessionToken,
+		},
+		"another session's key": {
+			AccessKeyID: b.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken,
+		},
+		"another server's session": elsewhere,
+		"a line break in the token": {
+			AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey,
+			SessionToken: a.SessionToken[:9] + "\n" + a.SessionToken[9:],
+		},
+		"a token of another length": {
+			AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey,
+			SessionToken: a.SessionToken + strings.Repeat("A", 8000),
+		},
+		"a token that is not base 64": {
+			AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: "to/ken==",
+		},
+		"an ID that no session can have": {
+			AccessKeyID: "ASIA1", SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken,
+		},
 	} {
 		if id, code := verify(v, signed(t, c, now), now); code != "UnrecognizedClientException" {
 			t.Errorf("%s: %+v %q", name, id, code)
@@ -154,7 +180,9 @@ func TestATamperedTokenNeverVerifies(t *testing.T) {
 			}
 		}
 		b := []byte(c.SessionToken)
-		switch i := rapid.IntRange(0, len(b)-1).Draw(rt, "byte"); rapid.SampledFrom([]string{"flip", "cut", "insert", "replace"}).Draw(rt, "how") {
+		switch i := rapid.IntRange(0, len(b)-1).Draw(rt, "byte"); rapid.SampledFrom(
+			[]string{"flip", "cut", "insert", "replace"},
+		).Draw(rt, "how") {
 		case "flip":
 			b[i] ^= 1 << rapid.IntRange(0, 7).Draw(rt, "bit")
 		case "cut":
@@ -196,7 +224,8 @@ func TestASessionComesBackAsItWasIssued(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := func(name string, min int) string { return rapid.StringN(min, -1, 100).Draw(rt, name) }
 		x := access.Session{
-			Thing: text("thing", 0), Alias: text("alias", 0), RoleARN: text("role", 1), CertificateID: text("certificate", 1), Account: text("account", 1), Region: text("region", 0),
+			Thing: text("thing", 0), Alias: text("alias", 0), RoleARN: text("role", 1),
+			CertificateID: text("certificate", 1), Account: text("account", 1), Region: text("region", 0),
 			Expires: now.Add(time.Duration(rapid.IntRange(1, 1e6).Draw(rt, "seconds")) * time.Second),
 		}
 		c := issue(t, s, x)
@@ -226,7 +255,8 @@ func TestASessionThatCannotBeIsNotIssued(t *testing.T) {
 		t.Error(k)
 	}
 	c := issue(t, s, x)
-	if k, _ := s.Session(c.AccessKeyID, c.SessionToken); !strings.HasSuffix(k.ARN, "/Devices/"+x.CertificateID) || k.Session == nil {
+	if k, _ := s.Session(c.AccessKeyID, c.SessionToken); !strings.HasSuffix(k.ARN, "/Devices/"+x.CertificateID) ||
+		k.Session == nil {
 		t.Errorf("%s %+v", k.ARN, k.Session)
 	}
 }
@@ -284,13 +314,15 @@ func TestADeviceMayDoNextToNothing(t *testing.T) {
 	admin, device := access.Caller{}, access.Caller{ARN: "arn:x", Device: &access.Device{CertificateID: "c"}}
 	for action, may := range map[string]bool{
 		"sagemaker:GetDeployments": true, "sagemaker:SendHeartbeat": true, "s3:GetObject": true, "s3:PutObject": true,
-		"sagemaker:InvokeEndpoint": false, "sagemaker:CreateModel": false, "sagemaker:DescribeDevice": false, "s3:DeleteObject": false,
+		"sagemaker:InvokeEndpoint": false, "sagemaker:CreateModel": false, "sagemaker:DescribeDevice": false,
+		"s3:DeleteObject":  false,
 		"s3:ListObjectsV2": false, "iot:CreateThing": false, "": false,
 	} {
 		if err := access.Allow(admin, action, "r"); err != nil {
 			t.Error(err)
 		}
-		if err := access.Allow(device, action, "r"); (err == nil) != may || err != nil && !errors.Is(err, fault.Denied) {
+		if err := access.Allow(device, action, "r"); (err == nil) != may ||
+			err != nil && !errors.Is(err, fault.Denied) {
 			t.Errorf("%s: %v", action, err)
 		}
 	}

@@ -31,13 +31,21 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // newHandler serves a few operations that answer by the name they are given.
 func newHandler(log *slog.Logger) *rpc.Handler {
 	return rpc.NewHandler(
-		rpc.Config{Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log, MaxBody: 4096},
-		rpc.Bind("DescribeEndpoint", func(ctx context.Context, in sagemaker.DescribeEndpointInput) (sagemaker.DescribeEndpointOutput, error) {
+		rpc.Config{
+			Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log,
+			MaxBody: 4096,
+		},
+		rpc.Bind("DescribeEndpoint", func(
+			ctx context.Context, in sagemaker.DescribeEndpointInput,
+		) (sagemaker.DescribeEndpointOutput, error) {
 			at := shape.At(time.UnixMilli(1529870369986))
 			return sagemaker.DescribeEndpointOutput{
-				EndpointName: in.EndpointName, EndpointArn: new("arn:aws:sagemaker:us-east-1:000000000000:endpoint/" + *in.EndpointName),
+				EndpointName:   in.EndpointName,
+				EndpointArn:    new("arn:aws:sagemaker:us-east-1:000000000000:endpoint/" + *in.EndpointName),
 				EndpointStatus: new(sagemaker.EndpointStatusInService), CreationTime: at, LastModifiedTime: at,
-				ProductionVariants: []sagemaker.ProductionVariantSummary{{VariantName: new("v"), CurrentWeight: new(float32(1))}},
+				ProductionVariants: []sagemaker.ProductionVariantSummary{
+					{VariantName: new("v"), CurrentWeight: new(float32(1))},
+				},
 			}, failure(ctx, *in.EndpointName)
 		}),
 		rpc.Bind("DeleteEndpoint", func(ctx context.Context, in sagemaker.DeleteEndpointInput) (shape.None, error) {
@@ -46,7 +54,9 @@ func newHandler(log *slog.Logger) *rpc.Handler {
 		rpc.Bind("DeleteTags", func(context.Context, sagemaker.DeleteTagsInput) (sagemaker.DeleteTagsOutput, error) {
 			return sagemaker.DeleteTagsOutput{}, nil
 		}),
-		rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		rpc.Bind("ListEndpoints", func(
+			context.Context, sagemaker.ListEndpointsInput,
+		) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		}),
 	)
@@ -55,7 +65,12 @@ func newHandler(log *slog.Logger) *rpc.Handler {
 func failure(_ context.Context, name string) error {
 	switch name {
 	case "missing":
-		return fmt.Errorf("load: %w", fault.New(fault.NotFound, `Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/missing".`).Because(errors.New("sql: no rows")))
+		return fmt.Errorf(
+			"load: %w",
+			fault.New(
+				fault.NotFound, `Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/missing".`,
+			).Because(errors.New("sql: no rows")),
+		)
 	case "quota":
 		return fault.New(fault.Limit, "The account-level service limit is 0 Instances.")
 	case "boom":
@@ -125,16 +140,42 @@ func TestARequestIsLoggedOnceWithoutItsPayload(t *testing.T) {
 		status                   float64
 		cause                    bool
 	}{
-		"a success":              {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"secret\"}", "INFO", "DescribeEndpoint", "", 200, false},
-		"a refusal":              {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"missing\"}", "INFO", "DescribeEndpoint", "ValidationException", 400, false},
-		"a broken constraint":    {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"-secret-\"}", "INFO", "DescribeEndpoint", "ValidationException", 400, false},
-		"a failure of our own":   {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"boom\"}", "ERROR", "DescribeEndpoint", "InternalFailure", 500, true},
-		"a panic":                {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"panic\"}", "ERROR", "DescribeEndpoint", "InternalFailure", 500, true},
-		"a moment of no":         {"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"later\"}", "INFO", "DescribeEndpoint", "ServiceUnavailable", 503, true},
-		"an operation we lack":   {"POST SageMaker.CreateTrainingJob\n{}", "INFO", "CreateTrainingJob", "UnknownOperationException", 400, false},
-		"what is no operation":   {"POST SageMaker.<secret>\n{}", "INFO", "", "UnknownOperationException", 400, false},
-		"another service's":      {"POST Secret.DescribeEndpoint\n{}", "INFO", "", "UnknownOperationException", 400, false},
-		"a body that is no JSON": {"POST SageMaker.DescribeEndpoint\n{secret", "INFO", "DescribeEndpoint", "SerializationException", 400, false},
+		"a success": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"secret\"}", "INFO", "DescribeEndpoint", "", 200,
+			false,
+		},
+		"a refusal": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"missing\"}", "INFO", "DescribeEndpoint",
+			"ValidationException", 400, false,
+		},
+		"a broken constraint": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"-secret-\"}", "INFO", "DescribeEndpoint",
+			"ValidationException", 400, false,
+		},
+		"a failure of our own": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"boom\"}", "ERROR", "DescribeEndpoint",
+			"InternalFailure", 500, true,
+		},
+		"a panic": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"panic\"}", "ERROR", "DescribeEndpoint",
+			"InternalFailure", 500, true,
+		},
+		"a moment of no": {
+			"POST SageMaker.DescribeEndpoint\n{\"EndpointName\":\"later\"}", "INFO", "DescribeEndpoint",
+			"ServiceUnavailable", 503, true,
+		},
+		"an operation we lack": {
+			"POST SageMaker.CreateTrainingJob\n{}", "INFO", "CreateTrainingJob", "UnknownOperationException", 400,
+			false,
+		},
+		"what is no operation": {"POST SageMaker.<secret>\n{}", "INFO", "", "UnknownOperationException", 400, false},
+		"another service's": {
+			"POST Secret.DescribeEndpoint\n{}", "INFO", "", "UnknownOperationException", 400, false,
+		},
+		"a body that is no JSON": {
+			"POST SageMaker.DescribeEndpoint\n{secret", "INFO", "DescribeEndpoint", "SerializationException", 400,
+			false,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +194,8 @@ func TestARequestIsLoggedOnceWithoutItsPayload(t *testing.T) {
 			if rec["level"] != tt.level || rec["op"] != tt.op || rec["code"] != tt.code || rec["status"] != tt.status {
 				t.Errorf("record %s", log.String())
 			}
-			if strings.Contains(strings.ToLower(log.String()), "secret") || strings.Contains(log.String(), "hunter2") != tt.cause {
+			if strings.Contains(strings.ToLower(log.String()), "secret") ||
+				strings.Contains(log.String(), "hunter2") != tt.cause {
 				t.Errorf("record %s", log.String())
 			}
 			if id, _ := rec["request_id"].(string); !ids.MatchString(id) {
@@ -175,18 +217,26 @@ func TestAnIDGivenBeforeIsKept(t *testing.T) {
 }
 
 func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
-	list := rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+	list := rpc.Bind("ListEndpoints", func(
+		context.Context, sagemaker.ListEndpointsInput,
+	) (sagemaker.ListEndpointsOutput, error) {
 		return sagemaker.ListEndpointsOutput{}, nil
 	})
 	tests := map[string][]rpc.Op{
 		"twice": {list, list},
-		"an operation that the service has not": {rpc.Bind("MakeEndpoint", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		"an operation that the service has not": {rpc.Bind("MakeEndpoint", func(
+			context.Context, sagemaker.ListEndpointsInput,
+		) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		})},
-		"other structures": {rpc.Bind("ListModels", func(context.Context, sagemaker.ListEndpointsInput) (sagemaker.ListEndpointsOutput, error) {
+		"other structures": {rpc.Bind("ListModels", func(
+			context.Context, sagemaker.ListEndpointsInput,
+		) (sagemaker.ListEndpointsOutput, error) {
 			return sagemaker.ListEndpointsOutput{}, nil
 		})},
-		"no output": {rpc.Bind("ListEndpoints", func(context.Context, sagemaker.ListEndpointsInput) (shape.None, error) {
+		"no output": {rpc.Bind("ListEndpoints", func(
+			context.Context, sagemaker.ListEndpointsInput,
+		) (shape.None, error) {
 			return shape.None{}, nil
 		})},
 	}
@@ -197,7 +247,12 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 					t.Error("it was taken")
 				}
 			}()
-			rpc.NewHandler(rpc.Config{Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Log: slog.New(slog.DiscardHandler)}, ops...)
+			rpc.NewHandler(
+				rpc.Config{
+					Service: sagemaker.API(), Protocols: []rpc.Speaker{awsjson.New}, Log: slog.New(slog.DiscardHandler),
+				},
+				ops...,
+			)
 		})
 	}
 }
@@ -205,7 +260,9 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 // Whatever comes in, one well-formed answer goes out.
 func FuzzHandler(f *testing.F) {
 	f.Add("SageMaker.DescribeEndpoint", []byte(`{"EndpointName":"e"}`))
-	f.Add("SageMaker.DeleteTags", []byte(`{"ResourceArn":"arn:aws:sagemaker:us-east-1:000000000000:model/m","TagKeys":["a"]}`))
+	f.Add("SageMaker.DeleteTags", []byte(
+		`{"ResourceArn":"arn:aws:sagemaker:us-east-1:000000000000:model/m","TagKeys":["a"]}`,
+	))
 	f.Add("SageMaker.", []byte(`{`))
 	f.Add("X", []byte(``))
 	h := newHandler(slog.New(slog.DiscardHandler))
@@ -220,7 +277,8 @@ func FuzzHandler(f *testing.F) {
 		if !json.Valid(w.Body.Bytes()) || w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
 			t.Errorf("%d %q", w.Code, w.Body.String())
 		}
-		if w.Code >= 500 && !bytes.Contains(body, []byte("boom")) && !bytes.Contains(body, []byte("panic")) && !bytes.Contains(body, []byte("later")) && !bytes.Contains(body, []byte(`\u`)) {
+		if w.Code >= 500 && !bytes.Contains(body, []byte("boom")) && !bytes.Contains(body, []byte("panic")) &&
+			!bytes.Contains(body, []byte("later")) && !bytes.Contains(body, []byte(`\u`)) {
 			t.Errorf("%d %q", w.Code, w.Body.String())
 		}
 	})

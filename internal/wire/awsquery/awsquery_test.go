@@ -27,7 +27,9 @@ func decode(t testing.TB, form string, in shape.Value) error {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	_, read, err := protocol.Open(r, func() ([]byte, error) { return []byte("Action=X&Version=2010-08-01&" + form), nil })
+	_, read, err := protocol.Open(
+		r, func() ([]byte, error) { return []byte("Action=X&Version=2010-08-01&" + form), nil },
+	)
 	if err != nil {
 		return err
 	}
@@ -36,30 +38,44 @@ func decode(t testing.TB, form string, in shape.Value) error {
 
 func TestFormsAreRead(t *testing.T) {
 	for name, tt := range map[string]struct{ form, want string }{
-		"nothing":                      {"", `{}`},
-		"an empty string":              {"AlarmDescription=", `{"AlarmDescription":""}`},
-		"no equals sign":               {"AlarmDescription", `{"AlarmDescription":""}`},
-		"the last of two":              {"AlarmDescription=b&AlarmDescription=a", `{"AlarmDescription":"a"}`},
-		"other names":                  {"alarmdescription=a&AlarmDescriptio=b&AlarmDescriptions=c&=d&.=e&X.y=f", `{}`},
-		"an empty list":                {"OKActions=", `{"OKActions":[]}`},
-		"a list":                       {"OKActions.member.1=a&OKActions.member.2=b", `{"OKActions":["a","b"]}`},
-		"a list, flattened":            {"OKActions.2=b&OKActions.1=a", `{"OKActions":["a","b"]}`},
-		"a list out of order":          {"OKActions.member.10=c&OKActions.member.9=b&OKActions.member.007=a", `{"OKActions":["a","b","c"]}`},
-		"a list of empty strings":      {"OKActions.member.1=", `{"OKActions":[""]}`},
-		"structures":                   {"Dimensions.member.2.Name=b&Dimensions.member.1.Value=v&Dimensions.member.1.Name=a", `{"Dimensions":[{"Name":"a","Value":"v"},{"Name":"b"}]}`},
-		"an empty structure":           {"EvaluationCriteria=", `{"EvaluationCriteria":{}}`},
-		"a sibling that sorts between": {"OKActions.member.1=a&OKActions-x=b&OKActions=&OKActionsMore=c", `{"OKActions":["a"]}`},
-		"numbers":                      {"Period=-60&Threshold=1e3&EvaluationPeriods=%2B3", `{"Period":-60,"EvaluationPeriods":3,"Threshold":1000.0}`},
-		"what is no number":            {"Threshold=NaN&Metrics.member.1.ReturnData=false", `{"Threshold":"NaN","Metrics":[{"ReturnData":false}]}`},
-		"infinity":                     {"Threshold=-Infinity", `{"Threshold":"-Infinity"}`},
-		"escapes":                      {"AlarmDescription=a%2Eb+%C3%A9%26", `{"AlarmDescription":"a.b é&"}`},
-		"an escaped name":              {"OKActions%2Emember%2E1=a", `{"OKActions":["a"]}`},
+		"nothing":           {"", `{}`},
+		"an empty string":   {"AlarmDescription=", `{"AlarmDescription":""}`},
+		"no equals sign":    {"AlarmDescription", `{"AlarmDescription":""}`},
+		"the last of two":   {"AlarmDescription=b&AlarmDescription=a", `{"AlarmDescription":"a"}`},
+		"other names":       {"alarmdescription=a&AlarmDescriptio=b&AlarmDescriptions=c&=d&.=e&X.y=f", `{}`},
+		"an empty list":     {"OKActions=", `{"OKActions":[]}`},
+		"a list":            {"OKActions.member.1=a&OKActions.member.2=b", `{"OKActions":["a","b"]}`},
+		"a list, flattened": {"OKActions.2=b&OKActions.1=a", `{"OKActions":["a","b"]}`},
+		"a list out of order": {
+			"OKActions.member.10=c&OKActions.member.9=b&OKActions.member.007=a", `{"OKActions":["a","b","c"]}`,
+		},
+		"a list of empty strings": {"OKActions.member.1=", `{"OKActions":[""]}`},
+		"structures": {
+			"Dimensions.member.2.Name=b&Dimensions.member.1.Value=v&Dimensions.member.1.Name=a",
+			`{"Dimensions":[{"Name":"a","Value":"v"},{"Name":"b"}]}`,
+		},
+		"an empty structure": {"EvaluationCriteria=", `{"EvaluationCriteria":{}}`},
+		"a sibling that sorts between": {
+			"OKActions.member.1=a&OKActions-x=b&OKActions=&OKActionsMore=c", `{"OKActions":["a"]}`,
+		},
+		"numbers": {
+			"Period=-60&Threshold=1e3&EvaluationPeriods=%2B3",
+			`{"Period":-60,"EvaluationPeriods":3,"Threshold":1000.0}`,
+		},
+		"what is no number": {
+			"Threshold=NaN&Metrics.member.1.ReturnData=false", `{"Threshold":"NaN","Metrics":[{"ReturnData":false}]}`,
+		},
+		"infinity":        {"Threshold=-Infinity", `{"Threshold":"-Infinity"}`},
+		"escapes":         {"AlarmDescription=a%2Eb+%C3%A9%26", `{"AlarmDescription":"a.b é&"}`},
+		"an escaped name": {"OKActions%2Emember%2E1=a", `{"OKActions":["a"]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var in cloudwatch.PutMetricAlarmInput
 			err := decode(t, tt.form, &in)
 			got := string(shape.Append(nil, in))
-			got = strings.NewReplacer(`"AlarmName":null,`, "", `"AlarmName":null`, "", `{"Id":null,`, "{", `"Value":null`, "", `,}`, "}").Replace(got)
+			got = strings.NewReplacer(
+				`"AlarmName":null,`, "", `"AlarmName":null`, "", `{"Id":null,`, "{", `"Value":null`, "", `,}`, "}",
+			).Replace(got)
 			if err != nil || got != tt.want {
 				t.Errorf("%v\n%s\nwant\n%s", err, got, tt.want)
 			}
@@ -78,7 +94,8 @@ func TestTimesAreReadInTheFormsThatClientsWrite(t *testing.T) {
 		"20261121T195305Z":              "2026-11-21T19:53:05Z",
 		"2026-11-21":                    "2026-11-21T00:00:00Z",
 		"1795290785.123":                "2026-11-21T19:53:05.123Z",
-		"":                              "error", "now": "error", "2026-13-01": "error", "1e300": "error", "NaN": "error", "0x10": "error", "0000-01-01": "error",
+		"":                              "error", "now": "error", "2026-13-01": "error", "1e300": "error",
+		"NaN": "error", "0x10": "error", "0000-01-01": "error",
 	} {
 		var in cloudwatch.DescribeAlarmHistoryInput
 		got := "error"
@@ -93,9 +110,12 @@ func TestTimesAreReadInTheFormsThatClientsWrite(t *testing.T) {
 
 func TestWhatIsNotTheWantedKindIsRefused(t *testing.T) {
 	for _, form := range []string{
-		"Period=", "Period=1.0", "Period=2147483648", "Period=0x10", "Period=+1_0", "Threshold=", "Threshold=inf", "Threshold=0x1p4", "Threshold=1e400",
-		"ActionsEnabled=TRUE", "ActionsEnabled=1", "AlarmName.x=a", "OKActions=a", "OKActions.member=a", "OKActions.member.0=a", "OKActions.member.-1=a",
-		"OKActions.member.99999999999=a", "OKActions.member.1=a&OKActions.1=b", "OKActions.item.1=a", "AlarmName=%C3", "EntityX=%",
+		"Period=", "Period=1.0", "Period=2147483648", "Period=0x10", "Period=+1_0", "Threshold=", "Threshold=inf",
+		"Threshold=0x1p4", "Threshold=1e400",
+		"ActionsEnabled=TRUE", "ActionsEnabled=1", "AlarmName.x=a", "OKActions=a", "OKActions.member=a",
+		"OKActions.member.0=a", "OKActions.member.-1=a",
+		"OKActions.member.99999999999=a", "OKActions.member.1=a&OKActions.1=b", "OKActions.item.1=a", "AlarmName=%C3",
+		"EntityX=%",
 	} {
 		err := decode(t, form, &cloudwatch.PutMetricAlarmInput{})
 		_, bad := errors.AsType[*shape.DecodeError](err)
@@ -103,7 +123,9 @@ func TestWhatIsNotTheWantedKindIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", form, err)
 		}
 	}
-	for _, form := range []string{"Attributes.entry.1.key=a", "Attributes.entry.1.value=a", "Attributes.entry.x.value=a", "Attributes.1=a"} {
+	for _, form := range []string{
+		"Attributes.entry.1.key=a", "Attributes.entry.1.value=a", "Attributes.entry.x.value=a", "Attributes.1=a",
+	} {
 		if err := decode(t, "EntityMetricData.member.1.Entity."+form, &cloudwatch.PutMetricDataInput{}); err == nil {
 			t.Errorf("%s was read", form)
 		}
@@ -127,16 +149,21 @@ func TestHostileFormsAreBounded(t *testing.T) {
 
 func TestAnswersAreXML(t *testing.T) {
 	out := cloudwatch.GetMetricDataOutput{NextToken: new(""), MetricDataResults: []cloudwatch.MetricDataResult{{
-		Id: new("<m>"), Label: new("nul \x00 and \xff"), Timestamps: []shape.Time{*shape.At(time.UnixMilli(1795290785123).In(time.FixedZone("", 3600)))},
-		Values: []float64{1, math.Inf(-1), math.NaN(), 1e-9}, Messages: []cloudwatch.MessageData{{}},
+		Id: new("<m>"), Label: new("nul \x00 and \xff"),
+		Timestamps: []shape.Time{*shape.At(time.UnixMilli(1795290785123).In(time.FixedZone("", 3600)))},
+		Values:     []float64{1, math.Inf(-1), math.NaN(), 1e-9}, Messages: []cloudwatch.MessageData{{}},
 	}}}
 	w := httptest.NewRecorder()
 	w.Header().Set(awserr.RequestIDHeader, "ID")
 	protocol.Answer(w, "GetMetricData", out)
-	want := `<GetMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><GetMetricDataResult><MetricDataResults><member>` +
-		`<Id>&lt;m&gt;</Id><Label>nul ` + "\uFFFD and \uFFFD" + `</Label><Timestamps><member>2026-11-21T19:53:05.123Z</member></Timestamps>` +
-		`<Values><member>1.0</member><member>-Infinity</member><member>NaN</member><member>1e-09</member></Values><Messages><member/></Messages></member></MetricDataResults>` +
-		`<NextToken/></GetMetricDataResult><ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></GetMetricDataResponse>`
+	want := `<GetMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><GetMetricDataResult>` +
+		`<MetricDataResults><member>` +
+		`<Id>&lt;m&gt;</Id><Label>nul ` + "\uFFFD and \uFFFD" +
+		`</Label><Timestamps><member>2026-11-21T19:53:05.123Z</member></Timestamps>` +
+		`<Values><member>1.0</member><member>-Infinity</member><member>NaN</member><member>1e-09</member></Values>` +
+		`<Messages><member/></Messages></member></MetricDataResults>` +
+		`<NextToken/></GetMetricDataResult><ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata>` +
+		`</GetMetricDataResponse>`
 	if got := w.Body.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -163,7 +190,8 @@ func (kinds) Shape() *shape.Shape {
 func TestTheOtherKindsAreReadAndWritten(t *testing.T) {
 	const none = "<K><B/><M/></K>"
 	for form, want := range map[string]string{
-		"L=-9223372036854775808&F=1.5&B=AP8%3D&M.entry.1.key=k&M.entry.1.value=v": "<K><L>-9223372036854775808</L><F>1.5</F><B>AP8=</B><M><entry><key>k</key><value>v</value></entry></M></K>",
+		"L=-9223372036854775808&F=1.5&B=AP8%3D&M.entry.1.key=k&M.entry.1.value=v": "<K><L>-9223372036854775808</L><F>" +
+			"1.5</F><B>AP8=</B><M><entry><key>k</key><value>v</value></entry></M></K>",
 		"":                                   none,
 		"B=&M=":                              none,
 		"L=9223372036854775808":              "error",
@@ -189,9 +217,15 @@ func TestTheOtherKindsAreReadAndWritten(t *testing.T) {
 
 // Any form is read or refused; what is read can be said in XML.
 func FuzzDecode(f *testing.F) {
-	f.Add("Namespace=N&MetricData.member.1.MetricName=m&MetricData.member.1.Value=1&MetricData.member.1.Timestamp=2026-11-21T19:53:05Z")
+	f.Add(
+		"Namespace=N&MetricData.member.1.MetricName=m&MetricData.member.1.Value=1&" +
+			"MetricData.member.1.Timestamp=2026-11-21T19:53:05Z",
+	)
 	f.Add("MetricData.member.2.Values.member.1=NaN&MetricData.1.Dimensions.member.1.Name=%3C&MetricData=")
-	f.Add("EntityMetricData.member.1.Entity.Attributes.entry.1.key=k&EntityMetricData.member.1.Entity.Attributes.entry.1.value=v&StrictEntityValidation=true")
+	f.Add(
+		"EntityMetricData.member.1.Entity.Attributes.entry.1.key=k&" +
+			"EntityMetricData.member.1.Entity.Attributes.entry.1.value=v&StrictEntityValidation=true",
+	)
 	f.Add("MetricData.member.1-x=&MetricData.member.1.x=&MetricData.member.1=&.&..=&a")
 	f.Fuzz(func(t *testing.T, form string) {
 		var in cloudwatch.PutMetricDataInput
@@ -221,7 +255,13 @@ func FuzzDecode(f *testing.F) {
 func BenchmarkPutMetricData(b *testing.B) {
 	var form strings.Builder
 	for i := range 1000 {
-		fmt.Fprintf(&form, "&MetricData.member.%d.MetricName=m&MetricData.member.%[1]d.Value=%[1]d&MetricData.member.%[1]d.Dimensions.member.1.Name=d&MetricData.member.%[1]d.Dimensions.member.1.Value=v", i+1)
+		fmt.Fprintf(
+			&form,
+			"&MetricData.member.%d.MetricName=m&MetricData.member.%[1]d.Value=%[1]d&"+
+				"MetricData.member.%[1]d.Dimensions.member.1.Name=d&"+
+				"MetricData.member.%[1]d.Dimensions.member.1.Value=v",
+			i+1,
+		)
 	}
 	b.SetBytes(int64(form.Len()))
 	b.ReportAllocs()

@@ -41,37 +41,45 @@ func item(t testing.TB, s string) []byte {
 
 func TestEveryWayToWriteAValueIsRead(t *testing.T) {
 	for name, tt := range map[string]struct{ in, want string }{
-		"an int for a double":        {`a1 "Threshold" 18 64`, `{"Threshold":100.0}`},
-		"a negative int":             {`a1 "Threshold" 38 63`, `{"Threshold":-100.0}`},
-		"the largest int":            {`a1 "Threshold" 1b ffffffffffffffff`, `{"Threshold":18446744073709552000.0}`},
-		"the smallest int":           {`a1 "Threshold" 3b ffffffffffffffff`, `{"Threshold":-18446744073709552000.0}`},
-		"a half":                     {`a1 "Threshold" f9 c400`, `{"Threshold":-4.0}`},
-		"a subnormal half":           {`a1 "Threshold" f9 0001`, `{"Threshold":5.960464477539063e-08}`},
-		"the largest half":           {`a1 "Threshold" f9 7bff`, `{"Threshold":65504.0}`},
-		"a single":                   {`a1 "Threshold" fa 47c35000`, `{"Threshold":100000.0}`},
-		"a double":                   {`a1 "Threshold" fb 3ff199999999999a`, `{"Threshold":1.1}`},
-		"infinity in a half":         {`a1 "Threshold" f9 fc00`, `{"Threshold":"-Infinity"}`},
-		"infinity in a single":       {`a1 "Threshold" fa 7f800000`, `{"Threshold":"Infinity"}`},
-		"not a number, in a half":    {`a1 "Threshold" f9 7e00`, `{"Threshold":"NaN"}`},
-		"not a number, in a double":  {`a1 "Threshold" fb 7ff8000000000000`, `{"Threshold":"NaN"}`},
-		"an int with a long head":    {`a1 "Period" 1b 000000000000003c`, `{"Period":60}`},
-		"the smallest integer":       {`a1 "Period" 3a 7fffffff`, `{"Period":-2147483648}`},
-		"a boolean":                  {`a1 "ActionsEnabled" f5`, `{"ActionsEnabled":true}`},
-		"a text in chunks":           {`a1 "AlarmName" 7f "a" "bc" 60 ff`, `{"AlarmName":"abc"}`},
-		"a name in chunks":           {`a1 7f "Alarm" "Name" ff "a"`, `{"AlarmName":"a"}`},
-		"a character cut by chunks":  {`a1 "AlarmName" 7f 61c3 61a9 ff`, `{"AlarmName":"é"}`},
-		"an endless map":             {`bf "AlarmName" "a" ff`, `{"AlarmName":"a"}`},
-		"an endless list":            {`a1 "OKActions" 9f "a" "b" ff`, `{"OKActions":["a","b"]}`},
-		"an empty list":              {`a1 "OKActions" 80`, `{"OKActions":[]}`},
-		"null":                       {`a2 "AlarmName" f6 "OKActions" f6`, `{}`},
-		"undefined":                  {`a1 "AlarmName" f7`, `{}`},
-		"null after a value":         {`a2 "AlarmName" "a" "AlarmName" f6`, `{}`},
-		"a member twice":             {`a2 "AlarmName" "a" "AlarmName" "b"`, `{"AlarmName":"b"}`},
-		"unknown members":            {`a4 "x" bf 9f 01 ff 5f 4101 ff "y" f97e00 ff "z" c2 49 010000000000000000 "n" 20 "AlarmName" "a"`, `{"AlarmName":"a"}`},
-		"unknown members, all kinds": {`a5 "a" bf "b" 9f 01 ff ff "b" 5f 4101 ff "c" c2 49 010000000000000000 "d" f8ff "AlarmName" "a"`, `{"AlarmName":"a"}`},
-		"another case":               {`a1 "alarmname" "a"`, `{}`},
-		"tags around a value":        {`d9d9f7 a1 "AlarmName" d820 "a"`, `{"AlarmName":"a"}`},
-		"a list of structures":       {`a1 "Dimensions" 82 a2 "Name" "n" "Value" "v" a0`, `{"Dimensions":[{"Name":"n","Value":"v"},{}]}`},
+		"an int for a double":       {`a1 "Threshold" 18 64`, `{"Threshold":100.0}`},
+		"a negative int":            {`a1 "Threshold" 38 63`, `{"Threshold":-100.0}`},
+		"the largest int":           {`a1 "Threshold" 1b ffffffffffffffff`, `{"Threshold":18446744073709552000.0}`},
+		"the smallest int":          {`a1 "Threshold" 3b ffffffffffffffff`, `{"Threshold":-18446744073709552000.0}`},
+		"a half":                    {`a1 "Threshold" f9 c400`, `{"Threshold":-4.0}`},
+		"a subnormal half":          {`a1 "Threshold" f9 0001`, `{"Threshold":5.960464477539063e-08}`},
+		"the largest half":          {`a1 "Threshold" f9 7bff`, `{"Threshold":65504.0}`},
+		"a single":                  {`a1 "Threshold" fa 47c35000`, `{"Threshold":100000.0}`},
+		"a double":                  {`a1 "Threshold" fb 3ff199999999999a`, `{"Threshold":1.1}`},
+		"infinity in a half":        {`a1 "Threshold" f9 fc00`, `{"Threshold":"-Infinity"}`},
+		"infinity in a single":      {`a1 "Threshold" fa 7f800000`, `{"Threshold":"Infinity"}`},
+		"not a number, in a half":   {`a1 "Threshold" f9 7e00`, `{"Threshold":"NaN"}`},
+		"not a number, in a double": {`a1 "Threshold" fb 7ff8000000000000`, `{"Threshold":"NaN"}`},
+		"an int with a long head":   {`a1 "Period" 1b 000000000000003c`, `{"Period":60}`},
+		"the smallest integer":      {`a1 "Period" 3a 7fffffff`, `{"Period":-2147483648}`},
+		"a boolean":                 {`a1 "ActionsEnabled" f5`, `{"ActionsEnabled":true}`},
+		"a text in chunks":          {`a1 "AlarmName" 7f "a" "bc" 60 ff`, `{"AlarmName":"abc"}`},
+		"a name in chunks":          {`a1 7f "Alarm" "Name" ff "a"`, `{"AlarmName":"a"}`},
+		"a character cut by chunks": {`a1 "AlarmName" 7f 61c3 61a9 ff`, `{"AlarmName":"é"}`},
+		"an endless map":            {`bf "AlarmName" "a" ff`, `{"AlarmName":"a"}`},
+		"an endless list":           {`a1 "OKActions" 9f "a" "b" ff`, `{"OKActions":["a","b"]}`},
+		"an empty list":             {`a1 "OKActions" 80`, `{"OKActions":[]}`},
+		"null":                      {`a2 "AlarmName" f6 "OKActions" f6`, `{}`},
+		"undefined":                 {`a1 "AlarmName" f7`, `{}`},
+		"null after a value":        {`a2 "AlarmName" "a" "AlarmName" f6`, `{}`},
+		"a member twice":            {`a2 "AlarmName" "a" "AlarmName" "b"`, `{"AlarmName":"b"}`},
+		"unknown members": {
+			`a4 "x" bf 9f 01 ff 5f 4101 ff "y" f97e00 ff "z" c2 49 010000000000000000 "n" 20 "AlarmName" "a"`,
+			`{"AlarmName":"a"}`,
+		},
+		"unknown members, all kinds": {
+			`a5 "a" bf "b" 9f 01 ff ff "b" 5f 4101 ff "c" c2 49 010000000000000000 "d" f8ff "AlarmName" "a"`,
+			`{"AlarmName":"a"}`,
+		},
+		"another case":        {`a1 "alarmname" "a"`, `{}`},
+		"tags around a value": {`d9d9f7 a1 "AlarmName" d820 "a"`, `{"AlarmName":"a"}`},
+		"a list of structures": {
+			`a1 "Dimensions" 82 a2 "Name" "n" "Value" "v" a0`, `{"Dimensions":[{"Name":"n","Value":"v"},{}]}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var in cloudwatch.PutMetricAlarmInput
@@ -155,12 +163,25 @@ func TestHostileDocumentsAreBounded(t *testing.T) {
 		v    shape.Value
 		want string
 	}{
-		"deep lists":      {append(item(t, `a1 "x"`), bytes.Repeat([]byte{0x81}, 1<<20)...), &cloudwatch.PutMetricDataInput{}, "nested deeper"},
-		"deep tags":       {append(item(t, `a1 "Namespace"`), bytes.Repeat([]byte{0xc6}, 1<<20)...), &cloudwatch.PutMetricDataInput{}, "nested deeper"},
-		"many structures": {many(`a1 "MetricData" 9f`, `a0`, 60_000), &cloudwatch.PutMetricDataInput{}, "more than 50000 objects"},
-		"many strings":    {many(`a1 "TagKeys" 9f`, `60`, 600_000), &cloudwatch.UntagResourceInput{}, "The request body"},
+		"deep lists": {
+			append(item(t, `a1 "x"`), bytes.Repeat([]byte{0x81}, 1<<20)...), &cloudwatch.PutMetricDataInput{},
+			"nested deeper",
+		},
+		"deep tags": {
+			append(item(t, `a1 "Namespace"`), bytes.Repeat([]byte{0xc6}, 1<<20)...), &cloudwatch.PutMetricDataInput{},
+			"nested deeper",
+		},
+		"many structures": {
+			many(`a1 "MetricData" 9f`, `a0`, 60_000), &cloudwatch.PutMetricDataInput{}, "more than 50000 objects",
+		},
+		"many strings": {
+			many(`a1 "TagKeys" 9f`, `60`, 600_000), &cloudwatch.UntagResourceInput{}, "The request body",
+		},
 		"many lists": {
-			append(append(item(t, `a1 "MetricData" 82`), many(`a1 "Values" 9f`, `00`, 300_000)...), many(`a1 "Values" 9f`, `00`, 300_000)...),
+			append(
+				append(item(t, `a1 "MetricData" 82`), many(`a1 "Values" 9f`, `00`, 300_000)...),
+				many(`a1 "Values" 9f`, `00`, 300_000)...,
+			),
 			&cloudwatch.PutMetricDataInput{}, "more than 500000 list elements",
 		},
 	} {
@@ -173,22 +194,27 @@ func TestHostileDocumentsAreBounded(t *testing.T) {
 func TestAnswersAreCBORThatOthersRead(t *testing.T) {
 	at := shape.At(time.UnixMilli(1795290785123))
 	out := cloudwatch.GetMetricDataOutput{MetricDataResults: []cloudwatch.MetricDataResult{{
-		Id: new("m"), Label: new("bad \xff byte"), Timestamps: []shape.Time{*at, {Time: at.Truncate(time.Second)}, {Time: time.Unix(-1, 0)}},
-		Values: []float64{1, math.Inf(-1), 0.1}, Messages: []cloudwatch.MessageData{},
+		Id: new("m"), Label: new("bad \xff byte"),
+		Timestamps: []shape.Time{*at, {Time: at.Truncate(time.Second)}, {Time: time.Unix(-1, 0)}},
+		Values:     []float64{1, math.Inf(-1), 0.1}, Messages: []cloudwatch.MessageData{},
 	}}}
 	got, err := cbor.Diagnose(cborrpc.Append(nil, out))
-	want := `{"MetricDataResults": [{"Id": "m", "Label": "bad \ufffd byte", "Timestamps": [1(1795290785.123), 1(1795290785), 1(-1)], "Values": [1.0, -Infinity, 0.1], "Messages": []}]}`
+	want := `{"MetricDataResults": [{"Id": "m", "Label": "bad \ufffd byte", "Timestamps": [1(1795290785.123), ` +
+		`1(1795290785), 1(-1)], "Values": [1.0, -Infinity, 0.1], "Messages": []}]}`
 	if err != nil || got != want {
 		t.Errorf("%v\n%s\n%s", err, got, want)
 	}
 	for _, n := range []int{0, 23, 24, 255, 256, 65535, 65536} {
 		name := strings.Repeat("a", n)
-		b := cborrpc.Append(nil, cloudwatch.MetricAlarm{AlarmName: &name, Period: new(int32(n)), EvaluationPeriods: new(int32(-n))})
+		b := cborrpc.Append(
+			nil, cloudwatch.MetricAlarm{AlarmName: &name, Period: new(int32(n)), EvaluationPeriods: new(int32(-n))},
+		)
 		var back struct {
 			AlarmName                 string
 			Period, EvaluationPeriods int32
 		}
-		if err := cbor.Unmarshal(b, &back); err != nil || back.AlarmName != name || back.Period != int32(n) || back.EvaluationPeriods != int32(-n) {
+		if err := cbor.Unmarshal(b, &back); err != nil || back.AlarmName != name || back.Period != int32(n) ||
+			back.EvaluationPeriods != int32(-n) {
 			t.Errorf("%d: %v %d", n, err, back.Period)
 		}
 	}
@@ -214,8 +240,10 @@ func (kinds) Shape() *shape.Shape {
 
 func TestTheOtherKindsAreReadAndWritten(t *testing.T) {
 	for in, want := range map[string]string{
-		`a4 "L" 3b 7fffffffffffffff "F" fa 3fc00000 "B" 42 00ff "M" a1 "k" "v"`:     `{"B": h'00ff', "F": 1.5, "L": -9223372036854775808, "M": {"k": "v"}}`,
-		`a4 "L" 1b 7fffffffffffffff "F" f9 7e00 "B" 5f 4100 40 ff "M" bf "k" 60 ff`: `{"B": h'00', "F": NaN, "L": 9223372036854775807, "M": {"k": ""}}`,
+		`a4 "L" 3b 7fffffffffffffff "F" fa 3fc00000 "B" 42 00ff "M" a1 "k" ` +
+			`"v"`: `{"B": h'00ff', "F": 1.5, "L": -9223372036854775808, "M": {"k": "v"}}`,
+		`a4 "L" 1b 7fffffffffffffff "F" f9 7e00 "B" 5f 4100 40 ff "M" bf "k" 60 ` +
+			`ff`: `{"B": h'00', "F": NaN, "L": 9223372036854775807, "M": {"k": ""}}`,
 		`a0`:                         `{"B": h'', "M": {}}`,
 		`a1 "B" 40`:                  `{"B": h'', "M": {}}`,
 		`a1 "L" 1b 8000000000000000`: "NUMBER_VALUE can not be converted to a Long",
@@ -260,7 +288,8 @@ func sorted(t *testing.T, b []byte) []byte {
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`a0`, `a2 "Namespace" "N" "MetricData" 81 a3 "MetricName" "m" "Value" f93c00 "Timestamp" c1 00`,
-		`bf "MetricData" 9f a1 "Values" 82 01 fb7ff8000000000000 ff "EntityMetricData" 81 a1 "Entity" a1 "Attributes" a1 "k" "v" ff`,
+		`bf "MetricData" 9f a1 "Values" 82 01 fb7ff8000000000000 ff "EntityMetricData" 81 a1 "Entity" a1 ` +
+			`"Attributes" a1 "k" "v" ff`,
 		`a1 "StrictEntityValidation" f5`, `d9d9f7 a1 "x" 5f 41 00 ff`,
 	} {
 		f.Add(item(f, s))
@@ -291,7 +320,9 @@ func BenchmarkPutMetricData(b *testing.B) {
 	for i := range 1000 {
 		in.MetricData = append(in.MetricData, cloudwatch.MetricDatum{
 			MetricName: new(fmt.Sprint("m", i)), Value: new(float64(i)), Timestamp: shape.At(time.Unix(1795290785, 0)),
-			Dimensions: []cloudwatch.Dimension{{Name: new("EndpointName"), Value: new("e")}, {Name: new("VariantName"), Value: new("v")}},
+			Dimensions: []cloudwatch.Dimension{
+				{Name: new("EndpointName"), Value: new("e")}, {Name: new("VariantName"), Value: new("v")},
+			},
 		})
 	}
 	body := cborrpc.Append(nil, in)

@@ -28,12 +28,14 @@ func TestTheSDKReadsWhatIsWritten(t *testing.T) {
 			if err != nil {
 				t.Fatalf("frame %d: %v", i, err)
 			}
-			if !bytes.Equal(m.Payload, want) || m.Headers.Get(":event-type").String() != "PayloadPart" || m.Headers.Get(":message-type").String() != "event" {
+			if !bytes.Equal(m.Payload, want) || m.Headers.Get(":event-type").String() != "PayloadPart" ||
+				m.Headers.Get(":message-type").String() != "event" {
 				t.Fatalf("frame %d: %v", i, m)
 			}
 		}
 		m, err := d.Decode(r, nil)
-		if err != nil || m.Headers.Get(":exception-type").String() != "ModelStreamError" || m.Headers.Get(":message-type").String() != "exception" {
+		if err != nil || m.Headers.Get(":exception-type").String() != "ModelStreamError" ||
+			m.Headers.Get(":message-type").String() != "exception" {
 			t.Fatalf("exception: %v, %v", m, err)
 		}
 		if _, err := d.Decode(r, nil); !errors.Is(err, io.EOF) {

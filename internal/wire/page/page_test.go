@@ -37,9 +37,13 @@ func TestATokenLeadsOnInItsOwnListingOnly(t *testing.T) {
 	}{
 		"the same":          {of("ListDevices", here, filter{"x", ""}), true},
 		"another operation": {of("ListDeviceFleets", here, filter{"x", ""}), false},
-		"another region":    {of("ListDevices", arn.Scope{Region: "eu-west-1", Account: here.Account}, filter{"x", ""}), false},
-		"another account":   {of("ListDevices", arn.Scope{Region: here.Region, Account: "111111111111"}, filter{"x", ""}), false},
-		"another filter":    {of("ListDevices", here, filter{"", "x"}), false},
+		"another region": {
+			of("ListDevices", arn.Scope{Region: "eu-west-1", Account: here.Account}, filter{"x", ""}), false,
+		},
+		"another account": {
+			of("ListDevices", arn.Scope{Region: here.Region, Account: "111111111111"}, filter{"x", ""}), false,
+		},
+		"another filter": {of("ListDevices", here, filter{"", "x"}), false},
 	} {
 		got, err := tt.pages.After(token)
 		if tt.fits != (err == nil && got == last) || !tt.fits && !errors.Is(err, fault.Invalid) {

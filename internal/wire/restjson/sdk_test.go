@@ -28,17 +28,23 @@ func TestTheGoSDKIsUnderstood(t *testing.T) {
 		t.Errorf("%+v %v", made, err)
 	}
 	_, err = c.CreateThing(ctx, &client.CreateThingInput{ThingName: aws.String("there")})
-	if e, ok := errors.AsType[*types.ResourceAlreadyExistsException](err); !ok || *e.ResourceArn == "" || e.ErrorMessage() != "Thing there already exists." {
+	if e, ok := errors.AsType[*types.ResourceAlreadyExistsException](err); !ok || *e.ResourceArn == "" ||
+		e.ErrorMessage() != "Thing there already exists." {
 		t.Errorf("%v", err)
 	}
 	_, err = c.DescribeThing(ctx, &client.DescribeThingInput{ThingName: aws.String("missing")})
-	if e, ok := errors.AsType[*types.ResourceNotFoundException](err); !ok || e.ErrorMessage() != "Thing missing does not exist." {
+	if e, ok := errors.AsType[*types.ResourceNotFoundException](err); !ok ||
+		e.ErrorMessage() != "Thing missing does not exist." {
 		t.Errorf("%v", err)
 	}
-	if _, err = c.DeleteThing(ctx, &client.DeleteThingInput{ThingName: aws.String("a"), ExpectedVersion: aws.Int64(7)}); err != nil {
+	if _, err = c.DeleteThing(
+		ctx, &client.DeleteThingInput{ThingName: aws.String("a"), ExpectedVersion: aws.Int64(7)},
+	); err != nil {
 		t.Error(err)
 	}
-	list, err := c.ListThings(ctx, &client.ListThingsInput{MaxResults: aws.Int32(7), UsePrefixAttributeValue: true, AttributeName: aws.String("a,b/c")})
+	list, err := c.ListThings(ctx, &client.ListThingsInput{
+		MaxResults: aws.Int32(7), UsePrefixAttributeValue: true, AttributeName: aws.String("a,b/c"),
+	})
 	if err != nil || *list.Things[0].ThingName != "7 true a,b/c " {
 		t.Errorf("%+v %v", list, err)
 	}
@@ -47,7 +53,9 @@ func TestTheGoSDKIsUnderstood(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if _, err = c.AttachPolicy(ctx, &client.AttachPolicyInput{PolicyName: aws.String("p"), Target: aws.String("t")}); err != nil {
+	if _, err = c.AttachPolicy(
+		ctx, &client.AttachPolicyInput{PolicyName: aws.String("p"), Target: aws.String("t")},
+	); err != nil {
 		t.Error(err)
 	}
 	cert, err := c.CreateKeysAndCertificate(ctx, &client.CreateKeysAndCertificateInput{SetAsActive: true})
@@ -55,7 +63,8 @@ func TestTheGoSDKIsUnderstood(t *testing.T) {
 		t.Errorf("%+v %v", cert, err)
 	}
 	alias, err := c.DescribeRoleAlias(ctx, &client.DescribeRoleAliasInput{RoleAlias: aws.String("SageMakerEdge-f")})
-	if err != nil || !alias.RoleAliasDescription.CreationDate.Equal(at) || *alias.RoleAliasDescription.CredentialDurationSeconds != 3600 {
+	if err != nil || !alias.RoleAliasDescription.CreationDate.Equal(at) ||
+		*alias.RoleAliasDescription.CredentialDurationSeconds != 3600 {
 		t.Errorf("%+v %v", alias, err)
 	}
 }

@@ -27,8 +27,14 @@ import (
 
 // What a client says in one protocol means the same in another.
 func FuzzTheProtocolsAgree(f *testing.F) {
-	f.Add([]byte(`{"Namespace":"N","MetricData":[{"MetricName":"m","Value":1.5,"Timestamp":1795290785.123,"Dimensions":[{"Name":"a","Value":"b"}]},{}]}`))
-	f.Add([]byte(`{"MetricData":[{"Values":["NaN",-1e300,0],"Counts":[]},{"StatisticValues":{"Sum":-0.0}}],"StrictEntityValidation":false}`))
+	f.Add([]byte(
+		`{"Namespace":"N","MetricData":[{"MetricName":"m","Value":1.5,"Timestamp":1795290785.123,` +
+			`"Dimensions":[{"Name":"a","Value":"b"}]},{}]}`,
+	))
+	f.Add([]byte(
+		`{"MetricData":[{"Values":["NaN",-1e300,0],"Counts":[]},{"StatisticValues":{"Sum":-0.0}}],` +
+			`"StrictEntityValidation":false}`,
+	))
 	f.Add([]byte(`{"EntityMetricData":[{"Entity":{"Attributes":{"k.1":"=&é","":""},"KeyAttributes":{}}}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		var in, fromCBOR, fromForm cloudwatch.PutMetricDataInput
@@ -51,7 +57,9 @@ func FuzzTheProtocolsAgree(f *testing.F) {
 		}
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		_, decode, err := awsquery.Protocol{Service: cloudwatch.API()}.Open(r, func() ([]byte, error) { return io.ReadAll(r.Body) })
+		_, decode, err := awsquery.Protocol{
+			Service: cloudwatch.API(),
+		}.Open(r, func() ([]byte, error) { return io.ReadAll(r.Body) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +133,10 @@ func FuzzHandler(f *testing.F) {
 	f.Add("json", "PutMetricData", []byte(`{"Namespace":"N","MetricData":[{"MetricName":"m","Value":1}]}`), false)
 	f.Add("cbor", "DescribeAlarms", []byte{0xa0}, true)
 	f.Add("query", "Action=DescribeAlarmHistory", []byte(`Version=2010-08-01&AlarmName=a`), false)
-	f.Add("query", "Action=SetAlarmState&Version=2010-08-01", []byte(`AlarmName=a&StateReason=%3C%00&StateValue=OK`), true)
+	f.Add(
+		"query", "Action=SetAlarmState&Version=2010-08-01", []byte(`AlarmName=a&StateReason=%3C%00&StateValue=OK`),
+		true,
+	)
 	h := newHandler(slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, protocol, op string, body []byte, zipped bool) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))

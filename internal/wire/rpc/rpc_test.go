@@ -48,27 +48,38 @@ func TestBodiesAreUnpackedWithinTheLimit(t *testing.T) {
 	h := newHandler(slog.New(slog.DiscardHandler))
 	doc := `{"Namespace":"N","MetricData":[{"MetricName":"m","Value":1}]}`
 	space := strings.Repeat(" ", maxBody)
-	tooLarge := `413 {"__type":"com.amazonaws.cloudwatch#RequestEntityTooLargeException","message":"The request body has more than 65536 bytes."}`
+	tooLarge := `413 {"__type":"com.amazonaws.cloudwatch#RequestEntityTooLargeException","message":"The request body ` +
+		`has more than 65536 bytes."}`
 	for name, tt := range map[string]struct {
 		body   []byte
 		header []string
 		want   string
 	}{
-		"plain":                  {[]byte(doc), nil, "200 "},
-		"plain, and says so":     {[]byte(doc), []string{"Content-Encoding", "identity"}, "200 "},
-		"gzip":                   {zipped(t, doc), []string{"Content-Encoding", "gzip"}, "200 "},
-		"gzip, shouted":          {zipped(t, doc), []string{"Content-Encoding", "GZIP"}, "200 "},
-		"gzip in two pieces":     {append(zipped(t, doc[:9]), zipped(t, doc[9:])...), []string{"Content-Encoding", "gzip"}, "200 "},
-		"as large as may be":     {[]byte(doc + space[len(doc):]), nil, "200 "},
-		"gzip, as large":         {zipped(t, doc+space[len(doc):]), []string{"Content-Encoding", "gzip"}, "200 "},
-		"too large":              {[]byte(doc + space), nil, tooLarge},
-		"a bomb":                 {zipped(t, doc, strings.Repeat(" ", 64<<20)), []string{"Content-Encoding", "gzip"}, tooLarge},
-		"a bomb in many pieces":  {bytes.Repeat(zipped(t, ""), 10_000), []string{"Content-Encoding", "gzip"}, tooLarge},
-		"gzip in gzip":           {zipped(t, string(zipped(t, doc))), []string{"Content-Encoding", "gzip", "Content-Encoding", "gzip"}, "415 "},
-		"an unknown encoding":    {[]byte(doc), []string{"Content-Encoding", "zstd"}, "415 "},
-		"not gzip at all":        {[]byte(doc), []string{"Content-Encoding", "gzip"}, "400 "},
-		"gzip that breaks off":   {zipped(t, doc)[:30], []string{"Content-Encoding", "gzip"}, "400 "},
-		"gzip with a false hash": {append(zipped(t, doc)[:len(zipped(t, doc))-8], make([]byte, 8)...), []string{"Content-Encoding", "gzip"}, "400 "},
+		"plain":              {[]byte(doc), nil, "200 "},
+		"plain, and says so": {[]byte(doc), []string{"Content-Encoding", "identity"}, "200 "},
+		"gzip":               {zipped(t, doc), []string{"Content-Encoding", "gzip"}, "200 "},
+		"gzip, shouted":      {zipped(t, doc), []string{"Content-Encoding", "GZIP"}, "200 "},
+		"gzip in two pieces": {
+			append(zipped(t, doc[:9]), zipped(t, doc[9:])...), []string{"Content-Encoding", "gzip"}, "200 ",
+		},
+		"as large as may be": {[]byte(doc + space[len(doc):]), nil, "200 "},
+		"gzip, as large":     {zipped(t, doc+space[len(doc):]), []string{"Content-Encoding", "gzip"}, "200 "},
+		"too large":          {[]byte(doc + space), nil, tooLarge},
+		"a bomb": {
+			zipped(t, doc, strings.Repeat(" ", 64<<20)), []string{"Content-Encoding", "gzip"}, tooLarge,
+		},
+		"a bomb in many pieces": {bytes.Repeat(zipped(t, ""), 10_000), []string{"Content-Encoding", "gzip"}, tooLarge},
+		"gzip in gzip": {
+			zipped(t, string(zipped(t, doc))), []string{"Content-Encoding", "gzip", "Content-Encoding", "gzip"}, "415 ",
+		},
+		"an unknown encoding":  {[]byte(doc), []string{"Content-Encoding", "zstd"}, "415 "},
+		"not gzip at all":      {[]byte(doc), []string{"Content-Encoding", "gzip"}, "400 "},
+		"gzip that breaks off": {zipped(t, doc)[:30], []string{"Content-Encoding", "gzip"}, "400 "},
+		"gzip with a false hash": {
+			append(zipped(t, doc)[:len(zipped(t, doc))-8], make([]byte, 8)...),
+			[]string{"Content-Encoding", "gzip"},
+			"400 ",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := post(t, h, tt.body, tt.header...)
@@ -94,7 +105,9 @@ func TestABombCostsNoMoreThanTheLimit(t *testing.T) {
 }
 
 func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
-	list := rpc.Bind("ListMetrics", func(context.Context, cloudwatch.ListMetricsInput) (cloudwatch.ListMetricsOutput, error) {
+	list := rpc.Bind("ListMetrics", func(
+		context.Context, cloudwatch.ListMetricsInput,
+	) (cloudwatch.ListMetricsOutput, error) {
 		return cloudwatch.ListMetricsOutput{}, nil
 	})
 	speak := []rpc.Speaker{awsjson.New}
@@ -104,10 +117,14 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 	}{
 		"no protocol": {nil, nil},
 		"twice":       {speak, []rpc.Op{list, list}},
-		"an operation that the service has not": {speak, []rpc.Op{rpc.Bind("ListMetric", func(context.Context, cloudwatch.ListMetricsInput) (cloudwatch.ListMetricsOutput, error) {
+		"an operation that the service has not": {speak, []rpc.Op{rpc.Bind("ListMetric", func(
+			context.Context, cloudwatch.ListMetricsInput,
+		) (cloudwatch.ListMetricsOutput, error) {
 			return cloudwatch.ListMetricsOutput{}, nil
 		})}},
-		"no output": {speak, []rpc.Op{rpc.Bind("ListMetrics", func(context.Context, cloudwatch.ListMetricsInput) (shape.None, error) {
+		"no output": {speak, []rpc.Op{rpc.Bind("ListMetrics", func(
+			context.Context, cloudwatch.ListMetricsInput,
+		) (shape.None, error) {
 			return shape.None{}, nil
 		})}},
 	} {
@@ -117,7 +134,10 @@ func TestAWrongBindingIsRefusedAtOnce(t *testing.T) {
 					t.Error("it was taken")
 				}
 			}()
-			rpc.NewHandler(rpc.Config{Service: cloudwatch.API(), Log: slog.New(slog.DiscardHandler), Protocols: tt.protocols}, tt.ops...)
+			rpc.NewHandler(
+				rpc.Config{Service: cloudwatch.API(), Log: slog.New(slog.DiscardHandler), Protocols: tt.protocols},
+				tt.ops...,
+			)
 		})
 	}
 }

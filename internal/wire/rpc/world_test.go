@@ -66,7 +66,8 @@ func serve(t *testing.T) (url string, key sigv4.Key) {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	srv := httptest.NewServer(gateway.New(gateway.Config{
-		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log, CloudWatch: newHandler(log),
+		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: "123456789012", Region: "us-east-1", Log: log,
+		CloudWatch: newHandler(log),
 	}))
 	t.Cleanup(srv.Close)
 	return srv.URL, keys.Default()
@@ -85,13 +86,19 @@ func (w *world) putMetricAlarm(_ context.Context, in cloudwatch.PutMetricAlarmIn
 	return shape.None{}, nil
 }
 
-func (w *world) describeAlarms(_ context.Context, in cloudwatch.DescribeAlarmsInput) (cloudwatch.DescribeAlarmsOutput, error) {
+func (w *world) describeAlarms(
+	_ context.Context, in cloudwatch.DescribeAlarmsInput,
+) (cloudwatch.DescribeAlarmsOutput, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if in.NextToken != nil {
-		return cloudwatch.DescribeAlarmsOutput{}, awserr.Declared("InvalidNextToken", "The token %s is not one.", *in.NextToken)
+		return cloudwatch.DescribeAlarmsOutput{}, awserr.Declared(
+			"InvalidNextToken", "The token %s is not one.", *in.NextToken,
+		)
 	}
-	out := cloudwatch.DescribeAlarmsOutput{CompositeAlarms: []cloudwatch.CompositeAlarm{}, MetricAlarms: []cloudwatch.MetricAlarm{}}
+	out := cloudwatch.DescribeAlarmsOutput{
+		CompositeAlarms: []cloudwatch.CompositeAlarm{}, MetricAlarms: []cloudwatch.MetricAlarm{},
+	}
 	for _, name := range slices.Sorted(maps.Keys(w.alarms)) {
 		if in.AlarmNames != nil && !slices.Contains(in.AlarmNames, name) {
 			continue
@@ -99,12 +106,19 @@ func (w *world) describeAlarms(_ context.Context, in cloudwatch.DescribeAlarmsIn
 		a := w.alarms[name]
 		out.MetricAlarms = append(out.MetricAlarms, cloudwatch.MetricAlarm{
 			AlarmName: a.AlarmName, AlarmArn: new("arn:aws:cloudwatch:us-east-1:123456789012:alarm:" + name),
-			AlarmDescription: a.AlarmDescription, AlarmConfigurationUpdatedTimestamp: shape.At(at), StateUpdatedTimestamp: shape.At(at.Truncate(time.Second)),
-			ActionsEnabled: a.ActionsEnabled, OKActions: a.OKActions, AlarmActions: a.AlarmActions, InsufficientDataActions: a.InsufficientDataActions,
-			StateValue: new(cloudwatch.StateValueInsufficientData), StateReason: new("Unchecked: Initial alarm creation"),
-			MetricName: a.MetricName, Namespace: a.Namespace, Statistic: a.Statistic, ExtendedStatistic: a.ExtendedStatistic, Dimensions: a.Dimensions,
-			Period: a.Period, Unit: a.Unit, EvaluationPeriods: a.EvaluationPeriods, DatapointsToAlarm: a.DatapointsToAlarm,
-			Threshold: a.Threshold, ComparisonOperator: a.ComparisonOperator, TreatMissingData: a.TreatMissingData, Metrics: a.Metrics,
+			AlarmDescription: a.AlarmDescription, AlarmConfigurationUpdatedTimestamp: shape.At(at),
+			StateUpdatedTimestamp: shape.At(at.Truncate(time.Second)),
+			ActionsEnabled:        a.ActionsEnabled, OKActions: a.OKActions, AlarmActions: a.AlarmActions,
+			InsufficientDataActions: a.InsufficientDataActions,
+			StateValue:              new(cloudwatch.StateValueInsufficientData),
+			StateReason:             new("Unchecked: Initial alarm creation"),
+			MetricName:              a.MetricName, Namespace: a.Namespace, Statistic: a.Statistic,
+			ExtendedStatistic: a.ExtendedStatistic, Dimensions: a.Dimensions,
+			Period: a.Period, Unit: a.Unit, EvaluationPeriods: a.EvaluationPeriods,
+			DatapointsToAlarm: a.DatapointsToAlarm,
+			Threshold:         a.Threshold, ComparisonOperator: a.ComparisonOperator,
+			TreatMissingData: a.TreatMissingData,
+			Metrics:          a.Metrics,
 		})
 	}
 	return out, nil
@@ -126,10 +140,14 @@ func (w *world) setAlarmState(_ context.Context, in cloudwatch.SetAlarmStateInpu
 	if *in.AlarmName == "panic" {
 		panic("password=hunter2")
 	}
-	return shape.None{}, awserr.Declared("InvalidFormatFault", "StateReasonData <%s> is not valid JSON & no more", *in.StateReason)
+	return shape.None{}, awserr.Declared(
+		"InvalidFormatFault", "StateReasonData <%s> is not valid JSON & no more", *in.StateReason,
+	)
 }
 
-func (w *world) describeAlarmHistory(_ context.Context, in cloudwatch.DescribeAlarmHistoryInput) (cloudwatch.DescribeAlarmHistoryOutput, error) {
+func (w *world) describeAlarmHistory(
+	_ context.Context, in cloudwatch.DescribeAlarmHistoryInput,
+) (cloudwatch.DescribeAlarmHistoryOutput, error) {
 	from, to := "ever", "ever"
 	if in.StartDate != nil {
 		from = in.StartDate.Format(time.RFC3339Nano)
@@ -150,7 +168,9 @@ func (w *world) putMetricData(_ context.Context, in cloudwatch.PutMetricDataInpu
 	defer w.mu.Unlock()
 	for i, d := range in.MetricData {
 		if d.Value != nil && (math.IsNaN(*d.Value) || math.IsInf(*d.Value, 0)) {
-			return shape.None{}, fault.New(fault.Invalid, "The value %v for parameter MetricData.member.%d.Value is invalid.", *d.Value, i+1)
+			return shape.None{}, fault.New(
+				fault.Invalid, "The value %v for parameter MetricData.member.%d.Value is invalid.", *d.Value, i+1,
+			)
 		}
 		w.samples[*in.Namespace+"/"+*d.MetricName] = append(w.samples[*in.Namespace+"/"+*d.MetricName], d)
 	}
@@ -158,20 +178,28 @@ func (w *world) putMetricData(_ context.Context, in cloudwatch.PutMetricDataInpu
 }
 
 // getMetricStatistics answers a point for each value that was put.
-func (w *world) getMetricStatistics(_ context.Context, in cloudwatch.GetMetricStatisticsInput) (cloudwatch.GetMetricStatisticsOutput, error) {
+func (w *world) getMetricStatistics(
+	_ context.Context, in cloudwatch.GetMetricStatisticsInput,
+) (cloudwatch.GetMetricStatisticsOutput, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case in.Statistics == nil && in.ExtendedStatistics == nil:
-		return cloudwatch.GetMetricStatisticsOutput{}, awserr.Declared("MissingRequiredParameterException", "Must specify either Statistics or ExtendedStatistics")
+		return cloudwatch.GetMetricStatisticsOutput{}, awserr.Declared(
+			"MissingRequiredParameterException", "Must specify either Statistics or ExtendedStatistics",
+		)
 	case !in.StartTime.Before(in.EndTime.Time):
-		return cloudwatch.GetMetricStatisticsOutput{}, fault.New(fault.Invalid, "The parameter StartTime must be less than the parameter EndTime.")
+		return cloudwatch.GetMetricStatisticsOutput{}, fault.New(
+			fault.Invalid, "The parameter StartTime must be less than the parameter EndTime.",
+		)
 	case strings.HasPrefix(*in.MetricName, "boom"):
 		return cloudwatch.GetMetricStatisticsOutput{}, fmt.Errorf("password=hunter2")
 	}
 	out := cloudwatch.GetMetricStatisticsOutput{Label: in.MetricName, Datapoints: []cloudwatch.Datapoint{}}
 	for _, d := range w.samples[*in.Namespace+"/"+*in.MetricName] {
-		p := cloudwatch.Datapoint{Timestamp: shape.At(at), Unit: d.Unit, ExtendedStatistics: map[string]float64{"p99": 0.1}}
+		p := cloudwatch.Datapoint{
+			Timestamp: shape.At(at), Unit: d.Unit, ExtendedStatistics: map[string]float64{"p99": 0.1},
+		}
 		if d.Timestamp != nil {
 			p.Timestamp = d.Timestamp
 		}

@@ -19,16 +19,30 @@ import (
 func TestABodyOfTheWrongTypesIsRefusedWithTheReason(t *testing.T) {
 	variants := func(v string) string { return `{"ProductionVariants":[{` + v + `}]}` }
 	tests := map[string]struct{ body, want string }{
-		"a string for an integer":    {variants(`"InitialInstanceCount":"1"`), "STRING_VALUE can not be converted to an Integer"},
-		"a fraction for an integer":  {variants(`"InitialInstanceCount":1.5`), "DECIMAL_VALUE can not be converted to an Integer"},
-		"an integer of 33 bits":      {variants(`"InitialInstanceCount":4294967296`), "NUMBER_VALUE can not be converted to an Integer"},
-		"a string for a float":       {variants(`"InitialVariantWeight":"x"`), "STRING_VALUE can not be converted to a Float"},
-		"a float beyond 32 bits":     {variants(`"InitialVariantWeight":1e300`), "DECIMAL_VALUE can not be converted to a Float"},
-		"a number for a string":      {variants(`"VariantName":1`), "NUMBER_VALUE can not be converted to a String"},
-		"true for a string":          {variants(`"VariantName":true`), "TRUE_VALUE can not be converted to a String"},
-		"a list for a string":        {variants(`"VariantName":[{}]`), "Start of list found where not expected"},
-		"an object for a string":     {variants(`"VariantName":{"a":1}`), "Start of structure or map found where not expected."},
-		"a number for a boolean":     {`{"EnableNetworkIsolation":1}`, "NUMBER_VALUE can not be converted to a Boolean"},
+		"a string for an integer": {
+			variants(`"InitialInstanceCount":"1"`), "STRING_VALUE can not be converted to an Integer",
+		},
+		"a fraction for an integer": {
+			variants(`"InitialInstanceCount":1.5`), "DECIMAL_VALUE can not be converted to an Integer",
+		},
+		"an integer of 33 bits": {
+			variants(`"InitialInstanceCount":4294967296`), "NUMBER_VALUE can not be converted to an Integer",
+		},
+		"a string for a float": {
+			variants(`"InitialVariantWeight":"x"`), "STRING_VALUE can not be converted to a Float",
+		},
+		"a float beyond 32 bits": {
+			variants(`"InitialVariantWeight":1e300`), "DECIMAL_VALUE can not be converted to a Float",
+		},
+		"a number for a string": {variants(`"VariantName":1`), "NUMBER_VALUE can not be converted to a String"},
+		"true for a string":     {variants(`"VariantName":true`), "TRUE_VALUE can not be converted to a String"},
+		"a list for a string":   {variants(`"VariantName":[{}]`), "Start of list found where not expected"},
+		"an object for a string": {
+			variants(`"VariantName":{"a":1}`), "Start of structure or map found where not expected.",
+		},
+		"a number for a boolean": {
+			`{"EnableNetworkIsolation":1}`, "NUMBER_VALUE can not be converted to a Boolean",
+		},
 		"a string for a list":        {`{"ProductionVariants":"x"}`, "Expected list or null"},
 		"an object for a list":       {`{"ProductionVariants":{}}`, "Expected list or null"},
 		"a list for a structure":     {`{"DataCaptureConfig":[]}`, "Expected structure or null"},
@@ -48,9 +62,16 @@ func TestABodyOfTheWrongTypesIsRefusedWithTheReason(t *testing.T) {
 		"a number with a zero first": {`{"Foo":01}`, "The request body is not valid JSON (byte 8)."},
 		"a number without digits":    {`{"Foo":-}`, "The request body is not valid JSON (byte 8)."},
 		"no UTF-8":                   {"{\"KmsKeyId\":\"\xff\"}", "The request body is not valid UTF-8."},
-		"an abyss of lists":          {`{"Foo":` + strings.Repeat("[", 1e6), "The request body is nested deeper than 64 levels."},
-		"an abyss of objects":        {strings.Repeat(`{"Foo":`, 1e5), "The request body is nested deeper than 64 levels."},
-		"a flood of objects":         {`{"ProductionVariants":[` + strings.Repeat("{},", 1e5) + `{}]}`, "The request body has more than 50000 objects."},
+		"an abyss of lists": {
+			`{"Foo":` + strings.Repeat("[", 1e6), "The request body is nested deeper than 64 levels.",
+		},
+		"an abyss of objects": {
+			strings.Repeat(`{"Foo":`, 1e5), "The request body is nested deeper than 64 levels.",
+		},
+		"a flood of objects": {
+			`{"ProductionVariants":[` + strings.Repeat("{},", 1e5) + `{}]}`,
+			"The request body has more than 50000 objects.",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -76,12 +97,16 @@ func TestMapsRefuseWhatIsNotAString(t *testing.T) {
 
 func TestAbsentIsNotZeroAndUnknownIsNothing(t *testing.T) {
 	var in sagemaker.UpdateEndpointInput
-	body := ` { "EndpointName" : "" , "RetainAllVariantProperties":false, "RetainDeploymentConfig":null, "endpointConfigName":"c", "Foo":[{"a":[1.5e+3,-0,true,false,null,"\u00e9"]}], "ExcludeRetainedVariantProperties":[] }` + "\n"
+	body := ` { "EndpointName" : "" , "RetainAllVariantProperties":false, "RetainDeploymentConfig":null, ` +
+		`"endpointConfigName":"c", "Foo":[{"a":[1.5e+3,-0,true,false,null,"\u00e9"]}], ` +
+		`"ExcludeRetainedVariantProperties":[] }` +
+		"\n"
 	if err := shape.Decode([]byte(body), &in); err != nil {
 		t.Fatal(err)
 	}
 	want := sagemaker.UpdateEndpointInput{
-		EndpointName: new(""), RetainAllVariantProperties: new(false), ExcludeRetainedVariantProperties: []sagemaker.VariantProperty{},
+		EndpointName: new(""), RetainAllVariantProperties: new(false),
+		ExcludeRetainedVariantProperties: []sagemaker.VariantProperty{},
 	}
 	if !reflect.DeepEqual(in, want) {
 		t.Errorf("got %s", shape.Append(nil, in))
@@ -90,7 +115,9 @@ func TestAbsentIsNotZeroAndUnknownIsNothing(t *testing.T) {
 
 func TestTheLastOfTwoMembersWins(t *testing.T) {
 	var in sagemaker.ListTagsInput
-	if err := shape.Decode([]byte(`{"NextToken":"a","MaxResults":50,"NextToken":"b","MaxResults":null}`), &in); err != nil {
+	if err := shape.Decode(
+		[]byte(`{"NextToken":"a","MaxResults":50,"NextToken":"b","MaxResults":null}`), &in,
+	); err != nil {
 		t.Fatal(err)
 	}
 	if *in.NextToken != "b" || in.MaxResults != nil {
@@ -131,7 +158,8 @@ func TestTimesAreSecondsWithAndWithoutAFraction(t *testing.T) {
 				t.Errorf("encoding/json writes %s, %v", b, err)
 			}
 			var again sagemaker.ListModelsInput
-			if err := json.Unmarshal([]byte(`{"CreationTimeAfter":`+tt.in+`}`), &again); err != nil || !again.CreationTimeAfter.Equal(tt.want) {
+			if err := json.Unmarshal([]byte(`{"CreationTimeAfter":`+tt.in+`}`), &again); err != nil ||
+				!again.CreationTimeAfter.Equal(tt.want) {
 				t.Errorf("encoding/json reads %v, %v", again.CreationTimeAfter, err)
 			}
 		})
@@ -148,7 +176,10 @@ func TestAnswersLookLikeTheOnesOfTheAPI(t *testing.T) {
 		"an optional list is not":             {sagemaker.ListTagsOutput{}, `{}`},
 		"an empty structure":                  {sagemaker.DeleteTagsOutput{}, `{}`},
 		"floats have a point": {
-			&sagemaker.ProductionVariantSummary{VariantName: new("v"), CurrentWeight: new(float32(1)), DesiredWeight: new(float32(0.1)), CurrentInstanceCount: new(int32(0))},
+			&sagemaker.ProductionVariantSummary{
+				VariantName: new("v"), CurrentWeight: new(float32(1)), DesiredWeight: new(float32(0.1)),
+				CurrentInstanceCount: new(int32(0)),
+			},
 			`{"VariantName":"v","CurrentWeight":1.0,"DesiredWeight":0.1,"CurrentInstanceCount":0}`,
 		},
 		"text is not escaped for HTML": {
@@ -160,7 +191,8 @@ func TestAnswersLookLikeTheOnesOfTheAPI(t *testing.T) {
 				ModelName: new("m"), CreationTime: at, EnableNetworkIsolation: new(false),
 				PrimaryContainer: &sagemaker.ContainerDefinition{Environment: map[string]string{"B": "2", "A": "1"}},
 			},
-			`{"ModelName":"m","PrimaryContainer":{"Environment":{"A":"1","B":"2"}},"CreationTime":1529870369.986,"EnableNetworkIsolation":false}`,
+			`{"ModelName":"m","PrimaryContainer":{"Environment":{"A":"1","B":"2"}},"CreationTime":1529870369.986,` +
+				`"EnableNetworkIsolation":false}`,
 		},
 	}
 	for name, tt := range tests {
@@ -175,7 +207,10 @@ func TestAnswersLookLikeTheOnesOfTheAPI(t *testing.T) {
 // Whatever Decode accepts is JSON for encoding/json, too, and is written and
 // read back as the same; what it refuses it refuses without a panic.
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"ModelName":"m","PrimaryContainer":{"Image":"\ud83d\ude00","Environment":{"A":"1"}},"Tags":[{"Key":"k","Value":"v"}]}`))
+	f.Add([]byte(
+		`{"ModelName":"m","PrimaryContainer":{"Image":"\ud83d\ude00","Environment":{"A":"1"}},"Tags":[{"Key":"k",` +
+			`"Value":"v"}]}`,
+	))
 	f.Add([]byte(`{"Foo":[1,-2.5e-3,{"a":null}],"EnableNetworkIsolation":true,"ModelName":null}`))
 	f.Add([]byte(`{"Containers":[{"Environment":{"":""}},{}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -198,8 +233,10 @@ func FuzzDecode(f *testing.F) {
 }
 
 const createConfig = `{"EndpointConfigName":"canary-2026-11-21","ProductionVariants":[
-{"VariantName":"AllTraffic","ModelName":"fraud-v1","InitialInstanceCount":2,"InstanceType":"ml.m5.large","InitialVariantWeight":1.0,"RoutingConfig":{"RoutingStrategy":"RANDOM"}},
-{"VariantName":"Challenger","ModelName":"fraud-v2","InitialInstanceCount":1,"InstanceType":"ml.c5.xlarge","InitialVariantWeight":0.25,"ContainerStartupHealthCheckTimeoutInSeconds":120}],
+{"VariantName":"AllTraffic","ModelName":"fraud-v1","InitialInstanceCount":2,"InstanceType":"ml.m5.large",
+"InitialVariantWeight":1.0,"RoutingConfig":{"RoutingStrategy":"RANDOM"}},
+{"VariantName":"Challenger","ModelName":"fraud-v2","InitialInstanceCount":1,"InstanceType":"ml.c5.xlarge",
+"InitialVariantWeight":0.25,"ContainerStartupHealthCheckTimeoutInSeconds":120}],
 "Tags":[{"Key":"team","Value":"risk"},{"Key":"stage","Value":"prod"}]}`
 
 func BenchmarkDecodeAndValidateCreateEndpointConfig(b *testing.B) {
@@ -231,9 +268,12 @@ func BenchmarkEncodingJSONOfTheSame(b *testing.B) {
 func BenchmarkAppendDescribeEndpoint(b *testing.B) {
 	at := shape.At(time.UnixMilli(1529870369986))
 	out := sagemaker.DescribeEndpointOutput{
-		EndpointName: new("e"), EndpointArn: new("arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"), EndpointConfigName: new("c"),
-		EndpointStatus: new(sagemaker.EndpointStatusInService), CreationTime: at, LastModifiedTime: at,
-		ProductionVariants: []sagemaker.ProductionVariantSummary{{VariantName: new("v"), CurrentWeight: new(float32(1)), DesiredWeight: new(float32(1))}},
+		EndpointName: new("e"), EndpointArn: new("arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"),
+		EndpointConfigName: new("c"),
+		EndpointStatus:     new(sagemaker.EndpointStatusInService), CreationTime: at, LastModifiedTime: at,
+		ProductionVariants: []sagemaker.ProductionVariantSummary{
+			{VariantName: new("v"), CurrentWeight: new(float32(1)), DesiredWeight: new(float32(1))},
+		},
 	}
 	var buf []byte
 	b.ReportAllocs()
@@ -260,7 +300,9 @@ func TestDoublesHaveWordsForWhatIsNoNumber(t *testing.T) {
 			t.Errorf("%q was read", word)
 		}
 	}
-	if err := shape.Decode([]byte(`{"ProductionVariants":[{"InitialVariantWeight":"NaN"}]}`), &sagemaker.CreateEndpointConfigInput{}); err == nil {
+	if err := shape.Decode(
+		[]byte(`{"ProductionVariants":[{"InitialVariantWeight":"NaN"}]}`), &sagemaker.CreateEndpointConfigInput{},
+	); err == nil {
 		t.Error("a weight that is no number was read")
 	}
 }
@@ -272,12 +314,15 @@ func TestATimeMayBeWrittenInISO8601(t *testing.T) {
 		`"Sat, 21 Nov 2026 19:53:05 GMT"`: want.Truncate(time.Second),
 	} {
 		var in sagemakeredge.SendHeartbeatRequest
-		if err := shape.Decode([]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &in); err != nil || !in.DeploymentResult.DeploymentEndTime.Equal(at) {
+		if err := shape.Decode([]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &in); err != nil ||
+			!in.DeploymentResult.DeploymentEndTime.Equal(at) {
 			t.Errorf("%s: %v %v", text, in.DeploymentResult, err)
 		}
 	}
 	for _, text := range []string{`"yesterday"`, `"0000-01-01T00:00:00Z"`, `""`, `"1795290785.123"`, `true`} {
-		if err := shape.Decode([]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &sagemakeredge.SendHeartbeatRequest{}); err == nil {
+		if err := shape.Decode(
+			[]byte(`{"DeploymentResult":{"DeploymentEndTime":`+text+`}}`), &sagemakeredge.SendHeartbeatRequest{},
+		); err == nil {
 			t.Errorf("%s was read", text)
 		}
 	}
@@ -299,7 +344,9 @@ func TestAFreeMemberIsKeptAsItWasSent(t *testing.T) {
 		}
 		break
 	}
-	for text, isList := range map[string]bool{`null`: false, `[]`: true, `{}`: false, `7`: false, `"[]"`: false, `false`: false} {
+	for text, isList := range map[string]bool{
+		`null`: false, `[]`: true, `{}`: false, `7`: false, `"[]"`: false, `false`: false,
+	} {
 		var in sagemakeredge.SendHeartbeatRequest
 		if err := shape.Decode([]byte(`{"AgentMetrics":`+text+`}`), &in); err != nil {
 			t.Errorf("%s: %v", text, err)

@@ -46,7 +46,8 @@ func TestOnlyPatternsThatGoCannotTakeAreRewritten(t *testing.T) {
 const (
 	alarm   = `(?!\s*$).+`
 	pkg     = `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`
-	arnName = `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)(\/[0-9]{1,9})?`
+	arnName = `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,` +
+		`62})(?<!-)(\/[0-9]{1,9})?`
 	file    = `^(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9-_\.]*$`
 	ext     = `^(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+$`
 	session = `^(NEW_SESSION)$|^[a-zA-Z0-9](-*[a-zA-Z0-9])*$`

@@ -51,7 +51,8 @@ func BenchmarkInvokeEndpoint1KiB(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			h := r.Header.Clone()
-			if err := signer.SignHTTP(context.Background(), keys, &http.Request{Method: r.Method, URL: r.URL, Header: h, ContentLength: r.ContentLength},
+			if err := signer.SignHTTP(context.Background(), keys,
+				&http.Request{Method: r.Method, URL: r.URL, Header: h, ContentLength: r.ContentLength},
 				hashOf(c.body), c.service, "eu-west-1", now); err != nil {
 				b.Fatal(err)
 			}

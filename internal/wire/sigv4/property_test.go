@@ -27,7 +27,9 @@ func (r *rawRequest) Header(name string) (string, bool) {
 }
 
 func newRawRequest(r *http.Request) *rawRequest {
-	raw := &rawRequest{method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery, headers: map[string]string{"host": r.Host}}
+	raw := &rawRequest{
+		method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery, headers: map[string]string{"host": r.Host},
+	}
 	for k, v := range r.Header {
 		raw.headers[strings.ToLower(k)] = strings.Join(v, ",")
 	}
@@ -72,7 +74,9 @@ func rfc3986(s string) []byte {
 }
 
 func TestWhatTheSDKSignsVerifiesAndNothingElse(t *testing.T) {
-	for name, keys := range map[string]sigv4.Keyring{"a table of keys": testRing(), "sessions without a table": newSessionRing()} {
+	for name, keys := range map[string]sigv4.Keyring{
+		"a table of keys": testRing(), "sessions without a table": newSessionRing(),
+	} {
 		t.Run(name, func(t *testing.T) { signedVerifies(t, sigv4.NewVerifier(keys)) })
 	}
 }
@@ -175,7 +179,10 @@ func FuzzTheAuthenticationIsParsedWithoutPanicOrFalseAccept(f *testing.F) {
 	f.Add(r.headers["authorization"], r.headers["x-amz-date"], "")
 	p := newRawRequest(c.presigned(f, "60"))
 	f.Add("", "", p.query)
-	f.Add("AWS4-HMAC-SHA256 Credential=a/b/c/d/e,Credential=,=,", "20260731T000000Z", "X-Amz-Signature&X-Amz-Date=%zz&&=&+")
+	f.Add(
+		"AWS4-HMAC-SHA256 Credential=a/b/c/d/e,Credential=,=,", "20260731T000000Z",
+		"X-Amz-Signature&X-Amz-Date=%zz&&=&+",
+	)
 	valid := r.headers["authorization"]
 	v := sigv4.NewVerifier(testRing())
 	f.Fuzz(func(t *testing.T, authorization, date, query string) {

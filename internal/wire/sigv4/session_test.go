@@ -38,7 +38,10 @@ func TestASessionVerifiesInEveryForm(t *testing.T) {
 	for _, id := range []string{"ASIASESSION", "ASIAEXPIRED", "AKIDEXAMPLE"} {
 		token := testRing()[id].SessionToken
 		forms := map[string]*http.Request{
-			"version 2, presigned": presignV2("GET", "/b/k", "", map[string]string{"x-amz-security-token": token}, now.Add(time.Minute), testRing()[id]),
+			"version 2, presigned": presignV2(
+				"GET", "/b/k", "", map[string]string{"x-amz-security-token": token}, now.Add(time.Minute),
+				testRing()[id],
+			),
 		}
 		for name, c := range map[string]call{"S3": s3, "S3, unsigned": unsigned, "an API": invoke()} {
 			c.key = id
@@ -70,7 +73,9 @@ func TestASessionVerifiesInEveryForm(t *testing.T) {
 
 func TestATokenThatIsNotTheSessionsIsRefusedInTheWordsOfTheAPI(t *testing.T) {
 	v := sigv4.NewVerifier(newSessionRing())
-	for service, want := range map[string]string{"sagemaker": "UnrecognizedClientException", "sts": "InvalidClientTokenId", "s3": "InvalidToken"} {
+	for service, want := range map[string]string{
+		"sagemaker": "UnrecognizedClientException", "sts": "InvalidClientTokenId", "s3": "InvalidToken",
+	} {
 		c := invoke()
 		c.service, c.key = service, "ASIASESSION"
 		r := c.signed(t)

@@ -28,8 +28,13 @@ func (r ring) Key(id string) (sigv4.Key, bool) { k, ok := r[id]; return k, ok }
 
 func testRing() ring {
 	return ring{
-		"AKIDEXAMPLE": {ID: "AKIDEXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", ARN: "arn:aws:iam::000000000000:user/a", UserID: "AIDA"},
-		"ASIASESSION": {ID: "ASIASESSION", Secret: "another/secret", SessionToken: "to/ken==", Expires: now.Add(time.Hour)},
+		"AKIDEXAMPLE": {
+			ID: "AKIDEXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+			ARN: "arn:aws:iam::000000000000:user/a", UserID: "AIDA",
+		},
+		"ASIASESSION": {
+			ID: "ASIASESSION", Secret: "another/secret", SessionToken: "to/ken==", Expires: now.Add(time.Hour),
+		},
 		"ASIAEXPIRED": {ID: "ASIAEXPIRED", Secret: "another/secret", SessionToken: "to/ken==", Expires: now},
 	}
 }
@@ -57,9 +62,12 @@ type call struct {
 
 func invoke() call {
 	return call{
-		method: "POST", target: "http://127.0.0.1:9400/endpoints/e/invocations", service: "sagemaker", key: "AKIDEXAMPLE", at: now,
-		header: http.Header{"Content-Type": {"text/csv"}, "Amz-Sdk-Invocation-Id": {"8b1"}, "Amz-Sdk-Request": {"attempt=1; max=3"}},
-		body:   []byte("1,2,3"),
+		method: "POST", target: "http://127.0.0.1:9400/endpoints/e/invocations", service: "sagemaker",
+		key: "AKIDEXAMPLE", at: now,
+		header: http.Header{
+			"Content-Type": {"text/csv"}, "Amz-Sdk-Invocation-Id": {"8b1"}, "Amz-Sdk-Request": {"attempt=1; max=3"},
+		},
+		body: []byte("1,2,3"),
 	}
 }
 
@@ -89,7 +97,8 @@ func (c call) signed(t testing.TB) *http.Request {
 	if c.service == "s3" {
 		r.Header.Set("X-Amz-Content-Sha256", c.payloadHash())
 	}
-	err := v4.NewSigner().SignHTTP(context.Background(), credentialsOf(c.key), r, c.payloadHash(), c.service, "eu-west-1", c.at,
+	err := v4.NewSigner().SignHTTP(context.Background(), credentialsOf(c.key), r, c.payloadHash(), c.service,
+		"eu-west-1", c.at,
 		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = c.service == "s3" })
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +115,8 @@ func (c call) presigned(t testing.TB, expires string) *http.Request {
 		q.Set("X-Amz-Expires", expires)
 		r.URL.RawQuery = q.Encode()
 	}
-	u, h, err := v4.NewSigner().PresignHTTP(context.Background(), credentialsOf(c.key), r, c.payloadHash(), c.service, "eu-west-1", c.at,
+	u, h, err := v4.NewSigner().PresignHTTP(context.Background(), credentialsOf(c.key), r, c.payloadHash(), c.service,
+		"eu-west-1", c.at,
 		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = c.service == "s3" })
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +138,10 @@ func verify(r *http.Request, body []byte, at time.Time) (sigv4.Identity, error) 
 func TestARequestSignedByTheSDKVerifies(t *testing.T) {
 	c := invoke()
 	id, err := verify(c.signed(t), c.body, now)
-	want := sigv4.Identity{AccessKeyID: "AKIDEXAMPLE", ARN: "arn:aws:iam::000000000000:user/a", UserID: "AIDA", Region: "eu-west-1", Service: "sagemaker", Signed: now}
+	want := sigv4.Identity{
+		AccessKeyID: "AKIDEXAMPLE", ARN: "arn:aws:iam::000000000000:user/a", UserID: "AIDA", Region: "eu-west-1",
+		Service: "sagemaker", Signed: now,
+	}
 	if err != nil || id != want {
 		t.Fatalf("Verify = %+v, %v; want %+v", id, err, want)
 	}
@@ -147,7 +160,8 @@ func TestARequestWithASessionTokenVerifies(t *testing.T) {
 
 func TestAPresignedRequestVerifiesUntilItExpires(t *testing.T) {
 	c := invoke()
-	c.service, c.method, c.target, c.hash = "s3", "GET", "http://127.0.0.1:9400/b/a%20key/with%2Bplus?response-content-type=text%2Fcsv", "UNSIGNED-PAYLOAD"
+	c.service, c.method, c.target, c.hash = "s3", "GET", "http://127.0.0.1:9400/b/a%20key/"+
+		"with%2Bplus?response-content-type=text%2Fcsv", "UNSIGNED-PAYLOAD"
 	c.header, c.body = nil, nil
 	r := c.presigned(t, "60")
 	if _, err := verify(r, nil, now.Add(59*time.Second)); err != nil {
@@ -178,10 +192,14 @@ type failure struct {
 	want   string
 }
 
-const mismatch = "InvalidSignatureException 400 The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+const mismatch = "InvalidSignatureException 400 The request signature we calculated does not match the signature you " +
+	"provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
 
 var failures = map[string]failure{
-	"no authentication at all": {spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "MissingAuthenticationTokenException 403 Missing Authentication Token"},
+	"no authentication at all": {
+		spoil: func(r *http.Request) { r.Header.Del("Authorization") },
+		want:  "MissingAuthenticationTokenException 403 Missing Authentication Token",
+	},
 	"no signature": {
 		spoil: func(r *http.Request) {
 			r.Header.Set("Authorization", cut(r.Header.Get("Authorization"), ", Signature"))
@@ -193,21 +211,51 @@ var failures = map[string]failure{
 			r.Header.Set("Authorization", "AWS4-HMAC-SHA256")
 			r.Header.Del("X-Amz-Date")
 		},
-		want: "IncompleteSignatureException 400 Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+		want: "IncompleteSignatureException 400 Authorization header requires 'Credential' parameter. Authorization " +
+			"header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. " +
+			"Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
 	},
 	"a parameter given twice": {
 		spoil: func(r *http.Request) { r.Header.Set("Authorization", r.Header.Get("Authorization")+", Signature=00") },
 		want:  "IncompleteSignatureException 400 ",
 	},
-	"a credential with four parts": {spoil: replace("Authorization", "/eu-west-1", ""), want: "IncompleteSignatureException 400 Credential must have exactly 5 slash-delimited elements"},
-	"a hostile region":             {spoil: replace("Authorization", "/eu-west-1", "/eu:west"), want: "IncompleteSignatureException 400 Credential"},
-	"another algorithm":            {spoil: replace("Authorization", "AWS4-HMAC", "AWS5-HMAC"), want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
-	"Version 2":                    {spoil: func(r *http.Request) { r.Header.Set("Authorization", "AWS AKIDEXAMPLE:x") }, want: "IncompleteSignatureException 400 Unsupported AWS 'algorithm'"},
-	"a date that is none":          {spoil: replace("X-Amz-Date", "20260730", "20260732"), want: "IncompleteSignatureException 400 Date must be in ISO-8601 'basic format'. Got '20260732T120000Z'."},
-	"a scope of another day":       {spoil: replace("Authorization", "20260730", "20260729"), want: "InvalidSignatureException 400 Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20260729' != '20260730', from '20260730T120000Z'."},
-	"a service nobody serves":      {change: func(c *call) { c.service = "dynamodb" }, want: "InvalidSignatureException 400 Credential should be scoped to correct service: 'sagemaker', 's3'"},
-	"host not signed":              {spoil: replace("Authorization", "host;", ""), want: "IncompleteSignatureException 400 'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."},
-	"an unknown key":               {spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "UnrecognizedClientException 400 The security token included in the request is invalid."},
+	"a credential with four parts": {
+		spoil: replace("Authorization", "/eu-west-1", ""),
+		want:  "IncompleteSignatureException 400 Credential must have exactly 5 slash-delimited elements",
+	},
+	"a hostile region": {
+		spoil: replace("Authorization", "/eu-west-1", "/eu:west"), want: "IncompleteSignatureException 400 Credential",
+	},
+	"another algorithm": {
+		spoil: replace("Authorization", "AWS4-HMAC", "AWS5-HMAC"),
+		want:  "IncompleteSignatureException 400 Unsupported AWS 'algorithm'",
+	},
+	"Version 2": {
+		spoil: func(r *http.Request) { r.Header.Set("Authorization", "AWS AKIDEXAMPLE:x") },
+		want:  "IncompleteSignatureException 400 Unsupported AWS 'algorithm'",
+	},
+	"a date that is none": {
+		spoil: replace("X-Amz-Date", "20260730", "20260732"),
+		want:  "IncompleteSignatureException 400 Date must be in ISO-8601 'basic format'. Got '20260732T120000Z'.",
+	},
+	"a scope of another day": {
+		spoil: replace("Authorization", "20260730", "20260729"),
+		want: "InvalidSignatureException 400 Date in Credential scope does not match YYYYMMDD from ISO-8601 version " +
+			"of date from HTTP: '20260729' != '20260730', from '20260730T120000Z'.",
+	},
+	"a service nobody serves": {
+		change: func(c *call) { c.service = "dynamodb" },
+		want:   "InvalidSignatureException 400 Credential should be scoped to correct service: 'sagemaker', 's3'",
+	},
+	"host not signed": {
+		spoil: replace("Authorization", "host;", ""),
+		want: "IncompleteSignatureException 400 'Host' or ':authority' must be a 'SignedHeader' in the AWS " +
+			"Authorization.",
+	},
+	"an unknown key": {
+		spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"),
+		want:  "UnrecognizedClientException 400 The security token included in the request is invalid.",
+	},
 	"a token for a key without": {
 		spoil: func(r *http.Request) {
 			r.Header.Set("X-Amz-Security-Token", "x")
@@ -215,27 +263,65 @@ var failures = map[string]failure{
 		},
 		want: "UnrecognizedClientException 400 The security token included in the request is invalid.",
 	},
-	"a token not signed":  {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") }, want: "InvalidSignatureException 400 There were headers"},
-	"a target not signed": {spoil: func(r *http.Request) { r.Header.Set("X-Amz-Target", "SageMaker.DeleteModel") }, want: "InvalidSignatureException 400 There were headers"},
-	"a token left out":    {change: func(c *call) { c.key = "ASIASESSION" }, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, want: "UnrecognizedClientException 400 "},
-	"an expired session":  {change: func(c *call) { c.key = "ASIAEXPIRED" }, want: "ExpiredTokenException 400 The security token included in the request is expired"},
-	"an old signature":    {at: now.Add(5*time.Minute + time.Second), want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than 20260730T120001Z (20260730T120501Z - 5 min.)"},
-	"an early signature":  {at: now.Add(-5*time.Minute - time.Second), want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than 20260730T115959Z (20260730T115459Z + 5 min.)"},
+	"a token not signed": {
+		spoil: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "x") },
+		want:  "InvalidSignatureException 400 There were headers",
+	},
+	"a target not signed": {
+		spoil: func(r *http.Request) { r.Header.Set("X-Amz-Target", "SageMaker.DeleteModel") },
+		want:  "InvalidSignatureException 400 There were headers",
+	},
+	"a token left out": {
+		change: func(c *call) { c.key = "ASIASESSION" },
+		spoil:  func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") },
+		want:   "UnrecognizedClientException 400 ",
+	},
+	"an expired session": {
+		change: func(c *call) { c.key = "ASIAEXPIRED" },
+		want:   "ExpiredTokenException 400 The security token included in the request is expired",
+	},
+	"an old signature": {
+		at: now.Add(5*time.Minute + time.Second),
+		want: "InvalidSignatureException 400 Signature expired: 20260730T120000Z is now earlier than " +
+			"20260730T120001Z (20260730T120501Z - 5 min.)",
+	},
+	"an early signature": {
+		at: now.Add(-5*time.Minute - time.Second),
+		want: "InvalidSignatureException 400 Signature not yet current: 20260730T120000Z is still later than " +
+			"20260730T115959Z (20260730T115459Z + 5 min.)",
+	},
 	"another signature": {spoil: func(r *http.Request) {
 		h := r.Header.Get("Authorization")
 		r.Header.Set("Authorization", h[:len(h)-4]+"0000")
 	}, want: mismatch},
-	"another method":      {spoil: func(r *http.Request) { r.Method = "PUT" }, want: mismatch},
-	"another host":        {spoil: func(r *http.Request) { r.Host = "127.0.0.1:9401" }, want: mismatch},
-	"another header":      {spoil: replace("Content-Type", "csv", "CSV"), want: mismatch},
-	"a header less":       {spoil: func(r *http.Request) { r.Header.Del("Amz-Sdk-Request") }, want: mismatch},
-	"a parameter more":    {spoil: func(r *http.Request) { r.URL.RawQuery = "x=y" }, want: mismatch},
-	"both forms":          {spoil: func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=00" }, want: "IncompleteSignatureException 400 Only one auth mechanism allowed"},
-	"S3: bad signature":   {change: s3, spoil: func(r *http.Request) { r.Method = "PUT" }, want: "SignatureDoesNotMatch 403 The request signature we calculated does not match"},
-	"S3: unknown key":     {change: s3, spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"), want: "InvalidAccessKeyId 403 The AWS Access Key Id you provided does not exist in our records."},
-	"S3: skew":            {change: s3, at: now.Add(15*time.Minute + time.Second), want: "RequestTimeTooSkewed 403 The difference between the request time and the current time is too large."},
-	"S3: no payload hash": {change: s3, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, want: "InvalidRequest 400 Missing required header for this request: x-amz-content-sha256"},
-	"S3: another body":    {change: func(c *call) { s3(c); c.hash = hashOf([]byte("other")) }, want: "XAmzContentSHA256Mismatch 400 "},
+	"another method":   {spoil: func(r *http.Request) { r.Method = "PUT" }, want: mismatch},
+	"another host":     {spoil: func(r *http.Request) { r.Host = "127.0.0.1:9401" }, want: mismatch},
+	"another header":   {spoil: replace("Content-Type", "csv", "CSV"), want: mismatch},
+	"a header less":    {spoil: func(r *http.Request) { r.Header.Del("Amz-Sdk-Request") }, want: mismatch},
+	"a parameter more": {spoil: func(r *http.Request) { r.URL.RawQuery = "x=y" }, want: mismatch},
+	"both forms": {
+		spoil: func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=00" },
+		want:  "IncompleteSignatureException 400 Only one auth mechanism allowed",
+	},
+	"S3: bad signature": {
+		change: s3, spoil: func(r *http.Request) { r.Method = "PUT" },
+		want: "SignatureDoesNotMatch 403 The request signature we calculated does not match",
+	},
+	"S3: unknown key": {
+		change: s3, spoil: replace("Authorization", "AKIDEXAMPLE", "AKIDUNKNOWN"),
+		want: "InvalidAccessKeyId 403 The AWS Access Key Id you provided does not exist in our records.",
+	},
+	"S3: skew": {
+		change: s3, at: now.Add(15*time.Minute + time.Second),
+		want: "RequestTimeTooSkewed 403 The difference between the request time and the current time is too large.",
+	},
+	"S3: no payload hash": {
+		change: s3, spoil: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") },
+		want: "InvalidRequest 400 Missing required header for this request: x-amz-content-sha256",
+	},
+	"S3: another body": {
+		change: func(c *call) { s3(c); c.hash = hashOf([]byte("other")) }, want: "XAmzContentSHA256Mismatch 400 ",
+	},
 }
 
 func TestEachFailureHasItsOwnError(t *testing.T) {
@@ -260,14 +346,32 @@ func TestEachFailureHasItsOwnError(t *testing.T) {
 
 func TestEachFailureOfAPresignedRequestHasItsOwnError(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"no date":           {"X-Amz-Date=", "X-Amz-Dat=", "AuthorizationQueryParametersError 400 Query-string authentication version 4 requires"},
-		"two signatures":    {"X-Amz-Expires=", "X-Amz-Signature=00&X-Amz-Expires=", "AuthorizationQueryParametersError 400 Query-string"},
-		"a week and more":   {"X-Amz-Expires=60", "X-Amz-Expires=604801", "AuthorizationQueryParametersError 400 X-Amz-Expires must be less than a week"},
-		"a negative expiry": {"X-Amz-Expires=60", "X-Amz-Expires=-1", "AuthorizationQueryParametersError 400 X-Amz-Expires must be non-negative"},
-		"no number":         {"X-Amz-Expires=60", "X-Amz-Expires=6O", "AuthorizationQueryParametersError 400 X-Amz-Expires should be a number"},
-		"no expiry":         {"X-Amz-Expires=60", "a=b", "AuthorizationQueryParametersError 400 X-Amz-Expires should be a number"},
-		"another expiry":    {"X-Amz-Expires=60", "X-Amz-Expires=61", "SignatureDoesNotMatch 403 "},
-		"another algorithm": {"HMAC-SHA256", "HMAC-SHA1", "AuthorizationQueryParametersError 400 X-Amz-Algorithm only supports"},
+		"no date": {
+			"X-Amz-Date=", "X-Amz-Dat=",
+			"AuthorizationQueryParametersError 400 Query-string authentication version 4 requires",
+		},
+		"two signatures": {
+			"X-Amz-Expires=", "X-Amz-Signature=00&X-Amz-Expires=", "AuthorizationQueryParametersError 400 Query-string",
+		},
+		"a week and more": {
+			"X-Amz-Expires=60", "X-Amz-Expires=604801",
+			"AuthorizationQueryParametersError 400 X-Amz-Expires must be less than a week",
+		},
+		"a negative expiry": {
+			"X-Amz-Expires=60", "X-Amz-Expires=-1",
+			"AuthorizationQueryParametersError 400 X-Amz-Expires must be non-negative",
+		},
+		"no number": {
+			"X-Amz-Expires=60", "X-Amz-Expires=6O",
+			"AuthorizationQueryParametersError 400 X-Amz-Expires should be a number",
+		},
+		"no expiry": {
+			"X-Amz-Expires=60", "a=b", "AuthorizationQueryParametersError 400 X-Amz-Expires should be a number",
+		},
+		"another expiry": {"X-Amz-Expires=60", "X-Amz-Expires=61", "SignatureDoesNotMatch 403 "},
+		"another algorithm": {
+			"HMAC-SHA256", "HMAC-SHA1", "AuthorizationQueryParametersError 400 X-Amz-Algorithm only supports",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := invoke()

@@ -59,7 +59,10 @@ func (w *world) looksLikeATar(r io.Reader) {
 		w.ok(err)
 		names = append(names, h.Name)
 	}
-	if got := strings.Join(names, " "); got != "sagemaker_edge_manifest sagemaker_edge_manifest.sig sagemaker_edge_manifest.crt model.onnx slipway_compiled.json" {
+	if got := strings.Join(
+		names, " ",
+	); got != "sagemaker_edge_manifest sagemaker_edge_manifest.sig sagemaker_edge_manifest.crt model.onnx "+
+		"slipway_compiled.json" {
 		w.t.Error(got)
 	}
 }

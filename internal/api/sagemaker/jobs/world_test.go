@@ -112,7 +112,10 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 // handler serves jobs and S3 at one address, and believes every caller:
 // checking signatures is tested elsewhere.
 func handler(svc *packaging.Service, objs *objects.Store, log *slog.Logger) http.Handler {
-	control := rpc.NewHandler(rpc.Config{Service: shapes.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log}, jobs.Ops(svc)...)
+	control := rpc.NewHandler(
+		rpc.Config{Service: shapes.API(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log},
+		jobs.Ops(svc)...,
+	)
 	bucket := s3.New(objs, log)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		c := access.Caller{AccessKeyID: "AKID", Account: scope.Account, Region: scope.Region}

@@ -66,12 +66,17 @@ func TestTheFactsHoldNoShapeThatNoOperationUses(t *testing.T) {
 
 func TestFactsThatGoCannotHoldAreRefused(t *testing.T) {
 	tests := map[string]string{
-		"a shape that contains itself": `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{"In":{"type":"structure","members":{"I":{"shape":"In"}}}}}`,
-		"a shape that is not there":    `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{}}`,
-		"an unknown type":              `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{"In":{"type":"bigdecimal"}}}`,
-		"a member that hides a method": `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{"In":{"type":"structure","members":{"Shape":{"shape":"S"}}},"S":{"type":"string"}}}`,
-		"two constants of one name":    `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{"In":{"type":"structure","members":{"E":{"shape":"E"}}},"E":{"type":"string","enum":["a-b","a.b"]}}}`,
-		"no operations":                `{"service":"x"}`,
+		"a shape that contains itself": `{"service":"x","operations":{"A":{"input":"In"}},` +
+			`"shapes":{"In":{"type":"structure","members":{"I":{"shape":"In"}}}}}`,
+		"a shape that is not there": `{"service":"x","operations":{"A":{"input":"In"}},"shapes":{}}`,
+		"an unknown type": `{"service":"x","operations":{"A":{"input":"In"}},` +
+			`"shapes":{"In":{"type":"bigdecimal"}}}`,
+		"a member that hides a method": `{"service":"x","operations":{"A":{"input":"In"}},` +
+			`"shapes":{"In":{"type":"structure","members":{"Shape":{"shape":"S"}}},"S":{"type":"string"}}}`,
+		"two constants of one name": `{"service":"x","operations":{"A":{"input":"In"}},` +
+			`"shapes":{"In":{"type":"structure","members":{"E":{"shape":"E"}}},"E":{"type":"string","enum":["a-b",` +
+			`"a.b"]}}}`,
+		"no operations": `{"service":"x"}`,
 	}
 	for name, facts := range tests {
 		t.Run(name, func(t *testing.T) {
