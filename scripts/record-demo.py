@@ -4,7 +4,7 @@
 usage: scripts/record-demo.py [SLIPWAY [SVG]]     (bin/slipway, docs/demo.svg)
 
 Runs the real demo in a terminal of its own and writes what it prints as an
-SVG: the lines that stay, in their colours, each of which appears when it was
+SVG: the lines that stay, in their colours, each of which lights up when it was
 printed (four times as fast). Viewers that do not animate show all of them.
 Left out, to fit on a page, are the pictures of digits and the part that shows
 the commands for the record; an ellipsis marks where. Nothing but Python's
@@ -168,7 +168,7 @@ def draw(rows):
         "text { font: 13px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: #cdd9e5; "
         "white-space: pre; }",
         "@media (prefers-reduced-motion: no-preference) { text { animation: appear 0s both; } }",
-        "@keyframes appear { from { opacity: 0; } to { opacity: 1; } }",
+        "@keyframes appear { from { opacity: 0.35; } to { opacity: 1; } }",
         "</style>",
         f'<rect width="{width:.0f}" height="{height}" rx="8" fill="#22272e"/>',
     ]
