@@ -8,7 +8,7 @@ import (
 )
 
 func TestACompositeAlarmFollowsItsRule(t *testing.T) {
-	j := judge(t, alarm.Definition{Name: "both", Rule: `ALARM(a) AND NOT ALARM("b")`})
+	j := newJudge(t, alarm.Definition{Name: "both", Rule: `ALARM(a) AND NOT ALARM("b")`})
 	states := map[string]alarm.StateValue{"a": alarm.StateAlarm, "b": alarm.StateOK}
 	state := func(n string) alarm.StateValue { return states[n] }
 
@@ -40,7 +40,7 @@ func TestACompositeAlarmFollowsItsRule(t *testing.T) {
 }
 
 func TestACompositeStateSetByHandLastsUntilAChildChanges(t *testing.T) {
-	j := judge(t, alarm.Definition{Name: "c", Rule: "ALARM(a)"})
+	j := newJudge(t, alarm.Definition{Name: "c", Rule: "ALARM(a)"})
 	s, err := ok().Set(alarm.StateAlarm, "drill", "", t0)
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 		"metric math, which could be undone too": {mathOf("m1 * 1"), []float64{1}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := judge(t, threshold(c.change))
+			j := newJudge(t, threshold(c.change))
 			s := shelf{}
 			now := t0.Add(500 * time.Millisecond)
 			for _, v := range c.samples {
@@ -91,7 +91,7 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 }
 
 func TestAnOpenPeriodNeverEndsAnAlarm(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) { d.EvaluationPeriods = 2 }))
+	j := newJudge(t, threshold(func(d *alarm.Definition) { d.EvaluationPeriods = 2 }))
 	s := shelf{}
 	s.series(errors5xx, metric.UnitNone).Add(t0.Add(-30*time.Second), 0)
 	s.series(errors5xx, metric.UnitNone).Add(t0, 1)
@@ -120,7 +120,7 @@ func mathOf(expression string) func(*alarm.Definition) {
 // A sample that lies at most a second back is in the evaluation of the next
 // full second.
 func TestABadSecondIsJudgedWhenItIsOver(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) { d.Period, d.Statistic, d.Threshold = 1, "Average", new(0.5) }))
+	j := newJudge(t, threshold(func(d *alarm.Definition) { d.Period, d.Statistic, d.Threshold = 1, "Average", new(0.5) }))
 	s := shelf{}
 	state := ok()
 	errors := s.series(errors5xx, metric.UnitNone)
@@ -278,7 +278,7 @@ func BenchmarkEvaluate(b *testing.B) {
 		"ratio of one second": func(d *alarm.Definition) { d.Period = 1; mathOf("IF(m2 > 0, m1 / m2, 0)")(d) },
 	} {
 		b.Run(name, func(b *testing.B) {
-			j := judge(b, threshold(change))
+			j := newJudge(b, threshold(change))
 			b.ReportAllocs()
 			for b.Loop() {
 				j.Evaluate(s.read, ok(), t0.Add(time.Millisecond))

@@ -59,18 +59,18 @@ func (j *Judge) Evaluate(read Reader, s State, now time.Time) Outcome {
 	if j.decides {
 		points := j.points(read, next)
 		if youngest := points[len(points)-1]; youngest.Known && j.d.breaches(youngest.Value) {
-			if v := j.judge(points); v == StateAlarm {
+			if v := j.value(points); v == StateAlarm {
 				return j.conclude(s, v, points, now, Outcome{Early: true, Next: next})
 			}
 		}
 	}
 	points := j.points(read, last)
-	return j.conclude(s, j.judge(points), points, now, Outcome{Next: next})
+	return j.conclude(s, j.value(points), points, now, Outcome{Next: next})
 }
 
-// judge applies the rules of spec §7.4 to an evaluation range; "" means that
+// value applies the rules of spec §7.4 to an evaluation range; "" means that
 // the alarm keeps its state. It marks which points count, and how.
-func (j *Judge) judge(points []Datapoint) StateValue {
+func (j *Judge) value(points []Datapoint) StateValue {
 	n, m := j.d.EvaluationPeriods, j.d.needed()
 	counted, bad, low, oldest := 0, 0, 0, -1
 	for i := len(points) - 1; i >= 0 && counted < n; i-- {
@@ -90,7 +90,7 @@ func (j *Judge) judge(points []Datapoint) StateValue {
 	}
 	missing := n - counted
 	if low > 0 {
-		return j.judgeAround(low, bad, counted-low-bad, missing)
+		return j.valueAround(low, bad, counted-low-bad, missing)
 	}
 	switch treat := j.d.TreatMissingData; {
 	case counted == n:
@@ -122,9 +122,9 @@ func alarmIf(bad bool) StateValue {
 	return StateOK
 }
 
-// judgeAround decides when some points have too few samples and are to be
+// valueAround decides when some points have too few samples and are to be
 // ignored: the state changes only if they could not have kept it from doing so.
-func (j *Judge) judgeAround(low, bad, fine, missing int) StateValue {
+func (j *Judge) valueAround(low, bad, fine, missing int) StateValue {
 	switch j.d.TreatMissingData {
 	case Breaching:
 		bad += missing

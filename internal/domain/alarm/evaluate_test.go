@@ -45,7 +45,7 @@ func TestMissingDataIsTreatedAsTheTableSays(t *testing.T) {
 		} {
 			for _, before := range []alarm.StateValue{alarm.StateOK, alarm.StateAlarm, alarm.StateInsufficientData} {
 				t.Run(row+" "+treat+" from "+string(before), func(t *testing.T) {
-					j := judge(t, threshold(func(d *alarm.Definition) {
+					j := newJudge(t, threshold(func(d *alarm.Definition) {
 						d.Metric, d.TreatMissingData = custom, treat
 						d.EvaluationPeriods, d.DatapointsToAlarm = want.n, want.m
 					}))
@@ -160,7 +160,7 @@ var reasons = map[string]struct {
 func TestReasonsAreCloudWatchs(t *testing.T) {
 	for name, c := range reasons {
 		t.Run(name, func(t *testing.T) {
-			j := judge(t, threshold(func(d *alarm.Definition) { d.Metric = custom }, c.change))
+			j := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric = custom }, c.change))
 			s := ok()
 			s.Value = c.from
 			got := j.Evaluate(pattern(strings.Fields(c.pattern)), s, t0)
@@ -172,7 +172,7 @@ func TestReasonsAreCloudWatchs(t *testing.T) {
 }
 
 func TestReasonDataIsCloudWatchs(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) { d.Metric, d.EvaluationPeriods = custom, 2 }))
+	j := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.EvaluationPeriods = custom, 2 }))
 	got := j.Evaluate(pattern([]string{"-", "X", "-", "X"}), ok(), t0.Add(44984*time.Millisecond)).State.ReasonData
 	want := `{"version":"1.0","queryDate":"2026-11-21T19:00:44.984+0000","startDate":"2026-11-21T18:57:00.000+0000","statistic":"Sum","period":60,` +
 		`"recentDatapoints":[1.0,1.0],"threshold":1.0,"evaluatedDatapoints":[{"timestamp":"2026-11-21T18:59:00.000+0000","sampleCount":1.0,"value":1.0},` +
@@ -183,7 +183,7 @@ func TestReasonDataIsCloudWatchs(t *testing.T) {
 }
 
 func TestReasonsStayWithinTheirLimits(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) {
+	j := newJudge(t, threshold(func(d *alarm.Definition) {
 		d.Metric, d.EvaluationPeriods, d.DatapointsToAlarm, d.Unit = custom, 1000, 900, "Kilobytes/Second"
 		d.Threshold, d.ComparisonOperator = new(-1.7976931348623157e+300), alarm.Greater
 	}))
@@ -216,7 +216,7 @@ func TestAWindowSlidesByItsCadence(t *testing.T) {
 		"1 s every second":                        {1, 999 * time.Millisecond, 0, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := judge(t, threshold(func(d *alarm.Definition) { d.Period = c.period }))
+			j := newJudge(t, threshold(func(d *alarm.Definition) { d.Period = c.period }))
 			last, next := j.Schedule(t0.Add(c.now))
 			if !last.Equal(t0.Add(c.last)) || !next.Equal(t0.Add(c.next)) {
 				t.Errorf("scheduled %v and %v", last.Sub(t0), next.Sub(t0))
@@ -233,8 +233,8 @@ func TestAWindowSlidesByItsCadence(t *testing.T) {
 func TestAWrongUnitLeavesAnAlarmWithoutData(t *testing.T) {
 	s := shelf{}
 	s.series(custom, "Count").Add(t0.Add(-30*time.Second), 5)
-	right := judge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Count" }))
-	wrong := judge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Seconds" }))
+	right := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Count" }))
+	wrong := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Seconds" }))
 	if got := right.Evaluate(s.read, ok(), t0).State.Value; got != alarm.StateAlarm {
 		t.Errorf("with the right unit: %s", got)
 	}
@@ -258,7 +258,7 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 		}
 	}
 	evaluate := func(r alarm.Reader, change ...func(*alarm.Definition)) alarm.StateValue {
-		return judge(t, threshold(append([]func(*alarm.Definition){p90}, change...)...)).Evaluate(r, ok(),
+		return newJudge(t, threshold(append([]func(*alarm.Definition){p90}, change...)...)).Evaluate(r, ok(),
 			t0).State.Value
 	}
 	if got := evaluate(points(0, 0, 99)); got != alarm.StateOK {
@@ -275,7 +275,7 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 		func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm = 3, 2 }); got != alarm.StateAlarm {
 		t.Errorf("two good points of three decide, but: %s", got)
 	}
-	hold := judge(t, threshold(p90,
+	hold := newJudge(t, threshold(p90,
 		func(d *alarm.Definition) { d.EvaluationPeriods, d.DatapointsToAlarm, d.Threshold = 3, 2, new(6.0) }))
 	firing := ok()
 	firing.Value = alarm.StateAlarm
@@ -295,7 +295,7 @@ func TestPercentilesOfFewSamplesCanBeIgnored(t *testing.T) {
 }
 
 func TestAStateSaysWhenItWasUpdatedAndWhenItTransitioned(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) { d.Metric = custom }))
+	j := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric = custom }))
 	s := alarm.Initial(t0)
 	if s.Value != alarm.StateInsufficientData || s.Reason != "Unchecked: Initial alarm creation" || s.ReasonData != "" {
 		t.Fatalf("initial state %+v", s)
@@ -317,7 +317,7 @@ func TestAStateSaysWhenItWasUpdatedAndWhenItTransitioned(t *testing.T) {
 }
 
 func TestAStateSetByHandStandsUntilTheNextScheduledEvaluation(t *testing.T) {
-	j := judge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Period = custom, 10 }))
+	j := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Period = custom, 10 }))
 	fine := pattern([]string{"0", "0", "0"})
 	s, err := ok().Set(alarm.StateAlarm, "drill", `{"who":"me"}`, t0.Add(3*time.Second))
 	if err != nil {

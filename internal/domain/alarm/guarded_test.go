@@ -68,7 +68,7 @@ func TestAnAlarmThatCannotSeeTheDeploymentIsPointedOut(t *testing.T) {
 			`Alarm "a" cannot see the new instances: it watches those of "v1", the configuration before, not those of "v2".`,
 		},
 	} {
-		found := judge(t, threshold(c.change)).Suspicions(alarm.Look{State: ok(), Now: t0, Guarded: alarm.Guarded{
+		found := newJudge(t, threshold(c.change)).Suspicions(alarm.Look{State: ok(), Now: t0, Guarded: alarm.Guarded{
 			Endpoint: "e", Variants: []string{"v"}, From: "v1", To: "v2", Step: 1, Bake: time.Hour,
 		}})
 		var got []string

@@ -30,7 +30,7 @@ func threshold(change ...func(*alarm.Definition)) alarm.Definition {
 	return d
 }
 
-func judge(t testing.TB, d alarm.Definition) *alarm.Judge {
+func newJudge(t testing.TB, d alarm.Definition) *alarm.Judge {
 	t.Helper()
 	j, err := alarm.NewJudge(d)
 	if err != nil {

@@ -132,7 +132,7 @@ func TestADoubtfulGuardIsPointedOut(t *testing.T) {
 			s.series(custom, metric.UnitNone).Add(t0, 1)
 			state := ok()
 			state.Value = c.state
-			found := judge(t, threshold(c.change)).Suspicions(alarm.Look{
+			found := newJudge(t, threshold(c.change)).Suspicions(alarm.Look{
 				State: state, Guarded: alarm.Guarded{Step: 2, Bake: c.bake}, Now: t0, Read: s.read,
 				Units: func(k metric.Key) []metric.Unit {
 					var units []metric.Unit
@@ -168,7 +168,7 @@ func TestARuleThatCannotHoldIsPointedOut(t *testing.T) {
 		// too long to try
 		"ALARM(a) AND OK(a) AND (OK(b) OR OK(c) OR OK(d) OR OK(e) OR OK(f) OR OK(g) OR OK(h))": false,
 	} {
-		found := judge(t, alarm.Definition{Name: "c", Rule: rule}).Suspicions(alarm.Look{State: ok(), Now: t0})
+		found := newJudge(t, alarm.Definition{Name: "c", Rule: rule}).Suspicions(alarm.Look{State: ok(), Now: t0})
 		if got := len(found) == 1 && found[0].Kind == alarm.NeverFires; got != want {
 			t.Errorf("%s: found %v", rule, found)
 		}

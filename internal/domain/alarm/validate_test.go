@@ -169,7 +169,7 @@ func TestMathIsComparedWithTheThreshold(t *testing.T) {
 	}
 	d := threshold(mathOf("IF(m2 > 0, m1 / m2, 0)"))
 	d.Threshold = new(0.5)
-	o := judge(t, d).Evaluate(s.read, ok(), t0)
+	o := newJudge(t, d).Evaluate(s.read, ok(), t0)
 	if o.State.Value != alarm.StateAlarm ||
 		o.State.Reason != "Threshold Crossed: 1 datapoint [0.5 (21/11/26 18:59:00)] was greater than or equal to the "+
 			"threshold (0.5)." {
@@ -178,7 +178,7 @@ func TestMathIsComparedWithTheThreshold(t *testing.T) {
 	if strings.Contains(o.State.ReasonData, "statistic") || strings.Contains(o.State.ReasonData, "sampleCount") {
 		t.Errorf("math has no statistic: %s", o.State.ReasonData)
 	}
-	if got := len(judge(t, d).Metrics()); got != 2 {
+	if got := len(newJudge(t, d).Metrics()); got != 2 {
 		t.Errorf("it watches %d metrics", got)
 	}
 }

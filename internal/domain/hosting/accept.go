@@ -107,7 +107,7 @@ func Create(id EndpointID, name string, l Launch, keep *DeploymentConfig) (*Endp
 	if err != nil {
 		return nil, err
 	}
-	e.begin(l.Deployment, plan, green, weights, l.Now)
+	e.start(l.Deployment, plan, green, weights, l.Now)
 	return e, nil
 }
 
@@ -206,7 +206,7 @@ func (e *Endpoint) Update(u Update) error {
 	}
 	e.LastConfig, e.FailureReason = last, ""
 	e.Status = Updating
-	e.begin(u.Deployment, plan, green, weights, u.Now)
+	e.start(u.Deployment, plan, green, weights, u.Now)
 	return nil
 }
 
@@ -258,7 +258,7 @@ func (e *Endpoint) Scale(id DeploymentID, desires []Desire, now time.Time) error
 		return err
 	}
 	e.Status = Updating
-	e.begin(id, plan, nil, weights, now)
+	e.start(id, plan, nil, weights, now)
 	return nil
 }
 
@@ -280,7 +280,7 @@ func (e *Endpoint) Delete(id DeploymentID, now time.Time) error {
 		return err
 	}
 	e.Status = Deleting
-	e.begin(id, plan, nil, nil, now)
+	e.start(id, plan, nil, nil, now)
 	return nil
 }
 
@@ -299,13 +299,13 @@ func (e *Endpoint) Order(v rollout.Verb, by string, now time.Time) error {
 	return nil
 }
 
-// begin records a deployment and what its first state wants.
-func (e *Endpoint) begin(id DeploymentID, plan rollout.Plan, green *Fleet, weights []Weight, now time.Time) {
+// start records a deployment and what its first state wants.
+func (e *Endpoint) start(id DeploymentID, plan rollout.Plan, green *Fleet, weights []Weight, now time.Time) {
 	e.Deployment = &Deployment{ID: id, Plan: plan, Begun: now, Green: green, Weights: weights}
 	if plan.Kind != rollout.Create {
 		e.Deployment.From = e.ConfigName
 	}
-	e.Apply(rollout.Begin(plan, now), now)
+	e.Apply(rollout.Start(plan, now), now)
 }
 
 func (e *Endpoint) weight(variant string) *Weight {

@@ -34,7 +34,7 @@ func canary(t *testing.T) rollout.Plan {
 func run(t *testing.T, p rollout.Plan, look func(s rollout.State, f *rollout.Facts) hosting.Exposure) record.Record {
 	t.Helper()
 	r := record.Record{Name: "e", Deployment: hosting.Deployment{
-		ID: "d-1", Plan: p, State: rollout.Begin(p, t0), Begun: t0, From: "v1", Green: &hosting.Fleet{ConfigName: "v2"},
+		ID: "d-1", Plan: p, State: rollout.Start(p, t0), Begun: t0, From: "v1", Green: &hosting.Fleet{ConfigName: "v2"},
 	}}
 	now, from := t0, rollout.Phase("")
 	note := func() {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Begin returns the State in which p starts. The old fleets serve, the first
+// Start returns the State in which p starts. The old fleets serve, the first
 // new instances are wanted.
-func Begin(p Plan, now time.Time) State {
+func Start(p Plan, now time.Time) State {
 	now = now.Round(0).UTC()
 	s := State{Phase: Launching, Begun: now, Since: now, Variants: make([]Split, len(p.Variants))}
 	if p.Kind == Delete {

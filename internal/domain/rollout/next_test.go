@@ -250,7 +250,7 @@ func TestNewWeightsDoNotWaitForAnInstanceThatDips(t *testing.T) {
 func TestTimesAreStoredInUTCWhateverTheClockReads(t *testing.T) {
 	p := plan(t, rollout.Update, nil, fleet(2, 2))
 	now := time.Now()
-	s := rollout.Begin(p, now)
+	s := rollout.Start(p, now)
 	n, _ := rollout.Next(p, s, ideal(s, now.Add(time.Second)))
 	for _, at := range []time.Time{s.Begun, s.Since, n.Since} {
 		if at != at.Round(0).UTC() {

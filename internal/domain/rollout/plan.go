@@ -100,7 +100,7 @@ func NewPlan(kind Kind, policy *Policy, variants []Variant) (Plan, error) {
 		if err := p.Policy.Check(); err != nil {
 			return Plan{}, err
 		}
-		if err := p.judge(); err != nil {
+		if err := p.check(); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -173,8 +173,8 @@ func (c Policy) Check() error {
 	return nil
 }
 
-// judge refuses an explicit policy that does not suit the fleets.
-func (p Plan) judge() error {
+// check refuses an explicit policy that does not suit the fleets.
+func (p Plan) check() error {
 	if p.Policy.Strategy == Rolling && len(p.Variants) > 1 {
 		return fault.New(fault.Invalid,
 			"RollingUpdatePolicy is not supported for endpoints with more than one production variant.")

@@ -81,7 +81,7 @@ type ride struct {
 }
 
 func start(t testing.TB, p rollout.Plan) *ride {
-	s := rollout.Begin(p, t0)
+	s := rollout.Start(p, t0)
 	return &ride{t: t, plan: p, state: s, now: t0, trail: []string{line(s)}}
 }
 

@@ -13,7 +13,7 @@ type Moment struct {
 // stopped in no time: the waits alone, with requests enough. It is Next itself
 // that runs.
 func Timeline(p Plan, begin time.Time) []Moment {
-	s := Begin(p, begin)
+	s := Start(p, begin)
 	line := []Moment{{0, s}}
 	now := s.Begun
 	for !s.Phase.Terminal() {

@@ -82,7 +82,7 @@ func newWorld(d dice) (*world, error) {
 	}
 	w.bossy, w.silent = []int{0, 4, 20}[d(3)], d.one(4)
 	w.check = func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }
-	w.state = rollout.Begin(p, w.now)
+	w.state = rollout.Start(p, w.now)
 	w.old, w.new = make([]herd, len(p.Variants)), make([]herd, len(p.Variants))
 	for i, v := range p.Variants {
 		w.old[i].ready = v.Old

@@ -88,29 +88,29 @@ func (p *parser) advance() {
 	}
 	switch c := rest[0]; {
 	case isDigit(c) || c == '.':
-		p.take(tokenNumber, numberLength(rest))
+		p.accept(tokenNumber, numberLength(rest))
 	case c >= 'a' && c <= 'z':
-		p.take(tokenID, wordLength(rest))
+		p.accept(tokenID, wordLength(rest))
 	case c >= 'A' && c <= 'Z':
-		p.take(tokenWord, wordLength(rest))
+		p.accept(tokenWord, wordLength(rest))
 	case c == '"' || c == '\'':
 		if n := strings.IndexByte(rest[1:], c); n >= 0 {
-			p.take(tokenString, n+2)
+			p.accept(tokenString, n+2)
 			return
 		}
-		p.take(tokenBad, len(rest))
+		p.accept(tokenBad, len(rest))
 	default:
 		for _, s := range symbols {
 			if strings.HasPrefix(rest, s) {
-				p.take(tokenSymbol, len(s))
+				p.accept(tokenSymbol, len(s))
 				return
 			}
 		}
-		p.take(tokenBad, 1)
+		p.accept(tokenBad, 1)
 	}
 }
 
-func (p *parser) take(k tokenKind, n int) {
+func (p *parser) accept(k tokenKind, n int) {
 	p.kind, p.tok = k, p.src[p.at:p.at+n]
 	p.at += n
 }
