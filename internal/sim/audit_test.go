@@ -15,8 +15,8 @@ import (
 
 // audit checks the promises to users on the rows as they are stored.
 type audit struct {
-	spots  map[hosting.EndpointID]*spot
-	owners map[hosting.DeploymentID]*spot
+	slots  map[hosting.EndpointID]*slot
+	owners map[hosting.DeploymentID]*slot
 	ends   map[hosting.DeploymentID]rollout.Phase
 	tally  map[string]int // what happened, to see that it did
 	routed int64          // the newest version of a route
@@ -27,22 +27,22 @@ type audit struct {
 
 func newAudit() audit {
 	return audit{
-		spots: map[hosting.EndpointID]*spot{}, owners: map[hosting.DeploymentID]*spot{},
+		slots: map[hosting.EndpointID]*slot{}, owners: map[hosting.DeploymentID]*slot{},
 		ends: map[hosting.DeploymentID]rollout.Phase{}, tally: map[string]int{},
 		latest: map[hosting.EndpointID]traffic.Route{},
 	}
 }
 
 // broken keeps the first broken promise.
-func (y *audit) broken(format string, args ...any) {
-	if y.err == nil {
-		y.err = fmt.Errorf(format, args...)
+func (w *audit) broken(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
 	}
 }
 
-// spot is a name that an endpoint may have, and what is known of the one that
+// slot is a name that an endpoint may have, and what is known of the one that
 // has it.
-type spot struct {
+type slot struct {
 	name   string
 	id     hosting.EndpointID
 	stored *hosting.Endpoint // as last read; nil: there is none
@@ -53,36 +53,36 @@ type spot struct {
 	hurt   bool               // an instance died: capacity may be missing
 }
 
-// wound notes that an instance of an endpoint died.
-func (y *audit) wound(id hosting.EndpointID) {
-	if s := y.spots[id]; s != nil && s.id == id {
+// noteCrash notes that an instance of an endpoint crashed.
+func (w *audit) noteCrash(id hosting.EndpointID) {
+	if s := w.slots[id]; s != nil && s.id == id {
 		s.hurt = true
 	}
 }
 
 // check reads what a turn of a deployment left. fired says that an alarm was
 // in ALARM when it was decided.
-func (y *yard) check(key string, fired bool) {
-	s := y.owners[hosting.DeploymentID(key)]
+func (w *world) check(key string, fired bool) {
+	s := w.owners[hosting.DeploymentID(key)]
 	if s == nil {
-		y.broken("a turn of deployment %s, which nobody asked for", key)
+		w.broken("a turn of deployment %s, which nobody asked for", key)
 		return
 	}
 	prev := s.stored
-	y.checkEndpoint(s.id)
-	if y.err == nil && fired && prev != nil && prev.Deployment != nil && s.stored != nil {
-		y.err = heeded(prev, s.stored)
+	w.checkEndpoint(s.id)
+	if w.err == nil && fired && prev != nil && prev.Deployment != nil && s.stored != nil {
+		w.err = heeded(prev, s.stored)
 	}
-	if y.err != nil {
-		y.err = fmt.Errorf("%s: %w", describe(prev, s), y.err)
+	if w.err != nil {
+		w.err = fmt.Errorf("%s: %w", describe(prev, s), w.err)
 	}
 }
 
 // observe takes note of an endpoint as it was just written, and of its route.
-func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, route traffic.Route) {
-	y.checks++
+func (w *audit) observe(s *slot, e *hosting.Endpoint, is []hosting.Instance, route traffic.Route) {
+	w.checks++
 	prev, had, rows := s.stored, s.route, s.is
-	y.follows(s, prev, e)
+	w.follows(s, prev, e)
 	s.stored, s.is, s.route = e, is, route
 	if e.Deployment == nil && whole(e, is) {
 		s.hurt = false
@@ -99,69 +99,69 @@ func (y *audit) observe(s *spot, e *hosting.Endpoint, is []hosting.Instance, rou
 		viewFits(e, is),
 		holdsStill(prev, e),
 	); err != nil {
-		y.broken("%s: %w", describe(prev, s), err)
+		w.broken("%s: %w", describe(prev, s), err)
 	}
 }
 
 // checkEndpoint reads an endpoint's rows and compares them with what they were.
-func (y *yard) checkEndpoint(id hosting.EndpointID) {
-	s := y.spots[id]
-	if y.err != nil || s == nil || s.id != id {
+func (w *world) checkEndpoint(id hosting.EndpointID) {
+	s := w.slots[id]
+	if w.err != nil || s == nil || s.id != id {
 		return
 	}
-	route := y.readRoutes(s)
-	e, is, err := y.db.EndpointView(y.ctx, scope, s.name)
+	route := w.readRoutes(s)
+	e, is, err := w.db.EndpointView(w.ctx, scope, s.name)
 	if errors.Is(err, fault.NotFound) {
 		if s.stored == nil {
 			return // a late turn found nothing to do
 		}
 		s.route = route
-		for _, a := range y.animals {
+		for _, a := range w.running {
 			if a.endpoint == s.id {
-				y.broken("%s is gone, but %s runs", s.name, a.name)
+				w.broken("%s is gone, but %s runs", s.name, a.name)
 			}
 		}
-		y.vanished(s)
+		w.vanished(s)
 		return
 	}
-	if y.must(err); err != nil {
+	if w.must(err); err != nil {
 		return
 	}
-	y.observe(s, e, is, route)
-	if d := e.Deployment; d != nil && d.Exposure.Requests > y.answers[s.name+"/"+d.To()] {
-		y.broken("%s: %d requests are recorded of %d", s.name, d.Exposure.Requests, y.answers[s.name+"/"+d.To()])
+	w.observe(s, e, is, route)
+	if d := e.Deployment; d != nil && d.Exposure.Requests > w.answers[s.name+"/"+d.To()] {
+		w.broken("%s: %d requests are recorded of %d", s.name, d.Exposure.Requests, w.answers[s.name+"/"+d.To()])
 	}
 }
 
 // readRoutes follows the routes as a router does and returns that of s.
-func (y *yard) readRoutes(s *spot) traffic.Route {
-	routes, err := y.db.RoutesSince(y.ctx, y.routed)
-	y.must(err)
+func (w *world) readRoutes(s *slot) traffic.Route {
+	routes, err := w.db.RoutesSince(w.ctx, w.routed)
+	w.must(err)
 	for _, r := range routes {
-		if r.Version <= y.routed {
-			y.broken("route versions run backwards: %d after %d", r.Version, y.routed)
+		if r.Version <= w.routed {
+			w.broken("route versions run backwards: %d after %d", r.Version, w.routed)
 		}
-		y.routed = r.Version
-		y.latest[hosting.EndpointID(r.Endpoint)] = r
+		w.routed = r.Version
+		w.latest[hosting.EndpointID(r.Endpoint)] = r
 	}
-	return y.latest[s.id]
+	return w.latest[s.id]
 }
 
 // vanished: only a deletion removes an endpoint, when nothing of it runs.
-func (y *audit) vanished(s *spot) {
+func (w *audit) vanished(s *slot) {
 	e := s.stored
 	if e == nil || e.Deployment == nil || e.Deployment.Plan.Kind != rollout.Delete || !s.route.Gone {
-		y.broken("%s is gone, was %s, gone for routers: %v", s.name, draw(e), s.route.Gone)
+		w.broken("%s is gone, was %s, gone for routers: %v", s.name, draw(e), s.route.Gone)
 		return
 	}
-	y.tally["Delete Succeeded"]++
-	y.ends[e.Deployment.ID] = rollout.Succeeded
-	*s = spot{name: s.name, id: s.id}
+	w.tally["Delete Succeeded"]++
+	w.ends[e.Deployment.ID] = rollout.Succeeded
+	*s = slot{name: s.name, id: s.id}
 }
 
 // follows: a deployment goes its way to an end, and each end leaves what it
 // says.
-func (y *audit) follows(s *spot, prev, e *hosting.Endpoint) {
+func (w *audit) follows(s *slot, prev, e *hosting.Endpoint) {
 	var was, is *hosting.Deployment
 	if prev != nil {
 		was = prev.Deployment
@@ -170,11 +170,11 @@ func (y *audit) follows(s *spot, prev, e *hosting.Endpoint) {
 	switch {
 	case was == nil && is != nil:
 		s.base, s.shares = prev, nil
-		y.owners[is.ID] = s
+		w.owners[is.ID] = s
 	case was != nil && is != nil && was.ID != is.ID:
-		y.broken("%s replaced a deployment that had not ended", is.ID)
+		w.broken("%s replaced a deployment that had not ended", is.ID)
 	case was != nil && is == nil:
-		y.ended(s, prev, e)
+		w.ended(s, prev, e)
 	}
 	if is != nil && !is.State.Turned.IsZero() && s.shares == nil {
 		s.shares = map[string]float64{}
@@ -186,7 +186,7 @@ func (y *audit) follows(s *spot, prev, e *hosting.Endpoint) {
 	}
 }
 
-func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
+func (w *audit) ended(s *slot, prev, e *hosting.Endpoint) {
 	d := prev.Deployment
 	end := rollout.Succeeded
 	switch {
@@ -198,28 +198,28 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 	case e.FailureReason != "" && e.FailureReason != reasonOf(s.base) || !d.State.Turned.IsZero():
 		end = rollout.RolledBack
 	}
-	y.ends[d.ID] = end
-	y.tally[string(d.Plan.Kind)+" "+string(end)]++
+	w.ends[d.ID] = end
+	w.tally[string(d.Plan.Kind)+" "+string(end)]++
 	if !d.State.Turned.IsZero() && end == rollout.Succeeded ||
 		d.State.Phase == rollout.Committed && end != rollout.Succeeded {
-		y.broken("from %s it ended %s", d.State.Phase, end)
+		w.broken("from %s it ended %s", d.State.Phase, end)
 	}
 	switch end {
 	case rollout.RolledBack:
-		y.restored(s, e)
+		w.restored(s, e)
 	case rollout.Succeeded:
 		if d.Green != nil && (e.Fleet.ID != d.Green.ID || e.ConfigName != d.Green.ConfigName) || e.Remnant != nil {
-			y.broken("succeeded with fleet %s of %s, remnant %v", e.Fleet.ID, e.ConfigName, e.Remnant)
+			w.broken("succeeded with fleet %s of %s, remnant %v", e.Fleet.ID, e.ConfigName, e.Remnant)
 		}
-		for i, w := range d.Weights {
-			if got := e.Weights[i]; got.Current != w.Desired || got.Desired != w.Desired ||
-				got.DesiredCount != w.DesiredCount {
-				y.broken("succeeded with weight %+v, want %+v", got, w)
+		for i, wt := range d.Weights {
+			if got := e.Weights[i]; got.Current != wt.Desired || got.Desired != wt.Desired ||
+				got.DesiredCount != wt.DesiredCount {
+				w.broken("succeeded with weight %+v, want %+v", got, wt)
 			}
 		}
 	case rollout.RollbackFailed, rollout.Failed:
 		if e.FailureReason == "" {
-			y.broken("%s without a reason", end)
+			w.broken("%s without a reason", end)
 		}
 	case rollout.Launching, rollout.Shifting, rollout.Baking, rollout.Retiring, rollout.Committed,
 		rollout.Returning, rollout.Restoring, rollout.Withdrawing:
@@ -227,22 +227,23 @@ func (y *audit) ended(s *spot, prev, e *hosting.Endpoint) {
 }
 
 // restored: a rollback leaves exactly the old counts and weights, and says why.
-func (y *audit) restored(s *spot, e *hosting.Endpoint) {
+func (w *audit) restored(s *slot, e *hosting.Endpoint) {
 	b := s.base
 	switch {
 	case e.FailureReason == "":
-		y.broken("rolled back without a reason")
+		w.broken("rolled back without a reason")
 	case e.ConfigName != b.ConfigName || e.Fleet.ID != b.Fleet.ID:
-		y.broken("rolled back to %s of %s, not %s of %s", e.Fleet.ID, e.ConfigName, b.Fleet.ID, b.ConfigName)
+		w.broken("rolled back to %s of %s, not %s of %s", e.Fleet.ID, e.ConfigName, b.Fleet.ID, b.ConfigName)
 	case !reflect.DeepEqual(e.Weights, b.Weights):
-		y.broken("rolled back to weights %+v, not %+v", e.Weights, b.Weights)
+		w.broken("rolled back to weights %+v, not %+v", e.Weights, b.Weights)
 	case (e.Remnant == nil) != (b.Remnant == nil) ||
 		e.Status != b.Status && (b.Status == hosting.UpdateRollbackFailed || e.Status == hosting.UpdateRollbackFailed):
-		y.broken("rolled back to %s, was %s", e.Status, b.Status)
+		w.broken("rolled back to %s, was %s", e.Status, b.Status)
 	}
-	for _, w := range b.Weights {
-		if v := e.Fleet.Variant(w.Variant); v.Wanted != w.DesiredCount || v.Active != w.DesiredCount {
-			y.broken("rolled back to %d of %d instances of %s, want %d", v.Active, v.Wanted, w.Variant, w.DesiredCount)
+	for _, wt := range b.Weights {
+		if v := e.Fleet.Variant(wt.Variant); v.Wanted != wt.DesiredCount || v.Active != wt.DesiredCount {
+			w.broken("rolled back to %d of %d instances of %s, want %d", v.Active, v.Wanted,
+				wt.Variant, wt.DesiredCount)
 		}
 	}
 }
@@ -312,7 +313,7 @@ func statusFits(e *hosting.Endpoint, is []hosting.Instance) error {
 
 // routeFits: the stored route is that of the stored rows, its shares sum to
 // one, and it names only instances that are ready and wanted.
-func routeFits(s *spot) error {
+func routeFits(s *slot) error {
 	want := s.stored.Route(s.is)
 	want.Version = s.route.Version
 	if !reflect.DeepEqual(want, s.route) {
@@ -372,9 +373,10 @@ func rowsFit(e *hosting.Endpoint, is []hosting.Instance) error {
 		if e.Remnant != nil {
 			return fmt.Errorf("%s with a remnant of %s", e.Status, e.Remnant.ConfigName)
 		}
-		for _, w := range e.Weights {
-			if v := e.Fleet.Variant(w.Variant); v == nil || v.Wanted != w.DesiredCount || v.Active != w.DesiredCount {
-				return fmt.Errorf("at rest with %+v, want %d instances", v, w.DesiredCount)
+		for _, wt := range e.Weights {
+			if v := e.Fleet.Variant(wt.Variant); v == nil || v.Wanted != wt.DesiredCount ||
+				v.Active != wt.DesiredCount {
+				return fmt.Errorf("at rest with %+v, want %d instances", v, wt.DesiredCount)
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // promises checks what holds at any moment, against the rows as stored.
-func (h *shore) promises() error {
+func (h *edgeWorld) promises() error {
 	ps, _, err := h.db.ListPlans(h.ctx, edgeScope, edge.PlanFilter{Limit: 100})
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (h *shore) promises() error {
 // promisesOf checks a stage: its counters are those of its rows, it shares no
 // device with another stage, what was deployed stays, and what was stopped is
 // not offered.
-func (h *shore) promisesOf(p *edge.Plan, st edge.Stage, owners map[int64]string, handles map[string]string) error {
+func (h *edgeWorld) promisesOf(p *edge.Plan, st edge.Stage, owners map[int64]string, handles map[string]string) error {
 	at := p.Name + "/" + st.Name
 	if st.Cut == nil {
 		if st.Counts != (edge.Counts{}) {
@@ -88,7 +88,7 @@ func (h *shore) promisesOf(p *edge.Plan, st edge.Stage, owners map[int64]string,
 
 // end lets every device come by and every turn be taken until nothing happens
 // any more: then no stage may be active.
-func (h *shore) end() error {
+func (h *edgeWorld) end() error {
 	for round := range 200 {
 		active, err := h.active()
 		if err != nil {
@@ -117,7 +117,7 @@ func (h *shore) end() error {
 }
 
 // active tells of a stage that is being carried out, or "".
-func (h *shore) active() (string, error) {
+func (h *edgeWorld) active() (string, error) {
 	ps, _, err := h.db.ListPlans(h.ctx, edgeScope, edge.PlanFilter{Limit: 100})
 	if err != nil {
 		return "", err

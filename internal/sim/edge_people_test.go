@@ -9,7 +9,7 @@ import (
 )
 
 // person asks for something about a plan.
-func (h *shore) person() error {
+func (h *edgeWorld) person() error {
 	plan := fmt.Sprint("p", h.rng.IntN(edgePlans))
 	stage := fmt.Sprint("s", h.rng.IntN(4))
 	n := h.rng.IntN(100)
@@ -64,7 +64,7 @@ func (h *shore) person() error {
 }
 
 // forget drops what was known of a plan or stage whose name may be used again.
-func (h *shore) forget(at string) {
+func (h *edgeWorld) forget(at string) {
 	for _, known := range []map[string]bool{h.stopped, h.deployed} {
 		for k := range known {
 			if k == at || strings.HasPrefix(k, at+"/") {
@@ -74,7 +74,7 @@ func (h *shore) forget(at string) {
 	}
 }
 
-func (h *shore) newStage(name string) edge.Stage {
+func (h *edgeWorld) newStage(name string) edge.Stage {
 	st := edge.Stage{Name: name}
 	if h.rng.IntN(3) == 0 {
 		st.OnFailure = edge.DoNothing
@@ -93,7 +93,7 @@ func (h *shore) newStage(name string) edge.Stage {
 	return st
 }
 
-func (h *shore) newPolicy() (p edge.Policy) {
+func (h *edgeWorld) newPolicy() (p edge.Policy) {
 	if h.rng.IntN(2) == 0 {
 		p.AutoNext, p.Bake = true, time.Duration(h.rng.IntN(3))*time.Minute
 	}
@@ -118,7 +118,7 @@ func (h *shore) newPolicy() (p edge.Policy) {
 // checkIn lets a device come by. Its requests and the answers to them get lost;
 // what it does not know to have arrived it says again, and sometimes what it
 // knows.
-func (h *shore) checkIn(d *simDevice) error {
+func (h *edgeWorld) checkIn(d *simDevice) error {
 	lost := func() bool { return !h.calm && h.rng.IntN(6) == 0 }
 	if !h.calm && h.rng.IntN(40) == 0 {
 		d.silent = !d.silent
@@ -149,7 +149,7 @@ func (h *shore) checkIn(d *simDevice) error {
 
 // obey does what a device was told, once for each order, and checks what it was
 // told.
-func (h *shore) obey(d *simDevice, orders []edge.Deployment) error {
+func (h *edgeWorld) obey(d *simDevice, orders []edge.Deployment) error {
 	handles := map[string]string{}
 	for _, o := range orders {
 		for _, def := range o.Definitions {

@@ -53,8 +53,8 @@ var edgeScope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
 // errDied is what a server that dies answers.
 var errDied = errors.New("the server died")
 
-// shore is a fleet, its devices, the people who deploy to it, and a server.
-type shore struct {
+// edgeWorld is a fleet, its devices, the people who deploy to it, and a server.
+type edgeWorld struct {
 	t     *testing.T
 	ctx   context.Context
 	db    edgestore.DB
@@ -95,7 +95,7 @@ func edgeLife(t *testing.T, template []byte, seed uint64, tally map[string]int) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &shore{
+		h := &edgeWorld{
 			t: t, ctx: t.Context(), db: edges, rng: rand.New(rand.NewPCG(seed, 7)), tally: tally,
 			stopped: map[string]bool{}, deployed: map[string]bool{},
 		}
@@ -112,7 +112,7 @@ func edgeLife(t *testing.T, template []byte, seed uint64, tally map[string]int) 
 }
 
 // boot starts a server on what the one before left behind.
-func (h *shore) boot() error {
+func (h *edgeWorld) boot() error {
 	if h.stop != nil {
 		h.stop()
 	}
@@ -131,7 +131,7 @@ func (h *shore) boot() error {
 }
 
 // change is a transaction of a server that may die before or after it.
-func (h *shore) change(ctx context.Context, f func(edgestore.Tx) error) error {
+func (h *edgeWorld) change(ctx context.Context, f func(edgestore.Tx) error) error {
 	dies := func() bool { return !h.calm && h.rng.IntN(150) == 0 }
 	if h.dead || dies() {
 		h.dead = true
@@ -157,7 +157,7 @@ func (packages) SHA1Now(_ context.Context, s3url string) (string, error) {
 }
 
 // note remembers what happened, and passes on only errors that nobody expects.
-func (h *shore) note(err error, format string, args ...any) error {
+func (h *edgeWorld) note(err error, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	kind := strings.Fields(what)[0]
 	switch {
@@ -179,7 +179,7 @@ func (h *shore) note(err error, format string, args ...any) error {
 }
 
 // live lives: first badly, then calmly until all has come to an end.
-func (h *shore) live() error {
+func (h *edgeWorld) live() error {
 	err := h.boot()
 	h.calm = true
 	err = errors.Join(err, h.s.CreateFleet(h.ctx, edge.Fleet{Scope: edgeScope, Name: "f"}, nil, nil))
@@ -212,7 +212,7 @@ func (h *shore) live() error {
 }
 
 // step lets somebody do something.
-func (h *shore) step() error {
+func (h *edgeWorld) step() error {
 	time.Sleep(time.Duration(h.rng.IntN(int(20 * time.Second))))
 	switch n := h.rng.IntN(100); {
 	case n < 22:
@@ -235,7 +235,7 @@ func (h *shore) step() error {
 	return nil
 }
 
-func (h *shore) register() error {
+func (h *edgeWorld) register() error {
 	d := &simDevice{name: fmt.Sprintf("d%03d", len(h.devices)), done: map[string]string{}}
 	if h.rng.IntN(10) == 0 && len(h.devices) > 0 {
 		d.name = h.devices[h.rng.IntN(len(h.devices))].name // perhaps one that left
@@ -252,13 +252,13 @@ func (h *shore) register() error {
 	return h.note(err, "register %s", d.name)
 }
 
-func (h *shore) deregister() error {
+func (h *edgeWorld) deregister() error {
 	d := h.devices[h.rng.IntN(len(h.devices))]
 	return h.note(h.s.Deregister(h.ctx, edgeScope, "f", []string{d.name}), "deregister %s", d.name)
 }
 
 // turn takes a turn that is due, and sometimes all of them.
-func (h *shore) turn() error {
+func (h *edgeWorld) turn() error {
 	for range 1 + h.rng.IntN(20) {
 		now := time.Now()
 		c, _, err := h.db.Stages().Claim(h.ctx, now, now.Add(time.Minute))

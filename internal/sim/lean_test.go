@@ -33,8 +33,8 @@ func TestTheDecisionsKeepTheirPromises(t *testing.T) {
 	next.Store(from - 1)
 	begun := time.Now()
 	t.Run("chains", func(t *testing.T) {
-		for w := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
+		for worker := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
 				t.Parallel()
 				for seed := next.Add(1); seed <= last && !t.Failed(); seed = next.Add(1) {
 					c := newChain(seed)
@@ -54,17 +54,17 @@ func TestTheDecisionsKeepTheirPromises(t *testing.T) {
 type chain struct {
 	people
 	audit
-	spot     *spot
+	slot     *slot
 	e        *hosting.Endpoint
 	is       []hosting.Instance
 	now      time.Time
 	wake     time.Time
-	breeds   map[hosting.FleetID]*breed
+	traits   map[hosting.FleetID]*traits
 	requests int64
 	alarm    bool
 	deadly   bool // instances die
 	jumpy    bool // the clock is set back and forth
-	bossy    bool // people step in
+	steered  bool // people step in
 	idle     int  // turns since anything happened
 	trail    []string
 }
@@ -72,10 +72,10 @@ type chain struct {
 func newChain(seed uint64) *chain {
 	c := &chain{
 		people: people{d: roll(seed), quota: perChain}, audit: newAudit(),
-		breeds: map[hosting.FleetID]*breed{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		traits: map[hosting.FleetID]*traits{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
-	c.spot = &spot{name: "endpoint-0"}
-	c.deadly, c.jumpy, c.bossy = c.d.one(3), c.d.one(3), c.d.one(2)
+	c.slot = &slot{name: "endpoint-0"}
+	c.deadly, c.jumpy, c.steered = c.d.one(3), c.d.one(3), c.d.one(2)
 	return c
 }
 
@@ -91,7 +91,7 @@ func (c *chain) live() error {
 		case c.e.Deployment == nil && c.d.one(4):
 			c.want()
 		case c.d.one(3):
-			c.animals()
+			c.running()
 		case c.d.one(3):
 			c.pass()
 		default:
@@ -109,9 +109,9 @@ func (c *chain) note(format string, args ...any) {
 }
 
 func (c *chain) bringUp() {
-	c.spot.id = hosting.EndpointID(c.name("e"))
-	c.spots[c.spot.id] = c.spot
-	e, err := hosting.Create(c.spot.id, c.spot.name, c.launch(hosting.DeploymentID(c.name("d")), c.shape(nil), c.now),
+	c.slot.id = hosting.EndpointID(c.name("e"))
+	c.slots[c.slot.id] = c.slot
+	e, err := hosting.Create(c.slot.id, c.slot.name, c.launch(hosting.DeploymentID(c.name("d")), c.shape(nil), c.now),
 		nil)
 	if err != nil {
 		c.broken("create: %w", err)
@@ -147,8 +147,8 @@ func (c *chain) save(e *hosting.Endpoint) {
 		is[i].Wanted = is[i].Wanted && !slices.Contains(surplus, is[i].ID)
 	}
 	for _, m := range missing {
-		if c.breeds[m.Fleet] == nil {
-			c.breeds[m.Fleet] = &breed{broken: c.d.one(12), flaky: c.d.one(6), stuck: c.d.one(40), frail: c.deadly}
+		if c.traits[m.Fleet] == nil {
+			c.traits[m.Fleet] = &traits{broken: c.d.one(12), flaky: c.d.one(6), stuck: c.d.one(40), frail: c.deadly}
 		}
 		is = append(is, hosting.Instance{
 			ID: hosting.InstanceID(c.name("i")), Endpoint: e.ID, Fleet: m.Fleet, Variant: m.Spec.Variant.Name,
@@ -176,7 +176,7 @@ func (c *chain) written(e *hosting.Endpoint, is []hosting.Instance) {
 		e = stored
 	}
 	c.e, c.is, c.idle = e, is, 0
-	c.observe(c.spot, e, is, e.Route(is))
+	c.observe(c.slot, e, is, e.Route(is))
 }
 
 // turn takes the deployer's turn, and may die in the middle of it.
@@ -204,8 +204,8 @@ func (c *chain) turn() {
 			if len(c.is) > 0 {
 				c.broken("deleted with %d instances", len(c.is))
 			}
-			c.spot.route = traffic.Route{Gone: true}
-			c.vanished(c.spot)
+			c.slot.route = traffic.Route{Gone: true}
+			c.vanished(c.slot)
 			c.e = nil
 			return
 		}
@@ -213,7 +213,7 @@ func (c *chain) turn() {
 		rewound := c.now.Before(prev.Deployment.State.Since)
 		if c.err == nil && c.alarm && !rewound && len(d.Plan.Policy.Alarms) > 0 {
 			if err := heeded(prev, c.e); err != nil {
-				c.broken("%s: %w", describe(prev, c.spot), err)
+				c.broken("%s: %w", describe(prev, c.slot), err)
 			}
 		}
 		if c.d.one(6) {
@@ -222,12 +222,12 @@ func (c *chain) turn() {
 	}
 }
 
-// animals lets instances come up, die and go.
-func (c *chain) animals() {
+// running lets instances come up, die and go.
+func (c *chain) running() {
 	is := slices.Clone(c.is)
 	changed := false
 	for i := range is {
-		a, b := &is[i], c.breeds[is[i].Fleet]
+		a, b := &is[i], c.traits[is[i].Fleet]
 		if !c.d.one(2) {
 			continue
 		}
@@ -236,7 +236,7 @@ func (c *chain) animals() {
 		case !a.Wanted:
 			a.ID = ""
 		case a.Status == hosting.InstanceReady && b.frail && c.d.one(30):
-			c.spot.hurt = true
+			c.slot.hurt = true
 			a.Status = hosting.InstanceUnhealthy
 			if c.d.one(5) {
 				a.Status, a.Detail = hosting.InstanceFailed, "The process ended."
@@ -276,7 +276,7 @@ func (c *chain) pass() {
 		c.note("alarm %v", c.alarm)
 	}
 	d := c.e.Deployment
-	if d == nil || !c.bossy || !c.d.one(10) {
+	if d == nil || !c.steered || !c.d.one(10) {
 		return
 	}
 	at := c.now

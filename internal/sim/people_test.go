@@ -30,113 +30,113 @@ type people struct {
 }
 
 // visit looks at an endpoint and asks for something that suits it.
-func (y *yard) visit(s *spot) {
+func (w *world) visit(s *slot) {
 	defer func() {
-		if y.err == nil && (y.quota > 0 || s.stored != nil) {
-			wait := y.d.upTo(2 * time.Minute)
-			if y.quota <= 0 {
-				wait = y.d.between(10*time.Second, time.Minute)
+		if w.err == nil && (w.quota > 0 || s.stored != nil) {
+			wait := w.d.upTo(2 * time.Minute)
+			if w.quota <= 0 {
+				wait = w.d.between(10*time.Second, time.Minute)
 			}
-			y.after(wait, func() { y.visit(s) })
+			w.after(wait, func() { w.visit(s) })
 		}
 	}()
 	if s.stored == nil {
-		if y.quota > 0 {
-			y.create(s)
+		if w.quota > 0 {
+			w.create(s)
 		}
 		return
 	}
-	y.alert(s)
-	if s.stored.Status.Busy() && !y.d.one(50) { // who asks all the same is refused
-		y.steer(s)
+	w.alert(s)
+	if s.stored.Status.Busy() && !w.d.one(50) { // who asks all the same is refused
+		w.steer(s)
 		return
 	}
 	var asked string
 	again := false // deleting twice is one deletion
-	err := y.db.ChangeEndpoint(y.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) (err error) {
+	err := w.db.ChangeEndpoint(w.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) (err error) {
 		busy := e.Status.Busy()
-		if asked, err = y.ask(e, now()); err != nil {
+		if asked, err = w.ask(e, now()); err != nil {
 			return err
 		}
 		if again = asked == "delete" && s.stored.Status == hosting.Deleting; busy && !again {
-			y.broken("%s was accepted while %s", asked, e.Status)
+			w.broken("%s was accepted while %s", asked, e.Status)
 		}
 		return nil
 	})
 	if f, ok := errors.AsType[*fault.Error](err); ok && (f.Kind == fault.InUse || f.Kind == fault.Invalid) {
-		y.refused++
+		w.refused++
 		return
 	}
-	if y.must(err); !again {
-		y.began(s, asked)
+	if w.must(err); !again {
+		w.began(s, asked)
 	}
 }
 
 // steer may tell the deployment in progress something, now and a few times on.
-func (y *yard) steer(s *spot) {
-	if y.calm || !y.d.one(6) {
+func (w *world) steer(s *slot) {
+	if w.calm || !w.d.one(6) {
 		return
 	}
-	verb := y.verb()
-	err := y.db.ChangeEndpoint(y.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) error {
+	verb := w.verb()
+	err := w.db.ChangeEndpoint(w.ctx, scope, s.name, func(_ store.Tx, e *hosting.Endpoint) error {
 		return e.Order(verb, "eve", now())
 	})
 	if f, ok := errors.AsType[*fault.Error](err); ok &&
 		(f.Kind == fault.InUse || f.Kind == fault.Invalid || f.Kind == fault.NotFound) {
 		return
 	}
-	y.must(err)
-	y.note("%s: %s", s.name, verb)
-	y.tally[string(verb)]++
-	y.checkEndpoint(s.id)
-	y.ringAll()
-	y.after(y.d.upTo(30*time.Second), func() {
+	w.must(err)
+	w.note("%s: %s", s.name, verb)
+	w.tally[string(verb)]++
+	w.checkEndpoint(s.id)
+	w.notifyAll()
+	w.after(w.d.upTo(30*time.Second), func() {
 		if s.stored != nil {
-			y.steer(s)
+			w.steer(s)
 		}
 	})
 }
 
-func (y *people) verb() rollout.Verb {
+func (w *people) verb() rollout.Verb {
 	return []rollout.Verb{
 		rollout.Pause, rollout.Resume, rollout.Pause, rollout.Resume, rollout.Promote, rollout.Abort,
-	}[y.d.IntN(6)]
+	}[w.d.IntN(6)]
 }
 
-func (y *yard) began(s *spot, asked string) {
-	y.quota--
-	y.accepted++
-	y.note("%s: %s", s.name, asked)
-	y.checkEndpoint(s.id)
-	y.ringAll()
-	y.soon()
+func (w *world) began(s *slot, asked string) {
+	w.quota--
+	w.accepted++
+	w.note("%s: %s", s.name, asked)
+	w.checkEndpoint(s.id)
+	w.notifyAll()
+	w.soon()
 }
 
 // ask changes e as somebody might want it.
-func (y *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
-	d := y.d
-	id := hosting.DeploymentID(y.name("d"))
+func (w *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
+	d := w.d
+	id := hosting.DeploymentID(w.name("d"))
 	switch {
-	case y.quota <= 0 || e.Status == hosting.Failed && !d.one(5) || d.one(12):
+	case w.quota <= 0 || e.Status == hosting.Failed && !d.one(5) || d.one(12):
 		return "delete", e.Delete(id, now)
 	case d.one(5):
 		var ds []hosting.Desire
-		for _, w := range e.Weights {
+		for _, wt := range e.Weights {
 			n, weight := 1+d.IntN(5), float64(d.IntN(5))
-			ds = append(ds, hosting.Desire{Variant: w.Variant, Count: &n, Weight: &weight})
+			ds = append(ds, hosting.Desire{Variant: wt.Variant, Count: &n, Weight: &weight})
 		}
 		return "scale", e.Scale(id, ds, now)
 	}
 	if err := e.MayUpdate(); err != nil {
 		return "", err
 	}
-	u := hosting.Update{Launch: y.launch(id, y.shape(e.Weights), now), RetainAll: d.one(3)}
+	u := hosting.Update{Launch: w.launch(id, w.shape(e.Weights), now), RetainAll: d.one(3)}
 	switch d.IntN(6) {
 	case 0:
 	case 1:
 		u.RetainDeploymentConfig = true
 	default:
-		u.DeploymentConfig = &hosting.DeploymentConfig{Policy: y.policy(e.Name), Document: []byte(`{}`)}
+		u.DeploymentConfig = &hosting.DeploymentConfig{Policy: w.policy(e.Name), Document: []byte(`{}`)}
 	}
 	if d.one(4) {
 		u.Exclude = []hosting.Property{
@@ -151,18 +151,18 @@ func (y *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
 }
 
 // create brings an endpoint up where there is none.
-func (y *yard) create(s *spot) {
-	s.id = hosting.EndpointID(y.name("e"))
-	e, err := hosting.Create(s.id, s.name, y.launch(hosting.DeploymentID(y.name("d")), y.shape(nil), now()), nil)
-	y.must(err)
-	y.must(y.db.Change(y.ctx, func(tx store.Tx) error { return tx.Write(y.ctx, outcome.OfCreation(e)) }))
-	y.spots[s.id] = s
-	y.began(s, "create")
+func (w *world) create(s *slot) {
+	s.id = hosting.EndpointID(w.name("e"))
+	e, err := hosting.Create(s.id, s.name, w.launch(hosting.DeploymentID(w.name("d")), w.shape(nil), now()), nil)
+	w.must(err)
+	w.must(w.db.Change(w.ctx, func(tx store.Tx) error { return tx.Write(w.ctx, outcome.OfCreation(e)) }))
+	w.slots[s.id] = s
+	w.began(s, "create")
 }
 
 // shape is the variants of a new configuration: often those of the old one.
-func (y *people) shape(old []hosting.Weight) (vs []hosting.Variant) {
-	d := y.d
+func (w *people) shape(old []hosting.Weight) (vs []hosting.Variant) {
+	d := w.d
 	n := 1 + max(0, d.IntN(8)-5)
 	if len(old) > 0 && !d.one(8) {
 		n = len(old)
@@ -178,21 +178,21 @@ func (y *people) shape(old []hosting.Weight) (vs []hosting.Variant) {
 	return vs
 }
 
-func (y *people) launch(id hosting.DeploymentID, vs []hosting.Variant, now time.Time) hosting.Launch {
+func (w *people) launch(id hosting.DeploymentID, vs []hosting.Variant, now time.Time) hosting.Launch {
 	return hosting.Launch{
-		Deployment: id, Fleet: hosting.FleetID(y.name("f")), Now: now,
-		Config: hosting.EndpointConfig{Scope: scope, Name: y.name("c"), Variants: vs},
+		Deployment: id, Fleet: hosting.FleetID(w.name("f")), Now: now,
+		Config: hosting.EndpointConfig{Scope: scope, Name: w.name("c"), Variants: vs},
 		Models: map[string]hosting.Model{"m": {Containers: []hosting.Container{{Name: "primary", Image: "i"}}}},
 	}
 }
 
-func (y *people) name(kind string) string {
-	y.named++
-	return fmt.Sprintf("%s-%d", kind, y.named)
+func (w *people) name(kind string) string {
+	w.named++
+	return fmt.Sprintf("%s-%d", kind, w.named)
 }
 
-func (y *people) policy(endpoint string) *rollout.Policy {
-	d := y.d
+func (w *people) policy(endpoint string) *rollout.Policy {
+	d := w.d
 	size := func() rollout.Size {
 		if d.one(3) {
 			return rollout.Size{Type: rollout.InstanceCount, Value: 1 + d.IntN(2)}
@@ -221,21 +221,21 @@ func (y *people) policy(endpoint string) *rollout.Policy {
 }
 
 // alert may set the endpoint's alarm off for a while, or have it flap.
-func (y *yard) alert(s *spot) {
-	if y.calm || !y.d.one(8) {
+func (w *world) alert(s *slot) {
+	if w.calm || !w.d.one(8) {
 		return
 	}
-	for range 1 + y.d.IntN(3) {
-		y.after(y.d.upTo(2*time.Minute), func() {
-			if y.alarms[s.name] || y.calm {
+	for range 1 + w.d.IntN(3) {
+		w.after(w.d.upTo(2*time.Minute), func() {
+			if w.alarms[s.name] || w.calm {
 				return
 			}
-			y.note("alarm %s fires", s.name)
-			y.alarms[s.name], y.fired[s.name] = true, time.Now()
-			y.rings[y.d.IntN(len(y.servers))] = true
-			y.after(y.d.upTo(time.Minute), func() {
-				y.note("alarm %s is quiet", s.name)
-				y.alarms[s.name], y.fired[s.name] = false, time.Now()
+			w.note("alarm %s fires", s.name)
+			w.alarms[s.name], w.fired[s.name] = true, time.Now()
+			w.notified[w.d.IntN(len(w.servers))] = true
+			w.after(w.d.upTo(time.Minute), func() {
+				w.note("alarm %s is quiet", s.name)
+				w.alarms[s.name], w.fired[s.name] = false, time.Now()
 			})
 		})
 	}

@@ -48,8 +48,8 @@ func TestTheShippingCodeKeepsItsPromises(t *testing.T) {
 	next.Store(from - 1)
 	begun := time.Now()
 	t.Run("lives", func(t *testing.T) {
-		for w := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
+		for worker := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
 				t.Parallel()
 				for seed := next.Add(1); seed <= last && !t.Failed(); seed = next.Add(1) {
 					accepted, _ := life(t, template, seed, size, slog.New(slog.DiscardHandler))
@@ -157,20 +157,20 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 		if err != nil {
 			t.Fatal(err)
 		}
-		y := newYard(t.Context(), db, seed, size, log)
-		err = y.run()
-		rollouts, digest = y.accepted, y.digest.Sum64()
-		if err := errors.Join(y.shutDown(), db.Close()); err != nil {
+		w := newWorld(t.Context(), db, seed, size, log)
+		err = w.run()
+		rollouts, digest = w.accepted, w.digest.Sum64()
+		if err := errors.Join(w.shutDown(), db.Close()); err != nil {
 			t.Error(err)
 		}
 		if err != nil {
 			t.Errorf("seed %d: %v\nafter\n  %s\nto see it again: "+
 				"SLIPWAY_SIM_ROLLOUTS=%d SLIPWAY_SIM_SEED=%d go test ./internal/sim -run %s -v",
-				seed, err, strings.Join(y.trail[max(0, len(y.trail)-12):], "\n  "), perFive*size, seed,
+				seed, err, strings.Join(w.trail[max(0, len(w.trail)-12):], "\n  "), perFive*size, seed,
 				"TestTheShippingCodeKeepsItsPromises")
 		}
 		if log.Enabled(t.Context(), slog.LevelInfo) {
-			t.Log(y.summary())
+			t.Log(w.summary())
 		}
 	})
 	_ = os.Remove(path)
@@ -178,49 +178,50 @@ func life(t *testing.T, template []byte, seed uint64, size int, log *slog.Logger
 	return rollouts, digest
 }
 
-func newYard(ctx context.Context, db *base.DB, seed uint64, size int, log *slog.Logger) *yard {
-	y := &yard{
-		db: store.New(db), log: log, ctx: ctx, calls: make(chan *call, 8), rings: map[int]bool{}, digest: fnv.New64a(),
-		leases: map[string]time.Time{},
-		herd:   herd{animals: map[hosting.InstanceID]*animal{}, breeds: map[hosting.FleetID]*breed{}},
+func newWorld(ctx context.Context, db *base.DB, seed uint64, size int, log *slog.Logger) *world {
+	w := &world{
+		db: store.New(db), log: log, ctx: ctx, calls: make(chan *call, 8), notified: map[int]bool{},
+		digest:    fnv.New64a(),
+		leases:    map[string]time.Time{},
+		instances: instances{running: map[hosting.InstanceID]*instance{}, traits: map[hosting.FleetID]*traits{}},
 		people: people{
 			d: roll(seed), quota: size, alarms: map[string]bool{}, fired: map[string]time.Time{},
 			answers: map[string]int64{}, heard: map[string][]traffic.Reading{},
 		},
 		audit: newAudit(),
 	}
-	y.servers = make([]*server, 1+y.d.IntN(2))
-	for r := range y.servers {
-		y.after(0, func() { y.boot(r) })
+	w.servers = make([]*server, 1+w.d.IntN(2))
+	for r := range w.servers {
+		w.after(0, func() { w.boot(r) })
 	}
 	for i := range endpoints {
-		y.after(y.d.upTo(time.Minute), func() { y.visit(&spot{name: fmt.Sprint("endpoint-", i)}) })
+		w.after(w.d.upTo(time.Minute), func() { w.visit(&slot{name: fmt.Sprint("endpoint-", i)}) })
 	}
-	return y
+	return w
 }
 
 // run goes on until every deployment was asked for and has ended.
-func (y *yard) run() error {
-	over := func() bool { return y.quota <= 0 && len(y.animals) == 0 && y.allGone() }
+func (w *world) run() error {
+	over := func() bool { return w.quota <= 0 && len(w.running) == 0 && w.allGone() }
 	limit := time.Now().Add(30 * 24 * time.Hour)
-	err := y.live(func() bool {
+	err := w.live(func() bool {
 		if time.Now().After(limit) {
-			y.broken("it never ends")
+			w.broken("it never ends")
 		}
-		if y.quota <= 0 && !y.calm {
-			y.calm = true
-			y.recover()
+		if w.quota <= 0 && !w.calm {
+			w.calm = true
+			w.recover()
 		}
 		return over()
 	})
 	if err != nil {
 		return err
 	}
-	return y.nothingIsLeft()
+	return w.nothingIsLeft()
 }
 
-func (y *yard) allGone() bool {
-	for _, s := range y.spots {
+func (w *world) allGone() bool {
+	for _, s := range w.slots {
 		if s.stored != nil {
 			return false
 		}
@@ -229,8 +230,8 @@ func (y *yard) allGone() bool {
 }
 
 // shutDown stops the servers.
-func (y *yard) shutDown() error {
-	for _, s := range y.servers {
+func (w *world) shutDown() error {
+	for _, s := range w.servers {
 		if s == nil {
 			continue
 		}
@@ -238,16 +239,16 @@ func (y *yard) shutDown() error {
 	}
 	for {
 		synctest.Wait()
-		y.collect()
-		if len(y.waiting) == 0 {
+		w.collect()
+		if len(w.waiting) == 0 {
 			break
 		}
-		for _, c := range y.waiting {
+		for _, c := range w.waiting {
 			c.answer <- lost
 		}
-		y.waiting = nil
+		w.waiting = nil
 	}
-	for _, s := range y.servers {
+	for _, s := range w.servers {
 		if s != nil {
 			<-s.gone
 		}
@@ -257,23 +258,23 @@ func (y *yard) shutDown() error {
 
 // nothingIsLeft: when all endpoints are deleted, no row of them is left but the
 // record.
-func (y *yard) nothingIsLeft() error {
-	rows, err := y.db.InstancesSince(y.ctx, 0)
+func (w *world) nothingIsLeft() error {
+	rows, err := w.db.InstancesSince(w.ctx, 0)
 	if err != nil {
 		return err
 	}
 	if len(rows) > 0 {
 		return fmt.Errorf("%d instances are left", len(rows))
 	}
-	for d := range y.owners {
-		if _, ok := y.ends[d]; !ok {
+	for d := range w.owners {
+		if _, ok := w.ends[d]; !ok {
 			return fmt.Errorf("deployment %s never ended", d)
 		}
 	}
 	return nil
 }
 
-func (y *yard) summary() string {
-	return fmt.Sprintf("%d deployments, %d refused, %d reports, %d checks: %v", y.accepted,
-		y.refused, y.reports, y.checks, y.tally)
+func (w *world) summary() string {
+	return fmt.Sprintf("%d deployments, %d refused, %d reports, %d checks: %v", w.accepted,
+		w.refused, w.reports, w.checks, w.tally)
 }

@@ -34,7 +34,7 @@ func count(r traffic.Route, variant string) (n int) {
 
 // undoesTrafficFirst: an update lets no instance go in the write that takes it
 // off the route, except at an end that leaves what is healthy.
-func (s *spot) undoesTrafficFirst(had []hosting.Instance, route traffic.Route) error {
+func (s *slot) undoesTrafficFirst(had []hosting.Instance, route traffic.Route) error {
 	d := s.stored.Deployment
 	if d == nil || d.Plan.Kind != rollout.Update {
 		return nil
@@ -57,7 +57,7 @@ func (s *spot) undoesTrafficFirst(had []hosting.Instance, route traffic.Route) e
 }
 
 // keepsRouted: to accept a change takes no instance off the route.
-func (s *spot) keepsRouted(accepted bool, had traffic.Route) error {
+func (s *slot) keepsRouted(accepted bool, had traffic.Route) error {
 	for _, v := range had.Variants {
 		if n, now := count(had, v.Name), count(s.route, v.Name); accepted && now < n {
 			return fmt.Errorf("accepting a change took %d of %d instances of %s off the route", n-now, n, v.Name)
@@ -68,16 +68,16 @@ func (s *spot) keepsRouted(accepted bool, had traffic.Route) error {
 
 // keepsCapacity: as long as no instance died, what is routed is never less
 // than one whole fleet, old and new together.
-func (s *spot) keepsCapacity() error {
+func (s *slot) keepsCapacity() error {
 	e := s.stored
 	d := e.Deployment
 	if s.hurt || !e.Status.Serves() || e.Status == hosting.UpdateRollbackFailed {
 		return nil
 	}
 	if d == nil {
-		for _, w := range e.Weights {
-			if n := routedTo(s.route, w.Variant)[e.ConfigName]; n != w.DesiredCount {
-				return fmt.Errorf("%d instances of %s are routed at rest, want %d", n, w.Variant, w.DesiredCount)
+		for _, wt := range e.Weights {
+			if n := routedTo(s.route, wt.Variant)[e.ConfigName]; n != wt.DesiredCount {
+				return fmt.Errorf("%d instances of %s are routed at rest, want %d", n, wt.Variant, wt.DesiredCount)
 			}
 		}
 		return nil
@@ -107,7 +107,7 @@ func (s *spot) keepsCapacity() error {
 // rejects: after the verdict no fleet that was rejected gets more traffic than
 // it had. With blue/green the very write of the verdict leaves it none of a
 // variant that has an old instance alive, and the cleanup waits for the others.
-func (s *spot) rejects(verdict bool) error {
+func (s *slot) rejects(verdict bool) error {
 	d := s.stored.Deployment
 	if d == nil || d.State.Turned.IsZero() || d.Plan.Kind != rollout.Update {
 		return nil
@@ -137,7 +137,7 @@ func (s *spot) rejects(verdict bool) error {
 }
 
 // describe draws an endpoint before and after.
-func describe(prev *hosting.Endpoint, s *spot) string {
+func describe(prev *hosting.Endpoint, s *slot) string {
 	return fmt.Sprintf("endpoint %s\n  was %s\n  is  %s", s.name, draw(prev), draw(s.stored)) + drawRows(s)
 }
 
@@ -147,8 +147,8 @@ func draw(e *hosting.Endpoint) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %q", e.Status, e.ConfigName, e.FailureReason)
-	for _, w := range e.Weights {
-		fmt.Fprintf(&b, " %s×%d", w.Variant, w.DesiredCount)
+	for _, wt := range e.Weights {
+		fmt.Fprintf(&b, " %s×%d", wt.Variant, wt.DesiredCount)
 	}
 	if d := e.Deployment; d != nil {
 		fmt.Fprintf(&b, ", %s %s %s step %d %+v of %+v because %q", d.ID, d.Plan.Kind, d.State.Phase,
@@ -157,7 +157,7 @@ func draw(e *hosting.Endpoint) string {
 	return b.String()
 }
 
-func drawRows(s *spot) string {
+func drawRows(s *slot) string {
 	var b strings.Builder
 	for _, i := range s.is {
 		fmt.Fprintf(&b, "\n    %s/%s/%d %s wanted %v", i.Fleet, i.Variant, i.Ordinal, i.Status, i.Wanted)

@@ -120,7 +120,9 @@ func mathOf(expression string) func(*alarm.Definition) {
 // A sample that lies at most a second back is in the evaluation of the next
 // full second.
 func TestABadSecondIsJudgedWhenItIsOver(t *testing.T) {
-	j := newJudge(t, threshold(func(d *alarm.Definition) { d.Period, d.Statistic, d.Threshold = 1, "Average", new(0.5) }))
+	j := newJudge(
+		t, threshold(func(d *alarm.Definition) { d.Period, d.Statistic, d.Threshold = 1, "Average", new(0.5) }),
+	)
 	s := shelf{}
 	state := ok()
 	errors := s.series(errors5xx, metric.UnitNone)

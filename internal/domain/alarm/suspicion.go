@@ -99,7 +99,8 @@ func (j *Judge) suspectThreshold(add finding) {
 			number(*j.d.Threshold))
 	case a.stat == metric.Average && samples == zeroOrOne && j.d.upward() && *j.d.Threshold == 1 &&
 		strings.HasSuffix(a.metric.Name, "Errors"):
-		add(OnlyIfAllFail, "fires only when every request of a period fails: the %s is the share of requests that fail.", what)
+		add(OnlyIfAllFail,
+			"fires only when every request of a period fails: the %s is the share of requests that fail.", what)
 	}
 }
 

@@ -34,24 +34,24 @@ func (d dice) upTo(t time.Duration) time.Duration {
 }
 func (d dice) between(a, b time.Duration) time.Duration { return a + d.upTo(b-a) }
 
-// yard is one life: a database, servers that share it, and the world around
-// them. Every call of a server to the database waits at a gate; the yard lets
+// world is one life: a database, servers that share it, and the world around
+// them. Every call of a server to the database waits at a gate; the world lets
 // one through at a time, in an order that only the seed decides.
-type yard struct {
-	db      *store.DB
-	log     *slog.Logger
-	ctx     context.Context
-	calls   chan *call
-	waiting []*call
-	servers []*server
-	events  events
-	rings   map[int]bool // servers that were rung for and have not looked since
-	leases  map[string]time.Time
-	calm    bool        // no more faults
-	trail   []string    // what happened last
-	digest  hash.Hash64 // of all that ever happened
+type world struct {
+	db       *store.DB
+	log      *slog.Logger
+	ctx      context.Context
+	calls    chan *call
+	waiting  []*call
+	servers  []*server
+	events   events
+	notified map[int]bool // servers that were notified and have not looked since
+	leases   map[string]time.Time
+	calm     bool        // no more faults
+	trail    []string    // what happened last
+	digest   hash.Hash64 // of all that ever happened
 
-	herd
+	instances
 	people
 	audit
 }
@@ -83,12 +83,12 @@ var (
 
 // server is one life of a replica: engine and deployer as they ship.
 type server struct {
-	y       *yard
+	w       *world
 	replica int
 	dead    bool
 	cancel  context.CancelFunc
 	gone    chan struct{}
-	bell    loop.Wakeup
+	wakeup  loop.Wakeup
 	key     string    // the deployment whose turn it takes
 	fired   bool      // the alarms when it last looked
 	changed bool      // its last transaction wrote something
@@ -97,24 +97,24 @@ type server struct {
 	counts  map[string]int64
 }
 
-func (y *yard) boot(replica int) {
-	ctx, cancel := context.WithCancel(y.ctx)
+func (w *world) boot(replica int) {
+	ctx, cancel := context.WithCancel(w.ctx)
 	s := &server{
-		y: y, replica: replica, cancel: cancel, gone: make(chan struct{}), bell: loop.NewWakeup(),
-		name: y.name("router"), began: time.Now(), counts: map[string]int64{},
+		w: w, replica: replica, cancel: cancel, gone: make(chan struct{}), wakeup: loop.NewWakeup(),
+		name: w.name("router"), began: time.Now(), counts: map[string]int64{},
 	}
 	d := &deployer.Deployer{
-		Log: y.log, Change: s.change, Changed: func() { s.changed = true },
+		Log: w.log, Change: s.change, Changed: func() { s.changed = true },
 		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Routers: s},
 	}
 	r := &loop.Runner{
-		Queue: s, Log: y.log, Wake: s.bell, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
+		Queue: s, Log: w.log, Wake: s.wakeup, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
 		Turn: func(ctx context.Context, key string) (time.Time, error) {
 			s.key = key
 			return d.Turn(ctx, key)
 		},
 	}
-	y.servers[replica] = s
+	w.servers[replica] = s
 	go func() { defer close(s.gone); r.Run(ctx) }()
 }
 
@@ -124,7 +124,7 @@ func (s *server) do(what string, f func(torn bool) error) error {
 		return errDead
 	}
 	c := &call{from: s, what: what, answer: make(chan fate), fired: s.fired}
-	s.y.calls <- c
+	s.w.calls <- c
 	how := <-c.answer
 	if how == lost || how == torn || how == mute {
 		s.dead = true
@@ -149,12 +149,12 @@ func (s *server) do(what string, f func(torn bool) error) error {
 // Claim implements loop.Queue.
 func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
 	err = s.do("claim", func(bool) (err error) {
-		c, next, err = s.y.db.Deploying().Claim(ctx, now, until)
-		if held := s.y.leases[c.Key]; err == nil && c.Key != "" {
+		c, next, err = s.w.db.Deploying().Claim(ctx, now, until)
+		if held := s.w.leases[c.Key]; err == nil && c.Key != "" {
 			if held.After(now) {
-				s.y.broken("%s was claimed though another lease of it lasts until %v", c.Key, held)
+				s.w.broken("%s was claimed though another lease of it lasts until %v", c.Key, held)
 			}
-			s.y.leases[c.Key] = until
+			s.w.leases[c.Key] = until
 		}
 		return err
 	})
@@ -164,11 +164,11 @@ func (s *server) Claim(ctx context.Context, now, until time.Time) (c loop.Claim,
 // Release implements loop.Queue.
 func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error {
 	return s.do("release", func(bool) error {
-		if err := s.y.db.Deploying().Release(ctx, c, due); err != nil {
+		if err := s.w.db.Deploying().Release(ctx, c, due); err != nil {
 			return err
 		}
-		if s.y.leases[c.Key].Equal(c.Until) { // else it has passed to another
-			delete(s.y.leases, c.Key)
+		if s.w.leases[c.Key].Equal(c.Until) { // else it has passed to another
+			delete(s.w.leases, c.Key)
 		}
 		return nil
 	})
@@ -176,7 +176,7 @@ func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error
 
 func (s *server) change(ctx context.Context, f func(store.Tx) error) error {
 	return s.do("change", func(torn bool) error {
-		return s.y.db.Change(ctx, func(tx store.Tx) error {
+		return s.w.db.Change(ctx, func(tx store.Tx) error {
 			if err := f(tx); err != nil || !torn {
 				return err
 			}
@@ -189,7 +189,7 @@ func (s *server) change(ctx context.Context, f func(store.Tx) error) error {
 // asks when it looks.
 func (s *server) EndpointOf(ctx context.Context, id hosting.DeploymentID) (*hosting.Endpoint, error) {
 	s.fired = false
-	return s.y.db.EndpointOf(ctx, id)
+	return s.w.db.EndpointOf(ctx, id)
 }
 
 // Firing implements evidence.Alarms.
@@ -197,7 +197,7 @@ func (s *server) Firing(
 	_ context.Context, _ arn.Scope, names []string, since time.Time,
 ) (out []hosting.TrippedAlarm, err error) {
 	for _, n := range names {
-		on, last := s.y.alarms[n], s.y.fired[n]
+		on, last := s.w.alarms[n], s.w.fired[n]
 		if on || !since.IsZero() && last.After(since) {
 			s.fired = true
 			out = append(out, hosting.TrippedAlarm{Name: n, Reason: "too many", Since: last})
@@ -210,66 +210,66 @@ func (s *server) Firing(
 // answers some requests between two looks. What the others have counted comes
 // late or not at all, in any order, and now and then something from long ago.
 func (s *server) Answered(k traffic.Key, config string) (reports []traffic.Reading) {
-	y, at := s.y, k.Name+"/"+config
-	for _, r := range y.servers {
-		if r == nil || r != s && y.d.one(3) {
+	w, at := s.w, k.Name+"/"+config
+	for _, r := range w.servers {
+		if r == nil || r != s && w.d.one(3) {
 			continue
 		}
-		if n := int64(y.d.IntN(20)); !r.dead {
-			y.answers[at] += n
+		if n := int64(w.d.IntN(20)); !r.dead {
+			w.answers[at] += n
 			r.counts[at] += n // forgotten when the server dies
 		}
 		report := traffic.Reading{Router: r.name, Began: r.began, Requests: r.counts[at]}
 		reports = append(reports, report)
-		if y.heard[at] = append(y.heard[at], report); y.d.one(4) {
-			reports = append(reports, y.heard[at][y.d.IntN(len(y.heard[at]))])
+		if w.heard[at] = append(w.heard[at], report); w.d.one(4) {
+			reports = append(reports, w.heard[at][w.d.IntN(len(w.heard[at]))])
 		}
 	}
-	y.d.Shuffle(len(reports), func(i, j int) { reports[i], reports[j] = reports[j], reports[i] })
+	w.d.Shuffle(len(reports), func(i, j int) { reports[i], reports[j] = reports[j], reports[i] })
 	return reports
 }
 
 // live goes on until finished says so. What happens next is drawn from all
-// that could: calls at the gate, events that are due, rings to be heard.
-func (y *yard) live(finished func() bool) error {
-	for y.err == nil && !finished() {
+// that could: calls at the gate, events that are due, servers that were notified.
+func (w *world) live(finished func() bool) error {
+	for w.err == nil && !finished() {
 		synctest.Wait()
-		y.collect()
+		w.collect()
 		now := time.Now()
 		var ready []func()
-		for _, c := range y.waiting {
+		for _, c := range w.waiting {
 			if !c.after.After(now) {
-				ready = append(ready, func() { y.admit(c) })
+				ready = append(ready, func() { w.admit(c) })
 			}
 		}
-		if len(y.events) > 0 && !y.events[0].at.After(now) {
-			ready = append(ready, func() { heap.Pop(&y.events).(event).do() })
+		if len(w.events) > 0 && !w.events[0].at.After(now) {
+			ready = append(ready, func() { heap.Pop(&w.events).(event).do() })
 		}
-		for r := range y.servers {
-			if s := y.servers[r]; y.rings[r] && s != nil && !y.atGate(s) {
-				ready = append(ready, func() { y.rings[r] = false; s.bell.Notify() })
+		for r := range w.servers {
+			if s := w.servers[r]; w.notified[r] && s != nil && !w.atGate(s) {
+				ready = append(ready, func() { w.notified[r] = false; s.wakeup.Notify() })
 			}
 		}
 		if len(ready) > 0 {
-			ready[y.d.IntN(len(ready))]()
+			ready[w.d.IntN(len(ready))]()
 			continue
 		}
-		if y.sleep(); y.err != nil {
-			return y.err
+		if w.sleep(); w.err != nil {
+			return w.err
 		}
 	}
-	return y.err
+	return w.err
 }
 
 // collect takes in who has arrived at the gate, in an order of ours.
-func (y *yard) collect() {
+func (w *world) collect() {
 	for {
 		select {
-		case c := <-y.calls:
-			y.waiting = append(y.waiting, c)
-			slices.SortFunc(y.waiting, func(a, b *call) int { return cmp.Compare(a.from.replica, b.from.replica) })
+		case c := <-w.calls:
+			w.waiting = append(w.waiting, c)
+			slices.SortFunc(w.waiting, func(a, b *call) int { return cmp.Compare(a.from.replica, b.from.replica) })
 			if c.what == "claim" {
-				y.rings[c.from.replica] = false // it is about to look
+				w.notified[c.from.replica] = false // it is about to look
 			}
 		default:
 			return
@@ -277,26 +277,26 @@ func (y *yard) collect() {
 	}
 }
 
-func (y *yard) atGate(s *server) bool {
-	return slices.ContainsFunc(y.waiting, func(c *call) bool { return c.from == s })
+func (w *world) atGate(s *server) bool {
+	return slices.ContainsFunc(w.waiting, func(c *call) bool { return c.from == s })
 }
 
 // sleep lets time pass until something happens.
-func (y *yard) sleep() {
+func (w *world) sleep() {
 	until := time.Hour
-	for _, c := range y.waiting {
+	for _, c := range w.waiting {
 		until = min(until, time.Until(c.after))
 	}
-	if len(y.events) > 0 {
-		until = min(until, time.Until(y.events[0].at))
+	if len(w.events) > 0 {
+		until = min(until, time.Until(w.events[0].at))
 	}
 	t := time.NewTimer(until)
 	defer t.Stop()
 	select {
-	case c := <-y.calls:
-		y.waiting = append(y.waiting, c)
+	case c := <-w.calls:
+		w.waiting = append(w.waiting, c)
 		if c.what == "claim" {
-			y.rings[c.from.replica] = false
+			w.notified[c.from.replica] = false
 		}
 	case <-t.C:
 	}
@@ -304,11 +304,11 @@ func (y *yard) sleep() {
 
 // admit lets one call through, or has its server meet with an accident, and
 // checks what was committed.
-func (y *yard) admit(c *call) {
+func (w *world) admit(c *call) {
 	s := c.from
 	how := done
-	if !y.calm && c.after.IsZero() {
-		switch n := y.d.IntN(1000); {
+	if !w.calm && c.after.IsZero() {
+		switch n := w.d.IntN(1000); {
 		case n < 4:
 			how = failed
 		case n < 6:
@@ -318,56 +318,56 @@ func (y *yard) admit(c *call) {
 		case n < 11:
 			how = mute
 		case n < 13:
-			c.after = time.Now().Add(y.d.upTo(2 * time.Minute)) // longer than a lease
-			y.note("replica %d is slow to %s", s.replica, c.what)
+			c.after = time.Now().Add(w.d.upTo(2 * time.Minute)) // longer than a lease
+			w.note("replica %d is slow to %s", s.replica, c.what)
 			return
 		}
 	}
-	y.waiting = slices.DeleteFunc(y.waiting, func(w *call) bool { return w == c })
+	w.waiting = slices.DeleteFunc(w.waiting, func(other *call) bool { return other == c })
 	s.changed = false
-	y.tally[c.what]++
-	y.note("replica %d: %s %s %d", s.replica, c.what, s.key, how)
+	w.tally[c.what]++
+	w.note("replica %d: %s %s %d", s.replica, c.what, s.key, how)
 	c.answer <- how
 	synctest.Wait()
 	if s.dead {
 		<-s.gone
-		y.note("replica %d died", s.replica)
-		y.servers[s.replica] = nil
-		y.after(y.d.upTo(90*time.Second), func() { y.boot(s.replica) })
+		w.note("replica %d died", s.replica)
+		w.servers[s.replica] = nil
+		w.after(w.d.upTo(90*time.Second), func() { w.boot(s.replica) })
 	}
 	if c.what == "change" && (s.changed || how == mute) {
-		y.ringAll()
-		y.soon()
+		w.notifyAll()
+		w.soon()
 		// By now the server has looked again, for its next call.
-		y.check(s.key, c.fired && how != torn)
+		w.check(s.key, c.fired && how != torn)
 	}
 }
 
-// ringAll tells every server that something may have fallen due, except that
+// notifyAll tells every server that something may have fallen due, except that
 // word may get lost: they look now and then anyway.
-func (y *yard) ringAll() {
-	for r := range y.servers {
-		if !y.d.one(4) {
-			y.rings[r] = true
+func (w *world) notifyAll() {
+	for r := range w.servers {
+		if !w.d.one(4) {
+			w.notified[r] = true
 		}
 	}
 }
 
 // note remembers what happened last, for whoever has to find out why.
-func (y *yard) note(format string, args ...any) {
+func (w *world) note(format string, args ...any) {
 	const enough = 200
-	if len(y.trail) >= 2*enough {
-		y.trail = slices.Clone(y.trail[enough:])
+	if len(w.trail) >= 2*enough {
+		w.trail = slices.Clone(w.trail[enough:])
 	}
 	line := time.Now().UTC().Format("15:04:05.000 ") + fmt.Sprintf(format, args...)
-	y.trail = append(y.trail, line)
-	_, _ = io.WriteString(y.digest, line) // a hash takes anything
+	w.trail = append(w.trail, line)
+	_, _ = io.WriteString(w.digest, line) // a hash takes anything
 }
 
 // must is for what cannot fail while the database is there.
-func (y *yard) must(err error) {
+func (w *world) must(err error) {
 	if err != nil {
-		y.broken("the database failed: %w", err)
+		w.broken("the database failed: %w", err)
 	}
 }
 
@@ -396,7 +396,7 @@ func (h *events) Pop() any {
 	return e
 }
 
-func (y *yard) after(d time.Duration, do func()) {
-	y.numbered++
-	heap.Push(&y.events, event{time.Now().Add(d), y.numbered, do})
+func (w *world) after(d time.Duration, do func()) {
+	w.numbered++
+	heap.Push(&w.events, event{time.Now().Add(d), w.numbered, do})
 }
