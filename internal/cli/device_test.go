@@ -17,9 +17,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -32,10 +32,7 @@ import (
 func deviceServer(t *testing.T) *identity.Service {
 	t.Helper()
 	s := arn.Scope{Region: "us-east-1", Account: "123456789012"}
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.SQLite(t)
 	edges, err := edgestore.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
@@ -68,12 +65,7 @@ func deviceServer(t *testing.T) *identity.Service {
 		Slipway: api.NewHandler(control.New(control.Config{}), log, api.DeviceOps(ids)...),
 		Enroll:  credentialsapi.NewEnroll(ids, log),
 	}))
-	t.Cleanup(func() {
-		srv.Close()
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(srv.Close)
 	t.Setenv("AWS_ENDPOINT_URL", srv.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", keys.Default().ID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", keys.Default().Secret)

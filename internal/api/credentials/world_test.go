@@ -4,13 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
@@ -62,10 +61,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.SQLite(t)
 	edges, err := edgestore.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +87,7 @@ func newWorld(t *testing.T) *world {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.ServeTLS(devicetls.Limit(l), "", "") }()
 	t.Cleanup(func() {
-		if err := errors.Join(srv.Close(), db.Close()); err != nil {
+		if err := srv.Close(); err != nil {
 			t.Error(err)
 		}
 		<-done

@@ -19,9 +19,9 @@ import (
 	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
-	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -46,10 +46,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.SQLite(t)
 	edges, err := edgestore.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
@@ -85,9 +82,6 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() {
 		stop()
 		srv.Close()
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 	w.Client = w.in("us-east-1")
 	return w

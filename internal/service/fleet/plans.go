@@ -7,7 +7,6 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
-	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
@@ -192,27 +191,6 @@ func (s *Service) History(ctx context.Context, sc arn.Scope, plan string) ([]edg
 		return nil, err
 	}
 	return s.Store.PlanEvents(ctx, p)
-}
-
-// Own returns the ARN of a fleet, device or plan as the resource itself has it;
-// what does not exist is a fault. name is what follows the kind in an ARN.
-func (s *Service) Own(ctx context.Context, sc arn.Scope, kind, name string) (string, error) {
-	switch kind {
-	case arn.KindDeviceFleet:
-		if fleet, device := arn.CutDevice(name); device != "" {
-			d, err := s.Device(ctx, sc, fleet, device)
-			return d.ARN(), err
-		}
-		f, err := s.Fleet(ctx, sc, name)
-		return f.ARN(), err
-	case arn.KindEdgeDeployment:
-		p, err := s.Plan(ctx, sc, name)
-		if err != nil {
-			return "", err
-		}
-		return p.ARN(), nil
-	}
-	return "", fault.New(fault.Unsupported, "Tags of a %s are not supported.", kind)
 }
 
 // StopStage stops a stage that runs (spec §4.5).

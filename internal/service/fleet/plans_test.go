@@ -56,7 +56,7 @@ func TestAStageDeploysToTheDevicesThatItNames(t *testing.T) {
 	})
 }
 
-func TestAPlanIsJudgedWhenItIsMade(t *testing.T) {
+func TestAPlanIsCheckedWhenItIsMade(t *testing.T) {
 	onWorlds(t, func(w *world) {
 		ctx := t.Context()
 		makeFleet(t, w.Service, "f", 1)

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
-	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/models"
 )
 
@@ -288,12 +288,8 @@ func TestJobsAreListedWithTheSDKsPaginators(t *testing.T) {
 }
 
 func TestAJobThatNobodyWorksOnCanBeStoppedAndIsNotDeletedBefore(t *testing.T) {
-	db, err := store.OpenSQLite(t.Context(), t.TempDir()+"/x.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, db, false)
-	_, err = w.CreateCompilationJob(t.Context(), compileInput("x", "s3://models/m"))
+	w := newWorld(t, storetest.SQLite(t), false)
+	_, err := w.CreateCompilationJob(t.Context(), compileInput("x", "s3://models/m"))
 	w.ok(err)
 	_, err = w.DeleteCompilationJob(t.Context(), &sagemaker.DeleteCompilationJobInput{CompilationJobName: new("x")})
 	w.refused(err, "ValidationException", "is STARTING; stop it before you delete it.")

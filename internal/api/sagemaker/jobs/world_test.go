@@ -22,9 +22,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
-	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	jobstore "github.com/slipway-ml/slipway/internal/platform/store/jobs"
+	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -48,20 +48,7 @@ type world struct {
 // onBoth runs f against each database.
 func onBoth(t *testing.T, f func(*testing.T, *world)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "x.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		f(t, newWorld(t, db, true))
-	})
-	t.Run("postgres", func(t *testing.T) {
-		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		f(t, newWorld(t, db, true))
-	})
+	storetest.OnBoth(t, func(t *testing.T, db *store.DB) { f(t, newWorld(t, db, true)) })
 }
 
 func newWorld(t *testing.T, db *store.DB, run bool) *world {
@@ -99,7 +86,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 		srv.Close()
 		cancel()
 		<-done
-		if err := errors.Join(cache.Close(), objs.Close(), db.Close()); err != nil {
+		if err := errors.Join(cache.Close(), objs.Close()); err != nil {
 			t.Error(err)
 		}
 	})

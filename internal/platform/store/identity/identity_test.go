@@ -173,7 +173,7 @@ func TestThingsAreListedByNameAndFiltered(t *testing.T) {
 	})
 }
 
-func TestWhatIsAttachedIsListedAndJudgedTogether(t *testing.T) {
+func TestWhatIsAttachedIsListedAndReadTogether(t *testing.T) {
 	onBoth(t, func(t *testing.T, db identity.DB) {
 		change(t, db, func(ctx context.Context, tx identity.Tx) error {
 			for i := range 3 {
