@@ -5,14 +5,17 @@ import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 
 const definition = fileURLToPath(new URL("../../proto/edgemanager/agent.proto", import.meta.url));
-const loaded = loader.loadSync(definition, { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true });
+const loaded = loader.loadSync(definition, {
+  keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true,
+});
 const { Agent } = grpc.loadPackageDefinition(loaded).AWS.SageMaker.Edge;
 
 const largestMessage = 64 << 20;
 
 // What JavaScript calls the types of the protocol. FLOAT16 has no name there.
 const arrays = {
-  UINT8: Uint8Array, INT16: Int16Array, INT32: Int32Array, INT64: BigInt64Array, FLOAT32: Float32Array, FLOAT64: Float64Array,
+  UINT8: Uint8Array, INT16: Int16Array, INT32: Int32Array, INT64: BigInt64Array,
+  FLOAT32: Float32Array, FLOAT64: Float64Array,
 };
 
 // connect returns the calls of the agent behind a socket: each takes a request
@@ -24,7 +27,10 @@ export function connect(socket, timeout = 10_000) {
     "grpc.max_receive_message_length": largestMessage,
   });
   const calls = { close: () => client.close() };
-  for (const name of ["Predict", "LoadModel", "UnLoadModel", "ListModels", "DescribeModel", "CaptureData", "GetCaptureDataStatus"]) {
+  const names = [
+    "Predict", "LoadModel", "UnLoadModel", "ListModels", "DescribeModel", "CaptureData", "GetCaptureDataStatus",
+  ];
+  for (const name of names) {
     const call = promisify(client[name]).bind(client);
     calls[name] = (request = {}) => call(request, new grpc.Metadata(), { deadline: Date.now() + timeout });
   }

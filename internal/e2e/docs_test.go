@@ -334,7 +334,8 @@ func pattern(text string) *regexp.Regexp {
 func (r *reader) cleanUp() {
 	if r.shell != 0 {
 		_ = syscall.Kill(-r.shell, syscall.SIGTERM) // all may have ended
-		for end := time.Now().Add(10 * time.Second); syscall.Kill(-r.shell, 0) == nil; time.Sleep(20 * time.Millisecond) {
+		end := time.Now().Add(10 * time.Second)
+		for ; syscall.Kill(-r.shell, 0) == nil; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				r.t.Error("what the page started did not end within 10 s of SIGTERM")
 				_ = syscall.Kill(-r.shell, syscall.SIGKILL) // as above

@@ -126,7 +126,8 @@ func TestAWakeUpDuringATurnOutlivesItsRelease(t *testing.T) {
 		if err := queue(db).Release(t.Context(), c, t0.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if again, _, err := queue(db).Claim(t.Context(), soon, soon.Add(time.Minute)); err != nil || again.Key != c.Key {
+		again, _, err := queue(db).Claim(t.Context(), soon, soon.Add(time.Minute))
+		if err != nil || again.Key != c.Key {
 			t.Errorf("Claim = %+v, %v", again, err)
 		}
 		if c, next, err := queue(db).Claim(t.Context(), t0, t0); err != nil || c.Key != "" || next.IsZero() {

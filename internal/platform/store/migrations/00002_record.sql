@@ -15,7 +15,9 @@ create index event_deployment on event (deployment_id, seq);
 -- in the transaction that the event tells of, gone when it was delivered.
 create table outbox (
 	webhook      text    not null,             -- its name in the configuration
-	endpoint     text    not null,             -- region/name, lower case: events of one endpoint, and of a later one of its name, are delivered in order of seq
+	-- region/name, lower case: events of one endpoint, and of a later one of its
+	-- name, are delivered in order of seq
+	endpoint     text    not null,
 	seq          bigint  not null,
 	at           bigint  not null,
 	kind         text    not null,             -- the event's detail-type

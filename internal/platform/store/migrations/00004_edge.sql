@@ -55,7 +55,7 @@ create table edge_stage (
 	status       text    not null,
 	active       integer not null default 0,
 	removed      integer not null default 0,   -- it is deleted; its rows are still to go
-	attempt      bigint  not null default 0,   -- the number of the order in hand; a row of an earlier one is not offered
+	attempt      bigint  not null default 0,   -- number of the order in hand; a row of an earlier one is not offered
 	deployment   text    not null default '',  -- its name
 	started      bigint  not null default 0,
 	due          bigint,                       -- null: not until woken
@@ -125,7 +125,8 @@ create table edge_event (
 );
 create index edge_event_plan on edge_event (plan_id, seq);
 
-insert into counter (name, n) values ('fleet', 0), ('device', 0), ('edge_plan', 0), ('edge_stage', 0), ('edge_package', 0), ('edge_event', 0);
+insert into counter (name, n) values
+	('fleet', 0), ('device', 0), ('edge_plan', 0), ('edge_stage', 0), ('edge_package', 0), ('edge_event', 0);
 
 -- +goose Down
 delete from counter where name in ('fleet', 'device', 'edge_plan', 'edge_stage', 'edge_package', 'edge_event');

@@ -12,7 +12,7 @@ create table job (
 	modified     bigint not null,
 	due          bigint,                      -- null: it ended
 	leased_until bigint not null default 0,
-	lease        bigint not null default 0,   -- tells a claim from a later one; leased_until moves while the work goes on
+	lease        bigint not null default 0,   -- tells a claim from a later one; leased_until moves during the work
 	wakes        bigint not null default 0,
 	doc          text   not null              -- packaging.Job
 );
