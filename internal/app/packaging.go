@@ -8,7 +8,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 )
@@ -17,15 +16,9 @@ import (
 func (a *App) buildPackaging(context.Context) (err error) {
 	a.packaging, err = packaging.New(packaging.Config{
 		Store: jobs.New(a.db), Objects: a.objects, Log: a.log, WorkDir: filepath.Join(a.cfg.DataDir, "packaging"),
-		Fetch: a.fetchArchive, Optimizer: a.optimizer, ArtifactInUse: a.edge.ActiveObject,
+		Fetch: a.models.Fetch, Optimizer: a.optimizer, ArtifactInUse: a.edge.ActiveObject,
 	})
 	return err
-}
-
-// fetchArchive unpacks a model archive into the cache that instances use, too.
-func (a *App) fetchArchive(ctx context.Context, uri string) (packaging.Archive, error) {
-	m, err := a.models.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
-	return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err
 }
 
 // modelDirs are the directories of the cache that somebody reads.

@@ -78,7 +78,10 @@ var rules = []rule{
 	{"internal/service/identity", may(platform("devicetls", "store/edge", "store/identity"))},
 	{"internal/service/instance", may(platform("provider", "store/hosting"))},
 	{"internal/service/notify", may(platform("store/hosting"))},
-	{"internal/service/packaging", may(platform("bundle", "child", "objects", "onnxfile", "store/jobs", "untrusted"))},
+	{
+		"internal/service/packaging",
+		may(platform("artifact", "bundle", "child", "objects", "onnxfile", "store/jobs", "untrusted")),
+	},
 	{"internal/service/router", may(platform("http1"))},
 	{"internal/service/metrics", may(platform("store/metrics"))},
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
@@ -60,7 +61,7 @@ func (s *Service) compile(ctx context.Context, j *packaging.Job) (func(*packagin
 
 // passThrough copies an archive byte by byte.
 func (s *Service) passThrough(
-	ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled,
+	ctx context.Context, j *packaging.Job, a artifact.Model, found packaging.Contents, out *packaging.Compiled,
 ) (stored, error) {
 	if _, err := flat(a.Dir, found.Files); err != nil { // what cannot be packaged is not compiled
 		return stored{}, err
@@ -82,7 +83,7 @@ func (s *Service) passThrough(
 		_, err := io.Copy(w, untrusted.NewReader(ctx, r))
 		return err
 	})
-	if err == nil && st.sha256 != a.SHA256 {
+	if err == nil && st.sha256 != a.Digest {
 		err = errors.New("the input changed while it was copied")
 	}
 	return st, err
@@ -135,7 +136,7 @@ func readLimited(file string, limit int64) ([]byte, error) {
 }
 
 func (s *Service) compileONNX(
-	ctx context.Context, j *packaging.Job, a Archive, found packaging.Contents, out *packaging.Compiled,
+	ctx context.Context, j *packaging.Job, a artifact.Model, found packaging.Contents, out *packaging.Compiled,
 ) (stored, error) {
 	model := filepath.Join(a.Dir, filepath.FromSlash(found.Model))
 	g, err := inspect(model)
@@ -157,7 +158,7 @@ func (s *Service) compileONNX(
 		return stored{}, err
 	}
 	record := compiledRecord{
-		Version: 1, Framework: j.Compile.Framework, Model: path.Base(found.Model), Source: a.SHA256,
+		Version: 1, Framework: j.Compile.Framework, Model: path.Base(found.Model), Source: a.Digest,
 		IRVersion: g.irVersion, Opset: g.opset, Initializers: g.initializers,
 		Inputs: g.inputs, Outputs: g.outputs, Target: j.Compile.Target.Suffix(),
 	}

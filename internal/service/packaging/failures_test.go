@@ -12,8 +12,10 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/models"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
@@ -251,10 +253,10 @@ func newName() string { return strings.ReplaceAll(time.Now().Format("150405.0000
 // stuck makes fetching wait for its context.
 func stuck(begun chan<- struct{}) func(*packaging.Config) {
 	return func(c *packaging.Config) {
-		c.Fetch = func(ctx context.Context, _ string) (packaging.Archive, error) {
+		c.Fetch = func(ctx context.Context, _ hosting.ModelData) (artifact.Model, error) {
 			begun <- struct{}{}
 			<-ctx.Done()
-			return packaging.Archive{}, ctx.Err()
+			return artifact.Model{}, ctx.Err()
 		}
 	}
 }

@@ -17,15 +17,17 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 	"github.com/slipway-ml/slipway/internal/platform/untrusted"
 )
 
 // fetch unpacks an archive and keeps its directory until done is called. What
 // is wrong with the archive fails the job.
-func (s *Service) fetch(ctx context.Context, uri string) (a Archive, done func(), err error) {
-	a, err = s.cfg.Fetch(ctx, uri)
+func (s *Service) fetch(ctx context.Context, uri string) (a artifact.Model, done func(), err error) {
+	a, err = s.cfg.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
 	switch {
 	case err == nil:
 	case errors.Is(err, fault.NotFound):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 
@@ -23,7 +24,7 @@ func (s *Service) pack(ctx context.Context, j *packaging.Job) (func(*packaging.J
 	if err != nil {
 		return nil, err
 	}
-	if a.SHA256 != p.Source.SHA256 {
+	if a.Digest != p.Source.SHA256 {
 		return nil, fail(fmt.Sprintf(
 			"ClientError: The artifact of the compilation job '%s' at %s was replaced since it was compiled.",
 			p.CompilationJob, p.Source.URI,
@@ -68,7 +69,7 @@ func (s *Service) pack(ctx context.Context, j *packaging.Job) (func(*packaging.J
 	return func(j *packaging.Job) { j.Pack.Result = r }, nil
 }
 
-func (s *Service) sources(p *packaging.Pack, a Archive) ([]bundle.Source, error) {
+func (s *Service) sources(p *packaging.Pack, a artifact.Model) ([]bundle.Source, error) {
 	files, err := paths(a.Dir)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/id"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -28,19 +29,13 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store/jobs"
 )
 
-// Archive is a model archive, unpacked on this host.
-type Archive struct {
-	Dir    string // read-only
-	SHA256 string // of the archive, hex
-}
-
 // Config is what a Service is made of.
 type Config struct {
 	Store   jobs.DB
 	Objects *objects.Store
-	// Fetch unpacks an archive, which is hostile, from the object store. Its
-	// errors are those of artifact.Cache.Fetch.
-	Fetch func(ctx context.Context, uri string) (Archive, error)
+	// Fetch unpacks an archive, which is hostile, from the object store, as
+	// artifact.Cache.Fetch does. Tests have it wait.
+	Fetch func(ctx context.Context, d hosting.ModelData) (artifact.Model, error)
 	// Optimizer returns the command that runs slipway-onnx, without arguments.
 	Optimizer func() ([]string, error)
 	// ArtifactInUse reports whether an active stage refers to the object; such

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -50,11 +49,8 @@ func open(t testing.TB, dir string, change ...func(*packaging.Config)) *bench {
 	check(err)
 	c := packaging.Config{
 		Store: jobs.New(db), Objects: objs, WorkDir: filepath.Join(dir, "work"),
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Fetch: func(ctx context.Context, uri string) (packaging.Archive, error) {
-			m, err := cache.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
-			return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err
-		},
+		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Fetch: cache.Fetch,
 	}
 	for _, f := range change {
 		f(&c)

@@ -19,7 +19,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/store"
@@ -65,10 +64,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	svc, err := packaging.New(packaging.Config{
 		Store: jobstore.New(db), Objects: objs, WorkDir: filepath.Join(at, "work"), Log: log,
-		Fetch: func(ctx context.Context, uri string) (packaging.Archive, error) {
-			m, err := cache.Fetch(ctx, hosting.ModelData{URI: uri, Layout: hosting.Archive})
-			return packaging.Archive{Dir: m.Dir, SHA256: m.Digest}, err
-		},
+		Fetch: cache.Fetch,
 	})
 	if err != nil {
 		t.Fatal(err)
