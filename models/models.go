@@ -9,9 +9,17 @@
 package models
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"embed"
+	"errors"
+	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 //go:embed archives/*.tar.gz test.csv
@@ -29,6 +37,47 @@ func Archive(version string) []byte {
 		return nil
 	}
 	return b
+}
+
+// Model returns the ONNX file of a version, which is all that its archive has,
+// or nil if there is no such version.
+func Model(version string) []byte {
+	z, err := gzip.NewReader(bytes.NewReader(Archive(version)))
+	if err != nil {
+		return nil
+	}
+	r := tar.NewReader(z)
+	if _, err := r.Next(); err != nil {
+		return nil
+	}
+	b, _ := io.ReadAll(r) // it is embedded: a test reads every one
+	return b
+}
+
+// Pack returns a model.tar.gz of files by name. The same files give the same
+// bytes.
+func Pack(files map[string][]byte) ([]byte, error) {
+	var out bytes.Buffer
+	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	w := tar.NewWriter(z)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		h := tar.Header{
+			Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(files[name]); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil { // before the bytes are taken
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // TestSet returns the 500 images that no model was trained on, 64 pixels from 0

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,31 +19,17 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/agent/cloudtest"
+	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
 )
 
-// program returns slipway-agent, built once as make build does.
+// program returns slipway-agent.
 func program(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
-	path, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return build.Agent(t)
 }
-
-var built = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(programs, "slipway-agent")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", "grpcnotrace",
-		"-o", path, "../../cmd/slipway-agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // process is a running slipway-agent.
 type process struct {

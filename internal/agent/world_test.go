@@ -40,21 +40,7 @@ func TestMain(m *testing.M) {
 		work()
 		return
 	}
-	os.Exit(run(m))
-}
-
-// programs is the directory of what the tests build.
-var programs string
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "agent-programs")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // it is in the temporary folder
-	programs = dir
-	return m.Run()
+	os.Exit(m.Run())
 }
 
 func work() {

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -85,49 +82,14 @@ func (s *benchServer) pack(ctx context.Context) error {
 
 // upload puts the model where the compilation finds it.
 func (s *benchServer) upload(ctx context.Context) error {
-	archive, err := onlyModel(models.Archive("v1"))
-	if err != nil {
-		return err
-	}
 	objects := s3.NewFromConfig(s.aws, func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := objects.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("bench")}); err != nil {
 		return err
 	}
-	_, err = objects.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: aws.String("bench"), Key: aws.String("in.tar.gz"), Body: bytes.NewReader(archive),
+	_, err := objects.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String("bench"), Key: aws.String("in.tar.gz"), Body: bytes.NewReader(models.Archive("v1")),
 	})
 	return err
-}
-
-// onlyModel returns a tar.gz with nothing but the model of another.
-func onlyModel(archive []byte) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	w := tar.NewWriter(zw)
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasSuffix(h.Name, ".onnx") {
-			continue
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
-		}
-		if _, err := io.Copy(w, r); err != nil {
-			return nil, err
-		}
-	}
-	err = errors.Join(w.Close(), zw.Close()) // before the bytes are taken
-	return out.Bytes(), err
 }
 
 // plan makes a plan of one stage for so many percent of the fleet.

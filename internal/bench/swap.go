@@ -1,14 +1,10 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -71,7 +67,7 @@ type swapping struct {
 func newSwapping(dir string) (*swapping, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	for _, v := range []string{"v1", "v2"} {
-		if err := unpackTo(filepath.Join(dir, v), models.Archive(v)); err != nil {
+		if err := writeModel(filepath.Join(dir, v), models.Model(v)); err != nil {
 			return nil, err
 		}
 	}
@@ -224,29 +220,10 @@ func (c *swapCounts) report(took []time.Duration) error {
 	return nil
 }
 
-// unpackTo unpacks an archive of our own.
-func unpackTo(dir string, archive []byte) error {
+// writeModel makes dir the directory of a model.
+func writeModel(dir string, model []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	z, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		return err
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(h.Name)), text, 0o600); err != nil {
-			return err
-		}
-	}
+	return os.WriteFile(filepath.Join(dir, "model.onnx"), model, 0o600)
 }

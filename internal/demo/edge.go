@@ -77,7 +77,7 @@ func (d *show) packages(ctx context.Context) error {
 		return err
 	}
 	for _, v := range versions() {
-		archive, err := withFile(models.Archive(v), "golden.json", text)
+		archive, err := models.Pack(map[string][]byte{"model.onnx": models.Model(v), "golden.json": text})
 		if err == nil {
 			err = d.pack(ctx, v, archive)
 		}

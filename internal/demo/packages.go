@@ -1,14 +1,10 @@
 package demo
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,42 +41,6 @@ func golden(images [][]float32, labels []int) ([]byte, error) {
 		})
 	}
 	return json.Marshal(all)
-}
-
-// withFile returns a tar.gz with one more file.
-func withFile(archive []byte, name string, text []byte) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	w := tar.NewWriter(zw)
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
-		}
-		if _, err := io.Copy(w, r); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(w.Close(), zw.Close()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }
 
 // pack compiles and packages a version: it returns once the signed package is

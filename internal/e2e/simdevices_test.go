@@ -1,14 +1,9 @@
 package e2e
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"strings"
 	"sync"
@@ -221,11 +216,11 @@ const goldenDigit = `{"cases":[{"inputs":[{"name":"image","datatype":"FP32","sha
 func (c *sdk) packDigits(version string) {
 	c.t.Helper()
 	images, labels := models.TestSet()
-	files := unpacked(c.t, models.Archive(version))
-	files["golden.json"] = fmt.Sprintf(
-		goldenDigit, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(images[0])), ","), "[]"), labels[0],
-	)
-	c.upload("in/"+version+".tar.gz", archive(c.t, files))
+	image := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(images[0])), ","), "[]")
+	golden := fmt.Sprintf(goldenDigit, image, labels[0])
+	c.upload("in/"+version+".tar.gz", must(models.Pack(map[string][]byte{
+		"model.onnx": models.Model(version), "golden.json": []byte(golden),
+	}))(c.t))
 	role := aws.String("arn:aws:iam::123456789012:role/SageMakerDevices")
 	ctx := c.t.Context()
 	_, err := c.sagemaker.CreateCompilationJob(ctx, &sagemaker.CreateCompilationJobInput{
@@ -271,30 +266,6 @@ func (c *sdk) packDigits(version string) {
 		}
 		return out.EdgePackagingJobStatus == types.EdgePackagingJobStatusCompleted
 	})
-}
-
-// unpacked returns the files of a tar.gz by name.
-func unpacked(t testing.TB, data []byte) map[string]string {
-	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[h.Name] = string(text)
-	}
 }
 
 // plan makes a plan that deploys the package of a version, under its name.

@@ -182,7 +182,7 @@ func (s *Server) stop(srv *http.Server, serving <-chan error) error {
 // first request does not pay for what the runtime does lazily.
 func (s *Server) Attach(m Model) {
 	sig := m.Signature()
-	if in, ok := zeros(sig); ok {
+	if in, ok := sig.Zeros(1 << 20); ok {
 		if _, err := m.Run(in); err != nil {
 			s.log.Info("the model refused the warm-up on zeros", "model", s.opts.Name, "err", err)
 		}
@@ -205,28 +205,4 @@ func describe(specs []tensor.Spec) []string {
 		out[i] = specs[i].Name + " " + specs[i].String()
 	}
 	return out
-}
-
-// zeros returns one row of zeros, if the graph says how long a row is.
-func zeros(g *tensor.Signature) ([]tensor.Tensor, bool) {
-	in := make([]tensor.Tensor, len(g.Inputs))
-	for i := range in {
-		s := &g.Inputs[i]
-		width, ok := s.RowWidth()
-		if !ok || s.Type == tensor.String {
-			return nil, false
-		}
-		rows := max(s.Shape[0].Size, 1)
-		if rows > 1<<20/width {
-			return nil, false
-		}
-		shape := []int64{rows}
-		for _, d := range s.Shape[1:] {
-			shape = append(shape, d.Size)
-		}
-		in[i] = tensor.Tensor{
-			Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size())),
-		}
-	}
-	return in, true
 }

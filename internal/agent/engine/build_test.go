@@ -1,62 +1,26 @@
 package engine_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnxtest"
+	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
 	"github.com/slipway-ml/slipway/models"
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
-
-// built compiles slipway-onnx at most once in a test process; the go command
-// leaves an up-to-date one alone.
-var built = sync.OnceValues(func() (string, error) {
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), ".cache", "engine")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "slipway-onnx")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program,
-		"github.com/slipway-ml/slipway/cmd/slipway-onnx")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return program, nil
-})
 
 // config returns a configuration with the real slipway-onnx; without ONNX
 // Runtime the test is skipped, loudly.
@@ -64,11 +28,7 @@ func config(t testing.TB) engine.Config {
 	t.Helper()
 	onnxtest.Runtime(t)
 	c := bare(t)
-	path, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Program, c.Library = path, onnxtest.Library()
+	c.Program, c.Library = build.ONNX(t), onnxtest.Library()
 	return c
 }
 
@@ -111,26 +71,10 @@ func open(t testing.TB, c engine.Config) *engine.Engine {
 func digits(t testing.TB, version string) model.Package {
 	t.Helper()
 	p := model.Package{Dir: t.TempDir(), ModelName: "digits", ModelVersion: version, Runtime: engine.ONNX}
-	z, err := gzip.NewReader(bytes.NewReader(models.Archive(version)))
-	if err != nil {
+	if err := os.WriteFile(filepath.Join(p.Dir, "model.onnx"), models.Model(version), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return p
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(p.Dir, filepath.Base(h.Name)), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return p
 }
 
 // sum is a model that adds its inputs a and b.

@@ -72,7 +72,7 @@ func startProcess(at place, dir string, c *conns) (*process, error) {
 	return p, nil
 }
 
-// end waits for the process and buries it. Its children end with it: while it
+// end waits for the process and cleans up after it. Its children end with it: while it
 // is uncollected, its group's number can't belong to anybody else.
 func (p *process) end(cmd *exec.Cmd) {
 	for {

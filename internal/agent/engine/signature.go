@@ -99,31 +99,3 @@ func compatible(a, b *tensor.Spec) bool {
 	}
 	return true
 }
-
-// zeros returns inputs of zeros, one row where the number is open, if the
-// signature says how long a row is.
-func zeros(sig *tensor.Signature) ([]tensor.Tensor, bool) {
-	if len(sig.Inputs) == 0 {
-		return nil, false
-	}
-	in := make([]tensor.Tensor, len(sig.Inputs))
-	for i := range in {
-		s := &sig.Inputs[i]
-		width, ok := s.RowWidth()
-		if !ok || s.Type == tensor.String {
-			return nil, false
-		}
-		rows := max(s.Shape[0].Size, 1)
-		if rows > 1<<22/width {
-			return nil, false
-		}
-		shape := []int64{rows}
-		for _, d := range s.Shape[1:] {
-			shape = append(shape, d.Size)
-		}
-		in[i] = tensor.Tensor{
-			Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size())),
-		}
-	}
-	return in, true
-}

@@ -108,8 +108,8 @@ func (w *Worker) prepare(ctx context.Context, p *process) error {
 			w.sig = w.takes
 		}
 	}
-	in, ok := zeros(&w.sig)
-	if !ok {
+	in, ok := w.sig.Zeros(warmUpRow)
+	if !ok || len(in) == 0 {
 		return nil
 	}
 	q, err := w.encode(in)
@@ -131,6 +131,9 @@ func (w *Worker) prepare(ctx context.Context, p *process) error {
 	}
 	return ctx.Err()
 }
+
+// warmUpRow is how many elements an input of the warm-up may have.
+const warmUpRow = 1 << 22
 
 func (w *Worker) publish(p *process) {
 	w.mu.Lock()

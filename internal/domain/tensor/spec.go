@@ -215,3 +215,27 @@ func (g *Signature) agree(in []Tensor) error {
 	}
 	return nil
 }
+
+// Zeros returns inputs of zeros, of one row where the number of rows is open.
+// ok is false if the signature does not say how long a row is, or an input would
+// have more than limit elements.
+func (g *Signature) Zeros(limit int64) (in []Tensor, ok bool) {
+	in = make([]Tensor, len(g.Inputs))
+	for i := range in {
+		s := &g.Inputs[i]
+		width, ok := s.RowWidth()
+		if !ok || s.Type == String {
+			return nil, false
+		}
+		rows := max(s.Shape[0].Size, 1)
+		if rows > limit/width {
+			return nil, false
+		}
+		shape := []int64{rows}
+		for _, d := range s.Shape[1:] {
+			shape = append(shape, d.Size)
+		}
+		in[i] = Tensor{Name: s.Name, Type: s.Type, Shape: shape, Data: make([]byte, rows*width*int64(s.Type.Size()))}
+	}
+	return in, true
+}

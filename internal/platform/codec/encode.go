@@ -211,14 +211,7 @@ func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) Ans
 			dst = append(dst, ',')
 		}
 		t := &outs[w.Output]
-		dst = appendString(append(dst, `{"name":`...), t.Name)
-		dst = append(append(append(dst, `,"datatype":"`...), t.Type.OIP()...), `","shape":[`...)
-		for j, d := range t.Shape {
-			if j > 0 {
-				dst = append(dst, ',')
-			}
-			dst = strconv.AppendInt(dst, d, 10)
-		}
+		dst = appendTensorHead(dst, t)
 		if w.Binary {
 			binaryTail = true
 			before := len(tail)

@@ -38,14 +38,7 @@ func appendList(dst []byte, list []tensor.Tensor, binary bool) []byte {
 			dst = append(dst, ',')
 		}
 		t := &list[i]
-		dst = appendString(append(dst, `{"name":`...), t.Name)
-		dst = append(append(append(dst, `,"datatype":"`...), t.Type.OIP()...), `","shape":[`...)
-		for j, d := range t.Shape {
-			if j > 0 {
-				dst = append(dst, ',')
-			}
-			dst = strconv.AppendInt(dst, d, 10)
-		}
+		dst = appendTensorHead(dst, t)
 		if binary {
 			dst = strconv.AppendInt(append(dst, `],"parameters":{"binary_data_size":`...), int64(binarySize(t)), 10)
 			dst = append(dst, "}}"...)
@@ -55,6 +48,20 @@ func appendList(dst []byte, list []tensor.Tensor, binary bool) []byte {
 		dst = append(appendFlat(dst, t), '}')
 	}
 	return append(dst, ']')
+}
+
+// appendTensorHead appends what comes before a tensor's data, up to and without
+// the bracket that ends its shape.
+func appendTensorHead(dst []byte, t *tensor.Tensor) []byte {
+	dst = appendString(append(dst, `{"name":`...), t.Name)
+	dst = append(append(append(dst, `,"datatype":"`...), t.Type.OIP()...), `","shape":[`...)
+	for i, d := range t.Shape {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, d, 10)
+	}
+	return dst
 }
 
 func binarySize(t *tensor.Tensor) int {

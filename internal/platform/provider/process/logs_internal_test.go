@@ -10,8 +10,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
-// shelf is a provider with small limits, for its logs alone.
-func shelf(t *testing.T) *Provider {
+// smallLimits returns a provider with small limits, for its logs alone.
+func smallLimits(t *testing.T) *Provider {
 	t.Helper()
 	p, err := open(Config{Dir: t.TempDir(), LogBytes: 4000, LogsTotal: 5000, LogAge: time.Hour})
 	if err != nil {
@@ -49,7 +49,7 @@ func (p *Provider) names(t *testing.T) string {
 }
 
 func TestALogIsRotatedUnderItsWriter(t *testing.T) {
-	p := shelf(t)
+	p := smallLimits(t)
 	p.entries["x"] = &entry{id: "x", turn: make(chan struct{}, 1), run: &run{}}
 	w, err := p.claimLog(t.Context(), "x")
 	if err != nil {
@@ -90,7 +90,7 @@ func TestALogIsRotatedUnderItsWriter(t *testing.T) {
 }
 
 func TestALogOfOneEndlessLineCanBeRead(t *testing.T) {
-	p := shelf(t)
+	p := smallLimits(t)
 	if err := os.WriteFile(p.paths.log("x"), []byte(strings.Repeat("x", 500)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestALogOfOneEndlessLineCanBeRead(t *testing.T) {
 
 func TestLogsOfRemovedInstancesAreBoundedByAgeAndSum(t *testing.T) {
 	now := time.Now()
-	p := shelf(t)
+	p := smallLimits(t)
 	p.entries["lives"] = &entry{id: "lives", turn: make(chan struct{}, 1), run: &run{}}
 	p.put(t, p.paths.log("lives"), 1000, now.Add(-48*time.Hour))
 	p.put(t, p.paths.log("too-old"), 10, now.Add(-2*time.Hour))
