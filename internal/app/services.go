@@ -17,6 +17,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/api/s3"
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
+	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
+	jobsapi "github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
 	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -111,10 +113,10 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		Runtime:   api,
-		SageMaker: sagemaker.NewHandler(ctl, a.log, a.edgeOps()),
-		Slipway: slipway.NewHandler(ctl, a.log,
-			slices.Concat(slipway.EdgeOps(a.fleet, a.packaging), slipway.SigningOps(a.packaging),
-				slipway.DeviceOps(a.identity))...),
+		SageMaker: sagemaker.NewHandler(ctl, a.log, slices.Concat(fleetapi.Ops(a.fleet), jobsapi.Ops(a.packaging))),
+		Slipway: slipway.NewHandler(slipway.Services{
+			Control: ctl, Fleet: a.fleet, Packaging: a.packaging, Identity: a.identity,
+		}, a.log),
 		STS:          sts.New(a.log),
 		CloudWatch:   cloudwatch.NewHandler(a.alarms, a.metrics, a.log),
 		S3:           s3.New(a.objects, a.log),
@@ -123,7 +125,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		IoT:          iot.NewHandler(a.identity, a.log),
 		Enroll:       credentials.NewEnroll(a.identity, a.log),
 		SessionAlive: credentials.Alive(a.identity),
-		DeviceS3:     s3.ForDevices(a.deviceObject),
+		DeviceS3:     s3.ForDevices(a.fleet.AuthorizeObject),
 		Ready:        func() bool { return a.ready.Load() && a.reachable() },
 	}
 }

@@ -20,7 +20,6 @@ import (
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
-	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
@@ -62,7 +61,7 @@ func deviceServer(t *testing.T) *identity.Service {
 	}
 	srv := httptest.NewServer(gateway.New(gateway.Config{
 		Verifier: sigv4.NewVerifier(keys), Keys: keys, Account: s.Account, Region: s.Region, Log: log,
-		Slipway: api.NewHandler(control.New(control.Config{}), log, api.DeviceOps(ids)...),
+		Slipway: api.NewHandler(api.Services{Identity: ids}, log),
 		Enroll:  credentialsapi.NewEnroll(ids, log),
 	}))
 	t.Cleanup(srv.Close)

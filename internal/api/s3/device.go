@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
@@ -15,7 +16,7 @@ import (
 // object that allow lets it have may be served, and nothing else. What is there
 // already, a device does not overwrite.
 func ForDevices(
-	allow func(context.Context, access.Caller, edge.ObjectRequest) error,
+	allow func(context.Context, arn.Scope, edge.Caller, edge.ObjectRequest) error,
 ) func(*http.Request, access.Caller) error {
 	return func(r *http.Request, c access.Caller) error {
 		o, ok := objectOf(r)
@@ -25,7 +26,7 @@ func ForDevices(
 		if o.Access == edge.WriteObject {
 			r.Header.Set("If-None-Match", "*")
 		}
-		return allow(r.Context(), c, o)
+		return allow(r.Context(), c.Scope(), edge.Caller{Thing: c.Device.Thing, Alias: c.Device.Alias}, o)
 	}
 }
 

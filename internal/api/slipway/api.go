@@ -19,6 +19,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/service/control"
+	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/service/identity"
+	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
@@ -38,25 +41,45 @@ func Service() *shape.Service {
 	return &s
 }
 
-// NewHandler serves the operations on endpoints, and more of other parts. It expects the caller in the request's
-// context (access.With).
-func NewHandler(ctl *control.Control, log *slog.Logger, more ...rpc.Op) *rpc.Handler {
-	a := &api{ctl}
+// Services are what the operations call.
+type Services struct {
+	Control   *control.Control
+	Fleet     *fleet.Service
+	Packaging *packaging.Service
+	Identity  *identity.Service
+}
+
+// NewHandler serves the operations over the services. It expects the caller in
+// the request's context (access.With).
+func NewHandler(s Services, log *slog.Logger) *rpc.Handler {
+	a := &api{s.Control, s.Fleet, s.Packaging, s.Identity}
 	return rpc.NewHandler(
 		rpc.Config{Service: Service(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log},
-		slices.Concat(more, []rpc.Op{
-			rpc.Bind("ListDeployments", a.listDeployments),
-			rpc.Bind("DescribeDeployment", a.describeDeployment),
-			rpc.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
-			rpc.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
-			rpc.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
-			rpc.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
-			rpc.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
-		})...,
+		rpc.Bind("ListDeployments", a.listDeployments),
+		rpc.Bind("DescribeDeployment", a.describeDeployment),
+		rpc.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
+		rpc.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
+		rpc.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),
+		rpc.Bind("PromoteDeployment", a.order("PromoteDeployment", rollout.Promote)),
+		rpc.Bind("AbortDeployment", a.order("AbortDeployment", rollout.Abort)),
+		rpc.Bind("SetEdgePolicy", a.setEdgePolicy),
+		rpc.Bind("DescribeEdgeDeployment", a.describeEdgeDeployment),
+		rpc.Bind("SetEdgePackageFloor", a.setPackageFloor),
+		rpc.Bind("CreateSigningKey", a.createSigningKey),
+		rpc.Bind("ListSigningKeys", a.listSigningKeys),
+		rpc.Bind("RotateSigningKey", a.rotateSigningKey),
+		rpc.Bind("CreateDeviceEnrollment", a.createEnrollment),
+		rpc.Bind("ListDeviceIdentities", a.listIdentities),
+		rpc.Bind("RevokeDevice", a.revokeDevice),
 	)
 }
 
-type api struct{ ctl *control.Control }
+type api struct {
+	ctl    *control.Control
+	fleets *fleet.Service
+	jobs   *packaging.Service
+	ids    *identity.Service
+}
 
 // caller returns who calls, if they may do op to the endpoint.
 func caller(ctx context.Context, op, endpoint string) (access.Caller, error) {

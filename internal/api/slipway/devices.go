@@ -8,23 +8,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/page"
-	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
-
-// DeviceOps returns the operations on the identities of devices that the AWS
-// APIs lack.
-func DeviceOps(ids *identity.Service) []rpc.Op {
-	a := &deviceAPI{ids}
-	return []rpc.Op{
-		rpc.Bind("CreateDeviceEnrollment", a.enroll),
-		rpc.Bind("ListDeviceIdentities", a.list),
-		rpc.Bind("RevokeDevice", a.revoke),
-	}
-}
-
-type deviceAPI struct{ ids *identity.Service }
 
 // fleetCaller returns the caller's scope, if the caller may do op to a device
 // of the fleet, or to all of them if device is "".
@@ -40,7 +26,7 @@ func fleetCaller(ctx context.Context, op, fleet, device string) (arn.Scope, erro
 // usualTTL is how long a token is good unless the request says otherwise.
 const usualTTL = time.Hour
 
-func (a *deviceAPI) enroll(
+func (a *api) createEnrollment(
 	ctx context.Context, in slipway.CreateDeviceEnrollmentInput,
 ) (out slipway.CreateDeviceEnrollmentOutput, err error) {
 	s, err := fleetCaller(ctx, "CreateDeviceEnrollment", *in.DeviceFleetName, *in.DeviceName)
@@ -55,7 +41,7 @@ func (a *deviceAPI) enroll(
 	return slipway.CreateDeviceEnrollmentOutput{Token: new(t.String()), ExpirationTime: shape.At(t.Expires)}, err
 }
 
-func (a *deviceAPI) list(
+func (a *api) listIdentities(
 	ctx context.Context, in slipway.ListDeviceIdentitiesInput,
 ) (out slipway.ListDeviceIdentitiesOutput, err error) {
 	s, err := fleetCaller(ctx, "ListDeviceIdentities", *in.DeviceFleetName, "")
@@ -101,7 +87,7 @@ func identityOut(i identity.Identity) slipway.DeviceIdentity {
 	return out
 }
 
-func (a *deviceAPI) revoke(
+func (a *api) revokeDevice(
 	ctx context.Context, in slipway.RevokeDeviceInput,
 ) (out slipway.RevokeDeviceOutput, err error) {
 	s, err := fleetCaller(ctx, "RevokeDevice", *in.DeviceFleetName, *in.DeviceName)

@@ -7,44 +7,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
-
-// Floors sets which packages of a model devices may still take.
-type Floors interface {
-	// SetFloor makes every later package of the model carry the floor: devices
-	// refuse packages with a smaller serial once they have one of them.
-	SetFloor(ctx context.Context, s arn.Scope, model string, serial int64) error
-	// Serial returns the serial of a completed packaging job's package.
-	Serial(ctx context.Context, s arn.Scope, job string) (model string, serial int64, err error)
-}
-
-// EdgeOps returns the operations on edge deployment plans that the SageMaker
-// API lacks.
-func EdgeOps(svc *fleet.Service, floors Floors) []rpc.Op {
-	a := &edgeAPI{svc, floors}
-	return []rpc.Op{
-		rpc.Bind("SetEdgePolicy", a.setPolicy),
-		rpc.Bind("DescribeEdgeDeployment", a.describe),
-		rpc.Bind("SetEdgePackageFloor", a.setFloor),
-	}
-}
-
-type edgeAPI struct {
-	svc    *fleet.Service
-	floors Floors
-}
 
 // planCaller returns who calls, if they may do op to the plan.
 func planCaller(ctx context.Context, op, plan string) (access.Caller, error) {
 	return access.Authorize(ctx, "slipway:"+op, func(s arn.Scope) string { return s.EdgeDeployment(plan) })
 }
 
-func (a *edgeAPI) setPolicy(
+func (a *api) setEdgePolicy(
 	ctx context.Context, in slipway.SetEdgePolicyInput,
 ) (out slipway.SetEdgePolicyOutput, err error) {
 	c, err := planCaller(ctx, "SetEdgePolicy", *in.EdgeDeploymentPlanName)
@@ -52,7 +25,7 @@ func (a *edgeAPI) setPolicy(
 		return out, err
 	}
 	p := policyIn(*in.Policy)
-	if err := a.svc.SetPolicy(ctx, c.Scope(), *in.EdgeDeploymentPlanName, p, c.ARN); err != nil {
+	if err := a.fleets.SetPolicy(ctx, c.Scope(), *in.EdgeDeploymentPlanName, p, c.ARN); err != nil {
 		return out, err
 	}
 	return slipway.SetEdgePolicyOutput{
@@ -60,7 +33,7 @@ func (a *edgeAPI) setPolicy(
 	}, nil
 }
 
-func (a *edgeAPI) describe(
+func (a *api) describeEdgeDeployment(
 	ctx context.Context, in slipway.DescribeEdgeDeploymentInput,
 ) (out slipway.DescribeEdgeDeploymentOutput, err error) {
 	name := *in.EdgeDeploymentPlanName
@@ -68,11 +41,11 @@ func (a *edgeAPI) describe(
 	if err != nil {
 		return out, err
 	}
-	p, err := a.svc.Plan(ctx, c.Scope(), name)
+	p, err := a.fleets.Plan(ctx, c.Scope(), name)
 	if err != nil {
 		return out, err
 	}
-	events, err := a.svc.History(ctx, c.Scope(), name)
+	events, err := a.fleets.History(ctx, c.Scope(), name)
 	if err != nil {
 		return out, err
 	}
@@ -101,7 +74,7 @@ func (a *edgeAPI) describe(
 	return out, nil
 }
 
-func (a *edgeAPI) setFloor(
+func (a *api) setPackageFloor(
 	ctx context.Context, in slipway.SetEdgePackageFloorInput,
 ) (out slipway.SetEdgePackageFloorOutput, err error) {
 	c, err := access.From(ctx)
@@ -121,7 +94,7 @@ func (a *edgeAPI) setFloor(
 			return out, err
 		}
 		var model string
-		if model, serial, err = a.floors.Serial(ctx, c.Scope(), *in.EdgePackagingJobName); err != nil {
+		if model, serial, err = a.jobs.Serial(ctx, c.Scope(), *in.EdgePackagingJobName); err != nil {
 			return out, err
 		}
 		if model != *in.ModelName {
@@ -133,7 +106,7 @@ func (a *edgeAPI) setFloor(
 	}
 	return slipway.SetEdgePackageFloorOutput{
 		ModelName: in.ModelName, Serial: &serial,
-	}, a.floors.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
+	}, a.jobs.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
 }
 
 func policyIn(in slipway.EdgePolicy) edge.Policy {

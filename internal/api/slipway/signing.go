@@ -5,50 +5,36 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
-
-// SigningOps returns the operations on the keys that sign packages. Private
-// halves never leave the server.
-func SigningOps(svc *packaging.Service) []rpc.Op {
-	a := &signingAPI{svc}
-	return []rpc.Op{
-		rpc.Bind("CreateSigningKey", a.create),
-		rpc.Bind("ListSigningKeys", a.list),
-		rpc.Bind("RotateSigningKey", a.rotate),
-	}
-}
-
-type signingAPI struct{ svc *packaging.Service }
 
 // signingCaller returns who calls, if they may do op to the keys.
 func signingCaller(ctx context.Context, op string) (access.Caller, error) {
 	return access.Authorize(ctx, "slipway:"+op, access.Everything)
 }
 
-func (a *signingAPI) create(
+func (a *api) createSigningKey(
 	ctx context.Context, _ slipway.CreateSigningKeyInput,
 ) (out slipway.SigningKeysOutput, err error) {
-	return a.do(ctx, "CreateSigningKey", a.svc.CreateSigning)
+	return a.signing(ctx, "CreateSigningKey", a.jobs.CreateSigning)
 }
 
-func (a *signingAPI) list(
+func (a *api) listSigningKeys(
 	ctx context.Context, _ slipway.ListSigningKeysInput,
 ) (out slipway.SigningKeysOutput, err error) {
-	return a.do(ctx, "ListSigningKeys", a.svc.Signing)
+	return a.signing(ctx, "ListSigningKeys", a.jobs.Signing)
 }
 
-func (a *signingAPI) rotate(
+func (a *api) rotateSigningKey(
 	ctx context.Context, in slipway.RotateSigningKeyInput,
 ) (out slipway.SigningKeysOutput, err error) {
-	return a.do(ctx, "RotateSigningKey", func(ctx context.Context) (packaging.Signing, error) {
-		return a.svc.Rotate(ctx, packaging.Rotation{Revoke: shape.Val(in.Revoke), NewRoot: shape.Val(in.NewRoot)})
+	return a.signing(ctx, "RotateSigningKey", func(ctx context.Context) (packaging.Signing, error) {
+		return a.jobs.Rotate(ctx, packaging.Rotation{Revoke: shape.Val(in.Revoke), NewRoot: shape.Val(in.NewRoot)})
 	})
 }
 
-func (a *signingAPI) do(
+func (a *api) signing(
 	ctx context.Context, op string, verb func(context.Context) (packaging.Signing, error),
 ) (out slipway.SigningKeysOutput, err error) {
 	c, err := signingCaller(ctx, op)

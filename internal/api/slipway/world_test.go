@@ -67,7 +67,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 		})
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
 		w.handlers = map[string]http.Handler{
-			"SageMaker": hostingapi.NewHandler(ctl, log, nil), "Slipway": api.NewHandler(ctl, log),
+			"SageMaker": hostingapi.NewHandler(ctl, log, nil),
+			"Slipway":   api.NewHandler(api.Services{Control: ctl}, log),
 		}
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},

@@ -17,6 +17,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/slipway-ml/slipway/internal/api/s3"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -45,12 +46,12 @@ func openYard(t testing.TB, change func(*gateway.Config)) yard {
 	c.Verifier, c.Keys = sigv4.NewVerifier(ring), ring
 	c.Edge, c.IoT, c.Enroll = echo("edge"), echo("iot"), echo("enroll")
 	c.SessionAlive = func(d access.Device) bool { return d.CertificateID != "revoked" }
-	c.DeviceS3 = s3.ForDevices(func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
+	c.DeviceS3 = s3.ForDevices(func(_ context.Context, s arn.Scope, who edge.Caller, r edge.ObjectRequest) error {
 		*y.asked = append(*y.asked, string(r.Access)+" "+r.Bucket+"/"+r.Key)
 		switch {
 		case r.Bucket == "down":
 			return errors.New("no database")
-		case r.Bucket == "own" && (r.Key == "" || strings.HasPrefix(r.Key, who.Device.Thing+"/")):
+		case r.Bucket == "own" && (r.Key == "" || strings.HasPrefix(r.Key, who.Thing+"/")):
 			return nil
 		}
 		return fault.New(fault.Denied, "Access Denied")
@@ -256,8 +257,8 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	var asked, condition string
 	y := openYard(t, func(c *gateway.Config) {
-		c.DeviceS3 = s3.ForDevices(func(_ context.Context, who access.Caller, r edge.ObjectRequest) error {
-			asked = string(r.Access) + " in " + who.Region
+		c.DeviceS3 = s3.ForDevices(func(_ context.Context, s arn.Scope, who edge.Caller, r edge.ObjectRequest) error {
+			asked = string(r.Access) + " in " + s.Region
 			return nil
 		})
 		c.S3 = inS3{http.HandlerFunc(
