@@ -70,7 +70,7 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 		s.samples.Wakeup.Notify() // it is due at once
 		return nil
 	}
-	return s.evaluateComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
+	return s.putComposite(ctx, sc.Region, d.Name, alarm.Cause{Self: sc.Alarm(d.Name), Put: verb})
 }
 
 // textsOf returns what of a definition must be read back as it was written.
@@ -229,12 +229,12 @@ func (s *Service) SetAlarmState(
 	if err != nil {
 		return err
 	}
-	if from := s.index.find(sc.Region, name); from == nil || s.index.settle(r, from) == nil {
+	if from := s.index.find(sc.Region, name); from == nil || s.index.setState(r, from) == nil {
 		return nil // it changed again, or is gone already
 	}
 	if v != before.Value {
 		s.Wake()
-		return s.carryOut(ctx, s.above([]alarm.Record{r}))
+		return s.carryOut(ctx, s.evaluateParents([]alarm.Record{r}))
 	}
 	return nil
 }

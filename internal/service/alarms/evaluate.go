@@ -125,15 +125,15 @@ func (s *Service) carryOut(ctx context.Context, cs []change) error {
 			}
 			transitions = append(transitions, moved...)
 		}
-		cs = append(s.above(transitions), s.again(cs)...)
+		cs = append(s.evaluateParents(transitions), s.evaluateAgain(cs)...)
 	}
 	return nil
 }
 
-// again judges composite alarms once more that were just written, or that were
-// not because somebody else did: their children may have changed meanwhile in
-// another goroutine, which saw the state before.
-func (s *Service) again(cs []change) (again []change) {
+// evaluateAgain evaluates composite alarms once more that were just written, or
+// that were not because somebody else did: their children may have changed
+// meanwhile in another goroutine, which saw the state before.
+func (s *Service) evaluateAgain(cs []change) (again []change) {
 	for _, c := range cs {
 		if !c.from.Definition.Composite() {
 			continue
@@ -142,7 +142,7 @@ func (s *Service) again(cs []change) (again []change) {
 		if e == nil || e.State.ByHand {
 			continue
 		}
-		if n, ok := s.composite(e.Region, e.Definition.Name, s.latest(e)); ok {
+		if n, ok := s.evaluateComposite(e.Region, e.Definition.Name, s.latest(e)); ok {
 			again = append(again, n)
 		}
 	}
@@ -162,7 +162,8 @@ func (s *Service) latest(e *entry) alarm.Cause {
 }
 
 // write writes new states and returns those whose value is another. A state of
-// an alarm that changed since it was judged is dropped: somebody knew better.
+// an alarm that changed since it was evaluated is dropped: it was worked out
+// from an older definition or state.
 func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error) {
 	now := clock.Now()
 	type written struct {
@@ -195,7 +196,7 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 	var transitions []alarm.Record
 	alarming := false
 	for _, w := range done {
-		s.index.settle(w.record, w.from)
+		s.index.setState(w.record, w.from)
 		if was, is := w.from.State.Value, w.record.State.Value; was != is {
 			transitions = append(transitions, w.record)
 			alarming = alarming || is == alarm.StateAlarm
@@ -209,20 +210,21 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 	return transitions, nil
 }
 
-// above judges the composite alarms that mention alarms which changed.
-func (s *Service) above(moved []alarm.Record) (cs []change) {
-	judged := map[string]bool{}
+// evaluateParents evaluates the composite alarms that mention alarms which
+// changed.
+func (s *Service) evaluateParents(moved []alarm.Record) (cs []change) {
+	seen := map[string]bool{}
 	for _, r := range moved {
 		sc := arn.Scope{Region: r.Region, Account: s.Account}
 		for _, p := range s.index.parents(r.Region, r.Definition.Name) {
-			if judged[r.Region+" "+p] {
+			if seen[r.Region+" "+p] {
 				continue
 			}
-			judged[r.Region+" "+p] = true
+			seen[r.Region+" "+p] = true
 			cause := alarm.Cause{
 				Self: sc.Alarm(p), Child: sc.Alarm(r.Definition.Name), Value: r.State.Value, At: r.State.Transitioned,
 			}
-			if c, ok := s.composite(r.Region, p, cause); ok {
+			if c, ok := s.evaluateComposite(r.Region, p, cause); ok {
 				cs = append(cs, c)
 			}
 		}
@@ -230,7 +232,7 @@ func (s *Service) above(moved []alarm.Record) (cs []change) {
 	return cs
 }
 
-func (s *Service) composite(region, name string, cause alarm.Cause) (change, bool) {
+func (s *Service) evaluateComposite(region, name string, cause alarm.Cause) (change, bool) {
 	e := s.index.find(region, name)
 	if e == nil || !e.Definition.Composite() {
 		return change{}, false
@@ -239,9 +241,9 @@ func (s *Service) composite(region, name string, cause alarm.Cause) (change, boo
 	return change{e, o.State}, o.Changed
 }
 
-// evaluateComposite evaluates a composite alarm that was put.
-func (s *Service) evaluateComposite(ctx context.Context, region, name string, cause alarm.Cause) error {
-	c, ok := s.composite(region, name, cause)
+// putComposite evaluates a composite alarm that was put.
+func (s *Service) putComposite(ctx context.Context, region, name string, cause alarm.Cause) error {
+	c, ok := s.evaluateComposite(region, name, cause)
 	if !ok {
 		return nil
 	}

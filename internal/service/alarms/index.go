@@ -109,9 +109,9 @@ func (f *fired) note(before, after *alarm.State) {
 	}
 }
 
-// settle enters the state that a transaction wrote, and returns the new entry,
+// setState enters the state that a transaction wrote, and returns the new entry,
 // or nil if it came too late. It costs less than put.
-func (x *index) settle(r alarm.Record, from *entry) *entry {
+func (x *index) setState(r alarm.Record, from *entry) *entry {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.in(r.Region)
@@ -131,7 +131,7 @@ func (x *index) settle(r alarm.Record, from *entry) *entry {
 	return e
 }
 
-// remove strikes out an alarm that was deleted.
+// remove takes out an alarm that was deleted.
 func (x *index) remove(region, name string, version int64, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
