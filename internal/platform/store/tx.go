@@ -138,13 +138,17 @@ type reader struct {
 
 // Prepare prepares statements that are executed over and over, in transactions
 // and by Read, where the driver does not do so itself: SQLite spends a quarter
-// of its time on that. It is called before the store is used.
+// of its time on that. It is called before the store is used; to prepare the
+// same again does nothing.
 func (db *DB) Prepare(ctx context.Context, writes, reads []string) error {
 	if db.read == db.write {
 		return nil // PostgreSQL's driver prepares by itself
 	}
 	prepare := func(on *sql.DB, texts []string, into map[string]*sql.Stmt) (err error) {
 		for _, text := range texts {
+			if into[text] != nil {
+				continue
+			}
 			if into[text], err = on.PrepareContext(ctx, text); err != nil {
 				return fmt.Errorf("prepare %s: %w", text, err)
 			}
