@@ -49,10 +49,10 @@ type Agent struct {
 	cfg      config.Config
 	settings device.Settings
 	log      *slog.Logger
-	tell     *notifier
+	systemd  *notifier
 
 	root, models *disk.Real
-	life         *life
+	crashes      *crashCounter
 	verifier     *bundle.Verifier
 	cloud        *cloud.Client // nil without a provider
 	engine       *engine.Engine
@@ -80,7 +80,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, settings: o.Settings, log: o.Log, tell: newNotifier(o.Getenv, o.Log)}
+	a := &Agent{cfg: cfg, settings: o.Settings, log: o.Log, systemd: newNotifier(o.Getenv, o.Log)}
 	if len(cfg.Ignored) > 0 {
 		a.log.InfoContext(ctx, "keys of the configuration mean nothing to this agent", "keys", cfg.Ignored)
 	}
@@ -130,8 +130,8 @@ func (a *Agent) openDisk(ctx context.Context) (err error) {
 	if err := a.clearCopies(); err != nil {
 		return fmt.Errorf("clear up the data root: %w", err)
 	}
-	a.life = startLife(ctx, a.root, a.log)
-	a.onStop("life", func(context.Context) error { return a.life.end() })
+	a.crashes = countCrashes(ctx, a.root, a.log)
+	a.onStop("count of crashes", func(context.Context) error { return a.crashes.end() })
 	if a.models, err = disk.OpenReal(filepath.Join(a.cfg.DataRoot, "models")); err != nil {
 		return fmt.Errorf("open the models: %w", err)
 	}
@@ -178,7 +178,7 @@ func (a *Agent) openEngine(context.Context) (err error) {
 	}
 	a.onStop("engines", a.engine.Close)
 	a.table = handles.New(handles.Options{})
-	a.metrics = newMetrics(a.cfg.Device, a.life.crashes, a.table.Stats)
+	a.metrics = newMetrics(a.cfg.Device, a.crashes.count, a.table.Stats)
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (a *Agent) openCapture(context.Context) (err error) {
 }
 
 func (a *Agent) openDevice(ctx context.Context) (err error) {
-	var server device.Cloud = nobody{}
+	var server device.Cloud = noServer{}
 	if a.cloud != nil {
 		server = a.cloud
 	}
@@ -222,9 +222,8 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 
 func (a *Agent) listen(context.Context) (err error) {
 	c := serve.Default(a.cfg.Socket)
-	c.SocketMode, c.AllowUIDs, c.Version, c.MaxMessage = a.cfg.SocketMode, a.cfg.AllowUIDs, Version, int(
-		a.cfg.MaxMessage,
-	)
+	c.SocketMode, c.AllowUIDs = a.cfg.SocketMode, a.cfg.AllowUIDs
+	c.Version, c.MaxMessage = Version, int(a.cfg.MaxMessage)
 	if c.Loopback = a.cfg.Loopback; c.Loopback != "" {
 		token, err := os.ReadFile(a.cfg.TokenFile)
 		if err != nil {
@@ -254,13 +253,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	var captures, machine, signs sync.WaitGroup
 	captures.Go(func() { a.capture.Run(background) })
 	machine.Go(func() { a.follow(steps) })
-	signs.Go(func() { a.tell.watch(background, a.alive) })
-	a.tell.send("READY=1")
+	signs.Go(func() { a.systemd.watch(background, a.alive) })
+	a.systemd.send("READY=1")
 	a.log.InfoContext(ctx, "slipway-agent is ready", "version", Version, "device", a.cfg.Device, "fleet", a.cfg.Fleet,
 		"socket", a.cfg.Socket, "models", len(a.table.List()))
 
 	err := a.server.Run(ctx)
-	a.tell.send("STOPPING=1")
+	a.systemd.send("STOPPING=1")
 	a.log.InfoContext(context.WithoutCancel(ctx), "stopping")
 	stopSteps()
 	machine.Wait()

@@ -67,22 +67,22 @@ func (a *Agent) loadVerified(ctx context.Context, dir string, m *bundle.Manifest
 	return r, nil
 }
 
-// nobody is the server of an agent without one.
-type nobody struct{ device.Cloud }
+// noServer is the server of an agent that has none.
+type noServer struct{ device.Cloud }
 
 // Registration says that the device is not registered, and may ask again in a
 // day; nothing else is asked then.
-func (nobody) Registration(context.Context) (bool, time.Duration, error) {
+func (noServer) Registration(context.Context) (bool, time.Duration, error) {
 	return false, 24 * time.Hour, nil
 }
 
 // Deployments offers none.
-func (nobody) Deployments(context.Context) ([]edge.Deployment, edge.Hints, error) {
+func (noServer) Deployments(context.Context) ([]edge.Deployment, edge.Hints, error) {
 	return nil, edge.Hints{}, nil
 }
 
 // Heartbeat goes nowhere.
-func (nobody) Heartbeat(context.Context, edge.Heartbeat) (edge.Hints, error) {
+func (noServer) Heartbeat(context.Context, edge.Heartbeat) (edge.Hints, error) {
 	return edge.Hints{}, nil
 }
 

@@ -44,9 +44,8 @@ func benchControl(ctx context.Context, _ options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, part := range []func(
-		context.Context, io.Writer, string, map[string]string,
-	) error{startup, describeAndList, manyEndpoints} {
+	type measurement func(ctx context.Context, out io.Writer, dir string, bins map[string]string) error
+	for _, part := range []measurement{startup, describeAndList, manyEndpoints} {
 		if err := part(ctx, out, dir, bins); err != nil {
 			return err
 		}
@@ -295,9 +294,8 @@ func startServer(
 		if res.StatusCode == http.StatusOK {
 			c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(benchRegion),
 				awsconfig.WithSharedConfigProfile("default"),
-				awsconfig.WithSharedCredentialsFiles(
-					[]string{filepath.Join(data, "credentials")},
-				), awsconfig.WithSharedConfigFiles([]string{}), awsconfig.WithBaseEndpoint(s.url))
+				awsconfig.WithSharedCredentialsFiles([]string{filepath.Join(data, "credentials")}),
+				awsconfig.WithSharedConfigFiles([]string{}), awsconfig.WithBaseEndpoint(s.url))
 			if err != nil {
 				return nil, err
 			}
@@ -334,20 +332,22 @@ func (s *benchServer) stop() {
 
 // model creates a model and a configuration "c" of one instance.
 func (s *benchServer) model(ctx context.Context, loadMS string) error {
-	_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: aws.String(
-		"m",
-	), PrimaryContainer: &types.ContainerDefinition{
-		Image: aws.String(benchImage), Environment: map[string]string{"TESTMODEL_LOAD_MS": loadMS},
-	}})
+	_, err := s.api.CreateModel(ctx, &sagemaker.CreateModelInput{
+		ModelName: aws.String("m"),
+		PrimaryContainer: &types.ContainerDefinition{
+			Image: aws.String(benchImage), Environment: map[string]string{"TESTMODEL_LOAD_MS": loadMS},
+		},
+	})
 	if err != nil {
 		return err
 	}
-	_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: aws.String(
-		"c",
-	), ProductionVariants: []types.ProductionVariant{{
-		VariantName: aws.String("a"), ModelName: aws.String("m"),
-		InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(1),
-	}}})
+	_, err = s.api.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: aws.String("c"),
+		ProductionVariants: []types.ProductionVariant{{
+			VariantName: aws.String("a"), ModelName: aws.String("m"),
+			InstanceType: types.ProductionVariantInstanceTypeMlM5Large, InitialInstanceCount: aws.Int32(1),
+		}},
+	})
 	return err
 }
 

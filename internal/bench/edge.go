@@ -136,9 +136,8 @@ func (p *plant) steady(ctx context.Context, length time.Duration) error {
 	p.calls(fmt.Sprintf("%d devices that heartbeat and poll every 60 s, for %s", p.n, length), r)
 	fmt.Printf("  server: RSS %.0f MiB, at most %.0f (aim < 512); %.0f%% of a core. Simulator: %.0f%% of a core, "+
 		"late by p99 %.1f ms\n",
-		rss(p.cmd.Process.Pid), peak(
-			p.cmd.Process.Pid,
-		), (cpu(p.cmd.Process.Pid)-server).Seconds()/took*100, (ownCPU()-own).Seconds()/took*100, r.LateP99)
+		rss(p.cmd.Process.Pid), peak(p.cmd.Process.Pid), (cpu(p.cmd.Process.Pid)-server).Seconds()/took*100,
+		(ownCPU()-own).Seconds()/took*100, r.LateP99)
 	return nil
 }
 
@@ -285,9 +284,8 @@ func benchLargeFleet(ctx context.Context, data string, bins map[string]string, o
 	)
 	fmt.Printf("  DescribeEdgeDeploymentPlan 10 times a second from 2 s before to 5 s after, by the Go SDK: %d "+
 		"calls, p50 %s, p99 %s (aim < 20 ms), max %s\n",
-		looks.Latency.Len(), looks.Latency.Quantile(0.5).Round(
-			10*time.Microsecond,
-		), looks.Latency.Quantile(0.99).Round(10*time.Microsecond), looks.Latency.Max().Round(10*time.Microsecond))
+		looks.Latency.Len(), looks.Latency.Quantile(0.5).Round(10*time.Microsecond),
+		looks.Latency.Quantile(0.99).Round(10*time.Microsecond), looks.Latency.Max().Round(10*time.Microsecond))
 	fmt.Printf("  server: RSS %.0f MiB, at most %.0f\n", rss(s.cmd.Process.Pid), peak(s.cmd.Process.Pid))
 	return nil
 }

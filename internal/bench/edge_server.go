@@ -99,11 +99,12 @@ func (p *plant) plan(ctx context.Context, percent int32) error {
 		ModelConfigs: []types.EdgeDeploymentModelConfig{
 			{ModelHandle: aws.String("digits"), EdgePackagingJobName: aws.String(benchPackage)},
 		},
-		Stages: []types.DeploymentStage{{StageName: aws.String(
-			"all",
-		), DeviceSelectionConfig: &types.DeviceSelectionConfig{
-			DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(percent),
-		}}},
+		Stages: []types.DeploymentStage{{
+			StageName: aws.String("all"),
+			DeviceSelectionConfig: &types.DeviceSelectionConfig{
+				DeviceSubsetType: types.DeviceSubsetTypePercentage, Percentage: aws.Int32(percent),
+			},
+		}},
 	})
 	return err
 }

@@ -55,9 +55,8 @@ func benchRollback(ctx context.Context, _ options) error {
 	slices.Sort(exposed)
 	fmt.Printf("first bad answer to last request of the bad fleet, canary 1 of 4, alarm period 1 s, %d req/s, %d "+
 		"rollbacks: median %s, max %s (aim: p99 <= 2s); bad answers: median %d, max %d\n",
-		rollbackRate, rollbackRounds, took[len(took)/2].Round(
-			time.Millisecond,
-		), took[len(took)-1].Round(time.Millisecond), exposed[len(exposed)/2], exposed[len(exposed)-1])
+		rollbackRate, rollbackRounds, took[len(took)/2].Round(time.Millisecond),
+		took[len(took)-1].Round(time.Millisecond), exposed[len(exposed)/2], exposed[len(exposed)-1])
 	if _, err := s.api.DeleteEndpoint(ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("e")}); err != nil {
 		return err
 	}

@@ -80,9 +80,8 @@ func TestBinaryTensorsComeAndGoBesideTheJSON(t *testing.T) {
 			if !json.Valid(body[:n]) || len(body)-n != 8 {
 				t.Fatalf("%d bytes follow %s", len(body)-n, body[:n])
 			}
-			a, b := math.Float32frombits(binary.LittleEndian.Uint32(body[n:])), math.Float32frombits(
-				binary.LittleEndian.Uint32(body[n+4:]),
-			)
+			a := math.Float32frombits(binary.LittleEndian.Uint32(body[n:]))
+			b := math.Float32frombits(binary.LittleEndian.Uint32(body[n+4:]))
 			if a != 3 || b != -4 {
 				t.Errorf("got %g and %g", a, b)
 			}

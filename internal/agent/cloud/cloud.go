@@ -7,6 +7,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,12 +83,7 @@ type Client struct {
 // New returns a client. It reads the identity once, to fail early; it does not
 // speak to the server.
 func New(cfg Config) (*Client, error) {
-	if cfg.Stall == 0 {
-		cfg.Stall = defaultStall
-	}
-	if cfg.Idle == 0 {
-		cfg.Idle = defaultIdle
-	}
+	cfg.Stall, cfg.Idle = cmp.Or(cfg.Stall, defaultStall), cmp.Or(cfg.Idle, defaultIdle)
 	var faults []error
 	for name, u := range map[string]*string{
 		"credentials": &cfg.Credentials, "endpoint": &cfg.Endpoint, "objects": &cfg.Objects,

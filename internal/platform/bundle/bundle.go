@@ -39,6 +39,7 @@
 package bundle
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -171,20 +172,12 @@ type Limits struct {
 const freeGrowth = 16 << 20
 
 func (l Limits) withDefaults() Limits {
-	def := func(v *int64, d int64) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	def(&l.Total, 4<<30)
-	def(&l.File, 4<<30)
-	def(&l.Manifest, 1<<20)
-	def(&l.Chain, 32<<10)
-	def(&l.Ratio, 1000)
-	l.File = min(l.File, maxOctal)
-	if l.Files <= 0 {
-		l.Files = 1000
-	}
+	l.Total = cmp.Or(l.Total, 4<<30)
+	l.File = min(cmp.Or(l.File, 4<<30), maxOctal)
+	l.Files = cmp.Or(l.Files, 1000)
+	l.Manifest = cmp.Or(l.Manifest, 1<<20)
+	l.Chain = cmp.Or(l.Chain, 32<<10)
+	l.Ratio = cmp.Or(l.Ratio, 1000)
 	return l
 }
 
