@@ -1,7 +1,11 @@
 package docs
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,10 +14,15 @@ import (
 	"github.com/slipway-ml/slipway/internal/cli"
 )
 
-// Every `slipway …` that a page mentions is a command, with flags that it has.
-// Those in blocks of code are run besides, in internal/e2e.
+// Every `slipway …` that a page mentions is a command, with flags that it has,
+// every `make …` a target, and every `go test -run …` finds a test. Those in
+// blocks of code are run besides, in internal/e2e.
 func TestEveryCommandThatIsMentionedExists(t *testing.T) {
 	slipway := cli.New()
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range pages(t) {
 		if strings.HasPrefix(p.path, "docs/adr/") {
 			continue // they tell of their day
@@ -23,12 +32,43 @@ func TestEveryCommandThatIsMentionedExists(t *testing.T) {
 				continue
 			}
 			for _, span := range spans.FindAllString(l.text, -1) {
-				if fault := unknown(slipway, strings.Trim(span, "`")); fault != "" {
+				command := strings.Trim(span, "`")
+				fault := unknown(slipway, command)
+				m := makeLine.FindStringSubmatch(command)
+				if m != nil && !bytes.Contains(makefile, []byte("\n"+m[1]+":")) {
+					fault = "target " + m[1]
+				}
+				if m := testLine.FindStringSubmatch(command); m != nil && !hasTest(t, m[2], m[1]) {
+					fault = "test " + m[1]
+				}
+				if fault != "" {
 					t.Errorf("%s:%d: %s: there is no %s", p.path, l.number, span, fault)
 				}
 			}
 		}
 	}
+}
+
+var (
+	makeLine = regexp.MustCompile(`^make ([a-z-]+)`)
+	testLine = regexp.MustCompile(`go test .*-run (\w+).* (\./\S+)$`)
+)
+
+// hasTest reports whether a package has a test whose name contains a text.
+func hasTest(t *testing.T, pkg, text string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, pkg, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	test := regexp.MustCompile(`(?m)^func (Test|Fuzz|Benchmark)\w*` + text)
+	return slices.ContainsFunc(files, func(path string) bool {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return test.Match(source)
+	})
 }
 
 func TestACommandThatDoesNotExistIsSeen(t *testing.T) {

@@ -60,6 +60,16 @@ func TestTheConfigurationPageListsEveryKey(t *testing.T) {
 	}
 }
 
+func TestAKeyWithoutADescriptionIsSeen(t *testing.T) {
+	s := source{structs: map[string][]field{"Config": {
+		{name: "A", key: "a", kind: "string", doc: "is said"}, {name: "B", key: "b", kind: "string"},
+	}}}
+	all := s.keys("Config", "", reflect.Value{})
+	if len(all) != 2 || all[0].doc != "Said" || all[1].doc != "" {
+		t.Errorf("%+v", all)
+	}
+}
+
 // entry is a setting: the keys that set it, and what it means.
 type entry struct {
 	keys     []key

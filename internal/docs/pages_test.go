@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,27 +87,45 @@ var (
 // Every relative link leads to a file, and to a heading in it.
 func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	for _, p := range pages(t) {
-		for _, l := range p.lines {
-			if l.code {
+		for _, fault := range p.broken(t) {
+			t.Error(fault)
+		}
+	}
+}
+
+func TestABrokenLinkIsSeen(t *testing.T) {
+	text := "[a](README.md) [b](nowhere.md) [c](README.md#use-it) [d](README.md#never) " +
+		"[e](https://example.com/x) `[f](g)`"
+	faults := page{"page", []line{{1, text, false}, {2, "[h](i)", true}}}.broken(t)
+	if len(faults) != 2 || !strings.Contains(faults[0], "nowhere.md") || !strings.Contains(faults[1], "#never") {
+		t.Errorf("%q", faults)
+	}
+}
+
+// broken tells of the links of a page that lead nowhere.
+func (p page) broken(t *testing.T) (faults []string) {
+	t.Helper()
+	for _, l := range p.lines {
+		if l.code {
+			continue
+		}
+		for _, m := range links.FindAllStringSubmatch(spans.ReplaceAllString(l.text, "``"), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
 				continue
 			}
-			for _, m := range links.FindAllStringSubmatch(spans.ReplaceAllString(l.text, "``"), -1) {
-				if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
-					continue
-				}
-				file, anchor, _ := strings.Cut(m[1], "#")
-				to := p.path
-				if file != "" {
-					to = filepath.Join(filepath.Dir(p.path), file)
-				}
-				if _, err := os.Stat(filepath.Join(root, to)); err != nil {
-					t.Errorf("%s:%d: %s: there is no %s", p.path, l.number, m[1], to)
-				} else if anchor != "" && !read(t, to).anchors()[anchor] {
-					t.Errorf("%s:%d: %s: %s has no such heading", p.path, l.number, m[1], to)
-				}
+			file, anchor, _ := strings.Cut(m[1], "#")
+			to := p.path
+			if file != "" {
+				to = filepath.Join(filepath.Dir(p.path), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				faults = append(faults, fmt.Sprintf("%s:%d: %s: there is no %s", p.path, l.number, m[1], to))
+			} else if anchor != "" && !read(t, to).anchors()[anchor] {
+				faults = append(faults, fmt.Sprintf("%s:%d: %s: %s has no such heading", p.path, l.number, m[1], to))
 			}
 		}
 	}
+	return faults
 }
 
 // anchors are the names that GitHub gives the page's headings.
