@@ -89,30 +89,30 @@ func (c *Client) Deployments(ctx context.Context) ([]edge.Deployment, edge.Hints
 // which the API reads as unchanged; now and then they are said again, for a
 // server that has forgotten.
 func (c *Client) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, error) {
-	if h.HasModels && c.told.same(h.Models) {
+	if h.HasModels && c.reported.same(h.Models) {
 		h.HasModels = false
 	}
 	hints, err := c.ask(ctx, "send a heartbeat", "/SendHeartbeat", heartbeatOf(c.who(), h), nil)
 	switch {
 	case err != nil:
-		c.told.forget()
+		c.reported.forget()
 	case h.HasModels:
-		c.told.remember(h.Models)
+		c.reported.remember(h.Models)
 	}
 	return hints, err
 }
 
-// sayAgain is after how many heartbeats the models are said again.
-const sayAgain = 12
+// repeatModels is after how many heartbeats the models are said again.
+const repeatModels = 12
 
-// told is what models the server knows of.
-type told struct {
+// reportedModels is what models the server knows of.
+type reportedModels struct {
 	mu     sync.Mutex
 	models []edge.LoadedModel
 	left   int // heartbeats that may leave them out
 }
 
-func (t *told) same(models []edge.LoadedModel) bool {
+func (t *reportedModels) same(models []edge.LoadedModel) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.left == 0 || !slices.Equal(t.models, models) {
@@ -122,13 +122,13 @@ func (t *told) same(models []edge.LoadedModel) bool {
 	return true
 }
 
-func (t *told) remember(models []edge.LoadedModel) {
+func (t *reportedModels) remember(models []edge.LoadedModel) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.models, t.left = slices.Clone(models), sayAgain-1
+	t.models, t.left = slices.Clone(models), repeatModels-1
 }
 
-func (t *told) forget() {
+func (t *reportedModels) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.left = 0

@@ -76,7 +76,7 @@ type Client struct {
 	keys      keyring
 	pause     pause
 	etags     etags
-	told      told
+	reported  reportedModels
 	online    atomic.Bool
 }
 

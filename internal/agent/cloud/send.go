@@ -24,7 +24,7 @@ func newWatchdog(ctx context.Context, stall time.Duration) (context.Context, *wa
 	return ctx, &watchdog{time.AfterFunc(stall, func() { stop(errStalled) }), stall, stop}
 }
 
-func (w *watchdog) pat() { w.timer.Reset(w.stall) }
+func (w *watchdog) reset() { w.timer.Reset(w.stall) }
 
 func (w *watchdog) end() {
 	w.timer.Stop()
@@ -45,17 +45,17 @@ func (r *answer) close() {
 	r.dog.end()
 }
 
-// patted pats the watchdog with every byte that passes.
-type patted struct {
+// watchedReader resets the watchdog with every byte that passes.
+type watchedReader struct {
 	io.ReadCloser
 	ctx context.Context
 	dog *watchdog
 }
 
-func (p *patted) Read(b []byte) (int, error) {
+func (p *watchedReader) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
 	if n > 0 {
-		p.dog.pat()
+		p.dog.reset()
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(p.ctx); cause != nil {
@@ -86,7 +86,7 @@ func (c *Client) exchange(req *http.Request, what string) (*answer, error) {
 	req = req.WithContext(ctx)
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = &patted{req.Body, ctx, dog}
+		req.Body = &watchedReader{req.Body, ctx, dog}
 	}
 	resp, err := c.http.Do(req)
 	if err == nil || !errors.Is(context.Cause(ctx), context.Canceled) { // who gave up has learnt nothing
@@ -101,8 +101,8 @@ func (c *Client) exchange(req *http.Request, what string) (*answer, error) {
 		dog.end()
 		return nil, err
 	}
-	dog.pat()
-	resp.Body = &patted{resp.Body, ctx, dog}
+	dog.reset()
+	resp.Body = &watchedReader{resp.Body, ctx, dog}
 	return &answer{resp, dog, c}, nil
 }
 

@@ -1,7 +1,7 @@
-// Package disk is the seam that every file operation of the device agent goes
-// through. It promises that the agent can be cut off at any single operation
-// and restarted in a test (Memory), and that the same calls reach a real disk
-// and nothing outside of one folder (Real).
+// Package disk is the file system as the device agent sees it: every file
+// operation of the state machine goes through it. On a simulated disk (Memory) a
+// test can cut the power at any single operation and restart; on a real one
+// (Real) the same calls reach nothing outside of one folder.
 //
 // It does not say what is kept where: that is package depot.
 package disk
