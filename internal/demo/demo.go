@@ -120,15 +120,16 @@ func perform(ctx context.Context, s *screen, o Options, dir string) (failed int,
 type show struct {
 	*screen
 	*clients
-	server  *server
-	dir     string // temporary
-	traffic *traffic
-	told    []told // of the update under way, or of the last
-	failed  int
+	server   *server
+	dir      string // temporary
+	traffic  *traffic
+	observed []observed // of the update under way, or of the last
+	failed   int
 }
 
-// told is when DescribeEndpoint told of a stage: who had answered by then.
-type told struct {
+// observed is a stage that DescribeEndpoint answered with, and who had answered
+// requests by then.
+type observed struct {
 	stage
 	by shares
 }
@@ -230,7 +231,7 @@ func (d *show) improve(ctx context.Context) error {
 	d.check(out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2") && out.FailureReason == nil,
 		"the endpoint is %s on %s%s", out.EndpointStatus, serves, because(out.FailureReason))
 	share, of := d.canaryShare("v2")
-	const quarter, off = 1. / instances, 0.15 // what is told of a stage comes a little late
+	const quarter, off = 1. / instances, 0.15 // what is seen of a stage comes a little late
 	d.check(
 		of > 0 && share > quarter-off && share < quarter+off,
 		"the canary took its share: %.1f %% of %d requests, where 1 of %d instances is %.0f %%", 100*share, of,
@@ -295,7 +296,7 @@ func (d *show) replace(
 	if err := d.putAlarm(ctx, version); err != nil {
 		return nil, err
 	}
-	d.told = nil
+	d.observed = nil
 	d.traffic.mark(began)
 	if err := d.update(ctx, version); err != nil {
 		return nil, err
@@ -318,11 +319,11 @@ func (d *show) replace(
 // canaryShare is the part of the traffic that a version took while its canary
 // was watched.
 func (d *show) canaryShare(version string) (share float64, of int) {
-	i := slices.IndexFunc(d.told, func(t told) bool { return t.status == "Baking" })
-	if i < 0 || i+1 >= len(d.told) {
+	i := slices.IndexFunc(d.observed, func(t observed) bool { return t.status == "Baking" })
+	if i < 0 || i+1 >= len(d.observed) {
 		return 0, 0
 	}
-	by := d.told[i+1].by.since(d.told[i].by)
+	by := d.observed[i+1].by.since(d.observed[i].by)
 	return float64(by[slices.Index(versions(), version)]) / max(1, float64(by.total())), by.total()
 }
 
@@ -345,7 +346,7 @@ func (d *show) watchUntil(over <-chan struct{}, stages <-chan stage, fast bool) 
 		case <-over:
 			return
 		case s := <-stages:
-			d.told = append(d.told, told{s, d.traffic.shares()})
+			d.observed = append(d.observed, observed{s, d.traffic.shares()})
 			doing = d.stage(time.Since(d.traffic.began), s)
 		case <-tick.C:
 			g := d.traffic.glance(d.window())

@@ -173,7 +173,7 @@ func TestTheStagesOfBothFleetsAreRead(t *testing.T) {
 }
 
 func TestTheCanarysShareIsTakenWhileItBakes(t *testing.T) {
-	d := &show{told: []told{
+	d := &show{observed: []observed{
 		{stage{status: "Creating"}, shares{10, 0, 0}},
 		{stage{status: "Baking"}, shares{100, 1, 0}},
 		{stage{status: "Baking"}, shares{175, 26, 0}},

@@ -72,7 +72,7 @@ func testAvailability(t *testing.T, enough func(updates int) bool) {
 		}
 	}
 	l.finish()
-	l.judge(s)
+	l.check(s)
 	t.Logf("%d updates, %d instances killed: %v", updates, len(l.kills), l.report)
 
 	eventually(
@@ -233,10 +233,10 @@ func (l *load) killOne(s *server) {
 	l.kills = append(l.kills, k)
 }
 
-// judge fails the test for every failed request that no killed instance held:
+// check fails the test for every failed request that no killed instance held:
 // one is excused only if it was under way when an instance was killed and no
 // other instance took it.
-func (l *load) judge(s *server) {
+func (l *load) check(s *server) {
 	s.t.Helper()
 	if sum := l.report.Count(openload.OK) + len(l.failed); sum != l.report.Requests {
 		s.t.Errorf("%d requests were sent, %d are accounted for", l.report.Requests, sum)
@@ -244,20 +244,20 @@ func (l *load) judge(s *server) {
 	if l.report.Requests == 0 || len(l.byPID) < 2*instances {
 		s.t.Errorf("the load proves nothing: %d requests to %d instances", l.report.Requests, len(l.byPID))
 	}
-	takers := map[string][]string{} // by inference id: the instances that took it
+	receivers := map[string][]string{} // by inference id: the instances that received it
 	journals, err := os.ReadDir(s.journal)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for _, j := range journals {
 		for _, id := range s.journaled(j.Name()) {
-			takers[id] = append(takers[id], j.Name())
+			receivers[id] = append(receivers[id], j.Name())
 		}
 	}
 	const shown = 20
 	bad := 0
 	for _, r := range l.failed {
-		by := takers[strconv.Itoa(r.Seq)]
+		by := receivers[strconv.Itoa(r.Seq)]
 		why := l.excuse(r, by)
 		switch {
 		case why != "":
@@ -276,15 +276,15 @@ func (l *load) judge(s *server) {
 }
 
 // excuse returns why a failed request is no fault of Slipway's, or "".
-func (l *load) excuse(r openload.Result, takers []string) string {
+func (l *load) excuse(r openload.Result, receivers []string) string {
 	for _, k := range l.kills {
 		if r.Started.After(k.after) || r.Ended.Before(k.before) {
 			continue // not under way at the kill
 		}
 		switch {
-		case len(takers) == 1 && takers[0] == k.id:
+		case len(receivers) == 1 && receivers[0] == k.id:
 			return "the killed instance " + k.id + " had taken it"
-		case len(takers) == 0:
+		case len(receivers) == 0:
 			// It was sent, but the process died before it could say so.
 			return "it was on its way when the instance " + k.id + " was killed"
 		}

@@ -105,10 +105,10 @@ type tally struct {
 	firstFailed, lastSent time.Time
 }
 
-// judge accounts for every request: it was answered by the one model that took
+// check accounts for every request: it was answered by the one model that took
 // it, or failed by the own error of a model that is known to be bad. It returns
 // what each model's requests came to.
-func (l *census) judge(s *server, bad ...string) map[string]tally {
+func (l *census) check(s *server, bad ...string) map[string]tally {
 	t := s.t
 	t.Helper()
 	if r := l.report; r.Requests == 0 || r.Requests != len(l.outcomes) ||
@@ -121,29 +121,29 @@ func (l *census) judge(s *server, bad ...string) map[string]tally {
 	}
 	const shown = 10
 	wrong := 0
-	taken := s.takers()
+	taken := s.receivers()
 	by := map[string]tally{}
 	for seq, o := range l.outcomes {
-		takers := taken[strconv.Itoa(seq)]
+		receivers := taken[strconv.Itoa(seq)]
 		e, ownError := errors.AsType[*runtimetypes.ModelError](o.err)
-		fine := len(takers) == 1
+		fine := len(receivers) == 1
 		switch {
 		case !fine:
 		case o.err == nil:
-			fine = takers[0] == o.model
+			fine = receivers[0] == o.model
 		default:
-			fine = ownError && aws.ToInt32(e.OriginalStatusCode) == 500 && isBad[takers[0]]
+			fine = ownError && aws.ToInt32(e.OriginalStatusCode) == 500 && isBad[receivers[0]]
 		}
 		if !fine {
 			if wrong++; wrong <= shown {
 				t.Errorf(
 					"request %d, sent at %s and taken by %v, got %q, %v", seq, o.started.UTC().Format("15:04:05.000"),
-					takers, o.model, o.err,
+					receivers, o.model, o.err,
 				)
 			}
 			continue
 		}
-		sum := by[takers[0]]
+		sum := by[receivers[0]]
 		if o.err == nil {
 			sum.answered++
 		} else {
@@ -155,7 +155,7 @@ func (l *census) judge(s *server, bad ...string) map[string]tally {
 		if o.started.After(sum.lastSent) {
 			sum.lastSent = o.started
 		}
-		by[takers[0]] = sum
+		by[receivers[0]] = sum
 	}
 	if wrong > 0 {
 		t.Errorf("%d of %d requests are not as they should be", wrong, l.report.Requests)
@@ -163,9 +163,9 @@ func (l *census) judge(s *server, bad ...string) map[string]tally {
 	return by
 }
 
-// takers reads the models' journals: by inference id, the names of those that
-// took it.
-func (s *server) takers() map[string][]string {
+// receivers reads the models' journals: by inference id, the names of those that
+// received it.
+func (s *server) receivers() map[string][]string {
 	s.t.Helper()
 	all := map[string][]string{}
 	journals, err := filepath.Glob(filepath.Join(s.journal, "*"))

@@ -385,7 +385,7 @@ func (p *plant) tampered(device string) {
 	p.plan("tampered", "digits-4-0", []string{"all", device})
 	a.signal(syscall.SIGSTOP)
 	p.start("tampered", "all")
-	p.spoil("packages/digits-4.0.tar.gz")
+	p.corrupt("packages/digits-4.0.tar.gz")
 	a.signal(syscall.SIGCONT)
 	p.await("tampered", "all", "FAILED 0/0/1")
 	if why := p.rows("tampered", "all")[device]; !strings.Contains(why, "checksum mismatch") {

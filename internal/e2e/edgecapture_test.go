@@ -20,8 +20,8 @@ func (s *server) iot() *iot.Client {
 	return iot.NewFromConfig(s.awsConfig())
 }
 
-// spoil changes one byte of an object.
-func (p *plant) spoil(key string) {
+// corrupt changes one byte of an object.
+func (p *plant) corrupt(key string) {
 	p.t.Helper()
 	out := must(p.s3.GetObject(p.t.Context(), &s3.GetObjectInput{Bucket: aws.String(edgeBucket), Key: &key}))(p.t)
 	defer out.Body.Close()

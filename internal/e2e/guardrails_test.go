@@ -147,7 +147,7 @@ func TestABadCanaryIsRolledBackInFrontOfTheClient(t *testing.T) {
 	l.finish()
 
 	c.wantMoments(moments, asked)
-	by := l.judge(s, "bad")
+	by := l.check(s, "bad")
 	bad := by["bad"]
 	if len(by) != 2 || bad.failed < 3 || bad.lastSent.After(rolledBack) {
 		t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)
@@ -360,7 +360,7 @@ func testStrategy(t *testing.T, d *types.DeploymentConfig) {
 	}
 	l.answers(t, guardedRate)
 	l.finish()
-	by := l.judge(s, "bad")
+	by := l.check(s, "bad")
 	if by["v1"].answered == 0 || by["v2"].answered == 0 || by["bad"].failed == 0 ||
 		by["bad"].lastSent.After(rolledBack) {
 		t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)

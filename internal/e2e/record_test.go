@@ -189,16 +189,16 @@ func (s *server) wantOrders(endpoint string, want ...string) {
 	}
 }
 
-// told is a webhook that refuses everything until it is up.
-type told struct {
+// webhook is a receiver that refuses everything until it is up.
+type webhook struct {
 	mu     sync.Mutex
 	up     bool
-	events []string // "<status>" or "<status> <what the fleet does>", those taken
+	events []string // "<status>" or "<status> <what the fleet does>", those accepted
 }
 
 const webhookSecret = "e2e webhook secret"
 
-func (w *told) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+func (w *webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	m := hmac.New(sha256.New, []byte(webhookSecret))
 	m.Write([]byte(r.Header.Get("Webhook-Id") + "." + r.Header.Get("Webhook-Timestamp") + "."))
@@ -232,14 +232,14 @@ func (w *told) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (w *told) all() []string {
+func (w *webhook) all() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]string(nil), w.events...)
 }
 
 func TestAWebhookIsToldOfEverythingThoughItAndTheServerWereDown(t *testing.T) {
-	w := &told{}
+	w := &webhook{}
 	hook := httptest.NewServer(w)
 	defer hook.Close()
 	s := startServer(t, func(c *config.Config) {

@@ -338,7 +338,7 @@ func TestARollingUpdateIsTakenBackFromItsLastBatch(t *testing.T) {
 			rolledBack := time.Now()
 			l.answers(t, guardedRate/2)
 			l.finish()
-			by := l.judge(s)
+			by := l.check(s)
 			if by["v2"].answered == 0 || by["v2"].lastSent.After(rolledBack) {
 				t.Errorf("requests by model: %+v; the rollback ended at %v", by, rolledBack)
 			}

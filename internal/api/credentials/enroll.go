@@ -15,9 +15,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 )
 
-// Anybody may ask, so little may be taken up by it: so many enrollments are
-// carried out at once, while more wait; so many requests are under way in all,
-// while more are sent away; and a request is read for so long.
+// Anybody may ask for an enrollment, so these bound what it costs: how many are
+// carried out at once, how many requests there may be in all, after which more
+// are refused, and how long reading one may take.
 const (
 	maxEnrolling = 8
 	maxWaiting   = 256
@@ -31,10 +31,10 @@ func NewEnroll(ids *identity.Service, log *slog.Logger) http.Handler {
 }
 
 type enroller struct {
-	ids  *identity.Service
-	log  *slog.Logger
-	here chan struct{} // holds a token for each request under way
-	busy chan struct{} // and for each that is carried out
+	ids      *identity.Service
+	log      *slog.Logger
+	admitted chan struct{} // holds a token for each request that waits or runs
+	running  chan struct{} // holds a token for each that runs
 }
 
 func (e *enroller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -67,8 +67,8 @@ func (e *enroller) serve(w http.ResponseWriter, r *http.Request) (out enroll.Rep
 		}
 	}
 	select {
-	case e.here <- struct{}{}:
-		defer func() { <-e.here }()
+	case e.admitted <- struct{}{}:
+		defer func() { <-e.admitted }()
 	default:
 		return out, fault.New(fault.Unavailable, "Too many devices are enrolling. Try again.")
 	}
@@ -86,8 +86,8 @@ func (e *enroller) serve(w http.ResponseWriter, r *http.Request) (out enroll.Rep
 		return out, fault.New(fault.Invalid, "The request body is not JSON with id, csr and mac.").Because(err)
 	}
 	select {
-	case e.busy <- struct{}{}:
-		defer func() { <-e.busy }()
+	case e.running <- struct{}{}:
+		defer func() { <-e.running }()
 	case <-r.Context().Done():
 		return out, r.Context().Err()
 	}

@@ -34,8 +34,8 @@ const (
 )
 
 // linger reads on for a moment after the answer to a client that is still
-// sending: closing at once would reset the connection and take the answer from
-// under its eyes. net/http does so itself only on connections that go on.
+// sending: closing at once would reset the connection, and the client would lose
+// the answer. net/http does so itself only on connections that go on.
 func (x *adapter) linger() {
 	c := http.NewResponseController(x.w)
 	if c.Flush() != nil || c.SetReadDeadline(time.Now().Add(lingerFor)) != nil {

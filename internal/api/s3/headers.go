@@ -58,8 +58,8 @@ func (c *call) metadata() (map[string]string, error) {
 	return h, nil
 }
 
-// refused are headers that ask for what Slipway does not do: to store an
-// object without it would be a lie.
+// refused are headers that ask for what Slipway does not do. An object that was
+// stored without it would pass for one that has it.
 var refused = map[string]string{
 	"X-Amz-Server-Side-Encryption":                    "Server-side encryption",
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm": "Server-side encryption",

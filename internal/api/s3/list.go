@@ -34,7 +34,8 @@ func (c *call) decode(v any, needed bool) error {
 	return nil
 }
 
-// Tokens are keys in disguise.
+// tokenOf is the token of the page that begins after a key: the key in base 64,
+// because clients may not look into it.
 func tokenOf(key string) string { return base64.URLEncoding.EncodeToString([]byte(key)) }
 
 func (c *call) token() (string, error) {

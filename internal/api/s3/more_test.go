@@ -24,7 +24,7 @@ import (
 )
 
 func TestListingsPageAndRollUp(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	all := []string{"a", "a/", "a/b", "a/b/c", "b&<>\"'", "new\nline", "z", "é"}
 	for _, k := range all {
 		put(t, c, k, k)
@@ -98,7 +98,7 @@ func deleteAll(t *testing.T, c *client.Client, keys []string) {
 }
 
 func TestCopiesKeepOrReplaceWhatTheyAreToldTo(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	put(t, c, "from a+b", "data")
 	from := aws.String("bucket/from%20a%2Bb")
 	out, err := c.CopyObject(
@@ -137,7 +137,7 @@ func TestCopiesKeepOrReplaceWhatTheyAreToldTo(t *testing.T) {
 }
 
 func TestTagsAreSetReadAndDeleted(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	put(t, c, "k", "data")
 	tags := []types.Tag{{Key: aws.String("a"), Value: aws.String("1 &")}, {Key: aws.String("b"), Value: aws.String("")}}
 	if _, err := c.PutObjectTagging(
@@ -172,7 +172,7 @@ func TestTagsAreSetReadAndDeleted(t *testing.T) {
 }
 
 func TestAMultipartUploadByHand(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	k := aws.String("big one")
 	begun, err := c.CreateMultipartUpload(t.Context(), &client.CreateMultipartUploadInput{
 		Bucket: bucket, Key: k, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ContentType: aws.String("x/y"),
@@ -240,7 +240,7 @@ func TestAMultipartUploadByHand(t *testing.T) {
 }
 
 func TestTheTransferManagerMovesALargeFile(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	data := make([]byte, 20<<20+7)
 	_, _ = rand.Read(data) // never fails (crypto/rand)
 	tm := transfermanager.New(c)
@@ -261,7 +261,7 @@ func TestTheTransferManagerMovesALargeFile(t *testing.T) {
 }
 
 func TestPresignedURLsOfVersion4(t *testing.T) {
-	s, c := begin(t)
+	s, c := newSite(t)
 	signer := client.NewPresignClient(c)
 	up, err := signer.PresignPutObject(
 		t.Context(),
@@ -317,7 +317,7 @@ func (s site) do(t *testing.T, method, url, body string, header http.Header) (in
 }
 
 func TestABucketMayStandInTheHostName(t *testing.T) {
-	s, c := begin(t)
+	s, c := newSite(t)
 	put(t, c, "k", "data")
 	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
 	inner := s.Client().Transport
@@ -359,7 +359,7 @@ func TestALargeUploadTakesNoMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 256 MiB")
 	}
-	s, c := begin(t)
+	s, c := newSite(t)
 	before := residentBytes(t)
 	const size = 256 << 20
 	_, err := c.PutObject(
@@ -400,7 +400,7 @@ func residentBytes(t *testing.T) int64 {
 }
 
 func TestAnUploadBrokenOffLeavesNothing(t *testing.T) {
-	s, c := begin(t)
+	s, c := newSite(t)
 	put(t, c, "k", "old")
 	ctx, cancel := context.WithCancel(t.Context())
 	body := &cutting{zeros: zeros{n: 8 << 20}, at: 4 << 20, cut: cancel}

@@ -68,8 +68,8 @@ func (s site) client(change ...func(*client.Options)) *client.Client {
 	return client.New(o, change...)
 }
 
-// begin starts a site with the bucket "bucket".
-func begin(t testing.TB) (site, *client.Client) {
+// newSite starts one with the bucket "bucket".
+func newSite(t testing.TB) (site, *client.Client) {
 	t.Helper()
 	s := start(t, httptest.NewServer)
 	c := s.client()
@@ -118,7 +118,7 @@ func get(t *testing.T, c *client.Client, in client.GetObjectInput) (string, *cli
 }
 
 func TestAnObjectGoesUpAndComesDown(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	_, err := c.PutObject(t.Context(), &client.PutObjectInput{
 		Bucket: bucket, Key: aws.String("models/v1/a b+c~é.tar.gz"), Body: strings.NewReader("data"),
 		ContentType:  aws.String("application/gzip"),
@@ -154,7 +154,7 @@ func TestAnObjectGoesUpAndComesDown(t *testing.T) {
 }
 
 func TestEveryChecksumAlgorithmIsTakenAndGivenBack(t *testing.T) {
-	plain, _ := begin(t)
+	plain, _ := newSite(t)
 	secure := start(t, httptest.NewTLSServer) // over TLS the SDK sends checksums in a trailer
 	if _, err := secure.client().CreateBucket(t.Context(), &client.CreateBucketInput{Bucket: bucket}); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestEveryChecksumAlgorithmIsTakenAndGivenBack(t *testing.T) {
 }
 
 func TestRangesAndConditionsOnReading(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	tag := put(t, c, "k", "0123456789").ETag
 	for r, want := range map[string]string{
 		"bytes=0-0": "0", "bytes=3-5": "345", "bytes=7-": "789", "bytes=-3": "789", "bytes=5-99": "56789",
@@ -219,7 +219,7 @@ func TestRangesAndConditionsOnReading(t *testing.T) {
 }
 
 func TestConditionsOnWriting(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	tag := put(t, c, "k", "old").ETag
 	try := func(key string, change func(*client.PutObjectInput)) error {
 		in := &client.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader("new")}
@@ -261,7 +261,7 @@ func TestConditionsOnWriting(t *testing.T) {
 }
 
 func TestBucketsComeAndGo(t *testing.T) {
-	s, c := begin(t)
+	s, c := newSite(t)
 	if _, err := c.CreateBucket(t.Context(), &client.CreateBucketInput{Bucket: bucket}); err != nil {
 		t.Errorf("again in us-east-1: %v", err)
 	}
@@ -310,7 +310,7 @@ func TestBucketsComeAndGo(t *testing.T) {
 }
 
 func TestAnOperationThatIsNotHereIsNamed(t *testing.T) {
-	_, c := begin(t)
+	_, c := newSite(t)
 	put(t, c, "k", "data")
 	_, err := c.GetBucketPolicy(t.Context(), &client.GetBucketPolicyInput{Bucket: bucket})
 	wantNamed(t, err, "GetBucketPolicy")
@@ -336,7 +336,7 @@ func wantNamed(t *testing.T, err error, op string) {
 }
 
 func TestABodyThatIsNotWhatWasSignedLeavesNothing(t *testing.T) {
-	s, c := begin(t)
+	s, c := newSite(t)
 	put(t, c, "k", "old")
 	// A proxy on the way changes one byte.
 	tamper := s.client(func(o *client.Options) {

@@ -56,7 +56,6 @@ func variant(v sagemaker.ProductionVariant) hosting.Variant {
 	}
 }
 
-// seconds is n for the domain; 0 if it was absent.
 func (a *api) describeEndpointConfig(
 	ctx context.Context, in sagemaker.DescribeEndpointConfigInput,
 ) (out sagemaker.DescribeEndpointConfigOutput, err error) {

@@ -18,7 +18,7 @@ import (
 )
 
 // Keys is the keyring of one AWS shared-credentials file: each profile is a
-// key, and each key an administrator's. It is read once; it holds still.
+// key, and each key an administrator's. It is read once, and never changes.
 type Keys struct {
 	byID    map[string]sigv4.Key
 	initial sigv4.Key
@@ -229,7 +229,7 @@ func (k *Keys) Authenticate(id, secret string) (sigv4.Key, bool) {
 		return found, false
 	}
 	shown := sha256.Sum256([]byte(secret))
-	for _, key := range k.byID { // all of them: time tells nothing
+	for _, key := range k.byID { // all of them, so that the time it takes tells nothing
 		want := sha256.Sum256([]byte(key.Secret))
 		if subtle.ConstantTimeCompare(shown[:], want[:]) == 1 && (id == "" || id == key.ID) && key.SessionToken == "" {
 			found = key

@@ -36,7 +36,7 @@ func (c *sessionCache) find(id string, token [32]byte) (sigv4.Key, bool) {
 			c.keep(s.key.ID, s)
 		}
 	}
-	// Digests, not secrets: time may tell.
+	// Digests are compared and not secrets: how long that takes can be measured.
 	if !ok || s.token != token {
 		return sigv4.Key{}, false
 	}

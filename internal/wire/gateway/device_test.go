@@ -25,18 +25,18 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// yard is a house that devices come to, too.
-type yard struct {
-	house
+// devices is a gateway that devices call, and who they are.
+type devices struct {
+	client
 	sessions *access.Sessions
 	asked    *[]string // of what decides about objects
 }
 
-// openYard has a yard whose devices may have the objects below their thing's
+// openDevices opens one whose devices may have the objects below their thing's
 // name in the bucket "own". Certificates called "revoked" are.
-func openYard(t testing.TB, change func(*gateway.Config)) yard {
+func openDevices(t testing.TB, change func(*gateway.Config)) devices {
 	t.Helper()
-	y := yard{asked: new([]string), sessions: access.NewSessions([32]byte{7})}
+	y := devices{asked: new([]string), sessions: access.NewSessions([32]byte{7})}
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "000000000000")
 	if err != nil {
 		t.Fatal(err)
@@ -59,12 +59,12 @@ func openYard(t testing.TB, change func(*gateway.Config)) yard {
 	if change != nil {
 		change(&c)
 	}
-	y.house = house{gateway.New(c), keys.Default()}
+	y.client = client{gateway.New(c), keys.Default()}
 	return y
 }
 
-// device returns the yard as a device with that certificate sees it.
-func (y yard) device(t testing.TB, thing, certificate string) house {
+// device returns a client that is a device with that certificate.
+func (y devices) device(t testing.TB, thing, certificate string) client {
 	t.Helper()
 	c, err := y.sessions.Issue(access.Session{
 		Thing: thing, Alias: "a", RoleARN: "arn:aws:iam::123456789012:role/r", CertificateID: certificate,
@@ -73,7 +73,7 @@ func (y yard) device(t testing.TB, thing, certificate string) house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
+	return client{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
 }
 
 const (
@@ -85,7 +85,7 @@ const (
 )
 
 func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
-	y := openYard(t, nil)
+	y := openDevices(t, nil)
 	h := y.device(t, "cam-1", "good")
 	ok := func(api string) string {
 		return fmt.Sprintf("%s by %q in \"eu-west-1\" of 000000000000: ", api, h.key.ID)
@@ -139,7 +139,7 @@ func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
 }
 
 func TestADeviceIsRefusedByCloudWatchInItsProtocols(t *testing.T) {
-	h := openYard(t, nil).device(t, "cam-1", "good")
+	h := openDevices(t, nil).device(t, "cam-1", "good")
 	for want, a := range map[string]ask{
 		"<Code>AccessDenied</Code>": {"POST", "/", "monitoring", form, "Action=DescribeAlarms"},
 		"AccessDenied":              {"POST", cborPath, "monitoring", inCBOR, "\xa0"},
@@ -151,7 +151,7 @@ func TestADeviceIsRefusedByCloudWatchInItsProtocols(t *testing.T) {
 }
 
 func TestARevokedCertificateEndsItsSessions(t *testing.T) {
-	y := openYard(t, nil)
+	y := openDevices(t, nil)
 	h := y.device(t, "cam-1", "revoked")
 	status, got, header := h.answer(t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}))
 	if status != 400 || header.Get("x-amzn-ErrorType") != "UnrecognizedClientException" ||
@@ -168,7 +168,7 @@ func TestARevokedCertificateEndsItsSessions(t *testing.T) {
 }
 
 func TestADeviceOfAnotherRegionIsAnother(t *testing.T) {
-	y := openYard(t, nil)
+	y := openDevices(t, nil)
 	for region, want := range map[string]int{"": 200, "eu-west-1": 200, "us-east-1": 403} {
 		c, err := y.sessions.Issue(access.Session{
 			Thing: "cam-1", RoleARN: "r", CertificateID: "c", Account: "000000000000", Region: region,
@@ -177,7 +177,7 @@ func TestADeviceOfAnotherRegionIsAnother(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
+		h := client{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
 		if status, got, _ := h.answer(
 			t, h.request(t, ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"}),
 		); status != want {
@@ -187,7 +187,7 @@ func TestADeviceOfAnotherRegionIsAnother(t *testing.T) {
 }
 
 func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
-	y := openYard(t, nil)
+	y := openDevices(t, nil)
 	by := fmt.Sprintf(" by %q in \"eu-west-1\" of 000000000000: ", y.key.ID)
 	for name, c := range map[string]struct {
 		ask    ask
@@ -217,7 +217,7 @@ func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 }
 
 func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
-	y := openYard(t, func(c *gateway.Config) {
+	y := openDevices(t, func(c *gateway.Config) {
 		c.Edge, c.IoT, c.Enroll, c.DeviceS3, c.SessionAlive = nil, nil, nil, nil, nil
 	})
 	for name, c := range map[string]struct {
@@ -246,7 +246,7 @@ func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
 }
 
 func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
-	y := openYard(t, nil)
+	y := openDevices(t, nil)
 	h := y.device(t, "cam-1", "good")
 	if status, got, _ := h.answer(t, h.request(t, ask{"GET", "/down/x", "s3", nil, ""})); status != 503 ||
 		got != "s3 refuses: ServiceUnavailable: Please try again." {
@@ -256,7 +256,7 @@ func TestADeviceThatCannotBeJudgedIsToldToComeAgain(t *testing.T) {
 
 func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	var asked, condition string
-	y := openYard(t, func(c *gateway.Config) {
+	y := openDevices(t, func(c *gateway.Config) {
 		c.DeviceS3 = s3.ForDevices(func(_ context.Context, s arn.Scope, who edge.Caller, r edge.ObjectRequest) error {
 			asked = string(r.Access) + " in " + s.Region
 			return nil
@@ -272,7 +272,7 @@ func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := house{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
+	h := client{y.Handler, sigv4.Key{ID: c.AccessKeyID, Secret: c.SecretAccessKey, SessionToken: c.SessionToken}}
 	for method, want := range map[string][2]string{"GET": {"GET in us-west-2", ""}, "PUT": {"PUT in us-west-2", "*"}} {
 		asked, condition = "", ""
 		y.ServeHTTP(httptest.NewRecorder(), h.raw(t, method, "localhost:9400", "/own/cam-1/x")) // signs for eu-west-1
@@ -286,7 +286,7 @@ func TestADeviceOfOneRegionIsNoneOfAnotherAndOverwritesNothing(t *testing.T) {
 // looks like.
 func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 	reached := ""
-	y := openYard(t, func(c *gateway.Config) {
+	y := openDevices(t, func(c *gateway.Config) {
 		c.S3 = inS3{http.HandlerFunc(
 			func(_ http.ResponseWriter, r *http.Request) { reached = r.Method + " " + r.Host + r.URL.Path },
 		)}
@@ -327,7 +327,7 @@ func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 }
 
 // raw is a request for S3 whose path is signed and sent as it is.
-func (h house) raw(t *testing.T, method, host, path string) *http.Request {
+func (h client) raw(t *testing.T, method, host, path string) *http.Request {
 	t.Helper()
 	in := httptest.NewRequest(method, path, http.NoBody)
 	out := httptest.NewRequest(method, "http://"+host+path, http.NoBody)

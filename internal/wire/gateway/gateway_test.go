@@ -40,12 +40,12 @@ func (e echo) Refuse(w http.ResponseWriter, _ *http.Request, status int, code, m
 	fmt.Fprintf(w, "%s refuses: %s: %s", e, code, message)
 }
 
-type house struct {
+type client struct {
 	http.Handler
 	key sigv4.Key
 }
 
-func open(t *testing.T, change func(*gateway.Config)) house {
+func open(t *testing.T, change func(*gateway.Config)) client {
 	t.Helper()
 	keys, err := access.OpenFile(filepath.Join(t.TempDir(), "credentials"), "000000000000")
 	if err != nil {
@@ -55,7 +55,7 @@ func open(t *testing.T, change func(*gateway.Config)) house {
 	if change != nil {
 		change(&c)
 	}
-	return house{gateway.New(c), keys.Default()}
+	return client{gateway.New(c), keys.Default()}
 }
 
 func config(t testing.TB, keys *access.Keys) gateway.Config {
@@ -75,7 +75,7 @@ type ask struct {
 	body                  string
 }
 
-func (h house) request(t *testing.T, a ask) *http.Request {
+func (h client) request(t *testing.T, a ask) *http.Request {
 	t.Helper()
 	out, err := http.NewRequestWithContext(
 		context.Background(), a.method, "http://localhost:9400"+a.path, strings.NewReader(a.body),
@@ -106,7 +106,7 @@ func (h house) request(t *testing.T, a ask) *http.Request {
 	return in
 }
 
-func (h house) answer(t *testing.T, r *http.Request) (int, string, http.Header) {
+func (h client) answer(t *testing.T, r *http.Request) (int, string, http.Header) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
