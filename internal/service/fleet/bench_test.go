@@ -32,20 +32,20 @@ func benchDevices(b *testing.B) int {
 	return n
 }
 
-// yard is a service with many devices, whose loop runs.
-type yard struct {
+// benchWorld is a service with many devices, whose loop runs.
+type benchWorld struct {
 	*fleet.Service
 	b    *testing.B
 	n    int
 	wake loop.Wakeup
 }
 
-func newYard(b *testing.B, n int) *yard {
+func newBenchWorld(b *testing.B, n int) *benchWorld {
 	db, err := openSQLite(b.Context(), filepath.Join(b.TempDir(), "x.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	y := &yard{b: b, n: n, wake: loop.NewWakeup()}
+	y := &benchWorld{b: b, n: n, wake: loop.NewWakeup()}
 	log := slog.New(slog.DiscardHandler)
 	y.Service = fleet.New(fleet.Config{
 		Store: db, Packages: &depot{}, Log: log, Wake: y.wake,
@@ -110,7 +110,7 @@ func (l *latencies) String() string {
 
 // crowd lets devices check in at a rate, a heartbeat and a poll each, until ctx
 // ends. A device does what it is told, and reports it with its next heartbeat.
-func (y *yard) crowd(ctx context.Context, rate int, beats, polls *latencies, done *atomic.Int64) {
+func (y *benchWorld) crowd(ctx context.Context, rate int, beats, polls *latencies, done *atomic.Int64) {
 	var wg sync.WaitGroup
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -139,7 +139,7 @@ func (y *yard) crowd(ctx context.Context, rate int, beats, polls *latencies, don
 	}
 }
 
-func (y *yard) checkIn(ctx context.Context, i int, due *string, beats, polls *latencies, done *atomic.Int64) {
+func (y *benchWorld) checkIn(ctx context.Context, i int, due *string, beats, polls *latencies, done *atomic.Int64) {
 	h := edge.Heartbeat{Fleet: "f", Device: name(i), AgentVersion: "1.0", HasModels: true, Models: []edge.LoadedModel{
 		{Name: "defects", Version: "1.0", LatestInference: time.Now()},
 	}}
@@ -170,7 +170,7 @@ func (y *yard) checkIn(ctx context.Context, i int, due *string, beats, polls *la
 // them once a minute each.
 func BenchmarkCheckins(b *testing.B) {
 	n := benchDevices(b)
-	y := newYard(b, n)
+	y := newBenchWorld(b, n)
 	for _, rate := range []int{n / 30, n / 15, n / 6} {
 		var beats, polls latencies
 		var done atomic.Int64
@@ -194,7 +194,7 @@ func BenchmarkCheckins(b *testing.B) {
 // of them check in and somebody looks.
 func BenchmarkAStage(b *testing.B) {
 	n := benchDevices(b)
-	y := newYard(b, n)
+	y := newBenchWorld(b, n)
 	percentage := 10
 	if text := os.Getenv("SLIPWAY_BENCH_PERCENT"); text != "" {
 		percentage, _ = strconv.Atoi(text)
@@ -255,7 +255,7 @@ func BenchmarkAStage(b *testing.B) {
 // anything.
 func BenchmarkWritingRows(b *testing.B) {
 	n := benchDevices(b)
-	y := newYard(b, n)
+	y := newBenchWorld(b, n)
 	stages := []edge.Stage{percent("tenth", 10), percent("rest", 100)}
 	if _, err := y.CreatePlan(
 		b.Context(),
