@@ -281,3 +281,30 @@ func unpromising(tr *tree) (found []string) {
 	}
 	return found
 }
+
+// A type's methods call it by one name.
+func TestReceiversOfATypeHaveOneName(t *testing.T) {
+	report(t, manyNames(sources(t)))
+	two := alone(t, "internal/openload/planted.go",
+		"package openload\n\ntype t int\n\nfunc (a t) x() {}\n\nfunc (b *t) y() {}\n\nfunc (t) z() {}\n")
+	wantFound(t, manyNames(two), "t is called b here, and a elsewhere")
+}
+
+// manyNames lists the types whose methods call them differently.
+func manyNames(tr *tree) (found []string) {
+	names := map[string]string{}
+	for _, f := range tr.written() {
+		for _, d := range f.file.Decls {
+			d, ok := d.(*ast.FuncDecl)
+			if !ok || d.Recv == nil || len(d.Recv.List[0].Names) == 0 || d.Recv.List[0].Names[0].Name == "_" {
+				continue
+			}
+			of, name := f.pkg+" "+f.file.Name.Name+" "+receiver(d), d.Recv.List[0].Names[0].Name
+			if other := names[of]; other != "" && other != name {
+				found = append(found, tr.at(d)+": "+receiver(d)+" is called "+name+" here, and "+other+" elsewhere")
+			}
+			names[of] = name
+		}
+	}
+	return found
+}
