@@ -99,20 +99,24 @@ type Metric struct {
 
 // Result is the outcome of a deployment as the device reports it.
 type Result struct {
-	Deployment string
-	Status     string // "" if absent; SUCCESS in any case of letters is a success
-	Message    string
-	Start, End time.Time // the device's clock
-	Models     []ModelResult
+	Deployment string        `json:"Deployment"`
+	Status     string        `json:"Status"` // "" if absent; SUCCESS in any case of letters is a success
+	Message    string        `json:"Message"`
+	Start      time.Time     `json:"Start"`
+	End        time.Time     `json:"End"` // the device's clock
+	Models     []ModelResult `json:"Models"`
 }
 
 // ModelResult is the outcome for one model handle.
 type ModelResult struct {
-	Handle, Name, Version string
-	Desired, State        string // Deploy or Undeploy
-	Status                string // SUCCESS or FAIL
-	Reason                string
-	RollbackFailure       string // why going back failed
+	Handle          string `json:"Handle"`
+	Name            string `json:"Name"`
+	Version         string `json:"Version"`
+	Desired         string `json:"Desired"`
+	State           string `json:"State"`  // Deploy or Undeploy
+	Status          string `json:"Status"` // SUCCESS or FAIL
+	Reason          string `json:"Reason"`
+	RollbackFailure string `json:"RollbackFailure"` // why going back failed
 }
 
 // Outcome is what a result means.

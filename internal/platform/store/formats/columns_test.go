@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/agent/depot"
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
@@ -17,6 +17,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/bundle"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 )
 
 // columns are all columns that hold JSON of our own, and what each holds. What
@@ -54,6 +56,15 @@ var columns = map[string]reflect.Type{
 	"job.doc": reflect.TypeFor[packaging.Job](),
 }
 
+// files are the documents that lie in files of their own, on a device too.
+var files = map[string]reflect.Type{
+	"agent.state":      reflect.TypeFor[depot.State](),
+	"package.manifest": reflect.TypeFor[bundle.Manifest](),
+	"objects.bucket":   reflect.TypeFor[objects.Bucket](),
+	"objects.object":   reflect.TypeFor[objects.Info](),
+	"objects.upload":   reflect.TypeFor[objects.Upload](),
+}
+
 // foreign are the columns whose JSON is the API's, or a receiver's, and never
 // read back.
 var foreign = map[string]string{
@@ -61,12 +72,19 @@ var foreign = map[string]string{
 	"outbox.body":        "the event as webhooks get it",
 }
 
+// documents returns all that is stored as JSON, in columns and in files.
+func documents() map[string]reflect.Type {
+	all := maps.Clone(columns)
+	maps.Copy(all, files)
+	return all
+}
+
 // A name that Go gives a field is not part of what is stored: each field says
 // itself under which name it is, so that renaming it loses nobody's data.
 func TestEveryStoredFieldHasItsNameInJSON(t *testing.T) {
-	for _, column := range slices.Sorted(maps.Keys(columns)) {
-		for _, fault := range faults(columns[column]) {
-			t.Errorf("%s: %s", column, fault)
+	for name, of := range documents() {
+		for _, fault := range faults(of) {
+			t.Errorf("%s: %s", name, fault)
 		}
 	}
 }

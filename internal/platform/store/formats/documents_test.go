@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -34,9 +33,9 @@ func TestDocumentsOfEarlierReleasesKeepTheirMeaning(t *testing.T) {
 	}
 	for _, path := range files {
 		name := strings.Replace(strings.TrimSuffix(filepath.Base(path), ".json"), "-", "/", 1)
-		of, known := columns[name]
+		of, known := documents()[name]
 		if !known {
-			t.Errorf("%s: no column is known to hold it", path)
+			t.Errorf("%s: nothing is known to hold it", path)
 			continue
 		}
 		text, err := os.ReadFile(path)
@@ -224,19 +223,19 @@ func (r *reader) documents(f filled) map[string][]string {
 	return found
 }
 
-// writeDocuments makes the documents of a new release: for each column one with
-// every field set, and one with none.
+// writeDocuments makes the documents of a new release: for each column and file
+// one with every field set, and one with none.
 func writeDocuments(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatalf("the documents of a release are written once: %v", err)
 	}
-	for _, column := range slices.Sorted(maps.Keys(columns)) {
-		full := reflect.New(columns[column]).Elem()
+	for column, of := range documents() {
+		full := reflect.New(of).Elem()
 		(&filler{}).fill(full)
 		var text bytes.Buffer
 		e := json.NewEncoder(&text)
-		for _, v := range []any{full.Interface(), reflect.Zero(columns[column]).Interface()} {
+		for _, v := range []any{full.Interface(), reflect.Zero(of).Interface()} {
 			if err := e.Encode(v); err != nil {
 				t.Fatal(err)
 			}
