@@ -19,6 +19,7 @@ import (
 )
 
 func TestNoPredictionFailsWhenTheWorkerIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	e := open(t, config(t))
 	w := load(t, e, digits(t, "v2"))
 	inputs, _ := images()
@@ -57,6 +58,7 @@ func TestNoPredictionFailsWhenTheWorkerIsKilledUnderLoad(t *testing.T) {
 }
 
 func TestASwapUnderLoadLosesNoCall(t *testing.T) {
+	t.Parallel()
 	e := open(t, config(t))
 	inputs, _ := images()
 	var cur atomic.Pointer[engine.Worker]

@@ -28,22 +28,22 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 	if v := info.Header.Get("authorization"); len(v) > 0 {
 		authorization = v[0]
 	}
-	if !s.mayEnter(callerIn(ctx), authorization) {
+	if !s.authorized(callerIn(ctx), authorization) {
 		return nil, status.Error(codes.Unauthenticated,
 			"the token is missing or wrong: send authorization: Bearer TOKEN")
 	}
 	if !s.startCall() {
 		return nil, status.Error(codes.ResourceExhausted, s.busy())
 	}
-	// However the stream ends, its context does. Most end well, in around, which
-	// gives the place back without a goroutine for it.
+	// However the stream ends, its context does. Most end well, in intercept, which
+	// gives the slot back without a goroutine for it.
 	stop := context.AfterFunc(ctx, s.endCall)
-	return context.WithValue(ctx, placeKey{}, stop), nil
+	return context.WithValue(ctx, slotKey{}, stop), nil
 }
 
-// placeKey finds what keeps the end of a call's context from giving its place
+// slotKey finds what keeps the end of a call's context from giving its slot
 // back: a func() bool, true if it did.
-type placeKey struct{}
+type slotKey struct{}
 
 func (s *Server) startCall() bool {
 	select {
@@ -70,12 +70,12 @@ func callerIn(ctx context.Context) *Caller {
 	return &Caller{} // nobody: not the socket, so that a token is asked for
 }
 
-// around wraps every gRPC call: its time is bounded, a panic is its own
+// intercept wraps every gRPC call: its time is bounded, a panic is its own
 // failure, and its error becomes a status.
-func (s *Server) around(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (
+func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (
 	resp any, err error,
 ) {
-	if keep, ok := ctx.Value(placeKey{}).(func() bool); ok {
+	if keep, ok := ctx.Value(slotKey{}).(func() bool); ok {
 		defer func() {
 			if keep() {
 				s.endCall()
@@ -111,7 +111,7 @@ func (s *Server) panicked(ctx context.Context, method string, p any) error {
 
 // refusal is err as callers see it.
 func (s *Server) refusal(ctx context.Context, method string, err error) error {
-	code, says := verdict(err)
+	code, says := statusOf(err)
 	s.report(ctx, code, method, err)
 	return status.Error(code, says)
 }
@@ -128,9 +128,9 @@ func (s *Server) report(ctx context.Context, code codes.Code, method string, err
 	s.log.ErrorContext(ctx, "a call failed", "method", method, "err", err)
 }
 
-// verdicts gives the errors of the agent's parts their status; the first that
+// statuses gives the errors of the agent's parts their status; the first that
 // errors.Is finds counts.
-var verdicts = [...]struct {
+var statuses = [...]struct {
 	err  error
 	code codes.Code
 }{
@@ -157,14 +157,14 @@ var verdicts = [...]struct {
 	{fault.Unsupported, codes.Unimplemented},
 }
 
-// verdict is the status of err and a text for the caller. Applications on the
+// statusOf is the status of err and a text for the caller. Applications on the
 // device may read what went wrong: it is their device, and a failure without a
 // reason was what they suffered from.
-func verdict(err error) (codes.Code, string) {
+func statusOf(err error) (codes.Code, string) {
 	if s, ok := status.FromError(err); ok {
 		return s.Code(), s.Message()
 	}
-	for _, v := range verdicts {
+	for _, v := range statuses {
 		if errors.Is(err, v.err) {
 			return v.code, text(err)
 		}

@@ -42,7 +42,7 @@ func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edg
 	}
 	var outs []tensor.Tensor
 	err := e.s.parts.Models.Call(ctx, r.Name, func(l *model.Loaded) error {
-		memory := lease{from: &e.s.memory}
+		memory := callMemory{from: &e.s.memory}
 		from := source{who: callerIn(ctx), left: e.s.cfg.MaxShared, alloc: memory.alloc}
 		in, err := from.decode(r.Tensors, &l.Info.Signature)
 		if err != nil {
@@ -51,7 +51,7 @@ func (e *edge) Predict(ctx context.Context, r *edgemanager.PredictRequest) (*edg
 		if outs, err = l.Predict(ctx, in); err != nil {
 			return err
 		}
-		memory.giveBack(outs)
+		memory.release(outs)
 		return nil
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (e *edge) LoadModel(ctx context.Context, r *edgemanager.LoadModelRequest) (
 	who := callerIn(ctx)
 	if err != nil {
 		e.s.log.WarnContext(ctx, "load refused", "model", r.Name, "dir", dir, "caller", who, "err", err)
-		return nil, loadVerdict(err)
+		return nil, loadStatus(err)
 	}
 	if !e.s.parts.Models.Add(r.Name, l) {
 		_ = l.Close(ctx) // nobody has called it
@@ -143,10 +143,10 @@ func nameInUse(name string) error {
 	return fault.New(fault.Exists, "the name %q is in use: unload that model first, or choose another name", name)
 }
 
-// loadVerdict gives the errors of loading their statuses; what is not told
+// loadStatus gives the errors of loading their statuses; what is not told
 // apart is the package's fault.
-func loadVerdict(err error) error {
-	code, says := verdict(err)
+func loadStatus(err error) error {
+	code, says := statusOf(err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		code = codes.NotFound

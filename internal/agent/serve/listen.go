@@ -31,7 +31,7 @@ func (f *socketFile) remove() {
 // that it can be found. One that a crash left behind is replaced; one that
 // somebody listens on is an error.
 func listenUnix(cfg Config) (net.Listener, *socketFile, error) {
-	if err := mayReplace(cfg.Socket); err != nil {
+	if err := checkReplaceable(cfg.Socket); err != nil {
 		return nil, nil, err
 	}
 	tmp := cfg.Socket + preparing
@@ -66,8 +66,9 @@ func publish(cfg Config, tmp string) (*socketFile, error) {
 	return &socketFile{path: cfg.Socket, made: made}, os.Rename(tmp, cfg.Socket)
 }
 
-// mayReplace tells whether path is free, or a socket that nobody listens on.
-func mayReplace(path string) error {
+// checkReplaceable refuses a path that is taken by anything but a socket that nobody
+// listens on.
+func checkReplaceable(path string) error {
 	at, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

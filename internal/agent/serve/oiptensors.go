@@ -31,7 +31,7 @@ func decodeOIP(r *oip.ModelInferRequest, g *tensor.Signature) ([]tensor.Tensor, 
 			return nil, fault.New(fault.Invalid, "the input %q comes twice", t.GetName())
 		}
 		head := tensor.Tensor{Name: t.GetName(), Type: tensor.FromOIP(t.GetDatatype()), Shape: t.GetShape()}
-		if err := fits(&head, t, spec); err != nil {
+		if err := checkFits(&head, t, spec); err != nil {
 			return nil, err
 		}
 		var err error
@@ -61,9 +61,9 @@ func inputCalled(name string, g *tensor.Signature) (*tensor.Spec, int, error) {
 	return g.Input(name[:min(len(name), 1024)])
 }
 
-// fits checks what is said of an input before its elements are read. spec is
+// checkFits checks what is said of an input before its elements are read. spec is
 // nil when the model does not say what it takes.
-func fits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *tensor.Spec) error {
+func checkFits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *tensor.Spec) error {
 	if spec != nil {
 		head.Name = spec.Name
 		if head.Type != spec.Type {
@@ -89,8 +89,8 @@ func fits(head *tensor.Tensor, t *oip.ModelInferRequest_InferInputTensor, spec *
 	return nil
 }
 
-// counted checks that n elements are what the shape says.
-func counted(t *tensor.Tensor, n int) error {
+// checkCount checks that n elements are what the shape says.
+func checkCount(t *tensor.Tensor, n int) error {
 	want, _ := tensor.Elements(t.Shape, maxElements) // fits saw that it can be counted
 	if int64(n) != want {
 		return fault.New(fault.Invalid,
@@ -106,14 +106,14 @@ func raw(t *tensor.Tensor, b []byte) error {
 		if err := unpackStrings(t); err != nil {
 			return err
 		}
-		return counted(t, len(t.Strings))
+		return checkCount(t, len(t.Strings))
 	}
 	if len(b)%t.Type.Size() != 0 {
 		return fault.New(fault.Invalid,
 			"input %.80q: %d bytes are not a whole number of %s", t.Name, len(b), t.Type.OIP())
 	}
 	normalize(t)
-	return counted(t, len(b)/t.Type.Size())
+	return checkCount(t, len(b)/t.Type.Size())
 }
 
 // typed takes elements from the field that belongs to the datatype. Memory
@@ -122,7 +122,7 @@ func typed(t *tensor.Tensor, c *oip.InferTensorContents) error {
 	if t.Type == tensor.Float16 {
 		return fault.New(fault.Invalid, "input %.80q: FP16 has no typed contents; send raw_input_contents", t.Name)
 	}
-	if err := counted(t, typedLen(t.Type, c)); err != nil {
+	if err := checkCount(t, typedLen(t.Type, c)); err != nil {
 		return err
 	}
 	n := typedLen(t.Type, c)

@@ -72,7 +72,7 @@ type Server struct {
 	records   limiter       // of the failures that callers can make us log
 	arrivals  limiter       // of their connections
 	buffers   oiphttp.Buffers
-	memory    lender
+	memory    memoryPool
 }
 
 // New listens on the addresses of cfg; Run serves.
@@ -90,7 +90,7 @@ func New(cfg Config, p Parts) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: 10 * time.Second, PermitWithoutStream: true,
 		}),
-		grpc.InTapHandle(s.admit), grpc.UnaryInterceptor(s.around),
+		grpc.InTapHandle(s.admit), grpc.UnaryInterceptor(s.intercept),
 		grpc.WaitForHandlers(true),
 	)
 	edgemanager.RegisterAgentServer(s.grpc, &edge{s: s, loads: make(chan struct{}, 1)})
@@ -201,9 +201,9 @@ func (s *Server) drain(ctx context.Context) {
 	wg.Wait()
 }
 
-// mayEnter tells whether a bearer token of the loopback port is the right one;
+// authorized tells whether a bearer token of the loopback port is the right one;
 // callers on the socket need none.
-func (s *Server) mayEnter(c *Caller, authorization string) bool {
+func (s *Server) authorized(c *Caller, authorization string) bool {
 	if c.Socket {
 		return true
 	}

@@ -13,16 +13,16 @@ import (
 // HTTP/1.1.
 type splitter struct {
 	s          *Server
-	grpc, http *handover
-	places     chan struct{} // one for each open connection
+	grpc, http *listener
+	slots      chan struct{} // one for each open connection
 	sniffing   sync.WaitGroup
 	closed     chan struct{}
 }
 
 func newSplitter(s *Server) *splitter {
-	p := &splitter{s: s, places: make(chan struct{}, s.cfg.MaxConnections), closed: make(chan struct{})}
-	p.grpc = &handover{conns: make(chan net.Conn), closed: p.closed}
-	p.http = &handover{conns: make(chan net.Conn), closed: p.closed}
+	p := &splitter{s: s, slots: make(chan struct{}, s.cfg.MaxConnections), closed: make(chan struct{})}
+	p.grpc = &listener{conns: make(chan net.Conn), closed: p.closed}
+	p.http = &listener{conns: make(chan net.Conn), closed: p.closed}
 	return p
 }
 
@@ -67,7 +67,7 @@ func (p *splitter) admit(c net.Conn) {
 		refused = "the user may not call"
 	default:
 		select {
-		case p.places <- struct{}{}:
+		case p.slots <- struct{}{}:
 		default:
 			refused = "too many connections are open"
 		}
@@ -79,7 +79,7 @@ func (p *splitter) admit(c net.Conn) {
 		}
 		return
 	}
-	mine := &conn{Conn: c, who: who, places: p.places}
+	mine := &conn{Conn: c, who: who, slots: p.slots}
 	p.sniffing.Go(func() { p.sniff(mine) })
 }
 
@@ -123,14 +123,14 @@ func (p *splitter) sniff(c *conn) {
 func (p *splitter) close() { close(p.closed) }
 func (p *splitter) wait()  { p.sniffing.Wait() }
 
-// handover is a net.Listener of connections that were accepted elsewhere.
-type handover struct {
+// listener is a net.Listener of connections that were accepted elsewhere.
+type listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 }
 
 // Accept returns the next connection.
-func (h *handover) Accept() (net.Conn, error) {
+func (h *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
 		return c, nil
@@ -140,19 +140,19 @@ func (h *handover) Accept() (net.Conn, error) {
 }
 
 // Close does nothing: who closes the splitter ends Accept.
-func (h *handover) Close() error { return nil }
+func (h *listener) Close() error { return nil }
 
 // Addr returns a name, for the servers' logs.
-func (h *handover) Addr() net.Addr { return &Caller{Socket: true} }
+func (h *listener) Addr() net.Addr { return &Caller{Socket: true} }
 
 // conn is a connection whose first bytes were read already.
 type conn struct {
 	net.Conn
-	who    *Caller
-	first  [4]byte
-	head   []byte // what of first was not read again yet
-	places chan struct{}
-	once   sync.Once
+	who   *Caller
+	first [4]byte
+	head  []byte // what of first was not read again yet
+	slots chan struct{}
+	once  sync.Once
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -165,7 +165,7 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func (c *conn) Close() error {
-	c.once.Do(func() { <-c.places })
+	c.once.Do(func() { <-c.slots })
 	return c.Conn.Close()
 }
 

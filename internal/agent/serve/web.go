@@ -34,7 +34,7 @@ func (s *Server) web() http.Handler {
 	}.Route(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(callerKey{}).(*Caller)
-		if who == nil || !s.mayEnter(who, r.Header.Get("Authorization")) {
+		if who == nil || !s.authorized(who, r.Header.Get("Authorization")) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			oiphttp.Refuse(w, http.StatusUnauthorized,
 				"the token is missing or wrong: send Authorization: Bearer TOKEN")
@@ -226,7 +226,7 @@ func webStatus(c codes.Code) int {
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	code, says := verdict(err)
+	code, says := statusOf(err)
 	at := webStatus(code)
 	if errors.Is(err, fault.Limit) && !errors.Is(err, model.ErrBusy) {
 		at = http.StatusRequestEntityTooLarge
