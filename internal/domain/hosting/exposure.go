@@ -46,12 +46,14 @@ func (x Exposure) Add(reports []traffic.Reading, begun time.Time) Exposure {
 	for _, r := range reports {
 		x.add(r, first, begun)
 	}
-	left := func(c Counted) bool {
-		return !slices.ContainsFunc(reports, func(r traffic.Reading) bool { return r.Router == c.Router })
+	there := func(c Counted) bool {
+		return slices.ContainsFunc(reports, func(r traffic.Reading) bool { return r.Router == c.Router })
 	}
-	x.AtLeast = x.AtLeast || slices.ContainsFunc(x.Routers, left)
-	for len(x.Routers) > maxCounted {
-		x.forgetOne(left)
+	for _, c := range x.Routers {
+		x.AtLeast = x.AtLeast || !there(c)
+	}
+	if len(x.Routers) > maxCounted {
+		x.forget(there)
 	}
 	return x
 }
@@ -81,25 +83,24 @@ func (x *Exposure) add(r traffic.Reading, first bool, begun time.Time) {
 	x.Routers = append(x.Routers, Counted(r))
 }
 
-// forgetOne forgets the router that started the earliest, of those that left if
-// there are any.
-func (x *Exposure) forgetOne(left func(Counted) bool) {
-	sooner := func(a, b Counted) bool {
-		if left(a) != left(b) {
-			return left(a)
+// forget makes room: first of the routers that are not there any more, those
+// that started the earliest.
+func (x *Exposure) forget(there func(Counted) bool) {
+	slices.SortStableFunc(x.Routers, func(a, b Counted) int {
+		switch {
+		case there(a) && !there(b):
+			return -1
+		case there(b) && !there(a):
+			return 1
 		}
-		return a.Began.Before(b.Began)
-	}
-	out := 0
-	for i := range x.Routers {
-		if sooner(x.Routers[i], x.Routers[out]) {
-			out = i
+		return b.Began.Compare(a.Began)
+	})
+	for _, c := range x.Routers[maxCounted:] {
+		if c.Began.After(x.Forgotten) {
+			x.Forgotten = c.Began
 		}
 	}
-	if began := x.Routers[out].Began; began.After(x.Forgotten) {
-		x.Forgotten = began
-	}
-	x.Routers = slices.Delete(x.Routers, out, out+1)
+	x.Routers = x.Routers[:maxCounted:maxCounted]
 }
 
 // UnmarshalJSON reads also what was stored when an exposure knew one counter:
