@@ -1,11 +1,13 @@
 package arch
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // The limit of parameters beside the context; docs/STYLE.md asks for a struct
@@ -17,6 +19,7 @@ var wellWritten = map[string]func(*tree, source) []string{
 	"every exported name has its sentence":             undocumented,
 	"receivers are one or two letters":                 longReceivers,
 	"no Get, no I, no Impl":                            needlessWords,
+	"names are the field's words":                      riddles,
 	"parameters that could be swapped are a struct":    manyParameters,
 	"an ignored error has its reason beside it":        silentErrors,
 	"TODO names an issue":                              vagueTodos,
@@ -149,6 +152,39 @@ func needlessWords(tr *tree, f source) (found []string) {
 				isInterface && name[0] == 'I' && ast.IsExported(name[1:]) {
 				found = append(found, tr.at(n)+": "+name)
 			}
+		}
+		return true
+	})
+	return found
+}
+
+// glossary are words that nobody understands without one, and what the field
+// says instead. A name may not begin with them.
+var glossary = map[string]string{
+	"bell": "wakeup", "book": "record", "chapter": "page", "door": "gateway",
+	"postman": "notifier", "pour": "flush", "setback": "failure", "shelf": "cache", "spoil": "break",
+	"tap": "subscriber", "witness": "observer",
+}
+
+// riddles lists names of functions and types that need a glossary.
+func riddles(tr *tree, f source) (found []string) {
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		var name string
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			name = n.Name.Name
+		case *ast.TypeSpec:
+			name = n.Name.Name
+		default:
+			return true
+		}
+		end := strings.IndexFunc(name[1:], unicode.IsUpper) + 1
+		if end == 0 {
+			end = len(name)
+		}
+		word := strings.ToLower(name[:end])
+		if better := cmp.Or(glossary[word], glossary[strings.TrimSuffix(word, "s")]); better != "" && !f.test {
+			found = append(found, tr.at(n)+": "+name+"; say "+better)
 		}
 		return true
 	})
