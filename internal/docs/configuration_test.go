@@ -1,13 +1,11 @@
 package docs
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -20,17 +18,9 @@ import (
 	"github.com/slipway-ml/slipway/internal/config"
 )
 
-var update = flag.Bool("update", false, "write the generated parts of docs/configuration.md")
-
 // The parts of docs/configuration.md that list keys are what the code says:
 // its comments, types and defaults. A key without a comment fails.
 func TestTheConfigurationPageListsEveryKey(t *testing.T) {
-	path := filepath.Join(root, "docs/configuration.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := string(text)
 	for from, entries := range map[string][]entry{
 		"internal/config":       serverKeys(t),
 		"internal/agent/config": agentKeys(t),
@@ -42,21 +32,7 @@ func TestTheConfigurationPageListsEveryKey(t *testing.T) {
 			}
 			part.WriteString(e.String())
 		}
-		begin := fmt.Sprintf("<!-- `go generate ./internal/docs` writes this from %s. -->\n\n", from)
-		const end = "\n<!-- As far as here. -->\n"
-		before, rest, ok := strings.Cut(page, begin)
-		_, after, ok2 := strings.Cut(rest, end)
-		if !ok || !ok2 {
-			t.Fatalf("%s has no place for the keys of %s", path, from)
-		}
-		page = before + begin + part.String() + end + after
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if page != string(text) {
-		t.Error("docs/configuration.md is out of date: run go generate ./internal/docs")
+		generated(t, "docs/configuration.md", from, part.String())
 	}
 }
 

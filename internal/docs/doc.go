@@ -3,4 +3,4 @@
 // code. That the commands on the pages work is tested in internal/e2e.
 package docs
 
-//go:generate go test . -run TheConfigurationPage -update
+//go:generate go test . -run ListsEvery -update

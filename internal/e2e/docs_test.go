@@ -131,7 +131,11 @@ func newReader(t *testing.T) *reader {
 fi
 exec %[1]s/slipway "$@"`, bin))
 	// What `make` does is tested by its being used: here its targets must be there.
-	r.program("path/make", fmt.Sprintf(`exec /usr/bin/make -n -C %s "$@" >/dev/null`, root))
+	mk, err := exec.LookPath("make")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.program("path/make", fmt.Sprintf(`exec %s -n -C %s "$@" >/dev/null`, mk, root))
 	r.clients()
 	return r
 }
