@@ -72,7 +72,7 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := newJudge(t, threshold(c.change))
-			s := shelf{}
+			s := samples{}
 			now := t0.Add(500 * time.Millisecond)
 			for _, v := range c.samples {
 				for _, id := range []metric.ID{errors5xx, custom} {
@@ -92,7 +92,7 @@ func TestAnOpenPeriodDecidesWhenNothingCanUndoIt(t *testing.T) {
 
 func TestAnOpenPeriodNeverEndsAnAlarm(t *testing.T) {
 	j := newJudge(t, threshold(func(d *alarm.Definition) { d.EvaluationPeriods = 2 }))
-	s := shelf{}
+	s := samples{}
 	s.series(errors5xx, metric.UnitNone).Add(t0.Add(-30*time.Second), 0)
 	s.series(errors5xx, metric.UnitNone).Add(t0, 1)
 	if o := j.Evaluate(s.read, ok(), t0.Add(time.Second)); o.Early ||
@@ -123,7 +123,7 @@ func TestABadSecondIsJudgedWhenItIsOver(t *testing.T) {
 	j := newJudge(
 		t, threshold(func(d *alarm.Definition) { d.Period, d.Statistic, d.Threshold = 1, "Average", new(0.5) }),
 	)
-	s := shelf{}
+	s := samples{}
 	state := ok()
 	errors := s.series(errors5xx, metric.UnitNone)
 	bad := t0.Add(10*time.Second + 130*time.Millisecond) // when the new fleet begins to fail
@@ -194,7 +194,7 @@ func TestAnEarlyAlarmIsNeverUndoneByLaterSamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, state := shelf{}, drawState(t)
+		s, state := samples{}, drawState(t)
 		least := 0 // the endpoint's own metrics are never negative
 		if d.Metric.Key() == custom.Key() {
 			least = -3
@@ -240,7 +240,7 @@ func TestEvaluationIsDeterministicAndChangesNothingTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, state := shelf{}, drawState(t)
+		s, state := samples{}, drawState(t)
 		for range rapid.IntRange(0, 20).Draw(t, "samples") {
 			at := t0.Add(-time.Duration(rapid.IntRange(0, 600).Draw(t, "age")) * time.Second)
 			s.series(errors5xx, metric.UnitNone).Add(at, float64(rapid.IntRange(0, 1).Draw(t, "value")))
@@ -260,7 +260,7 @@ func TestEvaluationIsDeterministicAndChangesNothingTwice(t *testing.T) {
 }
 
 func BenchmarkEvaluate(b *testing.B) {
-	s := shelf{}
+	s := samples{}
 	for i := range 600 * 200 {
 		at := t0.Add(time.Duration(i)*time.Second/200 - 600*time.Second)
 		for _, name := range []string{"Invocation5XXErrors", "Invocations", "ModelLatency"} {

@@ -231,7 +231,7 @@ func TestAWindowSlidesByItsCadence(t *testing.T) {
 }
 
 func TestAWrongUnitLeavesAnAlarmWithoutData(t *testing.T) {
-	s := shelf{}
+	s := samples{}
 	s.series(custom, "Count").Add(t0.Add(-30*time.Second), 5)
 	right := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Count" }))
 	wrong := newJudge(t, threshold(func(d *alarm.Definition) { d.Metric, d.Unit = custom, "Seconds" }))

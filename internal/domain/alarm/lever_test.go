@@ -39,10 +39,10 @@ func newJudge(t testing.TB, d alarm.Definition) *alarm.Judge {
 	return j
 }
 
-// shelf holds series by metric and unit, as the service does.
-type shelf map[metric.Key]map[metric.Unit]*metric.Series
+// samples holds series by metric and unit, as the service does.
+type samples map[metric.Key]map[metric.Unit]*metric.Series
 
-func (s shelf) series(id metric.ID, u metric.Unit) *metric.Series {
+func (s samples) series(id metric.ID, u metric.Unit) *metric.Series {
 	if s[id.Key()] == nil {
 		s[id.Key()] = map[metric.Unit]*metric.Series{}
 	}
@@ -52,7 +52,7 @@ func (s shelf) series(id metric.ID, u metric.Unit) *metric.Series {
 	return s[id.Key()][u]
 }
 
-func (s shelf) read(q alarm.Question) []metric.Point {
+func (s samples) read(q alarm.Question) []metric.Point {
 	for u, series := range s[q.Key] {
 		if q.Unit == "" || q.Unit == u {
 			return series.Points(q.Window, q.Stat)

@@ -118,7 +118,7 @@ var doubts = map[string]struct {
 func TestADoubtfulGuardIsPointedOut(t *testing.T) {
 	for name, c := range doubts {
 		t.Run(name, func(t *testing.T) {
-			s := shelf{}
+			s := samples{}
 			for _, name := range []string{
 				"Invocation5XXErrors", "Invocation4XXErrors", "InvocationModelErrors",
 				"Invocations", "ModelLatency", "MemoryUtilization",

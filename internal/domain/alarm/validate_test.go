@@ -158,7 +158,7 @@ func TestCompositesThatTheAPIRefusesAreRefused(t *testing.T) {
 }
 
 func TestMathIsComparedWithTheThreshold(t *testing.T) {
-	s := shelf{}
+	s := samples{}
 	for i := range 10 {
 		errors := errors5xx
 		invocations := errors5xx

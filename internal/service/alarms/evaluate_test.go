@@ -188,7 +188,7 @@ func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
 	})
 }
 
-func TestThousandsOfAlarmsDoNotKeepOneThatRingsWaiting(t *testing.T) {
+func TestThousandsOfAlarmsDoNotKeepTheOneWaitingThatASampleDecides(t *testing.T) {
 	inBubble(t, func(w *world) {
 		for i := range 300 {
 			w.put(watching(func(d *alarm.Definition) {

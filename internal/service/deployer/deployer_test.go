@@ -250,8 +250,9 @@ func TestADeletedEndpointIsGoneWhenItsLastInstanceIs(t *testing.T) {
 	})
 }
 
-// The alarm starts firing in the middle of a bake, and nobody rings: the next
-// look finds it, traffic goes back in that very turn, and the record knows why.
+// The alarm starts firing in the middle of a bake, and nobody is notified: the
+// next look finds it, traffic goes back in that very turn, and the record knows
+// why.
 func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 	inBubble(t, func(y *yard) {
 		defer y.start()()
