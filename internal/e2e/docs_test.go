@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,26 @@ func TestEveryCommandOfThePagesWorks(t *testing.T) {
 	if skipped != notRun {
 		t.Errorf("%d blocks of the pages are not run, not %d", skipped, notRun)
 	}
+}
+
+// pagePort is the port that the pages give to a program of one's own. A test
+// takes another, which is free.
+const pagePort = "8765"
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // block is a fenced block of a page.
@@ -216,11 +237,12 @@ func (r *reader) follow(blocks []block) {
 	r.t.Helper()
 	r.script.WriteString("set -euo pipefail\n")
 	expected := map[int]block{} // by the block that prints it
-	last := -1
+	last, port := -1, freePort(r.t)
 	for i, b := range blocks {
 		if b.notRun() {
 			continue
 		}
+		b.text = strings.ReplaceAll(b.text, pagePort, port)
 		switch b.language {
 		case "sh":
 			r.script.WriteString(marker(i) + b.text)
