@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
@@ -74,21 +76,8 @@ instances and how many requests it was exposed to, the alarms that tripped, and 
 stepped in.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := c.remote(cmd)
-			if err != nil {
-				return err
-			}
-			var d slipway.DescribeDeploymentOutput
-			answer, err := r.call(
-				cmd.Context(), "DescribeDeployment", slipway.DescribeDeploymentInput{DeploymentId: &args[0]}, &d,
-			)
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), answer)
-			}
-			return showDeployment(cmd.OutOrStdout(), d)
+			in := slipway.DescribeDeploymentInput{DeploymentId: &args[0]}
+			return ask(cmd, &c, "DescribeDeployment", in, showDeployment)
 		},
 	}
 	c.bind(cmd)
@@ -121,35 +110,16 @@ are ready and while no alarm fires, and the deployment commits.`,
 			Use: o.verb + " ENDPOINT", Short: o.short, Long: o.long + " The record of the deployment says who did it.",
 			Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				r, err := c.remote(cmd)
-				if err != nil {
+				show := func(w io.Writer, out slipway.OrderOutput) error {
+					id := clean(shape.Val(out.DeploymentId))
+					_, err := fmt.Fprintf(w, "%s deployment %s of endpoint %s.\n", o.done, id, args[0])
 					return err
 				}
-				var out slipway.OrderOutput
-				answer, err := r.call(cmd.Context(), o.op, slipway.OrderInput{EndpointName: &args[0]}, &out)
-				if err != nil {
-					return err
-				}
-				if c.json {
-					return printJSON(cmd.OutOrStdout(), answer)
-				}
-				_, err = fmt.Fprintf(
-					cmd.OutOrStdout(), "%s deployment %s of endpoint %s.\n", o.done, clean(val(out.DeploymentId)),
-					args[0],
-				)
-				return err
+				return ask(cmd, &c, o.op, slipway.OrderInput{EndpointName: &args[0]}, show)
 			},
 		}
 		c.bind(cmd)
 		cmds = append(cmds, cmd)
 	}
 	return cmds
-}
-
-// val is what p points to, and the zero value if it was absent.
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }

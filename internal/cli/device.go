@@ -13,6 +13,7 @@ import (
 
 	agent "github.com/slipway-ml/slipway/internal/agent/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
@@ -65,11 +66,11 @@ before ends.`,
 			}
 			switch {
 			case bundle != "":
-				return r.writeBundle(cmd, val(out.Token), bundle, c.json)
+				return r.writeBundle(cmd, shape.Val(out.Token), bundle, c.json)
 			case c.json:
 				return printJSON(cmd.OutOrStdout(), answer)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), clean(val(out.Token)))
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), clean(shape.Val(out.Token)))
 			return err
 		},
 	}
@@ -157,14 +158,15 @@ func showDevices(w io.Writer, all []slipway.DeviceIdentity) error {
 		if d.LatestHeartbeat != nil {
 			heard = clock(d.LatestHeartbeat)
 		}
-		name, thing := clean(val(d.DeviceName)), clean(val(d.IotThingName))
+		name, thing := clean(shape.Val(d.DeviceName)), clean(shape.Val(d.IotThingName))
 		if len(d.Certificates) == 0 {
 			rows = append(rows, table.Row{name, thing, "none", "", "", heard})
 		}
 		for _, c := range d.Certificates {
-			id := clean(val(c.CertificateId))
+			id := clean(shape.Val(c.CertificateId))
 			rows = append(
-				rows, table.Row{name, thing, id[:min(len(id), 12)], clean(val(c.Status)), clock(c.CreationTime), heard},
+				rows,
+				table.Row{name, thing, id[:min(len(id), 12)], clean(shape.Val(c.Status)), clock(c.CreationTime), heard},
 			)
 		}
 	}
@@ -181,26 +183,13 @@ func newDeviceRevoke() *cobra.Command {
 sessions are dead at once. The device stays registered; to let it in again, enroll it.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := c.remote(cmd)
-			if err != nil {
+			show := func(w io.Writer, out slipway.RevokeDeviceOutput) error {
+				_, err := fmt.Fprintf(w, "Device %s of fleet %s: %d certificates were active and are not any more.\n",
+					args[1], args[0], len(out.CertificateIds))
 				return err
 			}
-			var out slipway.RevokeDeviceOutput
-			answer, err := r.call(
-				cmd.Context(), "RevokeDevice",
-				slipway.RevokeDeviceInput{DeviceFleetName: &args[0], DeviceName: &args[1]}, &out,
-			)
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), answer)
-			}
-			_, err = fmt.Fprintf(
-				cmd.OutOrStdout(), "Device %s of fleet %s: %d certificates were active and are not any more.\n",
-				args[1], args[0], len(out.CertificateIds),
-			)
-			return err
+			in := slipway.RevokeDeviceInput{DeviceFleetName: &args[0], DeviceName: &args[1]}
+			return ask(cmd, &c, "RevokeDevice", in, show)
 		},
 	}
 	c.bind(cmd)

@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
@@ -33,22 +34,8 @@ func newEdgeShow() *cobra.Command {
 happened, with the time, who asked for it, and the figures that decided it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := c.remote(cmd)
-			if err != nil {
-				return err
-			}
-			var d slipway.DescribeEdgeDeploymentOutput
-			answer, err := r.call(
-				cmd.Context(), "DescribeEdgeDeployment",
-				slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}, &d,
-			)
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), answer)
-			}
-			return showEdge(cmd.OutOrStdout(), d)
+			in := slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}
+			return ask(cmd, &c, "DescribeEdgeDeployment", in, showEdge)
 		},
 	}
 	c.bind(cmd)
@@ -183,24 +170,14 @@ over the way to a device cannot bring back an old model with known faults.`,
 			default:
 				return fmt.Errorf("name either the --job that made the oldest package to accept, or its --serial")
 			}
-			r, err := c.remote(cmd)
-			if err != nil {
+			return ask(cmd, &c, "SetEdgePackageFloor", in, func(
+				w io.Writer, out slipway.SetEdgePackageFloorOutput,
+			) error {
+				_, err := fmt.Fprintf(w,
+					"Packages of %s made from now on make devices refuse those with a serial below %d.\n",
+					args[0], shape.Val(out.Serial))
 				return err
-			}
-			var out slipway.SetEdgePackageFloorOutput
-			answer, err := r.call(cmd.Context(), "SetEdgePackageFloor", in, &out)
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), answer)
-			}
-			_, err = fmt.Fprintf(
-				cmd.OutOrStdout(),
-				"Packages of %s made from now on make devices refuse those with a serial below %d.\n", args[0],
-				val(out.Serial),
-			)
-			return err
+			})
 		},
 	}
 	c.bind(cmd)
@@ -214,26 +191,26 @@ func policyLines(p *slipway.EdgePolicy) (lines []string) {
 	if p == nil {
 		return []string{"as on AWS: stages are started by hand and wait for all of their devices"}
 	}
-	seconds := func(n *int32) time.Duration { return time.Duration(val(n)) * time.Second }
+	seconds := func(n *int32) time.Duration { return time.Duration(shape.Val(n)) * time.Second }
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	sample := ""
-	if n := val(p.MinimumSample); n > 0 {
+	if n := shape.Val(p.MinimumSample); n > 0 {
 		sample = fmt.Sprintf(", once %d reported", n)
 	}
-	if t := val(p.SuccessThreshold); t > 0 {
+	if t := shape.Val(p.SuccessThreshold); t > 0 {
 		add(
 			"a stage passes when %g %% succeeded%s, and no device heard of in the last %s is pending", t, sample,
 			seconds(p.ReachableInSeconds),
 		)
 	}
-	if val(p.AutoNext) {
+	if shape.Val(p.AutoNext) {
 		add("the next stage starts %s after a stage passed", seconds(p.BakeInSeconds))
 	}
-	switch val(p.OnFailure) {
+	switch shape.Val(p.OnFailure) {
 	case slipway.EdgeReactionStop:
-		add("a stage stops when more than %g %% failed%s", val(p.FailureThreshold), sample)
+		add("a stage stops when more than %g %% failed%s", shape.Val(p.FailureThreshold), sample)
 	case slipway.EdgeReactionRollback:
-		add("the plan is rolled back when more than %g %% of a stage failed%s", val(p.FailureThreshold), sample)
+		add("the plan is rolled back when more than %g %% of a stage failed%s", shape.Val(p.FailureThreshold), sample)
 	}
 	if d := seconds(p.DeviceTimeoutInSeconds); d > 0 {
 		add("a device has failed that did not report after %s", d)
@@ -246,7 +223,9 @@ func policyLines(p *slipway.EdgePolicy) (lines []string) {
 
 func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
 	var p page
-	p.facts([2]string{"Plan", clean(val(d.EdgeDeploymentPlanArn))}, [2]string{"Fleet", clean(val(d.DeviceFleetName))})
+	p.facts([2]string{"Plan", clean(shape.Val(d.EdgeDeploymentPlanArn))}, [2]string{
+		"Fleet", clean(shape.Val(d.DeviceFleetName)),
+	})
 	for i, l := range policyLines(d.Policy) {
 		p.facts([2]string{map[bool]string{true: "Policy", false: " "}[i == 0], l})
 	}
@@ -254,9 +233,10 @@ func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
 	var rows []table.Row
 	for _, s := range d.Stages {
 		rows = append(rows, table.Row{
-			clean(val(s.StageName)), val(s.StageStatus), val(s.Verdict), val(s.Success), val(s.Pending), val(s.Failed),
-			val(s.Stopped), val(s.Late),
-			clock(s.StartTime), clean(val(s.Message)),
+			clean(shape.Val(s.StageName)), shape.Val(s.StageStatus), shape.Val(s.Verdict), shape.Val(s.Success),
+			shape.Val(s.Pending), shape.Val(s.Failed),
+			shape.Val(s.Stopped), shape.Val(s.Late),
+			clock(s.StartTime), clean(shape.Val(s.Message)),
 		})
 	}
 	p.table(
@@ -268,7 +248,8 @@ func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
 		rows = nil
 		for _, e := range d.Events {
 			rows = append(rows, table.Row{
-				clock(e.Time), clean(val(e.StageName)), clean(val(e.Kind)), clean(val(e.Message)), clean(val(e.By)),
+				clock(e.Time), clean(shape.Val(e.StageName)), clean(shape.Val(e.Kind)), clean(shape.Val(e.Message)),
+				clean(shape.Val(e.By)),
 			})
 		}
 		p.table(table.Row{"TIME", "STAGE", "WHAT", "REASON", "BY"}, rows)

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
 func newPlan() *cobra.Command {
@@ -47,19 +45,7 @@ watched, and what is suspicious. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			r, err := c.remote(cmd)
-			if err != nil {
-				return err
-			}
-			var p slipway.PlanUpdateEndpointOutput
-			answer, err := r.call(cmd.Context(), "PlanUpdateEndpoint", in, &p)
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return printJSON(cmd.OutOrStdout(), answer)
-			}
-			return showPlan(cmd.OutOrStdout(), p)
+			return ask(cmd, &c, "PlanUpdateEndpoint", in, showPlan)
 		},
 	}
 	c.bind(cmd)

@@ -142,6 +142,23 @@ func (r *remote) call(ctx context.Context, op string, in, into any) (json.RawMes
 	return answer, nil
 }
 
+// ask calls an operation and shows its answer, or prints it as JSON.
+func ask[Out any](cmd *cobra.Command, c *connection, op string, in any, show func(io.Writer, Out) error) error {
+	r, err := c.remote(cmd)
+	if err != nil {
+		return err
+	}
+	var out Out
+	answer, err := r.call(cmd.Context(), op, in, &out)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return printJSON(cmd.OutOrStdout(), answer)
+	}
+	return show(cmd.OutOrStdout(), out)
+}
+
 // away says that a server cannot be reached: it may be there in a moment.
 type away struct {
 	url   string

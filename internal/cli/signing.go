@@ -17,6 +17,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
@@ -34,31 +35,12 @@ their private halves never leave it.`,
 	return cmd
 }
 
-// signing calls an operation on the keys and shows its answer.
-func signing(
-	cmd *cobra.Command, c *connection, op string, in any, show func(io.Writer, slipway.SigningKeysOutput) error,
-) error {
-	r, err := c.remote(cmd)
-	if err != nil {
-		return err
-	}
-	var out slipway.SigningKeysOutput
-	answer, err := r.call(cmd.Context(), op, in, &out)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return printJSON(cmd.OutOrStdout(), answer)
-	}
-	return show(cmd.OutOrStdout(), out)
-}
-
 func newSigningCreate() *cobra.Command {
 	var c connection
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make the root and the first signing key, if there are none yet", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, showSigning)
+			return ask(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, showSigning)
 		},
 	}
 	c.bind(cmd)
@@ -70,7 +52,7 @@ func newSigningList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the roots and the signing keys", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(cmd, &c, "ListSigningKeys", slipway.ListSigningKeysInput{}, showSigning)
+			return ask(cmd, &c, "ListSigningKeys", slipway.ListSigningKeysInput{}, showSigning)
 		},
 	}
 	c.bind(cmd)
@@ -88,18 +70,20 @@ func showSigning(w io.Writer, s slipway.SigningKeysOutput) error {
 	var rows []table.Row
 	for _, r := range s.Roots {
 		state := "trusted"
-		if !val(r.Trusted) {
+		if !shape.Val(r.Trusted) {
 			state = "given up"
 		}
-		rows = append(rows, table.Row{val(r.RootId), state, clock(r.CreationTime), fingerprint(val(r.Certificate))})
+		rows = append(
+			rows, table.Row{shape.Val(r.RootId), state, clock(r.CreationTime), fingerprint(shape.Val(r.Certificate))},
+		)
 	}
 	p.table(table.Row{"ROOT", "STATE", "MADE", "SHA-256"}, rows)
 	p.line("")
 	rows = nil
 	for _, k := range s.Keys {
 		rows = append(rows, table.Row{
-			val(k.KeyNumber), strings.ToLower(val(k.Status)), clock(k.CreationTime), val(k.RootId),
-			fingerprint(val(k.Certificate)),
+			shape.Val(k.KeyNumber), strings.ToLower(shape.Val(k.Status)), clock(k.CreationTime), shape.Val(k.RootId),
+			fingerprint(shape.Val(k.Certificate)),
 		})
 	}
 	p.table(table.Row{"KEY", "STATE", "MADE", "ROOT", "SHA-256"}, rows, "KEY")
@@ -161,7 +145,7 @@ func pickKey(keys []slipway.SigningKey, args []string) (k slipway.SigningKey, er
 		return k, fmt.Errorf("%q is not the number of a key", args[0])
 	}
 	for _, k := range keys {
-		if val(k.KeyNumber) == n {
+		if shape.Val(k.KeyNumber) == n {
 			return k, nil
 		}
 	}
@@ -170,10 +154,10 @@ func pickKey(keys []slipway.SigningKey, args []string) (k slipway.SigningKey, er
 
 func showKey(w io.Writer, k slipway.SigningKey) error {
 	var p page
-	p.facts([2]string{"Key", strconv.FormatInt(val(k.KeyNumber), 10)},
-		[2]string{"State", strings.ToLower(val(k.Status))},
-		[2]string{"Made", clock(k.CreationTime)}, [2]string{"Root", val(k.RootId)})
-	if b, _ := pem.Decode([]byte(val(k.Certificate))); b != nil {
+	p.facts([2]string{"Key", strconv.FormatInt(shape.Val(k.KeyNumber), 10)},
+		[2]string{"State", strings.ToLower(shape.Val(k.Status))},
+		[2]string{"Made", clock(k.CreationTime)}, [2]string{"Root", shape.Val(k.RootId)})
+	if b, _ := pem.Decode([]byte(shape.Val(k.Certificate))); b != nil {
 		if cert, err := x509.ParseCertificate(b.Bytes); err == nil {
 			p.facts(
 				[2]string{"Subject", clean(cert.Subject.String())}, [2]string{"Issuer", clean(cert.Issuer.String())},
@@ -182,7 +166,7 @@ func showKey(w io.Writer, k slipway.SigningKey) error {
 		}
 	}
 	p.line("")
-	p.line("%s", strings.TrimSpace(val(k.Certificate)))
+	p.line("%s", strings.TrimSpace(shape.Val(k.Certificate)))
 	return p.print(w)
 }
 
@@ -197,7 +181,7 @@ by nobody: what goes into a device's directory of root certificates
 (sagemaker_edge_core_root_certs_path).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, func(
+			return ask(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, func(
 				w io.Writer, s slipway.SigningKeysOutput,
 			) error {
 				file, err := exportRoots(dir, s)
@@ -217,11 +201,11 @@ by nobody: what goes into a device's directory of root certificates
 func exportRoots(dir string, s slipway.SigningKeysOutput) (file string, err error) {
 	var roots strings.Builder
 	for _, r := range s.Roots {
-		if val(r.Trusted) {
-			roots.WriteString(val(r.Certificate))
+		if shape.Val(r.Trusted) {
+			roots.WriteString(shape.Val(r.Certificate))
 		}
 	}
-	region := val(s.Region)
+	region := shape.Val(s.Region)
 	if region == "" || region != filepath.Base(region) || region[0] == '.' {
 		return "", errors.New("the server named no region")
 	}
@@ -260,7 +244,7 @@ half of the old one. Packages that were signed before stay good.
               stops trusting it when its REGION.pem is replaced`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return signing(
+			return ask(
 				cmd, &c, "RotateSigningKey", slipway.RotateSigningKeyInput{Revoke: &in.revoke, NewRoot: &in.newRoot},
 				showSigning,
 			)

@@ -63,17 +63,17 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 			requests = fmt.Sprint(*d.Requests)
 		}
 		strategy := ""
-		if val(d.Kind) == "Update" {
-			strategy = val(d.Strategy)
+		if shape.Val(d.Kind) == "Update" {
+			strategy = shape.Val(d.Strategy)
 		}
-		verdict := val(d.Verdict)
+		verdict := shape.Val(d.Verdict)
 		if d.PausedSince != nil {
 			verdict = "Paused"
 		}
 		rows = append(rows, table.Row{
-			clock(d.StartTime), clean(val(d.DeploymentId)), clean(val(d.Kind)), dash(strategy),
-			dash(val(d.PreviousEndpointConfigName)), dash(val(d.EndpointConfigName)),
-			clean(verdict), took(d.StartTime, d.EndTime), requests, clean(val(d.FailureReason)),
+			clock(d.StartTime), clean(shape.Val(d.DeploymentId)), clean(shape.Val(d.Kind)), dash(strategy),
+			dash(shape.Val(d.PreviousEndpointConfigName)), dash(shape.Val(d.EndpointConfigName)),
+			clean(verdict), took(d.StartTime, d.EndTime), requests, clean(shape.Val(d.FailureReason)),
 		})
 	}
 	var p page
@@ -86,7 +86,7 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 
 func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 	var p page
-	p.line("%s\n", clean(val(d.Summary)))
+	p.line("%s\n", clean(shape.Val(d.Summary)))
 	exposure := ""
 	if d.TrafficPercent != nil {
 		exposure = fmt.Sprintf("up to %s of the traffic", percent(*d.TrafficPercent))
@@ -95,11 +95,11 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 		exposure += fmt.Sprintf(", %d request(s)", *d.Requests)
 	}
 	p.facts([][2]string{
-		{"Deployment", clean(val(d.DeploymentId))},
-		{"Endpoint", clean(val(d.EndpointArn))},
-		{"From", clean(val(d.PreviousEndpointConfigName))},
-		{"To", clean(val(d.EndpointConfigName))},
-		{"Strategy", clean(val(d.Strategy))},
+		{"Deployment", clean(shape.Val(d.DeploymentId))},
+		{"Endpoint", clean(shape.Val(d.EndpointArn))},
+		{"From", clean(shape.Val(d.PreviousEndpointConfigName))},
+		{"To", clean(shape.Val(d.EndpointConfigName))},
+		{"Strategy", clean(shape.Val(d.Strategy))},
 		{"Alarms", clean(strings.Join(alarms(d.Plan), ", "))},
 		{"Planned", planned(d.Plan)},
 		{"Started", started(d)},
@@ -110,7 +110,7 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 	p.line("")
 	steps, rows := 0, []table.Row{}
 	for _, s := range plannedSteps(d.Plan) {
-		steps = max(steps, int(val(s.StepNumber)))
+		steps = max(steps, int(shape.Val(s.StepNumber)))
 	}
 	for _, s := range d.Steps {
 		requests := "-"
@@ -118,9 +118,10 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 			requests = fmt.Sprint(*s.Requests)
 		}
 		rows = append(rows, append(table.Row{
-			clockOnly(s.Time), duration(val(s.ElapsedSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps),
+			clockOnly(s.Time), duration(shape.Val(s.ElapsedSeconds)), clean(shape.Val(s.Phase)),
+			step(shape.Val(s.StepNumber), steps),
 		},
-			append(fleets(s.Variants), wait(val(s.DurationSeconds)), requests)...))
+			append(fleets(s.Variants), wait(shape.Val(s.DurationSeconds)), requests)...))
 	}
 	p.table(
 		table.Row{"TIME", "ELAPSED", "PHASE", "STEP", "TRAFFIC", "OLD", "NEW", "LASTED", "REQUESTS"}, rows, "ELAPSED",
@@ -138,7 +139,7 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 		}
 		for _, a := range s.Alarms {
 			p.line(
-				"         alarm %s: %s (since %s)", clean(val(a.AlarmName)), clean(val(a.StateReason)),
+				"         alarm %s: %s (since %s)", clean(shape.Val(a.AlarmName)), clean(shape.Val(a.StateReason)),
 				clockOnly(a.StateUpdatedTimestamp),
 			)
 		}
@@ -151,7 +152,9 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 	}
 	var rows []table.Row
 	for _, o := range d.Orders {
-		rows = append(rows, table.Row{clockOnly(o.Time), clean(val(o.Order)), clean(val(o.By)), clean(val(o.Effect))})
+		rows = append(rows, table.Row{
+			clockOnly(o.Time), clean(shape.Val(o.Order)), clean(shape.Val(o.By)), clean(shape.Val(o.Effect)),
+		})
 	}
 	p.line("")
 	p.table(table.Row{"TIME", "ORDER", "BY", "EFFECT"}, rows)
@@ -159,20 +162,20 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 
 func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
 	var p page
-	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(val(out.EndpointName)),
-		clean(val(out.PreviousEndpointConfigName)),
-		clean(val(out.EndpointConfigName)), clean(val(out.Plan.Strategy)))
+	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(shape.Val(out.EndpointName)),
+		clean(shape.Val(out.PreviousEndpointConfigName)),
+		clean(shape.Val(out.EndpointConfigName)), clean(shape.Val(out.Plan.Strategy)))
 	steps, rows := 0, []table.Row{}
 	for _, s := range out.Plan.Steps {
-		steps = max(steps, int(val(s.StepNumber)))
+		steps = max(steps, int(shape.Val(s.StepNumber)))
 	}
 	for _, s := range out.Plan.Steps {
 		rows = append(rows, append(table.Row{
-			duration(val(s.StartsAfterSeconds)), clean(val(s.Phase)), step(val(s.StepNumber), steps),
+			duration(shape.Val(s.StartsAfterSeconds)), clean(shape.Val(s.Phase)), step(shape.Val(s.StepNumber), steps),
 		},
 			append(
-				fleets(s.Variants), val(s.TotalInstanceCount), wait(val(s.WaitInSeconds)),
-				wait(val(s.WorstCaseInSeconds)),
+				fleets(s.Variants), shape.Val(s.TotalInstanceCount), wait(shape.Val(s.WaitInSeconds)),
+				wait(shape.Val(s.WorstCaseInSeconds)),
 			)...))
 	}
 	p.table(
@@ -181,14 +184,14 @@ func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
 	)
 	p.line("")
 	p.facts([][2]string{
-		{"Waits", duration(val(out.Plan.TotalWaitInSeconds)) + " altogether"},
-		{"At most", duration(val(out.Plan.WorstCaseInSeconds)) + " until it commits or is being rolled back; " +
-			"MaximumExecutionTimeoutInSeconds is " + duration(val(out.Plan.MaximumExecutionTimeoutInSeconds))},
-		{"Peak", fmt.Sprintf("%d instance(s)", val(out.Plan.PeakInstanceCount))},
+		{"Waits", duration(shape.Val(out.Plan.TotalWaitInSeconds)) + " altogether"},
+		{"At most", duration(shape.Val(out.Plan.WorstCaseInSeconds)) + " until it commits or is being rolled back; " +
+			"MaximumExecutionTimeoutInSeconds is " + duration(shape.Val(out.Plan.MaximumExecutionTimeoutInSeconds))},
+		{"Peak", fmt.Sprintf("%d instance(s)", shape.Val(out.Plan.PeakInstanceCount))},
 		{"Alarms", dash(strings.Join(out.Plan.AlarmNames, ", "))},
 	}...)
 	for _, f := range out.Findings {
-		p.line("\n%s: %s (%s)", clean(val(f.Severity)), clean(val(f.Message)), clean(val(f.Code)))
+		p.line("\n%s: %s (%s)", clean(shape.Val(f.Severity)), clean(shape.Val(f.Message)), clean(shape.Val(f.Code)))
 	}
 	p.line("\nOLD and NEW are instances with traffic / wanted. AFTER counts the waits alone.")
 	return p.print(w)
@@ -199,9 +202,11 @@ func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
 func fleets(vs []slipway.StepVariant) table.Row {
 	var traffic, old, next []string
 	for _, v := range vs {
-		traffic = append(traffic, percent(val(v.TrafficPercent)))
-		old = append(old, fmt.Sprintf("%d/%d", val(v.PreviousActiveInstanceCount), val(v.PreviousInstanceCount)))
-		next = append(next, fmt.Sprintf("%d/%d", val(v.ActiveInstanceCount), val(v.InstanceCount)))
+		traffic = append(traffic, percent(shape.Val(v.TrafficPercent)))
+		old = append(
+			old, fmt.Sprintf("%d/%d", shape.Val(v.PreviousActiveInstanceCount), shape.Val(v.PreviousInstanceCount)),
+		)
+		next = append(next, fmt.Sprintf("%d/%d", shape.Val(v.ActiveInstanceCount), shape.Val(v.InstanceCount)))
 	}
 	one := func(all []string) string {
 		for _, s := range all {
@@ -235,8 +240,9 @@ func planned(p *slipway.DeploymentPlan) string {
 	if p == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s of waiting, at most %s, %d instance(s) at the peak", duration(val(p.TotalWaitInSeconds)),
-		duration(val(p.MaximumExecutionTimeoutInSeconds)), val(p.PeakInstanceCount))
+	return fmt.Sprintf("%s of waiting, at most %s, %d instance(s) at the peak",
+		duration(shape.Val(p.TotalWaitInSeconds)),
+		duration(shape.Val(p.MaximumExecutionTimeoutInSeconds)), shape.Val(p.PeakInstanceCount))
 }
 
 func started(d slipway.DescribeDeploymentOutput) string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
@@ -67,16 +68,16 @@ after its update was rolled back: they call that a success.`,
 				}
 			}
 			switch {
-			case val(last.Verdict) == "InProgress":
+			case shape.Val(last.Verdict) == "InProgress":
 				return &exit{
-					exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(val(last.Summary))),
+					exitUnderWay, fmt.Sprintf("Still not over after %s: %s", timeout, clean(shape.Val(last.Summary))),
 				}
 			case !c.json:
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), clean(val(last.Summary))); err != nil {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), clean(shape.Val(last.Summary))); err != nil {
 					return err
 				}
 			}
-			if val(last.Verdict) != "Succeeded" {
+			if shape.Val(last.Verdict) != "Succeeded" {
 				return &exit{code: exitRolledBack}
 			}
 			return nil
@@ -103,15 +104,15 @@ func (r *remote) await(
 			return nil, err
 		}
 		for _, d := range all {
-			if last != nil && val(last.DeploymentId) != val(d.DeploymentId) {
+			if last != nil && shape.Val(last.DeploymentId) != shape.Val(d.DeploymentId) {
 				continue
 			}
 			// How it came out is the answer, not a phase on the way.
-			if val(d.Verdict) == "InProgress" && (last == nil || val(last.Phase) != val(d.Phase)) {
-				fmt.Fprintf(progress, "%s %s\n", time.Now().UTC().Format(time.TimeOnly), clean(val(d.Summary)))
+			if shape.Val(d.Verdict) == "InProgress" && (last == nil || shape.Val(last.Phase) != shape.Val(d.Phase)) {
+				fmt.Fprintf(progress, "%s %s\n", time.Now().UTC().Format(time.TimeOnly), clean(shape.Val(d.Summary)))
 			}
 			last = &d
-			if val(d.Verdict) != "InProgress" {
+			if shape.Val(d.Verdict) != "InProgress" {
 				return last, nil
 			}
 			break
