@@ -83,6 +83,7 @@ func pythonFor(t *testing.T, change func(proto []byte) []byte) (python string, e
 }
 
 func TestAPythonApplicationUsesModels(t *testing.T) {
+	t.Parallel()
 	for names, change := range map[string]func([]byte) []byte{
 		"bytes": bytes.Clone,
 		"text": func(proto []byte) []byte { // as the first Edge Manager agents had it
@@ -101,6 +102,7 @@ func TestAPythonApplicationUsesModels(t *testing.T) {
 }
 
 func TestThePythonExampleRuns(t *testing.T) {
+	t.Parallel()
 	python, env := pythonFor(t, bytes.Clone)
 	w := start(t, nil)
 	for _, way := range []string{"--socket=" + w.socket, "--shared-memory"} {
@@ -113,6 +115,7 @@ func TestThePythonExampleRuns(t *testing.T) {
 }
 
 func TestANodeApplicationUsesModels(t *testing.T) {
+	t.Parallel()
 	node := filepath.Join(examples(t), "node")
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
