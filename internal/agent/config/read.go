@@ -163,16 +163,15 @@ func (c *Config) settings() map[string]setter {
 		"sagemaker_edge_provider_aws_iot_cred_endpoint": text(&c.Cloud.Credentials),
 		"sagemaker_edge_provider_s3_bucket_name":        text(&c.Capture.Bucket),
 
-		"sagemaker_edge_core_folder_prefix":                    text(&c.Capture.Prefix),
-		"sagemaker_edge_core_capture_data_destination":         text(&c.Capture.Destination),
-		"sagemaker_edge_core_capture_data_disk_path":           text(&c.Capture.Dir),
-		"sagemaker_edge_core_capture_data_buffer_size":         whole(&c.Capture.Buffer),
-		"sagemaker_edge_core_capture_data_batch_size":          whole(&c.Capture.Batch),
-		"sagemaker_edge_core_capture_data_push_period_seconds": duration(&c.Capture.Push, time.Second),
-		"sagemaker_edge_core_capture_data_base64_embed_limit":  whole(&c.Capture.EmbedLimit),
-		"sagemaker_edge_core_capture_data_periodic_upload":     flag(&c.Capture.Upload),
-		"sagemaker_edge_core_capture_data_periodic_upload_period_seconds": duration(&c.Capture.UploadPeriod,
-			time.Second),
+		"sagemaker_edge_core_folder_prefix":                               text(&c.Capture.Prefix),
+		"sagemaker_edge_core_capture_data_destination":                    text(&c.Capture.Destination),
+		"sagemaker_edge_core_capture_data_disk_path":                      text(&c.Capture.Dir),
+		"sagemaker_edge_core_capture_data_buffer_size":                    whole(&c.Capture.Buffer),
+		"sagemaker_edge_core_capture_data_batch_size":                     whole(&c.Capture.Batch),
+		"sagemaker_edge_core_capture_data_push_period_seconds":            seconds(&c.Capture.Push),
+		"sagemaker_edge_core_capture_data_base64_embed_limit":             whole(&c.Capture.EmbedLimit),
+		"sagemaker_edge_core_capture_data_periodic_upload":                flag(&c.Capture.Upload),
+		"sagemaker_edge_core_capture_data_periodic_upload_period_seconds": seconds(&c.Capture.UploadPeriod),
 
 		"sagemaker_edge_log_verbose":                    flag(&c.Verbose),
 		"sagemaker_edge_local_data_root_path":           text(&c.DataRoot),
@@ -183,9 +182,9 @@ func (c *Config) settings() map[string]setter {
 		"slipway_tls_ca":            text(&c.Cloud.CAFile),
 		"slipway_tolerate_clock":    flag(&c.Cloud.TolerateClock),
 		"slipway_data_root":         text(&c.DataRoot),
-		"slipway_poll_seconds":      duration(&c.Poll, time.Second),
-		"slipway_heartbeat_seconds": duration(&c.Heartbeat, time.Second),
-		"slipway_spread_seconds":    duration(&c.Spread, time.Second),
+		"slipway_poll_seconds":      seconds(&c.Poll),
+		"slipway_heartbeat_seconds": seconds(&c.Heartbeat),
+		"slipway_spread_seconds":    seconds(&c.Spread),
 		"slipway_socket":            text(&c.Socket),
 		"slipway_socket_mode":       mode(&c.SocketMode),
 		"slipway_socket_uids":       users(&c.AllowUIDs),
@@ -265,6 +264,8 @@ func scaled(raw json.RawMessage, unit int64) (int64, error) {
 	}
 	return n * unit, nil
 }
+
+func seconds(to *time.Duration) setter { return duration(to, time.Second) }
 
 func duration(to *time.Duration, unit time.Duration) setter {
 	return func(raw json.RawMessage) error {
