@@ -250,9 +250,6 @@ func agentKeys(t *testing.T) (all []entry) {
 		}
 		call := kv.Value.(*ast.CallExpr)
 		k := key{name, call.Fun.(*ast.Ident).Name}
-		if len(call.Args) > 1 {
-			k.kind = call.Args[1].(*ast.SelectorExpr).Sel.Name
-		}
 		to := target(call.Args[0].(*ast.UnaryExpr).X)
 		if strings.HasPrefix(name, "slipway_") {
 			keys[to] = append([]key{k}, keys[to]...)
@@ -297,13 +294,13 @@ func target(e ast.Expr) string {
 // agentKinds are what the agent's setters read.
 var agentKinds = map[string]string{
 	"text": "text", "whole": "whole number", "flag": "true or false", "mebibytes": "MiB", "mode": "permissions",
-	"users": "list of user ids", "engines": "programs", "Second": "seconds", "Minute": "minutes",
+	"users": "list of user ids", "engines": "programs", "seconds": "seconds", "minutes": "minutes",
 }
 
 // written is a default as the file would say it.
 func written(v reflect.Value, kind string) string {
 	switch kind {
-	case "Second":
+	case "seconds":
 		return fmt.Sprint(int64(time.Duration(v.Int()) / time.Second))
 	case "mebibytes":
 		return fmt.Sprint(v.Int() >> 20)

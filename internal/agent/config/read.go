@@ -175,7 +175,7 @@ func (c *Config) settings() map[string]setter {
 
 		"sagemaker_edge_log_verbose":                    flag(&c.Verbose),
 		"sagemaker_edge_local_data_root_path":           text(&c.DataRoot),
-		"sagemaker_edge_model_deployment_poll_interval": duration(&c.Poll, time.Minute),
+		"sagemaker_edge_model_deployment_poll_interval": minutes(&c.Poll),
 
 		"slipway_endpoint":          text(&c.Cloud.Endpoint),
 		"slipway_s3_endpoint":       text(&c.Cloud.Objects),
@@ -266,6 +266,8 @@ func scaled(raw json.RawMessage, unit int64) (int64, error) {
 }
 
 func seconds(to *time.Duration) setter { return duration(to, time.Second) }
+
+func minutes(to *time.Duration) setter { return duration(to, time.Minute) }
 
 func duration(to *time.Duration, unit time.Duration) setter {
 	return func(raw json.RawMessage) error {
