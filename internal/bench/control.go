@@ -99,9 +99,8 @@ func startup(ctx context.Context, out io.Writer, dir string, bins map[string]str
 	fmt.Fprintf(out, "CreateEndpoint to InService, model loads in 10 ms, 20 times: median %s, max %s (aim <= 500ms)\n",
 		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 	for i := range 20 {
-		if _, err := s.api.DeleteEndpoint(
-			ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))},
-		); err != nil {
+		in := &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))}
+		if _, err := s.api.DeleteEndpoint(ctx, in); err != nil {
 			return err
 		}
 	}
@@ -238,9 +237,8 @@ func manyEndpoints(ctx context.Context, out io.Writer, dir string, bins map[stri
 		n, accepted.Round(time.Millisecond), all.Round(time.Millisecond), rss(s.cmd.Process.Pid), used.Seconds()*10)
 	begun = time.Now()
 	for i := range n {
-		if _, err := s.api.DeleteEndpoint(
-			ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))},
-		); err != nil {
+		in := &sagemaker.DeleteEndpointInput{EndpointName: aws.String(fmt.Sprintf("e%d", i))}
+		if _, err := s.api.DeleteEndpoint(ctx, in); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@
 package credentials
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -153,10 +154,6 @@ func answerTo(err error) *awserr.Error {
 // every request that a device signed. It answers from memory.
 func Alive(ids *identity.Service) func(access.Device) bool {
 	return func(d access.Device) bool {
-		thing := d.Thing
-		if thing == "" {
-			thing = d.CertificateID
-		}
-		return ids.Alive(d.CertificateID, thing)
+		return ids.Alive(d.CertificateID, cmp.Or(d.Thing, d.CertificateID))
 	}
 }

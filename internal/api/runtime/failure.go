@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -49,9 +50,7 @@ func (c *call) modelError(status int, body []byte) *failure {
 		side, code = "client", "CLIENT_ERROR_FROM_MODEL"
 	}
 	container := c.Container
-	if container == "" {
-		container = "primary"
-	}
+	container = cmp.Or(container, "primary")
 	group := "/aws/sagemaker/Endpoints/" + c.in.endpoint
 	before := "Received " + side + " error (" + strconv.Itoa(status) + ") from " + container
 	after := ". See https://" + c.region + ".console.aws.amazon.com/cloudwatch/home?region=" + c.region +

@@ -5,6 +5,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -65,21 +66,11 @@ type API struct {
 
 // New returns an API.
 func New(cfg Config) *API {
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = 6 << 20
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 60 * time.Second
-	}
-	if cfg.StreamTimeout == 0 {
-		cfg.StreamTimeout = 8 * time.Minute
-	}
-	if cfg.BodyBudget == 0 {
-		cfg.BodyBudget = 256 << 20
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.MaxBody = cmp.Or(cfg.MaxBody, 6<<20)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 60*time.Second)
+	cfg.StreamTimeout = cmp.Or(cfg.StreamTimeout, 8*time.Minute)
+	cfg.BodyBudget = cmp.Or(cfg.BodyBudget, 256<<20)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	a := &API{Config: cfg}
 	a.budget.left.Store(cfg.BodyBudget)
 	a.calls.New = func() any { return new(call) }

@@ -1,6 +1,7 @@
 package sagemaker
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -22,12 +23,7 @@ func newListing(ctx context.Context, op, kind string, token *string, f hosting.F
 	if err != nil {
 		return listing{}, err
 	}
-	if f.SortBy == "" {
-		f.SortBy = hosting.ByCreationTime
-	}
-	if f.Limit == 0 {
-		f.Limit = 10
-	}
+	f.SortBy, f.Limit = cmp.Or(f.SortBy, hosting.ByCreationTime), cmp.Or(f.Limit, 10)
 	same := f
 	same.Limit = 0 // the page size may change from page to page
 	pages, after, err := page.Open[hosting.Cursor](op, s, same, token)

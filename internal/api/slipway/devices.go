@@ -1,6 +1,7 @@
 package slipway
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -52,10 +53,7 @@ func (a *api) listIdentities(
 	if err != nil {
 		return out, err
 	}
-	limit := 100
-	if in.MaxResults != nil {
-		limit = int(*in.MaxResults)
-	}
+	limit := int(cmp.Or(shape.Val(in.MaxResults), 100))
 	all, more, err := a.ids.Identities(ctx, s, *in.DeviceFleetName, after, limit)
 	if err != nil {
 		return out, err
@@ -95,8 +93,5 @@ func (a *api) revokeDevice(
 		return out, err
 	}
 	ended, err := a.ids.Revoke(ctx, s, *in.DeviceFleetName, *in.DeviceName)
-	if ended == nil {
-		ended = []string{}
-	}
-	return slipway.RevokeDeviceOutput{CertificateIds: ended}, err
+	return slipway.RevokeDeviceOutput{CertificateIds: shape.Present(ended)}, err
 }

@@ -88,9 +88,8 @@ func (a *api) setPackageFloor(
 	if in.Serial != nil {
 		serial = *in.Serial
 	} else {
-		if err := access.Allow(
-			c, "slipway:SetEdgePackageFloor", c.Scope().EdgePackagingJob(*in.EdgePackagingJobName),
-		); err != nil {
+		job := c.Scope().EdgePackagingJob(*in.EdgePackagingJobName)
+		if err := access.Allow(c, "slipway:SetEdgePackageFloor", job); err != nil {
 			return out, err
 		}
 		var model string

@@ -60,8 +60,9 @@ func things(log *slog.Logger) *rpc.Handler {
 		}),
 		rpc.Bind("ListThings", func(_ context.Context, in iot.ListThingsRequest) (iot.ListThingsResponse, error) {
 			said := fmt.Sprintf(
-				"%d %t %s %s", val(in.MaxResults), val(in.UsePrefixAttributeValue), val(in.AttributeName),
-				val(in.NextToken),
+				"%d %t %s %s", shape.Val(in.MaxResults), shape.Val(in.UsePrefixAttributeValue),
+				shape.Val(in.AttributeName),
+				shape.Val(in.NextToken),
 			)
 			return iot.ListThingsResponse{Things: []iot.ThingAttribute{{ThingName: &said}}}, nil
 		}),
@@ -80,7 +81,7 @@ func things(log *slog.Logger) *rpc.Handler {
 			_ context.Context, in iot.CreateKeysAndCertificateRequest,
 		) (iot.CreateKeysAndCertificateResponse, error) {
 			return iot.CreateKeysAndCertificateResponse{
-				CertificateId: new(fmt.Sprint(val(in.SetAsActive))),
+				CertificateId: new(fmt.Sprint(shape.Val(in.SetAsActive))),
 				KeyPair:       &iot.KeyPair{PublicKey: new("pub"), PrivateKey: new("priv")},
 			}, nil
 		}),
@@ -92,13 +93,6 @@ func things(log *slog.Logger) *rpc.Handler {
 			}}, nil
 		}),
 	)
-}
-
-func val[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }
 
 func logger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

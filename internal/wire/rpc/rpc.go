@@ -7,6 +7,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -99,9 +100,7 @@ type Handler struct {
 // NewHandler serves the given operations. It panics if one of them is not the
 // service's, or is not bound to the structures that the service has for it.
 func NewHandler(c Config, ops ...Op) *Handler {
-	if c.MaxBody == 0 {
-		c.MaxBody = 1 << 20
-	}
+	c.MaxBody = cmp.Or(c.MaxBody, 1<<20)
 	if len(c.Protocols) == 0 {
 		panic("rpc: no protocol to speak")
 	}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 
 	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
@@ -49,10 +50,7 @@ func (a *api) describePackaging(
 		return out, err
 	}
 	// Clients that print why a job failed look here.
-	message := j.State.Reason
-	if message == "" {
-		message = j.Pack.Note()
-	}
+	message := cmp.Or(j.State.Reason, j.Pack.Note())
 	out = sagemaker.DescribeEdgePackagingJobResponse{
 		EdgePackagingJobArn: new(j.ARN()), EdgePackagingJobName: &j.Name,
 		EdgePackagingJobStatus:        new(sagemaker.EdgePackagingJobStatus(j.State.Status)),
