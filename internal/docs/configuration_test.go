@@ -268,6 +268,9 @@ func agentKeys(t *testing.T) (all []entry) {
 			if ks := keys[prefix+f.name]; ks != nil {
 				e := entry{doc: sentence(f.doc), fallback: written(value.FieldByName(f.name), ks[0].kind)}
 				for _, k := range ks {
+					if agentKinds[k.kind] == "" {
+						t.Errorf("%s is read by %s: say in agentKinds what that reads", k.name, k.kind)
+					}
 					e.keys = append(e.keys, key{k.name, agentKinds[k.kind]})
 				}
 				all = append(all, e)
