@@ -12,6 +12,7 @@ type Facts struct {
 	Oldest    time.Time // earliest delivery of a row in progress; zero if none
 	StopGrace time.Duration
 	Last      bool // no stage follows
+	Left      bool // every device that the stage deployed to has left the fleet
 }
 
 // Action is what is to be done about a stage, besides keeping its new state.
@@ -60,7 +61,7 @@ func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
 		return s, a
 	}
 	if s.Counts.Pending() == 0 {
-		s = ended(s)
+		s = ended(p, s)
 	} else if s.Verdict == Undecided && p.SuccessThreshold > 0 {
 		// devices become unreachable as time goes by
 		a.Wake = earlier(a.Wake, f.Now.Add(min(p.Window()/4, time.Minute)))
@@ -73,16 +74,28 @@ func chain(p Policy, s Stage, f Facts, a Action) (Stage, Action) {
 	if s.Verdict != Passed || !p.AutoNext || s.Chained || f.Last {
 		return s, a
 	}
-	if at := s.Judged.Add(p.Bake); f.Now.Before(at) {
+	at := s.Judged.Add(p.Bake)
+	switch {
+	case f.Now.Before(at):
 		a.Wake = earlier(a.Wake, at)
-	} else {
+	case f.Left:
+		s.Chained = true
+		s.Message = "the next stage was not started: every device that was deployed to has left the fleet"
+	default:
 		s.Chained, a.StartNext = true, true
 	}
 	return s, a
 }
 
-// ended is a stage whose last row has its outcome.
-func ended(s Stage) Stage {
+// Baked reports whether the stage has passed and its bake is over, so that the
+// next stage is to be started unless a fact speaks against it.
+func (s Stage) Baked(p Policy, now time.Time) bool {
+	return s.Verdict == Passed && p.AutoNext && !s.Chained && !now.Before(s.Judged.Add(p.Bake))
+}
+
+// ended is a stage whose last row has its outcome. Nobody reached is no success:
+// whoever waits for DEPLOYED would go on without a single device tried.
+func ended(p Policy, s Stage) Stage {
 	refusal := ""
 	if s.Verdict == Refused {
 		refusal = s.Message
@@ -91,7 +104,15 @@ func ended(s Stage) Stage {
 	if n := s.Counts.Failed; n > 0 || s.Verdict == RolledBack {
 		s.Status, s.Message = StageFailed, fmt.Sprintf("%d of %d devices failed", n, s.Counts.Total())
 	}
+	over := s.Counts.Deployed + s.Counts.Failed
 	switch {
+	case over == 0 && s.Counts.Total() == 0:
+		s.Status, s.Message = StageFailed, "nobody was reached: other stages of the plan have all devices of this one"
+	case over == 0 && s.Verdict != RolledBack:
+		s.Status = StageFailed
+		s.Message = fmt.Sprintf("nobody was reached: all %d devices left the fleet", s.Counts.Stopped)
+	case s.Status == StageDeployed && over < sample(p, s):
+		s.Message = fmt.Sprintf("not passed: %d devices reported, the policy wants %d", over, sample(p, s))
 	case s.Verdict == Passed && s.Status == StageFailed:
 		s.Message += "; the stage passed its policy"
 	case s.Verdict == RolledBack:
@@ -140,6 +161,9 @@ func expire(p Policy, s Stage, f Facts) (Stage, Action) {
 	return s, a
 }
 
+// sample is how many devices must have reported before the stage can pass.
+func sample(p Policy, s Stage) int { return max(1, min(p.MinSample, s.Counts.Total())) }
+
 // applyThresholds applies the thresholds of the policy. A stage that passed may still be
 // refused while devices report.
 func applyThresholds(p Policy, s Stage, f Facts) Stage {
@@ -156,7 +180,10 @@ func applyThresholds(p Policy, s Stage, f Facts) Stage {
 	if s.Verdict == Passed {
 		return s
 	}
-	passed := s.Counts.Pending() == 0 && s.Counts.Failed == 0 && s.Counts.Deployed > 0
+	// Devices that left cannot speak for the stage: what is left of a sample is
+	// enough only if it is as large as the policy wants, or nobody left.
+	enough = over >= sample(p, s)
+	passed := s.Counts.Pending() == 0 && s.Counts.Failed == 0 && enough
 	if p.SuccessThreshold > 0 {
 		waits := f.Reachable && s.Counts.Pending() > 0
 		passed = !waits && enough && float64(s.Counts.Deployed)*100 >= p.SuccessThreshold*float64(over)

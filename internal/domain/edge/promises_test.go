@@ -99,10 +99,13 @@ func TestAStageEndsUnderEveryPolicy(t *testing.T) {
 		switch {
 		case s.Counts.Pending() != 0:
 			t.Fatalf("%s with %+v", s.Status, s.Counts)
-		case s.Status == edge.StageDeployed && s.Counts.Failed > 0, s.Status == edge.StageFailed &&
-			s.Counts.Failed == 0 && s.Verdict != edge.RolledBack:
+		case s.Status == edge.StageDeployed && (s.Counts.Failed > 0 || s.Counts.Deployed == 0),
+			s.Status == edge.StageFailed && s.Counts.Failed == 0 && s.Counts.Deployed > 0 &&
+				s.Verdict != edge.RolledBack:
 			t.Fatalf("%s with %+v", s.Status, s.Counts)
-		case s.Verdict == edge.RolledBack && s.Counts.Deployed > 0:
+		case s.Verdict == edge.RolledBack && slices.ContainsFunc(rows, func(r edge.Row) bool {
+			return r.Status == edge.DeviceDeployed && !r.Gone
+		}):
 			t.Fatalf("it was rolled back with %+v", s.Counts)
 		}
 	}
@@ -138,7 +141,12 @@ func live(rng *rand.Rand, p edge.Policy, s edge.Stage, rows []edge.Row, now time
 	if rows[i].Offered() && s.Offers() {
 		happens(i, edge.Event{Kind: edge.Delivered, At: now, Attempt: s.Attempt})
 	}
-	if rng.IntN(2) == 0 {
+	if rng.IntN(4) == 0 {
+		gone := rng.IntN(len(rows))
+		happens(gone, edge.Event{Kind: edge.Deregistered, At: now})
+		rows[gone].Gone = true // it says nothing any more
+	}
+	if !rows[i].Gone && rng.IntN(2) == 0 {
 		happens(i, edge.Event{
 			Kind: edge.Reported, At: now, Attempt: s.Attempt, Outcome: edge.Outcome(rng.IntN(3)),
 			Message: "m",

@@ -229,7 +229,8 @@ func (s Stage) CheckDeletable(plan string) error {
 // deploy to.
 func (s Stage) NothingToDeploy() *fault.Error {
 	if s.Written {
-		return fault.New(fault.Invalid, "Nothing to deploy: no device of stage '%s' has failed or was stopped.", s.Name)
+		return fault.New(fault.Invalid,
+			"Nothing to deploy: no device of stage '%s' that is still in the fleet has failed or was stopped.", s.Name)
 	}
 	return fault.New(fault.Invalid,
 		"Nothing to deploy: stage '%s' selects %s, and no such device is left that no other stage of the plan "+

@@ -239,6 +239,11 @@ func (s *Service) rivals(ctx context.Context, p *edge.Plan, f edge.Fleet, st *ed
 		}
 	}
 	for _, r := range rs {
+		if r.Stage.Status == edge.StageStopping {
+			// It gives its order to nobody any more. A device that has it still, or died
+			// with it, gets the new one after it.
+			continue
+		}
 		if err := s.checkRival(ctx, p, *st, r); err != nil {
 			return nil, err
 		}

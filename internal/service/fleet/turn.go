@@ -120,6 +120,12 @@ func stageIndex(p *edge.Plan, id int64) int {
 func (s *Service) facts(ctx context.Context, p *edge.Plan, i int) (f edge.Facts, err error) {
 	st := p.Stages[i]
 	f = edge.Facts{Now: clock.Now(), StopGrace: s.StopGrace, Last: i == len(p.Stages)-1}
+	if !f.Last && st.Baked(p.Policy, f.Now) {
+		there, err := s.Store.AnyDeployed(ctx, st)
+		if f.Left = !there; err != nil {
+			return f, err
+		}
+	}
 	if st.Status != edge.StageInProgress && st.Status != edge.StageStarting {
 		return f, nil
 	}
@@ -247,7 +253,17 @@ func (s *Service) startNext(ctx context.Context, p *edge.Plan, i int) error {
 		return err
 	}
 	s.Log.WarnContext(ctx, "the next stage was not started", "plan", p.Name, "stage", next.Name, "err", err)
+	words = "not started: " + words
 	return s.changePlan(ctx, p.Scope, p.Name, func(tx store.Tx, p *edge.Plan) error {
-		return tell(ctx, tx, p, next.Name, edge.EventAction, "", "not started: %s", words)
+		if err := tell(ctx, tx, p, next.Name, edge.EventAction, "", "%s", words); err != nil {
+			return err
+		}
+		i := stageIndex(p, next.ID)
+		if i < 0 || p.Stages[i].Attempt != next.Attempt {
+			return nil
+		}
+		st := p.Stages[i]
+		st.Message = words // where DescribeEdgeDeploymentPlan shows it, too
+		return tx.SaveStage(ctx, p, st, time.Time{})
 	})
 }

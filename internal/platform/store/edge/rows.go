@@ -52,6 +52,7 @@ func (tx Tx) NextRows(ctx context.Context, s edge.Stage, n int) ([]edge.SweptRow
 	case edge.Undo:
 		busy = `case when exists (
 			select 1 from edge_row o where o.device_id = r.device_id and o.open = 1 and o.plan_id <> r.plan_id
+				and o.status <> 'STOPPING'
 		) then 1 else 0 end`
 	case edge.Halt, edge.Grace, edge.Expire:
 		only = " and r.open = 1"

@@ -146,6 +146,14 @@ func (db DB) OldestDelivery(ctx context.Context, s edge.Stage) (t time.Time, err
 	return t, store.Wrap("read oldest delivery", err)
 }
 
+// AnyDeployed reports whether a device that a stage has deployed to is registered
+// still.
+func (db DB) AnyDeployed(ctx context.Context, s edge.Stage) (bool, error) {
+	return db.exists(ctx, `
+		select 1 from edge_row r join device d on d.id = r.device_id
+		where r.stage_id = $1 and r.owned = 1 and r.status = $2 limit 1`, s.ID, edge.DeviceDeployed)
+}
+
 // AnyReachable reports whether a stage waits for a device that was heard of
 // after a moment.
 func (db DB) AnyReachable(ctx context.Context, s edge.Stage, since time.Time) (bool, error) {

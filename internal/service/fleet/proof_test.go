@@ -1,0 +1,107 @@
+package fleet_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/edge"
+)
+
+func (w *world) wantMessage(plan, stage, part string) {
+	w.t.Helper()
+	if st := w.stage(plan, stage); !strings.Contains(st.Message, part) {
+		w.t.Errorf("%s of %s says %q, want %q in it", stage, plan, st.Message, part)
+	}
+}
+
+func TestAStageThatReachedNobodyHasFailed(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 4)
+		w.plan("p", named("canary", "d000", "d001"), percent("rest", 100))
+		w.policy("p", edge.Policy{AutoNext: true})
+		w.start("p", "canary")
+		w.poll("d000")
+		ok(t, w.Deregister(t.Context(), scope, "f", []string{"d000", "d001"}))
+		w.settle()
+		w.want("p", "canary", edge.StageFailed, edge.Counts{Stopped: 2})
+		w.wantMessage("p", "canary", "nobody was reached: all 2 devices left the fleet")
+		w.want("p", "rest", edge.StageReady, edge.Counts{})
+	})
+}
+
+func TestDevicesThatLeftAreNoSample(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 10)
+		w.plan("p", named("canary", "d000", "d001", "d002"), percent("rest", 100))
+		w.policy("p", edge.Policy{AutoNext: true, SuccessThreshold: 90, MinSample: 5})
+		w.start("p", "canary")
+		w.work("SUCCESS", "d000")
+		ok(t, w.Deregister(t.Context(), scope, "f", []string{"d001", "d002"}))
+		w.settle()
+		w.want("p", "canary", edge.StageDeployed, edge.Counts{Deployed: 1, Stopped: 2})
+		w.wantMessage("p", "canary", "not passed: 1 devices reported, the policy wants 3")
+		w.want("p", "rest", edge.StageReady, edge.Counts{})
+	})
+}
+
+func TestACanaryThatLeftDuringItsBakeStartsNothing(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 4)
+		w.plan("p", named("canary", "d000", "d001"), percent("rest", 100))
+		w.policy("p", edge.Policy{AutoNext: true, Bake: 100 * 24 * time.Hour})
+		w.start("p", "canary")
+		w.work("SUCCESS", "d000", "d001")
+		ok(t, w.Deregister(t.Context(), scope, "f", []string{"d000", "d001"}))
+		w.policy("p", edge.Policy{AutoNext: true}) // the bake is over
+		w.want("p", "canary", edge.StageDeployed, edge.Counts{Deployed: 2})
+		w.wantMessage("p", "canary", "the next stage was not started: every device that was deployed to has left")
+		w.want("p", "rest", edge.StageReady, edge.Counts{})
+	})
+}
+
+func TestAStageThatCouldNotFollowSaysSoItself(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 4)
+		w.plan("p", percent("a", 50), containing("none", "zzz"))
+		w.policy("p", edge.Policy{AutoNext: true})
+		w.start("p", "a")
+		w.work("SUCCESS", names(4)...)
+		w.want("p", "none", edge.StageReady, edge.Counts{})
+		w.wantMessage("p", "none", "not started: Nothing to deploy")
+		ok(t, w.Register(t.Context(), scope, "f", []edge.Device{{Name: "zzz"}}, nil))
+		w.start("p", "none")
+		if st := w.stage("p", "none"); st.Status != edge.StageInProgress || st.Message != "" {
+			t.Errorf("started by hand it is %s %q", st.Status, st.Message)
+		}
+	})
+}
+
+// A device takes an order and dies; the stage is stopped. Every device's next
+// plan can start at once, and the dead one's, too: it comes after.
+func TestADeadDeviceDoesNotBlockTheNextPlan(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 4)
+		w.plan("p", percent("all", 100))
+		w.start("p", "all")
+		dead := w.poll("d000")[0].Name
+		ok(t, w.StopStage(t.Context(), scope, "p", "all"))
+		w.plan("q", percent("all", 100))
+		w.policy("q", edge.Policy{OnFailure: edge.RollBackPlan})
+		ok(t, w.StartStage(t.Context(), scope, "q", "all"))
+		w.settle()
+		w.want("p", "all", edge.StageStopping, edge.Counts{Stopping: 1, Stopped: 3})
+		w.want("q", "all", edge.StageInProgress, edge.Counts{Ready: 4})
+		w.work("SUCCESS", "d001", "d002")
+		order := w.poll("d000") // it is alive again
+		if len(order) != 1 || order[0].Name == dead {
+			t.Fatalf("offered %+v, want the order of q alone", order)
+		}
+		w.report("d000", order[0].Name, "SUCCESS")
+		w.work("FAIL", "d003") // and all goes back, though p waits for d000 still
+		w.want("q", "all", edge.StageInProgress, edge.Counts{Ready: 3, Failed: 1})
+		w.report("d000", dead, "SUCCESS")
+		w.settle()
+		w.want("p", "all", edge.StageStopped, edge.Counts{Deployed: 1, Stopped: 3})
+	})
+}
