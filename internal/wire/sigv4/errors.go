@@ -36,12 +36,6 @@ func (e *Error) In(s Style) *Error {
 // Missing is the refusal of a request without any authentication.
 func Missing() *Error { return fail(reasonMissing, "") }
 
-// Mismatch is the refusal of a secret that is not the key's.
-func Mismatch() *Error { return fail(reasonSignature, "") }
-
-// UnknownKey is the refusal of an access key that the keyring does not hold.
-func UnknownKey() *Error { return fail(reasonUnknownKey, "") }
-
 // BadToken is the refusal of a session token that is worth nothing (any more).
 func BadToken() *Error { return fail(reasonBadToken, "") }
 
