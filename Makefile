@@ -48,8 +48,8 @@ $(TOOLS)/gofumpt $(TOOLS)/staticcheck &: tools/go.mod tools/go.sum
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) go -C tools install tool
 
-$(TOOLS)/lint: tools/go.mod tools/go.sum $(wildcard tools/lint/*.go)
-	go -C tools test ./lint
+$(TOOLS)/lint: tools/go.mod tools/go.sum $(wildcard tools/lint/*.go tools/interfaces/*.go)
+	go -C tools test ./lint ./interfaces
 	go -C tools build -trimpath -o $@ ./lint
 
 fmt: $(TOOLS)/gofumpt
@@ -61,6 +61,7 @@ lint: $(TOOLS)/staticcheck $(TOOLS)/lint
 	go vet ./...
 	go vet -vettool=$(TOOLS)/lint ./...
 	$(TOOLS)/staticcheck ./...
+	go -C tools run ./interfaces ..
 
 generated:
 	@scripts/check-generated.sh

@@ -128,7 +128,7 @@ var rules = []rule{
 	{"internal/agent/enroll", may(agent("config"))},
 	{"internal/agent/golden", may(agent("model"))},
 	{"internal/agent/handles", may(agent("model"))},
-	{"internal/agent/serve", may(agent("capture", "model", "proto/...", "shm"), platform("oiphttp"))},
+	{"internal/agent/serve", may(agent("capture", "handles", "model", "proto/...", "shm"), platform("oiphttp"))},
 
 	// So is the model server.
 	{"internal/modelserver", may(domain("fault", "tensor"), platform("codec", "oiphttp"))},

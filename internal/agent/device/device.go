@@ -46,8 +46,8 @@ type Cloud interface {
 	Fetch(ctx context.Context, s3url string, offset int64) (body io.ReadCloser, size int64, etag string, err error)
 }
 
-// Table is what a device needs of the loaded models by handle: see
-// model.Table. SwapAll flips several handles in one step.
+// Table is what a device needs of the loaded models by handle (see
+// handles.Table). SwapAll flips several handles in one step.
 type Table interface {
 	SwapAll(flips map[string]*model.Loaded) (old map[string]*model.Loaded)
 	Gap(handle string, until context.Context)

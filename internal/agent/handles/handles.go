@@ -27,7 +27,8 @@ type Options struct {
 	MaxWaiting int           // how many may wait at a time; 0 is 256
 }
 
-// Table is the loaded models by handle. It implements model.Table.
+// Table is the loaded models by handle, the name that an application calls one
+// by. Reading it never waits.
 type Table struct {
 	opts    Options
 	now     atomic.Pointer[snapshot]
@@ -58,8 +59,6 @@ func New(o Options) *Table {
 	t.now.Store(&snapshot{})
 	return t
 }
-
-var _ model.Table = (*Table)(nil)
 
 // Swap makes l what handle means and returns the model that it meant before,
 // also across a gap; nil removes the handle. From now on l.Close waits for the

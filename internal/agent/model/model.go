@@ -1,8 +1,8 @@
 // Package model is what the parts of the device agent agree on: a loaded model
-// (Runner), who loads it (Engine), and the table of handles that applications
-// call it by (Table). It promises that nothing here does anything: engines are
-// package engine, the table is package handles, and when to load, flip and go
-// back is decided by package device.
+// (Runner), and who loads it (Engine). It promises that nothing here does
+// anything: engines are package engine, the table of handles that applications
+// call models by is package handles, and when to load, flip and go back is
+// decided by package device.
 package model
 
 import (
@@ -50,21 +50,6 @@ type Package struct {
 	// Signature is what the manifest says of inputs and outputs; empty when it
 	// says nothing, and then the loaded model is asked.
 	Signature tensor.Signature
-}
-
-// Table is the loaded models by handle, the name that an application calls one
-// by. Reading it never waits.
-type Table interface {
-	// Swap makes l what handle means, in one step, and returns what it meant
-	// before; nil removes the handle. The old model still serves whoever holds
-	// it: closing it, which drains, is the caller's.
-	Swap(handle string, l *Loaded) (old *Loaded)
-	// Gap declares that handle will be without a model for a while: calls wait
-	// for the next Swap, as long as until lasts, and fail with ErrUnavailable
-	// then.
-	Gap(handle string, until context.Context)
-	// List describes what is loaded, sorted by handle.
-	List() []Info
 }
 
 // Info describes a loaded model.

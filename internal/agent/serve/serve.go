@@ -22,21 +22,12 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/slipway-ml/slipway/internal/agent/capture"
+	"github.com/slipway-ml/slipway/internal/agent/handles"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/agent/proto/edgemanager"
 	"github.com/slipway-ml/slipway/internal/agent/proto/oip"
 	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
-
-// Models is the models by handle; handles.Table is one.
-type Models interface {
-	// Call runs f with the model that handle means, again if it flips under f.
-	Call(ctx context.Context, handle string, f func(*model.Loaded) error) error
-	Info(handle string) (model.Info, error)
-	List() []model.Info
-	Add(handle string, l *model.Loaded) (ok bool)
-	Swap(handle string, l *model.Loaded) (old *model.Loaded)
-}
 
 // Loader verifies the unpacked package in dir, an absolute path, and loads it.
 // fs.ErrNotExist: there is no package; model.ErrNoMemory: it does not fit. The
@@ -51,7 +42,7 @@ type Capture interface {
 
 // Parts is what a Server needs of the rest of the agent.
 type Parts struct {
-	Models  Models
+	Models  *handles.Table
 	Load    Loader  // nil: applications can't load models
 	Capture Capture // nil: nothing is captured
 	Log     *slog.Logger

@@ -1,0 +1,7 @@
+package m
+
+type fake struct{}
+
+func (*fake) Two(numbers ...int) {}
+
+func (*fake) One(string) error { return nil }
