@@ -102,8 +102,13 @@ type Caller struct {
 type LoadedModel struct {
 	Name            string    `json:"n"`
 	Version         string    `json:"v"`
-	LatestSample    time.Time `json:"s,omitzero"`
-	LatestInference time.Time `json:"i,omitzero"`
+	LatestSample    time.Time `json:"s,omitzero"` // the device's clock
+	LatestInference time.Time `json:"i,omitzero"` // the device's clock
+
+	// When that was by the server's clock, as far as it can know: a device's may
+	// say anything.
+	Sampled  time.Time `json:"ss,omitzero"`
+	Inferred time.Time `json:"is,omitzero"`
 }
 
 // What the control plane shows of a version: EdgeVersion has at most 30
@@ -117,10 +122,10 @@ func ShownVersion(v string) string { return v[:min(len(v), maxShownVersion)] }
 // the API can say (spec §3.3 rule 2).
 func (m LoadedModel) Shown() bool { return entityName(m.Name) && m.Version != "" }
 
-// Equal reports whether two models are the same in all that was said of them.
+// Equal reports whether two models are the same in all that is known of them.
 func (m LoadedModel) Equal(o LoadedModel) bool {
 	return m.Name == o.Name && m.Version == o.Version && m.LatestSample.Equal(o.LatestSample) &&
-		m.LatestInference.Equal(o.LatestInference)
+		m.LatestInference.Equal(o.LatestInference) && m.Sampled.Equal(o.Sampled) && m.Inferred.Equal(o.Inferred)
 }
 
 // entityName reports whether s is an EntityName (spec §1.5).
@@ -138,24 +143,61 @@ func entityName(s string) bool {
 	return true
 }
 
-// Merge returns the models of a new report, keeping times that it lacks and
-// that an earlier report had for the same name and version (spec §3.3 rule 1).
-func Merge(had, now []LoadedModel) []LoadedModel {
+// Merge returns the models of a report that came at a moment, the one before it
+// at last, keeping times that it lacks and that the earlier report had for the
+// same name and version (spec §3.3 rule 1).
+func Merge(had, now []LoadedModel, last, at time.Time) []LoadedModel {
 	out := make([]LoadedModel, 0, len(now))
 	for _, m := range now {
-		for _, h := range had {
-			if h.Name != m.Name || h.Version != m.Version {
-				continue
-			}
-			if m.LatestSample.IsZero() {
-				m.LatestSample = h.LatestSample
-			}
-			if m.LatestInference.IsZero() {
-				m.LatestInference = h.LatestInference
-			}
-			break
+		h := latest(had, m)
+		if m.LatestSample.IsZero() {
+			m.LatestSample = h.LatestSample
+		}
+		if m.LatestInference.IsZero() {
+			m.LatestInference = h.LatestInference
 		}
 		out = append(out, m)
 	}
+	for i := range out {
+		// Under several handles it is one model: what was said of any counts for all.
+		m, h, said := &out[i], latest(had, out[i]), latest(out, out[i])
+		m.Sampled = happened(said.LatestSample, h.LatestSample, h.Sampled, last, at)
+		m.Inferred = happened(said.LatestInference, h.LatestInference, h.Inferred, last, at)
+	}
 	return out
+}
+
+// latest returns the latest times among models with the name and version of m.
+func latest(ms []LoadedModel, m LoadedModel) LoadedModel {
+	var l LoadedModel
+	for _, o := range ms {
+		if o.Name == m.Name && o.Version == m.Version {
+			l.LatestSample, l.LatestInference = later(l.LatestSample, o.LatestSample),
+				later(l.LatestInference, o.LatestInference)
+			l.Sampled, l.Inferred = later(l.Sampled, o.Sampled), later(l.Inferred, o.Inferred)
+		}
+	}
+	return l
+}
+
+// happened returns when something was, by the server's clock, whose time on the
+// device's clock was claimed. If that is another than was claimed before, it was
+// between the two reports; if not, it is as long ago as it was known to be.
+func happened(claimed, before, known, last, at time.Time) time.Time {
+	switch {
+	case claimed.IsZero():
+		return claimed
+	case !claimed.Equal(before):
+		return later(earlier(claimed, at), last)
+	case known.IsZero(): // the earlier report was stored before this was looked at
+		return earlier(claimed, last)
+	}
+	return known
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

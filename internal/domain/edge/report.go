@@ -46,9 +46,11 @@ func (r *Report) Tally(d Device, since time.Time) {
 	if d.AgentVersion != "" {
 		r.version(ShownVersion(d.AgentVersion))
 	}
-	for _, m := range d.Models {
-		if m.Shown() {
-			r.model(m, connected, since)
+	for i, m := range d.Models {
+		// A device that has a model under several handles is one device that has it.
+		again := slices.ContainsFunc(d.Models[:i], func(o LoadedModel) bool { return o.shownAs() == m.shownAs() })
+		if m.Shown() && !again {
+			r.model(d, m.shownAs(), since)
 		}
 	}
 }
@@ -64,28 +66,39 @@ func (r *Report) version(v string) {
 	r.Versions[i].Devices++
 }
 
-func (r *Report) model(m LoadedModel, connected bool, since time.Time) {
-	key := [2]string{m.Name, m.Version}
+func (r *Report) model(d Device, key [2]string, since time.Time) {
 	i, ok := r.models[key]
 	if !ok {
 		if i = len(r.Models); i == maxDistinct {
 			return
 		}
-		r.models[key], r.Models = i, append(r.Models, ModelStat{Name: m.Name, Version: m.Version})
+		r.models[key], r.Models = i, append(r.Models, ModelStat{Name: key[0], Version: key[1]})
 	}
 	s := &r.Models[i]
-	if !connected {
+	if !d.Heartbeat.After(since) {
 		s.Offline++
 		return
 	}
 	s.Connected++
-	if m.LatestInference.After(since) {
+	active := func(claimed, known time.Time) bool {
+		if known.IsZero() && !claimed.IsZero() { // stored before the server looked at its own clock
+			known = earlier(claimed, d.Heartbeat)
+		}
+		return known.After(since)
+	}
+	has := func(is func(LoadedModel) bool) bool {
+		return slices.ContainsFunc(d.Models, func(m LoadedModel) bool { return m.shownAs() == key && is(m) })
+	}
+	if has(func(m LoadedModel) bool { return active(m.LatestInference, m.Inferred) }) {
 		s.Active++
 	}
-	if m.LatestSample.After(since) {
+	if has(func(m LoadedModel) bool { return active(m.LatestSample, m.Sampled) }) {
 		s.Sampling++
 	}
 }
+
+// shownAs is the name and the version of a model as the control plane shows them.
+func (m LoadedModel) shownAs() [2]string { return [2]string{m.Name, ShownVersion(m.Version)} }
 
 // Sort puts a report into the order of its names and versions.
 func (r *Report) Sort() {

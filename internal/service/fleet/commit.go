@@ -223,11 +223,12 @@ func (b *batch) heartbeat(ctx context.Context, c *checkin) error {
 	h, d := c.heartbeat, &p.Device
 	same := d.AgentVersion == h.AgentVersion
 	d.AgentVersion = h.AgentVersion
-	if c.at.After(d.Heartbeat) {
+	last := d.Heartbeat
+	if c.at.After(last) {
 		d.Heartbeat = c.at
 	}
 	if h.HasModels {
-		models := edge.Merge(d.Models, h.Models)
+		models := edge.Merge(d.Models, h.Models, last, c.at)
 		same = same && d.Models != nil && slices.EqualFunc(d.Models, models, edge.LoadedModel.Equal)
 		d.Models = models
 	}
