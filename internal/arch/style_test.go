@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"go/ast"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,8 @@ func TestWhatTheStyleForbidsIsFound(t *testing.T) {
 	wantFound(t, badlyWritten(sleep), "real time")
 	mute := alone(t, "internal/planted/planted.go", "package planted\n")
 	wantFound(t, unpromising(mute), "internal/planted has no package comment")
+	empty := alone(t, "internal/utils/planted.go", "// Package utils is planted.\npackage utils\n")
+	wantFound(t, unpromising(empty), "utils says nothing")
 }
 
 func badlyWritten(tr *tree) (found []string) {
@@ -265,6 +268,12 @@ func globalLoggers(tr *tree, f source) (found []string) {
 	return found
 }
 
+// emptyNames are names of packages that could hold anything.
+var emptyNames = []string{
+	"base", "common", "core", "helper", "helpers", "lib", "manager", "misc", "models", "shared", "types", "util",
+	"utils",
+}
+
 // sleeps lists the waits of tests that neither poll in a loop nor give a reason,
 // in packages whose tests do not run in bubbles of virtual time.
 func sleeps(tr *tree, f source) (found []string) {
@@ -304,7 +313,8 @@ func (tr *tree) commented(f source) map[int]bool {
 	return lines
 }
 
-// unpromising lists the packages that do not say what they are for.
+// unpromising lists the packages that do not say what they are for, in their
+// comment or by their name. The folder of sample models is called as it is.
 func unpromising(tr *tree) (found []string) {
 	promising := map[string]bool{}
 	for _, f := range tr.files {
@@ -313,6 +323,9 @@ func unpromising(tr *tree) (found []string) {
 	for _, pkg := range tr.packages() {
 		if !promising[pkg] {
 			found = append(found, pkg+" has no package comment")
+		}
+		if name := path.Base(pkg); slices.Contains(emptyNames, name) && pkg != "models" {
+			found = append(found, pkg+": "+name+" says nothing; call a package by what it gives")
 		}
 	}
 	return found
