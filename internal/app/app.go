@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
+	"github.com/slipway-ml/slipway/internal/platform/filelock"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -137,6 +138,12 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
+	// First of all: nothing in the directory is touched beside another server.
+	lock, err := filelock.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return fmt.Errorf("use the data directory %s: %w", dir, err)
+	}
+	a.onStop("lock of the data directory", lock.Close)
 	if a.keys, err = access.OpenFile(a.cfg.CredentialsPath(), a.cfg.Account); err != nil {
 		return fmt.Errorf("open credentials: %w", err)
 	}
@@ -146,7 +153,7 @@ func (a *App) openState(ctx context.Context) (err error) {
 	a.verifier = sigv4.NewVerifier(a.keys)
 	a.callers = sigv4.NewVerifier(access.Ring{Keys: a.keys, Sessions: a.sessions})
 	if url := a.cfg.Database.URL; url != "" {
-		a.db, err = store.OpenPostgres(ctx, url)
+		a.db, err = store.OpenPostgres(ctx, url, a.log)
 	} else {
 		a.db, err = store.OpenSQLite(ctx, filepath.Join(dir, "slipway.db"))
 	}
@@ -241,6 +248,7 @@ func (a *App) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
+	case err = <-a.db.Lost():
 	}
 	a.ready.Store(false)
 	a.log.InfoContext(ctx, "stopping; instances go on", "drainTimeout", time.Duration(a.cfg.Limits.DrainTimeout))

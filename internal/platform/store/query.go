@@ -107,3 +107,7 @@ func (w *Where) Page(k Keyset) string {
 	}
 	return fmt.Sprintf(`%s order by %s%s, name%s limit %d`, w, k.By, direction, direction, k.Limit+1)
 }
+
+// callTimeout bounds every call of the database that the caller bounds no
+// tighter: a database that is frozen or out of reach must not hold its callers.
+const callTimeout = 10 * time.Second

@@ -40,19 +40,8 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-
-	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
-	"github.com/pressly/goose/v3"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // DB is an open store. Its methods are transactions and may be called from
 // many goroutines.
@@ -62,81 +51,9 @@ type DB struct {
 
 	Dialect Dialect
 
+	sole *sole // of a PostgreSQL database: this server alone uses it
+
 	preparedWrites, preparedReads map[string]*sql.Stmt
-}
-
-// OpenSQLite opens the SQLite database in the file at path and brings it up to
-// date. There is one connection for writing, on which callers wait in Go where
-// a context can end the wait, and a pool of connections for reading.
-// A committed transaction survives the loss of power (synchronous = FULL).
-func OpenSQLite(ctx context.Context, path string) (*DB, error) {
-	if err := private(path); err != nil {
-		return nil, err
-	}
-	dsn := func(extra string) string {
-		q := url.Values{"_pragma": {
-			"journal_mode(wal)", "synchronous(full)", "busy_timeout(10000)", "cache_size(-8000)",
-		}}
-		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode() + extra
-	}
-	write, err := sql.Open("sqlite", dsn("&_txlock=immediate"))
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", dsn("&_pragma=query_only(1)"))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
-	}
-	read.SetMaxOpenConns(4)
-	return (&DB{
-		write: write, read: read, Dialect: sqliteDialect(),
-		preparedWrites: map[string]*sql.Stmt{}, preparedReads: map[string]*sql.Stmt{},
-	}).migrated(ctx)
-}
-
-// private makes the file of a database one that its owner alone may read: it
-// holds the keys of the authorities. What SQLite keeps beside it gets its mode.
-func private(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
-		return fmt.Errorf("keep the database private: %w", err)
-	}
-	for _, beside := range []string{"-wal", "-shm"} {
-		if err := os.Chmod(path+beside, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("keep the database private: %w", err)
-		}
-	}
-	return nil
-}
-
-// OpenPostgres opens the PostgreSQL database at dsn and brings it up to date.
-func OpenPostgres(ctx context.Context, dsn string) (*DB, error) {
-	db, err := sql.Open("pgx", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	db.SetMaxOpenConns(16)
-	db.SetMaxIdleConns(8)
-	return (&DB{write: db, read: db, Dialect: postgresDialect()}).migrated(ctx)
-}
-
-func (db *DB) migrated(ctx context.Context) (*DB, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	p, err := goose.NewProvider(db.Dialect.goose, db.write, files)
-	if err == nil {
-		_, err = p.Up(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate: %w", err), db.Close())
-	}
-	return db, nil
 }
 
 // Close closes the database.
@@ -145,7 +62,19 @@ func (db *DB) Close() error {
 	if db.read != db.write {
 		err = errors.Join(err, db.read.Close())
 	}
+	if db.sole != nil {
+		db.sole.release() // last: nothing of this server uses the database any more
+	}
 	return err
+}
+
+// Lost gets the reason when this server may use the database no longer: another
+// one has it. It must stop.
+func (db *DB) Lost() <-chan error {
+	if db.sole == nil {
+		return nil
+	}
+	return db.sole.lost
 }
 
 // Ping reports whether the database answers.

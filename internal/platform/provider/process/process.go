@@ -13,12 +13,10 @@ package process
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/child"
+	"github.com/slipway-ml/slipway/internal/platform/filelock"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
@@ -148,7 +147,7 @@ func open(cfg Config) (*Provider, error) {
 	if p.boot, err = child.BootID(); err != nil {
 		return nil, err
 	}
-	if p.lock, err = lockDir(p.paths.lock()); err != nil {
+	if p.lock, err = filelock.Lock(p.paths.lock()); err != nil {
 		return nil, err
 	}
 	// Descriptors that the server inherited from whoever started it would reach
@@ -160,25 +159,6 @@ func open(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	return p, nil
-}
-
-// lockDir makes sure that one server owns the directory. A server that was just
-// killed may hold the lock for a moment longer, until the kernel has cleared it away.
-func lockDir(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
-			_ = f.Close() // nothing was written
-			return nil, fmt.Errorf("another server uses this directory: lock %s: %w", filepath.Base(path), err)
-		}
-	}
 }
 
 // Close stops watching and waits for verbs under way; instances go on running,

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,7 +132,7 @@ func restorePostgres(t *testing.T, data []byte) string {
 
 func openPostgres(t *testing.T, at string) *store.DB {
 	t.Helper()
-	return opened(t)(store.OpenPostgres(t.Context(), at))
+	return opened(t)(store.OpenPostgres(t.Context(), at, slog.New(slog.DiscardHandler)))
 }
 
 func opened(t *testing.T) func(*store.DB, error) *store.DB {

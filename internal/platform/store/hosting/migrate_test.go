@@ -2,6 +2,7 @@ package hosting_test
 
 import (
 	"database/sql"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,7 +71,7 @@ func TestDeploymentsOfAnOlderDatabaseAreFoundByTheNameOfTheirEndpoint(t *testing
 	t.Run("postgres", func(t *testing.T) {
 		dsn := pgtest.DSN(t)
 		older(t, "pgx", dsn, goose.DialectPostgres)
-		db, err := base.OpenPostgres(t.Context(), dsn)
+		db, err := base.OpenPostgres(t.Context(), dsn, slog.New(slog.DiscardHandler))
 		want(t, db, err)
 	})
 }

@@ -2,6 +2,7 @@
 package storetest
 
 import (
+	"log/slog"
 	"path/filepath"
 	"testing"
 
@@ -14,7 +15,7 @@ func OnBoth(t *testing.T, f func(*testing.T, *store.DB)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { f(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) {
-		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t))
+		db, err := store.OpenPostgres(t.Context(), pgtest.DSN(t), slog.New(slog.DiscardHandler))
 		f(t, closed(t, db, err))
 	})
 }
