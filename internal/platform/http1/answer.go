@@ -22,7 +22,7 @@ type answer struct {
 	headEnd bool // and so is the empty line
 	close   bool // the connection ends with this answer
 	chunked bool
-	bare    bool  // no body goes out: HEAD, 204, 304
+	bare    bool  // no body goes out
 	aborted bool  // the answer is beyond repair
 	length  int64 // announced; -1: not
 	sent    int64 // of it
@@ -34,7 +34,7 @@ func (x *Exchange) Start(status int, length int64) {
 	c := x.c
 	x.begun = true
 	x.length = length
-	x.bare = x.req.method == "HEAD" || status == 204 || status == 304
+	x.bare = bodyless(x.req.method, status)
 	b := append(c.out[:0], "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
@@ -43,11 +43,12 @@ func (x *Exchange) Start(status int, length int64) {
 	b = append(b, c.s.date.at(x.arrived)...)
 	b = append(b, "\r\n"...)
 	unread := !x.whole && (x.req.chunked || x.req.length > 0)
-	if unread || c.s.stopping.Load() || x.req.close || x.req.minor == 0 && !x.req.keepAlive {
+	tunnel := x.bare && x.req.method == "CONNECT" // nobody here digs one
+	if unread || tunnel || c.s.stopping.Load() || x.req.close || x.req.minor == 0 && !x.req.keepAlive {
 		x.close = true
 	}
 	switch {
-	case length >= 0 && status != 204:
+	case length >= 0 && status != 204 && !tunnel:
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, length, 10)
 		b = append(b, "\r\n"...)

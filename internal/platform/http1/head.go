@@ -122,19 +122,22 @@ func (fs fields) get(lower string) (string, bool) {
 // framing is what the header section says about the message's body and what
 // happens to the connection afterwards.
 type framing struct {
-	length    int64 // of the body; -1: not said
-	chunked   bool
-	close     bool // Connection: close
-	keepAlive bool // Connection: keep-alive
-	expect    bool // Expect: 100-continue
-	hosts     int
-	host      string
+	length     int64 // of the body; -1: not said
+	chunked    bool
+	close      bool // Connection: close
+	keepAlive  bool // Connection: keep-alive
+	expect     bool // Expect: 100-continue
+	expectElse bool // Expect: anything else
+	hosts      int
+	host       string
+	// err is what keeps the fields from saying where the body ends. It does not
+	// matter to a message that has none whatever they say (RFC 9112 §6.3).
+	err error
 }
 
 // frame reads the fields that decide where a message ends.
-func (fs fields) frame() (f framing, err error) {
+func (fs fields) frame() (f framing) {
 	f.length = -1
-	coded := false
 	for i := range fs {
 		name, v := fs[i].Name, fs[i].Value
 		switch len(name) {
@@ -145,10 +148,8 @@ func (fs fields) frame() (f framing, err error) {
 			}
 		case len("expect"):
 			if foldEqual(name, "expect") {
-				if !strings.EqualFold(v, "100-continue") {
-					return f, refuse(417, "unknown expectation")
-				}
-				f.expect = true
+				f.expect = strings.EqualFold(v, "100-continue")
+				f.expectElse = f.expectElse || !f.expect
 			}
 		case len("connection"):
 			if foldEqual(name, "connection") {
@@ -158,20 +159,23 @@ func (fs fields) frame() (f framing, err error) {
 			if foldEqual(name, "content-length") {
 				n, ok := parseLength(v)
 				if !ok || f.length >= 0 {
-					return f, refuse(400, "bad or repeated Content-Length")
+					f.err = refuse(400, "bad or repeated Content-Length")
 				}
 				f.length = n
 			}
 		case len("transfer-encoding"):
 			if foldEqual(name, "transfer-encoding") {
-				if coded || !strings.EqualFold(v, "chunked") {
-					return f, refuse(501, "unsupported Transfer-Encoding")
+				if f.chunked || !strings.EqualFold(v, "chunked") {
+					f.err = refuse(501, "unsupported Transfer-Encoding")
 				}
-				f.chunked, coded = true, true
+				f.chunked = true
 			}
 		}
 	}
-	return f, nil
+	if f.err == nil && f.chunked && f.length >= 0 {
+		f.err = refuse(400, "both Content-Length and Transfer-Encoding")
+	}
+	return f
 }
 
 func (f *framing) connection(v string) {
@@ -223,14 +227,13 @@ func (h *requestHead) parse(s string, maxFields int) error {
 	if err := h.fields.parse(s[end+1:len(s)-2], maxFields); err != nil {
 		return err
 	}
-	f, err := h.fields.frame()
-	if err != nil {
-		return err
-	}
+	f := h.fields.frame()
 	h.framing = f
 	switch {
-	case f.chunked && f.length >= 0:
-		return refuse(400, "both Content-Length and Transfer-Encoding")
+	case f.err != nil:
+		return f.err
+	case f.expectElse:
+		return refuse(417, "unknown expectation")
 	case f.chunked && h.minor == 0:
 		return refuse(400, "Transfer-Encoding in HTTP/1.0")
 	case f.hosts > 1, f.hosts == 0 && h.minor > 0:
@@ -274,7 +277,8 @@ type responseHead struct {
 	framing
 }
 
-// parse reads a whole head, the empty line included.
+// parse reads a whole head, the empty line included. Whether there is a body to
+// be framed is not looked at.
 func (h *responseHead) parse(s string, maxFields int) error {
 	end := strings.IndexByte(s, '\n')
 	if end < 1 || s[end-1] != '\r' || len(s) < end+3 {
@@ -294,7 +298,6 @@ func (h *responseHead) parse(s string, maxFields int) error {
 	if err := h.fields.parse(s[end+1:len(s)-2], maxFields); err != nil {
 		return err
 	}
-	f, err := h.fields.frame()
-	h.framing = f
-	return err
+	h.framing = h.fields.frame()
+	return nil
 }

@@ -50,7 +50,7 @@ func (c *upConn) close() {
 func (c *upConn) roundTrip(o *Outgoing, in *Incoming) (untouched bool, err error) {
 	c.before, c.client = o.Before, o.Client
 	c.r, c.w = 0, 0
-	in.reset(c, o.Method == "HEAD")
+	in.reset(c, o.Method)
 	sent, err := c.send(o, in.started)
 	if err != nil && !errors.Is(err, errEarly) {
 		// A server that refuses a large body may answer and close; its answer
@@ -204,10 +204,11 @@ type Incoming struct {
 
 	c       *upConn
 	head    responseHead
-	isHead  bool // answers a HEAD
-	spent   bool // the connection is of no further use
-	done    bool // the body has been read
-	toEnd   bool // the body ends with the connection
+	method  string // that it answers
+	spent   bool   // the connection is of no further use
+	done    bool   // the body has been read
+	toEnd   bool   // the body ends with the connection
+	length  int64  // of the body; -1: its end will tell
 	left    int64
 	chunks  chunked
 	started time.Time // when the request was to be sent
@@ -215,9 +216,9 @@ type Incoming struct {
 	waited  time.Duration
 }
 
-func (in *Incoming) reset(c *upConn, isHead bool) {
+func (in *Incoming) reset(c *upConn, method string) {
 	fs := in.head.fields[:0]
-	*in = Incoming{c: c, isHead: isHead, started: in.started}
+	*in = Incoming{c: c, method: method, started: in.started}
 	in.head.fields = fs
 }
 
@@ -281,34 +282,42 @@ func (in *Incoming) parse(head []byte) error {
 	return in.head.parse(string(head), in.c.u.cl.cfg.MaxFields)
 }
 
-// frame decides where the body ends (RFC 9112 §6.3).
+// frame decides where the body ends (RFC 9112 §6.3). A message that cannot have
+// one ends with its head, whatever its fields announce; a server that announces
+// one all the same may go on to send it, so that the next response on the
+// connection would be found in the wrong place.
 func (in *Incoming) frame() error {
 	h := &in.head
+	h.close = h.close || h.chunked && h.minor == 0 // RFC 9112 §6.1
 	switch {
-	case in.isHead || h.status == 204 || h.status == 304:
+	case bodyless(in.method, h.status):
 		in.done = true
-	case h.chunked && h.length >= 0:
-		return refuse(502, "both Content-Length and Transfer-Encoding")
+		told := in.method == "HEAD" || h.status == 304 // of what another request would get: no body follows
+		if h.err != nil || !told && (h.length > 0 || h.chunked || in.method == "CONNECT") {
+			in.spent = true
+		}
+	case h.err != nil:
+		return h.err
 	case h.chunked:
+		in.length = -1
 	case h.length >= 0:
-		in.left = h.length
+		in.length, in.left = h.length, h.length
 		in.done = h.length == 0
 	default:
-		in.toEnd = true
+		in.length, in.toEnd = -1, true
 	}
 	return nil
+}
+
+// bodyless reports whether the response to a request has no body whatever its
+// fields say. One to CONNECT that succeeds turns the connection into a tunnel.
+func bodyless(method string, status int) bool {
+	return method == "HEAD" || status == 204 || status == 304 ||
+		method == "CONNECT" && status >= 200 && status < 300
 }
 
 // Header returns the value of a field by its lower-case name.
 func (in *Incoming) Header(name string) (string, bool) { return in.head.fields.get(name) }
 
 // Length returns the length of the body, -1 if only its end will tell.
-func (in *Incoming) Length() int64 {
-	switch {
-	case in.toEnd || in.head.chunked:
-		return -1
-	case in.isHead || in.head.length < 0:
-		return 0
-	}
-	return in.head.length
-}
+func (in *Incoming) Length() int64 { return in.length }

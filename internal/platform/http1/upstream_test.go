@@ -95,8 +95,17 @@ var responses = map[string]struct {
 	answer, want string
 	idle         int // connections kept afterwards
 }{
-	"a length":                   {okLine + "Content-Length: 2\r\n\r\nhi", "200 hi", 1},
-	"no reason":                  {"HTTP/1.1 204\r\n\r\n", "204 ", 1},
+	"a length":                 {okLine + "Content-Length: 2\r\n\r\nhi", "200 hi", 1},
+	"no reason":                {"HTTP/1.1 204\r\n\r\n", "204 ", 1},
+	"no content, and a length": {"HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\n", "204 ", 0},
+	"no content, of length 0":  {"HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", "204 ", 1},
+	"no content, and two lengths": {
+		"HTTP/1.1 204 X\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "204 ", 0,
+	},
+	"chunks in HTTP/1.0": {
+		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+		"200 hi", 0,
+	},
 	"not modified with a length": {"HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", "304 ", 1},
 	"chunks": {
 		okLine + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n", "200 hi!", 1,
