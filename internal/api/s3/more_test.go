@@ -444,6 +444,7 @@ func (c *cutting) Read(b []byte) (int, error) {
 	}
 	if c.pass > 0 && c.zeros.off > c.at && c.zeros.off < c.zeros.n {
 		c.cut()
+		return 0, context.Canceled // or the rest would be sent before the client notices
 	}
 	return n, err
 }
