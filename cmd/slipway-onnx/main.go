@@ -4,10 +4,11 @@
 //	slipway-onnx [serve] --model-dir DIR --port PORT
 //	slipway-onnx optimize --model F --out F --level basic|extended|all
 //
-// Every flag may come from the environment instead: --max-batch is
+// What a model may ask for comes from the environment, too: --max-batch is
 // SLIPWAY_ONNX_MAX_BATCH, and so on; the port and the model directory come from
-// SAGEMAKER_BIND_TO_PORT and SM_MODEL_DIR as in any container. It exits with 1
-// and a reason on standard error if the model can't be served.
+// SAGEMAKER_BIND_TO_PORT and SM_MODEL_DIR as in any container. Where it listens,
+// which library it loads and what it logs are the operator's: arguments alone.
+// It exits with 1 and a reason on standard error if the model can't be served.
 package main
 
 import (
@@ -83,18 +84,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 		"X-Amzn-SageMaker-Custom-Attributes of every answer, to tell which model gave it")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 
-	var errs []error
-	fs.VisitAll(func(f *flag.Flag) {
-		name := map[string]string{"model-dir": "SM_MODEL_DIR", "port": "SAGEMAKER_BIND_TO_PORT"}[f.Name]
-		if name == "" {
-			name = "SLIPWAY_ONNX_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		}
-		if v := getenv(name); v != "" {
-			if err := fs.Set(f.Name, v); err != nil {
-				errs = append(errs, fmt.Errorf("the environment variable %s is %q: %w", name, v, err))
-			}
-		}
-	})
+	errs := []error{fromEnvironment(fs, getenv)}
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
@@ -112,6 +102,34 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	}
 	errs = append(errs, c.server.Validate())
 	return c, errors.Join(errs...)
+}
+
+// fromEnvironment sets the flags that may come from there. The environment of an
+// instance is its model's: one that could name a library to load would run code
+// of its choice. A variable that is not read is refused, not ignored.
+func fromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
+	var errs []error
+	fs.VisitAll(func(f *flag.Flag) {
+		name, read := "SLIPWAY_ONNX_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), true
+		switch f.Name {
+		case "model-dir":
+			name = "SM_MODEL_DIR"
+		case "port":
+			name = "SAGEMAKER_BIND_TO_PORT"
+		case "host", "listen", "lib", "log-level":
+			read = false
+		}
+		v := getenv(name)
+		if v == "" {
+			return
+		}
+		if !read {
+			errs = append(errs, fmt.Errorf("the environment variable %s is not read: give --%s", name, f.Name))
+		} else if err := fs.Set(f.Name, v); err != nil {
+			errs = append(errs, fmt.Errorf("the environment variable %s is %q: %w", name, v, err))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // libraries lists where ONNX Runtime may be, the likeliest first.

@@ -165,6 +165,21 @@ func TestAProgramThatCannotServeSaysWhyAndExits(t *testing.T) {
 			"SLIPWAY_ONNX_MAX_BATCH=many", false,
 			"the environment variable SLIPWAY_ONNX_MAX_BATCH",
 		},
+		"a library from the environment": {
+			[]string{"--model-dir", good},
+			"SLIPWAY_ONNX_LIB=" + good, false,
+			"the environment variable SLIPWAY_ONNX_LIB is not read: give --lib",
+		},
+		"an address from the environment": {
+			[]string{"--model-dir", good},
+			"SLIPWAY_ONNX_HOST=0.0.0.0", false,
+			"the environment variable SLIPWAY_ONNX_HOST is not read: give --host",
+		},
+		"a socket from the environment": {
+			[]string{"--model-dir", good},
+			"SLIPWAY_ONNX_LISTEN=unix:/tmp/x", false,
+			"the environment variable SLIPWAY_ONNX_LISTEN is not read: give --listen",
+		},
 		"a bad listen": {
 			[]string{"--model-dir", good, "--listen", "tcp:1"}, "", false, `listen must be unix:PATH`,
 		},

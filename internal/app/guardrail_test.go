@@ -163,7 +163,9 @@ func serve(t *testing.T) *served {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.DataDir = "127.0.0.1:0", t.TempDir()
-	cfg.Images["test/model"] = config.Image{Command: []string{build.Testmodel(t)}}
+	cfg.Images["test/model"] = config.Image{
+		Command: []string{build.Testmodel(t)}, Environment: []string{"TESTMODEL_*"},
+	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	a, err := New(t.Context(), cfg, log)
 	if err != nil {

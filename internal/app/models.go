@@ -24,15 +24,18 @@ func (a *App) modelDataExists(ctx context.Context, d hosting.ModelData) error {
 	return err
 }
 
-// command resolves an image for the process provider.
-func (a *App) command(image string) ([]string, error) {
-	if argv, ok := a.cfg.Argv(image); ok {
-		return argv, nil
+// command resolves a container for the process provider: the program of its
+// image, if that lets models set what this one sets. Both are looked at again
+// before each start, for a configuration changes and records stay.
+func (a *App) command(c hosting.Container) ([]string, error) {
+	argv, ok := a.cfg.Argv(c.Image)
+	if !ok {
+		return nil, fault.New(fault.Invalid, "Requested image %s not found.", c.Image)
 	}
-	return nil, fault.New(fault.Invalid, "Requested image %s not found.", image)
+	return argv, c.CheckEnvironment(a.cfg.Variables(c.Image))
 }
 
-func (a *App) imageKnown(image string) error {
-	_, err := a.command(image)
+func (a *App) checkContainer(c hosting.Container) error {
+	_, err := a.command(c)
 	return err
 }

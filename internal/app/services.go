@@ -106,7 +106,8 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
-		Store: a.hosting, Notify: a.wakeups.rowsChanged, ModelDataExists: a.modelDataExists, ImageKnown: a.imageKnown,
+		Store: a.hosting, Notify: a.wakeups.rowsChanged,
+		ModelDataExists: a.modelDataExists, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})

@@ -149,7 +149,7 @@ var rules = []rule{
 	{"internal/app", may(
 		domain("..."), platform("..."), service("..."), wire("..."), in("internal/api/...", "internal/config"),
 	)},
-	{"internal/config", may(domain("notice"))},
+	{"internal/config", may(domain("hosting", "notice"))},
 	{"internal/cli", may(
 		agent("enroll"), domain("enroll"), platform("bundle"), wire("shape", "shape/slipway"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),

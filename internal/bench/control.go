@@ -269,7 +269,8 @@ func startServer(
 		return nil, err
 	}
 	cfg := filepath.Join(data, "slipway.yaml")
-	text := fmt.Sprintf("dataDir: %s\nimages:\n  %s: {command: [%q]}\n", data, benchImage, bins["testmodel"]) + settings
+	text := fmt.Sprintf("dataDir: %s\nimages:\n  %s: {command: [%q], environment: [TESTMODEL_*]}\n",
+		data, benchImage, bins["testmodel"]) + settings
 	if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

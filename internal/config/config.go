@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
 // Config tells a server what to be. Start from Default: a key that is absent
@@ -57,6 +59,13 @@ type Image struct {
 	// {port} and {model_dir} stand for the instance's own; they are in its
 	// environment, too, as SAGEMAKER_BIND_TO_PORT and SM_MODEL_DIR.
 	Command []string `json:"command"`
+	// Environment lists the variables that models of this image may set: names,
+	// and families of them like HF_*. CreateModel refuses any other, for
+	// interpreters and libraries take code by theirs (PYTHONPATH, NODE_OPTIONS).
+	// Without the key it is SAGEMAKER_* and MODEL_*, and what slipway/onnx can be
+	// told; [] allows none. The dynamic loader's variables and Slipway's own
+	// cannot be allowed.
+	Environment []string `json:"environment,omitzero"`
 }
 
 // Database says where the control plane's records live.
@@ -186,6 +195,9 @@ func (c Config) Validate() error {
 		case len(command) == 0 || command[0] == "":
 			bad("images: %s: command: must name a program", name)
 		}
+		if err := hosting.CheckVariables(c.Images[name].Environment); err != nil {
+			bad("images: %s: environment: %w", name, err)
+		}
 	}
 	if err := c.Database.check(); err != nil {
 		bad("database.url: %w", err)
@@ -281,6 +293,28 @@ func (c Config) Argv(image string) ([]string, bool) {
 		argv[0] = beside
 	}
 	return argv, true
+}
+
+// Variables returns what models of image may set in its environment.
+func (c Config) Variables(image string) []string {
+	allowed := c.Images[image].Environment
+	if allowed == nil {
+		allowed = hosting.DefaultVariables()
+		if image == ONNXImage {
+			for _, setting := range modelserverSettings() {
+				allowed = append(allowed, "SLIPWAY_ONNX_"+setting)
+			}
+		}
+	}
+	return allowed
+}
+
+// modelserverSettings are those of slipway-onnx that it reads from a variable:
+// where it listens, what it loads and where it logs are arguments alone.
+func modelserverSettings() []string {
+	return []string{
+		"BATCH_FROM", "CONCURRENCY", "CUSTOM_ATTRIBUTES", "MAX_BATCH", "MAX_BODY", "MODEL_NAME", "QUEUE", "THREADS",
+	}
 }
 
 // CredentialsPath is where the first start writes the administrator's keys.

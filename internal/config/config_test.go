@@ -69,7 +69,8 @@ func TestWhatIsWrittenCanBeReadAgain(t *testing.T) {
 
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	c := Config{
-		Listen: "nowhere", Region: "Mars", Account: "1", Images: map[string]Image{"a b": {}, "c": {}},
+		Listen: "nowhere", Region: "Mars", Account: "1",
+		Images:   map[string]Image{"a b": {}, "c": {}, "d": {Environment: []string{"*"}}},
 		Database: Database{URL: "mysql://root:secret@h/x"}, Log: Log{Level: "loud", Format: "xml"},
 	}
 	err := c.Validate()
@@ -77,7 +78,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		t.Fatal("no fault was found")
 	}
 	for _, key := range []string{
-		"listen:", "dataDir:", "region:", "account:", `images: "a b"`, "images: c: command", "database.url:",
+		"listen:", "dataDir:", "region:", "account:", `images: "a b"`, "images: c: command", "images: d: environment",
+		"database.url:",
 		"limits.maxBodyBytes:", "limits.maxModelBytes:", "limits.modelTimeout:", "limits.streamTimeout:",
 		"limits.startupWindow:", "limits.stopGrace:", "limits.drainTimeout:", "log.level:", "log.format:",
 	} {

@@ -63,7 +63,7 @@ func startServer(t testing.TB, change ...func(*config.Config)) *server {
 	cfg.Images[testImage] = config.Image{Command: []string{
 		"/bin/sh", "-c",
 		fmt.Sprintf("TESTMODEL_JOURNAL='%s'/$SLIPWAY_INSTANCE_ID exec '%s'", s.journal, build.Testmodel(t)),
-	}}
+	}, Environment: []string{"TESTMODEL_*", "GREETING"}}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -28,9 +28,9 @@ type Config struct {
 	// MissingAlarms returns those of the named alarms that do not exist; nil
 	// skips the check. It is asked at UpdateEndpoint (spec §4.5).
 	MissingAlarms func(s arn.Scope, names []string) []string
-	// ImageKnown reports whether a provider can run an image; nil skips the
-	// check.
-	ImageKnown func(image string) error
+	// CheckContainer refuses a container that cannot run here: its image is
+	// unknown, or does not let models set what this one sets. nil skips the check.
+	CheckContainer func(c hosting.Container) error
 	// Allowance is how long instances may take, as far as their variant does
 	// not say; plans are made with it.
 	Allowance Allowance
@@ -49,8 +49,8 @@ func New(c Config) *Control { return &Control{c} }
 // its image can run here and its data is there (spec §2.1).
 func (c *Control) CreateModel(ctx context.Context, m hosting.Model, tags []hosting.Tag) (string, error) {
 	for _, ct := range m.Containers {
-		if c.ImageKnown != nil {
-			if err := c.ImageKnown(ct.Image); err != nil {
+		if c.CheckContainer != nil {
+			if err := c.CheckContainer(ct); err != nil {
 				return "", err
 			}
 		}

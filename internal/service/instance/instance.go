@@ -25,8 +25,8 @@ import (
 type Config struct {
 	Store     *store.DB
 	Providers provider.Set // an instance is the business of the one that its row names, and of no other
-	// Command resolves an image to what the provider runs.
-	Command func(image string) ([]string, error)
+	// Command resolves a container to what the provider runs.
+	Command func(c hosting.Container) ([]string, error)
 	// Drain waits until no request is in flight on an instance that has left
 	// the routes.
 	Drain func(ctx context.Context, id hosting.InstanceID) error

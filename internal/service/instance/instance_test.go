@@ -90,7 +90,7 @@ func (p *plant) start() {
 	}
 	m := instance.New(instance.Config{
 		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
-		Command: func(string) ([]string, error) { return []string{"x"}, nil },
+		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, nil },
 		Drain:   func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
 		Tuning: instance.Tuning{
 			Poll: 50 * time.Millisecond, PingInterval: 20 * time.Millisecond, PingTimeout: time.Second,

@@ -168,7 +168,7 @@ func (s *supervisor) start(ctx context.Context) error {
 // spec is what the row wants to run.
 func (s *supervisor) spec() (provider.Spec, error) {
 	v := s.row.Spec.Variant
-	command, err := s.m.Command(v.Container.Image)
+	command, err := s.m.Command(v.Container)
 	if err != nil {
 		return provider.Spec{}, &startError{
 			text:      fmt.Sprintf("The image %s cannot run here. %s", v.Container.Image, public(err)),

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
@@ -77,12 +78,13 @@ func environment(id provider.ID, s provider.Spec, state, modelDir string, port i
 
 // checkVariable refuses what the kernel cannot take, and the variables by which
 // the dynamic loader would run code of the model's choice inside a program that
-// the operator chose (model data lands at a path that can be predicted).
+// the operator chose (model data lands at a path that can be predicted). What an
+// image allows beyond is looked at before.
 func checkVariable(k, v string) error {
 	if k == "" || strings.ContainsAny(k, "=\x00") || strings.IndexByte(v, 0) >= 0 {
 		return fault.New(fault.Invalid, "environment variable %q is malformed", k)
 	}
-	if strings.HasPrefix(k, "LD_") || k == "GCONV_PATH" {
+	if hosting.LoaderVariable(k) {
 		return fault.New(fault.Invalid,
 			"environment variable %q is refused: it would load other code into the container's program", k)
 	}
