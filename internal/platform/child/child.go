@@ -67,15 +67,21 @@ func Env(pid int, key string) string {
 	return ""
 }
 
-// WritesTo reports whether the standard output or error of a process is the
-// file, which is named by its path without symbolic links.
-func WritesTo(pid int, file string) bool {
-	for _, fd := range []string{"/fd/1", "/fd/2"} {
-		if to, err := os.Readlink(dir(pid) + fd); err == nil && to == file {
-			return true
-		}
+// Opened looks at what a process has open, cwd or fd/N: the path at which it lies
+// now, "" if that cannot be seen, and whether it is the very file or directory at
+// own, not a copy of it.
+func Opened(pid int, link, own string) (path string, same bool) {
+	link = dir(pid) + "/" + link
+	path, err := os.Readlink(link)
+	if err != nil {
+		return "", false
 	}
-	return false
+	has, err := os.Stat(link) // what is open, whatever lies at its path by now
+	if err != nil {
+		return path, false
+	}
+	is, err := os.Stat(own)
+	return path, err == nil && os.SameFile(has, is)
 }
 
 // Kill sends SIGKILL to the process if it is ours, and reports whether it did.

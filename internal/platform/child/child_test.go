@@ -149,19 +149,35 @@ func TestAProcessIsTheOneThatStartedThen(t *testing.T) {
 	}
 }
 
-func TestAFileThatAChildWritesToIsKnown(t *testing.T) {
-	file, err := os.Create(t.TempDir() + "/log")
+func TestAFileThatAChildWritesToIsTheFileAndNotACopy(t *testing.T) {
+	dir := t.TempDir()
+	file, err := os.Create(dir + "/log")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	if err := os.WriteFile(dir+"/copy", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), "sleep", "60")
 	cmd.Stderr = file
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if !child.WritesTo(cmd.Process.Pid, file.Name()) || child.WritesTo(os.Getpid(), file.Name()) {
-		t.Error("the wrong one writes to the file")
+	if path, same := child.Opened(cmd.Process.Pid, "fd/2", file.Name()); path != file.Name() || !same {
+		t.Errorf("it writes to %s, %v", path, same)
+	}
+	if path, same := child.Opened(cmd.Process.Pid, "fd/2", dir+"/copy"); path != file.Name() || same {
+		t.Errorf("it writes to the copy, %s", path)
+	}
+	if _, same := child.Opened(os.Getpid(), "fd/2", file.Name()); same {
+		t.Error("this test writes to it")
+	}
+	if err := os.Rename(file.Name(), dir+"/moved"); err != nil {
+		t.Fatal(err)
+	}
+	if path, same := child.Opened(cmd.Process.Pid, "fd/2", dir+"/moved"); path != dir+"/moved" || !same {
+		t.Errorf("after a move it writes to %s, %v", path, same)
 	}
 	_ = cmd.Process.Kill() // Wait says how it went
 	_ = cmd.Wait()         // it was killed

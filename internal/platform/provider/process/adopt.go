@@ -26,7 +26,7 @@ func (p *Provider) adoptAll() error {
 	if err != nil {
 		return err
 	}
-	adopted := map[string]bool{}
+	adopted := map[provider.ID]bool{}
 	var unstarted []provider.ID
 	for _, f := range files {
 		if !p.paths.isRecord(f.Name()) {
@@ -45,7 +45,7 @@ func (p *Provider) adoptAll() error {
 			unstarted = append(unstarted, id)
 		}
 		if p.adopt(rec) {
-			adopted[p.paths.record(id)] = true
+			adopted[id] = true
 		}
 	}
 	if err := p.killRemains(adopted); err != nil {
@@ -71,11 +71,23 @@ func (p *Provider) adopt(rec record) bool {
 			}
 		}
 		// Looked at after the descriptor was opened: it is surely this one.
-		if child.Alive(rec.PID, rec.Start) {
+		alive, whose := child.Alive(rec.PID, rec.Start), p.paths.owner(rec.PID, rec.ID)
+		if whose == unknown && (rec.Dir == "" || rec.Dir == p.paths.root) {
+			whose = ours
+		}
+		if alive && whose == ours {
 			p.register(e, &run{rec: rec, pidfd: pidfd, done: make(chan struct{})})
 			p.log.Info("instance adopted", "instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID,
 				"port", rec.Port)
 			return true
+		}
+		if alive {
+			p.log.Warn("a running instance is left alone: it belongs to the directory that this one is a copy of",
+				"instance", rec.ID, "endpoint", rec.Endpoint, "pid", rec.PID)
+			rec.Detail = "it runs for another server, of whose data directory this one is a copy"
+			rec.PID, rec.Start = 0, 0 // nothing that is done to the instance may reach that process
+			// In a copy of hard links the log is the very file that it writes to.
+			_ = os.Rename(p.paths.log(rec.ID), p.paths.olderLog(rec.ID)) // there may be none
 		}
 		if pidfd >= 0 {
 			_ = unix.Close(pidfd) // nothing to lose
@@ -103,16 +115,16 @@ func (r record) howItEnded(boot string) string {
 
 // killRemains kills every process that belongs to this directory but to no
 // adopted instance: children of dead ones, and those started without a record.
-func (p *Provider) killRemains(adopted map[string]bool) error {
+func (p *Provider) killRemains(adopted map[provider.ID]bool) error {
 	failpoint.Hit(hitAdopting)
 	return sweep(func(pid int) bool {
-		path := child.Env(pid, envState)
-		return path != "" && p.paths.owns(path) && !adopted[path]
+		id, own := p.paths.owns(pid)
+		return own && !adopted[id]
 	})
 }
 
-// sweep kills all that are ours until a look around finds none.
-func sweep(ours func(pid int) bool) error {
+// sweep kills all that are own until a look around finds none.
+func sweep(own func(pid int) bool) error {
 	for deadline := time.Now().Add(clearTimeout); ; time.Sleep(5 * time.Millisecond) {
 		all, err := child.PIDs()
 		if err != nil {
@@ -120,9 +132,9 @@ func sweep(ours func(pid int) bool) error {
 		}
 		found := 0
 		for _, pid := range all {
-			if ours(pid) {
+			if own(pid) {
 				found = pid
-				child.Kill(pid, ours)
+				child.Kill(pid, own)
 			}
 		}
 		if found == 0 {
@@ -154,8 +166,7 @@ func (p *Provider) claimLog(ctx context.Context, id provider.ID) (*os.File, erro
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	state, log := p.paths.record(id), p.paths.log(id)
-	ours := func(pid int) bool { return child.Env(pid, envState) == state || child.WritesTo(pid, log) }
+	own := func(pid int) bool { return p.paths.owner(pid, id) == ours }
 	pause := time.Millisecond
 	for deadline := time.Now().Add(clearTimeout); ; pause = min(2*pause, 50*time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -167,7 +178,7 @@ func (p *Provider) claimLog(ctx context.Context, id provider.ID) (*os.File, erro
 		}
 		time.Sleep(pause) // its children may be dying just now
 		if pause > 4*time.Millisecond {
-			if err = sweep(ours); err != nil {
+			if err = sweep(own); err != nil {
 				break
 			}
 		}

@@ -30,6 +30,7 @@ type record struct {
 	PID          int           `json:"pid,omitempty"`   // running, exited
 	Start        uint64        `json:"start,omitempty"` // of the process, in clock ticks since Boot
 	Boot         string        `json:"boot,omitempty"`
+	Dir          string        `json:"dir,omitempty"` // that the record was written in
 	Port         int           `json:"port,omitempty"`
 	Grace        time.Duration `json:"grace_ns,omitempty"`
 	Detail       string        `json:"detail,omitempty"` // exited
@@ -89,13 +90,11 @@ func (p paths) idOf(record string) provider.ID {
 	return provider.ID(strings.TrimSuffix(filepath.Base(record), ".json"))
 }
 func (p paths) isRecord(name string) bool { return strings.HasSuffix(name, ".json") }
-func (p paths) owns(record string) bool {
-	return filepath.Dir(record) == p.instances() && p.isRecord(record)
-}
 
 // write replaces the record atomically. It is not flushed to the disk: a record
 // must outlive this process, and after a power loss no instance lives either.
 func (p paths) write(r record) error {
+	r.Dir = p.root
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err

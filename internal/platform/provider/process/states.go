@@ -14,8 +14,11 @@ package process
 //
 //   - pid and start time in the record. The pair names one process for as long
 //     as the machine is up, so a reused pid is never mistaken for an instance.
-//   - envState in its environment, which its children inherit: the path of its
-//     record. The sweep at start and the clean-up after an exit go by it.
+//   - Its working directory and its log, which are files of this directory and
+//     not of a copy, and envState in its environment, which its children
+//     inherit: the path of its record. The sweep at start and the clean-up after
+//     an exit go by them, and what runs is adopted only if it has them: a copy of
+//     a data directory has records of processes that are the original's.
 //   - A lock on its log, taken before the fork and inherited with standard
 //     output. It is held by a process that was forked but has not executed its
 //     program yet, and so has no environment of its own to be found by.
