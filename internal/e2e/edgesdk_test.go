@@ -18,11 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/smithy-go"
 
+	shapes "github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/shapetest"
 	"github.com/slipway-ml/slipway/models"
 )
 
 // wiretap is an SDK's HTTP client that notes each request and its answer.
 type wiretap struct {
+	t     testing.TB
 	inner aws.HTTPClient
 	mu    sync.Mutex
 	calls []call
@@ -49,6 +52,9 @@ func (w *wiretap) Do(r *http.Request) (*http.Response, error) {
 	if c.operation == "" {
 		c.operation = r.Method + " " + r.URL.Path
 	}
+	if c.status == http.StatusOK {
+		shapetest.WantComplete(w.t, shapes.API(), c.operation, body)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls = append(w.calls, c)
@@ -72,7 +78,7 @@ func (w *wiretap) operations(n int) (names []string) {
 // tapped returns the SDK with the means to see what goes over the wire.
 func (s *server) tapped() (aws.Config, *wiretap) {
 	cfg := s.awsConfig()
-	tap := &wiretap{inner: cfg.HTTPClient}
+	tap := &wiretap{t: s.t, inner: cfg.HTTPClient}
 	cfg.HTTPClient = tap
 	return cfg, tap
 }

@@ -71,13 +71,15 @@ func (a *api) describeEndpointConfig(
 	if err := shape.Stored(c.Document, &doc); err != nil {
 		return out, err
 	}
+	// ACK's controller waits until it reads EnableNetworkIsolation.
+	isolated := shape.Val(doc.EnableNetworkIsolation)
 	return sagemaker.DescribeEndpointConfigOutput{
 		EndpointConfigName: &c.Name, EndpointConfigArn: new(c.ARN()), CreationTime: shape.At(c.Created),
 		ProductionVariants: doc.ProductionVariants, ShadowProductionVariants: doc.ShadowProductionVariants,
 		DataCaptureConfig: doc.DataCaptureConfig, KmsKeyId: doc.KmsKeyId,
 		AsyncInferenceConfig: doc.AsyncInferenceConfig,
 		ExplainerConfig:      doc.ExplainerConfig, ExecutionRoleArn: doc.ExecutionRoleArn, VpcConfig: doc.VpcConfig,
-		EnableNetworkIsolation: doc.EnableNetworkIsolation, MetricsConfig: doc.MetricsConfig,
+		EnableNetworkIsolation: &isolated, MetricsConfig: doc.MetricsConfig,
 	}, nil
 }
 

@@ -120,7 +120,7 @@ func TestAConfigurationIsEchoedAsSentWithItsDefaults(t *testing.T) {
 		`"InitialVariantWeight":0.0,"EnableSSMAccess":false}],`+
 		`"DataCaptureConfig":{"EnableCapture":false,"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/",`+
 		`"CaptureOptions":[{"CaptureMode":"Input"}]},"KmsKeyId":"k","CreationTime":T,`+
-		`"MetricsConfig":{"EnableEnhancedMetrics":false}}`)
+		`"EnableNetworkIsolation":false,"MetricsConfig":{"EnableEnhancedMetrics":false}}`)
 
 	// What Describe echoes of it once an endpoint runs it.
 	w.accepted("CreateEndpoint", `{"EndpointName":"e","EndpointConfigName":"c"}`)

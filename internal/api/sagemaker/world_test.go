@@ -28,6 +28,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	shapes "github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/shapetest"
 )
 
 var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
@@ -55,7 +57,7 @@ func newWorld(t *testing.T) *world {
 		},
 	})
 	h := api.NewHandler(ctl, slog.New(slog.NewTextHandler(t.Output(), nil)), nil, "ml.mine.large")
-	srv := httptest.NewServer(signedFor(h))
+	srv := httptest.NewServer(signedFor(shapetest.Complete(t, shapes.API(), h)))
 	t.Cleanup(func() {
 		srv.Close()
 		if err := db.Close(); err != nil {

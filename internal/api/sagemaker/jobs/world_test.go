@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
 	shapes "github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/shape/shapetest"
 )
 
 var scope = arn.Scope{Region: "us-east-1", Account: "000000000000"}
@@ -69,7 +70,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(handler(svc, objs, log))
+	srv := httptest.NewServer(shapetest.Complete(t, shapes.API(), handler(svc, objs, log)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
