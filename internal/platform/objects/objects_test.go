@@ -16,8 +16,6 @@ import (
 	"sync"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/objects/checksum"
@@ -174,64 +172,6 @@ func TestKeysThatCannotBeAreRefused(t *testing.T) {
 			t.Errorf("open in bucket %q: %v", name, err)
 		}
 	}
-}
-
-// expected lists keys by the definition.
-func expected(all map[string]bool, prefix, delimiter string) (want []string) {
-	seen := map[string]bool{}
-	for k := range all {
-		if !strings.HasPrefix(k, prefix) {
-			continue
-		}
-		if i := strings.Index(k[len(prefix):], delimiter); delimiter != "" && i >= 0 {
-			k = k[:len(prefix)+i+len(delimiter)]
-		}
-		if !seen[k] {
-			seen[k] = true
-			want = append(want, k)
-		}
-	}
-	slices.Sort(want)
-	return want
-}
-
-func TestListingsAreWhatTheirDefinitionSays(t *testing.T) {
-	s := open(t, t.TempDir())
-	all := map[string]bool{}
-	piece := rapid.SampledFrom([]string{"a", "b", "/", "-", ".", "//", "é", "\x01", strings.Repeat("k", 40), "z"})
-	key := rapid.Map(rapid.SliceOfN(piece, 1, 6), func(p []string) string { return strings.Join(p, "") })
-	rapid.Check(t, func(rt *rapid.T) {
-		for range rapid.IntRange(0, 6).Draw(rt, "changes") {
-			k := key.Draw(rt, "key")
-			if all[k] && rapid.Bool().Draw(rt, "delete") {
-				if err := s.Delete(t.Context(), bucket, k, objects.Condition{}); err != nil {
-					rt.Fatal(err)
-				}
-				delete(all, k)
-			} else {
-				put(t, s, k, k)
-				all[k] = true
-			}
-		}
-		l := objects.List{
-			Prefix:    rapid.OneOf(rapid.Just(""), key).Draw(rt, "prefix"),
-			Delimiter: rapid.SampledFrom([]string{"", "/", "-", "kk", "é"}).Draw(rt, "delimiter"),
-			Max:       rapid.IntRange(1, 5).Draw(rt, "max"),
-		}
-		if got, want := keys(t, s, l), expected(all, l.Prefix, l.Delimiter); !slices.Equal(got, want) {
-			rt.Fatalf("%+v:\ngot  %q\nwant %q", l, got, want)
-		}
-		l.After = key.Draw(rt, "after")
-		p, err := s.List(t.Context(), bucket, l)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		for _, o := range p.Objects {
-			if o.Key <= l.After || !all[o.Key] {
-				rt.Fatalf("%+v listed %q", l, o.Key)
-			}
-		}
-	})
 }
 
 func TestAKeyThatIsThePrefixItselfDoesNotEndAListing(t *testing.T) {

@@ -170,9 +170,9 @@ func TestWithoutItsOwnTokenASessionsKeyIsWorthNothing(t *testing.T) {
 // Whoever has no key may try what he likes, a session's own credentials among
 // it: without the server's key no other token opens, in no other spelling.
 func TestATamperedTokenNeverVerifies(t *testing.T) {
-	s := sessions(t)
-	v := sigv4.NewVerifier(access.Ring{Sessions: s})
 	rapid.Check(t, func(rt *rapid.T) {
+		s := sessions(t)
+		v := sigv4.NewVerifier(access.Ring{Sessions: s})
 		c := issue(t, s, session(rapid.StringMatching(`[a-z0-9-]{1,20}`).Draw(rt, "thing")))
 		if rapid.Bool().Draw(rt, "cached") {
 			if _, code := verify(v, signed(t, c, now), now); code != "" {
@@ -220,8 +220,8 @@ func FuzzNoTokenOpensButThoseThatWereIssued(f *testing.F) {
 }
 
 func TestASessionComesBackAsItWasIssued(t *testing.T) {
-	s := sessions(t)
 	rapid.Check(t, func(rt *rapid.T) {
+		s := sessions(t)
 		text := func(name string, min int) string { return rapid.StringN(min, -1, 100).Draw(rt, name) }
 		x := access.Session{
 			Thing: text("thing", 0), Alias: text("alias", 0), RoleARN: text("role", 1),
