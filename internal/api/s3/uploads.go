@@ -360,7 +360,7 @@ func (c *call) completeUpload() error {
 		return err
 	}
 	id := c.query.Get("uploadId")
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
+	u, err := c.store.Completing(c.r.Context(), c.bucket, c.key, id)
 	if err != nil {
 		return err
 	}

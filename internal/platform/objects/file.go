@@ -40,6 +40,9 @@ type Info struct {
 	Checksum     string             `json:"checksum,omitempty"`     // base 64; of parts' checksums with "-N" after it
 	ChecksumType string             `json:"checksumType,omitempty"` // FullObject or Composite
 	Parts        []int64            `json:"parts,omitempty"`        // sizes in bytes, of an object made of parts
+	// Upload and PartNumbers say what an object made of parts was made of.
+	Upload      string `json:"upload,omitempty"`
+	PartNumbers []int  `json:"partNumbers,omitempty"` // nil for 1, 2, 3, …
 }
 
 // What a checksum is over.

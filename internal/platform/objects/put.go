@@ -37,6 +37,8 @@ type Put struct {
 type Condition struct {
 	Absent bool   // there must be none
 	ETag   string // it must have this ETag; "*" for any
+
+	upload string // it must not have been made of this upload; "" for whichever
 }
 
 // check returns why c does not hold of the object at path: a fault.Conflict
@@ -49,6 +51,8 @@ func (c Condition) check(bucket, key, path string) error {
 	switch {
 	case err != nil && !missing(err):
 		return storage(err)
+	case err == nil && c.upload != "" && i.Upload == c.upload:
+		return noUpload(c.upload)
 	case missing(err) && c.ETag != "":
 		return noKey(bucket, key)
 	case err == nil && (c.Absent || c.ETag != "" && c.ETag != "*" && c.ETag != i.ETag):
@@ -215,6 +219,9 @@ func (s *Store) Copy(ctx context.Context, from *Object, bucket, key string, c Co
 		return Info{}, storage(err)
 	}
 	i := from.Info
+	if key != i.Key {
+		i.Upload, i.PartNumbers = "", nil
+	}
 	i.Key, i.Modified = key, now()
 	if c.Header != nil {
 		i.Header = c.Header

@@ -264,23 +264,87 @@ type Complete struct {
 	If       Condition // of the object that is there
 }
 
+// Completing returns the upload that a request to complete it speaks of: also
+// one that became the object of its key already.
+func (s *Store) Completing(ctx context.Context, bucket, key, id string) (Upload, error) {
+	u, err := s.Upload(ctx, bucket, key, id)
+	if !errors.Is(err, ErrNoUpload) {
+		return u, err
+	}
+	if i, err := s.Stat(ctx, bucket, key); err == nil && i.Upload == id && id != "" {
+		return Upload{ID: id, Key: key, Algorithm: i.Algorithm, ChecksumType: i.ChecksumType}, nil
+	}
+	return u, err
+}
+
 // Complete makes the object of an upload's parts and ends the upload. Its
 // errors are faults because of ErrPart, ErrPartOrder, ErrPartSmall or
-// ErrChecksum; the upload is as it was then.
+// ErrChecksum; the upload is as it was then. Completing an upload again, of the
+// same parts, answers with the object that it became, as long as that is there:
+// whoever did not hear the first answer asks twice.
 func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete) (Info, error) {
-	u, err := s.Upload(ctx, bucket, key, id)
-	if err != nil {
+	if err := checkParts(c.Parts); err != nil {
 		return Info{}, err
 	}
-	if len(c.Parts) == 0 || len(c.Parts) > MaxParts {
-		return Info{}, fault.New(fault.Invalid, "You must specify between 1 and %d parts", MaxParts).Because(ErrPart)
+	i, err := s.completeOnce(ctx, bucket, key, id, c)
+	if err == nil {
+		return i, nil
 	}
-	for n, p := range c.Parts[1:] {
-		if p.Number <= c.Parts[n].Number {
-			return Info{}, fault.New(fault.Invalid,
+	there, statErr := s.Stat(ctx, bucket, key)
+	if statErr != nil || !there.madeOf(id, c) {
+		return i, err
+	}
+	return there, s.dropUpload(bucket, id)
+}
+
+// madeOf reports whether an object is what an upload with these parts makes.
+func (i Info) madeOf(id string, c Complete) bool {
+	if i.Upload != id || i.ETag != etagOf(c.Parts) || c.Size >= 0 && c.Size != i.Size ||
+		c.Checksum != "" && c.Checksum != i.Checksum {
+		return false
+	}
+	return slices.Equal(i.PartNumbers, partNumbers(c.Parts))
+}
+
+// partNumbers returns the numbers of parts, nil for those that count from one.
+func partNumbers(parts []Part) (numbers []int) {
+	if parts[len(parts)-1].Number == len(parts) { // they are in order
+		return nil
+	}
+	for _, p := range parts {
+		numbers = append(numbers, p.Number)
+	}
+	return numbers
+}
+
+// etagOf returns the ETag of the object that parts make.
+func etagOf(parts []Part) string {
+	h := md5.New()
+	for _, p := range parts {
+		raw, _ := hex.DecodeString(p.ETag) // another's is not found among the parts
+		_, _ = h.Write(raw)                // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)) + "-" + strconv.Itoa(len(parts))
+}
+
+func checkParts(parts []Part) error {
+	if len(parts) == 0 || len(parts) > MaxParts {
+		return fault.New(fault.Invalid, "You must specify between 1 and %d parts", MaxParts).Because(ErrPart)
+	}
+	for n, p := range parts[1:] {
+		if p.Number <= parts[n].Number {
+			return fault.New(fault.Invalid,
 				"The list of parts was not in ascending order. Parts must be ordered by part number.").
 				Because(ErrPartOrder)
 		}
+	}
+	return nil
+}
+
+func (s *Store) completeOnce(ctx context.Context, bucket, key, id string, c Complete) (Info, error) {
+	u, err := s.Upload(ctx, bucket, key, id)
+	if err != nil {
+		return Info{}, err
 	}
 	full := u.Algorithm
 	if u.ChecksumType != FullObject {
@@ -298,6 +362,7 @@ func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete
 	if err := d.seal(i); err != nil {
 		return Info{}, err
 	}
+	c.If.upload = id
 	if err := s.commit(d, bucket, key, c.If); err != nil {
 		return Info{}, err
 	}
@@ -307,8 +372,10 @@ func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete
 
 // assemble writes the parts, one after the other, to d.
 func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload, c Complete) (Info, error) {
-	i := Info{Key: u.Key, Modified: now(), Header: u.Header, Tags: u.Tags}
-	etags := md5.New()
+	i := Info{
+		Key: u.Key, Modified: now(), Header: u.Header, Tags: u.Tags, ETag: etagOf(c.Parts), Upload: u.ID,
+		PartNumbers: partNumbers(c.Parts),
+	}
 	var sums []byte
 	for n, p := range c.Parts {
 		if err := ctx.Err(); err != nil {
@@ -327,8 +394,6 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 			return i, tooLarge()
 		}
 		i.Parts = append(i.Parts, part.Size)
-		raw, _ := hex.DecodeString(part.ETag) // we wrote it
-		_, _ = etags.Write(raw)               // a hash never fails
 		if u.Algorithm != "" {
 			sum, _ := u.Algorithm.Decode(part.Checksum) // we wrote it
 			sums = append(sums, sum...)
@@ -339,7 +404,6 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 			"The provided 'x-amz-mp-object-size' header does not match what was computed.").
 			Because(ErrChecksum)
 	}
-	i.ETag = hex.EncodeToString(etags.Sum(nil)) + "-" + strconv.Itoa(len(c.Parts))
 	if u.Algorithm != "" {
 		i.Algorithm, i.ChecksumType = u.Algorithm, u.ChecksumType
 		if d.sum != nil {

@@ -9,7 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -204,5 +207,66 @@ func TestACopyHasTheDataAndWhatItIsToldToHave(t *testing.T) {
 		if got, err := get(s, k); got != "data" || err != nil {
 			t.Errorf("%s: %q, %v", k, got, err)
 		}
+	}
+}
+
+func TestCompletingAnUploadAgainGivesTheSameAnswer(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := begin(t, s, objects.Upload{Algorithm: checksum.CRC32, ChecksumType: objects.Composite})
+	p := []objects.Part{putPart(t, s, id, 2, strings.Repeat("2", partSize)), putPart(t, s, id, 5, "5")}
+	once := objects.Complete{Parts: p, Size: -1, If: objects.Condition{Absent: true}}
+	var wg sync.WaitGroup
+	var answers [8]objects.Info
+	for n := range answers { // at the same moment
+		wg.Go(func() {
+			i, err := s.Complete(t.Context(), bucket, "k", id, once)
+			if answers[n] = i; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, i := range answers {
+		if !reflect.DeepEqual(i, answers[0]) || i.Size != partSize+1 {
+			t.Errorf("%+v\n%+v", i, answers[0])
+		}
+	}
+	tags := "a=b" // puts the object anew
+	o, err := s.Open(t.Context(), bucket, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Copy(t.Context(), o, bucket, "k", objects.Copy{Tags: &tags}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Copy(t.Context(), o, bucket, "other", objects.Copy{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	i, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: p, Size: -1})
+	if err != nil || i.ETag != answers[0].ETag {
+		t.Errorf("after its tags were set: %+v, %v", i, err)
+	}
+	renumbered := slices.Clone(p)
+	renumbered[1].Number = 6
+	for name, c := range map[string]struct {
+		key   string
+		parts []objects.Part
+	}{
+		"other parts": {"k", p[:1]}, "other numbers": {"k", renumbered}, "the key of its copy": {"other", p},
+	} {
+		_, err := s.Complete(t.Context(), bucket, c.key, id, objects.Complete{Parts: c.parts, Size: -1})
+		if !errors.Is(err, objects.ErrNoUpload) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	put(t, s, "k", "another")
+	if _, err := s.Complete(t.Context(), bucket, "k", id, once); !errors.Is(err, objects.ErrNoUpload) {
+		t.Errorf("when the object is another: %v", err)
+	}
+	if got, err := get(s, "k"); got != "another" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
