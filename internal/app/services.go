@@ -76,7 +76,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	if err := a.openAlarms(ctx); err != nil {
 		return err
 	}
-	if a.router, err = router.New(router.Config{Registerer: a.registry, OnSample: a.metrics.Sample}); err != nil {
+	if a.router, err = router.New(router.Config{
+		Registerer: a.registry, OnSample: a.metrics.Sample, Log: a.log,
+	}); err != nil {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })

@@ -289,6 +289,29 @@ func TestAnEndpointThatLostEveryInstanceIsOutOfServiceUntilOneIsBack(t *testing.
 	}
 }
 
+func TestARouteNamesWhatCouldStandInWhenNothingIsReady(t *testing.T) {
+	e, is := inService(t, v("a", 4, 1))
+	for n, i := range []struct {
+		status  hosting.InstanceStatus
+		address string
+	}{
+		{hosting.InstanceUnhealthy, "fails its checks"},
+		{hosting.InstanceUnhealthy, ""}, // crashed
+		{hosting.InstanceStarting, "was never ready"},
+		{hosting.InstanceFailed, "given up"},
+	} {
+		is[n].Status, is[n].Address = i.status, i.address
+	}
+	f := e.Route(is).Variants[0].Fleets[0]
+	if len(f.Instances) != 0 || len(f.Unhealthy) != 1 || f.Unhealthy[0].Address != "fails its checks" {
+		t.Errorf("%+v", f)
+	}
+	is[0].Wanted = false
+	if f := e.Route(is).Variants[0].Fleets[0]; len(f.Unhealthy) != 0 {
+		t.Errorf("not wanted: %+v", f)
+	}
+}
+
 func TestTagsKeepTheirRules(t *testing.T) {
 	many := make([]hosting.Tag, 51)
 	for i := range many {

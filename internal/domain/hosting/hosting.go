@@ -264,7 +264,7 @@ type Instance struct {
 	Wanted   bool // false: drain and remove it
 	Provider ProviderName
 	Status   InstanceStatus
-	Address  string
+	Address  string // where it answers; "" if it does not run, or is not known to be there
 	Detail   string // why it is unhealthy or failed, for people
 	Attempts int    // starts that ended badly since it was last healthy
 	Created  time.Time

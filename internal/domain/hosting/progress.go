@@ -249,7 +249,7 @@ func (e *Endpoint) UpdateStatus(instances []Instance, now time.Time) {
 
 // Route returns where the endpoint's requests go. The split between fleets is
 // the deployment's; the instances are those that are ready, as many of each
-// fleet as shall take traffic.
+// fleet as shall take traffic, and beside them those that could stand in.
 func (e *Endpoint) Route(instances []Instance) traffic.Route {
 	r := traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: !e.Status.Serves()}
 	if r.Gone {
@@ -286,6 +286,7 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 		}
 		from = v
 		fleet := traffic.Fleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)}
+		fleet.Unhealthy = failing(instances, f.ID, *v, v.Active-len(fleet.Instances))
 		rv.Fleets = append(rv.Fleets, fleet)
 	}
 	kept := 0.0 // the part of the old requests that a remnant goes on serving
@@ -358,6 +359,18 @@ func serving(instances []Instance, f FleetID, v FleetVariant) []traffic.Instance
 	out := []traffic.Instance{}
 	for _, i := range instances {
 		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceReady && len(out) < v.Active {
+			out = append(out, traffic.Instance{ID: string(i.ID), Address: i.Address})
+		}
+	}
+	return out
+}
+
+// failing picks at most n instances that were ready, run, and fail their health
+// checks, oldest first. One that has crashed or moved has no address.
+func failing(instances []Instance, f FleetID, v FleetVariant, n int) (out []traffic.Instance) {
+	for _, i := range instances {
+		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceUnhealthy && i.Address != "" &&
+			len(out) < n {
 			out = append(out, traffic.Instance{ID: string(i.ID), Address: i.Address})
 		}
 	}

@@ -6,6 +6,7 @@
 package outcome
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -160,12 +161,26 @@ func (o *Outcome) phaseChanged(was Standing, e *hosting.Endpoint) bool {
 // statusAndRoute works out e's status and where its requests go.
 func (o *Outcome) statusAndRoute(was Standing, e *hosting.Endpoint, instances []hosting.Instance) {
 	e.UpdateStatus(instances, o.At)
+	route := e.Route(instances)
 	if e.Status != was.Status {
 		change := record.StatusChange{From: was.Status, To: e.Status, Reason: e.FailureReason}
+		if n := standIns(route); n > 0 && e.Status == hosting.OutOfService {
+			change.Reason = fmt.Sprintf("No instance passes its health checks: requests go to all that run, %d.", n)
+		}
 		o.addLine(e, record.EndpointStatus, change)
 		o.Events = append(o.Events, notice.StateChange)
 	}
-	o.Route = new(e.Route(instances))
+	o.Route = &route
+}
+
+// standIns counts the instances that get requests though they fail their checks.
+func standIns(r traffic.Route) (n int) {
+	for _, v := range r.Variants {
+		for _, f := range v.Fleets {
+			n += len(f.Unhealthy)
+		}
+	}
+	return n
 }
 
 // addLine appends to the history of e, and of the deployment in hand or the one

@@ -3,6 +3,7 @@ package outcome_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,7 +187,7 @@ func says(o outcome.Outcome) (out []string) {
 		case record.Transition:
 			say("history of %s: %s→%s %v", l.Deployment, w.From, w.To, w.Tripped)
 		case record.StatusChange:
-			say("history of %q: %s→%s", l.Deployment, w.From, w.To)
+			say("%s", strings.TrimSpace(fmt.Sprintf("history of %q: %s→%s %s", l.Deployment, w.From, w.To, w.Reason)))
 		}
 	}
 	for _, k := range o.Events {
@@ -304,7 +305,8 @@ func TestWhatFollowsFromAChange(t *testing.T) {
 			},
 			[]string{
 				"endpoint OutOfService", "i-1 is Unhealthy", "route c1 100% on 0",
-				`history of "": InService→OutOfService`, state + "OutOfService",
+				`history of "": InService→OutOfService No instance passes its health checks: ` +
+					`requests go to all that run, 2.`, state + "OutOfService",
 			},
 		},
 		"an instance that is gone wakes the deployment that waits for it": {

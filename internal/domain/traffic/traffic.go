@@ -52,16 +52,19 @@ type Fleet struct {
 	Config    string     `json:"Config"` // EndpointConfigName
 	Share     float64    `json:"Share"`  // of the variant's requests; the shares of a variant sum to 1
 	Instances []Instance `json:"Instances"`
+	// Unhealthy are those that were ready, run, and fail their health checks.
+	// They take traffic when no instance of the variant is ready.
+	Unhealthy []Instance `json:"Unhealthy,omitempty"`
 }
 
-// Instance is one ready instance that takes traffic.
+// Instance is one instance that takes traffic.
 type Instance struct {
 	ID      string `json:"ID"`
 	Address string `json:"Address"`
 }
 
 // Sample is what happened to one request that reached, or tried to reach, a
-// container (spec §7.1).
+// container, or that no instance could take (spec §7.1).
 type Sample struct {
 	Key             Key
 	Variant, Config string
@@ -69,6 +72,7 @@ type Sample struct {
 	Status4XX       bool      // the container answered 4xx
 	Status5XX       bool      // it answered 5xx, not at all, or in no time
 	ModelError      bool      // no whole 2xx response came
+	Unserved        bool      // no instance could take it: it says nothing of latencies
 	ModelLatency    time.Duration
 	OverheadLatency time.Duration
 	Instances       int // that took traffic of the variant when one was chosen

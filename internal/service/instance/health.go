@@ -76,6 +76,7 @@ func (s *supervisor) becomeReady(ctx context.Context) error {
 		}
 	}
 	s.proven = true
+	s.phase.Store(passingChecks)
 	return s.report(ctx, hosting.InstanceReport{Status: hosting.InstanceReady, Address: s.status.Address})
 }
 
@@ -110,7 +111,7 @@ func (s *supervisor) stayReady(ctx context.Context) error {
 		case s.status.Exited:
 			return s.exited()
 		case s.status.Address != address:
-			return s.outOfRoutes(ctx, errors.New("its address became "+s.status.Address))
+			return s.outOfRoutes(ctx, "", errors.New("its address became "+s.status.Address))
 		}
 		err := s.check(ctx)
 		if ctx.Err() != nil {
@@ -124,6 +125,7 @@ func (s *supervisor) stayReady(ctx context.Context) error {
 			continue
 		case err == nil:
 			healthy, failed, since = true, 0, time.Now()
+			s.phase.Store(passingChecks)
 			if err := s.report(ctx, hosting.InstanceReport{
 				Status:  hosting.InstanceReady,
 				Address: address,
@@ -132,24 +134,69 @@ func (s *supervisor) stayReady(ctx context.Context) error {
 			}
 			continue
 		}
-		if failed++; failed >= s.m.Tuning.UnhealthyAfter {
+		if failed++; failed >= s.m.Tuning.UnhealthyAfter && s.m.mayReplace(s, failed, err) {
 			return s.notHealthy(fmt.Errorf("%d health checks in a row failed: %w", failed, err))
 		}
 		if healthy {
 			healthy = false
-			if err := s.outOfRoutes(ctx, err); err != nil {
+			if err := s.outOfRoutes(ctx, address, err); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// outOfRoutes reports that an instance was ready and is not for now.
-func (s *supervisor) outOfRoutes(ctx context.Context, why error) error {
-	s.m.Log.WarnContext(ctx, "instance gets no requests until it passes a health check",
+// outOfRoutes reports that an instance was ready and is not for now. At the
+// address, if there is one, it still gets requests when no other is ready.
+func (s *supervisor) outOfRoutes(ctx context.Context, address string, why error) error {
+	s.m.Log.WarnContext(ctx, "instance gets no requests until it passes a health check, unless no other does",
 		"endpoint", s.row.Spec.Endpoint, "instance", s.row.ID, "err", why)
-	return s.report(ctx, hosting.InstanceReport{Status: hosting.InstanceUnhealthy, Detail: why.Error()})
+	s.phase.Store(failingChecks)
+	return s.report(ctx, hosting.InstanceReport{
+		Status: hosting.InstanceUnhealthy, Address: address, Detail: why.Error(),
+	})
 }
+
+// What an instance's supervisor is at, for those of the others.
+const (
+	notUp         int32 = iota // starting, or being replaced
+	passingChecks              // ready
+	failingChecks              // it was ready, and runs
+)
+
+// keepLast is how many times more failed checks an instance is allowed, if it
+// answers them at all, while none of its variant passes: until then it may serve
+// what its checks deny, and replacing it would leave nobody to.
+const keepLast = 10
+
+// mayReplace decides whether s, which failed so many health checks in a row, the
+// last of them with err, is to be replaced. Of several that are kept because no
+// other passes its checks, one is replaced at a time.
+func (m *Manager) mayReplace(s *supervisor, failed int, err error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var passing, starting bool
+	for _, o := range m.supervisors {
+		if o == s || o.row.Endpoint != s.row.Endpoint || o.row.Fleet != s.row.Fleet ||
+			o.row.Spec.Variant.Name != s.row.Spec.Variant.Name || o.wanted.Err() != nil {
+			continue
+		}
+		passing = passing || o.phase.Load() == passingChecks
+		starting = starting || o.phase.Load() == notUp
+	}
+	_, answers := errors.AsType[*badPing](err)
+	limit := m.Tuning.UnhealthyAfter * keepLast
+	if answers && !passing && (failed < limit || starting && failed < limit*keepLast) {
+		return false
+	}
+	s.phase.Store(notUp)
+	return true
+}
+
+// badPing is a health check that was answered, but not with 200.
+type badPing struct{ status int }
+
+func (e *badPing) Error() string { return fmt.Sprintf("/ping answered %d", e.status) }
 
 // check is a health check of an instance that was healthy. One that was not
 // answered in time is repeated at once before it counts: on a host that stalls,
@@ -176,7 +223,7 @@ func (s *supervisor) ping(ctx context.Context) error {
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // any body is fine
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("/ping answered %d", res.StatusCode)
+		return &badPing{res.StatusCode}
 	}
 	return nil
 }

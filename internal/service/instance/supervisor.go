@@ -27,6 +27,7 @@ type supervisor struct {
 	wanted context.Context // ends when the instance is to go
 	unwant context.CancelFunc
 
+	phase   atomic.Int32 // notUp, passingChecks, failingChecks
 	starts  atomic.Int64 // how often the instance was started
 	changed chan struct{}
 
@@ -103,6 +104,7 @@ func (s *supervisor) attempt(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	s.phase.Store(notUp)
 	s.row.Attempts++
 	r := hosting.InstanceReport{Status: s.downStatus(), Detail: s.reason(ctx, err)}
 	if s.row.Attempts >= s.m.Tuning.StartAttempts || isPermanent(err) {

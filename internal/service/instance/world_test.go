@@ -34,6 +34,7 @@ type server struct {
 	address string
 	waiting string // why the address is not shown
 	healthy atomic.Bool
+	denied  atomic.Int64 // health checks that were answered with 503
 	exited  bool
 }
 
@@ -70,6 +71,7 @@ func (w *world) Ensure(ctx context.Context, id provider.ID, spec provider.Spec) 
 	s.healthy.Store(!w.stall.Load())
 	s.srv = &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		if !s.healthy.Load() {
+			s.denied.Add(1)
 			rw.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})}

@@ -70,8 +70,10 @@ func (c *cell) count(x *traffic.Sample) {
 	if x.Instances > 0 {
 		c.per.Add(1 / float64(x.Instances))
 	}
-	c.model.Add(micros(x.ModelLatency))
-	c.over.Add(micros(x.OverheadLatency))
+	if !x.Unserved {
+		c.model.Add(micros(x.ModelLatency))
+		c.over.Add(micros(x.OverheadLatency))
+	}
 	if x.Streaming {
 		c.streams++
 		if x.FirstChunk > 0 {

@@ -43,6 +43,7 @@ type Call struct {
 	first  time.Duration
 	failed bool
 	mid    bool
+	none   bool // there was no instance for it
 }
 
 // Do chooses an instance, sends the request and waits for the head of its
@@ -52,9 +53,10 @@ func (r *Router) Do(c *Call) error {
 	c.r = r
 	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
 	c.Account, c.Variant, c.Container = "", "", ""
-	c.model, c.first, c.failed, c.mid = 0, 0, false, false
+	c.model, c.first, c.failed, c.mid, c.none = 0, 0, false, false, false
 	for {
 		if err := r.pick(c); err != nil {
+			c.none = errors.Is(err, ErrNoInstance)
 			return err
 		}
 		err := c.in.up.Do(&c.Request, &c.Response)
@@ -93,6 +95,7 @@ func (r *Router) pick(c *Call) error {
 		}
 		c.Variant, c.Container = v.Name, v.Container
 		if len(v.fleets) == 0 {
+			c.tally = v.unserved
 			return ErrNoInstance
 		}
 		f := v.fleet()
@@ -143,13 +146,21 @@ func (c *Call) Next() ([]byte, error) {
 // response that was not read to its end is given up.
 func (c *Call) Finish() {
 	c.Response.Close()
-	if c.in == nil {
+	switch {
+	case c.none:
+		c.r.missed(c)
+		if c.tally == nil { // the endpoint has no fleet that it could be counted for
+			return
+		}
+	case c.in == nil:
 		return
+	default:
+		c.count(-1)
+		c.r.release(c.in)
+		c.in = nil
 	}
-	c.count(-1)
-	c.r.release(c.in)
-	c.in = nil
 	s := c.sample()
+	c.none = false
 	c.tally.add(&s)
 	if c.r.onSample != nil {
 		c.r.onSample(s)
@@ -167,6 +178,9 @@ func (c *Call) sample() traffic.Sample {
 		Streaming: c.Streaming, FirstChunk: c.first, MidStreamError: c.Streaming && c.mid,
 	}
 	switch {
+	case c.none:
+		s.Status5XX, s.ModelError, s.Unserved = true, true, true
+		s.ModelLatency, s.OverheadLatency, s.Instances = 0, time.Since(c.Arrived), 0
 	case c.failed:
 		s.Status5XX, s.ModelError = true, true
 	case status >= 500:

@@ -1,7 +1,9 @@
 package router
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -23,6 +25,8 @@ type variant struct {
 	fleets    []fleet // those that have instances
 	active    int     // their instances
 	total     float64 // of their shares
+	unhealthy bool    // none is ready: the instances are those that fail their health checks
+	unserved  *tally  // counts the requests that no instance can take; nil: the variant has no fleet
 }
 
 type fleet struct {
@@ -47,14 +51,22 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 	for i := range to.Variants {
 		v := &to.Variants[i]
 		rv := variant{Variant: v, weight: max(0, v.Weight), leastBusy: v.Routing == traffic.LeastOutstandingRequests}
+		rv.unhealthy = !slices.ContainsFunc(v.Fleets, func(f traffic.Fleet) bool { return len(f.Instances) > 0 })
 		for _, f := range v.Fleets {
 			t := rt.tally(v.Name, f.Config)
 			if t == nil {
 				t = en.tally(old, v.Name, f.Config)
 				rt.tallies = append(rt.tallies, t)
 			}
+			rv.unserved = cmp.Or(rv.unserved, t)
 			rf := fleet{share: max(0, f.Share), tally: t}
-			for _, in := range f.Instances {
+			instances := f.Instances
+			if rv.unhealthy {
+				// Most likely it is the checks that fail, or requests that are late: any
+				// answer is better than none (Envoy's panic threshold).
+				instances = f.Unhealthy
+			}
+			for _, in := range instances {
 				rf.instances = append(rf.instances, r.join(in))
 			}
 			if len(rf.instances) > 0 {

@@ -7,10 +7,12 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -28,13 +30,15 @@ import (
 type Config struct {
 	Client     *http1.Client         // nil: one with default bounds
 	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
-	OnSample   func(traffic.Sample)  // called once for each request that reached a container; nil: not
+	OnSample   func(traffic.Sample)  // called once for each request that had a container to go to; nil: not
+	Log        *slog.Logger          // of endpoints that cannot serve; nil: discard
 }
 
 // Router holds the table. Its methods may be called at the same time.
 type Router struct {
 	client   *http1.Client
 	onSample func(traffic.Sample)
+	log      *slog.Logger
 	name     string    // of this life of the router, among all that count
 	began    time.Time // when it started to count
 	seed     maphash.Seed
@@ -56,12 +60,14 @@ type shard struct {
 type entry struct {
 	route atomic.Pointer[route]
 	past  []*tally // counters of fleets that left, newest last; guarded by Router.mu
+
+	outage outage
 }
 
 // New returns a router with an empty table.
 func New(cfg Config) (*Router, error) {
 	r := &Router{
-		client: cfg.Client, onSample: cfg.OnSample,
+		client: cfg.Client, onSample: cfg.OnSample, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),
 		instances: map[string][]*instance{},
@@ -103,19 +109,25 @@ func (r *Router) find(k traffic.Key) *route {
 // Set puts to in the table, unless a newer version is there. When it returns,
 // no new request lands on an instance that to leaves out.
 func (r *Router) Set(to traffic.Route) {
+	if en, old, next := r.set(to); next != nil {
+		r.logHealth(en, old, next)
+	}
+}
+
+// set returns the endpoint's place, and its route before and now; nothing if a
+// newer one stands.
+func (r *Router) set(to traffic.Route) (en *entry, old, next *route) {
 	k := to.Key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.shard(k)
 	table := *s.table.Load()
-	en := table[k]
-	var old *route
-	if en == nil {
+	if en = table[k]; en == nil {
 		en = &entry{}
 	} else if old = en.route.Load(); old.Version > to.Version {
-		return
+		return nil, nil, nil
 	}
-	next := r.build(en, old, to)
+	next = r.build(en, old, to)
 	en.route.Store(next)
 	if old == nil {
 		table = maps.Clone(table)
@@ -125,6 +137,7 @@ func (r *Router) Set(to traffic.Route) {
 		en.retire(old, next)
 		r.leave(old)
 	}
+	return en, old, next
 }
 
 // Delete takes k out of the table, with its counters.

@@ -20,6 +20,7 @@ type tally struct {
 
 	inFlight    atomic.Int64
 	invocations atomic.Uint64
+	unserved    atomic.Uint64 // of these
 	status4xx   atomic.Uint64
 	status5xx   atomic.Uint64
 	modelErrors atomic.Uint64
@@ -41,6 +42,10 @@ func (t *tally) add(s *traffic.Sample) {
 	}
 	if s.MidStreamError {
 		t.midStream.Add(1)
+	}
+	if s.Unserved {
+		t.unserved.Add(1)
+		return
 	}
 	t.model.observe(s.ModelLatency)
 	t.overhead.observe(s.OverheadLatency)
@@ -139,7 +144,7 @@ func (r *Router) Answered(k traffic.Key, config string) []traffic.Reading {
 	reading := traffic.Reading{Router: r.name, Began: r.began}
 	for _, t := range r.tallies(k) {
 		if t.config == config {
-			reading.Requests += int64(t.invocations.Load())
+			reading.Requests += int64(t.invocations.Load() - t.unserved.Load())
 		}
 	}
 	return []traffic.Reading{reading}
@@ -161,7 +166,7 @@ func (r *Router) tallies(k traffic.Key) []*tally {
 type collector struct{ r *Router }
 
 type descs struct {
-	invocations, status4xx, status5xx, modelErrors, midStream, inFlight, model, overhead *prometheus.Desc
+	invocations, unserved, status4xx, status5xx, modelErrors, midStream, inFlight, model, overhead *prometheus.Desc
 }
 
 func newDescs() descs {
@@ -170,7 +175,8 @@ func newDescs() descs {
 		return prometheus.NewDesc("slipway_endpoint_"+name, help, labels, nil)
 	}
 	return descs{
-		invocations: d("invocations_total", "Requests sent, or tried to be sent, to a container."),
+		invocations: d("invocations_total", "Requests for a container, also those that none could take."),
+		unserved:    d("unserved_total", "Requests that no instance could take: they were answered with 503."),
 		status4xx:   d("invocation_4xx_errors_total", "Requests that the container answered with 4xx."),
 		status5xx:   d("invocation_5xx_errors_total", "Requests that the container answered with 5xx, or not."),
 		modelErrors: d("invocation_model_errors_total", "Requests without a whole 2xx response."),
@@ -185,7 +191,7 @@ func newDescs() descs {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	d := newDescs()
 	for _, x := range []*prometheus.Desc{
-		d.invocations, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead,
+		d.invocations, d.unserved, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead,
 	} {
 		ch <- x
 	}
@@ -214,6 +220,7 @@ func (t *tally) collect(ch chan<- prometheus.Metric, d descs, k traffic.Key) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
 	}
 	counter(d.invocations, n)
+	counter(d.unserved, t.unserved.Load())
 	counter(d.status4xx, t.status4xx.Load())
 	counter(d.status5xx, t.status5xx.Load())
 	counter(d.modelErrors, t.modelErrors.Load())
