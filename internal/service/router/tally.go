@@ -191,7 +191,8 @@ func newDescs() descs {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	d := newDescs()
 	for _, x := range []*prometheus.Desc{
-		d.invocations, d.unserved, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight, d.model, d.overhead,
+		d.invocations, d.unserved, d.status4xx, d.status5xx, d.modelErrors, d.midStream, d.inFlight,
+		d.model, d.overhead,
 	} {
 		ch <- x
 	}
