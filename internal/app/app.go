@@ -54,6 +54,7 @@ type App struct {
 	verifier  *sigv4.Verifier // of operators: devices invoke no endpoint
 	callers   *sigv4.Verifier // of operators and devices
 	db        *store.DB
+	directory *store.Directory
 	edge      edgestore.DB
 	hosting   *hosting.DB
 	objects   *objects.Store
@@ -162,6 +163,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	}
 	a.onStop("store", a.db.Close)
 	a.hosting = hosting.New(a.db, subscribers(a.cfg.Webhooks)...)
+	if err := a.openDirectory(ctx); err != nil {
+		return err
+	}
 	if a.edge, err = edgestore.New(ctx, a.db); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
@@ -214,6 +218,7 @@ const maxControlConns = 4096
 func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
+	wg.Go(func() { a.directory.Run(background) })
 	wg.Go(func() { a.follower.Run(background) })
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })

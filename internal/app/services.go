@@ -39,7 +39,7 @@ import (
 // openProvider adopts the instances that an earlier server left running.
 func (a *App) openProvider(ctx context.Context) (err error) {
 	a.process, err = process.New(process.Config{
-		Dir: filepath.Join(a.cfg.DataDir, "instances"), Log: a.log, Fetch: a.fetch,
+		Dir: a.instancesDir(), Log: a.log, Fetch: a.fetch,
 		// Below what kernels give to outgoing connections, which could
 		// otherwise take a port between its choice and its instance.
 		FirstPort: 20000, LastPort: 31999,

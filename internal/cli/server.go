@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 func newServer() *cobra.Command {
 	var s settings
+	var accept string
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run the whole of Slipway in one process",
@@ -25,10 +27,13 @@ defaults, until SIGTERM or SIGINT. The first start writes the administrator's ke
 			if err != nil {
 				return err
 			}
+			cfg.Database.Accept = cmp.Or(accept, cfg.Database.Accept)
 			return serve(cmd, cfg)
 		},
 	}
 	s.bind(cmd)
+	cmd.Flags().StringVar(&accept, "accept-database", "",
+		"state of the database to go on with, although the data directory was used with another one")
 	return cmd
 }
 

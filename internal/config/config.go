@@ -74,6 +74,10 @@ type Database struct {
 	// postgres://user:password@host:5432/name. Without one the records are in
 	// an SQLite file in the data directory.
 	URL string `json:"url"`
+	// Accept is the name of a state of the database that a server may start on
+	// although its data directory was used with another one, as the refusal of
+	// such a start gives it. It is good for one start.
+	Accept string `json:"accept,omitempty"`
 }
 
 // Limits bound what requests and models may take. Each is above zero.

@@ -17,6 +17,7 @@ type Dialect struct {
 	snapshot   sql.IsolationLevel // of a transaction whose reads agree with each other
 	ints       string             // the numbers of a JSON array, as rows; %s is the array
 	texts      string             // its strings
+	system     string             // the query for Generation.System
 }
 
 func sqliteDialect() Dialect {
@@ -33,6 +34,9 @@ func postgresDialect() Dialect {
 		snapshot: sql.LevelRepeatableRead,
 		ints:     "(select value::bigint from json_array_elements_text(%s::json))",
 		texts:    "(select value from json_array_elements_text(%s::json))",
+		// The timeline is the first part of a segment's name.
+		system: `select system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+			from pg_control_system()`,
 	}
 }
 

@@ -49,7 +49,7 @@ func OpenPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{Dialect: postgresDialect(), sole: newSole(config, log)}
+	db := &DB{Dialect: postgresDialect(), lost: make(chan error, 1), sole: newSole(config, log)}
 	if err := db.sole.acquire(ctx); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}

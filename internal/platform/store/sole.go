@@ -30,7 +30,6 @@ var ErrInUse = errors.New("another Slipway server uses this database")
 type sole struct {
 	config *pgx.ConnConfig
 	log    *slog.Logger
-	lost   chan error // gets one
 
 	mu    sync.Mutex // guards what follows; not held on the network
 	owner *pgx.Conn
@@ -61,7 +60,7 @@ const (
 )
 
 func newSole(config *pgx.ConnConfig, log *slog.Logger) *sole {
-	return &sole{config: config, log: log, lost: make(chan error, 1), stop: func() {}}
+	return &sole{config: config, log: log, stop: func() {}}
 }
 
 // acquire takes the owner's lock, and waits until no connection of an earlier

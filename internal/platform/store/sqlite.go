@@ -35,7 +35,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(4)
 	db := &DB{
-		write: write, read: read, Dialect: sqliteDialect(),
+		write: write, read: read, Dialect: sqliteDialect(), lost: make(chan error, 1),
 		preparedWrites: map[string]*sql.Stmt{}, preparedReads: map[string]*sql.Stmt{},
 	}
 	if err := migrate(ctx, db.Dialect.goose, write); err != nil {

@@ -51,7 +51,8 @@ type DB struct {
 
 	Dialect Dialect
 
-	sole *sole // of a PostgreSQL database: this server alone uses it
+	lost chan error // gets one: why this server may use the database no longer
+	sole *sole      // of a PostgreSQL database: this server alone uses it
 
 	preparedWrites, preparedReads map[string]*sql.Stmt
 }
@@ -70,12 +71,7 @@ func (db *DB) Close() error {
 
 // Lost gets the reason when this server may use the database no longer: another
 // one has it. It must stop.
-func (db *DB) Lost() <-chan error {
-	if db.sole == nil {
-		return nil
-	}
-	return db.sole.lost
-}
+func (db *DB) Lost() <-chan error { return db.lost }
 
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }

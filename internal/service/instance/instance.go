@@ -65,6 +65,7 @@ type Manager struct {
 	supervisors map[hosting.InstanceID]*supervisor
 	running     map[place]provider.Status // left by an earlier server, not yet adopted
 	version     int64                     // of the newest row seen
+	anew        bool                      // the versions began anew, and what is read next is all there is
 
 	wg sync.WaitGroup // the supervisors
 }
@@ -191,14 +192,21 @@ func (m *Manager) adopt(at place) (provider.Status, bool) {
 // a provider that this server does not have is left as it is.
 func (m *Manager) follow(ctx context.Context) error {
 	m.mu.Lock()
-	version := m.version
+	version, anew := m.version, m.anew
 	m.mu.Unlock()
+	if anew {
+		version = 0
+	}
 	rows, err := m.Store.InstancesSince(ctx, version)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if anew {
+		m.keepOnly(ctx, rows)
+		m.anew = false
+	}
 	for _, row := range rows {
 		m.version = row.Version
 		s, ok := m.supervisors[row.ID]
@@ -218,6 +226,27 @@ func (m *Manager) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Reread forgets how far the rows were followed: their versions ran backwards.
+func (m *Manager) Reread() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.version, m.anew = 0, true
+}
+
+// keepOnly ends the instances that are in no row any more. m.mu is held.
+func (m *Manager) keepOnly(ctx context.Context, rows []hosting.InstanceRow) {
+	there := map[hosting.InstanceID]bool{}
+	for _, row := range rows {
+		there[row.ID] = true
+	}
+	for id, s := range m.supervisors {
+		if !there[id] {
+			m.Log.ErrorContext(ctx, "instance ends: the database knows it no longer", "instance", id)
+			s.unwant()
+		}
+	}
 }
 
 func (m *Manager) supervise(ctx context.Context, s *supervisor) {

@@ -37,6 +37,7 @@ type plant struct {
 	providers provider.Set
 	download  time.Duration // of the endpoint that is created
 	stop      func()
+	manager   *instance.Manager
 }
 
 // logged is what the services said.
@@ -97,6 +98,7 @@ func (p *plant) start() {
 			StartupTimeout: 400 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,
 		},
 	})
+	p.manager = m
 	var wg sync.WaitGroup
 	wg.Go(func() { runner.Run(ctx) })
 	wg.Go(func() { m.Run(ctx) })

@@ -28,6 +28,7 @@ type Follower struct {
 
 	mu      sync.Mutex // serialises looks, so that versions reach the router in order
 	version int64
+	anew    bool // the versions began anew, and what is read next is all there is
 }
 
 // NewFollower returns a Follower that looks when woken, and every poll.
@@ -61,6 +62,10 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.anew {
+		f.replace(routes)
+		return nil
+	}
 	for _, r := range routes {
 		if !r.Gone {
 			f.router.Set(r)
@@ -70,6 +75,33 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 		f.version = r.Version
 	}
 	return nil
+}
+
+// Reread forgets how far the routes were followed, because their versions ran
+// backwards, and makes the router's those that there are now.
+func (f *Follower) Reread(ctx context.Context) error {
+	f.mu.Lock()
+	f.version, f.anew = 0, true
+	f.mu.Unlock()
+	return f.CatchUp(ctx) // if it fails, the next does it
+}
+
+// replace makes the router's routes those given. f.mu is held.
+func (f *Follower) replace(routes []traffic.Route) {
+	there := map[traffic.Key]bool{}
+	for _, r := range routes {
+		if !r.Gone {
+			there[r.Key()] = true
+			f.router.Replace(r)
+		}
+		f.version = r.Version
+	}
+	f.router.Each(func(r traffic.Route) {
+		if !there[r.Key()] {
+			f.router.Delete(r.Key())
+		}
+	})
+	f.anew = false
 }
 
 // Drain waits until an instance that has left the routes serves no request.

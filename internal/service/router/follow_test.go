@@ -139,3 +139,35 @@ func TestAFailingSourceLeavesTheRoutesAsTheyAreAndIsAskedAgain(t *testing.T) {
 		<-done
 	})
 }
+
+func TestRoutesWhoseVersionsRanBackwardsAreFollowedAnew(t *testing.T) {
+	s := &table{routes: []traffic.Route{route(7, "e-1", "i-2")}}
+	f, r := follower(t, s)
+	other := route(8, "e-9", "i-9")
+	other.Name = "other"
+	s.routes = append(s.routes, other)
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.become(errors.New("away"))
+	if err := f.Reread(t.Context()); err == nil {
+		t.Error("nothing was read, and nobody was told")
+	}
+	s.become(nil, route(3, "e-1", "i-1"))
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e, ok := r.Route(key); !ok || e.Variants[0].Fleets[0].Instances[0].ID != "i-1" {
+		t.Errorf("the router has %+v", e)
+	}
+	if _, ok := r.Route(other.Key()); ok {
+		t.Error("a route that is no more is followed")
+	}
+	s.become(nil, route(4, "e-1", "i-3"))
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := r.Route(key); e.Variants[0].Fleets[0].Instances[0].ID != "i-3" {
+		t.Errorf("then the router has %+v", e)
+	}
+}

@@ -108,15 +108,20 @@ func (r *Router) find(k traffic.Key) *route {
 
 // Set puts to in the table, unless a newer version is there. When it returns,
 // no new request lands on an instance that to leaves out.
-func (r *Router) Set(to traffic.Route) {
-	if en, old, next := r.set(to); next != nil {
+func (r *Router) Set(to traffic.Route) { r.replace(to, false) }
+
+// Replace is Set whatever version is there: the versions began anew.
+func (r *Router) Replace(to traffic.Route) { r.replace(to, true) }
+
+func (r *Router) replace(to traffic.Route, anyVersion bool) {
+	if en, old, next := r.set(to, anyVersion); next != nil {
 		r.logHealth(en, old, next)
 	}
 }
 
 // set returns the endpoint's place, and its route before and now; nothing if a
-// newer one stands.
-func (r *Router) set(to traffic.Route) (en *entry, old, next *route) {
+// newer one stands that must not be replaced.
+func (r *Router) set(to traffic.Route, anyVersion bool) (en *entry, old, next *route) {
 	k := to.Key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,7 +129,7 @@ func (r *Router) set(to traffic.Route) (en *entry, old, next *route) {
 	table := *s.table.Load()
 	if en = table[k]; en == nil {
 		en = &entry{}
-	} else if old = en.route.Load(); old.Version > to.Version {
+	} else if old = en.route.Load(); old.Version > to.Version && !anyVersion {
 		return nil, nil, nil
 	}
 	next = r.build(en, old, to)

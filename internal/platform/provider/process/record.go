@@ -2,7 +2,9 @@ package process
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -124,4 +126,20 @@ func (p paths) read(id provider.ID) (record, error) {
 		return record{ID: id, Phase: starting, Detail: "its record was damaged"}, nil
 	}
 	return r, nil
+}
+
+// Recorded returns the ids of the instances that are recorded in a directory, as
+// it is: nothing is adopted or removed.
+func Recorded(dir string) (ids []provider.ID, err error) {
+	p := paths{dir}
+	files, err := os.ReadDir(p.instances())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, f := range files {
+		if id := p.idOf(f.Name()); p.isRecord(f.Name()) && validID(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }

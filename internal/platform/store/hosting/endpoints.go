@@ -99,3 +99,10 @@ func (db *DB) InstancesSince(ctx context.Context, version int64) ([]hosting.Inst
 		return r, err
 	})
 }
+
+// KnownInstances returns how many of the instances there is a row of.
+func (db *DB) KnownInstances(ctx context.Context, ids []string) (n int, err error) {
+	err = db.Read().QueryRowContext(ctx,
+		`select count(*) from instance where `+db.Dialect.AmongTexts("id", "$1"), store.JSON(&ids)).Scan(&n)
+	return n, store.Wrap("count the known instances", err)
+}

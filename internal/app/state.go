@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/slipway-ml/slipway/internal/platform/provider/process"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+)
+
+// openDirectory makes sure that the database is the one that belongs to the data
+// directory, before the instances there are taken for strays.
+func (a *App) openDirectory(ctx context.Context) error {
+	recorded, err := process.Recorded(a.instancesDir())
+	if err != nil {
+		return fmt.Errorf("look for recorded instances: %w", err)
+	}
+	ids := make([]string, len(recorded))
+	for i, id := range recorded {
+		ids[i] = string(id)
+	}
+	known, err := a.hosting.KnownInstances(ctx, ids)
+	if err != nil {
+		return err
+	}
+	a.directory, err = a.db.OpenDirectory(ctx, store.Entry{
+		File: filepath.Join(a.cfg.DataDir, "database.json"), Instances: len(ids), Known: known,
+		Accept: a.cfg.Database.Accept, Rewound: a.reread, Log: a.log,
+	})
+	return err
+}
+
+// reread reads all again that follows the database: it ran backwards.
+func (a *App) reread(ctx context.Context) {
+	a.manager.Reread()
+	if err := a.follower.Reread(ctx); err != nil {
+		a.log.ErrorContext(ctx, "routes could not be read again yet", "err", err)
+	}
+	a.wakeups.rowsChanged()
+	a.wakeups.stages.Notify()
+}
+
+func (a *App) instancesDir() string { return filepath.Join(a.cfg.DataDir, "instances") }

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Directory is what a data directory remembers of its database, in a file: whoever
+// brings up a server on an empty, an older or another database under models that
+// run must hear of it before they are taken for strays.
+type Directory struct {
+	db      *DB
+	path    string
+	log     *slog.Logger
+	seen    Generation
+	rewound func(context.Context)
+	written bool // whether the file could be written the last time
+}
+
+// Entry is what a server says when it opens its directory.
+type Entry struct {
+	File string // what the directory remembers is in it
+	// Instances are how many the directory has records of, and Known how many of
+	// these the database knows.
+	Instances, Known int
+	Accept           string // the name of a generation that may be used whatever the file says
+	// Rewound is called when the database ran backwards: all that was read of it has
+	// to be read again from nothing.
+	Rewound func(context.Context)
+	Log     *slog.Logger
+}
+
+// OpenDirectory fails unless the database is the one that was last used with the
+// directory, and has lost nothing since. Then it records this start.
+func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
+	d := &Directory{db: db, path: e.File, log: e.Log, rewound: e.Rewound, written: true}
+	seen, found, err := d.read()
+	if err != nil {
+		return nil, err
+	}
+	now, why := db.check(ctx, e, seen, found)
+	switch {
+	case why == nil:
+	case !errors.Is(why, ErrOtherDatabase) && !errors.Is(why, ErrOlderDatabase):
+		return nil, why
+	case e.Accept != now.Name():
+		return nil, fmt.Errorf("this is not the database that the data directory was used with: %w; configure that "+
+			"one, or restore a newer backup of it; or, to go on with this one, which ends what it does not know of the "+
+			"%d recorded instances, start once with --accept-database %s", why, e.Instances, now.Name())
+	default:
+		e.Log.ErrorContext(ctx, "the database is not the one of this directory, and was accepted", "reason", why,
+			"remembered", seen.Name(), "accepted", now.Name())
+		// No counter may give a number that somebody has seen.
+		if err := db.advance(ctx, max(seen.Position, 1)); err != nil {
+			return nil, err
+		}
+	}
+	d.begin(ctx, now)
+	if found && seen.System != d.seen.System {
+		e.Log.WarnContext(ctx, "PostgreSQL runs elsewhere or was restored; nothing is missing that was seen",
+			"was", seen.System, "is", d.seen.System)
+	}
+	return d, nil
+}
+
+// check returns the generation of the database, and why it must not be used.
+func (db *DB) check(ctx context.Context, e Entry, seen Generation, found bool) (Generation, error) {
+	if found {
+		return db.compare(ctx, seen)
+	}
+	now, err := db.Dialect.generation(ctx, db.Read())
+	if err == nil && e.Instances > 0 && e.Known == 0 {
+		err = fmt.Errorf("%w: it knows none of the instances that are recorded here", ErrOtherDatabase)
+	}
+	return now, err
+}
+
+// begin records this start. If there is no room for that, the start before stands
+// for it: routing matters more.
+func (d *Directory) begin(ctx context.Context, now Generation) {
+	g, err := d.db.begin(ctx)
+	if err != nil {
+		d.log.WarnContext(ctx, "the start could not be recorded in the database", "err", err)
+		g = now
+	}
+	d.remember(ctx, g)
+}
+
+func (d *Directory) read() (g Generation, found bool, err error) {
+	b, err := os.ReadFile(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &g)
+	}
+	if err != nil {
+		return g, false, fmt.Errorf("read which database the directory belongs to: %s: %w", d.path, err)
+	}
+	return g, true, nil
+}
+
+// remember writes the file. It is not flushed to the disk: an older one asks for
+// less, and is true as well.
+func (d *Directory) remember(ctx context.Context, g Generation) {
+	d.seen = g
+	b, err := json.Marshal(g)
+	if err == nil {
+		err = os.WriteFile(d.path+".new", append(b, '\n'), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(d.path+".new", d.path)
+	}
+	if err != nil && d.written {
+		d.log.WarnContext(ctx, "the directory could not note how far its database has come", "err", err)
+	}
+	d.written = err == nil
+}
+
+// Run notes how far the database has come, until ctx ends, and notices when it
+// runs backwards.
+func (d *Directory) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			d.look(context.WithoutCancel(ctx)) // bounded: what was changed last is noted
+			return
+		case <-tick.C:
+			d.look(ctx)
+		}
+	}
+}
+
+func (d *Directory) look(ctx context.Context) {
+	now, err := d.db.compare(ctx, d.seen)
+	switch {
+	case errors.Is(err, ErrOlderDatabase) && now.Term <= d.seen.Term:
+		d.log.ErrorContext(ctx, "the database ran backwards: it was restored, or a replica took over that had not "+
+			"seen everything; all is read again", "was", d.seen.Position, "is", now.Position)
+		d.begin(ctx, now)
+		d.rewound(ctx)
+	case errors.Is(err, ErrOtherDatabase), errors.Is(err, ErrOlderDatabase):
+		d.db.lose(fmt.Errorf("the database was replaced while the server ran: %w", err))
+	case err != nil: // it is away, which others tell
+	case now.Term > d.seen.Term:
+		d.db.lose(fmt.Errorf("%w: it started when this one was cut off", ErrInUse))
+	case now.Position != d.seen.Position:
+		now.Term, now.Token, now.System = d.seen.Term, d.seen.Token, d.seen.System
+		d.remember(ctx, now)
+	}
+}
+
+// lose tells why this server may use the database no longer.
+func (db *DB) lose(err error) {
+	select {
+	case db.lost <- err:
+	default: // it is stopping already
+	}
+}

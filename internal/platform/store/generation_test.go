@@ -1,0 +1,181 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/slipway-ml/slipway/internal/platform/store"
+)
+
+// entry is that of a server in a directory with an instance that the database knows.
+func entry(t *testing.T, dir string) store.Entry {
+	return store.Entry{
+		File: filepath.Join(dir, "database.json"), Instances: 1, Known: 1,
+		Rewound: func(context.Context) {}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+}
+
+// start opens a directory as a server does that is stopped at once.
+func start(t *testing.T, db *store.DB, e store.Entry) error {
+	t.Helper()
+	d, err := db.OpenDirectory(t.Context(), e)
+	if err == nil {
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		d.Run(ctx)
+	}
+	return err
+}
+
+func run(t *testing.T, db *store.DB, statement string) {
+	t.Helper()
+	change(t, db, func(ctx context.Context, tx *store.Tx) error { return tx.Run(ctx, "test", statement) })
+}
+
+func TestADirectoryIsOpenedWithItsDatabaseAlone(t *testing.T) {
+	// Each makes another of a database that was used with a directory, and drew
+	// some numbers.
+	tests := map[string]struct {
+		change string
+		want   error
+	}{
+		"the same":       {"", nil},
+		"one that moved": {"update counter set n = n + 5", nil},
+		"an empty one":   {"delete from generation", store.ErrOtherDatabase},
+		"another": {
+			"update generation set token = 'x' where term = 1", store.ErrOtherDatabase,
+		},
+		"an older one, of before the last start": {
+			"delete from generation where term = 2", store.ErrOlderDatabase,
+		},
+		"an older one, of after the last start": {
+			"update counter set n = n - 1 where name = 'event'", store.ErrOlderDatabase,
+		},
+		"an older one on which another started": {
+			"update generation set token = 'x' where term = 2", store.ErrOlderDatabase,
+		},
+		"an older one that has come further since": {
+			"insert into generation (term, token, position, started) values (3, 'x', 1, 1)", store.ErrOlderDatabase,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, db *store.DB) {
+				dir := t.TempDir()
+				for range 2 {
+					run(t, db, "update counter set n = n + 3")
+					if err := start(t, db, entry(t, dir)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if tt.change != "" {
+					run(t, db, tt.change)
+				}
+				err := start(t, db, entry(t, dir))
+				if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
+					t.Fatalf("the start: %v, want %v", err, tt.want)
+				}
+				if err != nil {
+					wantAccepted(t, db, entry(t, dir), err)
+				}
+			})
+		})
+	}
+}
+
+// wantAccepted follows what a refusal says, and fails unless that is enough, once.
+func wantAccepted(t *testing.T, db *store.DB, e store.Entry, refusal error) {
+	t.Helper()
+	_, name, ok := strings.Cut(refusal.Error(), "--accept-database ")
+	if !ok {
+		t.Fatalf("the refusal does not say how to go on: %v", refusal)
+	}
+	e.Accept = "x" + name
+	if err := start(t, db, e); err == nil {
+		t.Error("another state was accepted")
+	}
+	e.Accept = name
+	if err := start(t, db, e); err != nil {
+		t.Errorf("accepted: %v", err)
+	}
+	e.Accept = ""
+	if err := start(t, db, e); err != nil {
+		t.Errorf("the start after: %v", err)
+	}
+}
+
+func TestADirectoryOfAnEarlierReleaseIsOpenedWithADatabaseThatKnowsItsInstances(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		unknown := entry(t, t.TempDir())
+		unknown.Known = 0
+		err := start(t, db, unknown)
+		if !errors.Is(err, store.ErrOtherDatabase) {
+			t.Errorf("a database that knows none of the instances: %v", err)
+		}
+		wantAccepted(t, db, unknown, err)
+		if err := start(t, db, entry(t, t.TempDir())); err != nil {
+			t.Errorf("one that knows some: %v", err)
+		}
+		none := entry(t, t.TempDir())
+		none.Instances, none.Known = 0, 0
+		if err := start(t, db, none); err != nil {
+			t.Errorf("a new directory: %v", err)
+		}
+	})
+}
+
+func TestADatabaseThatRunsBackwardsIsReadAgain(t *testing.T) {
+	for name, back := range map[string]string{
+		"a counter":      "update counter set n = n - 2 where name = 'route'",
+		"the last start": "delete from generation where term > 0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, db *store.DB) {
+				run(t, db, "update counter set n = n + 5")
+				run(t, db, "insert into generation (term, token, position, started) values (0, 'first', 0, 0)")
+				again := make(chan struct{}, 1)
+				e := entry(t, t.TempDir())
+				e.Rewound = func(context.Context) { again <- struct{}{} }
+				d, err := db.OpenDirectory(t.Context(), e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { defer close(done); d.Run(ctx) }()
+				run(t, db, back)
+				<-again
+				stop()
+				<-done
+				if len(again) != 0 {
+					t.Error("it was read twice")
+				}
+				if err := start(t, db, e); err != nil {
+					t.Errorf("the next start: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestAServerGivesUpADatabaseThatWasReplacedUnderIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		d, err := db.OpenDirectory(t.Context(), entry(t, t.TempDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.Run(ctx) }()
+		run(t, db, "update generation set token = 'of another database'")
+		if err := <-db.Lost(); !errors.Is(err, store.ErrOtherDatabase) {
+			t.Error(err)
+		}
+		stop()
+		<-done
+	})
+}
