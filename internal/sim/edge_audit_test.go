@@ -80,6 +80,14 @@ func (h *edgeWorld) promisesOf(p *edge.Plan, st edge.Stage, owners map[int64]str
 	if st.Cut.Target > 0 && st.Counts.Total() > st.Cut.Target && st.Verdict != edge.RolledBack {
 		return fmt.Errorf("stage %s took %d devices, it was to take %d", st.Name, st.Counts.Total(), st.Cut.Target)
 	}
+	if st.Status == edge.StageDeployed && st.Counts.Deployed == 0 {
+		return fmt.Errorf("stage %s is DEPLOYED and nobody has it: %+v", st.Name, st.Counts)
+	}
+	if st.Chained && !h.chained[at] && st.Watch.Again < 5 && time.Since(h.watched) < h.bake {
+		return fmt.Errorf("stage %s has baked for %s, of which nobody watched more than %s: %+v %+v", st.Name, h.bake,
+			time.Since(h.watched), st, p.Policy)
+	}
+	h.chained[at] = st.Chained
 	if h.stopped[at] && st.Offers() && st.Verdict != edge.RolledBack {
 		return fmt.Errorf("stage %s was stopped and is %s", st.Name, st.Status)
 	}
@@ -102,12 +110,14 @@ func (h *edgeWorld) end() error {
 				return err
 			}
 		}
-		for range 30 {
-			if err := h.turn(); err != nil {
-				return err
+		for range 6 {
+			for range 5 {
+				if err := h.turn(); err != nil {
+					return err
+				}
 			}
+			time.Sleep(10 * time.Second)
 		}
-		time.Sleep(time.Minute)
 		if err := h.promises(); err != nil {
 			return err
 		}
@@ -130,7 +140,7 @@ func (h *edgeWorld) active() (string, error) {
 		for _, st := range p.Stages {
 			if st.Active() || p.Removing {
 				return fmt.Sprintf(
-					"%s of %s is %s %+v, sweep %+v", st.Name, p.Name, st.Status, st.Counts, st.Sweep,
+					"%s of %s is %s %+v, sweep %+v, %+v", st.Name, p.Name, st.Status, st.Counts, st.Sweep, st.Watch,
 				), nil
 			}
 		}

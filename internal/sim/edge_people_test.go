@@ -95,7 +95,7 @@ func (h *edgeWorld) newStage(name string) edge.Stage {
 
 func (h *edgeWorld) newPolicy() (p edge.Policy) {
 	if h.rng.IntN(2) == 0 {
-		p.AutoNext, p.Bake = true, time.Duration(h.rng.IntN(3))*time.Minute
+		p.AutoNext, p.Bake = true, h.bake
 	}
 	if h.rng.IntN(2) == 0 {
 		p.SuccessThreshold, p.Reachable = float64(h.rng.IntN(100)), time.Duration(1+h.rng.IntN(60))*time.Minute

@@ -71,6 +71,9 @@ type edgeWorld struct {
 	devices  []*simDevice
 	stopped  map[string]bool // "plan/stage" that a person stopped and nobody started since
 	deployed map[string]bool // "plan/stage/device id" that was DEPLOYED
+	chained  map[string]bool // "plan/stage" whose next stage was started by the policy
+	bake     time.Duration   // of every policy
+	watched  time.Time       // since when a server has been up and taken turns
 }
 
 // simDevice is a device that does what it is told, badly.
@@ -97,7 +100,8 @@ func edgeLife(t *testing.T, template []byte, seed uint64, tally map[string]int) 
 		}
 		h := &edgeWorld{
 			t: t, ctx: t.Context(), db: edges, rng: rand.New(rand.NewPCG(seed, 7)), tally: tally,
-			stopped: map[string]bool{}, deployed: map[string]bool{},
+			stopped: map[string]bool{}, deployed: map[string]bool{}, chained: map[string]bool{},
+			bake: time.Duration(seed%3) * 10 * time.Minute,
 		}
 		err = h.live()
 		h.stop()
@@ -116,7 +120,7 @@ func (h *edgeWorld) boot() error {
 	if h.stop != nil {
 		h.stop()
 	}
-	h.dead = false
+	h.dead, h.watched = false, time.Now()
 	h.s = fleet.New(fleet.Config{
 		Store: h.db, Packages: packages{}, Log: slog.New(slog.DiscardHandler), Change: h.change,
 		Chunk:     1 + h.rng.IntN(9),
@@ -221,6 +225,7 @@ func (h *edgeWorld) step() error {
 		return h.turn()
 	case n < 46:
 		time.Sleep(2 * time.Hour)
+		h.watched = time.Now()
 		return nil
 	case n < 48:
 		return h.register()

@@ -10,6 +10,7 @@ type Facts struct {
 	Now       time.Time
 	Reachable bool      // an unfinished row is of a device that was heard of within Policy.Reachable
 	Oldest    time.Time // earliest delivery of a row in progress; zero if none
+	Listening time.Time // since when this server has heard whatever devices said
 	StopGrace time.Duration
 	Last      bool // no stage follows
 	Left      bool // every device that the stage deployed to has left the fleet
@@ -27,6 +28,22 @@ type Action struct {
 // A stopped stage stays stopped whatever devices report later; the counters
 // tell (spec §4.5).
 func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
+	s, a := next(p, s.Watched(p, f), f)
+	every := s.lookEvery(p, f)
+	switch {
+	case s.Sweep.Kind != NoSweep: // each of its steps is a look
+	case every == 0:
+		s.Watch.Last = time.Time{}
+	default:
+		if s.Watch.Last.IsZero() {
+			s.Watch.Last = f.Now
+		}
+		a.Wake = earlier(a.Wake, s.Watch.Last.Add(every))
+	}
+	return s, a
+}
+
+func next(p Policy, s Stage, f Facts) (Stage, Action) {
 	var a Action
 	if s.Sweep.Kind != NoSweep {
 		a.Wake = f.Now
@@ -69,28 +86,25 @@ func NextStage(p Policy, s Stage, f Facts) (Stage, Action) {
 	return chain(p, s, f, a)
 }
 
-// chain lets the next stage start once this one has passed and baked.
+// chain lets the next stage start once this one has passed and baked. A bake
+// begins when the policy asks for it, though the stage passed before.
 func chain(p Policy, s Stage, f Facts, a Action) (Stage, Action) {
-	if s.Verdict != Passed || !p.AutoNext || s.Chained || f.Last {
-		return s, a
-	}
-	at := s.Judged.Add(p.Bake)
 	switch {
-	case f.Now.Before(at):
-		a.Wake = earlier(a.Wake, at)
-	case f.Left:
+	case s.Chained:
+	case !s.bakes(p, f):
+		s.Watch.Bake = time.Time{}
+	case s.Baked(p, f) && f.Left:
 		s.Chained = true
 		s.Message = "the next stage was not started: every device that was deployed to has left the fleet"
-	default:
+	case s.Baked(p, f):
 		s.Chained, a.StartNext = true, true
+	default:
+		if s.Watch.Bake.IsZero() {
+			s.Watch.Bake = f.Now
+		}
+		a.Wake = earlier(a.Wake, s.Watch.Bake.Add(p.Bake))
 	}
 	return s, a
-}
-
-// Baked reports whether the stage has passed and its bake is over, so that the
-// next stage is to be started unless a fact speaks against it.
-func (s Stage) Baked(p Policy, now time.Time) bool {
-	return s.Verdict == Passed && p.AutoNext && !s.Chained && !now.Before(s.Judged.Add(p.Bake))
 }
 
 // ended is a stage whose last row has its outcome. Nobody reached is no success:
@@ -125,17 +139,25 @@ func ended(p Policy, s Stage) Stage {
 
 func stopping(s Stage, f Facts) (Stage, Action) {
 	var a Action
-	over := s.StopAsked.Add(f.StopGrace)
 	switch {
 	case s.Counts.Pending() == 0:
 		s.Status = StageStopped
-	case !f.Now.Before(over):
+	case !s.StopAsked.After(s.Since(f.Now, f.StopGrace)):
 		s.Sweep = Sweep{Kind: Grace, Why: "stopped; no result within " + f.StopGrace.String()}
 		a.Wake = f.Now
 	default:
-		a.Wake = over
+		a.Wake = afterNow(f, s.StopAsked.Add(f.StopGrace))
 	}
 	return s, a
+}
+
+// afterNow is a moment to wake at, or never if it is over: some of the time until
+// then does not count, and the stage is looked at again before long.
+func afterNow(f Facts, at time.Time) time.Time {
+	if at.After(f.Now) {
+		return at
+	}
+	return time.Time{}
 }
 
 // expire finds the rows whose time is over.
@@ -144,7 +166,7 @@ func expire(p Policy, s Stage, f Facts) (Stage, Action) {
 	if p.DeviceTimeout <= 0 {
 		return s, a
 	}
-	border := f.Now.Add(-p.DeviceTimeout)
+	border := s.Since(f.Now, p.DeviceTimeout)
 	late := !f.Oldest.IsZero() && !f.Oldest.After(border)
 	fresh := s.Counts.Ready > 0 && !s.Ordered.After(border)
 	if late || fresh {
@@ -153,10 +175,10 @@ func expire(p Policy, s Stage, f Facts) (Stage, Action) {
 		return s, a
 	}
 	if !f.Oldest.IsZero() {
-		a.Wake = f.Oldest.Add(p.DeviceTimeout)
+		a.Wake = afterNow(f, f.Oldest.Add(p.DeviceTimeout))
 	}
 	if s.Counts.Ready > 0 {
-		a.Wake = earlier(a.Wake, s.Ordered.Add(p.DeviceTimeout))
+		a.Wake = earlier(a.Wake, afterNow(f, s.Ordered.Add(p.DeviceTimeout)))
 	}
 	return s, a
 }

@@ -90,10 +90,10 @@ func TestAStageEndsUnderEveryPolicy(t *testing.T) {
 		s = s.Swept()
 		now := t0
 		for turn := 0; s.Active(); turn++ {
-			if turn == 500 {
+			if turn == 2500 {
 				t.Fatalf("%+v never ends: %+v", s, p)
 			}
-			now = now.Add(10 * time.Minute)
+			now = now.Add(2 * time.Minute)
 			s = live(rng, p, s, rows, now)
 		}
 		switch {

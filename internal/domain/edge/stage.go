@@ -46,6 +46,7 @@ type Stage struct {
 	Judged  time.Time `json:"Judged,omitzero"`   // when the verdict was reached
 	Late    int       `json:"Late,omitempty"`    // devices that were unreachable when the stage passed
 	Chained bool      `json:"Chained,omitempty"` // the next stage was started because this one passed
+	Watch   Watch     `json:"Watch,omitzero"`    // since its order was made
 }
 
 // Cut is what a stage selects from, frozen at its first start (spec §4.4).
@@ -183,7 +184,7 @@ func (s Stage) Start(order string, now time.Time) (Stage, bool, error) {
 }
 
 func (s Stage) order(name string, now time.Time) Stage {
-	s.Attempt, s.Deployment, s.Ordered = s.Attempt+1, name, now
+	s.Attempt, s.Deployment, s.Ordered, s.Watch = s.Attempt+1, name, now, Watch{Last: now}
 	return s
 }
 

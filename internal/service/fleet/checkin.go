@@ -147,6 +147,7 @@ func (s *Service) submit(ctx context.Context, c *checkin) error {
 	select {
 	case s.queue <- c:
 	default:
+		s.deaf()
 		return fault.New(fault.Unavailable, "Too many devices are checking in. Try again.")
 	}
 	select {

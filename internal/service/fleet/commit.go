@@ -92,10 +92,14 @@ func (s *Service) commit(ctx context.Context, batch []*checkin) {
 		changed = len(b.deltas) > 0
 		return nil
 	})
-	if err != nil && len(batch) > 1 && s.writable(ctx) {
+	writable := err == nil || s.writable(ctx)
+	if err != nil && len(batch) > 1 && writable {
 		s.commit(ctx, batch[:len(batch)/2])
 		s.commit(ctx, batch[len(batch)/2:])
 		return
+	}
+	if !writable {
+		s.deaf()
 	}
 	if err != nil {
 		s.Log.ErrorContext(ctx, "check-ins were not written", "count", len(batch), "err", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	store "github.com/slipway-ml/slipway/internal/platform/store/edge"
 )
@@ -88,6 +89,8 @@ type Service struct {
 	done    chan struct{}                 // closed when nobody writes check-ins any more
 	chosen  atomic.Pointer[chosenDevices] // of the stage that was ranked last
 	objects readable
+	// since when, in microseconds, whatever devices said was written
+	listening atomic.Int64
 }
 
 // New returns a Service.
@@ -110,8 +113,14 @@ func New(c Config) *Service {
 	if c.Change == nil {
 		c.Change = c.Store.Change
 	}
-	return &Service{Config: c, queue: make(chan *checkin, c.Queue), done: make(chan struct{})}
+	s := &Service{Config: c, queue: make(chan *checkin, c.Queue), done: make(chan struct{})}
+	s.deaf()
+	return s
 }
+
+// deaf notes that up to now something may have been missed that devices said:
+// stages do not count such time (edge.Watch).
+func (s *Service) deaf() { s.listening.Store(clock.Now().UnixMicro()) }
 
 // newOrder returns 26 letters and digits after "d-" (spec §3.2 rule 8).
 func newOrder() string { return "d-" + strings.ToLower(rand.Text()) }

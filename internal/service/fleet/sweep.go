@@ -140,7 +140,7 @@ func (s *Service) sweeping(
 			return nil
 		}
 		p.Modified = clock.Now()
-		st, last, err := f(tx, p, st)
+		st, last, err := f(tx, p, st.Looked(s.now(p, stageIndex(p, was.ID))))
 		switch {
 		case err != nil:
 			return err

@@ -119,8 +119,9 @@ func stageIndex(p *edge.Plan, id int64) int {
 // grows older harmlessly.
 func (s *Service) facts(ctx context.Context, p *edge.Plan, i int) (f edge.Facts, err error) {
 	st := p.Stages[i]
-	f = edge.Facts{Now: clock.Now(), StopGrace: s.StopGrace, Last: i == len(p.Stages)-1}
-	if !f.Last && st.Baked(p.Policy, f.Now) {
+	f = s.now(p, i)
+	st = st.Watched(p.Policy, f)
+	if st.Baked(p.Policy, f) {
 		there, err := s.Store.AnyDeployed(ctx, st)
 		if f.Left = !there; err != nil {
 			return f, err
@@ -135,9 +136,17 @@ func (s *Service) facts(ctx context.Context, p *edge.Plan, i int) (f edge.Facts,
 		}
 	}
 	if p.Policy.SuccessThreshold > 0 && st.Verdict == edge.Undecided && st.Counts.Pending() > 0 {
-		f.Reachable, err = s.Store.AnyReachable(ctx, st, f.Now.Add(-p.Policy.Window()))
+		f.Reachable, err = s.Store.AnyReachable(ctx, st, st.Since(f.Now, p.Policy.Window()))
 	}
 	return f, err
+}
+
+// now are the facts about a stage that need no look at the store.
+func (s *Service) now(p *edge.Plan, i int) edge.Facts {
+	return edge.Facts{
+		Now: clock.Now(), Listening: time.UnixMicro(s.listening.Load()).UTC(), StopGrace: s.StopGrace,
+		Last: i == len(p.Stages)-1,
+	}
 }
 
 // decide asks what a stage does next, and records it. started says that the next
@@ -162,7 +171,12 @@ func (s *Service) decide(ctx context.Context, p *edge.Plan, i int, started bool)
 			chain, next.Chained, a.Wake = true, false, f.Now // noted when that is done
 		}
 		due = a.Wake
-		if reflect.DeepEqual(st, next) && a.Undo == "" {
+		quiet := next
+		quiet.Watch.Last = st.Watch.Last
+		if reflect.DeepEqual(st, quiet) && a.Undo == "" {
+			if next.Watch != st.Watch {
+				return tx.SaveSweep(ctx, next) // somebody looked: that changes nothing of the plan
+			}
 			return nil
 		}
 		more, p.Modified = true, f.Now
@@ -198,6 +212,12 @@ func (s *Service) record(ctx context.Context, tx store.Tx, p *edge.Plan, st, nex
 			text += "; " + next.Message
 		}
 		if err := tell(ctx, tx, p, st.Name, edge.EventStage, "", "%s", text); err != nil {
+			return err
+		}
+	}
+	if missed := st.Missed(next); missed != "" {
+		s.Log.WarnContext(ctx, "stage was not watched", "plan", p.Name, "stage", st.Name, "reason", missed)
+		if err := tell(ctx, tx, p, st.Name, edge.EventAction, "", "%s", missed); err != nil {
 			return err
 		}
 	}

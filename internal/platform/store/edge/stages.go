@@ -93,7 +93,7 @@ func (tx Tx) SaveStage(ctx context.Context, p *edge.Plan, s edge.Stage, due time
 	return tx.Run(ctx, "save plan", touchPlan, store.Micros(p.Modified), p.ID)
 }
 
-// SaveSweep records how far the sweep of a stage is.
+// SaveSweep records how far the sweep of a stage is, and when somebody looked at it.
 func (tx Tx) SaveSweep(ctx context.Context, s edge.Stage) error {
 	return tx.Run(ctx, "save stage", `update edge_stage set doc = $1 where id = $2`, store.JSON(s), s.ID)
 }
