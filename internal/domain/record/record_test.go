@@ -48,7 +48,7 @@ func run(t *testing.T, p rollout.Plan, look func(s rollout.State, f *rollout.Fac
 	}
 	note()
 	for range 100 {
-		f := rollout.Facts{Now: now}
+		f := rollout.Facts{Now: now, Observed: rollout.Observation{Until: now}}
 		for _, c := range r.State.Variants {
 			f.Old = append(f.Old, rollout.Fleet{Ready: c.OldWanted, Exists: c.OldWanted})
 			f.New = append(f.New, rollout.Fleet{Ready: c.NewWanted, Exists: c.NewWanted})

@@ -40,6 +40,9 @@ func Next(p Plan, s State, f Facts) (State, time.Time) {
 	if why := p.verdict(s, f); why != "" {
 		return p.turnBack(p.resume(s, f.Now), f, why), f.Now
 	}
+	if s.unobserved(f) {
+		return s.startOver(f), f.Now
+	}
 	if n := len(s.Followed); n < len(f.Orders) {
 		return p.follow(s, f, f.Orders[n]), f.Now
 	}
@@ -68,7 +71,7 @@ func (p Plan) step(s State, f Facts) (State, bool) {
 		}
 		return p.enter(s, Baking, f.Now, nil), true
 	case Baking:
-		if !f.Now.Before(p.baked(s)) && !p.lacking(s, f) {
+		if p.observed(s, f) && !p.lacking(s, f) {
 			if f.GreenRequests <= s.Requests {
 				s.Unproven = append(slices.Clip(s.Unproven), s.Step)
 			}
@@ -183,7 +186,7 @@ func (p Plan) wake(s State, f Facts) time.Time {
 		return expires
 	}
 	again := p.baked(s)
-	if !again.After(f.Now) && p.lacking(s, f) {
+	if !again.After(f.Now) && (p.lacking(s, f) || !p.observed(s, f)) {
 		again = f.Now.Add(recount)
 	}
 	if again.After(f.Now) && again.Before(expires) {
@@ -194,7 +197,7 @@ func (p Plan) wake(s State, f Facts) time.Time {
 
 // enter returns s in another phase with every split changed by set.
 func (p Plan) enter(s State, ph Phase, now time.Time, set func(Variant, *Split)) State {
-	s.Phase, s.Since, s.Held = ph, now, 0
+	s.Phase, s.Since, s.Restarted, s.Held = ph, now, time.Time{}, 0
 	if set != nil {
 		s.Variants = slices.Clone(s.Variants)
 		for i, v := range p.Variants {
@@ -209,7 +212,7 @@ func (p Plan) enter(s State, ph Phase, now time.Time, set func(Variant, *Split))
 // stays passed, so that no timeout is put off.
 func (s State) rewound(now time.Time) State {
 	back := now.Sub(s.Since)
-	s.Since, s.Begun, s.Held = now, s.Begun.Add(back), 0
+	s.Since, s.Begun, s.Restarted, s.Held = now, s.Begun.Add(back), time.Time{}, 0
 	if i := s.hold(); i >= 0 {
 		s.Followed = slices.Clone(s.Followed)
 		s.Followed[i].From = now

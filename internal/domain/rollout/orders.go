@@ -130,8 +130,8 @@ func (p Plan) follow(s State, f Facts, o Order) State {
 func (p Plan) hear(s State, o Order, now time.Time) (State, bool) {
 	o.At = o.At.Round(0).UTC()
 	at := o.At
-	if at.Before(s.Since) {
-		at = s.Since
+	if at.Before(s.baking()) {
+		at = s.baking()
 	}
 	if at.After(now) {
 		at = now
@@ -175,8 +175,12 @@ func (p Plan) resume(s State, at time.Time) State {
 	if at.Before(o.From) {
 		o.Until = o.From
 	}
-	if s.Phase == Baking && o.From.Before(p.baked(s)) {
-		o.Extended = o.Until.Sub(o.From)
+	from := o.From
+	if s.Phase == Baking && from.Before(s.baking()) {
+		from = s.baking() // what was before the bake started over does not count
+	}
+	if s.Phase == Baking && from.Before(p.baked(s)) && from.Before(o.Until) {
+		o.Extended = o.Until.Sub(from)
 		s.Held += o.Extended
 	}
 	return s

@@ -33,6 +33,9 @@ func (k *people) obeys(p rollout.Plan, s rollout.State, f rollout.Facts, n rollo
 	if n.Phase == rollout.Baking && s.Phase != n.Phase {
 		k.entered, k.paused = f.Now, 0
 	}
+	if started := n.Restarted; n.Phase == rollout.Baking && !started.Equal(s.Restarted) && !started.IsZero() {
+		k.entered, k.paused, k.requests = later(started, n.Since), 0, f.GreenRequests
+	}
 	return errors.Join(err, k.bakesNoLonger(p, f, n, wake))
 }
 
@@ -53,7 +56,7 @@ func (k *people) bakesNoLonger(p rollout.Plan, f rollout.Facts, n rollout.State,
 // verdict; and a pause holds everything but a verdict.
 func followsInTurn(s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error {
 	turned := s.Turned.IsZero() && !n.Turned.IsZero()
-	rewound := f.Now.Before(s.Since)
+	rewound := f.Now.Before(s.Since) || !n.Restarted.Equal(s.Restarted)
 	switch heard := len(n.Followed) - len(s.Followed); {
 	case heard < 0 || heard > 1 || len(n.Followed) > len(f.Orders):
 		return fmt.Errorf("followed %d of %d orders after %d", len(n.Followed), len(f.Orders), len(s.Followed))
@@ -100,7 +103,7 @@ func (k *people) listen(p rollout.Plan, s rollout.State, f rollout.Facts, n roll
 		from, wait := later(k.since, k.entered), k.wait(p, s)
 		// else it was over and waited for something else
 		if s.Phase == rollout.Baking && from.Before(k.entered.Add(wait+k.paused)) {
-			k.paused += o.At.Sub(from)
+			k.paused += max(0, o.At.Sub(from))
 		}
 	}
 	k.promoted = n.Promoted
@@ -124,6 +127,8 @@ func (k *people) bakesAsLongAsItMust(p rollout.Plan, s rollout.State, f rollout.
 		return nil
 	case baked < wait && !k.jumpy:
 		return fmt.Errorf("baked for %v, not for %v", baked, wait)
+	case f.Observed.Until.Sub(later(k.entered, f.Observed.Last.Until))-k.paused < wait && !k.jumpy:
+		return fmt.Errorf("observed from %v to %v, not for %v", f.Observed.Last.Until, f.Observed.Until, wait)
 	case came < int64(p.Policy.MinimumRequests):
 		return fmt.Errorf("the bake ended after %d requests, not %d", came, p.Policy.MinimumRequests)
 	}

@@ -269,7 +269,7 @@ func (p Plan) bake(s State) time.Duration {
 }
 
 // baked is when the bake that s is in has lasted long enough.
-func (p Plan) baked(s State) time.Time { return s.Since.Add(p.bake(s) + s.Held) }
+func (p Plan) baked(s State) time.Time { return s.baking().Add(p.bake(s) + s.Held) }
 
 // lacking reports whether the bake of s must go on for want of requests.
 func (p Plan) lacking(s State, f Facts) bool {

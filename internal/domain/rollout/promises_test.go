@@ -117,7 +117,8 @@ func answersProperly(s rollout.State, f rollout.Facts, n rollout.State, wake tim
 func equal(a, b rollout.State) bool {
 	return a.Phase == b.Phase && a.Step == b.Step && a.Reason == b.Reason && slices.Equal(a.Variants, b.Variants) &&
 		a.Begun.Equal(b.Begun) && a.Since.Equal(b.Since) && a.Turned.Equal(b.Turned) &&
-		slices.Equal(a.Followed, b.Followed) && a.Held == b.Held && a.Promoted == b.Promoted &&
+		slices.Equal(a.Followed, b.Followed) && slices.Equal(a.Gaps, b.Gaps) && a.Restarted.Equal(b.Restarted) &&
+		a.Held == b.Held && a.Promoted == b.Promoted &&
 		a.Requests == b.Requests && slices.Equal(a.Unproven, b.Unproven)
 }
 

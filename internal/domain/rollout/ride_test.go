@@ -62,7 +62,7 @@ func plan(t testing.TB, kind rollout.Kind, policy *rollout.Policy, vs []rollout.
 
 // ideal facts: whatever is wanted is ready, whatever is not is gone.
 func ideal(s rollout.State, now time.Time) rollout.Facts {
-	f := rollout.Facts{Now: now}
+	f := rollout.Facts{Now: now, Observed: rollout.Observation{Until: now}}
 	for _, c := range s.Variants {
 		f.Old = append(f.Old, rollout.Fleet{Ready: c.OldWanted, Exists: c.OldWanted})
 		f.New = append(f.New, rollout.Fleet{Ready: c.NewWanted, Exists: c.NewWanted})

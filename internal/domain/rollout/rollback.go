@@ -57,6 +57,9 @@ func (p Plan) timedOut(s State, now time.Time) string {
 	if paused := p.resume(s, now).pausedFor().Round(time.Second); paused > 0 {
 		why += " It was paused for " + seconds(paused) + " of them."
 	}
+	if n := len(s.Gaps); n > 0 {
+		why += " A bake started over because " + s.Gaps[n-1].Missed + "."
+	}
 	return why
 }
 

@@ -114,9 +114,13 @@ type State struct {
 	Followed []Followed    `json:"followed,omitempty"` // the orders that were looked at so far, all, oldest first
 	Held     time.Duration `json:"held,omitempty"`     // how long pauses that ended made the present bake
 	Promoted bool          `json:"promoted,omitempty"` // no wait is waited for any more
-	Requests int64         `json:"requests,omitempty"` // GreenRequests when the step's traffic moved
+	// GreenRequests when the step's traffic moved, or its bake started over
+	Requests int64 `json:"requests,omitempty"`
 	// the steps whose bake ended without a single request to the new fleet
 	Unproven []int `json:"unproven,omitempty"`
+	// when the present bake started over after a gap; zero: it did not
+	Restarted time.Time `json:"restarted,omitzero"`
+	Gaps      []Gap     `json:"gaps,omitempty"` // the gaps in all bakes so far, oldest first
 }
 
 // Fleet counts the instances of one variant that run one configuration.
@@ -137,6 +141,7 @@ type Facts struct {
 
 	Orders        []Order // all that were given, oldest first; Next follows each once
 	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls
+	Observed      Observation
 }
 
 func (f Facts) oldFleet(i int) Fleet { return at(f.Old, i) }

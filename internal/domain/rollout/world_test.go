@@ -59,12 +59,13 @@ type world struct {
 	now      time.Time
 	wake     time.Time
 	old, new []herd
-	deadly   bool // instances die
-	jumpy    bool // the clock is set back and forth
-	grim     bool // nothing gets ready any more
-	doomed   bool // an old instance that dies is not replaced
-	trouble  int  // one in so many turns brings a failure or an alarm
-	bossy    int  // one in so many stretches of time brings an order, 0: none
+	deadly   bool      // instances die
+	jumpy    bool      // the clock is set back and forth
+	gap      time.Time // until when nobody looked, the last time
+	grim     bool      // nothing gets ready any more
+	doomed   bool      // an old instance that dies is not replaced
+	trouble  int       // one in so many turns brings a failure or an alarm
+	bossy    int       // one in so many stretches of time brings an order, 0: none
 	orders   []rollout.Order
 	silent   bool // hardly a request comes
 	requests int64
@@ -157,7 +158,10 @@ func someVariants(d dice, kind rollout.Kind) []rollout.Variant {
 }
 
 func (w *world) facts() rollout.Facts {
-	f := rollout.Facts{Now: w.now, Orders: w.orders, GreenRequests: w.requests}
+	f := rollout.Facts{
+		Now: w.now, Orders: w.orders, GreenRequests: w.requests,
+		Observed: rollout.Observation{Last: rollout.Gap{Until: w.gap, Missed: "nobody looked"}, Until: w.now},
+	}
 	for i := range w.plan.Variants {
 		f.Old, f.New = append(f.Old, w.old[i].fleet()), append(f.New, w.new[i].fleet())
 	}
@@ -201,6 +205,9 @@ func (w *world) wild() error {
 			f.FiringAlarms = []string{"not ours"}
 		}
 	}
+	if w.d.one(8) { // looked at a while ago
+		f.Observed.Until = w.now.Add(-time.Duration(w.d(20_000)) * time.Millisecond)
+	}
 	if w.d.one(8) {
 		f.OldFailure = "no old instance"
 	}
@@ -239,7 +246,15 @@ func (w *world) calm() error {
 // pass lets time pass, usually no further than the deployment asked for.
 func (w *world) pass() {
 	before := w.now
-	defer func() { w.meanwhile(before) }()
+	defer func() {
+		w.meanwhile(before)
+		switch past := int(w.now.Sub(before) / time.Millisecond); {
+		case past < 0 && w.gap.After(w.now):
+			w.gap = w.now
+		case past > 0 && w.d.one(8):
+			w.gap = before.Add(time.Duration(w.d(past)) * time.Millisecond)
+		}
+	}()
 	switch {
 	case w.jumpy && w.d.one(6):
 		w.now = w.now.Add(secs(w.d(7200) - 3600))
