@@ -32,6 +32,7 @@ import (
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
@@ -67,6 +68,7 @@ type App struct {
 	follower  *router.Follower
 	manager   *instance.Manager
 	turns     *loop.Runner
+	watch     *evidence.Watch
 	notify    *notify.Service
 	fleet     *fleet.Service
 	packaging *packaging.Service
@@ -222,6 +224,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.follower.Run(background) })
 	wg.Go(func() { a.manager.Run(background) })
 	wg.Go(func() { a.turns.Run(background) })
+	wg.Go(func() { a.watch.Run(background) })
 	wg.Go(func() { a.metrics.Run(background) })
 	wg.Go(func() { a.alarms.Run(background) })
 	wg.Go(func() { a.notify.Run(background) })

@@ -92,9 +92,14 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 			DrainLimit:     time.Duration(a.cfg.Limits.StreamTimeout + a.cfg.Limits.ModelTimeout),
 		},
 	})
+	a.watch = evidence.NewWatch(func(ctx context.Context) error {
+		return a.db.Change(ctx, func(*store.Tx) error { return nil })
+	})
 	d := &deployer.Deployer{
 		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Log: a.log,
-		Evidence: &evidence.Source{Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router},
+		Evidence: &evidence.Source{
+			Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router, Metrics: a.metrics, Watch: a.watch,
+		},
 	}
 	a.turns = &loop.Runner{
 		Queue: a.hosting.Deploying(), Turn: d.Turn, Log: a.log, Wake: a.wakeups.turns,

@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -60,9 +61,9 @@ func (w *audit) noteCrash(id hosting.EndpointID) {
 	}
 }
 
-// check reads what a turn of a deployment left. fired says that an alarm was
-// in ALARM when it was decided.
-func (w *world) check(key string, fired bool) {
+// check reads what a turn of a deployment left, by a server that made a call
+// and met its fate.
+func (w *world) check(key string, c *call, how fate) {
 	s := w.owners[hosting.DeploymentID(key)]
 	if s == nil {
 		w.broken("a turn of deployment %s, which nobody asked for", key)
@@ -70,8 +71,11 @@ func (w *world) check(key string, fired bool) {
 	}
 	prev := s.stored
 	w.checkEndpoint(s.id)
-	if w.err == nil && fired && prev != nil && prev.Deployment != nil && s.stored != nil {
-		w.err = heeded(prev, s.stored)
+	if w.err == nil && how != torn && prev != nil && prev.Deployment != nil && s.stored != nil {
+		if c.fired {
+			w.err = heeded(prev, s.stored)
+		}
+		w.err = errors.Join(w.err, watched(prev, s.stored, c.saw))
 	}
 	if w.err != nil {
 		w.err = fmt.Errorf("%s: %w", describe(prev, s), w.err)
@@ -261,6 +265,19 @@ func heeded(prev, e *hosting.Endpoint) error {
 	watched := s.Phase.Undoable() && (s.Phase != rollout.Launching || s.Step > 0)
 	if watched && (d == nil || d.State.Phase != s.Phase) && (d == nil || d.State.Turned.IsZero()) {
 		return errors.New("went on in spite of an alarm")
+	}
+	return nil
+}
+
+// watched: a bake ends forward only after all of its wait was observed by the
+// server that ends it.
+func watched(prev, e *hosting.Endpoint, saw time.Duration) error {
+	s, d := prev.Deployment.State, e.Deployment
+	if s.Phase != rollout.Baking || d == nil || d.State.Phase == rollout.Baking || !d.State.Turned.IsZero() {
+		return nil
+	}
+	if wait, _ := d.Plan.Wait(s.Step); !s.Promoted && saw < wait {
+		return fmt.Errorf("a bake of %v ended after %v that were observed", wait, saw)
 	}
 	return nil
 }

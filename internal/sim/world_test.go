@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
@@ -61,8 +62,9 @@ type call struct {
 	from   *server
 	what   string
 	answer chan fate
-	after  time.Time // not before then: the server is slow
-	fired  bool      // an alarm was in ALARM when the server last looked before the call
+	after  time.Time     // not before then: the server is slow
+	fired  bool          // an alarm was in ALARM when the server last looked before the call
+	saw    time.Duration // how long the server had observed without a gap when it looked
 }
 
 // fate is what becomes of a call.
@@ -89,11 +91,13 @@ type server struct {
 	cancel  context.CancelFunc
 	gone    chan struct{}
 	wakeup  loop.Wakeup
-	key     string    // the deployment whose turn it takes
-	fired   bool      // the alarms when it last looked
-	changed bool      // its last transaction wrote something
-	name    string    // as a router
-	began   time.Time // as a router
+	key     string      // the deployment whose turn it takes
+	fired   bool        // the alarms when it last looked
+	looked  time.Time   // when that was
+	gap     rollout.Gap // until when it could not observe
+	changed bool        // its last transaction wrote something
+	name    string      // as a router
+	began   time.Time   // as a router
 	counts  map[string]int64
 }
 
@@ -102,10 +106,11 @@ func (w *world) boot(replica int) {
 	s := &server{
 		w: w, replica: replica, cancel: cancel, gone: make(chan struct{}), wakeup: loop.NewWakeup(),
 		name: w.name("router"), began: time.Now(), counts: map[string]int64{},
+		gap: rollout.Gap{Until: time.Now(), Missed: "it was started"},
 	}
 	d := &deployer.Deployer{
 		Log: w.log, Change: s.change, Changed: func() { s.changed = true },
-		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Routers: s},
+		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Routers: s, Metrics: s, Watch: s},
 	}
 	r := &loop.Runner{
 		Queue: s, Log: w.log, Wake: s.wakeup, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
@@ -123,7 +128,7 @@ func (s *server) do(what string, f func(torn bool) error) error {
 	if s.dead {
 		return errDead
 	}
-	c := &call{from: s, what: what, answer: make(chan fate), fired: s.fired}
+	c := &call{from: s, what: what, answer: make(chan fate), fired: s.fired, saw: s.looked.Sub(s.gap.Until)}
 	s.w.calls <- c
 	how := <-c.answer
 	if how == lost || how == torn || how == mute {
@@ -188,14 +193,34 @@ func (s *server) change(ctx context.Context, f func(store.Tx) error) error {
 // EndpointOf implements evidence.Endpoints: it is the first thing that a server
 // asks when it looks.
 func (s *server) EndpointOf(ctx context.Context, id hosting.DeploymentID) (*hosting.Endpoint, error) {
-	s.fired = false
+	s.fired, s.looked = false, time.Now()
 	return s.w.db.EndpointOf(ctx, id)
+}
+
+// LastGap implements evidence.Watcher. Now and then the server stood still, or
+// was cut off, or something was not measured.
+func (s *server) LastGap() rollout.Gap {
+	s.mayMiss("the database was away")
+	return s.gap
+}
+
+// Dropped implements evidence.Metrics.
+func (s *server) Dropped(traffic.Key, string) rollout.Gap {
+	s.mayMiss("samples were dropped")
+	return s.gap
+}
+
+func (s *server) mayMiss(what string) {
+	if w := s.w; !w.calm && w.d.one(60) {
+		s.gap = rollout.Gap{Until: time.Now().Add(-w.d.upTo(20 * time.Second)), Missed: what}
+		w.tally["gap"]++
+	}
 }
 
 // Firing implements evidence.Alarms.
 func (s *server) Firing(
 	_ context.Context, _ arn.Scope, names []string, since time.Time,
-) (out []hosting.TrippedAlarm, err error) {
+) (out []hosting.TrippedAlarm, late rollout.Gap, err error) {
 	for _, n := range names {
 		on, last := s.w.alarms[n], s.w.fired[n]
 		if on || !since.IsZero() && last.After(since) {
@@ -203,7 +228,8 @@ func (s *server) Firing(
 			out = append(out, hosting.TrippedAlarm{Name: n, Reason: "too many", Since: last})
 		}
 	}
-	return out, nil
+	s.mayMiss("an alarm was not evaluated")
+	return out, s.gap, nil
 }
 
 // Answered implements evidence.Routers. Every server is a router, too, and
@@ -339,7 +365,7 @@ func (w *world) admit(c *call) {
 		w.notifyAll()
 		w.soon()
 		// By now the server has looked again, for its next call.
-		w.check(s.key, c.fired && how != torn)
+		w.check(s.key, c, how)
 	}
 }
 

@@ -45,6 +45,7 @@ type world struct {
 	handlers map[string]http.Handler // by target prefix
 	turns    *deployer.Deployer
 	firing   []hosting.TrippedAlarm
+	gap      rollout.Gap
 	answered int64
 }
 
@@ -73,16 +74,21 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},
 			Change:   db.Change,
-			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Routers: w},
+			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Routers: w, Watch: w},
 		}
 		f(w)
 	})
 }
 
 // Firing implements evidence.Alarms.
-func (w *world) Firing(context.Context, arn.Scope, []string, time.Time) ([]hosting.TrippedAlarm, error) {
-	return w.firing, nil
+func (w *world) Firing(
+	context.Context, arn.Scope, []string, time.Time,
+) ([]hosting.TrippedAlarm, rollout.Gap, error) {
+	return w.firing, rollout.Gap{}, nil
 }
+
+// LastGap implements evidence.Watcher.
+func (w *world) LastGap() rollout.Gap { return w.gap }
 
 // Answered implements evidence.Routers.
 func (w *world) Answered(traffic.Key, string) []traffic.Reading {

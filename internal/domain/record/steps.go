@@ -53,12 +53,24 @@ func (r Record) Steps(now time.Time) []Step {
 			s.Lasted = max(0, until.Sub(t.At))
 			s.Requests = max(0, answered-t.Requests)
 		}
-		if i+1 < len(r.Transitions) {
+		if s.Note = r.missed(s, until); s.Note == "" && i+1 < len(r.Transitions) {
 			s.Note = r.judged(s)
 		}
 		steps = append(steps, s)
 	}
 	return steps
+}
+
+// missed says when nobody watched a bake that lasted until then, and why.
+func (r Record) missed(s Step, until time.Time) string {
+	var notes []string
+	for _, g := range r.State.Gaps {
+		if s.Phase == rollout.Baking && g.Step == s.Number-1 && !g.From.Before(s.At) && !g.From.After(until) {
+			notes = append(notes, fmt.Sprintf("Nobody watched from %s to %s, because %s: the wait started over.",
+				g.From.Format(time.TimeOnly), g.Until.Format(time.TimeOnly), g.Missed))
+		}
+	}
+	return strings.Join(notes, " ")
 }
 
 // judged says whether a bake that ended saw anything to judge.
@@ -133,6 +145,10 @@ func (r Record) Sentence() string {
 	}
 	if _, paused := r.State.Paused(); paused {
 		return fmt.Sprintf("%s is paused (%s).", what, r.State.Phase)
+	}
+	if at := r.State.Restarted; !at.IsZero() {
+		return fmt.Sprintf("%s is under way (%s): the wait started over at %s, because %s.", what, r.State.Phase,
+			at.Format(time.TimeOnly), r.State.Gaps[len(r.State.Gaps)-1].Missed)
 	}
 	return fmt.Sprintf("%s is under way (%s).", what, r.State.Phase)
 }

@@ -25,6 +25,10 @@ type Observation struct {
 	Until time.Time
 }
 
+// onGoing is how close to each other gaps of the same kind are told as one:
+// deployments are looked at every 10 seconds.
+const onGoing = 15 * time.Second
+
 // maxGaps is how many gaps a State remembers; of more, the last are told as one.
 const maxGaps = 20
 
@@ -63,7 +67,7 @@ func (s State) startOver(f Facts) State {
 	if n := len(s.Gaps); n > 0 {
 		// What goes on is one gap, however often it was looked at.
 		last := &s.Gaps[n-1]
-		same := last.Step == g.Step && last.Missed == g.Missed && g.From.Sub(last.Until) <= 2*recount
+		same := last.Step == g.Step && last.Missed == g.Missed && g.From.Sub(last.Until) <= onGoing
 		if same || n == maxGaps {
 			last.Until, last.Missed = g.Until, g.Missed
 			return s

@@ -127,6 +127,8 @@ the state that carries it out has moved back already all the traffic that live o
 
 A Pause is not a state: it holds a deployment where it is, until a Resume, a Promote or a verdict. After a Promote
 *baked* means that the alarms were read once.
+
+A bake is over when it was observed in one piece: after a gap, such as a restart of the server, it starts over.
 `)
 	edges := slices.SortedFunc(maps.Keys(seen), func(a, b edge) int {
 		return strings.Compare(string(a.kind)+" "+order(a.from)+order(a.to), string(b.kind)+" "+

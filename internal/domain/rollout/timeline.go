@@ -32,8 +32,9 @@ func Timeline(p Plan, begin time.Time) []Moment {
 // ideal are the facts of a world in which whatever is wanted is there.
 func (p Plan) ideal(s State, now time.Time) Facts {
 	f := Facts{
-		Now: now, GreenRequests: s.Requests + int64(max(1, p.Policy.MinimumRequests)), Observed: Observation{Until: now},
-		Old: make([]Fleet, len(s.Variants)), New: make([]Fleet, len(s.Variants)),
+		Now: now, Observed: Observation{Until: now},
+		GreenRequests: s.Requests + int64(max(1, p.Policy.MinimumRequests)),
+		Old:           make([]Fleet, len(s.Variants)), New: make([]Fleet, len(s.Variants)),
 	}
 	for i, c := range s.Variants {
 		f.Old[i] = Fleet{Ready: c.OldWanted, Exists: c.OldWanted}

@@ -2,6 +2,7 @@ package alarms
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
@@ -16,21 +19,57 @@ import (
 // those that stand against a deployment: in ALARM, or gone, which fails safe
 // (spec §4.5), or that were in ALARM at some moment after since and have
 // recovered. A zero since asks about this moment alone. What the evaluation
-// changes is written before it returns.
+// changes is written before it returns. The gap is the last time that one of
+// them was not evaluated when it was due.
 func (s *Service) Firing(
 	ctx context.Context, sc arn.Scope, names []string, since time.Time,
-) ([]hosting.TrippedAlarm, error) {
+) (tripped []hosting.TrippedAlarm, late rollout.Gap, err error) {
 	s.Metrics.Drain()
-	if err := s.carryOut(ctx, s.evaluateNow(s.index.leaves(sc.Region, names))); err != nil {
-		return nil, err
+	es := s.index.leaves(sc.Region, names)
+	if err := s.carryOut(ctx, s.evaluateNow(es)); err != nil {
+		s.index.missed(es)
+		return nil, late, err
 	}
-	var tripped []hosting.TrippedAlarm
+	late = s.index.late(es)
 	for _, n := range names {
 		if t, ok := s.index.tripped(sc.Region, n, since); ok {
 			tripped = append(tripped, t)
 		}
 	}
-	return tripped, nil
+	return tripped, late, nil
+}
+
+// late is the last time that one of some alarms was not evaluated when it was
+// due.
+func (x *index) late(es []*entry) (last rollout.Gap) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range es {
+		if now := x.in(e.Region).alarms[e.Definition.Name]; now != nil && now.late.Until.After(last.Until) {
+			last = now.late
+		}
+	}
+	return last
+}
+
+// missed takes note that the states of some alarms were worked out and not
+// written: they may be others when they are worked out again.
+func (x *index) missed(es []*entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range es {
+		now := clock.Now()
+		x.noteLate(e, rollout.Gap{From: now, Until: now, Missed: fmt.Sprintf("the state of alarm %q was not saved",
+			e.Definition.Name)})
+	}
+}
+
+// noteLate notes a gap in the evaluation of an alarm. x.mu is held.
+func (x *index) noteLate(e *entry, g rollout.Gap) {
+	e.late = g
+	if now := x.in(e.Region).alarms[e.Definition.Name]; now != nil {
+		now.late = g
+	}
 }
 
 // tripped says what an alarm has against a deployment.

@@ -234,11 +234,11 @@ func TestAnAlarmThatWasDeletedAndPutAgainTripsWhoWasJudgedByIt(t *testing.T) {
 	before := time.Now()
 	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"a"}))
 	w.put(watching())
-	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, before); err != nil || len(ts) != 1 ||
+	if ts, _, err := w.Firing(t.Context(), scope, []string{"a"}, before); err != nil || len(ts) != 1 ||
 		ts[0].Reason != "The alarm was deleted." {
 		t.Errorf("%+v, %v", ts, err)
 	}
-	if ts, err := w.Firing(t.Context(), scope, []string{"a"}, time.Now()); err != nil || len(ts) != 0 {
+	if ts, _, err := w.Firing(t.Context(), scope, []string{"a"}, time.Now()); err != nil || len(ts) != 0 {
 		t.Errorf("%+v, %v", ts, err)
 	}
 }

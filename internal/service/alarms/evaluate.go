@@ -3,11 +3,13 @@ package alarms
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
 )
@@ -91,6 +93,7 @@ func (s *Service) evaluate(ctx context.Context, es []*entry) {
 	}
 	if err := s.carryOut(ctx, s.evaluateNow(es)); err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "states of alarms were not saved", "err", err)
+		s.index.missed(es)
 		s.index.reschedule(es, time.Now().Add(time.Second))
 	}
 }
@@ -98,13 +101,29 @@ func (s *Service) evaluate(ctx context.Context, es []*entry) {
 // evaluateNow works out the states of metric alarms, and when they are due again.
 func (s *Service) evaluateNow(es []*entry) (cs []change) {
 	for _, e := range es {
-		o := e.judge.Evaluate(s.Metrics.Reader(e.Region), e.State, clock.Now())
+		now := clock.Now()
+		s.index.lookedAt(e, now)
+		o := e.judge.Evaluate(s.Metrics.Reader(e.Region), e.State, now)
 		s.index.reschedule([]*entry{e}, o.Next.Add(s.Settle))
 		if o.Changed {
 			cs = append(cs, change{e, o.State})
 		}
 	}
 	return cs
+}
+
+// tardy is how late an alarm may be evaluated before what it has missed counts.
+const tardy = 3 * time.Second
+
+// lookedAt takes note that an alarm is evaluated, and of how late that is: what
+// it would have seen in between it may not see any more.
+func (x *index) lookedAt(e *entry, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !e.due.IsZero() && now.Sub(e.due) > tardy {
+		x.noteLate(e, rollout.Gap{From: e.due, Until: now, Missed: fmt.Sprintf("alarm %q was not evaluated in time",
+			e.Definition.Name)})
+	}
 }
 
 // deepest is how many composite alarms may stand one above the other.

@@ -1,6 +1,7 @@
 package alarms_test
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
@@ -126,7 +128,7 @@ func TestWhatAPersonSaysLastsUntilTheNextEvaluation(t *testing.T) {
 		ok(w.t, w.SetAlarmState(w.t.Context(), scope, "a", alarm.StateAlarm, "a drill", ""))
 		time.Sleep(8 * time.Second)
 		w.is("a", alarm.StateAlarm)
-		tripped, err := w.Firing(w.t.Context(), scope, []string{"a"}, time.Time{})
+		tripped, _, err := w.Firing(w.t.Context(), scope, []string{"a"}, time.Time{})
 		if ok(w.t, err); len(tripped) != 1 || tripped[0].Reason != "a drill" {
 			w.t.Errorf("tripped %+v", tripped)
 		}
@@ -140,7 +142,7 @@ func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
 		w.put(watching())
 		firing := func(since time.Time) []hosting.TrippedAlarm {
 			w.t.Helper()
-			ts, err := w.Firing(w.t.Context(), scope, []string{"a"}, since)
+			ts, _, err := w.Firing(w.t.Context(), scope, []string{"a"}, since)
 			ok(w.t, err)
 			return ts
 		}
@@ -160,7 +162,7 @@ func TestAnAlarmThatFiredAndRecoveredHasFired(t *testing.T) {
 			w.t.Errorf("fired since now: %+v", ts)
 		}
 		again := newWorld(w.t, w.db)
-		if after, err := again.Firing(w.t.Context(), scope, []string{"a"}, before); err != nil || len(after) != 1 ||
+		if after, _, err := again.Firing(w.t.Context(), scope, []string{"a"}, before); err != nil || len(after) != 1 ||
 			after[0].Reason != ts[0].Reason {
 			w.t.Errorf("after a restart: %+v, %v", after, err)
 		}
@@ -174,7 +176,7 @@ func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
 		w.put(alarm.Definition{Name: "top", Rule: "ALARM(a)"})
 		w.put(watching(func(d *alarm.Definition) { d.Name = "fine" }))
 		w.Metrics.Sample(sample(true))
-		ts, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
+		ts, _, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
 		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" ||
 			ts[1].Reason != "The alarm was deleted." {
 			t.Errorf("%+v", ts)
@@ -213,8 +215,65 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.Firing(b.Context(), scope, []string{"a"}, time.Time{}); err != nil {
+		if _, _, err := w.Firing(b.Context(), scope, []string{"a"}, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// late asks for the gaps of alarm a.
+func (w *world) late() rollout.Gap {
+	w.t.Helper()
+	_, late, err := w.Firing(w.t.Context(), scope, []string{"a"}, time.Time{})
+	ok(w.t, err)
+	return late
+}
+
+// Nobody evaluates an alarm for a while: what breached in that time is not seen
+// any more, and whoever relies on the alarm is told so.
+func TestWhoReliesOnAnAlarmIsToldThatItWasNotEvaluated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		ok(t, err)
+		w := newWorld(t, db)
+		stop := w.run()
+		w.put(watching())
+		time.Sleep(time.Minute)
+		if g := w.late(); !g.Until.IsZero() {
+			t.Errorf("evaluated each second, it was late: %+v", g)
+		}
+		stop()
+		w.order(3)
+		time.Sleep(20 * time.Second)
+		if g := w.late(); time.Since(g.Until) != 0 || g.Until.Sub(g.From) < 18*time.Second ||
+			g.Missed != `alarm "a" was not evaluated in time` {
+			t.Errorf("not evaluated for 20 s: %+v", g)
+		}
+		w.is("a", alarm.StateOK) // it has seen nothing
+		stop = w.run()
+		time.Sleep(time.Minute)
+		if g := w.late(); time.Since(g.Until) != time.Minute {
+			t.Errorf("a minute later: %+v", g)
+		}
+		stop()
+		ok(t, w.Metrics.Close())
+		ok(t, db.Close())
+	})
+}
+
+// A state that cannot be written is worked out again, by other samples.
+func TestWhoReliesOnAnAlarmIsToldThatItsStateWasNotSaved(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	w.put(watching())
+	w.late()
+	w.order(3)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := w.Firing(gone, scope, []string{"a"}, time.Time{}); err == nil {
+		t.Fatal("it was saved")
+	}
+	if g := w.late(); time.Since(g.Until) > time.Minute || g.Missed != `the state of alarm "a" was not saved` {
+		t.Errorf("told %+v", g)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
@@ -44,6 +45,7 @@ type entry struct {
 	due   time.Time // when it is to be evaluated; guarded by index.mu
 	// The last time that it was in ALARM and has recovered; guarded by index.mu.
 	fired fired
+	late  rollout.Gap // the last time that it was not evaluated when it was due; guarded by index.mu
 }
 
 type fired struct {
@@ -81,7 +83,7 @@ func (x *index) put(r alarm.Record) error {
 	}
 	e := &entry{Record: r, judge: j}
 	if old != nil {
-		e.fired = old.fired
+		e.fired, e.late = old.fired, old.late
 		e.fired.note(&old.State, &r.State)
 		x.forget(old)
 	}
@@ -119,7 +121,7 @@ func (x *index) setState(r alarm.Record, from *entry) *entry {
 	if old == nil || old.Version >= r.Version || old.judge != from.judge {
 		return nil
 	}
-	e := &entry{Record: r, judge: old.judge, due: old.due, fired: old.fired}
+	e := &entry{Record: r, judge: old.judge, due: old.due, fired: old.fired, late: old.late}
 	e.fired.note(&old.State, &r.State)
 	c.alarms[r.Definition.Name] = e
 	for _, m := range e.judge.Metrics() {

@@ -27,8 +27,7 @@ type Deployer struct {
 	// Changed is called after a turn that wrote something, so that instances
 	// and routers look again. It must not block.
 	Changed func()
-	// Evidence is what speaks for or against a deployment besides its rows;
-	// nil: nothing does.
+	// Evidence is what speaks for or against a deployment besides its rows.
 	Evidence *evidence.Source
 	Log      *slog.Logger
 }
@@ -42,11 +41,10 @@ const maxSteps = 32
 func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err error) {
 	for range maxSteps {
 		var changed bool
-		var ev evidence.Evidence
-		if d.Evidence != nil { // before the transaction: to evaluate alarms may write, too
-			if ev, err = d.Evidence.Of(ctx, hosting.DeploymentID(key)); err != nil {
-				return due, fmt.Errorf("gather evidence: %w", err)
-			}
+		// Before the transaction: to evaluate alarms may write, too.
+		ev, err := d.Evidence.Of(ctx, hosting.DeploymentID(key))
+		if err != nil {
+			return due, fmt.Errorf("gather evidence: %w", err)
 		}
 		err = d.Change(ctx, func(tx store.Tx) (err error) {
 			due, changed, err = d.step(ctx, tx, hosting.DeploymentID(key), ev)
@@ -82,7 +80,9 @@ func (d *Deployer) step(
 	if len(ev.Answered) > 0 {
 		e.Deployment.Exposure = e.Deployment.Exposure.Add(ev.Answered, e.Deployment.Begun)
 	}
-	next, due := rollout.Next(e.Deployment.Plan, before, e.Facts(is, ev.Firing, now))
+	facts := e.Facts(is, ev.Firing, now)
+	facts.Observed = ev.Observed
+	next, due := rollout.Next(e.Deployment.Plan, before, facts)
 	if !due.Equal(now) {
 		return d.lookAgain(e, before, due, now), false, nil // nothing to do before then
 	}
@@ -94,6 +94,11 @@ func (d *Deployer) step(
 		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id,
 			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step,
 			"reason", next.Reason)
+	}
+	if !next.Restarted.IsZero() && !next.Restarted.Equal(before.Restarted) {
+		missed := next.Gaps[len(next.Gaps)-1].Missed
+		d.Log.WarnContext(ctx, "a bake starts over: it was not observed", "endpoint", e.Name, "deployment", id,
+			"step", next.Step, "reason", missed)
 	}
 	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
 		return time.Time{}, true, tx.Write(ctx, outcome.OfDeletion(was, e))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -32,9 +33,11 @@ type yard struct {
 	db    *store.DB
 	turns loop.Wakeup
 	fail  atomic.Int64 // turns that still fail before they do anything
+	away  atomic.Bool  // the database
 
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
 	answered atomic.Int64
+	dropped  atomic.Pointer[rollout.Gap]
 }
 
 // inBubble runs f under virtual time.
@@ -51,11 +54,13 @@ func inBubble(t *testing.T, f func(y *yard)) {
 }
 
 // Firing implements evidence.Alarms.
-func (y *yard) Firing(context.Context, arn.Scope, []string, time.Time) ([]hosting.TrippedAlarm, error) {
+func (y *yard) Firing(
+	context.Context, arn.Scope, []string, time.Time,
+) (all []hosting.TrippedAlarm, late rollout.Gap, err error) {
 	if f := y.firing.Load(); f != nil {
-		return *f, nil
+		all = *f
 	}
-	return nil, nil
+	return all, late, nil
 }
 
 // Answered implements evidence.Routers.
@@ -67,14 +72,29 @@ func (y *yard) Answered(_ traffic.Key, config string) []traffic.Reading {
 	return []traffic.Reading{reading}
 }
 
+// Dropped implements evidence.Metrics.
+func (y *yard) Dropped(traffic.Key, string) (g rollout.Gap) {
+	if d := y.dropped.Load(); d != nil {
+		g = *d
+	}
+	return g
+}
+
 // start runs a deployer until stop.
 func (y *yard) start() (stop func()) {
 	ctx, cancel := context.WithCancel(y.t.Context())
 	log := slog.New(slog.NewTextHandler(y.t.Output(), nil))
+	watch := evidence.NewWatch(func(ctx context.Context) error {
+		if y.away.Load() {
+			return errors.New("the database is away")
+		}
+		return y.db.Change(ctx, func(store.Tx) error { return nil })
+	})
 	d := &deployer.Deployer{
-		Log: log, Changed: y.turns.Notify, Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Routers: y},
+		Log: log, Changed: y.turns.Notify,
+		Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Routers: y, Metrics: y, Watch: watch},
 		Change: func(ctx context.Context, f func(store.Tx) error) error {
-			if y.fail.Add(-1) >= 0 {
+			if y.fail.Add(-1) >= 0 || y.away.Load() {
 				return errors.New("the database is away")
 			}
 			return y.db.Change(ctx, f)
@@ -84,9 +104,10 @@ func (y *yard) start() (stop func()) {
 		Queue: y.db.Deploying(), Turn: d.Turn, Log: log, Wake: y.turns, Poll: time.Minute, Lease: time.Minute,
 		Retry: 10 * time.Second,
 	}
-	done := make(chan struct{})
-	go func() { defer close(done); r.Run(ctx) }()
-	return func() { cancel(); <-done }
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	running.Go(func() { watch.Run(ctx) })
+	return func() { cancel(); running.Wait() }
 }
 
 func launch(config string, n int) hosting.Launch {
@@ -167,7 +188,7 @@ func (y *yard) want(status hosting.Status, config string, phase rollout.Phase) {
 
 // An update all at once with a termination wait goes through the real engine
 // and a real database. The first turns fail and the server is replaced twice,
-// once in the middle of the bake: the wait is neither lost nor begun anew.
+// once in the middle of the bake: that starts over, since nobody was watching.
 func TestAnUpdateOutlivesItsServers(t *testing.T) {
 	inBubble(t, func(y *yard) {
 		stop := y.start()
@@ -189,13 +210,17 @@ func TestAnUpdateOutlivesItsServers(t *testing.T) {
 		time.Sleep(31 * time.Second) // three retries
 		synctest.Wait()
 		y.want(hosting.Updating, "c1", rollout.Baking)
-		baking := y.endpoint().Deployment.State.Since
 		stop()
-		time.Sleep(4 * time.Minute) // nobody is there
+		time.Sleep(14 * time.Minute) // nobody is there
 		stop = y.start()
-		time.Sleep(time.Minute)
+		again := time.Now()
+		time.Sleep(9 * time.Minute)
 		y.want(hosting.Updating, "c1", rollout.Baking)
-		time.Sleep(time.Until(baking.Add(10 * time.Minute)))
+		if gaps := y.endpoint().Deployment.State.Gaps; len(gaps) != 1 || !gaps[0].Until.Equal(again) ||
+			gaps[0].Missed != "the server was started meanwhile" {
+			y.t.Errorf("the record says %+v", gaps)
+		}
+		time.Sleep(time.Until(again.Add(10 * time.Minute)))
 		synctest.Wait()
 		y.want(hosting.Updating, "c1", rollout.Committed)
 		stop()
@@ -321,6 +346,79 @@ func TestABakeWaitsForItsRequests(t *testing.T) {
 		synctest.Wait()
 		if d := y.endpoint().Deployment; d == nil || d.State.Step != 1 {
 			y.t.Errorf("ten requests did not end the bake: %+v", d)
+		}
+	})
+}
+
+// canary updates to c2 by a canary that bakes for that long.
+func (y *yard) canary(wait time.Duration) {
+	y.create(2)
+	synctest.Wait()
+	y.obey(hosting.InstanceReady)
+	y.change(func(e *hosting.Endpoint) error {
+		policy := &rollout.Policy{
+			Strategy: rollout.Canary, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+			WaitInterval: wait, Alarms: []string{"errors"},
+		}
+		return e.Update(hosting.Update{
+			Launch:           launch("c2", 2),
+			DeploymentConfig: &hosting.DeploymentConfig{Policy: policy, Document: []byte(`{}`)},
+		})
+	})
+	y.obey(hosting.InstanceReady)
+	y.want(hosting.Updating, "c1", rollout.Baking)
+}
+
+// Samples of the fleet that bakes are dropped: the bake holds, says so, and
+// starts over when they are measured again.
+func TestABakeHoldsWhileItsFleetIsNotMeasured(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.canary(time.Minute)
+		for range 60 {
+			time.Sleep(5 * time.Second)
+			now := time.Now()
+			y.dropped.Store(&rollout.Gap{From: now, Until: now.Add(time.Second), Missed: "too many metrics"})
+		}
+		last := time.Now()
+		d := y.endpoint().Deployment
+		if d.State.Step != 0 || len(d.State.Gaps) != 1 || d.State.Gaps[0].Missed != "too many metrics" {
+			y.t.Errorf("after five minutes: step %d, %+v", d.State.Step, d.State.Gaps)
+		}
+		time.Sleep(time.Until(last.Add(time.Minute)))
+		synctest.Wait()
+		if step := y.endpoint().Deployment.State.Step; step != 0 {
+			y.t.Errorf("it was not observed for a minute, but went on")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if step := y.endpoint().Deployment.State.Step; step != 1 {
+			y.t.Errorf("it was observed for a minute and did not go on")
+		}
+	})
+}
+
+// The database goes away for longer than the bake: what could not be written
+// in that time was not judged either.
+func TestABakeStartsOverWhenTheDatabaseWasAway(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.canary(time.Minute)
+		time.Sleep(time.Second)
+		y.away.Store(true)
+		time.Sleep(2 * time.Minute)
+		y.away.Store(false)
+		back := time.Now()
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		d := y.endpoint().Deployment
+		if d.State.Step != 0 || len(d.State.Gaps) != 1 || d.State.Gaps[0].Missed != "the database did not answer" {
+			y.t.Errorf("step %d, %+v", d.State.Step, d.State.Gaps)
+		}
+		time.Sleep(time.Until(back.Add(75 * time.Second)))
+		synctest.Wait()
+		if step := y.endpoint().Deployment.State.Step; step != 1 {
+			y.t.Errorf("it is at step %d", step)
 		}
 	})
 }

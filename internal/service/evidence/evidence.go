@@ -1,7 +1,9 @@
 // Package evidence gathers what speaks for or against a deployment besides its
-// own rows: the alarms that stand against it, and how many requests its new
-// fleet has answered. For a plan it says what makes that doubtful. What follows
-// from evidence is decided elsewhere, by package rollout.
+// own rows: the alarms that stand against it, how many requests its new fleet
+// has answered, and since when all of that has been observed without a gap: that
+// nothing bad was seen means something only if somebody was looking. For a plan
+// it says what makes that doubtful. What follows from evidence is decided
+// elsewhere, by package rollout.
 package evidence
 
 import (
@@ -11,7 +13,9 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
 // Endpoints finds the endpoint that a deployment changes; nil if it is gone.
@@ -20,9 +24,12 @@ type Endpoints interface {
 }
 
 // Alarms says which of the named alarms are in ALARM or gone at this moment,
-// or were in ALARM at some moment after since.
+// or were in ALARM at some moment after since; and the last time that one of
+// them was not evaluated when it should have been.
 type Alarms interface {
-	Firing(ctx context.Context, sc arn.Scope, names []string, since time.Time) ([]hosting.TrippedAlarm, error)
+	Firing(
+		ctx context.Context, sc arn.Scope, names []string, since time.Time,
+	) ([]hosting.TrippedAlarm, rollout.Gap, error)
 }
 
 // Routers report how many requests the fleets of an endpoint's configuration
@@ -31,18 +38,33 @@ type Routers interface {
 	Answered(k traffic.Key, config string) []traffic.Reading
 }
 
+// Metrics tell the last time that requests of an endpoint's configuration were
+// answered and could not be measured.
+type Metrics interface {
+	Dropped(k traffic.Key, config string) rollout.Gap
+}
+
+// Watcher tells the last time that this server could not observe anything; see
+// Watch.
+type Watcher interface {
+	LastGap() rollout.Gap
+}
+
 // Source is where evidence comes from. Without Alarms none stand against a
 // deployment, without Routers nobody counts.
 type Source struct {
 	Endpoints Endpoints
 	Alarms    Alarms
 	Routers   Routers
+	Metrics   Metrics
+	Watch     Watcher
 }
 
 // Evidence is what is known of a deployment at one moment.
 type Evidence struct {
 	Firing   []hosting.TrippedAlarm
 	Answered []traffic.Reading // by the new fleet; empty if there is none, or nobody counts
+	Observed rollout.Observation
 }
 
 // Of returns what is known of a deployment now; nothing of one that is over.
@@ -53,13 +75,32 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 		return ev, err
 	}
 	w := e.Watched()
+	ev.Observed.Until = clock.Now() // what is looked at below is no older
+	ev.see(s.Watch.LastGap())
 	if s.Routers != nil && w.Config != "" {
 		ev.Answered = s.Routers.Answered(traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Config)
 	}
+	if s.Metrics != nil && w.Config != "" {
+		ev.see(s.Metrics.Dropped(traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Config))
+	}
 	if s.Alarms != nil && len(w.Alarms) > 0 {
-		if ev.Firing, err = s.Alarms.Firing(ctx, e.Scope, w.Alarms, w.Since); err != nil {
+		var late rollout.Gap
+		if ev.Firing, late, err = s.Alarms.Firing(ctx, e.Scope, w.Alarms, w.Since); err != nil {
 			return ev, fmt.Errorf("look at alarms: %w", err)
 		}
+		ev.see(late)
 	}
 	return ev, nil
+}
+
+// see takes in a gap: the last one counts. Of those that overlap the first one
+// seen is the cause of the others.
+func (ev *Evidence) see(g rollout.Gap) {
+	switch last := &ev.Observed.Last; {
+	case !g.Until.After(last.Until):
+	case !g.From.IsZero() && g.From.Before(last.Until):
+		last.Until = g.Until
+	default:
+		*last = g
+	}
 }

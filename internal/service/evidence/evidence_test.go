@@ -24,6 +24,8 @@ type world struct {
 	endpoint *hosting.Endpoint
 	err      error
 	asked    *time.Time // since when alarms were asked for; nil: they were not
+
+	late, dropped, away rollout.Gap
 }
 
 func (w *world) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endpoint, error) {
@@ -32,13 +34,16 @@ func (w *world) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endp
 
 func (w *world) Firing(
 	_ context.Context, sc arn.Scope, names []string, since time.Time,
-) ([]hosting.TrippedAlarm, error) {
+) ([]hosting.TrippedAlarm, rollout.Gap, error) {
 	w.asked = &since
 	if sc != scope || !slices.Equal(names, []string{"a", "b"}) {
-		return nil, errors.New("it asks for other alarms")
+		return nil, rollout.Gap{}, errors.New("it asks for other alarms")
 	}
-	return []hosting.TrippedAlarm{{Name: "b"}}, w.err
+	return []hosting.TrippedAlarm{{Name: "b"}}, w.late, w.err
 }
+
+func (w *world) Dropped(traffic.Key, string) rollout.Gap { return w.dropped }
+func (w *world) LastGap() rollout.Gap                    { return w.away }
 
 func (w *world) Answered(k traffic.Key, config string) []traffic.Reading {
 	if k != (traffic.Key{Region: scope.Region, Name: "e"}) || config != "green" {
@@ -68,7 +73,7 @@ func TestAlarmsAreAskedForSinceThePhaseBegan(t *testing.T) {
 		"in a bake":                        {under(rollout.Baking, 0), since},
 	} {
 		w := &world{endpoint: tt.endpoint}
-		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w, Metrics: w, Watch: w}
 		ev, err := s.Of(t.Context(), "d")
 		if err != nil || w.asked == nil || !w.asked.Equal(tt.want) {
 			t.Errorf("%s: asked since %v, want %v: %v", name, w.asked, tt.want, err)
@@ -93,7 +98,7 @@ func TestWhereThereIsNothingToAskNobodyIsAsked(t *testing.T) {
 		"a change within the fleet in place": {noFleet, 0},
 	} {
 		w := &world{endpoint: tt.endpoint}
-		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w, Metrics: w, Watch: w}
 		ev, err := s.Of(t.Context(), "d")
 		if err != nil || w.asked != nil || len(ev.Firing) > 0 || len(ev.Answered) != tt.answered {
 			t.Errorf("%s: %+v, alarms asked since %v, %v", name, ev, w.asked, err)
@@ -103,8 +108,25 @@ func TestWhereThereIsNothingToAskNobodyIsAsked(t *testing.T) {
 
 func TestAnAlarmThatCannotBeAskedIsNoEvidenceOfCalm(t *testing.T) {
 	w := &world{endpoint: under(rollout.Baking, 0), err: errors.New("the database is away")}
-	s := &evidence.Source{Endpoints: w, Alarms: w}
+	s := &evidence.Source{Endpoints: w, Alarms: w, Watch: w}
 	if _, err := s.Of(t.Context(), "d"); !errors.Is(err, w.err) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Whoever could not look last decides since when everything was observed.
+func TestTheLastGapOfAnyoneCounts(t *testing.T) {
+	gap := func(s int) rollout.Gap { return rollout.Gap{Until: since.Add(time.Duration(s) * time.Second)} }
+	for name, tt := range map[string]struct{ late, dropped, away, want rollout.Gap }{
+		"the server": {gap(1), gap(2), gap(3), gap(3)},
+		"an alarm":   {gap(4), gap(2), gap(3), gap(4)},
+		"metrics":    {gap(1), gap(5), gap(3), gap(5)},
+	} {
+		w := &world{endpoint: under(rollout.Baking, 0), late: tt.late, dropped: tt.dropped, away: tt.away}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w, Metrics: w, Watch: w}
+		ev, err := s.Of(t.Context(), "d")
+		if err != nil || ev.Observed.Last != tt.want || time.Since(ev.Observed.Until) > time.Minute {
+			t.Errorf("%s: %+v, want %+v, %v", name, ev.Observed, tt.want, err)
+		}
 	}
 }

@@ -159,7 +159,7 @@ func (f *fleet) recordFlags(i int, at time.Time, n, ones float64) {
 	}
 	for _, m := range f.series[i] {
 		if m != nil {
-			m.add(f.registry, ofFleets[i].unit, at, func(s *metric.Series) {
+			m.add(ofFleets[i].unit, at, func(s *metric.Series) {
 				s.AddN(at, 0, n-ones)
 				s.AddN(at, 1, ones)
 			})
@@ -173,7 +173,7 @@ func (f *fleet) recordDist(i int, at time.Time, d *metric.Dist) {
 	}
 	for _, m := range f.series[i] {
 		if m != nil {
-			m.add(f.registry, ofFleets[i].unit, at, func(s *metric.Series) { s.AddDist(at, d) })
+			m.add(ofFleets[i].unit, at, func(s *metric.Series) { s.AddDist(at, d) })
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
@@ -107,7 +108,6 @@ func (fs *fleets) each(do func(*fleet)) {
 // it. They are added to its series once a second and whenever somebody looks.
 type fleet struct {
 	fleetKey
-	registry *registry
 	// series are opened under fleets.mu, before a cell counts what goes into
 	// them. Nil: not opened yet, or no room.
 	series [metricCount][2]*metricSeries
@@ -145,7 +145,7 @@ func (s *Service) Sample(x traffic.Sample) {
 		}
 		if f == nil {
 			s.full.Store(now)
-			s.unrecorded.Add(1)
+			s.drop(k)
 			return
 		}
 	}
@@ -166,7 +166,7 @@ func (s *Service) newFleet(k fleetKey) *fleet {
 	if f := (*shard.Load())[k]; f != nil {
 		return f
 	}
-	f := &fleet{fleetKey: k, registry: &s.registry}
+	f := &fleet{fleetKey: k}
 	f.stripes.Store(1)
 	f.last.Store(time.Now().Unix())
 	if !s.open(f, errors4XX, errors5XX, modelErrors, invocations, perInstance, modelLatency, overheadLatency) {
@@ -188,7 +188,7 @@ func (s *Service) open(f *fleet, which ...int) bool {
 		}
 		var both [2]*metricSeries
 		for n, id := range f.ids(i) {
-			m, err := s.registry.open(f.endpoint.Region, id, s.MaxSeries)
+			m, err := s.registry.open(f.endpoint.Region, id)
 			if err != nil {
 				return false
 			}
@@ -208,10 +208,35 @@ func (s *Service) openStreaming(f *fleet) {
 	s.fleets.mu.Lock()
 	defer s.fleets.mu.Unlock()
 	if !f.streams.Load() {
-		s.open(f, midStreamErrors, firstChunk)
-		f.streams.Store(true)
+		if s.open(f, midStreamErrors, firstChunk) {
+			f.streams.Store(true)
+		} else {
+			s.drop(f.fleetKey)
+		}
 	}
 }
+
+// drop takes note that there was no room for a sample.
+func (s *Service) drop(k fleetKey) {
+	s.unrecorded.Add(1)
+	at, _ := s.dropped.LoadOrStore(k, new(atomic.Int64))
+	at.(*atomic.Int64).Store(time.Now().Unix())
+}
+
+// Dropped returns the last time that there was no room for samples of the
+// requests that an endpoint's configuration answered, within a day.
+func (s *Service) Dropped(k traffic.Key, config string) (g rollout.Gap) {
+	s.dropped.Range(func(key, at any) bool {
+		f, second := key.(fleetKey), time.Unix(at.(*atomic.Int64).Load(), 0)
+		if f.endpoint == k && (f.config == config || f.config == "") && !second.Before(g.From) {
+			g = rollout.Gap{From: second, Until: second.Add(time.Second), Missed: tooMany}
+		}
+		return true
+	})
+	return g
+}
+
+const tooMany = "requests were not measured: there are too many metrics"
 
 // each calls do with the series of the fleet. fleets.mu is held.
 func (f *fleet) each(do func(*metricSeries)) {

@@ -55,12 +55,12 @@ func (s *Service) sampleInstance(i Instance, name string, now time.Time, percent
 	id := metric.ID{Namespace: InstanceNamespace, Name: name, Dimensions: []metric.Dimension{
 		{Name: "EndpointName", Value: i.Endpoint.Name}, {Name: "VariantName", Value: i.Variant},
 	}}
-	m, err := s.registry.open(i.Endpoint.Region, id, s.MaxSeries)
+	m, err := s.registry.open(i.Endpoint.Region, id)
 	if err != nil {
-		s.unrecorded.Add(1)
+		s.drop(fleetKey{endpoint: i.Endpoint, variant: i.Variant})
 		return
 	}
-	m.add(&s.registry, "Percent", now, func(series *metric.Series) { series.Add(now, percent) })
+	m.add("Percent", now, func(series *metric.Series) { series.Add(now, percent) })
 	s.notify(m.key)
 }
 
@@ -90,6 +90,7 @@ func (s *Service) sampleInFlight(now time.Time) {
 			both := f.series[concurrent]
 			s.fleets.mu.Unlock()
 			if !room {
+				s.drop(f.fleetKey)
 				continue
 			}
 			n := float64(counts[i].InFlight)
@@ -104,6 +105,6 @@ func (s *Service) sampleInFlight(now time.Time) {
 }
 
 func (s *Service) gauge(m *metricSeries, now time.Time, n float64) {
-	m.add(&s.registry, ofFleets[concurrent].unit, now, func(series *metric.Series) { series.Add(now, n) })
+	m.add(ofFleets[concurrent].unit, now, func(series *metric.Series) { series.Add(now, n) })
 	s.notify(m.key)
 }

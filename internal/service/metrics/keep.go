@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
@@ -122,12 +123,16 @@ func (s *Service) tidy(ctx context.Context, now time.Time) {
 	}
 	if n := s.unrecorded.Swap(0); n > 0 {
 		s.Log.WarnContext(ctx, "samples of requests were not recorded: there are too many metrics",
-			"samples", n, "maxSeries", s.MaxSeries)
+			"samples", n, "maxSeries", s.MaxOwn)
 	}
+	s.dropped.Range(func(k, at any) bool {
+		if at.(*atomic.Int64).Load() < now.Add(-24*time.Hour).Unix() {
+			s.dropped.Delete(k)
+		}
+		return true
+	})
 	s.forget(ctx, empty)
-	if most := s.MaxSeries / 100 * 95; int(s.registry.count.Load()) > most {
-		s.evict(ctx, int(s.registry.count.Load())-s.MaxSeries/100*90)
-	}
+	s.makeRoom(ctx)
 }
 
 // closeFleets forgets the fleets that had no request for long.
@@ -167,12 +172,34 @@ func (m *metricSeries) expire(now time.Time) (size int, left bool) {
 	return size, left
 }
 
-// evict forgets so many of the metrics that have been idle longest. Those of
-// fleets that are in use stay.
-func (s *Service) evict(ctx context.Context, n int) {
-	all := s.registry.all("")
+// makeRoom forgets metrics that have been idle longest: where clients' take
+// nearly all of their room, and where those of endpoints without requests take
+// as much. Those of fleets that are in use stay.
+func (s *Service) makeRoom(ctx context.Context) {
+	var clients, own []*metricSeries
+	s.fleets.mu.Lock()
+	for _, m := range s.registry.all("") {
+		switch {
+		case m.room == &s.registry.clients:
+			clients = append(clients, m)
+		case len(m.fleets) == 0:
+			own = append(own, m)
+		}
+	}
+	s.fleets.mu.Unlock()
+	most := min(s.MaxSeries, s.MaxOwn)
+	s.evict(ctx, clients, int(s.registry.clients.taken.Load()), s.MaxSeries)
+	s.evict(ctx, own, len(own), most)
+}
+
+// evict forgets the longest idle of some metrics, if they have n series, which
+// is nearly as many as there may be.
+func (s *Service) evict(ctx context.Context, all []*metricSeries, n, most int) {
+	if n <= most/100*95 {
+		return
+	}
 	slices.SortFunc(all, func(a, b *metricSeries) int { return a.lastUsed().Compare(b.lastUsed()) })
-	s.forget(ctx, all[:min(n, len(all))])
+	s.forget(ctx, all[:min(n-most/100*90, len(all))])
 }
 
 func (m *metricSeries) lastUsed() time.Time {
@@ -191,12 +218,12 @@ func (s *Service) forget(ctx context.Context, all []*metricSeries) {
 			continue
 		}
 		delete(s.registry.series, m.key)
-		s.registry.count.Add(-1)
+		m.room.taken.Add(-1)
 		m.mu.Lock()
 		for i, u := range m.series {
 			rows = append(rows, metric.Stored{Region: m.key.Region, Metric: m.id, Unit: u.unit})
 			if i > 0 {
-				s.registry.count.Add(-1)
+				m.room.taken.Add(-1)
 			}
 		}
 		m.mu.Unlock()

@@ -8,11 +8,16 @@
 //
 // Samples are in memory, by the second for 3 hours, by the minute for 30 hours,
 // by 5 minutes for 7 days and by the hour for 63 days, and written to the store
-// every few seconds: a crash loses what came after the last flush. There are at
-// most MaxSeries series, and seconds are summed up into minutes earlier when
-// all of them together take more than MaxBytes. Beyond MaxSeries, new metrics
-// are refused, or if they are an endpoint's own, not recorded; each minute the
-// series that have been idle longest make room.
+// every few seconds: a crash loses what came after the last flush. Seconds are
+// summed up into minutes earlier when all series together take more than
+// MaxBytes.
+//
+// Clients may put MaxSeries series, and new metrics beyond that are refused. The
+// series of endpoints have room of their own, MaxOwn, of which no client can
+// take any; those of endpoints that get no requests any more take MaxSeries of
+// it at the most. Each minute the series that have been idle longest make room.
+// Samples of requests for which there is none all the same are dropped, and
+// Dropped tells so whoever relies on them.
 package metrics
 
 import (
@@ -40,7 +45,8 @@ type Config struct {
 	Instances func(ctx context.Context) ([]Instance, error)
 	Log       *slog.Logger
 
-	MaxSeries int // 100,000
+	MaxSeries int // that clients put; 100,000
+	MaxOwn    int // of endpoints; four times MaxSeries, which are some 20,000 fleets that get requests
 	MaxBytes  int // of packed samples; 512 MiB
 	// FlushEvery is 5 s, and longer when a flush takes long: it never takes
 	// more than a tenth of the time.
@@ -67,6 +73,7 @@ type Service struct {
 	instances map[string]usage // by ID, when last looked at; of the keeper's goroutine
 
 	squeeze    time.Duration // by how much seconds are kept shorter; of the keeper's goroutine
+	dropped    sync.Map      // fleetKey → the second of its last sample that was dropped, as *atomic.Int64
 	full       atomic.Int64  // second in which there was no room for a fleet's metrics
 	unrecorded atomic.Int64  // samples that found no room since the last report
 }
@@ -74,10 +81,12 @@ type Service struct {
 // New reads the samples from the store.
 func New(ctx context.Context, cfg Config) (*Service, error) {
 	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 100_000)
+	cfg.MaxOwn = cmp.Or(cfg.MaxOwn, 4*cfg.MaxSeries)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 512<<20)
 	cfg.FlushEvery = cmp.Or(cfg.FlushEvery, 5*time.Second)
 	s := &Service{Config: cfg}
 	s.registry.series = map[Key]*metricSeries{}
+	s.registry.clients.most, s.registry.own.most = int64(cfg.MaxSeries), int64(cfg.MaxOwn)
 	s.fleets.init()
 	s.subscriptions.Store(&[]*Subscription{})
 	if err := cfg.Store.Samples(ctx, s.restore); err != nil {
@@ -89,11 +98,11 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 // restore takes a series from the store. One that is damaged starts again: it
 // must not keep the server from starting.
 func (s *Service) restore(st metric.Stored) error {
-	m, err := s.registry.open(st.Region, st.Metric, s.MaxSeries)
+	m, err := s.registry.open(st.Region, st.Metric)
 	if err != nil {
-		return nil // MaxSeries was lowered; the rest is not looked at until it is raised again
+		return nil // the maximum was lowered; the rest is not looked at until it is raised again
 	}
-	if err := m.restore(&s.registry, st.Unit, st.Chunks); err != nil {
+	if err := m.restore(st.Unit, st.Chunks); err != nil {
 		s.Log.Warn("damaged samples were dropped",
 			"region", st.Region, "namespace", st.Metric.Namespace, "metric", st.Metric.Name, "err", err)
 	}

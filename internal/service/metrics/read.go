@@ -41,7 +41,7 @@ func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 	all := make([]*metricSeries, len(data))
 	for i, d := range data {
 		id := metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}
-		m, err := s.registry.open(sc.Region, id, s.MaxSeries)
+		m, err := s.registry.open(sc.Region, id)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 		if unit == "" {
 			unit = metric.UnitNone
 		}
-		all[i].add(&s.registry, unit, now, func(series *metric.Series) { d.AddTo(series, now) })
+		all[i].add(unit, now, func(series *metric.Series) { d.AddTo(series, now) })
 		s.notify(all[i].key)
 	}
 	return nil

@@ -17,7 +17,22 @@ type registry struct {
 	mu     sync.RWMutex // guards what follows
 	series map[Key]*metricSeries
 
-	count atomic.Int64 // series of all metrics
+	clients, own room
+}
+
+// room is how many series there are of a kind, and how many there may be.
+type room struct {
+	taken atomic.Int64
+	most  int64
+}
+
+// of returns the room that a metric takes. Clients cannot put metrics into the
+// namespaces of endpoints.
+func (r *registry) of(id metric.ID) *room {
+	if id.Namespace == Namespace || id.Namespace == InstanceNamespace {
+		return &r.own
+	}
+	return &r.clients
 }
 
 // metricSeries is a metric: a series for each unit that samples came in, one as
@@ -25,6 +40,7 @@ type registry struct {
 type metricSeries struct {
 	key    Key
 	id     metric.ID // its dimensions by name
+	room   *room     // that its series take
 	fleets []*fleet  // whose samples are in it; guarded by Service.fleets.mu
 
 	mu     sync.Mutex // guards what follows
@@ -59,12 +75,12 @@ func (r *registry) all(region string) []*metricSeries {
 }
 
 // errFull says that there are as many series as there may be.
-func errFull(most int) error {
+func errFull(most int64) error {
 	return fault.New(fault.Limit, "No more than %d metrics can be kept; this would be a new one.", most)
 }
 
 // open returns a metric, a new one if nobody has asked for it before.
-func (r *registry) open(region string, id metric.ID, most int) (*metricSeries, error) {
+func (r *registry) open(region string, id metric.ID) (*metricSeries, error) {
 	k := Key{region, id.Key()}
 	if m := r.find(k); m != nil {
 		return m, nil
@@ -74,50 +90,51 @@ func (r *registry) open(region string, id metric.ID, most int) (*metricSeries, e
 	if m := r.series[k]; m != nil {
 		return m, nil
 	}
-	if int(r.count.Load()) >= most {
-		return nil, errFull(most)
+	room := r.of(id)
+	if room.taken.Load() >= room.most {
+		return nil, errFull(room.most)
 	}
 	id.Dimensions = slices.Clone(id.Dimensions)
 	slices.SortStableFunc(id.Dimensions, func(a, b metric.Dimension) int { return strings.Compare(a.Name, b.Name) })
-	m := &metricSeries{key: k, id: id, used: time.Now()}
+	m := &metricSeries{key: k, id: id, room: room, used: time.Now()}
 	r.series[k] = m
-	r.count.Add(1) // its first series is paid for with the metric
+	room.taken.Add(1) // its first series is paid for with the metric
 	return m, nil
 }
 
 // in returns the series for a unit. m.mu is held.
-func (m *metricSeries) in(u metric.Unit, r *registry) *metric.Series {
+func (m *metricSeries) in(u metric.Unit) *metric.Series {
 	for i := range m.series {
 		if m.series[i].unit == u {
 			return m.series[i].Series
 		}
 	}
 	if len(m.series) > 0 {
-		r.count.Add(1) // units are few: at most 27 for a metric
+		m.room.taken.Add(1) // units are few: at most 27 for a metric
 	}
 	m.series = append(m.series, unitSeries{u, new(metric.Series)})
 	return m.series[len(m.series)-1].Series
 }
 
 // add changes the metric's series of a unit; at is when.
-func (m *metricSeries) add(r *registry, u metric.Unit, at time.Time, f func(*metric.Series)) {
+func (m *metricSeries) add(u metric.Unit, at time.Time, f func(*metric.Series)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f(m.in(u, r))
+	f(m.in(u))
 	m.dirty = true
 	if at.After(m.used) {
 		m.used = at
 	}
 }
 
-func (m *metricSeries) restore(r *registry, u metric.Unit, chunks []metric.Chunk) error {
+func (m *metricSeries) restore(u metric.Unit, chunks []metric.Chunk) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := new(metric.Series)
 	err := s.Restore(chunks)
 	if err == nil {
 		if len(m.series) > 0 {
-			r.count.Add(1)
+			m.room.taken.Add(1)
 		}
 		m.series = append(m.series, unitSeries{u, s})
 	}
