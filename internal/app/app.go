@@ -233,7 +233,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.identity.Run(background) })
 	wg.Go(func() { a.fleet.Run(background) })
 	wg.Go(func() { a.stages.Run(background) })
-	wg.Go(func() { a.models.Run(background, a.modelDirs) })
+	wg.Go(func() { a.models.Run(background, a.modelsInUse) })
 
 	failed := make(chan error, 3)
 	serve := func(name string, f func() error) {

@@ -6,12 +6,31 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/artifact"
 )
 
 // fetch brings model data to this host, for instances that are processes.
 func (a *App) fetch(ctx context.Context, d hosting.ModelData) (string, error) {
 	m, err := a.models.Fetch(ctx, d)
 	return m.Dir, err
+}
+
+// modelVersion returns the version of model data that a fleet shall serve which
+// nobody told when it was created, as earlier releases did not: what is kept here,
+// if its instances have served it, else what is there now.
+func (a *App) modelVersion(ctx context.Context, d hosting.ModelData, served bool) (string, error) {
+	if kept := a.models.Kept(d); served && kept != "" {
+		return kept, nil
+	}
+	return a.models.Version(ctx, d)
+}
+
+// modelsInUse says what has to stay in the cache. Which directories are read is
+// asked last: what is served by then is read or in the records.
+func (a *App) modelsInUse(ctx context.Context) (use artifact.InUse, err error) {
+	use.Named, use.Served, err = a.hosting.ModelDataNamed(ctx)
+	use.Dirs = append(a.process.ModelDirs(), a.packaging.Dirs()...)
+	return use, err
 }
 
 // modelDataExists looks for what a model names, as AWS does at CreateModel.

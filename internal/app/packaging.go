@@ -21,9 +21,6 @@ func (a *App) buildPackaging(context.Context) (err error) {
 	return err
 }
 
-// modelDirs are the directories of the cache that somebody reads.
-func (a *App) modelDirs() []string { return append(a.process.ModelDirs(), a.packaging.Dirs()...) }
-
 // optimizer is the program that the built-in image runs.
 func (a *App) optimizer() ([]string, error) {
 	argv, ok := a.cfg.Argv(config.ONNXImage)

@@ -59,7 +59,7 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 	}
 	a.models, err = artifact.New(artifact.Config{
 		Dir: filepath.Join(a.cfg.DataDir, "models"), Source: a.objects, MaxUnpacked: a.cfg.Limits.MaxModelBytes,
-		Log: a.log,
+		MaxCache: a.cfg.Limits.ModelCacheBytes, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -85,7 +85,8 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
 		Store: a.hosting, Providers: provider.Set{hosting.Processes: a.process}, Command: a.command,
-		Drain: a.follower.Drain, Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
+		Version: a.modelVersion,
+		Drain:   a.follower.Drain, Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
 			StopGrace:      time.Duration(a.cfg.Limits.StopGrace),
@@ -114,7 +115,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 func (a *App) apis(api *runtime.API) gateway.Config {
 	ctl := control.New(control.Config{
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
-		ModelDataExists: a.modelDataExists, CheckContainer: a.checkContainer,
+		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})

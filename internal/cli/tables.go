@@ -94,7 +94,7 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 	if d.Requests != nil {
 		exposure += fmt.Sprintf(", %d request(s)", *d.Requests)
 	}
-	p.facts([][2]string{
+	p.facts(append([][2]string{
 		{"Deployment", clean(shape.Val(d.DeploymentId))},
 		{"Endpoint", clean(shape.Val(d.EndpointArn))},
 		{"From", clean(shape.Val(d.PreviousEndpointConfigName))},
@@ -106,7 +106,7 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 		{"Ended", stamp(d.EndTime)},
 		{"Paused", stamp(d.PausedSince)},
 		{"Exposure", exposure},
-	}...)
+	}, modelData(d.ModelData)...)...)
 	p.line("")
 	steps, rows := 0, []table.Row{}
 	for _, s := range plannedSteps(d.Plan) {
@@ -129,6 +129,22 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 	)
 	p.remarks(d)
 	return p.print(w)
+}
+
+// modelData names the version of the data that each variant of the new fleet
+// serves, and loudest where it is other data than before at the same place.
+func modelData(all []slipway.DeployedModelDatum) (facts [][2]string) {
+	for _, d := range all {
+		text := clean(fmt.Sprintf("%s: %s", shape.Val(d.VariantName), shape.Val(d.S3Uri)))
+		if d.Version != nil {
+			text += ", version " + clean(*d.Version)
+		}
+		if d.PreviousVersion != nil {
+			text += ", before " + clean(*d.PreviousVersion)
+		}
+		facts = append(facts, [2]string{"Model data", text})
+	}
+	return facts
 }
 
 // remarks prints what a reader of the steps should not overlook.

@@ -96,6 +96,10 @@ type Limits struct {
 	StopGrace Duration `json:"stopGrace"`
 	// MaxModelBytes is the largest model that is unpacked, in bytes.
 	MaxModelBytes int64 `json:"maxModelBytes"`
+	// ModelCacheBytes is how much model data is kept on this server, in bytes.
+	// What an endpoint serves stays beyond that; what no model names any more
+	// goes within minutes.
+	ModelCacheBytes int64 `json:"modelCacheBytes"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
 }
@@ -136,8 +140,8 @@ func Default() Config {
 			StreamTimeout: Duration(8 * time.Minute),
 			StartupWindow: Duration(8 * time.Minute),
 			StopGrace:     Duration(30 * time.Second),
-			MaxModelBytes: 16 << 30,
-			DrainTimeout:  Duration(30 * time.Second),
+			MaxModelBytes: 16 << 30, ModelCacheBytes: 64 << 30,
+			DrainTimeout: Duration(30 * time.Second),
 		},
 		Devices: defaultDevices(),
 		Log:     Log{Level: "info", Format: "text"},
@@ -226,7 +230,7 @@ func (l Limits) faults() []error {
 	for _, size := range []struct {
 		key string
 		n   int64
-	}{{"maxBodyBytes", l.MaxBodyBytes}, {"maxModelBytes", l.MaxModelBytes}} {
+	}{{"maxBodyBytes", l.MaxBodyBytes}, {"maxModelBytes", l.MaxModelBytes}, {"modelCacheBytes", l.ModelCacheBytes}} {
 		if size.n <= 0 {
 			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", size.key))
 		}

@@ -80,7 +80,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	for _, key := range []string{
 		"listen:", "dataDir:", "region:", "account:", `images: "a b"`, "images: c: command", "images: d: environment",
 		"database.url:",
-		"limits.maxBodyBytes:", "limits.maxModelBytes:", "limits.modelTimeout:", "limits.streamTimeout:",
+		"limits.maxBodyBytes:", "limits.maxModelBytes:",
+		"limits.modelCacheBytes:", "limits.modelTimeout:", "limits.streamTimeout:",
 		"limits.startupWindow:", "limits.stopGrace:", "limits.drainTimeout:", "log.level:", "log.format:",
 	} {
 		if !strings.Contains(err.Error(), key) {

@@ -3,6 +3,7 @@ package slipway
 import (
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
@@ -43,11 +44,28 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 		TrafficPercent: percent(r.Share()), Requests: s.Requests,
 		Plan: plan(record.Foresee(r.Plan, record.Allowance{}), false),
 	}
+	if r.Green != nil {
+		out.ModelData = modelData(r.Green.Variants)
+	}
 	for _, st := range r.Steps(now) {
 		out.Steps = append(out.Steps, step(r, st))
 	}
 	for _, o := range r.Orders() {
 		out.Orders = append(out.Orders, order(o))
+	}
+	return out
+}
+
+// modelData says which version of its data each variant of the new fleet serves,
+// and which the fleet before it, if the same place held another then.
+func modelData(vs []hosting.FleetVariant) (out []slipway.DeployedModelDatum) {
+	for _, v := range vs {
+		if d := v.Container.ModelData; d != nil {
+			out = append(out, slipway.DeployedModelDatum{
+				VariantName: &v.Name, S3Uri: &d.URI, Version: shape.Text(d.Version),
+				PreviousVersion: shape.Text(v.Replaced),
+			})
+		}
 	}
 	return out
 }

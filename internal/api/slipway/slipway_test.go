@@ -14,6 +14,7 @@ import (
 func TestTheRecordOfADeploymentThatSucceeded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.endpoint()
+		w.data = "92eb5ffee6ae2fec3ad71c777531578f" // somebody has overwritten it
 		w.ok("SageMaker.UpdateEndpoint", canary)
 		w.settle()
 		w.answered = 42

@@ -47,6 +47,7 @@ type world struct {
 	firing   []hosting.TrippedAlarm
 	gap      rollout.Gap
 	answered int64
+	data     string // the version of the model data that is there
 }
 
 func inWorld(t *testing.T, f func(w *world)) {
@@ -58,10 +59,13 @@ func inWorld(t *testing.T, f func(w *world)) {
 		}
 		defer opened.Close()
 		db := store.New(opened)
-		w := &world{t: t, db: db}
+		w := &world{t: t, db: db, data: "0cc175b9c0f1b6a831c399e269772661"}
 		ctl := control.New(control.Config{
 			Store: db, Notify: func() {},
-			Allowance: control.Allowance{Download: 20 * time.Minute, Startup: 8 * time.Minute, Stop: 10 * time.Minute},
+			ModelVersion: func(context.Context, hosting.ModelData) (string, error) { return w.data, nil },
+			Allowance: control.Allowance{
+				Download: 20 * time.Minute, Startup: 8 * time.Minute, Stop: 10 * time.Minute,
+			},
 			Suspect: func(context.Context, *hosting.Endpoint) ([]record.Finding, error) {
 				return []record.Finding{{Severity: record.Info, Code: "Looked", Message: "Somebody looked."}}, nil
 			},
@@ -129,7 +133,7 @@ func (w *world) refused(target, body, want string) {
 // until it serves; v2 is there to be deployed.
 func (w *world) endpoint() {
 	w.t.Helper()
-	w.ok("SageMaker.CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i"}}`)
+	w.ok("SageMaker.CreateModel", `{"ModelName":"m","PrimaryContainer":{"Image":"i","ModelDataUrl":"s3://b/m.tar.gz"}}`)
 	for _, c := range []string{"v1", "v2"} {
 		w.ok(
 			"SageMaker.CreateEndpointConfig",

@@ -61,16 +61,17 @@ func (c EndpointConfig) Check() error {
 	return nil
 }
 
-// NewFleet is a snapshot of a configuration and its models, with nothing
-// wanted yet. A model that is missing from models is refused.
-func NewFleet(id FleetID, c EndpointConfig, models map[string]Model, now time.Time) (*Fleet, error) {
-	f := &Fleet{ID: id, ConfigName: c.Name, ConfigDoc: c.Document}
-	for _, v := range c.Variants {
-		m, ok := models[v.ModelName]
+// NewFleet is a snapshot of a launch's configuration and its models, with nothing
+// wanted yet. A model that is missing is refused.
+func NewFleet(l Launch) (*Fleet, error) {
+	f := &Fleet{ID: l.Fleet, ConfigName: l.Config.Name, ConfigDoc: l.Config.Document}
+	for _, v := range l.Config.Variants {
+		m, ok := l.Models[v.ModelName]
 		if !ok {
-			return nil, NoModel(c.Scope.Model(v.ModelName))
+			return nil, NoModel(l.Config.Scope.Model(v.ModelName))
 		}
-		f.Variants = append(f.Variants, FleetVariant{Variant: v, Container: m.Containers[0], Resolved: now})
+		f.Variants = append(f.Variants,
+			FleetVariant{Variant: v, Container: m.Containers[0].at(l.Versions), Resolved: l.Now})
 	}
 	return f, nil
 }
@@ -82,13 +83,14 @@ type Launch struct {
 	Fleet      FleetID
 	Config     EndpointConfig
 	Models     map[string]Model
+	Versions   Versions // of their data, as far as they are known
 	Now        time.Time
 }
 
 // Create returns a new endpoint that is coming up (spec §2.3). The deployment
 // configuration is only kept for later.
 func Create(id EndpointID, name string, l Launch, keep *DeploymentConfig) (*Endpoint, error) {
-	green, err := NewFleet(l.Fleet, l.Config, l.Models, l.Now)
+	green, err := NewFleet(l)
 	if err != nil {
 		return nil, err
 	}
@@ -169,10 +171,11 @@ func (e *Endpoint) Update(u Update) error {
 	if u.RetainDeploymentConfig {
 		last = e.LastConfig
 	}
-	green, err := NewFleet(u.Fleet, u.Config, u.Models, u.Now)
+	green, err := NewFleet(u.Launch)
 	if err != nil {
 		return err
 	}
+	green.replaces(e.Fleet)
 	retain := func(p Property) bool { return u.RetainAll && !slices.Contains(u.Exclude, p) }
 	var weights []Weight
 	var vs []rollout.Variant

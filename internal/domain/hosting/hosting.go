@@ -61,6 +61,9 @@ const (
 type ModelData struct {
 	URI    string     `json:"URI"` // s3://bucket/key
 	Layout DataLayout `json:"Layout"`
+	// Version names the content, and is fixed for a fleet when that is created;
+	// "" means whatever is there.
+	Version string `json:"Version,omitempty"`
 }
 
 // Variant is one production variant of an endpoint configuration.
@@ -135,6 +138,9 @@ type FleetVariant struct {
 	Resolved  time.Time `json:"Resolved"` // when the image was resolved, for DeployedImages
 	Wanted    int       `json:"Wanted"`   // instances that shall exist
 	Active    int       `json:"Active"`   // instances that shall take traffic
+	// Replaced is the version of the same model data that the fleet before it
+	// serves, if that is another.
+	Replaced string `json:"Replaced,omitempty"`
 }
 
 // Fleet is the instances that run one endpoint configuration.

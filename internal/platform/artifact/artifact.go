@@ -43,7 +43,7 @@ type Config struct {
 	MaxUnpacked int64         // bytes of one model on disk; 0 means 32 GiB
 	MaxFiles    int           // files and directories of one model; 0 means 100,000
 	MaxRatio    int64         // an archive may grow so many times, past 256 MiB; 0 means 200
-	MaxCache    int64         // bytes of all models; 0 means 64 GiB; more if more are in use
+	MaxCache    int64         // bytes of all models; 0 means 64 GiB; more if more are served
 	KeepFor     time.Duration // a model fetched this recently is not pruned; 0 means 15 min
 }
 
@@ -130,7 +130,8 @@ func (c *Cache) Check(ctx context.Context, d hosting.ModelData) error {
 // of them give up. Its failures:
 //
 //   - fault.NotFound: there is no such object, in the words of spec §2.1
-//   - fault.Invalid: it is there and can't be used; the sentence says why
+//   - fault.Invalid: it is there and can't be used; the sentence says why. So is
+//     data in another version than the one asked for
 //   - fault.Denied: the store refuses to hand it out
 //   - fault.Unavailable: it did not arrive; trying again may help
 //   - the error of ctx
@@ -139,9 +140,16 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 	if err != nil {
 		return Model{}, err
 	}
+	want := ref{Bucket: bucket, Key: key, Layout: d.Layout, ETag: d.Version}
+	if m, ok := c.lookup(want); ok {
+		return m, nil
+	}
 	found, err := c.survey(ctx, bucket, key, d)
 	if err != nil {
 		return Model{}, err
+	}
+	if d.Version != "" && found.ref != want {
+		return Model{}, replaced(d.URI)
 	}
 	for {
 		if m, ok := c.lookup(found.ref); ok {
@@ -155,10 +163,48 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 			c.start(ctx, t, func(ctx context.Context) (Model, error) { return c.download(ctx, d.URI, found) })
 		}
 		m, again, err := c.wait(ctx, t)
-		if !again {
-			return m, err
+		if again {
+			continue
+		}
+		if _, ok := c.lookup(want); err == nil && d.Version != "" && !ok {
+			return Model{}, replaced(d.URI) // while it was downloaded
+		}
+		return m, err
+	}
+}
+
+// Version returns the version of model data that is in the object store now; see
+// Fetch for its failures. It is "" for a store that tells no versions.
+func (c *Cache) Version(ctx context.Context, d hosting.ModelData) (string, error) {
+	bucket, key, err := locate(d)
+	if err != nil {
+		return "", err
+	}
+	found, err := c.survey(ctx, bucket, key, d)
+	if err != nil {
+		return "", err
+	}
+	c.lookup(found.ref) // whoever asks is about to use it: it is not pruned before
+	return found.ref.ETag, nil
+}
+
+// Kept returns the version of model data that was fetched or used last, "" if
+// there is none here.
+func (c *Cache) Kept(d hosting.ModelData) (version string) {
+	bucket, key, err := locate(d)
+	if err != nil {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last time.Time
+	for r, digest := range c.refs {
+		e := c.entries[digest]
+		if r.Bucket == bucket && r.Key == key && r.Layout == d.Layout && e != nil && e.used.After(last) {
+			version, last = r.ETag, e.used
 		}
 	}
+	return version
 }
 
 // survey is what is there, before anything is downloaded.
@@ -228,4 +274,9 @@ func sourceFault(ctx context.Context, uri string, err error) error {
 
 func missing(uri string) *fault.Error {
 	return fault.New(fault.NotFound, "Could not find model data at %s.", uri)
+}
+
+func replaced(uri string) *fault.Error {
+	return fault.New(fault.Invalid, "The data at %s was replaced since this fleet was created, and this server has no "+
+		"copy of what the fleet serves. Put the same bytes back, or update the endpoint to a new configuration.", uri)
 }

@@ -43,6 +43,7 @@ type store struct {
 	broken  error         // bodies fail with it after half
 	hold    chan struct{} // bodies wait for it, or for their context
 	opened  chan string   // told of every Get, if there is one
+	looked  func()        // called after every Stat, if there is one
 }
 
 func newStore(objects map[string]string) *store { return &store{objects: objects} }
@@ -51,6 +52,12 @@ func (s *store) put(path, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.objects[path] = content
+}
+
+func (s *store) remove(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, path)
 }
 
 func (s *store) downloads() int {
@@ -83,6 +90,9 @@ func info(key, content string) objects.Info {
 
 func (s *store) Stat(ctx context.Context, bucket, key string) (objects.Info, error) {
 	_, i, err := s.find(ctx, bucket, key)
+	if s.looked != nil {
+		s.looked()
+	}
 	return i, err
 }
 

@@ -144,9 +144,14 @@ func TestPruningSparesWhatIsInUseAndWhatIsNew(t *testing.T) {
 			models = append(models, fetch(i))
 			time.Sleep(time.Minute)
 		}
-		prune := func(want int64, inUse ...string) {
+		use := artifact.InUse{}
+		for i := range 5 {
+			use.Named = append(use.Named, hosting.ModelData{URI: fmt.Sprintf("s3://b/%d", i), Layout: hosting.Object})
+		}
+		prune := func(want int64, dirs ...string) {
 			t.Helper()
-			if freed, err := c.Prune(t.Context(), inUse); err != nil || freed != want {
+			use.Dirs = dirs
+			if freed, err := c.Prune(t.Context(), use); err != nil || freed != want {
 				t.Errorf("freed %d, %v; want %d", freed, err, want)
 			}
 		}
@@ -193,7 +198,7 @@ func TestFetchingAndPruningAtOnceNeverReturnsAMissingModel(t *testing.T) {
 	}
 	wg.Go(func() {
 		for time.Now().Before(end) {
-			if _, err := c.Prune(t.Context(), nil); err != nil {
+			if _, err := c.Prune(t.Context(), artifact.InUse{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -211,7 +216,7 @@ func beChild() int {
 		_, err = c.Fetch(context.Background(), hosting.ModelData{URI: uri, Layout: hosting.Object})
 	}
 	if err == nil {
-		_, err = c.Prune(context.Background(), nil)
+		_, err = c.Prune(context.Background(), artifact.InUse{})
 	}
 	if err != nil {
 		fmt.Println(err)

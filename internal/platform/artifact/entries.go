@@ -21,7 +21,7 @@ import (
 // pruned like any other.
 
 // maxRefs is how many places are remembered for one content.
-const maxRefs = 64
+const maxRefs = 1024
 
 // entry is a model in the cache.
 type entry struct {

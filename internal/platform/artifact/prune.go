@@ -10,14 +10,23 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
-// pruneEvery is how often Run looks whether the cache is too large.
-const pruneEvery = time.Minute
+// pruneEvery is how often Run looks for what may go.
+const pruneEvery = 2 * time.Minute
 
-// Run prunes from time to time until ctx ends. inUse says which directories
-// somebody reads.
-func (c *Cache) Run(ctx context.Context, inUse func() []string) {
+// InUse says what models in the cache are for.
+type InUse struct {
+	Dirs   []string            // that somebody reads
+	Served []hosting.ModelData // that fleets serve, each in its version: only the cache may have it
+	Named  []hosting.ModelData // that may be asked for again, in whatever version
+}
+
+// Run prunes from time to time until ctx ends. inUse says what has to stay; if it
+// can't tell, nothing goes.
+func (c *Cache) Run(ctx context.Context, inUse func(ctx context.Context) (InUse, error)) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
@@ -26,7 +35,14 @@ func (c *Cache) Run(ctx context.Context, inUse func() []string) {
 			return
 		case <-tick.C:
 		}
-		freed, err := c.Prune(ctx, inUse())
+		if len(c.idle()) == 0 {
+			continue // to find out what is in use takes a while
+		}
+		use, err := inUse(ctx)
+		var freed int64
+		if err == nil {
+			freed, err = c.Prune(ctx, use)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -38,11 +54,12 @@ func (c *Cache) Run(ctx context.Context, inUse func() []string) {
 	}
 }
 
-// Prune deletes the models that were not used for the longest time until
-// Config.MaxCache is met. It spares the directories in inUse and what was
-// fetched within Config.KeepFor, and returns how many bytes it freed.
-func (c *Cache) Prune(ctx context.Context, inUse []string) (freed int64, err error) {
-	for _, digest := range c.surplus(inUse) {
+// Prune deletes the models that nobody names any more, then those that were not
+// used for the longest time until Config.MaxCache is met. It spares what is read
+// or served and what was fetched within Config.KeepFor, and returns how many
+// bytes it freed.
+func (c *Cache) Prune(ctx context.Context, use InUse) (freed int64, err error) {
+	for _, digest := range c.surplus(use) {
 		if err := ctx.Err(); err != nil {
 			return freed, err
 		}
@@ -55,20 +72,51 @@ func (c *Cache) Prune(ctx context.Context, inUse []string) (freed int64, err err
 	return freed, nil
 }
 
-// surplus returns what may go, the longest unused first.
-func (c *Cache) surplus(inUse []string) []string {
-	used := make(map[string]bool, len(inUse))
-	for _, dir := range inUse {
-		used[dir] = true
-	}
+// idle returns what was not fetched within Config.KeepFor.
+func (c *Cache) idle() (digests []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var total int64
-	var free []string
 	for digest, e := range c.entries {
+		if time.Since(e.used) >= c.cfg.KeepFor {
+			digests = append(digests, digest)
+		}
+	}
+	return digests
+}
+
+// surplus returns what may go: what nobody names, then the longest unused.
+func (c *Cache) surplus(use InUse) []string {
+	kept, named := map[string]bool{}, map[ref]bool{}
+	for _, dir := range use.Dirs {
+		kept[filepath.Base(dir)] = true
+	}
+	for _, d := range slices.Concat(use.Named, use.Served) {
+		if bucket, key, err := locate(d); err == nil {
+			named[ref{Bucket: bucket, Key: key, Layout: d.Layout}] = true
+		}
+	}
+	idle := c.idle()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range use.Served {
+		if bucket, key, err := locate(d); err == nil {
+			kept[c.refs[ref{bucket, key, d.Layout, d.Version}]] = true
+		}
+	}
+	var total int64
+	for _, e := range c.entries {
 		total += e.Size
-		if !used[c.paths.model(digest)] && time.Since(e.used) >= c.cfg.KeepFor {
+	}
+	var unnamed, free []string
+	for _, digest := range idle {
+		e := c.entries[digest]
+		switch {
+		case e == nil || kept[digest]:
+		case slices.ContainsFunc(e.Refs, func(r ref) bool { r.ETag = ""; return named[r] }):
 			free = append(free, digest)
+		default:
+			unnamed = append(unnamed, digest)
+			total -= e.Size
 		}
 	}
 	slices.SortFunc(free, func(a, b string) int {
@@ -76,11 +124,12 @@ func (c *Cache) surplus(inUse []string) []string {
 	})
 	for i, digest := range free {
 		if total <= c.cfg.MaxCache {
-			return free[:i]
+			free = free[:i]
+			break
 		}
 		total -= c.entries[digest].Size
 	}
-	return free
+	return append(unnamed, free...)
 }
 
 func (c *Cache) evict(digest string) (int64, error) {

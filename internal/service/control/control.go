@@ -22,6 +22,9 @@ type Config struct {
 	// ModelDataExists reports whether the object store holds what a model
 	// names; nil skips the check. It is asked at CreateModel, as AWS does.
 	ModelDataExists func(ctx context.Context, d hosting.ModelData) error
+	// ModelVersion returns which version of model data is there now; nil leaves it
+	// to the first instance of a fleet.
+	ModelVersion func(ctx context.Context, d hosting.ModelData) (string, error)
 	// MinimumRequests is how many requests a new fleet has to answer before a
 	// bake may end; 0 asks for none.
 	MinimumRequests int
@@ -142,4 +145,30 @@ func models(ctx context.Context, tx store.Tx, cfg hosting.EndpointConfig) (map[s
 		ms[v.ModelName] = m
 	}
 	return ms, nil
+}
+
+// versions looks up which versions of its models' data a fleet of a configuration
+// would serve. It comes before the transaction, which nothing slow may hold up.
+// What can't be told now, the fleet's first instance settles.
+func (c *Control) versions(ctx context.Context, s arn.Scope, config string) hosting.Versions {
+	found := hosting.Versions{}
+	if c.ModelVersion == nil {
+		return found
+	}
+	cfg, err := c.Store.EndpointConfig(ctx, s, config)
+	if err != nil {
+		return found // the transaction says so
+	}
+	for _, v := range cfg.Variants {
+		m, err := c.Store.Model(ctx, s, v.ModelName)
+		if err != nil {
+			continue // as above
+		}
+		for _, ct := range m.Containers {
+			if d := ct.ModelData; d != nil && found[*d] == "" {
+				found[*d], _ = c.ModelVersion(ctx, *d) // see above
+			}
+		}
+	}
+	return found
 }

@@ -30,6 +30,7 @@ type CreateEndpointInput struct {
 // CreateEndpoint accepts a new endpoint: it is Creating when this returns.
 func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (string, error) {
 	name := in.Scope.Endpoint(in.Name)
+	versions := c.versions(ctx, in.Scope, in.Config)
 	err := c.Store.Change(ctx, func(tx store.Tx) error {
 		switch e, err := tx.Endpoint(ctx, in.Scope, in.Name); {
 		case err == nil:
@@ -41,6 +42,7 @@ func (c *Control) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (s
 		if err != nil {
 			return err
 		}
+		l.Versions = versions
 		e, err := hosting.Create(hosting.EndpointID(id.New("e")), in.Name, l, in.DeploymentConfig)
 		if err != nil {
 			return err
@@ -99,11 +101,14 @@ type UpdateEndpointInput struct {
 	DeploymentConfig       *hosting.DeploymentConfig
 	RetainDeploymentConfig bool
 	By                     string // the ARN of who asks
+
+	versions hosting.Versions // of the data that the new fleet serves
 }
 
 // UpdateEndpoint accepts a new configuration for an endpoint that goes on
 // serving (spec §2.3, in the order of its checks).
 func (c *Control) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (string, error) {
+	in.versions = c.versions(ctx, in.Scope, in.Config)
 	return c.change(ctx, target{in.Scope, in.Name, in.By}, func(tx store.Tx, e *hosting.Endpoint) error {
 		return c.update(ctx, tx, e, in)
 	})
@@ -129,6 +134,7 @@ func (c *Control) update(ctx context.Context, tx store.Tx, e *hosting.Endpoint, 
 	if err := c.alarmsExist(e, in); err != nil {
 		return err
 	}
+	l.Versions = in.versions
 	return e.Update(hosting.Update{
 		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
 		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,

@@ -27,6 +27,10 @@ type Config struct {
 	Providers provider.Set // an instance is the business of the one that its row names, and of no other
 	// Command resolves a container to what the provider runs.
 	Command func(c hosting.Container) ([]string, error)
+	// Version returns which version of its model data a fleet shall serve that was
+	// not told when it was created; served says that its instances have served it.
+	// nil: whatever is there at each start.
+	Version func(ctx context.Context, d hosting.ModelData, served bool) (string, error)
 	// Drain waits until no request is in flight on an instance that has left
 	// the routes.
 	Drain func(ctx context.Context, id hosting.InstanceID) error

@@ -36,6 +36,7 @@ type plant struct {
 
 	providers provider.Set
 	download  time.Duration // of the endpoint that is created
+	version   func(ctx context.Context, d hosting.ModelData, served bool) (string, error)
 	stop      func()
 	manager   *instance.Manager
 }
@@ -91,8 +92,8 @@ func (p *plant) start() {
 	}
 	m := instance.New(instance.Config{
 		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
-		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, nil },
-		Drain:   func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
+		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, nil }, Version: p.version,
+		Drain: func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
 		Tuning: instance.Tuning{
 			Poll: 50 * time.Millisecond, PingInterval: 20 * time.Millisecond, PingTimeout: time.Second,
 			StartupTimeout: 400 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,

@@ -144,6 +144,9 @@ func (s *supervisor) start(ctx context.Context) error {
 	if st, ok := s.m.adopt(s.place()); ok {
 		s.m.Log.InfoContext(ctx, "instance adopted", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID)
 		s.status = st
+		if err := s.pin(ctx, true); err != nil {
+			s.m.warn(ctx, "look at the version of model data", err) // the next start tries again
+		}
 		return nil
 	}
 	if err := s.m.slots.Acquire(ctx, 1); err != nil {
@@ -154,6 +157,10 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.pin(ctx, s.proven); err != nil {
+		return s.noModelData(err)
+	}
+	spec.ModelData = s.row.Spec.Variant.Container.ModelData
 	failpoint.Hit("instance.before-ensure")
 	s.starts.Add(1)
 	s.status, err = s.provider.Ensure(ctx, provider.ID(s.row.ID), spec)
@@ -164,6 +171,31 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err != nil {
 		return s.notStarted(public(err), errors.Is(err, fault.Invalid), err)
 	}
+	return nil
+}
+
+// pin makes sure that it is fixed which version of its model data the instance
+// serves: that of its fleet.
+func (s *supervisor) pin(ctx context.Context, served bool) error {
+	c := &s.row.Spec.Variant.Container
+	if c.ModelData == nil || c.ModelData.Version != "" || s.m.Version == nil {
+		return nil
+	}
+	d := *c.ModelData
+	version, err := s.m.Version(ctx, d, served)
+	if err != nil || version == "" {
+		return err
+	}
+	for {
+		if d.Version, err = s.m.Store.PinModelData(ctx, s.row.ID, version); err == nil {
+			break
+		}
+		s.m.warn(ctx, "fix the version of model data", err)
+		if err := s.sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	c.ModelData = &d
 	return nil
 }
 

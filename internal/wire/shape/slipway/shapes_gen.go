@@ -18,8 +18,15 @@ var (
 		{Name: "ExpirationTime", Shape: &sTime, Required: true},
 	}}
 	sCreateSigningKeyInput = shape.Shape{Name: "CreateSigningKeyInput", Kind: shape.Structure}
-	sDeploymentId          = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
-	sDeploymentOrder       = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
+	sDeployedModelData     = shape.Shape{Name: "DeployedModelData", Kind: shape.List, Elem: &sDeployedModelDatum}
+	sDeployedModelDatum    = shape.Shape{Name: "DeployedModelDatum", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "VariantName", Shape: &sVariantName, Required: true},
+		{Name: "S3Uri", Shape: &sText, Required: true},
+		{Name: "Version", Shape: &sText},
+		{Name: "PreviousVersion", Shape: &sText},
+	}}
+	sDeploymentId    = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
+	sDeploymentOrder = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Time", Shape: &sTime, Required: true},
 		{Name: "Order", Shape: &sText, Required: true},
 		{Name: "By", Shape: &sText, Required: true},
@@ -95,6 +102,7 @@ var (
 		{Name: "StartedBy", Shape: &sText},
 		{Name: "TrafficPercent", Shape: &sPercent},
 		{Name: "Requests", Shape: &sRequests},
+		{Name: "ModelData", Shape: &sDeployedModelData},
 		{Name: "Plan", Shape: &sDeploymentPlan, Required: true},
 		{Name: "Steps", Shape: &sDeploymentSteps, Required: true},
 		{Name: "Orders", Shape: &sDeploymentOrders, Required: true},

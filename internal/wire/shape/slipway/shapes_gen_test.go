@@ -16,6 +16,7 @@ var structs = []shape.Value{
 	&slipway.CreateDeviceEnrollmentInput{},
 	&slipway.CreateDeviceEnrollmentOutput{},
 	&slipway.CreateSigningKeyInput{},
+	&slipway.DeployedModelDatum{},
 	&slipway.DeploymentOrder{},
 	&slipway.DeploymentPlan{},
 	&slipway.DeploymentStep{},

@@ -30,6 +30,17 @@ type CreateSigningKeyInput struct {
 // Shape describes the members and their constraints.
 func (CreateSigningKeyInput) Shape() *shape.Shape { return &sCreateSigningKeyInput }
 
+// DeployedModelDatum is part of other structures; required: VariantName, S3Uri.
+type DeployedModelDatum struct {
+	VariantName     *string `json:"VariantName"`
+	S3Uri           *string `json:"S3Uri"`
+	Version         *string `json:"Version,omitempty"`
+	PreviousVersion *string `json:"PreviousVersion,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DeployedModelDatum) Shape() *shape.Shape { return &sDeployedModelDatum }
+
 // DeploymentOrder is part of other structures; required: Time, Order, By, Effect.
 type DeploymentOrder struct {
 	Time            *shape.Time `json:"Time"`
@@ -112,26 +123,27 @@ func (DescribeDeploymentInput) Shape() *shape.Shape { return &sDescribeDeploymen
 
 // DescribeDeploymentOutput is what DescribeDeployment answers; required: DeploymentId, EndpointName, EndpointArn, Kind, Strategy, Phase, Verdict, Summary, StartTime, Plan, Steps, Orders.
 type DescribeDeploymentOutput struct {
-	DeploymentId               *string           `json:"DeploymentId"`
-	EndpointName               *string           `json:"EndpointName"`
-	EndpointArn                *string           `json:"EndpointArn"`
-	Kind                       *string           `json:"Kind"`
-	Strategy                   *string           `json:"Strategy"`
-	PreviousEndpointConfigName *string           `json:"PreviousEndpointConfigName,omitempty"`
-	EndpointConfigName         *string           `json:"EndpointConfigName,omitempty"`
-	Phase                      *string           `json:"Phase"`
-	Verdict                    *string           `json:"Verdict"`
-	Summary                    *string           `json:"Summary"`
-	FailureReason              *string           `json:"FailureReason,omitempty"`
-	StartTime                  *shape.Time       `json:"StartTime"`
-	EndTime                    *shape.Time       `json:"EndTime,omitempty"`
-	PausedSince                *shape.Time       `json:"PausedSince,omitempty"`
-	StartedBy                  *string           `json:"StartedBy,omitempty"`
-	TrafficPercent             *float64          `json:"TrafficPercent,omitempty"`
-	Requests                   *int64            `json:"Requests,omitempty"`
-	Plan                       *DeploymentPlan   `json:"Plan"`
-	Steps                      []DeploymentStep  `json:"Steps"`
-	Orders                     []DeploymentOrder `json:"Orders"`
+	DeploymentId               *string              `json:"DeploymentId"`
+	EndpointName               *string              `json:"EndpointName"`
+	EndpointArn                *string              `json:"EndpointArn"`
+	Kind                       *string              `json:"Kind"`
+	Strategy                   *string              `json:"Strategy"`
+	PreviousEndpointConfigName *string              `json:"PreviousEndpointConfigName,omitempty"`
+	EndpointConfigName         *string              `json:"EndpointConfigName,omitempty"`
+	Phase                      *string              `json:"Phase"`
+	Verdict                    *string              `json:"Verdict"`
+	Summary                    *string              `json:"Summary"`
+	FailureReason              *string              `json:"FailureReason,omitempty"`
+	StartTime                  *shape.Time          `json:"StartTime"`
+	EndTime                    *shape.Time          `json:"EndTime,omitempty"`
+	PausedSince                *shape.Time          `json:"PausedSince,omitempty"`
+	StartedBy                  *string              `json:"StartedBy,omitempty"`
+	TrafficPercent             *float64             `json:"TrafficPercent,omitempty"`
+	Requests                   *int64               `json:"Requests,omitempty"`
+	ModelData                  []DeployedModelDatum `json:"ModelData,omitempty"`
+	Plan                       *DeploymentPlan      `json:"Plan"`
+	Steps                      []DeploymentStep     `json:"Steps"`
+	Orders                     []DeploymentOrder    `json:"Orders"`
 }
 
 // Shape describes the members and their constraints.
