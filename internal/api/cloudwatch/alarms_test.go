@@ -26,8 +26,10 @@ func TestAnAlarmIsDescribedAsItWasPut(t *testing.T) {
 		AlarmName: aws.String("p99: ä <slow>"), AlarmDescription: aws.String("too slow"),
 		ActionsEnabled: aws.Bool(false),
 		OKActions:      []string{"arn:aws:sns:us-east-1:123456789012:ok"},
-		AlarmActions:   []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
-		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
+		AlarmActions:   []string{"arn:aws:sns:us-east-1:123456789012:bad", "arn:b"},
+
+		InsufficientDataActions: []string{"arn:c"},
+		Namespace:               aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
 		ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
 		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {
 			Name: aws.String("VariantName"), Value: aws.String("v"),
@@ -43,8 +45,10 @@ func TestAnAlarmIsDescribedAsItWasPut(t *testing.T) {
 		AlarmArn:         aws.String("arn:aws:cloudwatch:us-east-1:123456789012:alarm:p99: ä <slow>"),
 		AlarmDescription: aws.String("too slow"), ActionsEnabled: aws.Bool(false),
 		OKActions:    []string{"arn:aws:sns:us-east-1:123456789012:ok"},
-		AlarmActions: []string{"arn:aws:sns:us-east-1:123456789012:bad", "b"}, InsufficientDataActions: []string{"c"},
-		Namespace: aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
+		AlarmActions: []string{"arn:aws:sns:us-east-1:123456789012:bad", "arn:b"},
+
+		InsufficientDataActions: []string{"arn:c"},
+		Namespace:               aws.String("AWS/SageMaker"), MetricName: aws.String("ModelLatency"),
 		ExtendedStatistic: aws.String("p99"), Unit: types.StandardUnitMicroseconds,
 		Dimensions: []types.Dimension{{Name: aws.String("EndpointName"), Value: aws.String("e")}, {
 			Name: aws.String("VariantName"), Value: aws.String("v"),

@@ -107,10 +107,7 @@ func TestTheCommandLineInterfaceDrivesAlarms(t *testing.T) {
 	aws(`"MetricName": "Errors"`, "list-metrics", "--namespace", "Shop")
 	aws("", "set-alarm-state", "--alarm-name", "a", "--state-value", "ALARM", "--state-reason", "a drill")
 	aws("a drill", "describe-alarm-history", "--alarm-name", "a")
-	aws(
-		"An error occurred (ResourceNotFound) when calling the DeleteAlarms operation: Could not find alarm(s): [no].",
-		"delete-alarms", "--alarm-names", "no",
-	)
+	aws("", "delete-alarms", "--alarm-names", "no")
 	aws("", "delete-alarms", "--alarm-names", "c")
 	aws("", "delete-alarms", "--alarm-names", "a")
 }
@@ -143,7 +140,9 @@ func TestTheQueryProtocolIsWrittenByHand(t *testing.T) {
 		400, "<Code>InvalidParameterValue</Code>", "Action", "PutMetricData", "Namespace", "Shop",
 		"MetricData.member.1.MetricName", "Errors", "MetricData.member.1.Value", "Infinity",
 	)
-	query(404, "<Code>ResourceNotFound</Code>", "Action", "DeleteAlarms", "AlarmNames.member.1", "no")
+	query(200, "<DeleteAlarmsResponse", "Action", "DeleteAlarms", "AlarmNames.member.1", "no")
+	query(404, "<Code>ResourceNotFound</Code>", "Action", "SetAlarmState", "AlarmName", "no", "StateValue", "OK",
+		"StateReason", "none")
 	query(400, "<Code>ValidationError</Code>", "Action", "PutMetricAlarm", "AlarmName", "b")
 	query(200, "<DeleteAlarmsResponse", "Action", "DeleteAlarms", "AlarmNames.member.1", "a")
 }

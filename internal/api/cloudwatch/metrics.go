@@ -33,22 +33,25 @@ func (a *api) putMetricData(ctx context.Context, in cloudwatch.PutMetricDataInpu
 	if shape.Val(in.StrictEntityValidation) && len(in.EntityMetricData) > 0 {
 		return out, awserr.Unsupported("StrictEntityValidation")
 	}
-	entries := in.MetricData
+	data := make([]metrics.Datum, 0, len(in.MetricData))
+	for _, d := range in.MetricData {
+		data = append(data, datum(d))
+	}
 	// The entities are left aside, as CloudWatch does with those it does not accept.
-	for _, e := range in.EntityMetricData {
-		entries = append(entries, e.MetricData...)
+	for i, e := range in.EntityMetricData {
+		for k, d := range e.MetricData {
+			x := datum(d)
+			x.Entity, x.Member = i+1, k+1
+			data = append(data, x)
+		}
 	}
 	switch {
-	case len(entries) == 0:
+	case len(data) == 0:
 		return out, awserr.Declared("MissingRequiredParameterException", "The parameter MetricData is required.")
-	case len(entries) > maxDatums:
+	case len(data) > maxDatums:
 		return out, fault.New(
 			fault.Invalid, "The collection MetricData must not have a size greater than %d.", maxDatums,
 		)
-	}
-	data := make([]metrics.Datum, len(entries))
-	for i, d := range entries {
-		data[i] = datum(d)
 	}
 	return out, declared(a.metrics.Put(s, *in.Namespace, data))
 }
@@ -97,7 +100,7 @@ func statistics(in cloudwatch.GetMetricStatisticsInput) (stats []metric.Stat, er
 	switch {
 	case len(in.Statistics) == 0 && len(in.ExtendedStatistics) == 0:
 		return nil, awserr.Declared(
-			"MissingRequiredParameterException", "Must specify either Statistics or ExtendedStatistics",
+			"InvalidParameterCombinationException", "Must specify either Statistics or ExtendedStatistics",
 		)
 	case len(in.Statistics) > 0 && len(in.ExtendedStatistics) > 0:
 		return nil, awserr.Declared(

@@ -108,20 +108,42 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 		"not a number": {
 			[]types.MetricDatum{datum(now, math.NaN())},
 			"InvalidParameterValue",
-			"The value NaN for parameter Value is invalid.",
+			"The value NaN for parameter MetricData.member.1.Value is invalid.",
 		},
 		"infinite": {
 			[]types.MetricDatum{datum(now, 1), datum(now, math.Inf(-1))},
 			"InvalidParameterValue",
-			"The value -Inf for parameter Value is invalid.",
+			"The value -Infinity for parameter MetricData.member.2.Value is invalid.",
 		},
 		"too large": {
 			[]types.MetricDatum{datum(now, math.Ldexp(1.01, 360))},
 			"InvalidParameterValue",
-			"for parameter Value is invalid.",
+			"for parameter MetricData.member.1.Value is invalid.",
 		},
 		"too many": {
 			many, "InvalidParameterValue", "The collection MetricData must not have a size greater than 1000.",
+		},
+		"several at once": {
+			[]types.MetricDatum{
+				datum(now, 1), datum(now, math.NaN()), {
+					MetricName: aws.String("m"), Value: aws.Float64(1), Dimensions: []types.Dimension{
+						{Name: aws.String("d"), Value: aws.String("v")},
+						{Name: aws.String("é"), Value: aws.String(strings.Repeat("ä", 600))},
+					},
+				},
+			},
+			"InvalidParameterValue",
+			"The value NaN for parameter MetricData.member.2.Value is invalid.\n" +
+				"The value for parameter MetricData.member.3.Dimensions.member.2.Name contains non-ASCII " +
+				"characters.\n" +
+				"The value for parameter MetricData.member.3.Dimensions.member.2.Value contains non-ASCII " +
+				"characters.\n" +
+				"The parameter MetricData.member.3.Dimensions.member.2.Value must be shorter than 1025 characters.",
+		},
+		"values and counts that differ": {
+			[]types.MetricDatum{{MetricName: aws.String("m"), Values: []float64{1, 10}, Counts: []float64{2, 4, 5}}},
+			"InvalidParameterValue",
+			"The parameters MetricData.member.1.Values and MetricData.member.1.Counts must be of the same size.",
 		},
 		"too many values": {
 			[]types.MetricDatum{{MetricName: aws.String("m"), Values: make([]float64, 151)}},
@@ -129,13 +151,19 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 			"must not have a size greater than 150.",
 		},
 		"too old": {
-			[]types.MetricDatum{datum(now.Add(-15*24*time.Hour), 1)}, "InvalidParameterValue", "two weeks in the past",
+			[]types.MetricDatum{datum(now.Add(-15*24*time.Hour), 1)},
+			"InvalidParameterValue",
+			"The parameter MetricData.member.1.Timestamp must specify a time within the past two weeks.",
 		},
 		"too soon": {
-			[]types.MetricDatum{datum(now.Add(3*time.Hour), 1)}, "InvalidParameterValue", "two hours in the future",
+			[]types.MetricDatum{datum(now.Add(3*time.Hour), 1)},
+			"InvalidParameterValue",
+			"MetricData.member.1.Timestamp must specify a time no more than two hours in the future.",
 		},
 		"of the year 1": {
-			[]types.MetricDatum{datum(time.Time{}, 1)}, "InvalidParameterValue", "two weeks in the past",
+			[]types.MetricDatum{datum(time.Time{}, 1)},
+			"InvalidParameterValue",
+			"The parameter MetricData.member.1.Timestamp must specify a time within the past two weeks.",
 		},
 		"without a value": {
 			[]types.MetricDatum{{MetricName: aws.String("m")}},
@@ -144,7 +172,9 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 		},
 		"with two": {
 			[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), Values: []float64{1}}},
-			"InvalidParameterCombination", "mutually exclusive",
+			"InvalidParameterCombination",
+			"The parameters MetricData.member.1.Value and MetricData.member.1.Values are " +
+				"mutually exclusive and you have specified both.",
 		},
 		"an odd resolution": {
 			[]types.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1), StorageResolution: aws.Int32(5)}},
@@ -195,7 +225,7 @@ func TestStatisticsThatCannotBeAreRefused(t *testing.T) {
 		text   string
 	}{
 		"none": {
-			func(in *cloudwatch.GetMetricStatisticsInput) { in.Statistics = nil }, "MissingParameter",
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.Statistics = nil }, "InvalidParameterCombination",
 			"Must specify either Statistics or ExtendedStatistics",
 		},
 		"both": {
@@ -210,11 +240,20 @@ func TestStatisticsThatCannotBeAreRefused(t *testing.T) {
 		}, "InvalidParameterValue", "belongs in Statistics"},
 		"too many datapoints": {
 			func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = aws.Time(end.Add(-1441 * time.Minute)) },
-			"InvalidParameterCombination", "more than 1440 datapoints",
+			"InvalidParameterCombination",
+			"You have requested up to 1441 datapoints, which exceeds the limit of 1440. " +
+				"You may reduce the datapoints requested by increasing Period, or decreasing the time range.",
 		},
 		"no time": {
-			func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = &end }, "InvalidParameterCombination",
-			"StartTime must be less than",
+			func(in *cloudwatch.GetMetricStatisticsInput) { in.StartTime = &end }, "InvalidParameterValue",
+			"The parameter StartTime must be less than the parameter EndTime.",
+		},
+		"less than a second": {
+			func(in *cloudwatch.GetMetricStatisticsInput) {
+				in.StartTime = aws.Time(end.Add(20 * time.Millisecond))
+				in.EndTime = aws.Time(end.Add(987 * time.Millisecond))
+			},
+			"InvalidParameterValue", "The parameter StartTime must be less than the parameter EndTime.",
 		},
 		"an odd period": {
 			func(in *cloudwatch.GetMetricStatisticsInput) { in.Period = aws.Int32(7) }, "InvalidParameterValue",
@@ -233,224 +272,4 @@ func TestStatisticsThatCannotBeAreRefused(t *testing.T) {
 		_, err = w.GetMetricStatistics(t.Context(), in)
 		w.refused(err, http.StatusBadRequest, c.code, c.text)
 	}
-}
-
-func stat(id, name, stat string, returned bool) types.MetricDataQuery {
-	return types.MetricDataQuery{Id: &id, ReturnData: &returned, MetricStat: &types.MetricStat{
-		Period: aws.Int32(60), Stat: &stat, Metric: &types.Metric{Namespace: aws.String("Shop"), MetricName: &name},
-	}}
-}
-
-func TestMetricDataIsComputedAndOrdered(t *testing.T) {
-	w := newWorld(t)
-	begin := minute(10 * time.Minute)
-	for i := range 4 {
-		w.ok(w.putData(datum(begin.Add(time.Duration(i)*time.Minute), float64(i+1))))
-	}
-	in := &cloudwatch.GetMetricDataInput{
-		StartTime: &begin, EndTime: aws.Time(begin.Add(5 * time.Minute)), ScanBy: types.ScanByTimestampAscending,
-		MetricDataQueries: []types.MetricDataQuery{
-			stat("m1", "Orders", "Sum", true),
-			{Id: aws.String("e1"), Expression: aws.String("FILL(m1, 0) * 10"), Label: aws.String("tenfold")},
-			stat("m2", "Nothing", "Sum", true),
-			stat("hidden", "Orders", "Maximum", false),
-		},
-	}
-	show := func(out *cloudwatch.GetMetricDataOutput) (all []string) {
-		for _, r := range out.MetricDataResults {
-			var times []string
-			for _, at := range r.Timestamps {
-				times = append(times, at.Sub(begin).String())
-			}
-			all = append(all, fmt.Sprintf("%s %s %s %v %v", *r.Id, *r.Label, r.StatusCode, times, r.Values))
-		}
-		return all
-	}
-	want := []string{
-		"m1 Orders Complete [0s 1m0s 2m0s 3m0s] [1 2 3 4]",
-		"e1 tenfold Complete [0s 1m0s 2m0s 3m0s 4m0s] [10 20 30 40 0]", "m2 Nothing Complete [] []",
-	}
-	if diff := cmp.Diff(want, show(must(w.GetMetricData(t.Context(), in))(t))); diff != "" {
-		t.Error(diff)
-	}
-	in.ScanBy, in.MetricDataQueries = "", in.MetricDataQueries[:1]
-	if diff := cmp.Diff(
-		[]string{"m1 Orders Complete [3m0s 2m0s 1m0s 0s] [4 3 2 1]"}, show(must(w.GetMetricData(t.Context(), in))(t)),
-	); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestMetricDataComesInPages(t *testing.T) {
-	w := newWorld(t)
-	begin := minute(10 * time.Minute)
-	var data []types.MetricDatum
-	for i := range 4 {
-		data = append(data, datum(begin.Add(time.Duration(i)*time.Minute), float64(i+1)))
-	}
-	w.ok(w.putData(data...))
-	for limit := int32(1); limit <= 9; limit++ {
-		for _, order := range []types.ScanBy{types.ScanByTimestampAscending, types.ScanByTimestampDescending} {
-			in := &cloudwatch.GetMetricDataInput{
-				StartTime: &begin, EndTime: aws.Time(begin.Add(4 * time.Minute)), ScanBy: order, MaxDatapoints: &limit,
-				MetricDataQueries: []types.MetricDataQuery{
-					stat("m1", "Orders", "Sum", true), stat("m2", "Nothing", "Sum", true),
-					stat("m3", "Orders", "Maximum", true),
-				},
-			}
-			got := map[string][]float64{}
-			complete := map[string]int{}
-			pages := cloudwatch.NewGetMetricDataPaginator(w.Client, in)
-			for pages.HasMorePages() {
-				page := must(pages.NextPage(t.Context()))(t)
-				n := 0
-				for _, r := range page.MetricDataResults {
-					n += len(r.Values)
-					got[*r.Id] = append(got[*r.Id], r.Values...)
-					if r.StatusCode == types.StatusCodeComplete {
-						complete[*r.Id]++
-					}
-				}
-				if n > int(limit) {
-					t.Errorf("a page of at most %d has %d", limit, n)
-				}
-			}
-			all := []float64{1, 2, 3, 4}
-			if order == types.ScanByTimestampDescending {
-				slices.Reverse(all)
-			}
-			if diff := cmp.Diff(map[string][]float64{"m1": all, "m2": nil, "m3": all}, got); diff != "" ||
-				len(complete) != 3 || complete["m1"] != 1 || complete["m3"] != 1 {
-				t.Errorf("pages of %d: complete %v\n%s", limit, complete, diff)
-			}
-		}
-	}
-	in := &cloudwatch.GetMetricDataInput{
-		StartTime: &begin, EndTime: aws.Time(begin.Add(time.Minute)), NextToken: aws.String("x"),
-		MetricDataQueries: []types.MetricDataQuery{stat("m", "Orders", "Sum", true)},
-	}
-	_, err := w.GetMetricData(t.Context(), in)
-	w.refused(err, http.StatusBadRequest, "InvalidNextToken", "invalid")
-	in.NextToken, in.MaxDatapoints = nil, aws.Int32(100_801)
-	_, err = w.GetMetricData(t.Context(), in)
-	w.refused(err, http.StatusBadRequest, "ValidationError", "MaxDatapoints")
-}
-
-func TestMetricMathThatCannotBeIsRefused(t *testing.T) {
-	w := newWorld(t)
-	begin := minute(10 * time.Minute)
-	for expression, text := range map[string]string{
-		"nobody + 1":                         `no query with the Id "nobody"`,
-		"e":                                  "depends on itself",
-		"1":                                  "must return a time series",
-		"m1 +":                               "Error in expression",
-		`SEARCH('{Shop} Orders', 'Sum', 60)`: "Error in expression",
-		"SELECT AVG(Orders) FROM Shop":       "Error in expression",
-		strings.Repeat("(", 900) + "m1":      "Error in expression",
-		"ANOMALY_DETECTION_BAND(m1)":         "Error in expression",
-		strings.Repeat("m1+", 500) + "m1":    "",
-		"METRICS()":                          "",
-		strings.Repeat("AVG(METRICS())+", 120) + "m1":  "",
-		strings.Repeat("m1+", 681) + "m1" + "+m1 +m11": "2048",
-	} {
-		_, err := w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
-			StartTime: &begin, EndTime: aws.Time(begin.Add(5 * time.Minute)),
-			MetricDataQueries: []types.MetricDataQuery{
-				stat("m1", "Orders", "Sum", false), {Id: aws.String("e"), Expression: &expression},
-			},
-		})
-		if text == "" {
-			w.ok(err)
-		} else {
-			w.refused(err, http.StatusBadRequest, "ValidationError", text)
-		}
-	}
-	// What is asked for in all is bounded, too.
-	week := begin.Add(-100_000 * time.Minute)
-	queries := []types.MetricDataQuery{stat("m1", "Orders", "Sum", false)}
-	for i := range 499 {
-		queries = append(queries, types.MetricDataQuery{
-			Id: aws.String(fmt.Sprintf("e%d", i)), Expression: aws.String("FILL(m1, 0)"),
-		})
-	}
-	_, err := w.GetMetricData(
-		t.Context(), &cloudwatch.GetMetricDataInput{StartTime: &week, EndTime: &begin, MetricDataQueries: queries},
-	)
-	w.refused(err, http.StatusBadRequest, "ValidationError", "more than 2016000 datapoints in all")
-	queries = append(queries, stat("m2", "Orders", "Sum", false))
-	_, err = w.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
-		StartTime: aws.Time(begin.Add(-time.Hour)), EndTime: &begin, MetricDataQueries: queries,
-	})
-	w.refused(err, http.StatusBadRequest, "ValidationError", "500")
-}
-
-func TestMetricsAreListed(t *testing.T) {
-	w := newWorld(t)
-	var data []types.MetricDatum
-	for i := range 1200 {
-		data = append(data, types.MetricDatum{MetricName: aws.String(fmt.Sprintf("m%04d", i)), Value: aws.Float64(1)})
-	}
-	w.ok(w.putData(data[:600]...))
-	w.ok(w.putData(data[600:]...))
-	w.ok(w.putData(
-		types.MetricDatum{
-			MetricName: aws.String("old"), Value: aws.Float64(1), Timestamp: aws.Time(minute(5 * time.Hour)),
-		},
-		types.MetricDatum{MetricName: aws.String("sized"), Value: aws.Float64(1), Dimensions: []types.Dimension{
-			{Name: aws.String("b"), Value: aws.String("2")}, {Name: aws.String("a"), Value: aws.String("1")},
-		}},
-	))
-	list := func(in cloudwatch.ListMetricsInput) (all []types.Metric) {
-		pages := cloudwatch.NewListMetricsPaginator(w.Client, &in)
-		for pages.HasMorePages() {
-			page := must(pages.NextPage(t.Context()))(t)
-			if len(page.Metrics) > 500 {
-				t.Errorf("a page has %d", len(page.Metrics))
-			}
-			all = append(all, page.Metrics...)
-		}
-		return all
-	}
-	filter := func(name, value string) []types.DimensionFilter {
-		f := types.DimensionFilter{Name: &name}
-		if value != "" {
-			f.Value = &value
-		}
-		return []types.DimensionFilter{f}
-	}
-	for name, c := range map[string]struct {
-		in   cloudwatch.ListMetricsInput
-		want int
-	}{
-		"all":                {cloudwatch.ListMetricsInput{}, 1202},
-		"recently active":    {cloudwatch.ListMetricsInput{RecentlyActive: types.RecentlyActivePt3h}, 1201},
-		"by name":            {cloudwatch.ListMetricsInput{MetricName: aws.String("m0007")}, 1},
-		"of a namespace":     {cloudwatch.ListMetricsInput{Namespace: aws.String("Elsewhere")}, 0},
-		"with a dimension":   {cloudwatch.ListMetricsInput{Dimensions: filter("a", "")}, 1},
-		"with a value":       {cloudwatch.ListMetricsInput{Dimensions: filter("b", "2")}, 1},
-		"with another value": {cloudwatch.ListMetricsInput{Dimensions: filter("b", "3")}, 0},
-		"of another account": {cloudwatch.ListMetricsInput{OwningAccount: aws.String("999999999999")}, 0},
-		"of its own account": {
-			cloudwatch.ListMetricsInput{OwningAccount: aws.String(account), MetricName: aws.String("old")}, 1,
-		},
-		"with no such metric": {cloudwatch.ListMetricsInput{MetricName: aws.String("m7")}, 0},
-	} {
-		if got := list(c.in); len(got) != c.want {
-			t.Errorf("%s: %d metrics, want %d", name, len(got), c.want)
-		}
-	}
-	if got := list(cloudwatch.ListMetricsInput{MetricName: aws.String("sized")})[0]; len(got.Dimensions) != 2 ||
-		*got.Dimensions[0].Name != "a" || *got.Namespace != "Shop" {
-		t.Errorf("%+v", got)
-	}
-	linked := must(
-		w.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{
-			MetricName: aws.String("old"), IncludeLinkedAccounts: aws.Bool(true),
-		}),
-	)(t)
-	if !slices.Equal(linked.OwningAccounts, []string{account}) {
-		t.Errorf("the owners are %v", linked.OwningAccounts)
-	}
-	_, err := w.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{NextToken: aws.String("x")})
-	w.refused(err, http.StatusBadRequest, "InvalidParameterValue", "invalid")
 }

@@ -135,7 +135,7 @@ func (d *Definition) validatePeriod(period int) error {
 // compileMetric checks and prepares an alarm on one metric.
 func (j *Judge) compileMetric() error {
 	d := &j.d
-	if err := d.Metric.Validate(); err != nil {
+	if err := d.Metric.Validate(""); err != nil {
 		return err
 	}
 	switch {
@@ -203,7 +203,7 @@ func (j *Judge) compileMath() error {
 }
 
 func (j *Judge) compileQuery(q *Query) error {
-	if !validID(q.ID) {
+	if !ValidID(q.ID) {
 		return refuse("The Id %q in Metrics is invalid: it begins with a lower-case letter and has only letters, "+
 			"digits and underscores.", clip(q.ID))
 	}
@@ -218,7 +218,7 @@ func (j *Judge) compileQuery(q *Query) error {
 		j.expressions = append(j.expressions, expression{id: q.ID, expr: e})
 		return nil
 	}
-	if err := q.Stat.Metric.Validate(); err != nil {
+	if err := q.Stat.Metric.Validate(""); err != nil {
 		return err
 	}
 	if q.Stat.Unit != "" && !q.Stat.Unit.Known() {
@@ -241,8 +241,8 @@ func (j *Judge) compileQuery(q *Query) error {
 	return nil
 }
 
-// validID checks [a-z][a-zA-Z0-9_]*.
-func validID(id string) bool {
+// ValidID reports whether a query may be called so: [a-z][a-zA-Z0-9_]*.
+func ValidID(id string) bool {
 	return id != "" && len(id) <= maxName && id[0] >= 'a' && id[0] <= 'z' &&
 		strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 }

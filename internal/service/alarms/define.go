@@ -24,6 +24,9 @@ func (s *Service) PutAlarm(ctx context.Context, sc arn.Scope, d alarm.Definition
 	if err := metric.CheckText(textsOf(&d)...); err != nil {
 		return err
 	}
+	if err := d.CheckInput(); err != nil {
+		return err
+	}
 	j, err := alarm.NewJudge(d)
 	if err != nil {
 		return err
@@ -121,21 +124,17 @@ func (s *Service) mayDependOn(sc arn.Scope, d *alarm.Definition, j *alarm.Judge)
 	return nil
 }
 
-// DeleteAlarms deletes those of the named alarms that exist, and says with
-// fault.NotFound if others do not. A child of a composite alarm that stays is
-// refused with fault.Invalid, and so is more than one composite alarm; then
-// nothing is deleted. Deployments that an alarm judged are told.
+// DeleteAlarms deletes those of the named alarms that exist; others are as good
+// as deleted. A child of a composite alarm that stays is refused with
+// fault.Invalid, and so is more than one composite alarm; then nothing is
+// deleted. Deployments that an alarm judged are told.
 func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string) error {
 	going := map[string]bool{}
 	composites := 0
-	var missing []string
 	for _, n := range names {
 		e := s.index.find(sc.Region, n)
 		switch {
-		case e == nil:
-			missing = append(missing, n)
-			continue
-		case going[n]:
+		case e == nil || going[n]:
 			continue
 		case e.Definition.Composite():
 			composites++
@@ -160,9 +159,6 @@ func (s *Service) DeleteAlarms(ctx context.Context, sc arn.Scope, names []string
 	}
 	if len(going) > 0 {
 		s.Wake()
-	}
-	if len(missing) > 0 {
-		return noAlarm(missing...)
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package metrics
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
@@ -53,20 +55,22 @@ func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
 		return nil, fault.New(fault.Invalid, "The collection MetricDataQueries must not have a size greater than %d.",
 			maxQueries)
 	}
+	switch start, end := q.Start.Unix(), q.End.Unix(); { // as CloudWatch does, to the second
+	case start > end:
+		return nil, fault.New(fault.Invalid, "The parameter EndTime must be greater than StartTime.")
+	case start == end:
+		return nil, fault.New(fault.Invalid, "The parameter StartTime must not equal parameter EndTime.")
+	}
+	if err := checkQueries(q.Queries); err != nil {
+		return nil, err
+	}
 	s.Drain()
 	d := &dataset{
 		DataQuery: q, read: s.Reader(sc.Region),
 		values: map[string]formula.Value{}, windows: map[string]metric.Window{}, byID: map[string]*alarm.Query{},
 	}
 	for i := range q.Queries {
-		x := &q.Queries[i]
-		if d.byID[x.ID] != nil {
-			return nil, fault.New(fault.Invalid, "The Id %q is used more than once in MetricDataQueries.", x.ID)
-		}
-		if (x.Stat == nil) == (x.Expression == "") {
-			return nil, fault.New(fault.Invalid, "The query %q needs exactly one of MetricStat and Expression.", x.ID)
-		}
-		d.byID[x.ID] = x
+		d.byID[q.Queries[i].ID] = &q.Queries[i]
 	}
 	for i := range q.Queries {
 		if x := &q.Queries[i]; x.Stat != nil {
@@ -92,11 +96,40 @@ func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
 	return out, nil
 }
 
+// checkQueries refuses queries that cannot be, each by its path.
+func checkQueries(queries []alarm.Query) error {
+	var refused metric.Refusals
+	seen := map[string]bool{}
+	for i, q := range queries {
+		path := fmt.Sprintf("MetricDataQueries.member.%d.", i+1)
+		switch {
+		case !alarm.ValidID(q.ID):
+			refused.Add(fault.New(
+				fault.Invalid, "The value %s for parameter %sId is not matching the expected pattern "+
+					"^[a-z][a-zA-Z0-9_]*$.", strings.ToValidUTF8(q.ID, "?"), path,
+			))
+		case seen[q.ID]:
+			refused.Add(fault.New(fault.Invalid, "The Id %q is used more than once in MetricDataQueries.", q.ID))
+		case (q.Stat == nil) == (q.Expression == ""):
+			refused.Add(fault.New(fault.Invalid, "The query %q needs exactly one of MetricStat and Expression.", q.ID))
+		}
+		seen[q.ID] = true
+		if q.Stat == nil {
+			continue
+		}
+		refused.Add(q.Stat.Metric.Validate(path + "MetricStat.Metric."))
+		if _, err := metric.ParseStat(q.Stat.Stat); err != nil {
+			refused.Add(fault.New(
+				fault.Invalid, "The value %s for parameter %sMetricStat.Stat is not a valid statistic.",
+				strings.ToValidUTF8(q.Stat.Stat, "?"), path,
+			))
+		}
+	}
+	return refused.Err()
+}
+
 // fetch reads a statistic of a metric.
 func (d *dataset) fetch(x *alarm.Query) error {
-	if err := x.Stat.Metric.Validate(); err != nil {
-		return err
-	}
 	stat, err := metric.ParseStat(x.Stat.Stat)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,6 +16,28 @@ type Datum struct {
 	Name       string
 	Dimensions []metric.Dimension
 	metric.Datum
+
+	// Entity and Member are where the request has it among its entities, from 1;
+	// 0 if it is not of one.
+	Entity, Member int
+}
+
+// check refuses what CloudWatch does not take, by the paths of its members.
+func (d *Datum) check(namespace, path string, now time.Time) error {
+	id := metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}
+	var r metric.Refusals
+	r.Add(id.CheckASCII(path))
+	r.Add(id.Validate(path))
+	r.Add(d.Validate(path, now))
+	return r.Err()
+}
+
+// path is where the request has the entry, whose place among all is i.
+func (d *Datum) path(i int) string {
+	if d.Entity > 0 {
+		return fmt.Sprintf("EntityMetricData.member.%d.MetricData.member.%d.", d.Entity, d.Member)
+	}
+	return fmt.Sprintf("MetricData.member.%d.", i+1)
 }
 
 // Put takes samples that a client sends, all or none (spec §7.3). Errors are
@@ -22,21 +45,14 @@ type Datum struct {
 // causes that the API has names for, and fault.Limit beyond MaxSeries.
 func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 	now := time.Now()
-	for _, d := range data {
-		id := metric.ID{Namespace: namespace, Name: d.Name, Dimensions: d.Dimensions}
-		if err := id.Validate(); err != nil {
-			return err
+	var refused metric.Refusals
+	for i := range data {
+		if data[i].check(namespace, "", now) != nil { // most are fine, and paths cost
+			refused.Add(data[i].check(namespace, data[i].path(i), now))
 		}
-		texts := []string{namespace, d.Name}
-		for _, x := range d.Dimensions {
-			texts = append(texts, x.Name, x.Value)
-		}
-		if err := metric.CheckText(texts...); err != nil {
-			return err
-		}
-		if err := d.Validate(now); err != nil {
-			return err
-		}
+	}
+	if err := refused.Err(); err != nil {
+		return err
 	}
 	all := make([]*metricSeries, len(data))
 	for i, d := range data {
@@ -75,7 +91,7 @@ type Datapoint struct {
 }
 
 // fewer ends the refusal of what asks for too many datapoints.
-const fewer = "You may reduce them by increasing Period, or decreasing the time range."
+const fewer = "You may reduce the datapoints requested by increasing Period, or decreasing the time range."
 
 // maxDatapoints is how many GetMetricStatistics may ask for (spec §7.3).
 const maxDatapoints = 1440
@@ -83,11 +99,14 @@ const maxDatapoints = 1440
 // Statistics returns the datapoints of a metric, oldest first within each unit.
 // Errors are fault.Invalid.
 func (s *Service) Statistics(sc arn.Scope, q StatisticsQuery) ([]Datapoint, error) {
+	if q.Start.Unix() >= q.End.Unix() { // as CloudWatch does, to the second
+		return nil, fault.New(fault.Invalid, "The parameter StartTime must be less than the parameter EndTime.")
+	}
 	w, err := window(q.Start, q.End, q.Period, maxDatapoints)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.Metric.Validate(); err != nil {
+	if err := q.Metric.Validate(""); err != nil {
 		return nil, err
 	}
 	s.Drain()
@@ -125,10 +144,6 @@ func window(start, end time.Time, period time.Duration, most int) (metric.Window
 		return metric.Window{}, fault.New(fault.Invalid,
 			"The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.")
 	}
-	if !start.Before(end) {
-		return metric.Window{}, fault.New(fault.Invalid,
-			"The parameter StartTime must be less than the parameter EndTime.").Because(metric.ErrCombination)
-	}
 	step := min(period, time.Minute)
 	switch age := time.Since(start); {
 	case age > metric.Retention(5*time.Minute):
@@ -142,12 +157,13 @@ func window(start, end time.Time, period time.Duration, most int) (metric.Window
 		seconds++
 	}
 	p := int64(period / time.Second)
-	if n := (seconds + p - 1) / p; n <= int64(most) {
+	n := (seconds + p - 1) / p
+	if n <= int64(most) {
 		return metric.Window{Start: time.Unix(from, 0).UTC(), Period: period, Count: int(n)}, nil
 	}
-	return metric.Window{}, fault.New(fault.Invalid,
-		"You have requested more than %d datapoints. "+fewer, most).
-		Because(metric.ErrCombination)
+	return metric.Window{}, fault.New(
+		fault.Invalid, "You have requested up to %d datapoints, which exceeds the limit of %d. "+fewer, n, most,
+	).Because(metric.ErrCombination)
 }
 
 func mod(a, b int64) int64 { return (a%b + b) % b }

@@ -1,17 +1,13 @@
 package metric
 
 import (
-	"errors"
+	"cmp"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-)
-
-// The private causes of a refusal that the API has names of its own for.
-var (
-	ErrMissing     = errors.New("a required parameter is missing")    // MissingRequiredParameterException
-	ErrCombination = errors.New("parameters that exclude each other") // InvalidParameterCombinationException
 )
 
 // The limits of PutMetricData (spec §7.3).
@@ -42,60 +38,68 @@ type Datum struct {
 	StorageResolution int       // seconds, 1 or 60; 0: 60. Samples are kept by the second either way
 }
 
-// Validate reports what the API refuses about d. Errors are fault.Invalid;
-// errors.Is also finds ErrMissing and ErrCombination.
-func (d Datum) Validate(now time.Time) error {
-	given := 0
-	for _, g := range []bool{d.Value != nil, d.Set != nil, len(d.Values) > 0} {
-		if g {
-			given++
-		}
-	}
+// Validate reports the first thing that the API refuses about d, which the
+// request has at path. Errors are fault.Invalid; errors.Is also finds ErrMissing
+// and ErrCombination.
+func (d Datum) Validate(path string, now time.Time) error {
+	invalid := func(format string, args ...any) *fault.Error { return fault.New(fault.Invalid, format, args...) }
 	switch {
-	case given == 0:
-		return missing("At least one of the parameters must be specified: Value, Values, StatisticValues.")
-	case given > 1:
-		return fault.New(fault.Invalid,
-			"The parameters Value, Values and StatisticValues are mutually exclusive.").Because(ErrCombination)
+	case d.Value == nil && d.Set == nil && len(d.Values) == 0 && len(d.Counts) == 0:
+		return invalid(
+			"At least one of the parameters must be specified: %[1]sValue, %[1]sValues, %[1]sStatisticValues.", path,
+		).Because(ErrMissing)
+	case d.Value != nil && len(d.Values) > 0:
+		return exclusive(path, "Value", "Values")
+	case d.Value != nil && d.Set != nil:
+		return exclusive(path, "Value", "StatisticValues")
+	case d.Set != nil && len(d.Values) > 0:
+		return exclusive(path, "Values", "StatisticValues")
 	case d.Unit != "" && !d.Unit.Known():
-		return fault.New(fault.Invalid, "The value %q for parameter Unit is invalid.", clip(string(d.Unit)))
+		return invalid("The value %q for parameter %sUnit is invalid.", clip(string(d.Unit)), path)
 	case d.StorageResolution != 0 && d.StorageResolution != 1 && d.StorageResolution != 60:
-		return fault.New(fault.Invalid,
-			"The value %d for parameter StorageResolution is invalid. Valid values are 1 and 60.", d.StorageResolution)
+		return invalid(
+			"The value %d for parameter %sStorageResolution is invalid. Valid values are 1 and 60.",
+			d.StorageResolution, path,
+		)
 	case !d.Timestamp.IsZero() && d.Timestamp.Before(now.Add(-oldest)):
-		return fault.New(fault.Invalid, "The parameter Timestamp must not be more than two weeks in the past.")
+		return invalid("The parameter %sTimestamp must specify a time within the past two weeks.", path)
 	case d.Timestamp.After(now.Add(soonest)):
-		return fault.New(fault.Invalid, "The parameter Timestamp must not be more than two hours in the future.")
-	case len(d.Counts) > 0 && len(d.Values) == 0:
-		return fault.New(fault.Invalid, "The parameter Counts requires the parameter Values.").Because(ErrCombination)
+		return invalid("The parameter %sTimestamp must specify a time no more than two hours in the future.", path)
+	case len(d.Values) > maxValues:
+		return invalid("The collection %sValues must not have a size greater than %d.", path, maxValues)
+	case len(d.Counts) > 0 && len(d.Counts) != len(d.Values):
+		return invalid("The parameters %[1]sValues and %[1]sCounts must be of the same size.", path)
 	}
-	return d.validateValues()
+	return d.validateValues(path)
 }
 
-func (d Datum) validateValues() error {
-	if d.Value != nil && !fits(*d.Value) {
-		return fault.New(fault.Invalid, "The value %v for parameter Value is invalid.", *d.Value)
+func (d Datum) validateValues(path string) error {
+	check := func(v float64, parameter string, ok bool) error {
+		if ok && fits(v) {
+			return nil
+		}
+		text := strings.Replace(strconv.FormatFloat(v, 'g', -1, 64), "Inf", "Infinity", 1)
+		text = strings.TrimPrefix(text, "+")
+		return fault.New(fault.Invalid, "The value %s for parameter %s%s is invalid.", text, path, parameter)
+	}
+	if d.Value != nil {
+		return check(*d.Value, "Value", true)
 	}
 	if s := d.Set; s != nil {
-		if !fits(s.SampleCount) || !fits(s.Sum) || !fits(s.Minimum) || !fits(s.Maximum) || s.SampleCount < 0 ||
-			s.Minimum > s.Maximum {
-			return fault.New(fault.Invalid,
-				"The parameter StatisticValues is invalid: it needs finite numbers, SampleCount of at least 0, and "+
-					"Minimum not above Maximum.")
-		}
-	}
-	if len(d.Values) > maxValues {
-		return fault.New(fault.Invalid, "The collection Values must not have a size greater than %d.", maxValues)
-	}
-	if len(d.Counts) > 0 && len(d.Counts) != len(d.Values) {
-		return fault.New(fault.Invalid, "The parameters Values and Counts must be of the same size.")
+		return cmp.Or(
+			check(s.SampleCount, "StatisticValues.SampleCount", s.SampleCount >= 0),
+			check(s.Sum, "StatisticValues.Sum", true), check(s.Maximum, "StatisticValues.Maximum", true),
+			check(s.Minimum, "StatisticValues.Minimum", s.Minimum <= s.Maximum),
+		)
 	}
 	for i, v := range d.Values {
-		if !fits(v) {
-			return fault.New(fault.Invalid, "The value %v for parameter Values is invalid.", v)
+		if err := check(v, "Values", true); err != nil {
+			return err
 		}
-		if len(d.Counts) > 0 && (!fits(d.Counts[i]) || d.Counts[i] < 0) {
-			return fault.New(fault.Invalid, "The value %v for parameter Counts is invalid.", d.Counts[i])
+		if len(d.Counts) > 0 {
+			if err := check(d.Counts[i], "Counts", d.Counts[i] >= 0); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -125,7 +129,3 @@ func (d Datum) AddTo(s *Series, now time.Time) {
 }
 
 func fits(v float64) bool { return math.Abs(v) <= largest } // false for NaN
-
-func missing(sentence string) error {
-	return fault.New(fault.Invalid, "%s", sentence).Because(ErrMissing)
-}

@@ -56,12 +56,12 @@ func TestMetricsThatTheAPIRefusesAreRefused(t *testing.T) {
 		"a dimension without all": {ID{"N", "m", []Dimension{{"x", ""}}}, true},
 		"a nameless dimension":    {ID{"N", "m", []Dimension{{"", "1"}}}, true},
 	} {
-		err := c.id.Validate()
+		err := c.id.Validate("")
 		if !errors.Is(err, fault.Invalid) || errors.Is(err, ErrMissing) != c.missing {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := (ID{"AWS/SageMaker", "m", many[:30]}).Validate(); err != nil {
+	if err := (ID{"AWS/SageMaker", "m", many[:30]}).Validate(""); err != nil {
 		t.Errorf("30 dimensions: %v", err)
 	}
 }
@@ -73,7 +73,7 @@ func TestDataThatTheAPIRefusesAreRefused(t *testing.T) {
 	}{
 		"nothing":                   {Datum{}, ErrMissing},
 		"two kinds":                 {Datum{Value: new(1.0), Values: []float64{1}}, ErrCombination},
-		"counts of nothing":         {Datum{Value: new(1.0), Counts: []float64{1}}, ErrCombination},
+		"counts of nothing":         {Datum{Value: new(1.0), Counts: []float64{1}}, fault.Invalid},
 		"NaN":                       {Datum{Value: new(math.NaN())}, fault.Invalid},
 		"infinity":                  {Datum{Values: []float64{math.Inf(1)}}, fault.Invalid},
 		"too large a value":         {Datum{Value: new(-math.Ldexp(1.01, 360))}, fault.Invalid},
@@ -88,7 +88,7 @@ func TestDataThatTheAPIRefusesAreRefused(t *testing.T) {
 		"a set turned around":       {Datum{Set: &Set{1, 1, 2, 1}}, fault.Invalid},
 		"a set of minus one sample": {Datum{Set: &Set{-1, 1, 1, 1}}, fault.Invalid},
 	} {
-		if err := c.d.Validate(t0); !errors.Is(err, c.want) || !errors.Is(err, fault.Invalid) {
+		if err := c.d.Validate("", t0); !errors.Is(err, c.want) || !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestEveryFormOfDatumIsAdded(t *testing.T) {
 		"values and counts": {Datum{Values: []float64{1, 2}, Counts: []float64{3, 0.5}}, 3.5, 4},
 		"a time of its own": {Datum{Value: new(5.0), Timestamp: t0.Add(-time.Minute)}, 1, 5},
 	} {
-		if err := c.d.Validate(t0); err != nil {
+		if err := c.d.Validate("", t0); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		var s Series

@@ -7,6 +7,7 @@
 package metric
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,41 +78,77 @@ func CheckText(texts ...string) error {
 	return nil
 }
 
-// Validate reports what the API refuses about id. Errors are fault.Invalid,
-// and Missing when something is absent.
-func (id ID) Validate() error {
-	switch {
-	case id.Namespace == "":
-		return missing("The parameter Namespace is required.")
-	case id.Name == "":
-		return missing("The parameter MetricName is required.")
-	case len(id.Namespace) > maxName || id.Namespace[0] == ':' || hasControl(id.Namespace):
-		return fault.New(fault.Invalid, "The value %q for parameter Namespace is invalid.", clip(id.Namespace))
-	case len(id.Name) > maxName || hasControl(id.Name):
-		return fault.New(fault.Invalid, "The value %q for parameter MetricName is invalid.", clip(id.Name))
-	case len(id.Dimensions) > maxDimensions:
-		return fault.New(fault.Invalid, "The collection Dimensions must not have a size greater than %d.",
-			maxDimensions)
+// Validate reports everything that the API refuses about id, a sentence a line.
+// path is where the request has MetricName and Dimensions, such as
+// "MetricData.member.2.". Errors are fault.Invalid, and ErrMissing when
+// something is absent.
+func (id ID) Validate(path string) error {
+	var r Refusals
+	if r.Add(checkName("Namespace", id.Namespace, maxName)); strings.HasPrefix(id.Namespace, ":") {
+		r.Add(fault.New(fault.Invalid, "The value %q for parameter Namespace is invalid.", clip(id.Namespace)))
+	}
+	r.Add(checkName(path+"MetricName", id.Name, maxName))
+	if len(id.Dimensions) > maxDimensions {
+		r.Add(fault.New(
+			fault.Invalid, "The collection %sDimensions must not have a size greater than %d.", path, maxDimensions,
+		))
+		return r.Err()
 	}
 	seen := make(map[string]bool, len(id.Dimensions))
-	for _, d := range id.Dimensions {
-		switch {
-		case d.Name == "":
-			return missing("The parameter Dimensions.member.Name is required.")
-		case d.Value == "":
-			return missing("The parameter Dimensions.member.Value is required.")
-		case len(d.Name) > maxName || d.Name[0] == ':' || hasControl(d.Name):
-			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Name is invalid.",
-				clip(d.Name))
-		case len(d.Value) > maxDimensionValue || hasControl(d.Value):
-			return fault.New(fault.Invalid, "The value %q for parameter Dimensions.member.Value is invalid.",
-				clip(d.Value))
-		case seen[d.Name]:
-			return fault.New(fault.Invalid, "The dimension %q is given more than once.", clip(d.Name))
+	for i, d := range id.Dimensions {
+		if d.fine() && !seen[d.Name] {
+			seen[d.Name] = true
+			continue
 		}
-		seen[d.Name] = true
+		at := member(path, i)
+		r.Add(checkName(at+"Name", d.Name, maxName))
+		r.Add(checkName(at+"Value", d.Value, maxDimensionValue))
+		if strings.HasPrefix(d.Name, ":") {
+			r.Add(fault.New(fault.Invalid, "The value %q for parameter %sName is invalid.", clip(d.Name), at))
+		}
+		if seen[d.Name] {
+			r.Add(fault.New(fault.Invalid, "The dimension %q is given more than once.", clip(d.Name)))
+		}
+	}
+	return r.Err()
+}
+
+func (d Dimension) fine() bool {
+	return checkName("", d.Name, maxName) == nil && d.Name[0] != ':' &&
+		checkName("", d.Value, maxDimensionValue) == nil
+}
+
+// member is the path of a dimension.
+func member(path string, i int) string { return fmt.Sprintf("%sDimensions.member.%d.", path, i+1) }
+
+func checkName(parameter, value string, most int) error {
+	switch {
+	case value == "":
+		return missing(parameter)
+	case len(value) > most:
+		return fault.New(fault.Invalid, "The parameter %s must be shorter than %d characters.", parameter, most+1)
+	case hasControl(value):
+		return fault.New(fault.Invalid, "The value %q for parameter %s is invalid.", clip(value), parameter)
 	}
 	return nil
+}
+
+// CheckASCII refuses names and values that CloudWatch does not take into a new
+// metric. Slipway once took them: those that are stored still are read.
+func (id ID) CheckASCII(path string) error {
+	var r Refusals
+	check := func(parameter, value string) {
+		if strings.ContainsFunc(value, func(c rune) bool { return c >= utf8.RuneSelf }) {
+			r.Add(fault.New(fault.Invalid, "The value for parameter %s contains non-ASCII characters.", parameter))
+		}
+	}
+	check("Namespace", id.Namespace)
+	check(path+"MetricName", id.Name)
+	for i, d := range id.Dimensions {
+		check(member(path, i)+"Name", d.Name)
+		check(member(path, i)+"Value", d.Value)
+	}
+	return r.Err()
 }
 
 func hasControl(s string) bool {
