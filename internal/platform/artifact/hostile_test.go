@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -210,19 +211,21 @@ func broken(t testing.TB) map[string]attack {
 		"a tar after the tar":     {zip(t, good, good), "The archive has data after its end."},
 		"garbage after the gzip": {
 			append(archive(t, file("a", "A")), "garbage"...),
-			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+			"The archive has data after the end of its gzip stream.",
 		},
 		"zeros after the gzip": {
 			append(archive(t, file("a", "A")), 0, 0),
-			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+			"The archive has data after the end of its gzip stream.",
 		},
-		"a second gzip member": {
+		"a tar in each of two gzip members": {
 			append(archive(t, file("a", "A")), archive(t, file("b", "B"))...),
-			"The archive has data after the end of its gzip stream; it must be a single gzip member.",
+			"The archive has data after its end.",
 		},
-		"a tar in two gzip members": {
-			append(zip(t, good[:700]), zip(t, good[700:])...),
-			"The archive is truncated: its end mark is missing.",
+		"a damaged second gzip member": {
+			append(zip(t, good[:700]), flip(zip(t, good[700:]), -6)...), "The archive is damaged or truncated.",
+		},
+		"half a second gzip member": {
+			append(zip(t, good[:700]), zip(t, good[700:])[:15]...), "The archive is damaged or truncated.",
 		},
 		"cut in the padding":    {zip(t, good[:700]), "The archive is truncated: its end mark is missing."},
 		"cut after the padding": {zip(t, good[:1024]), "The archive is truncated: its end mark is missing."},
@@ -285,7 +288,11 @@ func TestAnArchiveMayNotGrowWithoutMeasure(t *testing.T) {
 }
 
 func TestUnusualButHarmlessArchivesAreTaken(t *testing.T) {
+	good := plain(t, true, file("a", "A"), file("b", "B"))
 	for name, data := range map[string][]byte{
+		"two gzip members":        slices.Concat(zip(t, good[:700]), zip(t, good[700:])),
+		"many, and empty ones":    slices.Concat(zip(t), zip(t, good[:1]), zip(t), zip(t, good[1:]), zip(t), zip(t)),
+		"zeros in a member":       slices.Concat(zip(t, good), zip(t, make([]byte, 512))),
 		"no entries":              archive(t),
 		"padding to a tape block": zip(t, plain(t, true, file("a", "A")), make([]byte, 8192)),
 		"names in any language":   archive(t, file("模型/重み.bin", "x"), file("modèle\u0301 🙂", "y")),

@@ -62,13 +62,12 @@ func unpack(ctx context.Context, src io.Reader, dir string, l limits) (size int6
 		}
 		return 0, 0, fault.New(fault.Invalid, "The model data is not a gzip-compressed tar archive.").Because(err)
 	}
-	// A second member is refused: readers disagree on what it means.
-	gz.Multistream(false)
+	// Several members are one stream, as RFC 1952 has it: pigz and cat write them.
 	u.out = &meter{unpacking: u, r: gz}
 	if err := u.entries(tar.NewReader(u.out)); err != nil {
 		return 0, 0, u.why(err)
 	}
-	if err := u.end(packed); err != nil {
+	if err := u.end(); err != nil {
 		return 0, 0, u.why(err)
 	}
 	return u.size, u.count, nil
@@ -171,8 +170,8 @@ func fileMode(executable bool) os.FileMode {
 }
 
 // end reads what follows the last entry: zeros up to the end of the tar stream,
-// the checksum of the compression, and nothing after it.
-func (u *unpacking) end(packed *bufio.Reader) error {
+// the checksum of the compression, and nothing but further members after it.
+func (u *unpacking) end() error {
 	// The reader also takes an archive that ends where an entry could begin, or
 	// in the padding of the last file.
 	if u.out.ended || u.out.n%512 != 0 {
@@ -183,20 +182,15 @@ func (u *unpacking) end(packed *bufio.Reader) error {
 		if !untrusted.AllZero(u.buf[:n]) {
 			return fault.New(fault.Invalid, "The archive has data after its end.")
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, gzip.ErrHeader):
+			return fault.New(fault.Invalid, "The archive has data after the end of its gzip stream.")
+		case err != nil:
 			return err
 		}
 	}
-	if _, err := packed.ReadByte(); err == nil {
-		return fault.New(fault.Invalid,
-			"The archive has data after the end of its gzip stream; it must be a single gzip member.")
-	} else if !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
 }
 
 // why tells a source that failed from an archive that is wrong.
