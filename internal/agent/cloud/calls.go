@@ -191,11 +191,11 @@ type (
 	}
 	beatResult struct {
 		DeploymentName          string
-		DeploymentStatus        string `json:",omitempty"`
-		DeploymentStatusMessage string `json:",omitempty"`
-		DeploymentStartTime     epoch  `json:",omitzero"`
-		DeploymentEndTime       epoch  `json:",omitzero"`
-		DeploymentModels        []beatModelResult
+		DeploymentStatus        string            `json:",omitempty"`
+		DeploymentStatusMessage string            `json:",omitempty"`
+		DeploymentStartTime     epoch             `json:",omitzero"`
+		DeploymentEndTime       epoch             `json:",omitzero"`
+		DeploymentModels        []beatModelResult `json:",omitempty"`
 	}
 	beatModelResult struct {
 		ModelHandle           string

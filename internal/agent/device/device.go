@@ -21,6 +21,7 @@ package device
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -134,9 +135,17 @@ type Device struct {
 	garbage                              bool // something on the disk waits to be removed
 	collectAt                            time.Duration
 	refused                              uint8 // how often the server refused the oldest result
+	trouble                              *trouble
 	serving                              []served
 	work                                 *working // nil without a deployment under way
 	registeredUntil, pollEvery, beatWait time.Duration
+}
+
+// trouble is what is in the way of a deployment that is not over.
+type trouble struct {
+	edge.Result // without an outcome
+	kind        string
+	told        bool
 }
 
 // served is what the table has for a handle.
@@ -293,6 +302,15 @@ func (d *Device) save(ctx context.Context, next *depot.State) error {
 		d.unsaved = true
 		d.saveAt = d.clock + d.backoff(&d.saveFails)
 		d.cfg.Log.ErrorContext(ctx, "the device's state could not be saved", "err", err)
+		reason := fmt.Sprintf("the device's state could not be saved: %v", err)
+		if disk.Full(err) {
+			reason = "the disk is full: " + reason
+		}
+		if next.Job != nil {
+			d.troubled(next.Job.Name, "disk", reason)
+		} else if n := len(next.Results); n > 0 {
+			d.troubled(next.Results[n-1].Deployment, "disk", reason)
+		}
 		return err
 	}
 	d.state, d.unsaved, d.saveFails = next, false, 0

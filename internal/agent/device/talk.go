@@ -96,21 +96,28 @@ func (d *Device) heartbeat(ctx context.Context) {
 		h.Metrics = d.cfg.Metrics()
 	}
 	// A result is only told once a cut cannot take it back.
-	if len(d.state.Results) > 0 && !d.unsaved {
+	reports := len(d.state.Results) > 0 && !d.unsaved
+	if reports {
 		h.Result = d.wording(d.state.Results[0])
+	} else if d.trouble != nil && !d.trouble.told {
+		h.Result = &d.trouble.Result
 	}
 	call, cancel := context.WithTimeout(ctx, d.cfg.Settings.Call)
 	defer cancel()
 	hints, err := d.cfg.Cloud.Heartbeat(call, h)
 	switch {
 	case err != nil:
-		if h.Result != nil && errors.Is(err, fault.Invalid) {
+		if errors.Is(err, fault.Invalid) && reports {
 			d.refused++
+		} else if errors.Is(err, fault.Invalid) && h.Result != nil {
+			d.trouble.told = true // it was to help; the heartbeat must get through
 		}
 		d.callFailed(ctx, "heartbeat", err)
 		d.beatAt = d.clock + d.backoff(&d.beatFails)
 		return
-	case h.Result != nil:
+	case h.Result != nil && !reports:
+		d.trouble.told = true
+	case reports:
 		d.refused = 0
 		defer d.acknowledged(ctx, d.state.Results[0])
 	}
@@ -122,6 +129,19 @@ func (d *Device) heartbeat(ctx context.Context) {
 		d.pollAt = at
 	}
 	d.beatAt = d.later(d.beatWait)
+}
+
+// troubled has the next heartbeat say what is in the way of a deployment, once
+// for each kind of trouble: nobody should have to wait for the last attempt to
+// learn of the first. It needs no disk.
+func (d *Device) troubled(deployment, kind, reason string) {
+	if t := d.trouble; t != nil && t.Deployment == deployment && t.kind == kind {
+		return
+	}
+	d.trouble = &trouble{Result: edge.Result{Deployment: deployment, Message: reason}, kind: kind}
+	if !d.offline {
+		d.beatAt = min(d.beatAt, d.clock+d.within(d.cfg.Settings.Spread))
+	}
 }
 
 // wording is how a result is reported. A server that refuses what it does not

@@ -104,6 +104,7 @@ type cloud struct {
 	objects  map[string][]byte
 	offered  []edge.Deployment
 	results  []edge.Result // as they came, also again
+	troubles []edge.Result // what was said of deployments that were not over
 	beats    []edge.Heartbeat
 	hints    edge.Hints
 	inactive bool
@@ -140,7 +141,9 @@ func (c *cloud) Heartbeat(_ context.Context, h edge.Heartbeat) (edge.Hints, erro
 		return edge.Hints{}, c.down
 	}
 	c.beats = append(c.beats, h)
-	if h.Result != nil {
+	if h.Result != nil && h.Result.Status == "" {
+		c.troubles = append(c.troubles, *h.Result)
+	} else if h.Result != nil {
 		c.results = append(c.results, *h.Result)
 		if !c.keep {
 			c.offered = slices.DeleteFunc(slices.Clone(c.offered), func(d edge.Deployment) bool {

@@ -128,6 +128,7 @@ const (
 	EventVerdict EventName = "Verdict" // the policy has a verdict on a stage
 	EventPolicy  EventName = "Policy"  // the policy was set
 	EventAction  EventName = "Action"  // the policy did something
+	EventDevice  EventName = "Device"  // the first device of an order gave a reason for what went wrong
 )
 
 // FleetUpdate is what UpdateDeviceFleet changes; a nil member stays as it is

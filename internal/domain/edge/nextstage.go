@@ -129,6 +129,8 @@ func ended(p Policy, s Stage) Stage {
 		s.Message = fmt.Sprintf("not passed: %d devices reported, the policy wants %d", over, sample(p, s))
 	case s.Verdict == Passed && s.Status == StageFailed:
 		s.Message += "; the stage passed its policy"
+	case s.Status == StageFailed && s.Verdict == Undecided && s.Fatal:
+		s.Message = clip(s.Message + "; the first is " + s.Trouble)
 	case s.Verdict == RolledBack:
 		s.Message += "; rolled back by its policy"
 	case refusal != "":

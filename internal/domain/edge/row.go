@@ -104,7 +104,7 @@ func NextDevice(r Row, e Event) (Row, bool) {
 		}
 	case GraceOver:
 		if r.Status == DeviceStopping {
-			r.Status, r.Message, r.Ended = DeviceStopped, clip(e.Message), e.At
+			r.Status, r.Message, r.Ended = DeviceStopped, r.outOfTime(e.Message), e.At
 		}
 	case Deregistered:
 		if r.Unfinished() {
@@ -112,7 +112,7 @@ func NextDevice(r Row, e Event) (Row, bool) {
 		}
 	case TimedOut:
 		if r.Status == DeviceInProgress && !r.Started.After(e.Before) || r.Status == DeviceReady && e.Fresh {
-			r.Status, r.Message, r.Ended = DeviceFailed, clip(e.Message), e.At
+			r.Status, r.Message, r.Ended = DeviceFailed, r.outOfTime(e.Message), e.At
 		}
 	case Restarted:
 		if (r.Status == DeviceStopped || r.Status == DeviceFailed) && !r.Gone && r.Attempt != e.Attempt {
@@ -122,6 +122,14 @@ func NextDevice(r Row, e Event) (Row, bool) {
 		r = undone(r, e)
 	}
 	return r, r != was
+}
+
+// outOfTime says that no result came, and what the device said last, if anything.
+func (r Row) outOfTime(why string) string {
+	if r.Message != "" {
+		why += "; it said: " + r.Message
+	}
+	return clip(why)
 }
 
 // undone gives a device the order to go back, if it has or may have what the
@@ -150,8 +158,15 @@ func undone(r Row, e Event) Row {
 // reported takes a device's word. A result that comes late is still the truth,
 // unless it is of an earlier order or the row has its outcome already. What a
 // device never got it may report all the same: an answer may have been lost.
+// A message without an outcome says what is in the way.
 func reported(r Row, e Event) Row {
-	if e.Attempt != r.Attempt || e.Outcome == Progress {
+	if e.Attempt != r.Attempt {
+		return r
+	}
+	if e.Outcome == Progress {
+		if e.Message != "" && r.Unfinished() && !r.Undoing { // what is undone says why
+			r.Message = clip(e.Message)
+		}
 		return r
 	}
 	late := r.Status == DeviceStopped && !r.Started.IsZero()

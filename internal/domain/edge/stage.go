@@ -47,6 +47,10 @@ type Stage struct {
 	Late    int       `json:"Late,omitempty"`    // devices that were unreachable when the stage passed
 	Chained bool      `json:"Chained,omitempty"` // the next stage was started because this one passed
 	Watch   Watch     `json:"Watch,omitzero"`    // since its order was made
+	// Trouble is the first reason that a device gave for what went wrong under the
+	// order, of those that failed if one has.
+	Trouble string `json:"Trouble,omitempty"`
+	Fatal   bool   `json:"Fatal,omitempty"` // that device failed
 }
 
 // Cut is what a stage selects from, frozen at its first start (spec §4.4).
@@ -183,8 +187,23 @@ func (s Stage) Start(order string, now time.Time) (Stage, bool, error) {
 	return s.order(order, now), true, nil
 }
 
+// Troubled returns the stage once a device gave a reason for what went wrong, and
+// whether it was the first, or the first of one that failed.
+func (s Stage) Troubled(device, reason string, failed bool) (Stage, bool) {
+	if reason == "" || s.Trouble != "" && (s.Fatal || !failed) {
+		return s, false
+	}
+	was := s.Trouble
+	s.Trouble, s.Fatal = clip(device+": "+reason), failed
+	if s.Message == was && s.Active() {
+		s.Message = s.Trouble
+	}
+	return s, true
+}
+
 func (s Stage) order(name string, now time.Time) Stage {
 	s.Attempt, s.Deployment, s.Ordered, s.Watch = s.Attempt+1, name, now, Watch{Last: now}
+	s.Trouble, s.Fatal = "", false
 	return s
 }
 

@@ -125,12 +125,20 @@ type batch struct {
 	orders  map[string]edge.Offer // by deployment; of stage 0: there is no such order
 	deltas  map[int64]*edge.Counts
 	plans   map[int64]bool // whose rows have changed
+	trouble map[int64]bool // stages with a reason for what went wrong; true: of a device that failed
 }
 
 type place struct{ region, fleet, device string }
 
 func newBatch(tx store.Tx) *batch {
-	return &batch{tx, map[place]*edge.Polled{}, map[string]edge.Offer{}, map[int64]*edge.Counts{}, map[int64]bool{}}
+	return &batch{
+		tx,
+		map[place]*edge.Polled{},
+		map[string]edge.Offer{},
+		map[int64]*edge.Counts{},
+		map[int64]bool{},
+		map[int64]bool{},
+	}
 }
 
 // write writes every check-in, or notes why it is refused. An error is one of
@@ -270,6 +278,11 @@ func (b *batch) result(ctx context.Context, c *checkin, r edge.Result) error {
 	if err := move(ctx, b.tx, o.Stage, row, e, b.deltas); err != nil {
 		return err
 	}
+	if e.Outcome != edge.Success {
+		if err := b.troubled(ctx, o.Stage, row.Device, e); err != nil {
+			return err
+		}
+	}
 	switch {
 	case row.Undoing && e.Outcome == edge.Success:
 		return b.tx.RestoreHandles(ctx, row.DeviceID, o.Plan)
@@ -277,6 +290,30 @@ func (b *batch) result(ctx context.Context, c *checkin, r edge.Result) error {
 		return b.tx.PutHandles(ctx, row.DeviceID, o.Plan, o.Order)
 	}
 	return nil
+}
+
+// troubled notes the first reason that a device of a stage gave for what went
+// wrong, where people look: with the stage and in the record of its plan. What
+// other devices say is with their rows.
+func (b *batch) troubled(ctx context.Context, stage int64, device string, e edge.Event) error {
+	failed := e.Outcome == edge.Failure
+	if known, looked := b.trouble[stage]; e.Message == "" || looked && (known || !failed) {
+		return nil
+	}
+	b.trouble[stage] = failed
+	p, err := b.tx.PlanOfStage(ctx, stage)
+	if err != nil || p == nil {
+		return err
+	}
+	st, first := p.Stages[stageIndex(p, stage)].Troubled(device, e.Message, failed)
+	if !first {
+		return nil
+	}
+	p.Modified = e.At
+	if err := tell(ctx, b.tx, p, st.Name, edge.EventDevice, "", "%s", st.Trouble); err != nil {
+		return err
+	}
+	return b.tx.SaveSweep(ctx, st)
 }
 
 // deliver notes that a device was given orders, and leaves out what is no longer

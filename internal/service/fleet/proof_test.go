@@ -105,3 +105,54 @@ func TestADeadDeviceDoesNotBlockTheNextPlan(t *testing.T) {
 		w.want("p", "all", edge.StageStopped, edge.Counts{Deployed: 1, Stopped: 3})
 	})
 }
+
+func (w *world) trouble(device, deployment, status, message string) {
+	w.t.Helper()
+	w.beat(edge.Heartbeat{
+		Device: device, AgentVersion: "1",
+		Result: &edge.Result{Deployment: deployment, Status: status, Message: message},
+	})
+}
+
+// What a device says is in the way, people see at once, and once.
+func TestTheFirstReasonIsWherePeopleLook(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 3)
+		w.plan("p", percent("all", 100))
+		w.start("p", "all")
+		order := w.poll("d000")[0].Name
+		w.trouble("d000", order, "", "the disk is full")
+		w.trouble("d000", order, "", "the disk is full")
+		w.want("p", "all", edge.StageInProgress, edge.Counts{Ready: 2, InProgress: 1})
+		w.wantMessage("p", "all", "d000: the disk is full")
+		if r := w.rows("p", "all")["d000"]; r.Message != "the disk is full" || r.Status != edge.DeviceInProgress {
+			t.Errorf("%+v", r)
+		}
+		w.trouble("d001", order, "FAIL", "the object does not exist")
+		w.report("d002", order, "SUCCESS")
+		w.report("d000", order, "SUCCESS")
+		w.settle()
+		w.want("p", "all", edge.StageFailed, edge.Counts{Deployed: 2, Failed: 1})
+		w.wantMessage("p", "all", "1 of 3 devices failed; the first is d001: the object does not exist")
+		h, err := w.History(t.Context(), scope, "p")
+		ok(t, err)
+		told := 0
+		for _, e := range h {
+			if e.Kind == edge.EventDevice {
+				told++
+			}
+		}
+		if told != 2 || !w.told("p", "d001: the object does not exist") || !w.told("p", "d000: the disk is full") {
+			t.Errorf("told %d times: %+v", told, h)
+		}
+	})
+}
+
+func TestADeviceThatTimesOutSaysWhatItSaidLast(t *testing.T) {
+	r := edge.Row{Attempt: 1, Status: edge.DeviceInProgress}
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.Reported, Attempt: 1, Message: "the disk is full"})
+	r, _ = edge.NextDevice(r, edge.Event{Kind: edge.TimedOut, Message: "no result within 1h0m0s"})
+	if r.Message != "no result within 1h0m0s; it said: the disk is full" {
+		t.Error(r.Message)
+	}
+}
