@@ -27,6 +27,7 @@ import (
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	shapes "github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
 	"github.com/slipway-ml/slipway/internal/wire/shape/shapetest"
@@ -180,7 +181,8 @@ func (w *world) settle(name string) {
 	w.t.Helper()
 	ctx, now := w.t.Context(), time.Now().UTC().Truncate(time.Microsecond)
 	d := deployer.Deployer{
-		Log: slog.New(slog.DiscardHandler), Changed: func() {},
+		Evidence: &evidence.Source{Endpoints: w.db, Watch: evidence.NewWatch(nil)},
+		Log:      slog.New(slog.DiscardHandler), Changed: func() {},
 		Change: w.db.Change,
 	}
 	for range 50 {

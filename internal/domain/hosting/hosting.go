@@ -212,11 +212,15 @@ func (d *Deployment) To() string {
 	return d.From
 }
 
-// TrippedAlarm is an alarm that was in ALARM when a deployment was judged.
+// TrippedAlarm is an alarm that was in ALARM, or gone, when a deployment was
+// judged.
 type TrippedAlarm struct {
 	Name   string    `json:"Name"`
 	Reason string    `json:"Reason"` // the alarm's own words, with the values that tripped it
 	Since  time.Time `json:"Since"`
+	// Deleted says that it was deleted: that an alarm no longer guards a
+	// deployment counts like an alarm, but it was never in ALARM.
+	Deleted bool `json:"Deleted,omitempty"`
 }
 
 // Endpoint is a named place that serves, with everything that decides about

@@ -40,7 +40,11 @@ func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.T
 	}
 	f.Orders, f.GreenRequests = d.Orders, d.Exposure.Requests
 	for _, a := range firing {
-		f.FiringAlarms = append(f.FiringAlarms, a.Name)
+		if a.Deleted {
+			f.DeletedAlarms = append(f.DeletedAlarms, a.Name)
+		} else {
+			f.FiringAlarms = append(f.FiringAlarms, a.Name)
+		}
 	}
 	if d.Plan.Kind == rollout.Delete {
 		f.Old = []rollout.Fleet{{Exists: len(instances)}}

@@ -24,6 +24,8 @@ const (
 )
 
 func firing(f *rollout.Facts)          { f.FiringAlarms = []string{"b", "stranger", "a"} }
+func deleted(f *rollout.Facts)         { f.DeletedAlarms = []string{"stranger", "a"} }
+func bothAlarms(f *rollout.Facts)      { firing(f); f.FiringAlarms = f.FiringAlarms[:1]; deleted(f) }
 func notReady(f *rollout.Facts)        { f.New[0].Ready-- }
 func nothingChanges(_ *rollout.Facts)  {}
 func oldStillThere(f *rollout.Facts)   { f.Old[0].Exists++ }
@@ -75,6 +77,16 @@ func TestTurns(t *testing.T) {
 		"an alarm at the end of the final bake undoes it": {
 			up(rollout.Baking, 1, 120), firing,
 			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"an alarm that is deleted in a bake undoes it, and is not said to be in ALARM": {
+			up(rollout.Baking, 0, 100), deleted,
+			"RolledBack old 4/4 new 0/0 0%", "Endpoint deployment was rolled back because the following CloudWatch " +
+				"alarm(s) were deleted: [a].",
+		},
+		"one in ALARM and one deleted": {
+			up(rollout.Baking, 0, 100), bothAlarms,
+			"RolledBack old 4/4 new 0/0 0%", "Endpoint deployment was rolled back because the following CloudWatch " +
+				"alarm(s) are in ALARM state: [b], and the following CloudWatch alarm(s) were deleted: [a].",
 		},
 		"alarms of others are not ours": {
 			up(rollout.Baking, 0, 100), strangerAlarms,

@@ -17,9 +17,8 @@ func (p Plan) verdict(s State, f Facts) string {
 	// Alarms count from the first shift on; just before it they are read to
 	// keep it from happening (spec §4.5).
 	if s.Phase != Launching || s.Step > 0 || p.ready(s, f) {
-		if firing := p.firing(f); len(firing) > 0 {
-			return "Endpoint deployment was rolled back because the following CloudWatch alarm(s) are in ALARM state: [" +
-				strings.Join(firing, ", ") + "]."
+		if why := p.tripped(f); why != "" {
+			return why
 		}
 	}
 	if limit := p.Policy.MaximumExecutionTimeout; !f.Now.Before(s.Begun.Add(limit)) {
@@ -28,17 +27,32 @@ func (p Plan) verdict(s State, f Facts) string {
 	return ""
 }
 
-func (p Plan) firing(f Facts) []string {
-	if len(f.FiringAlarms) == 0 {
-		return nil
-	}
-	var firing []string
-	for _, a := range p.Policy.Alarms {
-		if slices.Contains(f.FiringAlarms, a) {
-			firing = append(firing, a)
+// tripped returns what the policy's alarms have against the deployment, "" if
+// nothing. One that was deleted fails safe (spec §4.5).
+func (p Plan) tripped(f Facts) string {
+	var whys []string
+	for what, names := range map[string][]string{
+		"are in ALARM state": f.FiringAlarms, "were deleted": f.DeletedAlarms,
+	} {
+		if ours := p.ours(names); len(ours) > 0 {
+			whys = append(whys, "the following CloudWatch alarm(s) "+what+": ["+strings.Join(ours, ", ")+"]")
 		}
 	}
-	return firing
+	if len(whys) == 0 {
+		return ""
+	}
+	slices.Sort(whys) // those in ALARM first
+	return "Endpoint deployment was rolled back because " + strings.Join(whys, ", and ") + "."
+}
+
+// ours returns those of the names that the policy lists, in its order.
+func (p Plan) ours(names []string) (ours []string) {
+	for _, a := range p.Policy.Alarms {
+		if slices.Contains(names, a) {
+			ours = append(ours, a)
+		}
+	}
+	return ours
 }
 
 // timedOut is the reason of a timeout. It tells of pauses: whoever made one may

@@ -133,11 +133,14 @@ type Fleet struct {
 // New are in the plan's order; a missing entry is an empty fleet. A Scale plan
 // has only Old fleets: those it changes.
 type Facts struct {
-	Now          time.Time
-	Old, New     []Fleet
-	Failure      string   // FailureReason when an instance that the plan launches can never become ready, else ""
-	OldFailure   string   // the same of an old instance that a rollback needs; "" is always safe, the timeout bounds it
-	FiringAlarms []string // names in ALARM, or deleted, at Now; those that the policy does not list are ignored
+	Now        time.Time
+	Old, New   []Fleet
+	Failure    string // FailureReason when an instance that the plan launches can never become ready, else ""
+	OldFailure string // the same of an old instance that a rollback needs; "" is always safe, the timeout bounds it
+
+	// The names of alarms that are in ALARM at Now, and of those that are gone;
+	// those that the policy does not list are ignored.
+	FiringAlarms, DeletedAlarms []string
 
 	Orders        []Order // all that were given, oldest first; Next follows each once
 	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls

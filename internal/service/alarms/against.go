@@ -80,7 +80,9 @@ func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAl
 	e := c.alarms[name]
 	switch {
 	case e == nil, !since.IsZero() && c.deleted[name].at.After(since): // a new one of the same name has seen nothing
-		return hosting.TrippedAlarm{Name: name, Reason: "The alarm was deleted.", Since: c.deleted[name].at}, true
+		return hosting.TrippedAlarm{
+			Name: name, Reason: "The alarm was deleted.", Since: c.deleted[name].at, Deleted: true,
+		}, true
 	case e.State.Value == alarm.StateAlarm:
 		return hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}, true
 	case !since.IsZero() && e.fired.till.After(since):

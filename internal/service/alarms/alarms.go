@@ -109,10 +109,13 @@ func (s *Service) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// What is kept of the history.
+// What is kept of the history, and for how long it is known of a new alarm that
+// one of its name was deleted: a deployment that the deleted one guarded may
+// not be looked at before, if the database is away.
 const (
-	historyAge  = 30 * 24 * time.Hour
-	historyKept = 1000 // lines of an alarm
+	deletionsKept = time.Hour
+	historyAge    = 30 * 24 * time.Hour
+	historyKept   = 1000 // lines of an alarm
 )
 
 // tidy forgets what nobody needs any more, until ctx ends.
@@ -124,7 +127,7 @@ func (s *Service) tidy(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-deletions.C:
-			s.index.forgetDeletions(time.Now().Add(-time.Minute))
+			s.index.forgetDeletions(time.Now().Add(-deletionsKept))
 		case <-history.C:
 			err := s.Store.PruneHistory(ctx, time.Now().Add(-historyAge), historyKept)
 			if err != nil && ctx.Err() == nil {

@@ -178,7 +178,7 @@ func TestFiringLooksAtThisMomentAndAtWhatIsGone(t *testing.T) {
 		w.Metrics.Sample(sample(true))
 		ts, _, err := w.Firing(t.Context(), scope, []string{"fine", "top", "gone"}, time.Time{})
 		if ok(t, err); len(ts) != 2 || ts[0].Name != "top" || ts[1].Name != "gone" ||
-			ts[1].Reason != "The alarm was deleted." {
+			ts[0].Deleted || ts[1].Reason != "The alarm was deleted." || !ts[1].Deleted {
 			t.Errorf("%+v", ts)
 		}
 		w.is("a", alarm.StateAlarm)

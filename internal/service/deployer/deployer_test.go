@@ -315,6 +315,24 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 	})
 }
 
+// DescribeEndpoint and the record tell what is true of an alarm that somebody
+// deleted while it guarded a deployment.
+func TestADeletedAlarmIsNotSaidToBeInAlarm(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.canary(10 * time.Minute)
+		y.firing.Store(&[]hosting.TrippedAlarm{{Name: "errors", Reason: "The alarm was deleted.", Deleted: true}})
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c1", "")
+		if got := y.endpoint().FailureReason; got != "Endpoint deployment was rolled back because the following "+
+			"CloudWatch alarm(s) were deleted: [errors]." {
+			y.t.Errorf("FailureReason = %s", got)
+		}
+	})
+}
+
 // Nobody uses the canary: its bake is over and goes on all the same, until the
 // requests that were asked for have come.
 func TestABakeWaitsForItsRequests(t *testing.T) {

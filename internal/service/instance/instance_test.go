@@ -23,6 +23,7 @@ import (
 	base "github.com/slipway-ml/slipway/internal/platform/store"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/deployer"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 )
 
@@ -85,7 +86,10 @@ func (p *plant) start() {
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(p.t.Output(), &p.logged), nil))
 	rows, turns := loop.NewWakeup(), loop.NewWakeup()
 	ring := func() { rows.Notify(); turns.Notify() }
-	d := &deployer.Deployer{Log: log, Changed: ring, Change: p.db.Change}
+	d := &deployer.Deployer{
+		Log: log, Changed: ring, Change: p.db.Change,
+		Evidence: &evidence.Source{Endpoints: p.db, Watch: evidence.NewWatch(nil)},
+	}
 	runner := &loop.Runner{
 		Queue: p.db.Deploying(), Turn: d.Turn, Log: log, Wake: turns, Poll: 100 * time.Millisecond,
 		Lease: time.Minute, Retry: 50 * time.Millisecond,
