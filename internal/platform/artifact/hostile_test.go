@@ -210,11 +210,11 @@ func broken(t testing.TB) map[string]attack {
 		"data after the tar":      {zip(t, good, []byte("more")), "The archive has data after its end."},
 		"a tar after the tar":     {zip(t, good, good), "The archive has data after its end."},
 		"garbage after the gzip": {
-			append(archive(t, file("a", "A")), "garbage"...),
+			append(archive(t, file("a", "A")), "garbage, and more"...),
 			"The archive has data after the end of its gzip stream.",
 		},
 		"zeros after the gzip": {
-			append(archive(t, file("a", "A")), 0, 0),
+			append(archive(t, file("a", "A")), make([]byte, 512)...),
 			"The archive has data after the end of its gzip stream.",
 		},
 		"a tar in each of two gzip members": {
