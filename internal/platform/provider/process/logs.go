@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
-// logsEvery is how often sizes and ages are looked at. In between a log grows as
-// fast as its instance writes.
+// logsEvery is how often sizes and ages of all logs are looked at. In between the
+// kernel tells of those that are written.
 const logsEvery = 2 * time.Second
 
 // Logs implements provider.LogReader. tail is cut to Config.LogBytes. If not
@@ -67,19 +68,38 @@ func readEnd(path string, n int64) (b []byte, whole bool, err error) {
 	return b, from == 0, err
 }
 
-// keepLogs bounds what instances leave behind, until Close.
-func (p *Provider) keepLogs() {
+// keepLogs bounds what instances leave behind, until Close. watch, if there is
+// one, tells of writes.
+func (p *Provider) keepLogs(watch *os.File) {
+	written := make(chan []provider.ID)
+	if watch != nil {
+		p.loops.Go(func() { p.watchLogs(watch, written) })
+		defer watch.Close() // ends the loop; nothing was written
+	}
 	tick := time.NewTicker(logsEvery)
 	defer tick.Stop()
+	copied := map[provider.ID]time.Time{} // when a log was last copied aside
 	for {
 		if err := p.tidyLogs(time.Now()); err != nil {
 			p.log.Warn("instance logs were not tidied", "err", err)
 		}
-		select {
-		case <-p.closing.Done():
-			return
-		case <-tick.C:
+		for tidied := true; tidied; {
+			select {
+			case <-p.closing.Done():
+				return
+			case <-tick.C:
+				tidied = false
+			case ids := <-written:
+				for _, id := range ids {
+					if id == "" {
+						tidied = false
+					} else if err := p.boundLog(id, copied); err != nil {
+						p.log.Warn("the log of an instance was not bounded", "instance", id, "err", err)
+					}
+				}
+			}
 		}
+		maps.DeleteFunc(copied, func(_ provider.ID, at time.Time) bool { return time.Since(at) > copyEvery })
 	}
 }
 
@@ -208,7 +228,7 @@ func (p *Provider) copyAside(id provider.ID) error {
 		return err
 	}
 	// Bounded: an instance may write faster than this copies.
-	_, err = io.Copy(to, io.LimitReader(from, p.cfg.LogBytes))
+	_, err = io.Copy(to, io.LimitReader(from, p.cfg.LogBytes/2))
 	if err = errors.Join(err, to.Close()); err != nil {
 		_ = os.Remove(tmp) // half a copy helps nobody
 		return err

@@ -55,8 +55,8 @@ type Config struct {
 }
 
 // Provider implements provider.Provider, provider.LogReader and
-// provider.Notifier. It holds one file descriptor per running instance and two
-// goroutines in all.
+// provider.Notifier. It holds one file descriptor per running instance and
+// three goroutines in all.
 type Provider struct {
 	cfg   Config
 	log   *slog.Logger
@@ -123,7 +123,8 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("adopt instances in %s: %w", cfg.Dir, err)
 	}
 	p.loops.Go(p.watch)
-	p.loops.Go(p.keepLogs)
+	logs := p.openLogWatch()
+	p.loops.Go(func() { p.keepLogs(logs) })
 	return p, nil
 }
 
