@@ -92,7 +92,7 @@ func (p *plant) Heartbeat(_ context.Context, h edge.Heartbeat) (edge.Hints, erro
 	if h.HasModels {
 		p.models[h.Device] = len(h.Models)
 	}
-	if h.Result != nil {
+	if h.Result != nil && h.Result.Status != "" { // or else it says what is in the way
 		if _, had := p.results[h.Device]; had {
 			p.again++
 		} else {

@@ -217,8 +217,12 @@ func (d *Device) attemptFailed(ctx context.Context, i int, err error) {
 	next.Job.Models[i].Tries++
 	d.state = next // saved with the next change; a restart may try more often
 	d.workAt = d.clock + d.backoff(&d.workFails)
-	d.troubled(next.Job.Name, "download", fmt.Sprintf("%s: the package could not be downloaded, and is tried again: %v",
-		m.Handle, err))
+	// A refusal will hardly change; a connection that was cut is told if the next is, too.
+	refused := errors.Is(err, fault.NotFound) || errors.Is(err, fault.Denied) || errors.Is(err, fault.Invalid)
+	if refused || m.Tries > 0 {
+		d.troubled(next.Job.Name, "download",
+			fmt.Sprintf("%s: the package could not be downloaded, and is tried again: %v", m.Handle, err))
+	}
 	d.cfg.Log.WarnContext(ctx, "download interrupted", "handle", m.Handle, "offset", m.Offset, "err", err)
 }
 
