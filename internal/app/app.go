@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,7 +81,7 @@ type App struct {
 
 	deviceListener net.Listener // nil without one
 	devices        *http.Server
-	ready          atomic.Bool
+	readiness      *readiness
 
 	stops []stop // run in reverse
 }
@@ -164,6 +163,7 @@ func (a *App) openState(ctx context.Context) (err error) {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	a.onStop("store", a.db.Close)
+	a.readiness = newReadiness(a.db, dir)
 	a.hosting = hosting.New(a.db, subscribers(a.cfg.Webhooks)...)
 	if err := a.openDirectory(ctx); err != nil {
 		return err
@@ -250,7 +250,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.devices != nil {
 		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })
 	}
-	a.ready.Store(true)
+	a.readiness.become(nil)
 
 	var err error
 	select {
@@ -258,7 +258,7 @@ func (a *App) Run(ctx context.Context) error {
 	case err = <-failed:
 	case err = <-a.db.Lost():
 	}
-	a.ready.Store(false)
+	a.readiness.become(errStopping)
 	a.log.InfoContext(ctx, "stopping; instances go on", "drainTimeout", time.Duration(a.cfg.Limits.DrainTimeout))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.Limits.DrainTimeout))
 	defer cancel()

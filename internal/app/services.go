@@ -48,13 +48,10 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("process provider", a.process.Close)
-	if a.cfg.Database.URL == "" {
-		// The provider's lock says that no other server uses this directory,
-		// and with it this database.
-		for _, q := range []*store.Queue{a.hosting.Deploying(), a.edge.Stages(), jobs.New(a.db).Jobs()} {
-			if err := q.ForgetLeases(ctx); err != nil {
-				return err
-			}
+	// No other server uses this directory and its database.
+	for _, q := range []*store.Queue{a.hosting.Deploying(), a.edge.Stages(), jobs.New(a.db).Jobs()} {
+		if err := q.ForgetLeases(ctx); err != nil {
+			a.log.WarnContext(ctx, "work that was in hand waits for its leases to lapse", "err", err)
 		}
 	}
 	a.models, err = artifact.New(artifact.Config{
@@ -135,7 +132,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		Enroll:       credentials.NewEnroll(a.identity, a.log),
 		SessionAlive: credentials.Alive(a.identity),
 		DeviceS3:     s3.ForDevices(a.fleet.AuthorizeObject),
-		Ready:        func() bool { return a.ready.Load() && a.reachable() },
+		Ready:        a.readiness.check,
 	}
 }
 
@@ -145,11 +142,4 @@ func (a *App) allowance() control.Allowance {
 	return control.Allowance{
 		Download: t.DownloadTimeout, Startup: time.Duration(l.StartupWindow), Stop: t.DrainLimit + t.StopGrace,
 	}
-}
-
-// reachable reports whether the store answers.
-func (a *App) reachable() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	return a.db.Ping(ctx) == nil
 }

@@ -97,6 +97,9 @@ func (c *call) fail(x Exchange, f *failure) {
 	if f.code != "" {
 		x.AddHeader("x-amzn-ErrorType", f.code)
 	}
+	if f.status == 503 {
+		x.AddHeader("Retry-After", "1")
+	}
 	if f.variant != "" {
 		x.AddHeader("x-Amzn-Invoked-Production-Variant", f.variant)
 	}

@@ -126,6 +126,9 @@ func (w *response) refuse(r *http.Request, e *apiError) {
 			w.Header().Del(name)
 		}
 	}
+	if e.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	_ = w.xml(e.status, errorBody{ // the client is gone
 		Code: e.code, Message: e.message, Resource: r.URL.Path, RequestID: requestID(w.Header()),
 	})

@@ -35,7 +35,11 @@ var errNotInstalled = errors.New("PostgreSQL is not installed (Debian package: p
 
 // shared is the cluster of this test process, started by the first test that
 // asks, so that a package whose tests need none pays nothing.
-var shared = sync.OnceValues(startCluster)
+var shared = sync.OnceValues(func() (cluster, error) {
+	c, err := startCluster()
+	keepOpen(c.alive)
+	return c, err
+})
 
 // databases numbers the databases of this process.
 var databases atomic.Int64
@@ -46,12 +50,7 @@ var databases atomic.Int64
 func DSN(t testing.TB) string {
 	t.Helper()
 	c, err := shared()
-	if errors.Is(err, errNotInstalled) && os.Getenv(RequireVariable) == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	needed(t, err)
 	name := fmt.Sprintf("test_%d", databases.Add(1))
 	if err := c.exec(context.Background(), "create database "+name); err != nil {
 		t.Fatal(err)
@@ -65,8 +64,24 @@ func DSN(t testing.TB) string {
 	return c.dsn(name)
 }
 
-// cluster is a running PostgreSQL whose files and socket are in dir.
-type cluster struct{ dir string }
+// needed skips the test if there is no PostgreSQL, and fails it if that did not
+// start.
+func needed(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, errNotInstalled) && os.Getenv(RequireVariable) == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cluster is a running PostgreSQL whose files and socket are in dir. It ends when
+// alive is closed.
+type cluster struct {
+	dir   string
+	alive *os.File
+}
 
 // superviseScript ends PostgreSQL and removes its files as soon as its standard
 // input closes. The only writer of that pipe is the test process, so this
@@ -94,21 +109,21 @@ func startCluster() (cluster, error) {
 		return cluster{}, err
 	}
 	c := cluster{dir: dir}
-	if err := c.start(bin); err != nil {
+	if c.alive, err = c.start(bin); err != nil {
 		_ = os.RemoveAll(dir) // the error that matters is err
 		return cluster{}, err
 	}
 	return c, nil
 }
 
-func (c cluster) start(bin string) error {
+func (c cluster) start(bin string) (alive *os.File, err error) {
 	who, err := unprivileged()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if who != nil {
 		if err := os.Chown(c.dir, int(who.Uid), int(who.Gid)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	initdb := exec.Command(filepath.Join(bin, "initdb"),
@@ -117,20 +132,20 @@ func (c cluster) start(bin string) error {
 	initdb.Dir = c.dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if err := c.supervise(filepath.Join(bin, "postgres"), who); err != nil {
-		return err
+	if alive, err = c.supervise(filepath.Join(bin, "postgres"), who); err != nil {
+		return nil, err
 	}
-	return c.waitUntilReady()
+	return alive, c.waitUntilReady()
 }
 
 // supervise starts the server under a supervisor that outlives this process
 // just long enough to clean up.
-func (c cluster) supervise(postgres string, who *syscall.Credential) error {
+func (c cluster) supervise(postgres string, who *syscall.Credential) (hold *os.File, err error) {
 	alive, hold, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer alive.Close()
 	cmd := exec.Command("/bin/sh", "-c", superviseScript, "supervise", postgres, c.dir)
@@ -140,10 +155,9 @@ func (c cluster) supervise(postgres string, who *syscall.Credential) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		_ = hold.Close() // nothing reads it
-		return fmt.Errorf("start postgres: %w", err)
+		return nil, fmt.Errorf("start postgres: %w", err)
 	}
-	keepOpen(hold)
-	return nil
+	return hold, nil
 }
 
 // held keeps the pipe to the supervisor open for the life of the process: an

@@ -51,8 +51,8 @@ func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
 		return nil, why
 	case e.Accept != now.Name():
 		return nil, fmt.Errorf("this is not the database that the data directory was used with: %w; configure that "+
-			"one, or restore a newer backup of it; or, to go on with this one, which ends what it does not know of the "+
-			"%d recorded instances, start once with --accept-database %s", why, e.Instances, now.Name())
+			"one, or restore a newer backup of it; or, to go on with this one, which ends what it does not know of "+
+			"the %d recorded instances, start once with --accept-database %s", why, e.Instances, now.Name())
 	default:
 		e.Log.ErrorContext(ctx, "the database is not the one of this directory, and was accepted", "reason", why,
 			"remembered", seen.Name(), "accepted", now.Name())

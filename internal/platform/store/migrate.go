@@ -19,14 +19,14 @@ var migrations embed.FS
 // what it would be changing.
 var ErrNewer = errors.New("the database was migrated by a newer version of Slipway")
 
-// migrate brings a database up to date. One with a migration that this program
+// migrate brings the database up to date, through a pool of its own. One with a migration that this program
 // does not know is left as it is, and refused.
-func migrate(ctx context.Context, d goose.Dialect, db *sql.DB) error {
+func (db *DB) migrate(ctx context.Context, on *sql.DB) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(d, db, files)
+	p, err := goose.NewProvider(db.Dialect.goose, on, files)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -37,13 +37,14 @@ func migrate(ctx context.Context, d goose.Dialect, db *sql.DB) error {
 	if _, err := p.GetDBVersion(ctx); err != nil { // makes goose's table where there is none
 		return fmt.Errorf("migrate: %w", err)
 	}
-	newest, err := newestMigration(ctx, db, known)
+	newest, err := newestMigration(ctx, on, known)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	if ours := slices.Max(known); newest > ours {
+	db.migration = slices.Max(known)
+	if newest > db.migration {
 		return fmt.Errorf("%w: it has migration %d, this program knows up to %d; run the version that wrote it or a "+
-			"newer one, or restore a backup from before the upgrade", ErrNewer, newest, ours)
+			"newer one, or restore a backup from before the upgrade", ErrNewer, newest, db.migration)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)

@@ -61,7 +61,7 @@ func OpenPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error
 	limits := maps.Clone(sessionSettings)
 	maps.Copy(limits, migrationSettings)
 	migrating := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(db.sole.admit(limits)))
-	err = errors.Join(migrate(ctx, db.Dialect.goose, migrating), migrating.Close())
+	err = errors.Join(db.migrate(ctx, migrating), migrating.Close())
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

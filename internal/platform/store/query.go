@@ -17,12 +17,13 @@ type Querier interface {
 // Scan reads the columns of one row, as sql.Rows.Scan does.
 type Scan = func(into ...any) error
 
-// Wrap says what failed; nil stays nil.
+// Wrap says what failed; nil stays nil. That the database is away is a
+// fault.Unavailable.
 func Wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, classify(err))
 }
 
 // Collect reads and closes the rows of a query: it takes the results of
@@ -108,6 +109,14 @@ func (w *Where) Page(k Keyset) string {
 	return fmt.Sprintf(`%s order by %s%s, name%s limit %d`, w, k.By, direction, direction, k.Limit+1)
 }
 
-// callTimeout bounds every call of the database that the caller bounds no
+// callTimeout bounds every transaction and every read that the caller bounds no
 // tighter: a database that is frozen or out of reach must not hold its callers.
 const callTimeout = 10 * time.Second
+
+// bounded returns a context for reading rows, which goes on after the call that
+// begins it has returned.
+func bounded(ctx context.Context) context.Context {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	context.AfterFunc(ctx, cancel)
+	return ctx
+}

@@ -83,6 +83,8 @@ func (q *Queue) fill(text string, more ...any) (string, []any) {
 
 // Claim implements loop.Queue.
 func (q *Queue) Claim(ctx context.Context, now, until time.Time) (c loop.Claim, next time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	// Most looks find nothing: they must not take the connection that writes.
 	due, err := q.anyDue(ctx, now)
 	if err != nil {
@@ -130,6 +132,8 @@ func (q *Queue) next(ctx context.Context) (next time.Time, err error) {
 // Release implements loop.Queue. A row that was written during the turn keeps
 // the due time that it was given.
 func (q *Queue) Release(ctx context.Context, c loop.Claim, due time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	query, args := q.fill(`
 		update {table} set leased_until = 0, lease = 0, due = case when wakes = $d then $a else due end
 		where {rows} and {key} = $b and lease = $c`, NullMicros(due), c.Key, Micros(c.Until), c.Wakes)
@@ -141,6 +145,8 @@ func (q *Queue) Release(ctx context.Context, c loop.Claim, due time.Time) error 
 // knows itself to be the only one may call it, before it works: whoever held
 // the leases is dead, and nobody need wait for them to lapse.
 func (q *Queue) ForgetLeases(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	query, args := q.fill(`update {table} set leased_until = 0, lease = 0 where {rows} and leased_until > 0`)
 	_, err := q.db.write.ExecContext(ctx, query, args...)
 	return Wrap("forget leases in "+q.table, err)

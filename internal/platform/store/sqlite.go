@@ -38,7 +38,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		write: write, read: read, Dialect: sqliteDialect(), lost: make(chan error, 1),
 		preparedWrites: map[string]*sql.Stmt{}, preparedReads: map[string]*sql.Stmt{},
 	}
-	if err := migrate(ctx, db.Dialect.goose, write); err != nil {
+	if err := db.migrate(ctx, write); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

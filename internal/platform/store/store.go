@@ -51,6 +51,8 @@ type DB struct {
 
 	Dialect Dialect
 
+	migration int64 // the newest
+
 	lost chan error // gets one: why this server may use the database no longer
 	sole *sole      // of a PostgreSQL database: this server alone uses it
 
@@ -73,5 +75,9 @@ func (db *DB) Close() error {
 // one has it. It must stop.
 func (db *DB) Lost() <-chan error { return db.lost }
 
-// Ping reports whether the database answers.
-func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
+// SchemaIsOurs asks the database whether its newest migration is this program's.
+func (db *DB) SchemaIsOurs(ctx context.Context) (ours bool, err error) {
+	var newest int64
+	err = db.Read().QueryRowContext(ctx, `select max(version_id) from goose_db_version`).Scan(&newest)
+	return newest == db.migration, Wrap("read the migrations", err)
+}

@@ -17,12 +17,16 @@ type Tx struct {
 
 	Dialect  Dialect
 	prepared map[string]*sql.Stmt
+	call     context.Context // every statement runs under it: the caller's, bounded
 }
 
 // Change runs f in a transaction and commits unless f fails. When the database
 // asks for it (a serialization failure or a deadlock), f runs again: it must
-// have no effect outside the transaction.
+// have no effect outside the transaction. All of it is bounded by ctx and by
+// callTimeout, whatever context f gives to its statements.
 func (db *DB) Change(ctx context.Context, f func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	for try := 0; ; try++ {
 		err := db.change(ctx, f)
 		if err == nil || try == 4 || !again(err) {
@@ -34,23 +38,21 @@ func (db *DB) Change(ctx context.Context, f func(*Tx) error) error {
 func (db *DB) change(ctx context.Context, f func(*Tx) error) error {
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return Wrap("begin", err)
 	}
 	// After a commit there is nothing to roll back; before one the failure is already reported.
 	defer tx.Rollback() //nolint:errcheck // see above
-	if err := f(&Tx{tx, db.Dialect, db.preparedWrites}); err != nil {
-		return err
+	if err := f(&Tx{tx, db.Dialect, db.preparedWrites, ctx}); err != nil {
+		return classify(err)
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return Wrap("commit", tx.Commit())
 }
 
 // again reports whether a transaction failed only because of another one.
 func again(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code == "40001" || e.Code == "40P01"
+		// 25P03: this process was not given time to run; nothing was committed.
+		return e.Code == "40001" || e.Code == "40P01" || e.Code == "25P03"
 	}
 	return false
 }
@@ -119,21 +121,24 @@ func (tx *Tx) Wake(ctx context.Context, table string, now time.Time, cond string
 
 // View runs f on reads that agree with each other: the records as of one moment.
 func (db *DB) View(ctx context.Context, f func(Querier) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.Dialect.snapshot})
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return Wrap("begin", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // only read
-	return f(tx)
+	return classify(f(&Tx{Tx: tx, Dialect: db.Dialect, call: ctx}))
 }
 
 // Read is for reads of one statement.
-func (db *DB) Read() Querier { return reader{db.read, db.preparedReads} }
+func (db *DB) Read() Querier { return reader{db.read, db.preparedReads, db.sole != nil} }
 
 type reader struct {
 	*sql.DB
 
 	prepared map[string]*sql.Stmt
+	remote   bool // a read may wait for the network; one of SQLite's waits for nobody
 }
 
 // Prepare prepares statements that are executed over and over, in transactions
@@ -159,19 +164,24 @@ func (db *DB) Prepare(ctx context.Context, writes, reads []string) error {
 }
 
 // ExecContext executes a statement, the prepared one if there is one.
-func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (tx *Tx) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
 	if st := tx.prepared[query]; st != nil {
-		return tx.StmtContext(ctx, st).ExecContext(ctx, args...)
+		return tx.StmtContext(tx.call, st).ExecContext(tx.call, args...)
 	}
-	return tx.Tx.ExecContext(ctx, query, args...)
+	return tx.Tx.ExecContext(tx.call, query, args...)
 }
 
 // QueryRowContext reads one row, by the prepared statement if there is one.
-func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+func (tx *Tx) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
 	if st := tx.prepared[query]; st != nil {
-		return tx.StmtContext(ctx, st).QueryRowContext(ctx, args...)
+		return tx.StmtContext(tx.call, st).QueryRowContext(tx.call, args...)
 	}
-	return tx.Tx.QueryRowContext(ctx, query, args...)
+	return tx.Tx.QueryRowContext(tx.call, query, args...)
+}
+
+// QueryContext reads rows.
+func (tx *Tx) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	return tx.Tx.QueryContext(tx.call, query, args...)
 }
 
 // QueryContext reads rows, by the prepared statement if there is one.
@@ -179,5 +189,16 @@ func (r reader) QueryContext(ctx context.Context, query string, args ...any) (*s
 	if st := r.prepared[query]; st != nil {
 		return st.QueryContext(ctx, args...)
 	}
+	if r.remote {
+		ctx = bounded(ctx)
+	}
 	return r.DB.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext reads one row.
+func (r reader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if r.remote {
+		ctx = bounded(ctx)
+	}
+	return r.DB.QueryRowContext(ctx, query, args...)
 }

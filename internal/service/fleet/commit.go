@@ -155,8 +155,8 @@ func (b *batch) write(ctx context.Context, cs []*checkin) error {
 		} else {
 			err = b.deliver(ctx, c)
 		}
-		if kind, _ := fault.Public(err); err != nil && kind == fault.Internal {
-			return err
+		if kind, _ := fault.Public(err); err != nil && (kind == fault.Internal || kind == fault.Unavailable) {
+			return err // of the store, not of the check-in
 		}
 		c.err = err
 	}

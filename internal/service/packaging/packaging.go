@@ -10,6 +10,7 @@ package packaging
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -127,9 +128,12 @@ func (s *Service) CreatePackaging(
 	return s.create(ctx, j, tags, 0, func(tx jobs.Tx) error {
 		p := p
 		c, err := tx.Job(ctx, packaging.Compilation, sc, p.CompilationJob)
-		if err != nil {
+		if errors.Is(err, fault.NotFound) {
 			_, text := fault.Public(err)
 			return fault.New(fault.Invalid, "%s", text).Because(err)
+		}
+		if err != nil {
+			return err
 		}
 		if c.State.Status != packaging.Completed {
 			return fault.New(fault.Invalid, "The compilation job '%s' is %s; only a COMPLETED one can be packaged.",

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -248,5 +249,28 @@ func TestARequestHasOneID(t *testing.T) {
 	awserr.WriteREST(w, &awserr.Error{Status: 500})
 	if got := w.Header().Get("x-amzn-RequestId"); got != id {
 		t.Errorf("%s became %s", id, got)
+	}
+}
+
+func TestWhoeverIsToldOfAnOutageIsToldWhenToComeAgain(t *testing.T) {
+	writers := map[string]func(http.ResponseWriter, *awserr.Error){
+		"JSON": func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteJSON(w, "1.1", e) },
+		"compatible JSON": func(w http.ResponseWriter, e *awserr.Error) {
+			awserr.WriteCompatibleJSON(w, "1.0", "a", e)
+		},
+		"CBOR":  func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteCBOR(w, "a", e) },
+		"REST":  awserr.WriteREST,
+		"Query": func(w http.ResponseWriter, e *awserr.Error) { awserr.WriteQuery(w, "n", e) },
+	}
+	for name, write := range writers {
+		for s := awserr.SageMaker; s <= awserr.IoT; s++ {
+			for kind, want := range map[fault.Kind]string{fault.Unavailable: "1", fault.Internal: ""} {
+				w := httptest.NewRecorder()
+				write(w, awserr.Of(s, "", fault.New(kind, "x")))
+				if got := w.Header().Get("Retry-After"); got != want || want != "" && w.Code != 503 {
+					t.Errorf("%s, service %d, %v: %d, Retry-After %q", name, s, kind, w.Code, got)
+				}
+			}
+		}
 	}
 }

@@ -152,6 +152,15 @@ func write(w http.ResponseWriter, contentType string, status int, body []byte) {
 	RequestID(h)
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	RetryAfter(h, status)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client is gone; nobody to tell
+}
+
+// RetryAfter has the clients of a service that is not available come again in a
+// second.
+func RetryAfter(h http.Header, status int) {
+	if status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
 }

@@ -47,7 +47,8 @@ type Config struct {
 	S3         S3
 	Metrics    http.Handler
 	Console    http.Handler // serves what a browser needs, unverified: it holds no data
-	Ready      func() bool  // whether the server takes traffic; nil: always
+	// Ready says why the server takes no traffic, to anybody; nil: it always does.
+	Ready func() error
 
 	// DeviceS3 decides whether a device may make a request of S3, which it may
 	// change; nil: none may. Besides, devices reach Edge and STS, and nothing else.

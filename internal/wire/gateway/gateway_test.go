@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -347,9 +348,9 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 	}
 }
 
-func TestHealthIsOpenAndSaysNothing(t *testing.T) {
-	ready := false
-	h := open(t, func(c *gateway.Config) { c.Ready = func() bool { return ready } })
+func TestHealthIsOpenAndReadinessSaysWhyNot(t *testing.T) {
+	why := errors.New("disk: full")
+	h := open(t, func(c *gateway.Config) { c.Ready = func() error { return why } })
 	check := func(path string, status int, want string) {
 		t.Helper()
 		if s, got, _ := h.answer(t, h.request(t, ask{"GET", path, "", nil, ""})); s != status || got != want {
@@ -357,8 +358,8 @@ func TestHealthIsOpenAndSaysNothing(t *testing.T) {
 		}
 	}
 	check("/healthz", 200, "ok\n")
-	check("/readyz", 503, "not ready\n")
-	ready = true
+	check("/readyz", 503, "not ready: disk: full\n")
+	why = nil
 	check("/readyz", 200, "ok\n")
 	if s, _, _ := h.answer(t, h.request(t, ask{"POST", "/healthz", "", nil, ""})); s != 405 {
 		t.Errorf("POST: %d", s)

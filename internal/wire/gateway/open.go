@@ -11,16 +11,18 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// health answers /healthz and /readyz: whether ok holds, or just that the server
-// is there. Anybody may ask, so they tell nothing but yes or no.
-func (g *gateway) health(ok func() bool) http.HandlerFunc {
+// health answers /healthz and /readyz: just that the server is there, or what of
+// it is not ready. Anybody may ask.
+func (g *gateway) health(ready func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !reads(w, r) {
 			return
 		}
 		status, text := http.StatusOK, "ok\n"
-		if ok != nil && !ok() {
-			status, text = http.StatusServiceUnavailable, "not ready\n"
+		if ready != nil {
+			if err := ready(); err != nil {
+				status, text = http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n"
+			}
 		}
 		plain(w, status, text)
 	}
@@ -107,6 +109,7 @@ func reads(w http.ResponseWriter, r *http.Request) bool {
 func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	awserr.RetryAfter(w.Header(), status)
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text) // the client is gone; nobody to tell
 }

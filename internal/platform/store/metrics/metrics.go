@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 
@@ -101,41 +102,57 @@ func (db DB) ForgetSeries(ctx context.Context, all []metric.Stored) error {
 	})
 }
 
+// seriesPage is how many series are read at a time.
+const seriesPage = 2000
+
 // Samples calls each with every series and all its chunks.
 func (db DB) Samples(ctx context.Context, each func(metric.Stored) error) error {
+	for last := int64(-1); ; {
+		page, next, err := db.samples(ctx, last)
+		if err != nil {
+			return err
+		}
+		for _, s := range page {
+			if err := each(s); err != nil {
+				return err
+			}
+		}
+		if next == last {
+			return nil
+		}
+		last = next
+	}
+}
+
+// samples reads the page of series after one, and returns its last.
+func (db DB) samples(ctx context.Context, after int64) (page []metric.Stored, last int64, err error) {
 	rows, err := db.Read().QueryContext(ctx, `
 		select s.id, s.region, s.namespace, s.name, s.dimensions, s.unit, c.tier, c.start, c.data
-		from series s join chunk c on c.series_id = s.id order by s.id`)
-	if err != nil {
-		return store.Wrap("read samples", err)
-	}
-	defer rows.Close()
-	var current metric.Stored
-	last := int64(-1)
-	for rows.Next() {
+		from series s left join chunk c on c.series_id = s.id
+		where s.id in (select id from series where id > $1 order by id limit $2)
+		order by s.id`, after, seriesPage)
+	last = after
+	_, err = store.Collect(rows, err, "read samples", func(scan store.Scan) (none struct{}, err error) {
 		var id int64
 		var s metric.Stored
-		var c metric.Chunk
-		err := rows.Scan(&id, &s.Region, &s.Metric.Namespace, &s.Metric.Name, store.JSON(&s.Metric.Dimensions), &s.Unit,
-			&c.Tier, &c.Start, &c.Data)
+		var tier, start sql.NullInt64
+		var data []byte
+		err = scan(&id, &s.Region, &s.Metric.Namespace, &s.Metric.Name, store.JSON(&s.Metric.Dimensions), &s.Unit,
+			&tier, &start, &data)
 		if err != nil {
-			return store.Wrap("read samples", err)
+			return none, err
 		}
-		if id != last {
-			if last >= 0 {
-				if err := each(current); err != nil {
-					return err
-				}
-			}
-			current, last = s, id
+		isNew := id != last
+		last = id
+		if !tier.Valid {
+			return none, nil // a series without a sample
 		}
-		current.Chunks = append(current.Chunks, c)
-	}
-	if err := rows.Err(); err != nil {
-		return store.Wrap("read samples", err)
-	}
-	if last >= 0 {
-		return each(current)
-	}
-	return nil
+		if isNew {
+			page = append(page, s)
+		}
+		p := &page[len(page)-1]
+		p.Chunks = append(p.Chunks, metric.Chunk{Tier: int(tier.Int64), Start: start.Int64, Data: data})
+		return none, nil
+	})
+	return page, last, err
 }
