@@ -16,12 +16,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/filelock"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -195,11 +195,15 @@ func (a *App) listen(ctx context.Context) (err error) {
 	// is an error that tells nobody anything.
 	a.onStop("listener", func() error { _ = a.listener.Close(); return nil })
 	l := a.cfg.Limits
+	bodies := http1.NewBudget(maxBodies)
 	api := runtime.New(runtime.Config{
 		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
+		Bodies: bodies, Registerer: a.registry,
 	})
-	a.data = http1.NewServer(http1.Config{MaxBody: int(l.MaxBodyBytes), Log: a.log}, runtime.Prefix, api.Serve)
+	a.data = http1.NewServer(
+		http1.Config{MaxBody: int(l.MaxBodyBytes), Bodies: bodies, Log: a.log}, runtime.Prefix, api.Serve,
+	)
 	front := gateway.New(a.apis(api))
 	if err := a.listenForDevices(ctx, front); err != nil {
 		return err
@@ -208,12 +212,17 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Handler: front, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+	connlimit.Watch(a.control, func(path string) bool { return path == "/healthz" || path == "/readyz" })
 	return nil
 }
 
-// maxControlConns bounds the connections of everything but invocations; more
-// wait to be accepted.
-const maxControlConns = 4096
+const (
+	// maxControlConns bounds the connections of everything but invocations: a new
+	// one takes the place of the one that has been idle longest.
+	maxControlConns = 4096
+	// maxBodies bounds the bodies of all invocations in flight, in bytes.
+	maxBodies = 1 << 30
+)
 
 // Run serves until ctx ends, then finishes what is in flight, bounded by the
 // drain timeout. It returns why it could not go on, or nil.
@@ -245,7 +254,8 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	serve("the data plane", func() error { return a.data.Serve(a.listener) })
 	serve("the control plane", func() error {
-		return a.control.Serve(netutil.LimitListener(a.data.Rest(), maxControlConns))
+		places := connlimit.New(connlimit.Config{Max: maxControlConns, PerAddress: maxControlConns / 2})
+		return a.control.Serve(places.Listener(a.data.Rest()))
 	})
 	if a.devices != nil {
 		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })

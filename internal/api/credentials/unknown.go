@@ -3,6 +3,7 @@ package credentials
 import (
 	"net/http"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 )
@@ -14,6 +15,8 @@ func CloseUnknown(ids *identity.Service, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := devicetls.Client(r); !ids.Alive(id, id) {
 			w.Header().Set("Connection", "close")
+		} else {
+			connlimit.Prove(r.Context())
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
@@ -17,7 +17,7 @@ import (
 // began with another API, or in HTTP/2. It is the same API, only slower.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &adapter{Request: sigv4.FromHTTP(r), api: a, w: w, r: r, arrived: time.Now()}
-	defer func() { a.budget.left.Add(x.held) }()
+	defer func() { x.held.Release() }()
 	a.serve(x)
 	if x.aborted {
 		panic(http.ErrAbortHandler) // net/http's way to cut an answer short
@@ -44,17 +44,6 @@ func (x *adapter) linger() {
 	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes) // the answer is out; nothing depends on the rest
 }
 
-// bodyBudget bounds the bodies that the net/http side holds at a time.
-type bodyBudget struct{ left atomic.Int64 }
-
-func (b *bodyBudget) reserve(n int64) bool {
-	if b.left.Add(-n) < 0 {
-		b.left.Add(n)
-		return false
-	}
-	return true
-}
-
 // adapter is an Exchange over net/http.
 type adapter struct {
 	sigv4.Request
@@ -62,7 +51,8 @@ type adapter struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	arrived time.Time
-	held    int64
+	held    http1.Claim
+	key     string // on whose account
 
 	status  int // to be written with the first byte
 	began   bool
@@ -73,20 +63,29 @@ type adapter struct {
 func (x *adapter) Arrived() time.Time { return x.arrived }
 func (x *adapter) Gone() bool         { return x.r.Context().Err() != nil }
 func (x *adapter) Abort()             { x.aborted = true }
+func (x *adapter) Remote() string     { return x.r.RemoteAddr }
+func (x *adapter) Buffered() bool     { return x.r.ContentLength == 0 }
+func (x *adapter) Charge(key string)  { x.key = key }
+func (x *adapter) Trust()             { connlimit.Prove(x.r.Context()) }
 
 func (x *adapter) Body() ([]byte, error) {
 	limit := int64(x.api.MaxBody)
 	if x.r.ContentLength > limit {
 		return nil, x.refuse(http1.ErrTooLarge)
 	}
+	by := http1.Payer{
+		Key: x.key, Address: connlimit.NetworkOf(x.r.RemoteAddr), Proven: connlimit.Proven(x.r.Context()),
+	}
 	buf := make([]byte, 0, 512)
 	for {
 		if len(buf) == cap(buf) {
 			size := min(max(4*int64(cap(buf)), 16<<10), limit+1)
-			if !x.api.budget.reserve(size) {
+			held, ok := x.api.Bodies.Reserve(int(size), by)
+			if !ok {
 				return nil, x.refuse(http1.ErrBusy)
 			}
-			x.held += size
+			x.held.Release()
+			x.held = held
 			buf = append(make([]byte, 0, size), buf...)
 		}
 		n, err := x.r.Body.Read(buf[len(buf):cap(buf)])

@@ -13,7 +13,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -29,9 +32,14 @@ const Prefix = "/endpoints/"
 // Exchange is one request and the answer to it, however they travel.
 type Exchange interface {
 	sigv4.Request
-	Arrived() time.Time    // when the head was there
+	Arrived() time.Time // when the head was there
+	Remote() string     // the client's address
+	Gone() bool         // whether the client has left
+
+	Buffered() bool        // whether the whole body is there already
+	Charge(key string)     // on whose account the body is held
 	Body() ([]byte, error) // the whole body, valid until the answer is done; http1.ErrTooLarge, http1.ErrBusy
-	Gone() bool            // whether the client has left
+	Trust()                // the request has been verified
 
 	Start(status int, length int64) // length -1: not known beforehand
 	AddHeader(name, value string)   // after Start, before the first Write
@@ -42,6 +50,7 @@ type Exchange interface {
 
 // verifier says who signed a request (package sigv4).
 type verifier interface {
+	Admit(r sigv4.Request, now time.Time) (accessKeyID string, err error)
 	Verify(r sigv4.Request, body []byte, now time.Time) (sigv4.Identity, error)
 }
 
@@ -49,30 +58,39 @@ type verifier interface {
 type Config struct {
 	Router        *router.Router
 	Verifier      verifier
-	Account       string        // that every key belongs to
-	MaxBody       int           // bytes; in messages, and the limit of the net/http side; default 6 MiB
-	Timeout       time.Duration // for a container's answer; default 60 s
-	StreamTimeout time.Duration // for a whole streamed answer; default 8 min
-	BodyBudget    int64         // bytes of all request bodies on the net/http side; default 256 MiB
-	Log           *slog.Logger  // default: discard
+	Account       string                // that every key belongs to
+	MaxBody       int                   // bytes; in messages, and the limit of the net/http side; default 6 MiB
+	Timeout       time.Duration         // for a container's answer; default 60 s
+	StreamTimeout time.Duration         // for a whole streamed answer; default 8 min
+	Bodies        *http1.Budget         // of all request bodies on the net/http side; default 256 MiB
+	Log           *slog.Logger          // default: discard
+	Registerer    prometheus.Registerer // where refusals are counted; nil: nowhere
 }
 
 // API answers the requests of the runtime.
 type API struct {
 	Config
-	calls  sync.Pool
-	budget bodyBudget
+	calls    sync.Pool
+	refused  *prometheus.CounterVec
+	toldBusy atomic.Int64 // when the log last heard of one that was refused for lack of memory, in Unix seconds
 }
 
-// New returns an API.
+// New returns an API. It panics if its metrics are registered already.
 func New(cfg Config) *API {
 	cfg.MaxBody = cmp.Or(cfg.MaxBody, 6<<20)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 60*time.Second)
 	cfg.StreamTimeout = cmp.Or(cfg.StreamTimeout, 8*time.Minute)
-	cfg.BodyBudget = cmp.Or(cfg.BodyBudget, 256<<20)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	a := &API{Config: cfg}
-	a.budget.left.Store(cfg.BodyBudget)
+	if cfg.Bodies == nil {
+		cfg.Bodies = http1.NewBudget(256 << 20)
+	}
+	a := &API{Config: cfg, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "slipway_invocations_refused_total",
+		Help: "Invocations that were refused before an endpoint was looked for: by signature, access or busy.",
+	}, []string{"reason"})}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(a.refused)
+	}
 	a.calls.New = func() any { return new(call) }
 	return a
 }
@@ -134,6 +152,16 @@ func (a *API) serve(x Exchange) {
 		})
 		return
 	}
+	// Whoever holds no key has no body read, nor asked for. One that is there
+	// already needs no look of its own at the head.
+	if !x.Buffered() {
+		key, err := a.Verifier.Admit(x, x.Arrived())
+		if err != nil {
+			a.failAuth(x, c, err)
+			return
+		}
+		x.Charge(key)
+	}
 	body, err := x.Body()
 	if err != nil {
 		a.failBody(x, c, err)
@@ -144,6 +172,7 @@ func (a *API) serve(x Exchange) {
 		a.failAuth(x, c, err)
 		return
 	}
+	x.Trust()
 	c.region = id.Region
 	if name, err = url.PathUnescape(name); err != nil {
 		c.fail(x, invalid("", "The path is not properly escaped."))
@@ -157,6 +186,7 @@ func (a *API) serve(x Exchange) {
 	scope := arn.Scope{Region: id.Region, Account: a.Account}
 	if err := access.Allow(access.CallerOf(id, a.Account), actions[c.op], scope.Endpoint(name)); err != nil {
 		_, text := fault.Public(err)
+		a.logRefusal(x, "access", 403, "AccessDeniedException")
 		c.fail(x, &failure{status: 403, code: "AccessDeniedException", Message: text})
 		return
 	}
@@ -180,6 +210,11 @@ func (a *API) failBody(x Exchange, c *call, err error) {
 	case errors.Is(err, http1.ErrTooLarge):
 		c.fail(x, tooLarge(a.MaxBody))
 	case errors.Is(err, http1.ErrBusy):
+		a.refused.WithLabelValues("busy").Inc()
+		now := time.Now().Unix()
+		if last := a.toldBusy.Load(); now-last >= 10 && a.toldBusy.CompareAndSwap(last, now) {
+			a.Log.Error("invocations are answered with 503: there is no memory for their bodies", "remote", x.Remote())
+		}
 		c.fail(x, unavailable("Too many requests are in flight. Try again later."))
 	case malformed:
 		c.fail(x, invalid("", "The request body is malformed: "+refusal.Reason+"."))
@@ -194,9 +229,18 @@ func (a *API) failBody(x Exchange, c *call, err error) {
 
 func (a *API) failAuth(x Exchange, c *call, err error) {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		a.logRefusal(x, "signature", e.Status, e.Code)
 		c.fail(x, &failure{status: e.Status, code: e.Code, Message: e.Message})
 		return
 	}
 	a.Log.Error("verification failed", "err", err)
 	c.fail(x, &failure{status: 500, code: "InternalFailure", Message: "internal error"})
+}
+
+// logRefusal logs and counts a request of somebody who may not make it, as the
+// gateway does.
+func (a *API) logRefusal(x Exchange, reason string, status int, code string) {
+	a.refused.WithLabelValues(reason).Inc()
+	a.Log.Info("request refused", "service", "sagemaker", "path", x.Path(), "status", status, "code", code,
+		"remote", x.Remote())
 }

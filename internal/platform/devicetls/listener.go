@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 )
 
 // serverLife is how long a certificate of the listener is good for; it is
@@ -76,11 +76,21 @@ func (s *shown) certificate(now time.Time) (*tls.Certificate, error) {
 	return s.current, nil
 }
 
-// MaxConns bounds the connections of devices; more wait to be accepted.
+// MaxConns bounds the connections of devices: a new one takes the place of the
+// one that has been idle longest.
 const MaxConns = 16384
 
-// Limit bounds the connections that are accepted from l.
-func Limit(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxConns) }
+// strangerFor is how long a connection lasts on which no device was recognised:
+// anybody can make up a certificate.
+const strangerFor = 10 * time.Second
+
+// Limit bounds the connections that are accepted from l, to be served by a
+// Server. Whoever recognises a device calls connlimit.Prove.
+func Limit(l net.Listener) net.Listener {
+	return connlimit.New(connlimit.Config{
+		Max: MaxConns, PerAddress: MaxConns / 16, ProveWithin: strangerFor,
+	}).Listener(l)
+}
 
 // Server returns the server of h to devices, to be used with ServeTLS("", "").
 // A client has ten seconds for the handshake and the head of a request, and may
@@ -88,12 +98,14 @@ func Limit(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxCon
 // connection: a handshake costs it as much as a dozen heartbeats. How long an
 // answer takes, which may be a large object, is h's to bound.
 func Server(c *tls.Config, h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler: h, TLSConfig: c, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 11 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug), // anybody can make a handshake fail
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 16},
 	}
+	connlimit.Watch(s, func(string) bool { return false })
+	return s
 }
 
 // Client returns the ID of the certificate of who sent r over the listener,

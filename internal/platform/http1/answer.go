@@ -207,7 +207,10 @@ func (c *conn) linger() {
 	if hc, ok := c.nc.(interface{ CloseWrite() error }); !ok || hc.CloseWrite() != nil {
 		return
 	}
-	b := c.s.blocks.get(streamBlock)
+	if !c.place.WaitForBody(time.Now()) {
+		return
+	}
+	b := c.s.blocks.get(smallBlock)
 	defer c.s.blocks.put(b)
 	end := time.Now().Add(lingerFor)
 	for n := 0; n < lingerBytes && time.Now().Before(end); {

@@ -1,9 +1,6 @@
 package http1
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // Sizes of pooled buffers: the first for connections idle, the others for
 // bodies on their way.
@@ -52,19 +49,3 @@ func (p *blocks) put(b *block) {
 		p.pools[b.class].Put(b)
 	}
 }
-
-// budget bounds the memory that all bodies in flight hold together.
-type budget struct {
-	limit int64
-	used  atomic.Int64
-}
-
-func (g *budget) reserve(n int) bool {
-	if g.used.Add(int64(n)) > g.limit {
-		g.used.Add(-int64(n))
-		return false
-	}
-	return true
-}
-
-func (g *budget) release(n int) { g.used.Add(-int64(n)) }

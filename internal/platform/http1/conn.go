@@ -9,13 +9,16 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 )
 
 // conn is one client connection. Only its goroutine touches it, besides wake.
 type conn struct {
-	s    *Server
-	nc   net.Conn
-	peek *peeker
+	s     *Server
+	nc    net.Conn
+	peek  *peeker
+	place *connlimit.Place
 
 	in   *block // what was read: in.b[r:w]
 	r, w int
@@ -33,8 +36,8 @@ type conn struct {
 	x Exchange
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, peek: newPeeker(nc), clock: time.Now()}
+func newConn(s *Server, nc net.Conn, place *connlimit.Place) *conn {
+	c := &conn{s: s, nc: nc, peek: newPeeker(nc), place: place, clock: time.Now()}
 	c.x.c = c
 	return c
 }
@@ -54,8 +57,8 @@ func (c *conn) serve() {
 			_ = c.nc.Close() // whatever was to be said has been said
 		}
 	}()
-	for {
-		done, err := c.readHead()
+	for wait := c.s.cfg.FirstByte; ; wait = c.s.cfg.IdleTimeout {
+		done, err := c.readHead(wait)
 		if done {
 			handed = true
 			c.handOver()
@@ -65,8 +68,16 @@ func (c *conn) serve() {
 			c.refuse(err)
 			return
 		}
+		if c.place.Spare() {
+			c.s.full()
+			c.x.refuse(503, "too many connections")
+			return
+		}
+		if !c.place.Answer() {
+			return // it had to make room for another
+		}
 		c.s.handle(&c.x)
-		if !c.x.finish() {
+		if !c.x.finish() || !c.place.Wait(c.clock) {
 			return
 		}
 		c.shrink()
@@ -89,10 +100,11 @@ func (c *conn) shrink() {
 	}
 }
 
-// readHead reads and parses the next head. notMine says that the request is
-// not for the data plane and nothing of it was used up.
-func (c *conn) readHead() (notMine bool, err error) {
-	c.readUntil(c.clock, c.s.cfg.IdleTimeout)
+// readHead reads and parses the next head, of which the first byte has to come
+// within wait. notMine says that the request is not for the data plane and
+// nothing of it was used up.
+func (c *conn) readHead(wait time.Duration) (notMine bool, err error) {
+	c.readUntil(c.clock, wait)
 	begun, sure, seen := false, false, 0
 	for {
 		// Empty lines before a request are tolerated, as RFC 9112 advises.
@@ -225,6 +237,9 @@ func (c *conn) wake() {
 func (c *conn) handOver() {
 	b := &begun{Conn: c.nc, head: bytes.Clone(c.in.b[c.r:c.w])}
 	_ = c.nc.SetDeadline(time.Time{}) // net/http sets its own
+	if !c.place.Answer() {
+		return // it had to make room for another; it is closed
+	}
 	c.s.rest.handOver(b)
 }
 

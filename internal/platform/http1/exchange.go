@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 )
 
 // bodyRate is the pace, in bytes a second, at which a body may at least come
@@ -22,14 +24,15 @@ type Exchange struct {
 	bodyRead bool   // Body was called
 	whole    bool   // nothing of the body is left on the connection
 	block    *block // holds the body if the connection's buffer does not
-	held     int    // bytes taken from the budget
+	held     Claim  // on the budget
+	key      string // on whose account the body is held
 
 	answer
 }
 
 func (x *Exchange) reset(now time.Time) {
 	x.arrived = now
-	x.body, x.bodyErr, x.bodyRead, x.whole = nil, nil, false, false
+	x.body, x.bodyErr, x.bodyRead, x.whole, x.key = nil, nil, false, false, ""
 	x.req.framing = framing{length: -1}
 	x.req.minor = 1
 	x.answer = answer{length: -1}
@@ -54,6 +57,22 @@ func (x *Exchange) Arrived() time.Time { return x.arrived }
 // Gone reports whether the client has closed its side of the connection.
 func (x *Exchange) Gone() bool { return x.c.peek.ended() }
 
+// Remote returns the client's address.
+func (x *Exchange) Remote() string { return x.c.nc.RemoteAddr().String() }
+
+// Buffered reports whether the whole body has arrived with the head: that it is
+// read costs nobody anything.
+func (x *Exchange) Buffered() bool {
+	return !x.req.chunked && int64(x.c.w-x.c.r) >= x.req.length
+}
+
+// Charge says on whose account the body is held: that of the key with which the
+// request claims to be signed.
+func (x *Exchange) Charge(key string) { x.key = key }
+
+// Trust says that the request has been verified: its connection is no stranger's.
+func (x *Exchange) Trust() { x.c.place.Prove() }
+
 // Body reads the whole request body. The slice is valid until the handler
 // returns. The error is ErrTooLarge, ErrBusy, a *Refusal for a body that is
 // not well-formed, or what the connection said; after any of them the
@@ -63,6 +82,9 @@ func (x *Exchange) Body() ([]byte, error) {
 		x.bodyRead = true
 		x.body, x.bodyErr = x.readBody()
 		x.whole = x.bodyErr == nil
+		if !x.c.place.Answer() && x.whole {
+			x.body, x.bodyErr, x.whole = nil, io.ErrUnexpectedEOF, false // it had to make room
+		}
 	}
 	return x.body, x.bodyErr
 }
@@ -75,6 +97,9 @@ func (x *Exchange) readBody() ([]byte, error) {
 	}
 	if n <= 0 && !x.req.chunked {
 		return nil, nil
+	}
+	if !x.Buffered() && !c.place.WaitForBody(x.arrived) {
+		return nil, io.ErrUnexpectedEOF
 	}
 	c.readUntil(x.arrived, c.s.cfg.BodyTimeout)
 	if x.req.expect && c.r == c.w && x.req.minor > 0 {
@@ -107,10 +132,19 @@ func (x *Exchange) readSized(n int) ([]byte, error) {
 		c.r += n
 		return body, nil
 	}
-	// Once memory is not plenty it follows what has come, not what was
-	// announced: clients that only promise megabytes then hold few of them.
+	// Memory follows what has come, not what was announced: clients that only
+	// promise megabytes hold none of them. Those who proved who they are get all at
+	// once while it is plenty, which saves moving it.
 	first := n
-	if g := &c.s.budget; g.used.Load() > g.limit/4 {
+	switch {
+	case !c.place.Proven():
+		for c.w < len(c.in.b) {
+			if err := c.more(false); err != nil {
+				return nil, midway(err)
+			}
+		}
+		first = min(n, max(4*smallBlock, c.w-c.r))
+	case c.s.cfg.Bodies.scarce():
 		first = min(n, 256<<10)
 	}
 	if err := x.hold(first); err != nil {
@@ -136,15 +170,12 @@ func (x *Exchange) readSized(n int) ([]byte, error) {
 
 func (x *Exchange) readChunked() ([]byte, error) {
 	c := x.c
-	if c.in.class == 0 {
+	if c.in.class == 0 && c.place.Proven() {
 		b := c.s.blocks.get(streamBlock)
 		c.w = copy(b.b, c.in.b[c.r:c.w])
 		c.r = 0
 		c.s.blocks.put(c.in)
 		c.in = b
-	}
-	if err := x.hold(streamBlock); err != nil {
-		return nil, err
 	}
 	var d chunked
 	got := 0
@@ -155,6 +186,11 @@ func (x *Exchange) readChunked() ([]byte, error) {
 		}
 		if got+len(data) > c.s.cfg.MaxBody {
 			return nil, ErrTooLarge
+		}
+		if x.block == nil && len(data) > 0 {
+			if err := x.hold(max(smallBlock, len(data))); err != nil {
+				return nil, err
+			}
 		}
 		for len(data) > 0 {
 			m := copy(x.block.b[got:], data)
@@ -167,6 +203,8 @@ func (x *Exchange) readChunked() ([]byte, error) {
 		}
 		c.r += used
 		switch {
+		case d.state == chunkDone && x.block == nil:
+			return nil, nil
 		case d.state == chunkDone:
 			return x.block.b[:got], nil
 		case used > 0 && c.r < c.w:
@@ -183,11 +221,12 @@ func (x *Exchange) readChunked() ([]byte, error) {
 // hold takes a block of at least n bytes out of the budget.
 func (x *Exchange) hold(n int) error {
 	b := x.c.s.blocks.get(n)
-	if !x.c.s.budget.reserve(len(b.b)) {
+	held, ok := x.c.s.cfg.Bodies.Reserve(len(b.b), x.payer())
+	if !ok {
 		x.c.s.blocks.put(b)
 		return ErrBusy
 	}
-	x.block, x.held = b, len(b.b)
+	x.block, x.held = b, held
 	return nil
 }
 
@@ -199,17 +238,21 @@ func (x *Exchange) grow(got, n int) error {
 		return err
 	}
 	copy(x.block.b, old.b[:got])
-	x.c.s.budget.release(held)
+	held.Release()
 	x.c.s.blocks.put(old)
 	return nil
+}
+
+func (x *Exchange) payer() Payer {
+	return Payer{Key: x.key, Address: connlimit.Network(x.c.nc.RemoteAddr()), Proven: x.c.place.Proven()}
 }
 
 // release gives the body's memory back.
 func (x *Exchange) release() {
 	if x.block != nil {
-		x.c.s.budget.release(x.held)
+		x.held.Release()
 		x.c.s.blocks.put(x.block)
-		x.block, x.held = nil, 0
+		x.block, x.held = nil, Claim{}
 	}
 	x.body = nil
 }

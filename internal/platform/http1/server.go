@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 )
 
 // Config are the bounds of a Server. A zero field takes its default.
@@ -16,8 +18,10 @@ type Config struct {
 	MaxHead     int           // bytes of a request head; default 64 KiB
 	MaxFields   int           // header fields of a request; default 128
 	MaxBody     int           // bytes of a request body; default 6 MiB
-	BodyBudget  int64         // bytes of all request bodies together; default 1 GiB
+	Bodies      *Budget       // of all request bodies together; default 1 GiB
 	MaxConns    int           // connections of the data plane at a time; default 16384
+	PerAddress  int           // of these, of one address, that have sent nothing that verified; default a quarter
+	FirstByte   time.Duration // until a connection sends the first one; default 10 s
 	HeadTimeout time.Duration // from the first byte of a head to its last; default 10 s
 	IdleTimeout time.Duration // between two requests; default 75 s
 	BodyTimeout time.Duration // for a body, plus a second for each 32 KiB that came; default 30 s
@@ -29,10 +33,13 @@ func (c *Config) fill() {
 	c.MaxHead = cmp.Or(c.MaxHead, 64<<10)
 	c.MaxFields = cmp.Or(c.MaxFields, 128)
 	c.MaxBody = cmp.Or(c.MaxBody, 6<<20)
-	c.BodyBudget = cmp.Or(c.BodyBudget, 1<<30)
+	if c.Bodies == nil {
+		c.Bodies = NewBudget(1 << 30)
+	}
 	c.MaxConns = cmp.Or(c.MaxConns, 16384)
 	c.HeadTimeout = cmp.Or(c.HeadTimeout, 10*time.Second)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
+	c.FirstByte = min(cmp.Or(c.FirstByte, 10*time.Second), c.IdleTimeout)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, 30*time.Second)
 	c.SendTimeout = cmp.Or(c.SendTimeout, 60*time.Second)
 	if c.Log == nil {
@@ -51,12 +58,12 @@ type Server struct {
 	prefix []byte
 	handle Handler
 	blocks *blocks // connection buffers and bodies
-	budget budget
+	places *connlimit.Limiter
 	rest   *Rest
-	slots  chan struct{} // one per connection; full: accept no more
 
 	stopping atomic.Bool
 	date     dateCache
+	toldFull atomic.Int64   // when the log last heard that there is no place, in Unix seconds
 	wg       sync.WaitGroup // connections and accept loops
 
 	mu        sync.Mutex // guards what follows
@@ -71,18 +78,16 @@ func NewServer(cfg Config, prefix string, handle Handler) *Server {
 	s := &Server{
 		cfg: cfg, prefix: []byte(prefix), handle: handle,
 		blocks:    newBlocks(max(cfg.MaxBody, cfg.MaxHead)),
-		slots:     make(chan struct{}, cfg.MaxConns),
+		places:    connlimit.New(connlimit.Config{Max: cfg.MaxConns, PerAddress: cfg.PerAddress}),
 		conns:     map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}
-	s.budget.limit = cfg.BodyBudget
 	s.rest = &Rest{conns: make(chan net.Conn), done: make(chan struct{})}
 	return s
 }
 
 // Rest is the listener on which net/http finds the connections that are not
-// for the data plane. Unless somebody accepts from it they wait, bounded by
-// MaxConns.
+// for the data plane. Until somebody accepts them they count for MaxConns.
 func (s *Server) Rest() *Rest { return s.rest }
 
 // ErrClosed is returned by Serve after Shutdown.
@@ -98,14 +103,12 @@ func (s *Server) Serve(l net.Listener) error {
 	s.rest.addr.CompareAndSwap(nil, new(l.Addr()))
 	pause := time.Duration(0)
 	for {
-		s.slots <- struct{}{}
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
 			s.start(nc)
 			continue
 		}
-		<-s.slots
 		if s.stopping.Load() {
 			return ErrClosed
 		}
@@ -113,7 +116,10 @@ func (s *Server) Serve(l net.Listener) error {
 			!ne.Timeout() && !isTemporary(err) {
 			return err
 		}
-		// Out of descriptors, most likely: existing connections go on.
+		// Out of descriptors, most likely: connections that wait make room.
+		if s.places.Relieve() {
+			continue
+		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.cfg.Log.Warn("accept failed", "err", err, "pause", pause)
 		time.Sleep(pause)
@@ -131,25 +137,39 @@ func (s *Server) track(l net.Listener) bool {
 	return true
 }
 
-// start serves nc on a goroutine of its own, which gives back the slot.
+// start serves nc on a goroutine of its own, which gives back its place.
 func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
+	place := s.places.Enter(nc.RemoteAddr(), nc.Close)
+	if place == nil {
+		_ = nc.Close() // all the others are being answered
+		s.full()
+		return
+	}
+	c := newConn(s, nc, place)
 	s.mu.Lock()
 	if s.stopping.Load() {
 		s.mu.Unlock()
 		_ = nc.Close() // it came too late to be served
-		<-s.slots
+		place.Leave()
 		return
 	}
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		c.serve()
+		place.Leave()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
-		<-s.slots
 	})
+}
+
+// full tells the log, now and then, that connections are turned away.
+func (s *Server) full() {
+	now := time.Now().Unix()
+	if last := s.toldFull.Load(); now-last >= 10 && s.toldFull.CompareAndSwap(last, now) {
+		s.cfg.Log.Error("connections are turned away: all others are being answered", "connections", s.places.Len())
+	}
 }
 
 // Shutdown stops accepting, lets requests in flight finish and closes idle
@@ -182,9 +202,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	<-done
 	return context.Cause(ctx)
 }
-
-// InUse returns the bytes of request bodies held at the moment.
-func (s *Server) InUse() int64 { return s.budget.used.Load() }
 
 // Rest is a net.Listener of connections that were begun elsewhere.
 type Rest struct {

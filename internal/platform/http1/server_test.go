@@ -360,7 +360,8 @@ func TestASlowHeadIsCutOff(t *testing.T) {
 
 func TestBodiesStayWithinTheirBudget(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
-	s := serve(t, http1.Config{BodyBudget: 100_000}, func(x *http1.Exchange) {
+	budget := http1.NewBudget(400_000) // a quarter of it for an address
+	s := serve(t, http1.Config{Bodies: budget}, func(x *http1.Exchange) {
 		if _, err := x.Body(); err == nil {
 			held <- struct{}{}
 			<-hold
@@ -371,7 +372,7 @@ func TestBodiesStayWithinTheirBudget(t *testing.T) {
 	first := make(chan string)
 	go func() { first <- talk(t, s.addr, request) }()
 	<-held
-	if n := s.InUse(); n != 65536 {
+	if n := budget.Used(); n != 65536 {
 		t.Errorf("%d bytes in use", n)
 	}
 	if got := talk(t, s.addr, request); got != "503 POST /endpoints/e? [] busy" {
@@ -381,7 +382,7 @@ func TestBodiesStayWithinTheirBudget(t *testing.T) {
 	if got := <-first; !strings.HasPrefix(got, "200 ") {
 		t.Errorf("%.100s", got)
 	}
-	if n := s.InUse(); n != 0 {
+	if n := budget.Used(); n != 0 {
 		t.Errorf("%d bytes in use at the end", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
@@ -27,6 +28,7 @@ func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 		g.refuseS3(w, r, err)
 		return
 	}
+	connlimit.Prove(r.Context())
 	c := g.caller(id)
 	if err := g.deviceInS3(r, c); err != nil {
 		g.refuseS3(w, r, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/rpc"
@@ -62,7 +63,7 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 // so that only those who hold a key have their body read.
 func (g *gateway) verify(w http.ResponseWriter, r *http.Request, a api) (c access.Caller, body []byte, err error) {
 	head := sigv4.FromHTTP(r)
-	if err := g.Verifier.Admit(head, time.Now()); err != nil {
+	if _, err := g.Verifier.Admit(head, time.Now()); err != nil {
 		return c, nil, err
 	}
 	// Whoever holds the ID of a key could otherwise hold a connection and what was
@@ -81,6 +82,7 @@ func (g *gateway) verify(w http.ResponseWriter, r *http.Request, a api) (c acces
 	if err != nil {
 		return c, nil, err
 	}
+	connlimit.Prove(r.Context())
 	c = g.caller(id)
 	return c, body, g.allowDevice(c, a.devices)
 }

@@ -27,10 +27,11 @@ func ScopeOf(r Request) (region, service string) {
 
 // Admit refuses a request that cannot verify whatever its body: one without
 // authentication, of an unknown key, out of scope or out of time. A server
-// calls it before it reads a body into memory; it vouches for nothing.
-func (v *Verifier) Admit(r Request, now time.Time) error {
+// calls it before it reads a body into memory; it vouches for nothing, the key
+// that it returns the ID of included.
+func (v *Verifier) Admit(r Request, now time.Time) (accessKeyID string, err error) {
 	sc := v.scratch.Get().(*scratch)
 	defer v.putScratch(sc)
-	_, _, e := v.admit(r, sc, now)
-	return asError(e)
+	_, key, e := v.admit(r, sc, now)
+	return key.ID, asError(e)
 }

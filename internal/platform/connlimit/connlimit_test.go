@@ -1,0 +1,279 @@
+package connlimit_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
+)
+
+// pipes is a listener whose connections are net.Pipes.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+type world struct {
+	t *testing.T
+	l *pipes
+	// limiter is of the connections that dial makes
+	limiter *connlimit.Limiter
+	hold    chan struct{} // requests for /hold are answered when it is closed
+}
+
+// serve starts a server in a bubble, in which an address that is not TCP's is one
+// client.
+func serve(t *testing.T, cfg connlimit.Config) *world {
+	w := &world{
+		t: t, l: &pipes{make(chan net.Conn), make(chan struct{})}, limiter: connlimit.New(cfg),
+		hold: make(chan struct{}),
+	}
+	s := &http.Server{
+		IdleTimeout: 2 * time.Minute, ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/prove":
+				connlimit.Prove(r.Context())
+			case "/hold":
+				<-w.hold
+			case "/read":
+				if _, err := io.ReadAll(r.Body); err != nil {
+					rw.WriteHeader(http.StatusRequestTimeout)
+				}
+			}
+		}),
+	}
+	connlimit.Watch(s, func(path string) bool { return path == "/healthz" })
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(w.limiter.Listener(w.l)) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return w
+}
+
+type client struct {
+	net.Conn
+	br *bufio.Reader
+}
+
+func (w *world) dial() *client {
+	here, there := net.Pipe()
+	w.t.Cleanup(func() { _ = here.Close() })
+	w.l.conns <- there
+	synctest.Wait()
+	return &client{here, bufio.NewReader(here)}
+}
+
+// answer returns the status of the next answer, or that there is none.
+func (c *client) answer() string {
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		return "closed"
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return fmt.Sprint(resp.StatusCode)
+}
+
+func (c *client) get(path string) string {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path); err != nil {
+		return "closed"
+	}
+	return c.answer()
+}
+
+func (w *world) want(what, got, want string) {
+	w.t.Helper()
+	synctest.Wait() // the server is done with it, too
+	if got != want {
+		w.t.Errorf("%s: %s, want %s", what, got, want)
+	}
+}
+
+func TestANewConnectionTakesThePlaceOfAStrangerWhoHasWaitedLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 4, PerAddress: 4})
+		known := w.dial()
+		w.want("the one that is verified", known.get("/prove"), "200")
+		var strangers []*client
+		for range 3 {
+			time.Sleep(time.Second)
+			strangers = append(strangers, w.dial())
+			w.want("a stranger", strangers[len(strangers)-1].get("/"), "200")
+		}
+		time.Sleep(time.Second)
+		w.want("the first again", strangers[0].get("/"), "200")
+		w.want("a new one", w.dial().get("/"), "200")
+		w.want("the one that waited longest", strangers[1].get("/"), "closed")
+		for _, c := range []*client{known, strangers[0], strangers[2]} {
+			w.want("another", c.get("/"), "200")
+		}
+	})
+}
+
+func TestHealthAnswersThoughAllArePlacesAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 4, PerAddress: 4})
+		busy := make(chan string)
+		for range 4 {
+			c := w.dial()
+			go func() { busy <- c.get("/hold") }()
+			synctest.Wait()
+		}
+		for range 100 {
+			w.want("health", w.dial().get("/healthz"), "200")
+		}
+		w.want("anything else", w.dial().get("/"), "503")
+		close(w.hold)
+		for range 4 {
+			w.want("one of those", <-busy, "200")
+		}
+	})
+}
+
+func TestStrangersOfOneAddressMakeRoomForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 100, PerAddress: 2})
+		first := w.dial()
+		w.want("the first", first.get("/"), "200")
+		for range 10 {
+			time.Sleep(time.Second)
+			w.want("one more", w.dial().get("/"), "200")
+		}
+		w.want("the first", first.get("/"), "closed")
+		if n := w.limiter.Len(); n != 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+func TestWhoProvesNothingInTimeIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 100, ProveWithin: 10 * time.Second})
+		known, stranger := w.dial(), w.dial()
+		w.want("the one that is verified", known.get("/prove"), "200")
+		w.want("the stranger", stranger.get("/"), "200")
+		time.Sleep(11 * time.Second)
+		w.want("the stranger, later", stranger.get("/"), "closed")
+		w.want("the one that is verified, later", known.get("/"), "200")
+		if n := w.limiter.Len(); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+// Without a deadline, whoever announces a body could keep a connection for ever,
+// whether the handler reads it or leaves it to net/http.
+func TestABodyHasToKeepAPace(t *testing.T) {
+	for _, path := range []string{"/read", "/"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := serve(t, connlimit.Config{Max: 100})
+			c, start := w.dial(), time.Now()
+			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nx", path)
+			c.answer()
+			if _, err := c.br.ReadByte(); err == nil {
+				t.Errorf("%s: the connection goes on", path)
+			}
+			if took := time.Since(start); took > 40*time.Second {
+				t.Errorf("%s: it took %s", path, took)
+			}
+		})
+		synctest.Test(t, func(t *testing.T) { // one that is slow, but comes
+			w := serve(t, connlimit.Config{Max: 100})
+			c := w.dial()
+			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n", path)
+			got := make(chan string)
+			go func() { got <- c.answer() }()
+			for range 20 {
+				time.Sleep(2 * time.Second)
+				_, _ = c.Write(make([]byte, 10_000))
+			}
+			w.want("slow, but coming", <-got, "200")
+		})
+	}
+}
+
+func TestAWriteThatNobodyTakesEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 100})
+		c := w.dial()
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") // and does not read
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := w.limiter.Len(); n != 0 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+func TestAnAddressOfIPv6IsItsNetwork(t *testing.T) {
+	at := func(s string) string { return connlimit.NetworkOf(s).String() }
+	for a, b := range map[string]string{
+		"[2001:db8::1]:1": "[2001:db8::ffff:2]:2", "[::ffff:192.0.2.1]:1": "192.0.2.1:2",
+	} {
+		if at(a) != at(b) {
+			t.Errorf("%s is %s, %s is %s", a, at(a), b, at(b))
+		}
+	}
+	if at("[2001:db8::1]:1") == at("[2001:db8:0:1::1]:1") || at("192.0.2.1:1") == at("192.0.2.2:1") {
+		t.Error("two networks are one")
+	}
+}
+
+// Whatever comes and goes, places are neither lost nor given twice.
+func TestPlacesAreCounted(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 50, PerAddress: 10})
+	var held []*connlimit.Place
+	for i := range 10_000 {
+		switch p := l.Enter(&net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i%7))}, func() error { return nil }); {
+		case p == nil:
+		case i%3 == 0:
+			p.Answer()
+			held = append(held, p)
+		default:
+			if i%5 == 0 {
+				p.Prove()
+			}
+			held = append(held, p)
+		}
+		if n := l.Len(); n > 50+64 {
+			t.Fatalf("%d connections", n)
+		}
+		if len(held) > 30 {
+			held[i%30].Leave()
+			held = append(held[:i%30], held[i%30+1:]...)
+		}
+	}
+	for _, p := range held {
+		p.Leave()
+	}
+	for l.Relieve() { // those that were not kept
+	}
+	if n := l.Len(); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+func TestARequestThatCameAnotherWayIsNobodys(t *testing.T) {
+	connlimit.Prove(context.Background())
+	if connlimit.Proven(context.Background()) {
+		t.Error("proven")
+	}
+}

@@ -1,0 +1,214 @@
+package connlimit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Bounds on the pace of clients.
+const (
+	bodyGrace   = 30 * time.Second // for a body, and
+	bodyRate    = 4 << 10          // a second more for each so many bytes that came
+	sendTimeout = time.Minute      // for a client to take one write
+	sendFile    = 256 << 10        // at most in one of them
+)
+
+// Listener returns a listener of the connections that l accepts and that get a
+// place.
+func (l *Limiter) Listener(inner net.Listener) net.Listener { return &listener{inner, l} }
+
+type listener struct {
+	net.Listener
+	l *Limiter
+}
+
+// Accept waits for a connection. Those without a place are closed.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && l.l.Relieve() {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if p := l.l.Enter(nc.RemoteAddr(), nc.Close); p != nil {
+			return &conn{Conn: nc, place: p}, nil
+		}
+		_ = nc.Close() // there is nobody to tell
+	}
+}
+
+// conn is a connection with a place, which it gives back when it is closed.
+type conn struct {
+	net.Conn
+	place *Place
+	armed time.Time // until when a write may take; of whoever writes
+}
+
+// Close closes the connection and gives its place back.
+func (c *conn) Close() error {
+	c.place.Leave()
+	return c.Conn.Close()
+}
+
+func (c *conn) arm() {
+	if now := time.Now(); c.armed.Sub(now) < sendTimeout {
+		c.armed = now.Add(sendTimeout + sendTimeout/4)
+		_ = c.Conn.SetWriteDeadline(c.armed) // a failing connection says so at the write
+	}
+}
+
+// Write gives the client a minute to take p.
+func (c *conn) Write(p []byte) (int, error) {
+	c.arm()
+	return c.Conn.Write(p)
+}
+
+// ReadFrom keeps sendfile working, in pieces for which Write's minute holds.
+func (c *conn) ReadFrom(r io.Reader) (total int64, err error) {
+	rf, ok := c.Conn.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{c}, r)
+	}
+	whole, limited := r.(*io.LimitedReader)
+	if !limited {
+		whole = &io.LimitedReader{R: r, N: 1<<63 - 1}
+	}
+	for whole.N > 0 {
+		c.arm()
+		piece := min(sendFile, whole.N)
+		n, err := rf.ReadFrom(&io.LimitedReader{R: whole.R, N: piece})
+		total += n
+		whole.N -= n
+		if err != nil || n < piece {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// CloseWrite lets net/http end its side first.
+func (c *conn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// placeOf returns the place of a connection of a Listener, or of TLS on one.
+func placeOf(nc net.Conn) *Place {
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = t.NetConn()
+	}
+	if c, ok := nc.(*conn); ok {
+		return c.place
+	}
+	return nil
+}
+
+type contextKey struct{}
+
+// placeIn returns the place of the connection of the request that ctx is of, nil
+// if it came another way.
+func placeIn(ctx context.Context) *Place {
+	p, _ := ctx.Value(contextKey{}).(*Place)
+	return p
+}
+
+// Prove says that the request that ctx is of has been verified; see Place.Prove.
+func Prove(ctx context.Context) {
+	if p := placeIn(ctx); p != nil {
+		p.Prove()
+		p.Answer() // one that was closed says so at the next read or write
+	}
+}
+
+// Proven reports whether a request on the connection of ctx has been verified.
+func Proven(ctx context.Context) bool {
+	p := placeIn(ctx)
+	return p != nil && p.Proven()
+}
+
+// Watch has s tell what its connections, which come from a Listener, are at. A
+// request's body has to keep a pace. On a spare place only paths for which
+// always answers true are served.
+func Watch(s *http.Server, always func(path string) bool) {
+	s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		return context.WithValue(ctx, contextKey{}, placeOf(nc))
+	}
+	s.ConnState = func(nc net.Conn, state http.ConnState) {
+		p := placeOf(nc)
+		if p == nil {
+			return
+		}
+		switch state {
+		case http.StateActive:
+			p.Answer() // one that was closed says so at the next read or write
+		case http.StateIdle:
+			p.Wait(time.Now())
+		case http.StateNew, http.StateHijacked, http.StateClosed:
+		}
+	}
+	next := s.Handler
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := placeIn(r.Context())
+		if p != nil && p.Spare() && !always(r.URL.Path) {
+			w.Header().Set("Connection", "close")
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "Too many connections.", http.StatusServiceUnavailable)
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			b := &pacedBody{ReadCloser: r.Body, control: http.NewResponseController(w), start: time.Now()}
+			if p != nil && !p.Proven() && r.ProtoMajor == 1 {
+				b.place = p
+				p.WaitForBody(b.start)
+			}
+			b.arm()
+			r.Body = b
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// pacedBody is a request's body that has to come at a pace. The deadline holds,
+// too, while net/http reads over what the handler left.
+type pacedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	start   time.Time
+	n       int64
+	armed   time.Time
+	place   *Place // of a stranger's connection, which waits meanwhile; nil: not
+}
+
+func (b *pacedBody) arm() {
+	until := b.start.Add(bodyGrace + time.Duration(b.n)*time.Second/bodyRate)
+	if until.Sub(b.armed) >= time.Second {
+		b.armed = until
+		_ = b.control.SetReadDeadline(until) // not all writers can; those of servers do
+	}
+}
+
+// Read reads a part of the body in time.
+func (b *pacedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	switch {
+	case err == nil:
+		b.arm()
+	case errors.Is(err, io.EOF):
+		_ = b.control.SetReadDeadline(time.Time{}) // as above
+		if b.place != nil {
+			b.place.Answer() // as in Prove
+			b.place = nil
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,161 @@
+package http1_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/http1"
+)
+
+// client is a connection on which one request after the other is made.
+type client struct {
+	net.Conn
+	br *bufio.Reader
+}
+
+func newClient(t *testing.T, addr string) *client {
+	t.Helper()
+	c := dial(t, addr)
+	return &client{c, bufio.NewReader(c)}
+}
+
+// get returns the status of an answer, or that there is none.
+func (c *client) get(path string) string {
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\n%s\r\n", path, host)
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		return "closed"
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return fmt.Sprint(resp.StatusCode)
+}
+
+// closed waits until the server has closed the connection.
+func (c *client) closed(t *testing.T) {
+	t.Helper()
+	if b, err := c.br.ReadByte(); err == nil {
+		t.Errorf("got %q on a connection that was to be closed", b)
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Error("the connection was not closed")
+	}
+}
+
+func TestASilentConnectionIsClosedBeforeOneThatSpoke(t *testing.T) {
+	s := serve(t, http1.Config{FirstByte: 50 * time.Millisecond}, echo)
+	spoke := newClient(t, s.addr)
+	if got := spoke.get("/endpoints/e"); got != "200" {
+		t.Fatal(got)
+	}
+	newClient(t, s.addr).closed(t) // the other was silent for longer
+	if got := spoke.get("/endpoints/e"); got != "200" {
+		t.Errorf("the one that spoke: %s", got)
+	}
+}
+
+func TestANewConnectionTakesThePlaceOfTheOneIdleLongest(t *testing.T) {
+	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4}, echo)
+	var idle []*client
+	for range 4 {
+		c := newClient(t, s.addr)
+		if got := c.get("/endpoints/e"); got != "200" {
+			t.Fatal(got)
+		}
+		idle = append(idle, c)
+	}
+	if got := idle[0].get("/endpoints/e"); got != "200" { // now the second has waited longest
+		t.Fatal(got)
+	}
+	if got := newClient(t, s.addr).get("/endpoints/e"); got != "200" {
+		t.Errorf("the new one: %s", got)
+	}
+	idle[1].closed(t)
+	for _, i := range []int{0, 2, 3} {
+		if got := idle[i].get("/endpoints/e"); got != "200" {
+			t.Errorf("connection %d: %s", i, got)
+		}
+	}
+}
+
+func TestOneAddressDoesNotTakeThePlacesOfAnother(t *testing.T) {
+	s := serve(t, http1.Config{MaxConns: 100, PerAddress: 3}, func(x *http1.Exchange) {
+		if x.Path() == "/endpoints/signed" {
+			x.Trust()
+		}
+		echo(x)
+	})
+	other := newClient(t, s.addr)
+	known := newClient(t, s.addr)
+	if got := known.get("/endpoints/signed"); got != "200" {
+		t.Fatal(got)
+	}
+	var strangers []*client
+	for range 3 {
+		c := newClient(t, s.addr)
+		if got := c.get("/endpoints/e"); got != "200" {
+			t.Fatal(got)
+		}
+		strangers = append(strangers, c)
+	}
+	other.closed(t) // it was silent from the beginning
+	if got := newClient(t, s.addr).get("/endpoints/e"); got != "200" {
+		t.Fatal(got)
+	}
+	strangers[0].closed(t)
+	if got := known.get("/endpoints/e"); got != "200" {
+		t.Errorf("the one that was verified: %s", got)
+	}
+}
+
+func TestHealthAnswersWhileEveryConnectionIsBusy(t *testing.T) {
+	hold, began := make(chan struct{}), make(chan struct{})
+	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4}, func(x *http1.Exchange) {
+		began <- struct{}{}
+		<-hold
+		echo(x)
+	})
+	answers := make(chan string)
+	for range 4 {
+		c := newClient(t, s.addr)
+		go func() { answers <- c.get("/endpoints/e") }()
+		<-began
+	}
+	if got := newClient(t, s.addr).get("/healthz"); got != "200" {
+		t.Errorf("health: %s", got)
+	}
+	if got := newClient(t, s.addr).get("/endpoints/e"); got != "503" {
+		t.Errorf("one more request: %s", got)
+	}
+	close(hold)
+	for range 4 {
+		if got := <-answers; got != "200" {
+			t.Errorf("one of those: %s", got)
+		}
+	}
+}
+
+// Thousands of clients that only promise a body are no reason to refuse one that
+// sends it.
+func TestBodiesThatDoNotComeHoldNoMemory(t *testing.T) {
+	budget := http1.NewBudget(2 << 20)
+	s := serve(t, http1.Config{Bodies: budget, MaxBody: 1 << 20, MaxConns: 1000}, echo)
+	for i := range 200 {
+		c := newClient(t, s.addr)
+		framing := "Content-Length: 1000000\r\n\r\n"
+		if i%10 == 0 {
+			framing = "Transfer-Encoding: chunked\r\n\r\nf4240\r\n"
+		}
+		_, _ = io.WriteString(c, postHead+framing+strings.Repeat("x", 76))
+	}
+	for range 20 {
+		got := talk(t, s.addr, postHead+"Content-Length: 100000\r\n\r\n"+strings.Repeat("x", 100_000))
+		if !strings.HasPrefix(got, "200 ") {
+			t.Fatalf("%.100s", got)
+		}
+	}
+}
