@@ -33,13 +33,18 @@ type Deployer struct {
 }
 
 // maxSteps bounds the transitions of one turn; rollout.Next needs fewer, and
-// what is left over is due at once.
+// what is left over is due at once. So is what follows once half of the time for
+// the turn is over: a step is not begun that may be cut off in its transaction.
 const maxSteps = 32
 
 // Turn advances the deployment called key as far as the facts of this moment
 // carry it, and says when it is next due. Taking it twice does no harm.
 func (d *Deployer) Turn(ctx context.Context, key string) (due time.Time, err error) {
+	begun := time.Now()
 	for range maxSteps {
+		if end, bounded := ctx.Deadline(); bounded && time.Until(end) < time.Since(begun) {
+			return clock.Now(), nil
+		}
 		var changed bool
 		// Before the transaction: to evaluate alarms may write, too.
 		ev, err := d.Evidence.Of(ctx, hosting.DeploymentID(key))
