@@ -154,6 +154,8 @@ func (a *App) openState(ctx context.Context) (err error) {
 	}
 	a.verifier = sigv4.NewVerifier(a.keys)
 	a.callers = sigv4.NewVerifier(access.Ring{Keys: a.keys, Sessions: a.sessions})
+	a.callers.LongestPresigned = time.Duration(a.cfg.Limits.PresignedLifetime)
+	a.verifier.LongestPresigned = a.callers.LongestPresigned
 	if url := a.cfg.Database.URL; url != "" {
 		a.db, err = store.OpenPostgres(ctx, url, a.log)
 	} else {

@@ -102,6 +102,9 @@ type Limits struct {
 	ModelCacheBytes int64 `json:"modelCacheBytes"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
+	// PresignedLifetime is how long a presigned URL may be good for. In Signature
+	// Version 4 it is a week at most whatever this says.
+	PresignedLifetime Duration `json:"presignedLifetime"`
 }
 
 // Guardrails says what deployments have to hold beyond what a request asks.
@@ -141,7 +144,8 @@ func Default() Config {
 			StartupWindow: Duration(8 * time.Minute),
 			StopGrace:     Duration(30 * time.Second),
 			MaxModelBytes: 16 << 30, ModelCacheBytes: 64 << 30,
-			DrainTimeout: Duration(30 * time.Second),
+			DrainTimeout:      Duration(30 * time.Second),
+			PresignedLifetime: Duration(7 * 24 * time.Hour),
 		},
 		Devices: defaultDevices(),
 		Log:     Log{Level: "info", Format: "text"},
@@ -244,6 +248,7 @@ func (l Limits) faults() []error {
 		{"startupWindow", l.StartupWindow},
 		{"stopGrace", l.StopGrace},
 		{"drainTimeout", l.DrainTimeout},
+		{"presignedLifetime", l.PresignedLifetime},
 	} {
 		if limit.d <= 0 {
 			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", limit.key))

@@ -82,7 +82,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		"database.url:",
 		"limits.maxBodyBytes:", "limits.maxModelBytes:",
 		"limits.modelCacheBytes:", "limits.modelTimeout:", "limits.streamTimeout:",
-		"limits.startupWindow:", "limits.stopGrace:", "limits.drainTimeout:", "log.level:", "log.format:",
+		"limits.startupWindow:", "limits.stopGrace:", "limits.drainTimeout:", "limits.presignedLifetime:", "log.level:",
+		"log.format:",
 	} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("the error does not name %s\n%v", key, err)

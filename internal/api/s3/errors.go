@@ -20,14 +20,35 @@ type apiError struct {
 	status  int
 	code    string
 	message string
+	members []member // that S3 gives besides
+}
+
+// member is an element of an error that tells more of it.
+type member struct{ name, text string }
+
+// MarshalXML writes the member under its name.
+func (m member) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
+	return e.EncodeElement(m.text, xml.StartElement{Name: xml.Name{Local: m.name}})
 }
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
-func invalid(code, message string) error { return &apiError{http.StatusBadRequest, code, message} }
+func invalid(code, message string) error {
+	return &apiError{status: http.StatusBadRequest, code: code, message: message}
+}
+
+// argument refuses the value of a header or a parameter.
+func argument(name, value, message string) *apiError {
+	return &apiError{
+		http.StatusBadRequest, "InvalidArgument", message,
+		[]member{{"ArgumentName", name}, {"ArgumentValue", value}},
+	}
+}
 
 func notImplemented(what string) error {
-	return &apiError{http.StatusNotImplemented, "NotImplemented", what + " is not implemented by Slipway."}
+	return &apiError{
+		status: http.StatusNotImplemented, code: "NotImplemented", message: what + " is not implemented by Slipway.",
+	}
 }
 
 // causes names what the store says went wrong; an empty message keeps the
@@ -63,11 +84,11 @@ func answer(err error) *apiError {
 		return e
 	}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok { // the body was not what was signed
-		return &apiError{e.Status, e.Code, e.Message}
+		return &apiError{status: e.Status, code: e.Code, message: e.Message}
 	}
 	for _, c := range causes {
 		if errors.Is(err, c.cause) {
-			e := &apiError{c.status, c.code, c.message}
+			e := &apiError{status: c.status, code: c.code, message: c.message}
 			if e.message == "" {
 				_, e.message = fault.Public(err)
 			}
@@ -75,7 +96,8 @@ func answer(err error) *apiError {
 		}
 	}
 	return &apiError{
-		http.StatusInternalServerError, "InternalError", "We encountered an internal error. Please try again.",
+		status: http.StatusInternalServerError, code: "InternalError",
+		message: "We encountered an internal error. Please try again.",
 	}
 }
 
@@ -112,8 +134,9 @@ type errorBody struct {
 	XMLName   xml.Name `xml:"Error"`
 	Code      string   `xml:"Code"`
 	Message   string   `xml:"Message"`
-	Resource  string   `xml:"Resource"`
-	RequestID string   `xml:"RequestId"`
+	Members   []member
+	Resource  string `xml:"Resource"`
+	RequestID string `xml:"RequestId"`
 }
 
 func (w *response) refuse(r *http.Request, e *apiError) {
@@ -130,7 +153,7 @@ func (w *response) refuse(r *http.Request, e *apiError) {
 		w.Header().Set("Retry-After", "1")
 	}
 	_ = w.xml(e.status, errorBody{ // the client is gone
-		Code: e.code, Message: e.message, Resource: r.URL.Path, RequestID: requestID(w.Header()),
+		Code: e.code, Message: e.message, Members: e.members, Resource: r.URL.Path, RequestID: requestID(w.Header()),
 	})
 }
 

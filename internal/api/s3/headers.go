@@ -14,7 +14,6 @@ import (
 // kept are the headers that an object keeps besides its user's own.
 var kept = []string{
 	"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires",
-	"x-amz-website-redirect-location",
 }
 
 const (
@@ -53,30 +52,13 @@ func (c *call) metadata() (map[string]string, error) {
 		}
 	}
 	if size > maxUserMeta {
-		return nil, invalid("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
-	}
-	return h, nil
-}
-
-// refused are headers that ask for what Slipway does not do. An object that was
-// stored without it would pass for one that has it.
-var refused = map[string]string{
-	"X-Amz-Server-Side-Encryption":                    "Server-side encryption",
-	"X-Amz-Server-Side-Encryption-Customer-Algorithm": "Server-side encryption",
-	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id":     "Server-side encryption",
-	"X-Amz-Object-Lock-Mode":                          "Object Lock",
-	"X-Amz-Object-Lock-Retain-Until-Date":             "Object Lock",
-	"X-Amz-Object-Lock-Legal-Hold":                    "Object Lock",
-	"X-Amz-Write-Offset-Bytes":                        "Appending to an object",
-}
-
-func (c *call) checkWrite() error {
-	for name, what := range refused {
-		if c.r.Header.Get(name) != "" {
-			return notImplemented(what)
+		return nil, &apiError{
+			http.StatusBadRequest, "MetadataTooLarge",
+			"Your metadata headers exceed the maximum allowed metadata size",
+			[]member{{"Size", strconv.Itoa(size)}, {"MaxSizeAllowed", strconv.Itoa(maxUserMeta)}},
 		}
 	}
-	return c.checkACL()
+	return h, nil
 }
 
 // checkACL accepts what leaves everything to the owner.
@@ -168,29 +150,41 @@ func tagsOf(text string) (string, error) {
 	return tags.Encode(), nil
 }
 
+func preconditionFailed(condition string, status int) error {
+	return &apiError{
+		status, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold",
+		[]member{{"Condition", condition}},
+	}
+}
+
 // preconditions checks the conditions of a read, and those of a copy on its
 // source: prefix is "" or "X-Amz-Copy-Source-". unchanged is what a reader is
 // told who has the object already.
 func preconditions(h http.Header, prefix string, i objects.Info, unchanged int) error {
-	failed := &apiError{
-		http.StatusPreconditionFailed, "PreconditionFailed",
-		"At least one of the pre-conditions you specified did not hold",
+	failed := func(condition string) error {
+		return preconditionFailed(strings.ToLower(prefix)+condition, http.StatusPreconditionFailed)
 	}
-	same := &apiError{unchanged, "PreconditionFailed", failed.message}
+	same := func(condition string) error { return preconditionFailed(strings.ToLower(prefix)+condition, unchanged) }
 	modified := i.Modified.Truncate(time.Second)
+	for _, name := range []string{"If-Unmodified-Since", "If-Modified-Since"} {
+		text := h.Get(prefix + name)
+		if _, err := http.ParseTime(text); err != nil && text != "" && prefix != "" { // of a read they are ignored
+			return argument(strings.ToLower(prefix)+name, text, "Bad date value in condition")
+		}
+	}
 	if match := h.Get(prefix + "If-Match"); match != "" {
 		if !matches(match, i.ETag) {
-			return failed
+			return failed("If-Match")
 		}
 	} else if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {
-		return failed
+		return failed("If-Unmodified-Since")
 	}
 	if none := h.Get(prefix + "If-None-Match"); none != "" {
 		if matches(none, i.ETag) {
-			return same
+			return same("If-None-Match")
 		}
 	} else if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !modified.After(t) {
-		return same
+		return same("If-Modified-Since")
 	}
 	return nil
 }
@@ -217,6 +211,7 @@ func rangeOf(header string, size int64) (*span, error) {
 	}
 	unsatisfiable := &apiError{
 		http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable",
+		[]member{{"RangeRequested", header}, {"ActualObjectSize", strconv.FormatInt(size, 10)}},
 	}
 	if first == "" { // the last so many
 		n, err := strconv.ParseInt(last, 10, 64)

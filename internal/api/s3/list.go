@@ -1,8 +1,10 @@
 package s3
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -26,12 +28,45 @@ func (c *call) decode(v any, needed bool) error {
 	case len(text) == 0 && !needed:
 		return nil
 	}
-	if err := xml.Unmarshal(text, v); err != nil {
-		return invalid(
-			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
-		)
+	bounded := &boundedXML{from: xml.NewDecoder(bytes.NewReader(text)), tokens: maxTokens}
+	if err := xml.NewTokenDecoder(bounded).Decode(v); err != nil {
+		return malformedXML()
 	}
 	return nil
+}
+
+func malformedXML() error {
+	return invalid(
+		"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
+	)
+}
+
+// What a document of S3's may have at most. The parser spends more on depth and
+// on tokens than on length.
+const (
+	maxDepth  = 16
+	maxTokens = 400_000 // ten thousand parts with everything that they may say
+)
+
+// boundedXML hands on tokens until there are too many.
+type boundedXML struct {
+	from          *xml.Decoder
+	depth, tokens int
+}
+
+// Token returns the next token as it stands in the document.
+func (b *boundedXML) Token() (xml.Token, error) {
+	t, err := b.from.RawToken()
+	switch t.(type) {
+	case xml.StartElement:
+		b.depth++
+	case xml.EndElement:
+		b.depth--
+	}
+	if b.tokens--; err == nil && (b.tokens < 0 || b.depth > maxDepth) {
+		return nil, errors.New("the document is too deep or has too many parts")
+	}
+	return t, err
 }
 
 // tokenOf is the token of the page that begins after a key: the key in base 64,
@@ -117,7 +152,7 @@ func (c *call) list(after string, owned bool) (*listResult, func(string) string,
 		out.Contents = append(out.Contents, content{
 			Key: encode(o.Key), LastModified: timestamp(o.Modified), ETag: quote(o.ETag),
 			ChecksumAlgorithm: string(o.Algorithm),
-			ChecksumType:      o.ChecksumType, Size: o.Size, StorageClass: "STANDARD", Owner: who,
+			ChecksumType:      o.ChecksumType, Size: o.Size, StorageClass: classOf(o.Header), Owner: who,
 		})
 	}
 	for _, p := range page.Prefixes {
@@ -186,9 +221,11 @@ type deleteRequest struct {
 	XMLName xml.Name `xml:"Delete"`
 	Quiet   bool
 	Object  []struct {
-		Key       string
-		VersionID string `xml:"VersionId"`
-		ETag      string
+		Key              string
+		VersionID        string `xml:"VersionId"`
+		ETag             string
+		LastModifiedTime string
+		Size             string
 	}
 }
 
@@ -208,9 +245,7 @@ func (c *call) deleteObjects() error {
 		return err
 	}
 	if len(in.Object) == 0 || len(in.Object) > objects.MaxList {
-		return invalid(
-			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
-		)
+		return malformedXML()
 	}
 	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
 		return err
@@ -222,9 +257,14 @@ func (c *call) deleteObjects() error {
 		case err != nil:
 			return err
 		case o.VersionID != "" && o.VersionID != "null":
-			err = &apiError{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
+			err = &apiError{
+				status: http.StatusNotFound, code: "NoSuchVersion", message: "The specified version does not exist.",
+			}
 		default:
-			err = c.store.Delete(c.r.Context(), c.bucket, o.Key, objects.Condition{ETag: unquote(o.ETag)})
+			var cond objects.Condition
+			if cond, err = deleteCondition(o.ETag, o.LastModifiedTime, o.Size); err == nil {
+				err = c.store.Delete(c.r.Context(), c.bucket, o.Key, cond)
+			}
 		}
 		if err == nil {
 			if !in.Quiet {

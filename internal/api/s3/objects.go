@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -22,7 +24,8 @@ func (c *call) checkSize() error {
 	switch {
 	case size < 0:
 		return &apiError{
-			http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.",
+			status: http.StatusLengthRequired, code: "MissingContentLength",
+			message: "You must provide the Content-Length HTTP header.",
 		}
 	case size > objects.MaxPut:
 		return invalid("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
@@ -34,12 +37,15 @@ func (c *call) putObject() error {
 	if err := c.checkSize(); err != nil {
 		return err
 	}
-	if err := c.checkWrite(); err != nil {
+	if err := c.checkACL(); err != nil {
 		return err
 	}
 	var p objects.Put
 	var err error
 	if p.Header, err = c.metadata(); err != nil {
+		return err
+	}
+	if err := c.placement(p.Header); err != nil {
 		return err
 	}
 	if p.Tags, err = tagsOf(c.r.Header.Get("X-Amz-Tagging")); err != nil {
@@ -57,6 +63,7 @@ func (c *call) putObject() error {
 	}
 	c.w.Header().Set("ETag", quote(i.ETag))
 	c.checksumHeaders(i)
+	c.echoEncryption(i.Header)
 	return c.w.empty(http.StatusOK)
 }
 
@@ -94,6 +101,9 @@ func (c *call) getObject() error {
 		return err
 	}
 	for name, v := range o.Info.Header {
+		if name == kmsContext { // only who put it hears it
+			continue
+		}
 		if strings.HasPrefix(name, userPrefix) {
 			h[name] = []string{v} // clients take a name's case from here, and S3 sends lower
 		} else {
@@ -101,7 +111,10 @@ func (c *call) getObject() error {
 		}
 	}
 	for param, name := range overrides {
-		if v := c.query.Get(param); v != "" && !strings.ContainsAny(v, "\r\n") {
+		switch v := c.query.Get(param); {
+		case strings.ContainsAny(v, "\r\n\x00"):
+			return argument(param, v, "Header value cannot be represented using ISO-8859-1.")
+		case v != "":
 			h.Set(name, v)
 		}
 	}
@@ -134,11 +147,15 @@ func (c *call) getObject() error {
 func (c *call) span(i objects.Info) (*span, error) {
 	text := c.query.Get("partNumber")
 	if text == "" {
+		if is := c.r.Header.Get("If-Range"); is != "" && is != quote(i.ETag) &&
+			is != i.Modified.UTC().Format(http.TimeFormat) {
+			return nil, nil // the rest of another object
+		}
 		return rangeOf(c.r.Header.Get("Range"), i.Size)
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > objects.MaxParts {
-		return nil, invalid("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+		return nil, argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive")
 	}
 	if c.r.Header.Get("Range") != "" {
 		return nil, invalid("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
@@ -152,6 +169,7 @@ func (c *call) span(i objects.Info) (*span, error) {
 	if n > len(parts) {
 		return nil, &apiError{
 			http.StatusRequestedRangeNotSatisfiable, "InvalidPartNumber", "The requested partnumber is not satisfiable",
+			[]member{{"PartNumberRequested", text}, {"ActualPartCount", strconv.Itoa(len(parts))}},
 		}
 	}
 	s := span{n: parts[n-1]}
@@ -165,24 +183,53 @@ func (c *call) span(i objects.Info) (*span, error) {
 }
 
 func (c *call) deleteObject() error {
-	err := c.store.Delete(c.r.Context(), c.bucket, c.key, objects.Condition{ETag: unquote(c.r.Header.Get("If-Match"))})
+	cond, err := deleteCondition(
+		c.r.Header.Get("If-Match"), c.r.Header.Get("X-Amz-If-Match-Last-Modified-Time"),
+		c.r.Header.Get("X-Amz-If-Match-Size"),
+	)
 	if err != nil {
 		return err
 	}
+	if err := c.store.Delete(c.r.Context(), c.bucket, c.key, cond); err != nil {
+		return err
+	}
 	return c.w.empty(http.StatusNoContent)
+}
+
+// deleteCondition reads what must hold of an object that is to be deleted.
+func deleteCondition(etag, modified, size string) (objects.Condition, error) {
+	cond := objects.Condition{ETag: unquote(etag)}
+	if modified != "" {
+		t, err := http.ParseTime(modified)
+		if err != nil { // in XML
+			t, err = time.Parse(time.RFC3339, modified)
+		}
+		if err != nil {
+			return cond, argument("x-amz-if-match-last-modified-time", modified, "Bad date value in condition")
+		}
+		cond.Modified = t.Truncate(time.Second)
+	}
+	if size != "" {
+		n, err := strconv.ParseInt(size, 10, 64)
+		if err != nil {
+			return cond, argument("x-amz-if-match-size", size, "The size must be an integer")
+		}
+		cond.Size = &n
+	}
+	return cond, nil
 }
 
 // source opens what x-amz-copy-source names, and checks the conditions on it.
 func (c *call) source() (*objects.Object, string, string, error) {
 	text, version, _ := strings.Cut(c.r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
 	if version != "" && version != "null" {
-		return nil, "", "", invalid("InvalidArgument", "Invalid version id specified")
+		return nil, "", "", argument("x-amz-copy-source", version, "Invalid version id specified")
 	}
 	text, err := url.QueryUnescape(text)
 	bucket, key, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
 	if err != nil || !ok || bucket == "" || key == "" {
-		return nil, "", "", invalid(
-			"InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+		return nil, "", "", argument(
+			"x-amz-copy-source", text, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
 		)
 	}
 	o, err := c.store.Open(c.r.Context(), bucket, key)
@@ -205,7 +252,7 @@ type copyResult struct {
 }
 
 func (c *call) copyObject() error {
-	if err := c.checkWrite(); err != nil {
+	if err := c.checkACL(); err != nil {
 		return err
 	}
 	o, bucket, key, err := c.source()
@@ -214,48 +261,77 @@ func (c *call) copyObject() error {
 	}
 	defer func() { _ = o.Close() }() // it is only read
 	if o.Info.Size > objects.MaxPut {
-		return invalid(
-			"InvalidRequest",
-			"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
-		)
+		return sourceTooLarge()
 	}
-	var to objects.Copy
-	switch d := c.r.Header.Get("X-Amz-Metadata-Directive"); d {
-	case "", "COPY":
-		if bucket == c.bucket && key == c.key && c.r.Header.Get("X-Amz-Tagging-Directive") != "REPLACE" {
-			return invalid(
-				"InvalidRequest",
-				"This copy request is illegal because it is trying to copy an object to itself without changing the "+
-					"object's metadata, storage class, website redirect location or encryption attributes.",
-			)
-		}
-	case "REPLACE":
-		if to.Header, err = c.metadata(); err != nil {
-			return err
-		}
-	default:
-		return invalid("InvalidArgument", "Unknown metadata directive.")
-	}
-	switch d := c.r.Header.Get("X-Amz-Tagging-Directive"); d {
-	case "", "COPY":
-	case "REPLACE":
-		tags, err := tagsOf(c.r.Header.Get("X-Amz-Tagging"))
-		if err != nil {
-			return err
-		}
-		to.Tags = &tags
-	default:
-		return invalid("InvalidArgument", "Unknown tagging directive.")
-	}
-	if to.If, err = c.condition(); err != nil {
+	to, err := c.copyOf(o.Info, bucket == c.bucket && key == c.key)
+	if err != nil {
 		return err
 	}
 	i, err := c.store.Copy(c.r.Context(), o, c.bucket, c.key, to)
 	if err != nil {
 		return err
 	}
+	c.echoEncryption(i.Header)
 	return c.w.xml(http.StatusOK, copyResult{
 		LastModified: timestamp(i.Modified), ETag: quote(i.ETag), ChecksumType: i.ChecksumType,
 		sums: sumsOf(i.Algorithm, i.Checksum),
 	})
+}
+
+func sourceTooLarge() error {
+	return invalid(
+		"InvalidRequest",
+		"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+	)
+}
+
+// copyOf reads what a copy keeps of its source, which is itself or another.
+func (c *call) copyOf(from objects.Info, itself bool) (to objects.Copy, err error) {
+	to.Header = map[string]string{}
+	changes := false
+	switch d := c.r.Header.Get("X-Amz-Metadata-Directive"); d {
+	case "", "COPY":
+		for name, v := range from.Header {
+			if !slices.Contains(placements, name) {
+				to.Header[name] = v
+			}
+		}
+	case "REPLACE":
+		changes = true
+		if to.Header, err = c.metadata(); err != nil {
+			return to, err
+		}
+	default:
+		return to, argument("x-amz-metadata-directive", d, "Unknown metadata directive.")
+	}
+	switch d := c.r.Header.Get("X-Amz-Tagging-Directive"); d {
+	case "", "COPY":
+	case "REPLACE":
+		changes = true
+		tags, err := tagsOf(c.r.Header.Get("X-Amz-Tagging"))
+		if err != nil {
+			return to, err
+		}
+		to.Tags = &tags
+	default:
+		return to, argument("x-amz-tagging-directive", d, "Unknown tagging directive.")
+	}
+	for _, name := range placements {
+		changes = changes || c.r.Header.Get(name) != ""
+	}
+	if itself && !changes {
+		return to, invalid(
+			"InvalidRequest",
+			"This copy request is illegal because it is trying to copy an object to itself without changing the "+
+				"object's metadata, storage class, website redirect location or encryption attributes.",
+		)
+	}
+	if err := c.placement(to.Header); err != nil {
+		return to, err
+	}
+	if to.Algorithm, err = namedAlgorithm(c.r.Header.Get("X-Amz-Checksum-Algorithm")); err != nil {
+		return to, err
+	}
+	to.If, err = c.condition()
+	return to, err
 }

@@ -3,6 +3,8 @@ package s3
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // methods names the operations of one subresource by HTTP method.
@@ -68,6 +70,18 @@ var (
 	}
 )
 
+// subresources returns those that a query names, whether of a bucket or of an
+// object, in order.
+func subresources(query url.Values) (asked []string) {
+	for name := range query {
+		if bucketParts[name] != nil || objectParts[name] != nil {
+			asked = append(asked, name)
+		}
+	}
+	slices.Sort(asked)
+	return asked
+}
+
 // operationOf names the operation that a request asks for, by S3's name where
 // it has one.
 func operationOf(r *http.Request, bucket, key string, query url.Values) string {
@@ -85,14 +99,12 @@ func operationOf(r *http.Request, bucket, key string, query url.Values) string {
 		}
 	}
 	op := whole[r.Method]
-	for part, by := range parts {
-		if query.Has(part) {
-			op = by[r.Method]
-			if op == "" {
-				return r.Method + " ?" + part
-			}
-			break
+	if asked := subresources(query); len(asked) == 1 {
+		if op = parts[asked[0]][r.Method]; op == "" { // not on this, if on anything
+			return r.Method + " ?" + asked[0]
 		}
+	} else if len(asked) > 1 { // what is meant?
+		return r.Method + " ?" + strings.Join(asked, "&")
 	}
 	copies := r.Header.Get("X-Amz-Copy-Source") != ""
 	switch {

@@ -6,6 +6,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -96,15 +97,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *call) serve() error {
 	op, ok := operations[c.op]
 	if !ok {
-		return &apiError{
-			http.StatusNotImplemented, "NotImplemented", "The operation " + c.op + " is not implemented by Slipway.",
-		}
-	}
-	if v := c.query.Get("versionId"); v != "" && v != "null" {
-		return &apiError{http.StatusBadRequest, "InvalidArgument", "Invalid version id specified"}
+		return notImplemented("The operation " + c.op)
 	}
 	caller, err := access.From(c.r.Context())
 	if err != nil {
+		return err
+	}
+	if err := cmp.Or(c.checkParameters(), c.checkHeaders(), c.checkOwners(caller)); err != nil {
 		return err
 	}
 	resource := "arn:aws:s3:::" + c.bucket
@@ -153,7 +152,7 @@ func (c *call) record(ctx context.Context, started time.Time, code string, err e
 
 // Refuse answers a request that did not get as far as an operation.
 func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
-	(&response{ResponseWriter: w}).refuse(r, &apiError{status, code, message})
+	(&response{ResponseWriter: w}).refuse(r, &apiError{status: status, code: code, message: message})
 }
 
 // reserved are the names that stand for other things on Slipway's one address.

@@ -231,8 +231,7 @@ func TestConditionsOnWriting(t *testing.T) {
 	wantCode(t, try("k", func(in *client.PutObjectInput) { in.IfMatch = aws.String(`"x"`) }), "PreconditionFailed")
 	wantCode(t, try("nothing", func(in *client.PutObjectInput) { in.IfMatch = tag }), "NoSuchKey")
 	wantCode(
-		t, try("k", func(in *client.PutObjectInput) { in.ServerSideEncryption = types.ServerSideEncryptionAes256 }),
-		"NotImplemented",
+		t, try("k", func(in *client.PutObjectInput) { in.ServerSideEncryption = "ROT13" }), "InvalidArgument",
 	)
 	wantCode(
 		t, try("k", func(in *client.PutObjectInput) { in.ACL = types.ObjectCannedACLPublicRead }),

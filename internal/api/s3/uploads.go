@@ -1,11 +1,13 @@
 package s3
 
 import (
+	"cmp"
 	"encoding/xml"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/platform/objects/checksum"
@@ -48,6 +50,26 @@ func sumsOf(a checksum.Algorithm, sum string) (s sums) {
 	return s
 }
 
+// only returns the one checksum there is, with its algorithm unless that is own.
+func (s *sums) only(own checksum.Algorithm) (a checksum.Algorithm, sum string, err error) {
+	for _, each := range checksum.All() {
+		v := *s.place(each)
+		switch {
+		case v == "":
+		case sum != "":
+			return "", "", invalid(
+				"InvalidRequest", "Expecting a single checksum of a part. Multiple checksum Types are not allowed.",
+			)
+		default:
+			a, sum = each, v
+		}
+	}
+	if a == own {
+		a = ""
+	}
+	return a, sum, nil
+}
+
 type createUploadResult struct {
 	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ InitiateMultipartUploadResult"`
 	Bucket   string
@@ -56,12 +78,15 @@ type createUploadResult struct {
 }
 
 func (c *call) createUpload() error {
-	if err := c.checkWrite(); err != nil {
+	if err := c.checkACL(); err != nil {
 		return err
 	}
 	u := objects.Upload{Key: c.key}
 	var err error
 	if u.Header, err = c.metadata(); err != nil {
+		return err
+	}
+	if err := c.placement(u.Header); err != nil {
 		return err
 	}
 	if u.Tags, err = tagsOf(c.r.Header.Get("X-Amz-Tagging")); err != nil {
@@ -81,6 +106,7 @@ func (c *call) createUpload() error {
 		c.w.Header().Set("x-amz-checksum-algorithm", string(u.Algorithm))
 		c.w.Header().Set("x-amz-checksum-type", u.ChecksumType)
 	}
+	c.echoEncryption(u.Header)
 	return c.w.xml(http.StatusOK, createUploadResult{Bucket: c.bucket, Key: c.key, UploadID: id})
 }
 
@@ -111,9 +137,10 @@ func checksumType(a checksum.Algorithm, asked string) (string, error) {
 }
 
 func (c *call) partNumber() (int, error) {
-	n, err := strconv.Atoi(c.query.Get("partNumber"))
+	text := c.query.Get("partNumber")
+	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > objects.MaxParts {
-		return 0, invalid("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+		return 0, argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive")
 	}
 	return n, nil
 }
@@ -136,11 +163,7 @@ func (c *call) uploadPart() error {
 		return err
 	}
 	if sent != "" && u.Algorithm != "" && sent != u.Algorithm {
-		return invalid(
-			"InvalidRequest",
-			"Checksum Type mismatch occurred, expected checksum Type: "+strings.ToLower(string(u.Algorithm))+
-				", actual checksum Type: "+strings.ToLower(string(sent)),
-		)
+		return mismatch(u.Algorithm, sent)
 	}
 	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, id, n, c.r.Body)
 	if err != nil {
@@ -150,6 +173,7 @@ func (c *call) uploadPart() error {
 	if u.Algorithm != "" {
 		c.w.Header().Set(u.Algorithm.Header(), p.Checksum)
 	}
+	c.echoEncryption(u.Header)
 	return c.w.empty(http.StatusOK)
 }
 
@@ -189,10 +213,7 @@ func (c *call) uploadPartCopy() error {
 		}
 	}
 	if s.n > objects.MaxPut {
-		return invalid(
-			"InvalidRequest",
-			"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
-		)
+		return sourceTooLarge()
 	}
 	id := c.query.Get("uploadId")
 	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
@@ -203,6 +224,7 @@ func (c *call) uploadPartCopy() error {
 	if err != nil {
 		return err
 	}
+	c.echoEncryption(u.Header)
 	return c.w.xml(http.StatusOK, copyPartResult{
 		LastModified: timestamp(p.Modified), ETag: quote(p.ETag), sums: sumsOf(u.Algorithm, p.Checksum),
 	})
@@ -254,7 +276,7 @@ func (c *call) listParts() error {
 	out := listPartsResult{
 		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more,
 		Initiator: c.owner(), Owner: c.owner(),
-		StorageClass: "STANDARD", ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
+		StorageClass: classOf(u.Header), ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
 	}
 	for _, p := range parts {
 		out.Parts = append(
@@ -321,7 +343,7 @@ func (c *call) listUploads() error {
 		}
 		out.NextKeyMarker, out.NextUploadIDMarker = encode(u.Key), u.ID
 		out.Uploads = append(out.Uploads, uploadXML{
-			encode(u.Key), u.ID, c.owner(), c.owner(), "STANDARD", timestamp(u.Begun), string(u.Algorithm),
+			encode(u.Key), u.ID, c.owner(), c.owner(), classOf(u.Header), timestamp(u.Begun), string(u.Algorithm),
 			u.ChecksumType,
 		})
 	}
@@ -329,10 +351,45 @@ func (c *call) listUploads() error {
 }
 
 func (c *call) abortUpload() error {
+	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, c.query.Get("uploadId"))
+	if err != nil {
+		return err
+	}
+	if text := c.r.Header.Get("X-Amz-If-Match-Initiated-Time"); text != "" {
+		t, err := http.ParseTime(text)
+		if err != nil {
+			return argument("x-amz-if-match-initiated-time", text, "Bad date value in condition")
+		}
+		if !t.Equal(u.Begun.Truncate(time.Second)) {
+			return preconditionFailed("x-amz-if-match-initiated-time", http.StatusPreconditionFailed)
+		}
+	}
 	if err := c.store.Abort(c.r.Context(), c.bucket, c.key, c.query.Get("uploadId")); err != nil {
 		return err
 	}
 	return c.w.empty(http.StatusNoContent)
+}
+
+// objectChecksum reads the checksum that the whole object is to have, which can
+// be compared with that of the upload's algorithm alone.
+func (c *call) objectChecksum(of checksum.Algorithm) (sum string, err error) {
+	for name := range c.r.Header {
+		switch a, is, _ := checksum.FromHeader(name); {
+		case is && (a != of || of == ""):
+			return "", mismatch(of, a)
+		case is:
+			sum = c.r.Header.Get(name)
+		}
+	}
+	return sum, nil
+}
+
+func mismatch(want, got checksum.Algorithm) error {
+	return invalid(
+		"InvalidRequest",
+		"Checksum Type mismatch occurred, expected checksum Type: "+
+			cmp.Or(strings.ToLower(string(want)), "null")+", actual checksum Type: "+strings.ToLower(string(got)),
+	)
 }
 
 type completeRequest struct {
@@ -341,6 +398,7 @@ type completeRequest struct {
 		PartNumber int
 		ETag       string
 		sums
+		Other []struct{ XMLName xml.Name } `xml:",any"`
 	} `xml:"Part"`
 }
 
@@ -380,13 +438,20 @@ func (c *call) completeUpload() error {
 	if done.If, err = c.condition(); err != nil {
 		return err
 	}
-	if u.Algorithm != "" {
-		done.Checksum = c.r.Header.Get(u.Algorithm.Header())
+	if done.Checksum, err = c.objectChecksum(u.Algorithm); err != nil {
+		return err
 	}
 	for _, p := range in.Parts {
-		done.Parts = append(
-			done.Parts, objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag), Checksum: *p.place(u.Algorithm)},
-		)
+		for _, o := range p.Other { // a checksum that nobody here can compute
+			if strings.HasPrefix(o.XMLName.Local, "Checksum") {
+				return notImplemented("The checksum of a part in " + o.XMLName.Local)
+			}
+		}
+		part := objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag)}
+		if part.Algorithm, part.Checksum, err = p.only(u.Algorithm); err != nil {
+			return err
+		}
+		done.Parts = append(done.Parts, part)
 	}
 	if len(done.Parts) == 0 {
 		return invalid(
@@ -397,6 +462,7 @@ func (c *call) completeUpload() error {
 	if err != nil {
 		return err
 	}
+	c.echoEncryption(i.Header)
 	return c.w.xml(http.StatusOK, completeResult{
 		Location: "http://" + c.r.Host + "/" + c.bucket + "/" + encodeKey(c.key), Bucket: c.bucket, Key: c.key,
 		ETag:         quote(i.ETag),

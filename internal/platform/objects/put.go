@@ -38,6 +38,9 @@ type Condition struct {
 	Absent bool   // there must be none
 	ETag   string // it must have this ETag; "*" for any
 
+	Modified time.Time // it must have been put then, to the second; zero for whenever
+	Size     *int64    // it must have this size in bytes; nil for any
+
 	upload string // it must not have been made of this upload; "" for whichever
 }
 
@@ -53,13 +56,19 @@ func (c Condition) check(bucket, key, path string) error {
 		return storage(err)
 	case err == nil && c.upload != "" && i.Upload == c.upload:
 		return noUpload(c.upload)
-	case missing(err) && c.ETag != "":
+	case missing(err) && (c.ETag != "" || !c.Modified.IsZero() || c.Size != nil):
 		return noKey(bucket, key)
-	case err == nil && (c.Absent || c.ETag != "" && c.ETag != "*" && c.ETag != i.ETag):
+	case err == nil && !c.holdsOf(i):
 		return fault.New(fault.Conflict, "At least one of the pre-conditions you specified did not hold").
 			Because(ErrChanged)
 	}
 	return nil
+}
+
+func (c Condition) holdsOf(i Info) bool {
+	return !c.Absent && (c.ETag == "" || c.ETag == "*" || c.ETag == i.ETag) &&
+		(c.Modified.IsZero() || c.Modified.Equal(i.Modified.Truncate(time.Second))) &&
+		(c.Size == nil || *c.Size == i.Size)
 }
 
 // Put stores body, read to its end, as an object. An error from body comes
@@ -196,9 +205,10 @@ func (s *Store) remove(bucket, key, path string, c Condition) (left string, err 
 
 // Copy is how a copy is to differ from its source.
 type Copy struct {
-	Header map[string]string // in place of the source's; nil keeps it
-	Tags   *string           // in place of the source's; nil keeps them
-	If     Condition         // of what is at the destination
+	Header    map[string]string  // in place of the source's; nil keeps it
+	Tags      *string            // in place of the source's; nil keeps them
+	Algorithm checksum.Algorithm // of the copy's checksum; "" keeps the source's
+	If        Condition          // of what is at the destination
 }
 
 // Copy copies an object, on itself too.
@@ -209,16 +219,24 @@ func (s *Store) Copy(ctx context.Context, from *Object, bucket, key string, c Co
 	if _, err := s.HeadBucket(ctx, bucket); err != nil {
 		return Info{}, err
 	}
-	d, err := s.newDraft("")
+	i := from.Info
+	if c.Algorithm == i.Algorithm && i.ChecksumType == FullObject {
+		c.Algorithm = ""
+	}
+	d, err := s.newDraft(c.Algorithm)
 	if err != nil {
 		return Info{}, err
 	}
 	defer d.discard()
-	// The kernel copies from file to file, or shares the blocks.
-	if err := from.CopyTo(d.f, 0, from.Info.Size); err != nil {
+	if c.Algorithm != "" {
+		err = d.fill(io.NewSectionReader(from, 0, i.Size), i.Size)
+		i.Algorithm, i.Checksum, i.ChecksumType = c.Algorithm, checksum.Encode(d.sum), FullObject
+	} else { // the kernel copies from file to file, or shares the blocks
+		err = from.CopyTo(d.f, 0, i.Size)
+	}
+	if err != nil {
 		return Info{}, storage(err)
 	}
-	i := from.Info
 	if key != i.Key {
 		i.Upload, i.PartNumbers = "", nil
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -52,8 +53,11 @@ type Part struct {
 	Number   int
 	Size     int64 // in bytes
 	ETag     string
-	Checksum string // by the upload's algorithm, base 64
+	Checksum string // base 64
 	Modified time.Time
+
+	// Algorithm is the checksum's, "" for the upload's own.
+	Algorithm checksum.Algorithm
 }
 
 func noUpload(id string) error {
@@ -436,15 +440,26 @@ func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
 		return i, storage(err)
 	}
 	defer func() { _ = f.Close() }() // it is only read
-	if i.ETag != want.ETag || want.Checksum != "" && want.Checksum != i.Checksum {
+	own := want.Algorithm == ""      // the checksum that was computed when the part came
+	if i.ETag != want.ETag || own && want.Checksum != "" && want.Checksum != i.Checksum {
 		return i, wrong
 	}
 	data := io.LimitReader(f, i.Size)
+	var sum hash.Hash
+	if !own {
+		sum = want.Algorithm.New()
+		data = io.TeeReader(data, sum)
+	}
 	if d.sum != nil {
 		data = io.TeeReader(data, d.sum)
+	}
+	if d.sum != nil || sum != nil {
 		_, err = io.CopyBuffer(struct{ io.Writer }{d.f}, data, make([]byte, copyBuffer))
 	} else {
 		_, err = io.Copy(d.f, data) // from file to file, by the kernel
+	}
+	if err == nil && sum != nil && checksum.Encode(sum) != want.Checksum {
+		return i, wrong
 	}
 	return i, storage(err)
 }

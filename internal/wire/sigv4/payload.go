@@ -218,10 +218,10 @@ func (p *Payload) declare(r *http.Request, trailer bool) *Error {
 		declared++
 		p.digests = append(p.digests, digest{hash: a.New(), want: want, algorithm: a, reason: reasonChecksum})
 	}
-	if trailer {
-		for _, name := range strings.Split(strings.Join(r.Header["X-Amz-Trailer"], ","), ",") {
+	if text, ok := r.Header["X-Amz-Trailer"]; trailer || ok {
+		for _, name := range strings.Split(strings.Join(text, ","), ",") {
 			a, is, known := checksum.FromHeader(strings.TrimSpace(name))
-			if !is {
+			if !is || !trailer { // nothing follows the body
 				return fail(reasonPayload, "The value specified in the x-amz-trailer header is not supported")
 			}
 			if !known {

@@ -1,7 +1,9 @@
 package sigv4
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,18 +13,26 @@ import (
 
 // VerifyS3 says who signed the head of an S3 request, in any of S3's forms,
 // Version 2's presigned one among them. The body is still to come: it must be
-// read through the Payload, to its end. Parameters of a presigned query that
-// stand for headers are put among r's headers. Every error is an *Error.
+// read through the Payload, to its end. Parameters of the query that stand for
+// headers are put among r's headers, and headers that were sent several times
+// become one. Every error is an *Error.
 func (v *Verifier) VerifyS3(r *http.Request, now time.Time) (Identity, *Payload, error) {
 	sc := v.scratch.Get().(*scratch)
 	defer v.putScratch(sc)
+	for name, values := range r.Header { // whoever reads one would not see the others
+		if len(values) > 1 {
+			r.Header[name] = []string{strings.Join(values, ",")}
+		}
+	}
 	req := FromHTTP(r)
 	if IsV2(r) {
 		id, e := v.verifyV2(r, sc, now)
+		if e == nil {
+			e = hoist(r)
+		}
 		if e != nil {
 			return Identity{}, nil, e.In(StyleS3)
 		}
-		hoist(r)
 		p, e := newPayload(r, payloadForm{hash: unsignedPayload}, nil)
 		if e != nil {
 			return Identity{}, nil, e.In(StyleS3)
@@ -63,19 +73,19 @@ func (v *Verifier) verifyV4(r *http.Request, req Request, sc *scratch, now time.
 		chain = &chunkChain{key: sk, previous: strings.Clone(a.signature)}
 		chain.head = strings.Clone(a.date) + "\n" + strings.Clone(a.scope) + "\n"
 	}
-	if a.presigned {
-		hoist(r)
+	if e := hoist(r); e != nil {
+		return Identity{}, nil, e
 	}
 	p, e := newPayload(r, form, chain)
 	return id, p, e
 }
 
-// hoist gives the handler the headers that a presigned query carries. A header
-// that was sent wins.
-func hoist(r *http.Request) {
+// hoist gives the handler the headers that a query carries, and refuses what it
+// could not tell the handler: a caller may rely on any of them.
+func hoist(r *http.Request) *Error {
 	for name, values := range r.URL.Query() {
 		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-amz-") || len(values) != 1 {
+		if !strings.HasPrefix(lower, "x-amz-") {
 			continue
 		}
 		switch strings.TrimPrefix(lower, "x-amz-") {
@@ -83,10 +93,13 @@ func hoist(r *http.Request) {
 			"content-sha256":
 			continue
 		}
-		if r.Header.Get(name) == "" && !strings.ContainsAny(values[0], "\r\n\x00") {
-			r.Header.Set(name, values[0])
+		sent, there := r.Header[http.CanonicalHeaderKey(name)]
+		if len(values) != 1 || strings.ContainsAny(values[0], "\r\n\x00") || there && sent[0] != values[0] {
+			return fail(reasonPayload, "The parameter "+clip(name)+" must be given once.")
 		}
+		r.Header.Set(name, values[0])
 	}
+	return nil
 }
 
 // chunkChain is what a chunk's signature is computed from besides the chunk.
@@ -135,6 +148,26 @@ const subresources = " accelerate acl analytics cors defaultObjectAcl delete inv
 	"response-content-language" +
 	" response-content-type response-expires "
 
+// unsignedInV2 are the parameters that Version 2 leaves unsigned and that choose
+// no operation: pages of listings, what signs, and what SDKs say of themselves.
+const unsignedInV2 = " awsaccesskeyid signature expires x-id content-md5 content-type prefix delimiter encoding-type " +
+	"list-type marker max-keys start-after continuation-token fetch-owner key-marker version-id-marker " +
+	"upload-id-marker max-uploads max-parts part-number-marker max-buckets bucket-region "
+
+// checkSignedByV2 refuses parameters that Version 2 does not know: with one more
+// of them a signed request would be another.
+func (sc *scratch) checkSignedByV2() *Error {
+	for _, p := range sc.pairs {
+		name := unescape(sc.nameOf(p))
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, "x-amz-") && !strings.Contains(subresources, " "+name+" ") &&
+			!strings.Contains(unsignedInV2, " "+lower+" ") {
+			return fail(reasonV2, "The parameter "+clip(name)+" cannot be signed in Signature Version 2.")
+		}
+	}
+	return nil
+}
+
 func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identity, *Error) {
 	if e := sc.normaliseQuery(r.URL.RawQuery); e != nil {
 		return Identity{}, e
@@ -154,8 +187,15 @@ func (v *Verifier) verifyV2(r *http.Request, sc *scratch, now time.Time) (Identi
 	if err != nil {
 		return Identity{}, fail(reasonV2, "Invalid date (should be seconds since epoch): "+clip(expires))
 	}
-	if now.Unix() >= end {
+	most := cmp.Or(v.LongestPresigned, longestExpiry)
+	switch {
+	case now.Unix() >= end:
 		return Identity{}, fail(reasonExpiredURL, "Request has expired")
+	case end-now.Unix() > int64((most+skewS3)/time.Second): // the signer's clock may be fast
+		return Identity{}, fail(reasonV2, fmt.Sprintf("Expires must be less than %s from now.", most))
+	}
+	if e := sc.checkSignedByV2(); e != nil {
+		return Identity{}, e
 	}
 	headers, token := amzHeaders(r)
 	key, e := v.find(keyID, token, now)
