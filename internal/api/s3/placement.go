@@ -70,7 +70,8 @@ func checkEncryption(asked map[string]string) error {
 	for _, name := range []string{kmsKey, kmsBucketKey, kmsContext} {
 		if v, ok := asked[name]; ok && !strings.HasPrefix(algorithm, "aws:kms") {
 			return argument(
-				name, v, "Server Side Encryption with AWS KMS managed key requires HTTP header "+encryption+" : aws:kms",
+				name, v,
+				"Server Side Encryption with AWS KMS managed key requires HTTP header "+encryption+" : aws:kms",
 			)
 		}
 	}
