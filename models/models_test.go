@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/modelserver"
@@ -117,6 +118,16 @@ func TestEachVersionIsWhatItsNamePromises(t *testing.T) {
 				t.Errorf("right %.3f, failed %.3f; want %+v", right, failed, w)
 			}
 		})
+	}
+}
+
+func TestTheSampleModelsAreProvenToBatch(t *testing.T) {
+	for _, version := range models.Versions() {
+		rec := httptest.NewRecorder()
+		serve(t, version).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/v2/models/model", http.NoBody))
+		if !strings.Contains(rec.Body.String(), `"batching":true`) {
+			t.Errorf("%s: %s", version, rec.Body)
+		}
 	}
 }
 

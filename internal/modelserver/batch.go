@@ -6,27 +6,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
 
-// batchable tells whether rows of different requests may run together: every
-// input and output has rows, of one open number.
-func batchable(g *tensor.Signature) bool {
-	if len(g.Inputs) == 0 || !g.Inputs[0].DynamicBatch() {
-		return false
-	}
-	symbol := g.Inputs[0].Shape[0].Symbol
-	if len(g.Inputs) > 1 && symbol == "" {
-		return false // nothing says that the inputs have as many rows as each other
-	}
-	for _, specs := range [][]tensor.Spec{g.Inputs, g.Outputs} {
-		for i := range specs {
-			s := &specs[i]
-			if !s.Maps && (!s.DynamicBatch() || s.Shape[0].Symbol != symbol) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // mergeable returns how many of the first jobs may run together: their rows
 // have the same shapes, and are at most limit. The first always may.
 func mergeable(jobs []*job, limit int) int {

@@ -26,6 +26,8 @@ import (
 type Model interface {
 	// Signature says what the model takes and gives.
 	Signature() *tensor.Signature
+	// Rows says whether its rows are known not to depend on each other.
+	Rows() tensor.Rows
 	// Run computes every output, in the order of the signature, from inputs
 	// that Signature().Check accepted, which it neither keeps nor changes. An
 	// error is the model's own failure on this input; its text is shown to the
@@ -106,7 +108,8 @@ type Server struct {
 
 // served is a loaded model, ready to run.
 type served struct {
-	sig *tensor.Signature
+	sig      *tensor.Signature
+	batching batching
 	*runner
 }
 
@@ -134,15 +137,17 @@ func (s *Server) Run(ctx context.Context, ln net.Listener, load func() (Model, e
 	serving := make(chan error, 1)
 	go func() { serving <- srv.Serve(ln) }()
 
-	type loaded struct {
-		m   Model
-		err error
-	}
-	loading := make(chan loaded, 1)
+	loading := make(chan error, 1)
 	start := time.Now()
 	// A native load can't be interrupted: if ctx ends first, the end of the
 	// program ends it.
-	go func() { m, err := load(); loading <- loaded{m, err} }()
+	go func() {
+		m, err := load()
+		if err == nil {
+			s.Attach(m)
+		}
+		loading <- err
+	}()
 
 	var err error
 	select {
@@ -150,11 +155,10 @@ func (s *Server) Run(ctx context.Context, ln net.Listener, load func() (Model, e
 		return s.stop(srv, serving)
 	case err = <-serving:
 		return fmt.Errorf("serve: %w", err)
-	case l := <-loading:
-		if l.err != nil {
-			return errors.Join(l.err, s.stop(srv, serving))
+	case err := <-loading:
+		if err != nil {
+			return errors.Join(err, s.stop(srv, serving))
 		}
-		s.Attach(l.m)
 	}
 	s.log.Info("model ready", "model", s.opts.Name, "seconds", time.Since(start).Seconds(),
 		"inputs", describe(s.ready.Load().sig.Inputs), "outputs", describe(s.ready.Load().sig.Outputs))
@@ -183,11 +187,13 @@ func (s *Server) stop(srv *http.Server, serving <-chan error) error {
 func (s *Server) Attach(m Model) {
 	sig := m.Signature()
 	if in, ok := sig.Zeros(1 << 20); ok {
-		if _, err := m.Run(in); err != nil {
+		if _, err := safely(m, in); err != nil {
 			s.log.Info("the model refused the warm-up on zeros", "model", s.opts.Name, "err", err)
 		}
 	}
-	s.ready.Store(&served{sig: sig, runner: newRunner(m, s.opts)})
+	b := proveBatching(m, s.opts)
+	s.log.Info("batching decided", "model", s.opts.Name, "batching", b.allowed, "why", b.why)
+	s.ready.Store(&served{sig: sig, batching: b, runner: newRunner(m, b.allowed, s.opts)})
 }
 
 // Detach ends the service of the model; no request may be in flight.

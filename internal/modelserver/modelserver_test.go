@@ -234,6 +234,7 @@ func start(t *testing.T, load func() (Model, error)) (url string, told chan stru
 func TestAStopWaitsForTheRequestsInFlight(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	m := newLever()
+	m.rows.Declared = tensor.Dependent // so that loading it runs nothing
 	m.before = func([]tensor.Tensor) error { started <- struct{}{}; <-release; return nil }
 	url, told, stop, ended := start(t, func() (Model, error) { return m, nil })
 	<-told
@@ -337,7 +338,9 @@ func TestTheModelFailingOnTheWarmUpIsStillServed(t *testing.T) {
 		}
 		return nil
 	}
-	s := newServer(t, m, nil)
+	m.rows.Declared = tensor.Dependent
+	s := newServer(t, nil, nil)
+	s.Attach(m)
 	if m.runs.Load() != 1 {
 		t.Errorf("%d warm-up runs", m.runs.Load())
 	}

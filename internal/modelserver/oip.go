@@ -30,13 +30,22 @@ func (s *Server) routeOIP(mux *http.ServeMux) {
 	}.Route(mux)
 }
 
-// named refuses paths of models that are not here.
+// version is what the one version that is served is called.
+const version = "1"
+
+// named refuses paths of models and versions that are not here.
 func (s *Server) named(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("name") != s.opts.Name {
 			s.fail(w, r,
 				fault.New(fault.NotFound,
 					"the model %.80q is not here; this server serves %q", r.PathValue("name"), s.opts.Name))
+			return
+		}
+		if v := r.PathValue("version"); v != "" && v != version {
+			s.fail(w, r,
+				fault.New(fault.NotFound,
+					"the model %q has no version %.80q here; this server serves version %s", s.opts.Name, v, version))
 			return
 		}
 		h(w, r)
@@ -63,7 +72,8 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	oiphttp.Reply(w, oiphttp.Model{
-		Name: s.opts.Name, Versions: []string{"1"}, Platform: "onnx_onnxv1",
+		Name: s.opts.Name, Versions: []string{version}, Platform: "onnx_onnxv1",
 		Inputs: oiphttp.Tensors(sv.sig.Inputs), Outputs: oiphttp.Tensors(sv.sig.Outputs),
+		Parameters: map[string]any{"batching": sv.batching.allowed, "batching_reason": sv.batching.why},
 	})
 }

@@ -9,11 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/oiphttp"
 )
 
 func TestTheOpenInferenceProtocolDescribesAndRunsTheModel(t *testing.T) {
-	s := newServer(t, newLever(), func(o *Options) { o.Name = "digits" })
+	m := newLever()
+	m.rows.Declared = tensor.Dependent
+	s := newServer(t, m, func(o *Options) { o.Name = "digits" })
 	for path, want := range map[string]string{
 		"/v2": `{"extensions":["binary_tensor_data"],"name":"slipway-onnx",` +
 			`"version":"2"}`,
@@ -21,7 +24,7 @@ func TestTheOpenInferenceProtocolDescribesAndRunsTheModel(t *testing.T) {
 		"/v2/health/ready": ``,
 		"/v2/models/digits": `{"name":"digits","versions":["1"],"platform":"onnx_onnxv1",` +
 			`"inputs":[{"name":"x","datatype":"FP32","shape":[-1,-1]}],"outputs":[{"name":"y","datatype":"FP32",` +
-			`"shape":[-1,-1]}]}`,
+			`"shape":[-1,-1]}],"parameters":{"batching":false,"batching_reason":"its rows are declared dependent"}}`,
 		"/v2/models/digits/ready":            ``,
 		"/v2/models/digits/versions/1/ready": ``,
 	} {
@@ -91,5 +94,20 @@ func TestBinaryTensorsComeAndGoBesideTheJSON(t *testing.T) {
 				t.Errorf("Content-Type %s", rec.Header().Get("Content-Type"))
 			}
 		})
+	}
+}
+
+func TestAVersionThatIsNotServedIsNotFound(t *testing.T) {
+	s := newServer(t, newLever(), nil)
+	for _, c := range [][2]string{
+		{http.MethodGet, "/v2/models/model/versions/7"},
+		{http.MethodGet, "/v2/models/model/versions/7/ready"},
+		{http.MethodPost, "/v2/models/model/versions/7/infer"},
+		{http.MethodGet, "/v2/models/model/versions/01"},
+	} {
+		if rec := ask(t, s, c[0], c[1], "{}"); rec.Code != http.StatusNotFound ||
+			!strings.Contains(rec.Body.String(), "version") {
+			t.Errorf("%s %s: %d %s", c[0], c[1], rec.Code, rec.Body)
+		}
 	}
 }

@@ -38,10 +38,10 @@ type job struct {
 	done chan struct{} // closed when outs or err is there
 }
 
-func newRunner(m Model, o Options) *runner {
-	r := &runner{model: m, turns: make(chan struct{}, o.Concurrency), rows: o.MaxBatch, from: o.BatchFrom}
-	if !batchable(m.Signature()) {
-		r.rows = 1
+func newRunner(m Model, batching bool, o Options) *runner {
+	r := &runner{model: m, turns: make(chan struct{}, o.Concurrency), rows: 1, from: o.BatchFrom}
+	if batching {
+		r.rows = o.MaxBatch
 	}
 	return r
 }

@@ -39,6 +39,9 @@ func (*Runtime) Load(string, Options) (*Model, error) { return nil, errNoCgo }
 // Signature returns an empty signature.
 func (*Model) Signature() *tensor.Signature { return &tensor.Signature{} }
 
+// Rows returns what is known of the model's rows, which is nothing.
+func (*Model) Rows() tensor.Rows { return tensor.Rows{} }
+
 // Close does nothing.
 func (*Model) Close() error { return nil }
 

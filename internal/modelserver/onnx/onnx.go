@@ -59,6 +59,7 @@ type Options struct {
 // Model is a loaded model. Its methods may be called concurrently.
 type Model struct {
 	sig     tensor.Signature
+	rows    tensor.Rows
 	session *ort.DynamicAdvancedSession
 	plans   []plan
 }
@@ -70,7 +71,11 @@ func (*Runtime) Load(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{sig: sig, plans: make([]plan, len(sig.Outputs))}
+	rows, err := onnxfile.ReadRows(path, &sig)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{sig: sig, rows: rows, plans: make([]plan, len(sig.Outputs))}
 	for i := range sig.Inputs {
 		if err := servableInput(&sig.Inputs[i]); err != nil {
 			return nil, err
@@ -107,6 +112,9 @@ func specNames(specs []tensor.Spec) []string {
 
 // Signature returns what the model takes and gives.
 func (m *Model) Signature() *tensor.Signature { return &m.sig }
+
+// Rows returns what is known of the model's rows.
+func (m *Model) Rows() tensor.Rows { return m.rows }
 
 // Close frees the model; no Run may be in progress.
 func (m *Model) Close() error { return m.session.Destroy() }

@@ -59,6 +59,8 @@ type Model struct {
 	Platform string   `json:"platform"`
 	Inputs   []Tensor `json:"inputs"`
 	Outputs  []Tensor `json:"outputs"`
+
+	Parameters map[string]any `json:"parameters,omitempty"`
 }
 
 // Tensor describes an input or output; an open dimension is -1.

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -64,24 +61,8 @@ const (
 
 // DescribeFile describes the model file at path.
 func DescribeFile(path string) (d Description, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return d, err
-	}
-	defer func() { _ = f.Close() }() // read only
-	info, err := f.Stat()
-	if err != nil {
-		return d, err
-	}
-	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return d, fmt.Errorf("%s is empty or not a regular file", filepath.Base(path))
-	}
-	b, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
-	if err != nil {
-		return d, fmt.Errorf("map %s: %w", filepath.Base(path), err)
-	}
-	defer func() { _ = syscall.Munmap(b) }() // a leaked mapping is harmless
-	return Describe(b)
+	err = mapped(path, func(b []byte) (err error) { d, err = Describe(b); return err })
+	return d, err
 }
 
 // Describe reads what Description has from the serialized model b. Strings in

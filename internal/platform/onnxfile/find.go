@@ -1,7 +1,11 @@
 package onnxfile
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -85,24 +89,75 @@ func listing(entries []os.DirEntry) string {
 }
 
 // ReadSignature reads the signature of the model file at path.
-func ReadSignature(path string) (tensor.Signature, error) {
-	f, err := os.Open(path)
+func ReadSignature(path string) (g tensor.Signature, err error) {
+	err = mapped(path, func(b []byte) (err error) { g, err = Signature(b); return err })
+	return g, err
+}
+
+// mapped lends f the content of the model file at path. It is mapped, not read:
+// weights are most of the file, and are skipped.
+func mapped(path string, f func(b []byte) error) error {
+	file, err := os.Open(path)
 	if err != nil {
-		return tensor.Signature{}, err
+		return err
 	}
-	defer func() { _ = f.Close() }() // read only
-	info, err := f.Stat()
+	defer func() { _ = file.Close() }() // read only
+	info, err := file.Stat()
 	if err != nil {
-		return tensor.Signature{}, err
+		return err
 	}
 	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return tensor.Signature{}, fmt.Errorf("%s is empty or not a regular file", filepath.Base(path))
+		return fmt.Errorf("%s is empty or not a regular file", filepath.Base(path))
 	}
-	// Mapped, not read: weights are most of the file and are skipped.
-	b, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	b, err := syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
 	if err != nil {
-		return tensor.Signature{}, fmt.Errorf("map %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("map %s: %w", filepath.Base(path), err)
 	}
 	defer func() { _ = syscall.Munmap(b) }() // a leaked mapping is harmless
-	return Signature(b)
+	return f(b)
+}
+
+// RowsFile is the file beside a model that declares what its rows are:
+// {"rows": "independent"} or {"rows": "dependent"}.
+const RowsFile = "batching.json"
+
+// ReadRows says what is known of the rows of the model file at path, whose
+// signature is g: by the declaration beside it, and by its graph.
+func ReadRows(path string, g *tensor.Signature) (tensor.Rows, error) {
+	var r tensor.Rows
+	err := mapped(path, func(b []byte) error {
+		if err := CheckRows(b, g); err != nil {
+			r.Mixed = err.Error()
+		}
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	r.Declared, err = readDeclared(filepath.Join(filepath.Dir(path), RowsFile))
+	return r, err
+}
+
+func readDeclared(path string) (tensor.Declared, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tensor.Undeclared, nil
+	}
+	if err != nil {
+		return tensor.Undeclared, err
+	}
+	defer func() { _ = f.Close() }() // read only
+	var said struct {
+		Rows string `json:"rows"`
+	}
+	d := json.NewDecoder(io.LimitReader(f, 64<<10))
+	d.DisallowUnknownFields()
+	err = d.Decode(&said)
+	switch {
+	case err == nil && said.Rows == "independent":
+		return tensor.Independent, nil
+	case err == nil && said.Rows == "dependent":
+		return tensor.Dependent, nil
+	}
+	return tensor.Undeclared, fmt.Errorf(`%s must be {"rows": "independent"} or {"rows": "dependent"}`, RowsFile)
 }
