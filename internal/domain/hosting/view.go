@@ -9,8 +9,9 @@ import (
 // View is an endpoint as DescribeEndpoint shows it (spec §3.4).
 type View struct {
 	*Endpoint
-	Variants []VariantView // of the fleet in service; empty while creating
-	Pending  *PendingView  // only while a new configuration is brought up
+	FailureReason string        // the endpoint's own, or why its instances do not run
+	Variants      []VariantView // of the fleet in service; empty while creating
+	Pending       *PendingView  // only while a new configuration is brought up
 }
 
 // PendingView is the fleet that a deployment brings up.
@@ -31,7 +32,7 @@ type VariantView struct {
 // View puts together what DescribeEndpoint shows from the endpoint and its
 // instances.
 func (e *Endpoint) View(instances []Instance) View {
-	v := View{Endpoint: e}
+	v := View{Endpoint: e, FailureReason: e.Reason(instances)}
 	statuses := map[rollout.Side]map[string][]rollout.VariantStatus{rollout.Old: {}, rollout.New: {}}
 	d := e.Deployment
 	if d != nil {
@@ -61,6 +62,26 @@ func (e *Endpoint) View(instances []Instance) View {
 		}
 	}
 	return v
+}
+
+// Reason is the endpoint's FailureReason. At rest it is why an instance cannot be
+// started, as long as that lasts: after its first failure if nothing else serves,
+// and else once it was given up, for most instances that end are back at once.
+func (e *Endpoint) Reason(instances []Instance) string {
+	reason := e.FailureReason
+	if e.Deployment != nil {
+		return reason
+	}
+	for _, i := range instances {
+		switch {
+		case !i.Wanted || i.Attempts == 0 || i.Detail == "":
+		case i.Status == InstanceFailed:
+			return i.Detail
+		case e.Status == OutOfService && i.Status != InstanceReady:
+			reason = i.Detail
+		}
+	}
+	return reason
 }
 
 // inService is a variant of the fleet in service. Its desired count and weight

@@ -163,7 +163,7 @@ func (o *Outcome) statusAndRoute(was Standing, e *hosting.Endpoint, instances []
 	e.UpdateStatus(instances, o.At)
 	route := e.Route(instances)
 	if e.Status != was.Status {
-		change := record.StatusChange{From: was.Status, To: e.Status, Reason: e.FailureReason}
+		change := record.StatusChange{From: was.Status, To: e.Status, Reason: e.Reason(instances)}
 		if n := standIns(route); n > 0 && e.Status == hosting.OutOfService {
 			change.Reason = fmt.Sprintf("No instance passes its health checks: requests go to all that run, %d.", n)
 		}

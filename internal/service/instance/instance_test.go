@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type plant struct {
 
 	providers provider.Set
 	download  time.Duration // of the endpoint that is created
+	unknown   error         // why the image cannot run
 	version   func(ctx context.Context, d hosting.ModelData, served bool) (string, error)
 	stop      func()
 	manager   *instance.Manager
@@ -96,7 +98,7 @@ func (p *plant) start() {
 	}
 	m := instance.New(instance.Config{
 		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
-		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, nil }, Version: p.version,
+		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, p.unknown }, Version: p.version,
 		Drain: func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
 		Tuning: instance.Tuning{
 			Poll: 50 * time.Millisecond, PingInterval: 20 * time.Millisecond, PingTimeout: time.Second,
@@ -233,6 +235,10 @@ func fetchFails(err error) func(*plant) {
 	}
 }
 
+func refused(err error) func(*plant) {
+	return func(p *plant) { p.world.refuse.Store(&err) }
+}
+
 func TestWhatAVariantAsksForReachesTheProvider(t *testing.T) {
 	p := newPlant(t)
 	p.create(1)
@@ -363,9 +369,18 @@ func TestAnInstanceThatCannotStartFailsTheEndpointWithTheReason(t *testing.T) {
 			func(p *plant) { p.download = 100 * time.Millisecond; p.world.late.Store(true) },
 			container + "could not be started: it was not started within 100ms. Its image is being pulled.",
 		},
+		"its model finds no room": {
+			fetchFails(fault.New(fault.Unavailable, "It could not be stored.").Because(
+				fmt.Errorf("write: %w", syscall.ENOSPC))),
+			`The model data for container "primary" from URL "s3://b/k" could not be stored on this server: no space ` +
+				"is left on the server's disk.",
+		},
 		"the provider refuses": {
-			func(p *plant) { p.world.refuse.Store(true) },
-			container + "could not be started: the server's log says why.",
+			refused(errors.New("no room")), container + "could not be started: the server's log says why.",
+		},
+		"there is no room for its log": {
+			refused(fmt.Errorf("open log: %w", syscall.ENOSPC)),
+			container + "could not be started: no space is left on the server's disk.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

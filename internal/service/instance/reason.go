@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
@@ -33,6 +34,11 @@ func (s *supervisor) noModelData(err error) *startError {
 	if errors.Is(err, fault.Invalid) {
 		return &startError{permanent: true, cause: err, text: fmt.Sprintf(
 			"The model data for container %q from URL %q cannot be used: %s", c.Name, c.ModelData.URI, public(err))}
+	}
+	if lack := hostLacks(err); lack != "" {
+		return &startError{cause: err, text: fmt.Sprintf(
+			"The model data for container %q from URL %q could not be stored on this server: %s.",
+			c.Name, c.ModelData.URI, lack)}
 	}
 	return &startError{permanent: errors.Is(err, fault.NotFound), cause: err, text: fmt.Sprintf(
 		"Failed to download model data for container %q from URL: %q. Please ensure that there is an object located "+
@@ -90,9 +96,34 @@ func truncate(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-3], "") + "..."
 }
 
+// public is what a person may know of err, and can act on.
 func public(err error) string {
+	if lack := hostLacks(err); lack != "" {
+		return lack + "."
+	}
 	if k, text := fault.Public(err); k != fault.Internal {
 		return text
 	}
 	return "the server's log says why."
+}
+
+// hostLacks names what the host has no more of, "" if that is not the trouble.
+func hostLacks(err error) string {
+	for _, l := range []struct {
+		errno syscall.Errno
+		text  string
+	}{
+		{syscall.ENOSPC, "no space is left on the server's disk"},
+		{syscall.EDQUOT, "no space is left in the server's quota of its disk"},
+		{syscall.EROFS, "the server's disk is read-only"},
+		{syscall.EIO, "the server's disk fails"},
+		{syscall.EMFILE, "the server has too many files open"},
+		{syscall.ENFILE, "the host has too many files open"},
+		{syscall.ENOMEM, "the host has no memory left"},
+	} {
+		if errors.Is(err, l.errno) {
+			return l.text
+		}
+	}
+	return ""
 }

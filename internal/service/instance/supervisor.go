@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type supervisor struct {
 	row      hosting.InstanceRow // this and what follows is touched by run only
 	status   provider.Status     // as run last saw it
 	proven   bool                // it was ready at some time
+	told     string              // the last reason that was logged
 
 	wanted context.Context // ends when the instance is to go
 	unwant context.CancelFunc
@@ -110,7 +112,12 @@ func (s *supervisor) attempt(ctx context.Context) {
 	if s.row.Attempts >= s.m.Tuning.StartAttempts || isPermanent(err) {
 		r.Status = hosting.InstanceFailed
 	}
-	s.m.Log.WarnContext(ctx, "instance is down", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID,
+	level := slog.LevelWarn
+	if r.Detail == s.told {
+		level = slog.LevelDebug // one record for one reason: it may be tried for days
+	}
+	s.told = r.Detail
+	s.m.Log.Log(ctx, level, "instance is down", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID,
 		"attempts", s.row.Attempts, "status", r.Status, "err", err)
 	_ = s.report(ctx, r) // it fails when ctx has ended, which the caller sees
 	// What is left of it must not hold its memory while we wait.

@@ -2,7 +2,6 @@ package instance_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -21,8 +20,8 @@ type world struct {
 	changes chan struct{}
 	starts  map[provider.ID]int
 
-	refuse atomic.Bool // Ensure fails
-	late   atomic.Bool // instances have no address until told
+	refuse atomic.Pointer[error] // Ensure fails with it
+	late   atomic.Bool           // instances have no address until told
 	fetch  atomic.Pointer[func(context.Context, hosting.ModelData) error]
 	stall  atomic.Bool // instances never get healthy
 	die    atomic.Bool // instances exit as soon as they start
@@ -51,8 +50,8 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) Ensure(ctx context.Context, id provider.ID, spec provider.Spec) (provider.Status, error) {
-	if w.refuse.Load() {
-		return provider.Status{}, errors.New("no room")
+	if err := w.refuse.Load(); err != nil {
+		return provider.Status{}, *err
 	}
 	if fetch := w.fetch.Load(); fetch != nil && spec.ModelData != nil {
 		if err := (*fetch)(ctx, *spec.ModelData); err != nil {
