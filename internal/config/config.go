@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
@@ -153,26 +151,22 @@ func Default() Config {
 }
 
 // Load reads the YAML file at path over the defaults and validates the
-// outcome. A key that Slipway does not know is an error.
+// outcome. A key that Slipway does not know is an error. Every fault is
+// reported at once, as a *Fault with its file, line and key.
 func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, err
 	}
-	c, err := Parse(text)
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return parse(path, text)
 }
 
 // Parse reads YAML as Load does.
-func Parse(text []byte) (Config, error) {
+func Parse(text []byte) (Config, error) { return parse("", text) }
+
+func parse(file string, text []byte) (Config, error) {
 	c := Default()
-	if err := yaml.UnmarshalStrict(text, &c); err != nil {
-		return Config{}, errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: "))
-	}
-	if err := c.Validate(); err != nil {
+	if err := decode(file, text, &c); err != nil {
 		return Config{}, err
 	}
 	return c, nil
@@ -205,10 +199,10 @@ func (c Config) Validate() error {
 		case name == "" || len(name) > 255 || strings.ContainsAny(name, " \t\r\n"):
 			bad("images: %q cannot be the name of an image", name)
 		case len(command) == 0 || command[0] == "":
-			bad("images: %s: command: must name a program", name)
+			bad("images.%s.command: must name a program", name)
 		}
 		if err := hosting.CheckVariables(c.Images[name].Environment); err != nil {
-			bad("images: %s: environment: %w", name, err)
+			bad("images.%s.environment: %w", name, err)
 		}
 	}
 	if err := c.Database.check(); err != nil {

@@ -78,7 +78,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		t.Fatal("no fault was found")
 	}
 	for _, key := range []string{
-		"listen:", "dataDir:", "region:", "account:", `images: "a b"`, "images: c: command", "images: d: environment",
+		"listen:", "dataDir:", "region:", "account:", `images: "a b"`, "images.c.command", "images.d.environment",
 		"database.url:",
 		"limits.maxBodyBytes:", "limits.maxModelBytes:",
 		"limits.modelCacheBytes:", "limits.modelTimeout:", "limits.streamTimeout:",
@@ -96,9 +96,9 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 
 func TestAFileWithAFaultIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"an unknown key":            {"listne: 127.0.0.1:1", `unknown field "listne"`},
-		"an unknown key further in": {"limits: {modelTimout: 1s}", `unknown field "modelTimout"`},
-		"a key given twice":         {"region: us-east-1\nregion: us-west-2", "already set"},
+		"an unknown key":            {"listne: 127.0.0.1:1", `line 1: listne: is no key`},
+		"an unknown key further in": {"limits: {modelTimout: 1s}", `line 1: limits.modelTimout: is no key of limits`},
+		"a key given twice":         {"region: us-east-1\nregion: us-west-2", "line 2: region: is given twice"},
 		"a duration without unit":   {"limits: {modelTimeout: 60}", `60 is not a duration like "30s"`},
 		"a duration of words":       {"limits: {modelTimeout: soon}", `"soon" is not a duration like "30s"`},
 		"an account read as octal":  {"account: 000000000123", "quote it in YAML"},
