@@ -197,7 +197,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	// is an error that tells nobody anything.
 	a.onStop("listener", func() error { _ = a.listener.Close(); return nil })
 	l := a.cfg.Limits
-	bodies := http1.NewBudget(maxBodies)
+	bodies := connlimit.NewBudget(maxBodies)
 	api := runtime.New(runtime.Config{
 		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/api/runtime"
-	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
 // records is a log that a test reads while it is written.
@@ -100,37 +99,4 @@ func TestARefusalBySignatureIsLogged(t *testing.T) {
 			t.Errorf("logged %d times:\n%s", n-before, log.String())
 		}
 	})
-}
-
-// One caller's bodies take a part of the memory, and what nobody verified half.
-func TestABudgetKeepsSomethingForOthers(t *testing.T) {
-	b := http1.NewBudget(1000)
-	pay := func(key string, proven bool) http1.Payer { return http1.Payer{Key: key, Proven: proven} }
-	fill := func(by http1.Payer) (claims []http1.Claim) {
-		for {
-			c, ok := b.Reserve(10, by)
-			if !ok {
-				return claims
-			}
-			claims = append(claims, c)
-		}
-	}
-	strangers := fill(pay("k", false))
-	if b.Used() != 250 {
-		t.Errorf("one address of strangers holds %d", b.Used())
-	}
-	known := fill(pay("k", true))
-	if b.Used() != 750 {
-		t.Errorf("one key holds %d", b.Used())
-	}
-	others := fill(pay("l", true))
-	if b.Used() != 1000 {
-		t.Errorf("all hold %d", b.Used())
-	}
-	for _, c := range append(append(strangers, known...), others...) {
-		c.Release()
-	}
-	if b.Used() != 0 {
-		t.Errorf("%d are left", b.Used())
-	}
 }

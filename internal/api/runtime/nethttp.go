@@ -51,7 +51,7 @@ type adapter struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	arrived time.Time
-	held    http1.Claim
+	held    connlimit.Claim
 	key     string // on whose account
 
 	status  int // to be written with the first byte
@@ -73,32 +73,12 @@ func (x *adapter) Body() ([]byte, error) {
 	if x.r.ContentLength > limit {
 		return nil, x.refuse(http1.ErrTooLarge)
 	}
-	by := http1.Payer{
-		Key: x.key, Address: connlimit.NetworkOf(x.r.RemoteAddr), Proven: connlimit.Proven(x.r.Context()),
+	body, held, err := x.api.Bodies.ReadAll(x.r.Body, limit, connlimit.PayerOf(x.r, x.key))
+	x.held = held
+	if errors.Is(err, http1.ErrTooLarge) || errors.Is(err, http1.ErrBusy) {
+		return nil, x.refuse(err)
 	}
-	buf := make([]byte, 0, 512)
-	for {
-		if len(buf) == cap(buf) {
-			size := min(max(4*int64(cap(buf)), 16<<10), limit+1)
-			held, ok := x.api.Bodies.Reserve(int(size), by)
-			if !ok {
-				return nil, x.refuse(http1.ErrBusy)
-			}
-			x.held.Release()
-			x.held = held
-			buf = append(make([]byte, 0, size), buf...)
-		}
-		n, err := x.r.Body.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case int64(len(buf)) > limit:
-			return nil, x.refuse(http1.ErrTooLarge)
-		case errors.Is(err, io.EOF):
-			return buf, nil
-		case err != nil:
-			return nil, err
-		}
-	}
+	return body, err
 }
 
 // refuse gives up on the body. Answers are written while it still comes in.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -62,7 +63,7 @@ type Config struct {
 	MaxBody       int                   // bytes; in messages, and the limit of the net/http side; default 6 MiB
 	Timeout       time.Duration         // for a container's answer; default 60 s
 	StreamTimeout time.Duration         // for a whole streamed answer; default 8 min
-	Bodies        *http1.Budget         // of all request bodies on the net/http side; default 256 MiB
+	Bodies        *connlimit.Budget     // of all request bodies on the net/http side; default 256 MiB
 	Log           *slog.Logger          // default: discard
 	Registerer    prometheus.Registerer // where refusals are counted; nil: nowhere
 }
@@ -82,7 +83,7 @@ func New(cfg Config) *API {
 	cfg.StreamTimeout = cmp.Or(cfg.StreamTimeout, 8*time.Minute)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if cfg.Bodies == nil {
-		cfg.Bodies = http1.NewBudget(256 << 20)
+		cfg.Bodies = connlimit.NewBudget(256 << 20)
 	}
 	a := &API{Config: cfg, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "slipway_invocations_refused_total",

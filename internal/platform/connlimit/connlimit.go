@@ -170,8 +170,8 @@ func Network(remote net.Addr) netip.Addr {
 	return network(t.AddrPort().Addr())
 }
 
-// NetworkOf is Network for the host:port of a client.
-func NetworkOf(remote string) netip.Addr {
+// networkOf is Network for the host:port of a client.
+func networkOf(remote string) netip.Addr {
 	a, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Addr{}

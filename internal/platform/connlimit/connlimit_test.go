@@ -2,11 +2,11 @@ package connlimit_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,7 +224,9 @@ func TestAWriteThatNobodyTakesEnds(t *testing.T) {
 }
 
 func TestAnAddressOfIPv6IsItsNetwork(t *testing.T) {
-	at := func(s string) string { return connlimit.NetworkOf(s).String() }
+	at := func(remote string) string {
+		return connlimit.PayerOf(&http.Request{RemoteAddr: remote}, "").Address.String()
+	}
 	for a, b := range map[string]string{
 		"[2001:db8::1]:1": "[2001:db8::ffff:2]:2", "[::ffff:192.0.2.1]:1": "192.0.2.1:2",
 	} {
@@ -272,8 +274,42 @@ func TestPlacesAreCounted(t *testing.T) {
 }
 
 func TestARequestThatCameAnotherWayIsNobodys(t *testing.T) {
-	connlimit.Prove(context.Background())
-	if connlimit.Proven(context.Background()) {
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	connlimit.Prove(r.Context())
+	if connlimit.PayerOf(r, "k").Proven {
 		t.Error("proven")
+	}
+}
+
+// One caller's bodies take a part of the memory, and what nobody verified half.
+func TestABudgetKeepsSomethingForOthers(t *testing.T) {
+	b := connlimit.NewBudget(1000)
+	pay := func(key string, proven bool) connlimit.Payer { return connlimit.Payer{Key: key, Proven: proven} }
+	fill := func(by connlimit.Payer) (claims []connlimit.Claim) {
+		for {
+			c, ok := b.Reserve(10, by)
+			if !ok {
+				return claims
+			}
+			claims = append(claims, c)
+		}
+	}
+	strangers := fill(pay("k", false))
+	if b.Used() != 250 {
+		t.Errorf("one address of strangers holds %d", b.Used())
+	}
+	known := fill(pay("k", true))
+	if b.Used() != 750 {
+		t.Errorf("one key holds %d", b.Used())
+	}
+	others := fill(pay("l", true))
+	if b.Used() != 1000 {
+		t.Errorf("all hold %d", b.Used())
+	}
+	for _, c := range append(append(strangers, known...), others...) {
+		c.Release()
+	}
+	if b.Used() != 0 {
+		t.Errorf("%d are left", b.Used())
 	}
 }

@@ -129,10 +129,11 @@ func Prove(ctx context.Context) {
 	}
 }
 
-// Proven reports whether a request on the connection of ctx has been verified.
-func Proven(ctx context.Context) bool {
-	p := placeIn(ctx)
-	return p != nil && p.Proven()
+// PayerOf is on whose account the body of a request is held that claims to be
+// signed with the key, "" if it claims nothing.
+func PayerOf(r *http.Request, key string) Payer {
+	p := placeIn(r.Context())
+	return Payer{Key: key, Address: networkOf(r.RemoteAddr), Proven: p != nil && p.Proven()}
 }
 
 // Watch has s tell what its connections, which come from a Listener, are at. A

@@ -10,16 +10,20 @@
 // are no upgrades, no HTTP/2, and no TLS of its own.
 package http1
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
+)
 
 // ErrGone is returned when the peer on whose behalf work was done has left.
 var ErrGone = errors.New("http1: the client has gone")
 
 // ErrTooLarge is returned for a body that exceeds the server's limit.
-var ErrTooLarge = errors.New("http1: body exceeds the limit")
+var ErrTooLarge = connlimit.ErrTooLarge
 
 // ErrBusy is returned when the budget for request bodies is used up.
-var ErrBusy = errors.New("http1: the memory for request bodies is used up")
+var ErrBusy = connlimit.ErrBusy
 
 // Refusal is a message that cannot be accepted, with the status that says so.
 type Refusal struct {

@@ -21,11 +21,11 @@ type Exchange struct {
 
 	body     []byte
 	bodyErr  error
-	bodyRead bool   // Body was called
-	whole    bool   // nothing of the body is left on the connection
-	block    *block // holds the body if the connection's buffer does not
-	held     Claim  // on the budget
-	key      string // on whose account the body is held
+	bodyRead bool            // Body was called
+	whole    bool            // nothing of the body is left on the connection
+	block    *block          // holds the body if the connection's buffer does not
+	held     connlimit.Claim // on the budget
+	key      string          // on whose account the body is held
 
 	answer
 }
@@ -144,7 +144,7 @@ func (x *Exchange) readSized(n int) ([]byte, error) {
 			}
 		}
 		first = min(n, max(4*smallBlock, c.w-c.r))
-	case c.s.cfg.Bodies.scarce():
+	case c.s.cfg.Bodies.Scarce():
 		first = min(n, 256<<10)
 	}
 	if err := x.hold(first); err != nil {
@@ -243,8 +243,8 @@ func (x *Exchange) grow(got, n int) error {
 	return nil
 }
 
-func (x *Exchange) payer() Payer {
-	return Payer{Key: x.key, Address: connlimit.Network(x.c.nc.RemoteAddr()), Proven: x.c.place.Proven()}
+func (x *Exchange) payer() connlimit.Payer {
+	return connlimit.Payer{Key: x.key, Address: connlimit.Network(x.c.nc.RemoteAddr()), Proven: x.c.place.Proven()}
 }
 
 // release gives the body's memory back.
@@ -252,7 +252,7 @@ func (x *Exchange) release() {
 	if x.block != nil {
 		x.held.Release()
 		x.c.s.blocks.put(x.block)
-		x.block, x.held = nil, Claim{}
+		x.block, x.held = nil, connlimit.Claim{}
 	}
 	x.body = nil
 }

@@ -15,18 +15,18 @@ import (
 
 // Config are the bounds of a Server. A zero field takes its default.
 type Config struct {
-	MaxHead     int           // bytes of a request head; default 64 KiB
-	MaxFields   int           // header fields of a request; default 128
-	MaxBody     int           // bytes of a request body; default 6 MiB
-	Bodies      *Budget       // of all request bodies together; default 1 GiB
-	MaxConns    int           // connections of the data plane at a time; default 16384
-	PerAddress  int           // of these, of one address, that have sent nothing that verified; default a quarter
-	FirstByte   time.Duration // until a connection sends the first one; default 10 s
-	HeadTimeout time.Duration // from the first byte of a head to its last; default 10 s
-	IdleTimeout time.Duration // between two requests; default 75 s
-	BodyTimeout time.Duration // for a body, plus a second for each 32 KiB that came; default 30 s
-	SendTimeout time.Duration // for the client to take one write; default 60 s
-	Log         *slog.Logger  // default: discard
+	MaxHead     int               // bytes of a request head; default 64 KiB
+	MaxFields   int               // header fields of a request; default 128
+	MaxBody     int               // bytes of a request body; default 6 MiB
+	Bodies      *connlimit.Budget //  of all request bodies together; default 1 GiB
+	MaxConns    int               // connections of the data plane at a time; default 16384
+	PerAddress  int               // of these, of one address, that have sent nothing that verified; default a quarter
+	FirstByte   time.Duration     // until a connection sends the first one; default 10 s
+	HeadTimeout time.Duration     // from the first byte of a head to its last; default 10 s
+	IdleTimeout time.Duration     // between two requests; default 75 s
+	BodyTimeout time.Duration     // for a body, plus a second for each 32 KiB that came; default 30 s
+	SendTimeout time.Duration     // for the client to take one write; default 60 s
+	Log         *slog.Logger      // default: discard
 }
 
 func (c *Config) fill() {
@@ -34,7 +34,7 @@ func (c *Config) fill() {
 	c.MaxFields = cmp.Or(c.MaxFields, 128)
 	c.MaxBody = cmp.Or(c.MaxBody, 6<<20)
 	if c.Bodies == nil {
-		c.Bodies = NewBudget(1 << 30)
+		c.Bodies = connlimit.NewBudget(1 << 30)
 	}
 	c.MaxConns = cmp.Or(c.MaxConns, 16384)
 	c.HeadTimeout = cmp.Or(c.HeadTimeout, 10*time.Second)

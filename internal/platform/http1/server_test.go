@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
@@ -360,7 +361,7 @@ func TestASlowHeadIsCutOff(t *testing.T) {
 
 func TestBodiesStayWithinTheirBudget(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
-	budget := http1.NewBudget(400_000) // a quarter of it for an address
+	budget := connlimit.NewBudget(400_000) // a quarter of it for an address
 	s := serve(t, http1.Config{Bodies: budget}, func(x *http1.Exchange) {
 		if _, err := x.Body(); err == nil {
 			held <- struct{}{}

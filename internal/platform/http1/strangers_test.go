@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
@@ -142,7 +143,7 @@ func TestHealthAnswersWhileEveryConnectionIsBusy(t *testing.T) {
 // Thousands of clients that only promise a body are no reason to refuse one that
 // sends it.
 func TestBodiesThatDoNotComeHoldNoMemory(t *testing.T) {
-	budget := http1.NewBudget(2 << 20)
+	budget := connlimit.NewBudget(2 << 20)
 	s := serve(t, http1.Config{Bodies: budget, MaxBody: 1 << 20, MaxConns: 1000}, echo)
 	for i := range 200 {
 		c := newClient(t, s.addr)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
@@ -58,7 +59,8 @@ type Config struct {
 	// is asked on every request, and must answer from memory. nil: always.
 	SessionAlive func(access.Device) bool
 
-	MaxBody int64 // of a control-plane request, in bytes; 0 means 4 MiB
+	MaxBody int64             // of a control-plane request, in bytes; 0 means 4 MiB
+	Bodies  *connlimit.Budget // of those of all requests; nil: 512 MiB
 }
 
 const defaultMaxBody = 4 << 20
@@ -66,6 +68,9 @@ const defaultMaxBody = 4 << 20
 // New returns the handler of the one address.
 func New(c Config) http.Handler {
 	c.MaxBody = cmp.Or(c.MaxBody, defaultMaxBody)
+	if c.Bodies == nil {
+		c.Bodies = connlimit.NewBudget(512 << 20)
+	}
 	g := &gateway{Config: c}
 	g.routes = g.table()
 	return g

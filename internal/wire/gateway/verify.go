@@ -43,7 +43,8 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 			_, signed := sigv4.ScopeOf(sigv4.FromHTTP(r))
 			a.service = cmp.Or(signed, "sagemaker")
 		}
-		c, body, err := g.verify(w, r, a)
+		c, body, held, err := g.verify(w, r, a)
+		defer held.Release()
 		switch {
 		case err != nil:
 			e := refusal(err, a.style())
@@ -61,30 +62,33 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 
 // verify returns who calls and the request's body. The head is looked at first,
 // so that only those who hold a key have their body read.
-func (g *gateway) verify(w http.ResponseWriter, r *http.Request, a api) (c access.Caller, body []byte, err error) {
+func (g *gateway) verify(
+	w http.ResponseWriter, r *http.Request, a api,
+) (c access.Caller, body []byte, held connlimit.Claim, err error) {
 	head := sigv4.FromHTTP(r)
-	if _, err := g.Verifier.Admit(head, time.Now()); err != nil {
-		return c, nil, err
+	key, err := g.Verifier.Admit(head, time.Now())
+	if err != nil {
+		return c, nil, held, err
 	}
 	// Whoever holds the ID of a key could otherwise hold a connection and what was
 	// read so far, for ever: the signature is verified with the body.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not all writers can; those of servers do
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody))
+	body, held, err = g.Bodies.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody), g.MaxBody, connlimit.PayerOf(r, key))
 	_ = control.SetReadDeadline(time.Time{}) // as above
 	if err != nil {
-		return c, nil, unreadable(err)
+		return c, nil, held, unreadable(err)
 	}
 	id, err := g.Verifier.Verify(head, body, time.Now())
 	if err == nil && id.Service != a.service {
 		err = sigv4.WrongService(a.service)
 	}
 	if err != nil {
-		return c, nil, err
+		return c, nil, held, err
 	}
 	connlimit.Prove(r.Context())
 	c = g.caller(id)
-	return c, body, g.allowDevice(c, a.devices)
+	return c, body, held, g.allowDevice(c, a.devices)
 }
 
 func (g *gateway) caller(id sigv4.Identity) access.Caller {
@@ -117,6 +121,12 @@ func (g *gateway) alive(c access.Caller) bool {
 func unreadable(err error) *awserr.Error {
 	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return awserr.TooLarge(tooBig.Limit)
+	}
+	if errors.Is(err, connlimit.ErrBusy) {
+		return &awserr.Error{
+			Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable,
+			Message: "Too many requests are in flight. Try again later.",
+		}
 	}
 	return &awserr.Error{
 		Code: "IncompleteBody", Status: http.StatusBadRequest, Message: "The request body could not be read.",

@@ -1,9 +1,17 @@
-package http1
+package connlimit
 
 import (
+	"errors"
+	"io"
 	"net/netip"
 	"sync"
 )
+
+// ErrTooLarge is returned for a body that exceeds its limit.
+var ErrTooLarge = errors.New("connlimit: body exceeds the limit")
+
+// ErrBusy is returned when the budget for request bodies is used up.
+var ErrBusy = errors.New("connlimit: the memory for request bodies is used up")
 
 // Budget bounds the memory that all request bodies hold together, and what part
 // of it anybody may: who has not proven who they are at most half, one address of
@@ -84,5 +92,34 @@ func (b *Budget) Used() int64 {
 	return b.used
 }
 
-// scarce reports whether memory is not plenty.
-func (b *Budget) scarce() bool { return b.Used() > b.limit/4 }
+// Scarce reports whether memory is not plenty.
+func (b *Budget) Scarce() bool { return b.Used() > b.limit/4 }
+
+// ReadAll reads the whole of r, at most limit bytes, into memory that by is
+// charged with until the claim is released, whatever the error: ErrTooLarge,
+// ErrBusy, or what r said. Memory follows what comes, not what was announced.
+func (b *Budget) ReadAll(r io.Reader, limit int64, by Payer) (body []byte, held Claim, err error) {
+	body = make([]byte, 0, 512) // so little is not worth counting
+	for {
+		if len(body) == cap(body) {
+			size := min(max(4*int64(cap(body)), 4<<10), limit+1)
+			more, ok := b.Reserve(int(size), by)
+			if !ok {
+				return nil, held, ErrBusy
+			}
+			held.Release()
+			held = more
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, held, ErrTooLarge
+		case errors.Is(err, io.EOF):
+			return body, held, nil
+		case err != nil:
+			return nil, held, err
+		}
+	}
+}
