@@ -27,6 +27,7 @@ import (
 const soakVariable = "SLIPWAY_SOAK"
 
 func TestNoRequestIsLostInFiftyUpdatesUnderLoad(t *testing.T) {
+	t.Parallel()
 	testAvailability(t, func(updates int) bool { return updates >= 50 })
 }
 

@@ -171,6 +171,7 @@ func (c *sdk) alarm(name string) cwtypes.MetricAlarm {
 // boto3 puts alarms, watches a bad canary being rolled back, and its own waiter
 // calls that a success.
 func TestBoto3GuardsADeployment(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.client(python(t), "testdata/py/cloudwatch.py", s.modelData("v1"), s.modelData("v2"))
 	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })

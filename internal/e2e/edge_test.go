@@ -37,6 +37,7 @@ func pythons(t *testing.T) []string {
 }
 
 func TestBoto3RunsTheFlowsOfAFleet(t *testing.T) {
+	t.Parallel()
 	for _, p := range pythons(t) {
 		t.Run(strings.Trim(p, "/"), func(t *testing.T) {
 			s := startServer(t, quickDevices)
@@ -59,6 +60,7 @@ func TestWhatDevicesSayAtTheWrongTimeIsTakenForWhatItIs(t *testing.T) {
 
 // The command line of AWS on a fleet (edge spec §9, flow 7).
 func TestTheAWSCommandLineRunsAFleet(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, quickDevices)
 	aws := s.aws()
 	role := "arn:aws:iam::123456789012:role/SageMakerDevices"
@@ -198,6 +200,7 @@ func (c *awsCLI) asDevice(t *testing.T, devices int) {
 }
 
 func TestTheJavaScriptSDKSpeaksForADevice(t *testing.T) {
+	t.Parallel()
 	installJS(t)
 	s := startServer(t)
 	c := &edgeSDK{sdk: s.sdk()}

@@ -300,6 +300,7 @@ func (c *sdk) wantSum(metric, endpoint, config string, want float64) {
 // Every strategy brings a good model into service without a failed request, and
 // takes a bad one back with none but the bad model's own errors.
 func TestEveryStrategyUnderLoad(t *testing.T) {
+	t.Parallel()
 	route := func(
 		kind types.TrafficRoutingConfigType, wait int32, r types.TrafficRoutingConfig, bake int32,
 	) *types.DeploymentConfig {

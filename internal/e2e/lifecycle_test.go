@@ -3,12 +3,14 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 )
 
 func TestBoto3RunsTheWholeLifeOfAnEndpoint(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.client(python(t), "testdata/py/lifecycle.py", s.modelData("v1"), s.modelData("v2"))
 	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })
@@ -23,35 +26,41 @@ func TestBoto3RunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 }
 
 func TestBoto3SeesTheAPIsOwnErrors(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(c *config.Config) { c.Limits.StartupWindow = config.Duration(5 * time.Second) })
 	s.client(python(t), "testdata/py/errors.py", s.modelData("v1"))
 	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })
 	s.stop()
 }
 
-// installJS gets the JavaScript SDK, unless what its lock file names is there.
+// installedJS gets the JavaScript SDK, unless what its lock file names is there.
 // The lock file pins what is installed; no package's scripts run.
-func installJS(t *testing.T) {
-	t.Helper()
+var installedJS = sync.OnceValue(func() error {
 	wanted, err := os.ReadFile("testdata/js/package-lock.json")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	const installed = "testdata/js/node_modules/.installed"
 	if got, err := os.ReadFile(installed); err == nil && bytes.Equal(got, wanted) {
-		return
+		return nil
 	}
 	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 	install.Dir = "testdata/js"
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	if err := os.WriteFile(installed, wanted, 0o600); err != nil {
+	return os.WriteFile(installed, wanted, 0o600)
+})
+
+func installJS(t *testing.T) {
+	t.Helper()
+	if err := installedJS(); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestTheJavaScriptSDKRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
+	t.Parallel()
 	installJS(t)
 	s := startServer(t)
 	s.client("node", "testdata/js/lifecycle.mjs", s.modelData("v1"), s.modelData("v2"))
@@ -60,6 +69,7 @@ func TestTheJavaScriptSDKRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
 
 // The command line of AWS, as a person would type it.
 func TestTheAWSCommandLineRunsTheWholeLifeOfAnEndpoint(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	aws := s.aws()
 

@@ -23,6 +23,7 @@ import (
 // Of a plan for 1,000 agents on bad days everything that the server says is
 // what the devices themselves say.
 func TestTheCountersOfAPlanAreWhatAThousandDevicesSay(t *testing.T) {
+	t.Parallel()
 	const devices, seed, fail = 1000, 7, 0.05
 	s := startServer(t)
 	c := s.sdk()
@@ -349,6 +350,7 @@ func (c *sdk) devices(fleet string, model ...string) (names []string) {
 }
 
 func TestSimulatedDevicesComeToRestFromTheCommandLine(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	out, err := exec.Command(program(t, "slipway"), "sim-devices", "--config", s.file, "--fleet", "yard", "--count",
 		"50", "--seed", "7",

@@ -74,6 +74,7 @@ func TestAKilledInstanceIsReplaced(t *testing.T) {
 // However early an instance dies, before it listens or just as it becomes
 // ready, the update that started it comes to its end.
 func TestAnInstanceKilledAsItStartsIsStartedAgain(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	c := s.sdk()
 	c.deployable("blue", 2, nil)

@@ -307,6 +307,7 @@ func (c *sdk) tagsOf(arn *string) (all []string) {
 // A rolling update is taken back from its last batch, when most of the old
 // instances are gone and have to be launched again, without a failed request.
 func TestARollingUpdateIsTakenBackFromItsLastBatch(t *testing.T) {
+	t.Parallel()
 	for name, back := range map[string]*types.CapacitySize{"all at once": nil, "in batches": count(1)} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t)
