@@ -5,14 +5,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,8 +45,9 @@ import (
 
 // App is a server that listens but does not serve yet.
 type App struct {
-	cfg config.Config
-	log *slog.Logger
+	cfg  config.Config
+	live atomic.Pointer[config.Config] // cfg with what has changed since; see Reload
+	log  *slog.Logger
 
 	keys      *access.Keys
 	sessions  *access.Sessions
@@ -110,6 +110,7 @@ func (w wakeups) rowsChanged() {
 // New opens everything that cfg names and listens. Close undoes it.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, wakeups: newWakeups()}
+	a.live.Store(&cfg)
 	for _, step := range []func(context.Context) error{
 		a.openState, a.openProvider, a.buildServices, a.buildPackaging, a.buildEdge, a.listen,
 	} {
@@ -216,85 +217,6 @@ func (a *App) listen(ctx context.Context) (err error) {
 	}
 	connlimit.Watch(a.control, func(path string) bool { return path == "/healthz" || path == "/readyz" })
 	return nil
-}
-
-const (
-	// maxControlConns bounds the connections of everything but invocations: a new
-	// one takes the place of the one that has been idle longest.
-	maxControlConns = 4096
-	// maxBodies bounds the bodies of all invocations in flight, in bytes.
-	maxBodies = 1 << 30
-)
-
-// Run serves until ctx ends, then finishes what is in flight, bounded by the
-// drain timeout. It returns why it could not go on, or nil.
-func (a *App) Run(ctx context.Context) error {
-	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() { a.directory.Run(background) })
-	wg.Go(func() { a.follower.Run(background) })
-	wg.Go(func() { a.manager.Run(background) })
-	wg.Go(func() { a.turns.Run(background) })
-	wg.Go(func() { a.watch.Run(background) })
-	wg.Go(func() { a.metrics.Run(background) })
-	wg.Go(func() { a.alarms.Run(background) })
-	wg.Go(func() { a.notify.Run(background) })
-	wg.Go(func() { a.tidy(background) })
-	wg.Go(func() { a.packaging.Run(background) })
-	wg.Go(func() { a.identity.Run(background) })
-	wg.Go(func() { a.fleet.Run(background) })
-	wg.Go(func() { a.stages.Run(background) })
-	wg.Go(func() { a.models.Run(background, a.modelsInUse) })
-
-	failed := make(chan error, 3)
-	serve := func(name string, f func() error) {
-		wg.Go(func() {
-			if err := f(); !errors.Is(err, http1.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve %s: %w", name, err)
-			}
-		})
-	}
-	serve("the data plane", func() error { return a.data.Serve(a.listener) })
-	serve("the control plane", func() error {
-		places := connlimit.New(connlimit.Config{Max: maxControlConns, PerAddress: maxControlConns / 2})
-		return a.control.Serve(places.Listener(a.data.Rest()))
-	})
-	if a.devices != nil {
-		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })
-	}
-	a.readiness.become(nil)
-
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	case err = <-a.db.Lost():
-	}
-	a.readiness.become(errStopping)
-	a.log.InfoContext(ctx, "stopping; instances go on", "drainTimeout", time.Duration(a.cfg.Limits.DrainTimeout))
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.Limits.DrainTimeout))
-	defer cancel()
-	var all sync.WaitGroup
-	var dataErr, controlErr, deviceErr error
-	all.Go(func() { dataErr = a.data.Shutdown(drain) })
-	all.Go(func() { controlErr = shutdown(drain, a.control) })
-	all.Go(func() { deviceErr = shutdown(drain, a.devices) })
-	all.Wait()
-	stopBackground()
-	wg.Wait()
-	return errors.Join(err, dataErr, controlErr, deviceErr)
-}
-
-// shutdown lets what is under way end; what does not end in time is cut off.
-func shutdown(ctx context.Context, s *http.Server) error {
-	if s == nil {
-		return nil
-	}
-	err := s.Shutdown(ctx)
-	if err != nil {
-		_ = s.Close() // the reason is told
-	}
-	return err
 }
 
 // tidy forgets, now and then, what nobody needs any more.

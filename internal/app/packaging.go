@@ -23,7 +23,7 @@ func (a *App) buildPackaging(context.Context) (err error) {
 
 // optimizer is the program that the built-in image runs.
 func (a *App) optimizer() ([]string, error) {
-	argv, ok := a.cfg.Argv(config.ONNXImage)
+	argv, ok := a.live.Load().Argv(config.ONNXImage)
 	if !ok {
 		return nil, fault.New(fault.NotFound, "the image %s is not configured", config.ONNXImage)
 	}

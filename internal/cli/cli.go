@@ -134,13 +134,17 @@ func version() string {
 	return info.Main.Version + " " + info.GoVersion
 }
 
-// newLogger returns the process's logger. Validate has checked the level.
-func newLogger(w io.Writer, l config.Log) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(l.Level)) // info if it is unknown
+// newLogger returns the process's logger; level may change while it is used.
+func newLogger(w io.Writer, l config.Log, level *slog.LevelVar) *slog.Logger {
+	setLevel(level, l)
 	o := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// setLevel takes the level of a configuration. Validate has checked it.
+func setLevel(level *slog.LevelVar, l config.Log) {
+	_ = level.UnmarshalText([]byte(l.Level)) // as it was if it is unknown
 }

@@ -3,8 +3,12 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +32,7 @@ defaults, until SIGTERM or SIGINT. The first start writes the administrator's ke
 				return err
 			}
 			cfg.Database.Accept = cmp.Or(accept, cfg.Database.Accept)
-			return serve(cmd, cfg)
+			return serve(cmd, cfg, func() (config.Config, error) { return s.load(cmd) })
 		},
 	}
 	s.bind(cmd)
@@ -37,8 +41,12 @@ defaults, until SIGTERM or SIGINT. The first start writes the administrator's ke
 	return cmd
 }
 
-func serve(cmd *cobra.Command, cfg config.Config) error {
-	log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+func serve(cmd *cobra.Command, cfg config.Config, load func() (config.Config, error)) error {
+	var level slog.LevelVar
+	log := newLogger(cmd.ErrOrStderr(), cfg.Log, &level)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP) // from now on it does not end the server
+	defer signal.Stop(reload)
 	a, err := app.New(cmd.Context(), cfg, log)
 	if err != nil {
 		return err
@@ -52,6 +60,26 @@ func serve(cmd *cobra.Command, cfg config.Config) error {
 		ready = append(ready, "devices", "https://"+devices)
 	}
 	log.Info("slipway is ready", ready...)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(done)
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-reload:
+			}
+			cfg, err := load()
+			if err != nil {
+				log.Error("the configuration stays as it was", "err", err)
+				continue
+			}
+			setLevel(&level, cfg.Log)
+			a.Reload(cmd.Context(), cfg)
+		}
+	})
 	return a.Run(cmd.Context())
 }
 

@@ -78,7 +78,8 @@ type Database struct {
 	Accept string `json:"accept,omitempty"`
 }
 
-// Limits bound what requests and models may take. Each is above zero.
+// Limits bound what requests and models may take. Each is above zero, but for
+// LameDuck.
 type Limits struct {
 	// MaxBodyBytes is the largest body of an invocation; more is answered with
 	// 413 (spec §6.1).
@@ -98,6 +99,10 @@ type Limits struct {
 	// What an endpoint serves stays beyond that; what no model names any more
 	// goes within minutes.
 	ModelCacheBytes int64 `json:"modelCacheBytes"`
+	// LameDuck is how long a stopping server still takes connections while
+	// /readyz says that it stops, so that load balancers turn away first. 0s
+	// turns them away at once.
+	LameDuck Duration `json:"lameDuck"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
 	// PresignedLifetime is how long a presigned URL may be good for. In Signature
@@ -142,6 +147,7 @@ func Default() Config {
 			StartupWindow: Duration(8 * time.Minute),
 			StopGrace:     Duration(30 * time.Second),
 			MaxModelBytes: 16 << 30, ModelCacheBytes: 64 << 30,
+			LameDuck:          Duration(time.Second),
 			DrainTimeout:      Duration(30 * time.Second),
 			PresignedLifetime: Duration(7 * 24 * time.Hour),
 		},
@@ -247,6 +253,9 @@ func (l Limits) faults() []error {
 		if limit.d <= 0 {
 			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", limit.key))
 		}
+	}
+	if l.LameDuck < 0 {
+		faults = append(faults, errors.New("limits.lameDuck: must not be negative"))
 	}
 	return faults
 }

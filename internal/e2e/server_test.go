@@ -57,6 +57,7 @@ func startServer(t testing.TB, change ...func(*config.Config)) *server {
 	// A restart names its port: the one 43 above may be somebody else's.
 	cfg.Devices.Listen = "127.0.0.1:0"
 	cfg.DataDir = s.dataDir
+	cfg.Limits.LameDuck = 0 // no balancer looks
 	cfg.Account = "123456789012"
 	// The shell gives every instance a journal of its own, so that a request
 	// can be traced to the process that held it.

@@ -2,12 +2,20 @@ package e2e
 
 import (
 	"database/sql"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/platform/pgtest"
@@ -90,5 +98,92 @@ func (s *server) replaceInConfig(from, to string) {
 	changed := strings.ReplaceAll(string(text), from, to)
 	if err := os.WriteFile(s.file, []byte(changed), 0o600); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// A server that is told to stop says so before it turns connections away.
+func TestAStoppingServerIsUnreadyBeforeItTakesNoMoreConnections(t *testing.T) {
+	s := startServer(t, func(c *config.Config) { c.Limits.LameDuck = config.Duration(5 * time.Second) })
+	probe := func(path string) int { // on a connection of its own
+		r := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := r.Get(s.url + path)
+		if err != nil {
+			return 0
+		}
+		_ = resp.Body.Close() // only the status matters
+		return resp.StatusCode
+	}
+	s.dying.Store(true)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 4*time.Second, "the server is not ready", func() bool { return probe("/readyz") == 503 })
+	if status := probe("/healthz"); status != 200 {
+		t.Errorf("a new connection: %d", status)
+	}
+	eventually(t, time.Minute, "connections are turned away", func() bool { return probe("/readyz") == 0 })
+	<-s.exited
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+func TestAHangUpHasAccessKeysAndImagesReadAgain(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	path := filepath.Join(s.dataDir, "credentials")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id, secret = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+	second := "[second]\naws_access_key_id = " + id + "\naws_secret_access_key = " + secret + "\n"
+	if err := os.WriteFile(path, append(text, second...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.replaceInConfig(testImage, "test/renamed:latest")
+	hangUp := func() {
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangUp()
+	as := func() error {
+		cfg := aws.Config{
+			Region: "us-east-1", BaseEndpoint: aws.String(s.url), RetryMaxAttempts: 1,
+			Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
+		}
+		_, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
+		return err
+	}
+	eventually(t, time.Minute, "the new key is good", func() bool { return as() == nil })
+	create := func(name, image string) error {
+		_, err := c.sagemaker.CreateModel(t.Context(), &sagemaker.CreateModelInput{
+			ModelName: &name, ExecutionRoleArn: aws.String("arn:aws:iam::123456789012:role/r"),
+			PrimaryContainer: &types.ContainerDefinition{Image: &image},
+		})
+		return err
+	}
+	eventually(t, time.Minute, "the new image is known", func() bool {
+		return create("new", "test/renamed:latest") == nil
+	})
+	if err := create("old", testImage); err == nil {
+		t.Error("the old image is known still")
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil { // the second key is taken back
+		t.Fatal(err)
+	}
+	hangUp()
+	eventually(t, time.Minute, "the key that was taken back is refused", func() bool { return as() != nil })
+	if err := os.WriteFile(path, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangUp()
+	eventually(t, time.Minute, "what cannot be read is told", func() bool {
+		log, err := os.ReadFile(s.logPath())
+		return err == nil && strings.Contains(string(log), "the access keys stay as they were")
+	})
+	if err := create("newer", "test/renamed:latest"); err != nil {
+		t.Errorf("with the first key: %v", err)
 	}
 }

@@ -13,13 +13,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
 // Keys is the keyring of one AWS shared-credentials file: each profile is a
-// key, and each key an administrator's. It is read once, and never changes.
+// key, and each key an administrator's. It changes with Reload alone.
 type Keys struct {
+	path, account string
+
+	ring atomic.Pointer[keyring]
+}
+
+// keyring is what a file says. It never changes.
+type keyring struct {
 	byID    map[string]sigv4.Key
 	initial sigv4.Key
 }
@@ -34,15 +42,22 @@ func OpenFile(path, account string) (*Keys, error) {
 	if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create the credentials file: %w", err)
 	}
-	text, err := readSecret(path)
+	k := &Keys{path: path, account: account}
+	return k, k.Reload()
+}
+
+// Reload reads the file again. If it cannot be read, the keys stay as they are.
+func (k *Keys) Reload() error {
+	text, err := readSecret(k.path)
 	if err != nil {
-		return nil, fmt.Errorf("read the credentials file: %w", err)
+		return fmt.Errorf("read the credentials file: %w", err)
 	}
-	k, err := parse(string(text), account)
+	ring, err := parse(string(text), k.account)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", k.path, err)
 	}
-	return k, nil
+	k.ring.Store(ring)
+	return nil
 }
 
 // readSecret reads a file whose secrets nobody else can have seen.
@@ -88,12 +103,12 @@ func (k *Keys) Key(id string) (sigv4.Key, bool) {
 	if k == nil { // a Ring of devices alone
 		return sigv4.Key{}, false
 	}
-	key, ok := k.byID[id]
+	key, ok := k.ring.Load().byID[id]
 	return key, ok
 }
 
 // Default returns the key of the profile "default", or the file's first.
-func (k *Keys) Default() sigv4.Key { return k.initial }
+func (k *Keys) Default() sigv4.Key { return k.ring.Load().initial }
 
 func create(path string) error {
 	id, secret := newKey()
@@ -149,8 +164,8 @@ func newKey() (id, secret string) {
 	return id, base64.RawStdEncoding.EncodeToString(b[10:])
 }
 
-func parse(text, account string) (*Keys, error) {
-	k := &Keys{byID: map[string]sigv4.Key{}}
+func parse(text, account string) (*keyring, error) {
+	k := &keyring{byID: map[string]sigv4.Key{}}
 	var cur *sigv4.Key
 	var profile string
 	seen := map[string]bool{}
@@ -194,7 +209,7 @@ func parse(text, account string) (*Keys, error) {
 	return k, nil
 }
 
-func (k *Keys) add(profile string, key *sigv4.Key) error {
+func (k *keyring) add(profile string, key *sigv4.Key) error {
 	if key == nil {
 		return nil
 	}
@@ -229,7 +244,7 @@ func (k *Keys) Authenticate(id, secret string) (sigv4.Key, bool) {
 		return found, false
 	}
 	shown := sha256.Sum256([]byte(secret))
-	for _, key := range k.byID { // all of them, so that the time it takes tells nothing
+	for _, key := range k.ring.Load().byID { // all of them, so that the time it takes tells nothing
 		want := sha256.Sum256([]byte(key.Secret))
 		if subtle.ConstantTimeCompare(shown[:], want[:]) == 1 && (id == "" || id == key.ID) && key.SessionToken == "" {
 			found = key

@@ -1,0 +1,23 @@
+package app
+
+import (
+	"context"
+
+	"github.com/slipway-ml/slipway/internal/config"
+)
+
+// Reload takes over what may change while the server runs: the access keys, which
+// it reads again, and the keys of the configuration that Config.Reload names.
+// What else differs in cfg is logged: it needs a restart. It is called by one
+// goroutine at a time.
+func (a *App) Reload(ctx context.Context, cfg config.Config) {
+	if err := a.keys.Reload(); err != nil {
+		a.log.ErrorContext(ctx, "the access keys stay as they were", "err", err)
+	}
+	next, changed, restart := a.live.Load().Reload(cfg)
+	a.live.Store(&next)
+	a.log.InfoContext(ctx, "configuration and access keys were read again", "changed", changed)
+	if len(restart) > 0 {
+		a.log.WarnContext(ctx, "what else has changed needs a restart", "keys", restart)
+	}
+}
