@@ -16,7 +16,7 @@ func CloseUnknown(ids *identity.Service, next http.Handler) http.Handler {
 		if id := devicetls.Client(r); !ids.Alive(id, id) {
 			w.Header().Set("Connection", "close")
 		} else {
-			connlimit.Prove(r.Context())
+			connlimit.Prove(r.Context(), id)
 		}
 		next.ServeHTTP(w, r)
 	})

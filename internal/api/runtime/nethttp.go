@@ -66,7 +66,9 @@ func (x *adapter) Abort()             { x.aborted = true }
 func (x *adapter) Remote() string     { return x.r.RemoteAddr }
 func (x *adapter) Buffered() bool     { return x.r.ContentLength == 0 }
 func (x *adapter) Charge(key string)  { x.key = key }
-func (x *adapter) Trust()             { connlimit.Prove(x.r.Context()) }
+func (x *adapter) Trust(key string) bool {
+	return connlimit.Prove(x.r.Context(), key)
+}
 
 func (x *adapter) Body() ([]byte, error) {
 	limit := int64(x.api.MaxBody)

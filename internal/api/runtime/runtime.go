@@ -40,7 +40,7 @@ type Exchange interface {
 	Buffered() bool        // whether the whole body is there already
 	Charge(key string)     // on whose account the body is held
 	Body() ([]byte, error) // the whole body, valid until the answer is done; http1.ErrTooLarge, http1.ErrBusy
-	Trust()                // the request has been verified
+	Trust(key string) bool // the request has been verified to be of the key's holder, who may go on
 
 	Start(status int, length int64) // length -1: not known beforehand
 	AddHeader(name, value string)   // after Start, before the first Write
@@ -153,28 +153,12 @@ func (a *API) serve(x Exchange) {
 		})
 		return
 	}
-	// Whoever holds no key has no body read, nor asked for. One that is there
-	// already needs no look of its own at the head.
-	if !x.Buffered() {
-		key, err := a.Verifier.Admit(x, x.Arrived())
-		if err != nil {
-			a.failAuth(x, c, err)
-			return
-		}
-		x.Charge(key)
-	}
-	body, err := x.Body()
-	if err != nil {
-		a.failBody(x, c, err)
+	body, id, ok := a.verify(x, c)
+	if !ok {
 		return
 	}
-	id, err := a.Verifier.Verify(x, body, x.Arrived())
-	if err != nil {
-		a.failAuth(x, c, err)
-		return
-	}
-	x.Trust()
 	c.region = id.Region
+	var err error
 	if name, err = url.PathUnescape(name); err != nil {
 		c.fail(x, invalid("", "The path is not properly escaped."))
 		return
@@ -196,6 +180,36 @@ func (a *API) serve(x Exchange) {
 		return
 	}
 	a.invoke(x, c, body)
+}
+
+// verify reads the body and says who calls. False: they were refused.
+func (a *API) verify(x Exchange, c *call) (body []byte, id sigv4.Identity, ok bool) {
+	// Whoever holds no key has no body read, nor asked for. One that is there
+	// already needs no look of its own at the head.
+	if !x.Buffered() {
+		key, err := a.Verifier.Admit(x, x.Arrived())
+		if err != nil {
+			a.failAuth(x, c, err)
+			return nil, id, false
+		}
+		x.Charge(key)
+	}
+	body, err := x.Body()
+	if err != nil {
+		a.failBody(x, c, err)
+		return nil, id, false
+	}
+	id, err = a.Verifier.Verify(x, body, x.Arrived())
+	if err != nil {
+		a.failAuth(x, c, err)
+		return nil, id, false
+	}
+	if !x.Trust(id.AccessKeyID) {
+		a.refused.WithLabelValues("busy").Inc()
+		c.fail(x, unavailable("Too many of your requests are in flight. Try again later."))
+		return nil, id, false
+	}
+	return body, id, true
 }
 
 var actions = [...]string{

@@ -23,6 +23,8 @@ type Config struct {
 	// PerAddress bounds those of one address (of IPv6, one network of 64 bits) that
 	// have proven nothing; default: a quarter of Max.
 	PerAddress int
+	// PerKey bounds those that have proven the same; default: three quarters of Max.
+	PerKey int
 	// ProveWithin is how long a connection may wait that has proven nothing; default:
 	// that is not bounded here.
 	ProveWithin time.Duration
@@ -38,6 +40,7 @@ type Limiter struct {
 	places    []*Place
 	spares    int // places given beyond Max
 	addresses map[netip.Addr]*address
+	keys      map[string]*holder
 	waiting   []candidate // of all, those that have waited longest
 }
 
@@ -47,6 +50,13 @@ type address struct {
 	places   int
 	unproven int         // of these
 	waiting  []candidate // of these, those that have waited longest
+}
+
+// holder is who has proven to hold a key.
+type holder struct {
+	key     string
+	places  int
+	waiting []candidate // of these, those that have waited longest
 }
 
 // candidate is a place as it was when somebody looked for one to empty.
@@ -62,7 +72,11 @@ const lookFor = 64
 // New returns a Limiter without connections.
 func New(cfg Config) *Limiter {
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, max(1, cfg.Max/4))
-	return &Limiter{cfg: cfg, spare: min(64, max(1, cfg.Max/4)), addresses: map[netip.Addr]*address{}}
+	cfg.PerKey = cmp.Or(cfg.PerKey, max(1, cfg.Max/4*3))
+	return &Limiter{
+		cfg: cfg, spare: min(64, max(1, cfg.Max/4)),
+		addresses: map[netip.Addr]*address{}, keys: map[string]*holder{},
+	}
 }
 
 // Place is that of one connection. Its methods may be called at the same time.
@@ -70,7 +84,8 @@ type Place struct {
 	l     *Limiter
 	close func() error
 	from  *address
-	index int // in l.places
+	by    *holder // nil: nobody has proven anything, or no key
+	index int     // in l.places
 	spare bool
 
 	// state is 0 while the connection is being answered, when it began to wait for
@@ -93,10 +108,10 @@ func (l *Limiter) Enter(remote net.Addr, closer func() error) *Place {
 	a := l.address(remote)
 	var out [2]*Place
 	if a.unproven >= l.cfg.PerAddress {
-		out[0] = l.empty(&a.waiting, a)
+		out[0] = l.empty(&a.waiting, func(p *Place) bool { return p.from == a && !p.proven.Load() })
 	}
 	if len(l.places) >= l.cfg.Max {
-		out[1] = l.empty(&l.waiting, nil)
+		out[1] = l.empty(&l.waiting, anyPlace)
 	}
 	// Those whose address is full, too, are only told that the server is busy.
 	p.spare = len(l.places)-l.spares >= l.cfg.Max || a.unproven >= l.cfg.PerAddress
@@ -145,6 +160,11 @@ func (l *Limiter) remove(p *Place) {
 	if !p.proven.Load() {
 		p.from.unproven--
 	}
+	if h := p.by; h != nil {
+		if h.places--; h.places == 0 {
+			delete(l.keys, h.key)
+		}
+	}
 	if p.from.places--; p.from.places == 0 {
 		delete(l.addresses, p.from.ip)
 	}
@@ -189,10 +209,12 @@ func network(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// empty takes its place from the connection that has waited longest, of one
-// address or of all, and returns it to be closed; nil if none waits. q keeps
-// whom else it found. mu is held.
-func (l *Limiter) empty(q *[]candidate, of *address) *Place {
+func anyPlace(*Place) bool { return true }
+
+// empty takes its place from the connection of some that has waited longest, and
+// returns it to be closed; nil if none waits. q keeps whom else of these it found.
+// mu is held.
+func (l *Limiter) empty(q *[]candidate, of func(*Place) bool) *Place {
 	for looked := false; ; looked = true {
 		for len(*q) > 0 {
 			c := (*q)[0]
@@ -214,11 +236,11 @@ func (l *Limiter) empty(q *[]candidate, of *address) *Place {
 // longest finds those that have waited longest: between requests and in a head,
 // those that have proven nothing first; only where there is none, the one that is
 // longest in a body.
-func (l *Limiter) longest(of *address) []candidate {
+func (l *Limiter) longest(of func(*Place) bool) []candidate {
 	var found []candidate
 	body := candidate{}
 	for _, p := range l.places {
-		if of != nil && (p.from != of || p.proven.Load()) {
+		if !of(p) {
 			continue
 		}
 		switch s := p.state.Load(); {
@@ -265,16 +287,42 @@ func (p *Place) become(state int64) bool {
 	}
 }
 
-// Prove says that whoever is at the other end has shown who they are.
-func (p *Place) Prove() {
+// Prove says that whoever is at the other end has shown to hold the key; the first
+// one counts. False: they have too many connections already, all of them being
+// answered, and this one stays a stranger's.
+func (p *Place) Prove(key string) bool {
 	if p.proven.Load() {
-		return
+		return true
 	}
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	if !p.proven.Swap(true) && p.state.Load() != emptied {
-		p.from.unproven--
+	out, ok := p.prove(key)
+	if out != nil {
+		_ = out.close() // nothing more is expected of it
 	}
+	return ok
+}
+
+func (p *Place) prove(key string) (out *Place, ok bool) {
+	l := p.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.proven.Load() || p.state.Load() == emptied {
+		return nil, true
+	}
+	h := l.keys[key]
+	if h == nil {
+		h = &holder{key: key}
+	}
+	if h.places >= l.cfg.PerKey {
+		if out = l.empty(&h.waiting, func(o *Place) bool { return o.by == h }); out == nil {
+			return nil, false
+		}
+	}
+	l.keys[key] = h
+	h.places++
+	p.by = h
+	p.proven.Store(true)
+	p.from.unproven--
+	return out, true
 }
 
 // Proven reports whether Prove was called.
@@ -314,7 +362,7 @@ func (p *Place) expire() {
 // host has no room for another. False: none waits.
 func (l *Limiter) Relieve() bool {
 	l.mu.Lock()
-	p := l.empty(&l.waiting, nil)
+	p := l.empty(&l.waiting, anyPlace)
 	l.mu.Unlock()
 	if p != nil {
 		_ = p.close() // nothing more is expected of it

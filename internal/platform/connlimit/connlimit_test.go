@@ -52,7 +52,7 @@ func serve(t *testing.T, cfg connlimit.Config) *world {
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/prove":
-				connlimit.Prove(r.Context())
+				connlimit.Prove(r.Context(), r.Header.Get("Key"))
 			case "/hold":
 				<-w.hold
 			case "/read":
@@ -164,6 +164,33 @@ func TestStrangersOfOneAddressMakeRoomForEachOther(t *testing.T) {
 	})
 }
 
+// The holder of one key, too, leaves room for others: its own connections make
+// room for each other, and if all of them are busy it is told so.
+func TestOneKeyDoesNotTakeThePlacesOfAnother(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 100, PerKey: 2})
+	closed := map[int]bool{}
+	enter := func(i int) *connlimit.Place {
+		return l.Enter(&net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i))}, func() error { closed[i] = true; return nil })
+	}
+	now := time.Now()
+	var mine []*connlimit.Place
+	for i := range 3 {
+		p := enter(i)
+		if !p.Prove("mine") || !p.Wait(now.Add(time.Duration(i)*time.Second)) {
+			t.Fatal("no room for connection", i)
+		}
+		mine = append(mine, p)
+	}
+	if !closed[0] || closed[1] || closed[2] || l.Len() != 2 {
+		t.Errorf("closed %v, %d are left", closed, l.Len())
+	}
+	mine[1].Answer()
+	mine[2].Answer()
+	if p := enter(3); p.Prove("mine") || p.Proven() || !enter(4).Prove("another") {
+		t.Error("all are busy, and one more is taken, or another's is not")
+	}
+}
+
 func TestWhoProvesNothingInTimeIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, connlimit.Config{Max: 100, ProveWithin: 10 * time.Second})
@@ -251,7 +278,7 @@ func TestPlacesAreCounted(t *testing.T) {
 			held = append(held, p)
 		default:
 			if i%5 == 0 {
-				p.Prove()
+				p.Prove("k")
 			}
 			held = append(held, p)
 		}
@@ -275,7 +302,7 @@ func TestPlacesAreCounted(t *testing.T) {
 
 func TestARequestThatCameAnotherWayIsNobodys(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
-	connlimit.Prove(r.Context())
+	connlimit.Prove(r.Context(), "k")
 	if connlimit.PayerOf(r, "k").Proven {
 		t.Error("proven")
 	}

@@ -121,12 +121,15 @@ func placeIn(ctx context.Context) *Place {
 	return p
 }
 
-// Prove says that the request that ctx is of has been verified; see Place.Prove.
-func Prove(ctx context.Context) {
-	if p := placeIn(ctx); p != nil {
-		p.Prove()
-		p.Answer() // one that was closed says so at the next read or write
+// Prove says that the request that ctx is of has been verified to be of whoever
+// holds the key; see Place.Prove.
+func Prove(ctx context.Context, key string) bool {
+	p := placeIn(ctx)
+	if p == nil {
+		return true
 	}
+	p.Answer() // one that was closed says so at the next read or write
+	return p.Prove(key)
 }
 
 // PayerOf is on whose account the body of a request is held that claims to be

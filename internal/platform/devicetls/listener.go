@@ -80,6 +80,9 @@ func (s *shown) certificate(now time.Time) (*tls.Certificate, error) {
 // one that has been idle longest.
 const MaxConns = 16384
 
+// perDevice bounds the connections of one certificate.
+const perDevice = 64
+
 // strangerFor is how long a connection lasts on which no device was recognised:
 // anybody can make up a certificate.
 const strangerFor = 10 * time.Second
@@ -88,7 +91,7 @@ const strangerFor = 10 * time.Second
 // Server. Whoever recognises a device calls connlimit.Prove.
 func Limit(l net.Listener) net.Listener {
 	return connlimit.New(connlimit.Config{
-		Max: MaxConns, PerAddress: MaxConns / 16, ProveWithin: strangerFor,
+		Max: MaxConns, PerAddress: MaxConns / 16, PerKey: perDevice, ProveWithin: strangerFor,
 	}).Listener(l)
 }
 

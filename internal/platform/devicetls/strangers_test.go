@@ -41,7 +41,7 @@ func TestAConnectionOnWhichNoDeviceWasRecognisedEndsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := devicetls.Server(config, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if devicetls.Client(r) == issued.ID {
-				connlimit.Prove(r.Context())
+				connlimit.Prove(r.Context(), issued.ID)
 			}
 		}), slog.New(slog.DiscardHandler))
 		l := pipes{make(chan net.Conn)}

@@ -70,8 +70,9 @@ func (x *Exchange) Buffered() bool {
 // request claims to be signed.
 func (x *Exchange) Charge(key string) { x.key = key }
 
-// Trust says that the request has been verified: its connection is no stranger's.
-func (x *Exchange) Trust() { x.c.place.Prove() }
+// Trust says that the request has been verified to be of whoever holds the key:
+// its connection is no stranger's. False: they have too many.
+func (x *Exchange) Trust(key string) bool { return x.c.place.Prove(key) }
 
 // Body reads the whole request body. The slice is valid until the handler
 // returns. The error is ErrTooLarge, ErrBusy, a *Refusal for a body that is

@@ -86,7 +86,7 @@ func TestANewConnectionTakesThePlaceOfTheOneIdleLongest(t *testing.T) {
 func TestOneAddressDoesNotTakeThePlacesOfAnother(t *testing.T) {
 	s := serve(t, http1.Config{MaxConns: 100, PerAddress: 3}, func(x *http1.Exchange) {
 		if x.Path() == "/endpoints/signed" {
-			x.Trust()
+			x.Trust("k")
 		}
 		echo(x)
 	})

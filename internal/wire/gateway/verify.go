@@ -86,7 +86,7 @@ func (g *gateway) verify(
 	if err != nil {
 		return c, nil, held, err
 	}
-	connlimit.Prove(r.Context())
+	connlimit.Prove(r.Context(), id.AccessKeyID)
 	c = g.caller(id)
 	return c, body, held, g.allowDevice(c, a.devices)
 }
