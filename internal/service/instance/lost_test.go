@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -60,4 +61,32 @@ func TestAnEndpointSaysWhyItsInstancesDoNotComeBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Somebody else may listen at the address of an instance that ended while no
+// server looked: the original's, if the data directory is a copy.
+func TestWhatDidNotRunWhenTheServerWasStartedGetsNoRequests(t *testing.T) {
+	p := newPlant(t)
+	p.create(1)
+	_, is := p.until("in service", inService)
+	p.stop()
+	p.world.kill(provider.ID(is[0].ID))
+	fetched := make(chan struct{})
+	p.world.fetch.Store(new(func(ctx context.Context, _ hosting.ModelData) error {
+		select {
+		case <-fetched:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}))
+	p.start()
+	e, is := p.until("out of the route", func(e *hosting.Endpoint, is []hosting.Instance) bool {
+		return e.Status == hosting.OutOfService && is[0].Address == ""
+	})
+	if r := e.Route(is); len(r.Variants) != 1 || len(r.Variants[0].Fleets[0].Instances) != 0 {
+		t.Errorf("requests go to %+v", r)
+	}
+	close(fetched)
+	p.until("back in service", inService)
 }
