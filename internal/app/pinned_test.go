@@ -100,7 +100,7 @@ func (s *served) answers() string {
 
 func TestAReplacedInstanceServesTheBytesOfItsFleet(t *testing.T) {
 	s := serve(t)
-	s.ok(s.app.objects.CreateBucket(t.Context(), "models"))
+	s.ok(s.app.objects.CreateBucket(t.Context(), objects.Bucket{Name: "models"}))
 	s.putModel("first")
 	_, err := s.CreateModel(t.Context(), &sagemaker.CreateModelInput{
 		ModelName: aws.String("m"), PrimaryContainer: &types.ContainerDefinition{

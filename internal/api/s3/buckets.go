@@ -1,14 +1,17 @@
 package s3
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 )
 
@@ -35,6 +38,7 @@ func (c *call) owner() *owner {
 type bucketXML struct {
 	Name         string
 	CreationDate timestamp
+	BucketRegion string `xml:",omitempty"`
 }
 
 type listBucketsResult struct {
@@ -58,16 +62,18 @@ func (c *call) listBuckets() error {
 	if err != nil {
 		return err
 	}
+	region := c.query.Get("bucket-region")
 	out := listBucketsResult{Owner: c.owner(), Prefix: c.query.Get("prefix")}
 	for _, b := range all {
-		if !strings.HasPrefix(b.Name, out.Prefix) || b.Name <= after {
+		if !strings.HasPrefix(b.Name, out.Prefix) || b.Name <= after ||
+			region != "" && b.Region != "" && b.Region != region { // one of no region is in each
 			continue
 		}
 		if len(out.Buckets) == limit {
 			out.ContinuationToken = tokenOf(out.Buckets[limit-1].Name)
 			break
 		}
-		out.Buckets = append(out.Buckets, bucketXML{b.Name, timestamp(b.Created)})
+		out.Buckets = append(out.Buckets, bucketXML{b.Name, timestamp(b.Created), b.Region})
 	}
 	return c.w.xml(http.StatusOK, out)
 }
@@ -79,19 +85,39 @@ func (c *call) createBucket() error {
 	if strings.EqualFold(c.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled"), "true") {
 		return notImplemented("Object Lock")
 	}
+	if o := c.r.Header.Get("X-Amz-Object-Ownership"); o != "" && o != "BucketOwnerEnforced" {
+		return notImplemented("The object ownership " + o)
+	}
+	if n := c.r.Header.Get("X-Amz-Bucket-Namespace"); n != "" && n != "global" {
+		return notImplemented("The bucket namespace " + n)
+	}
 	if err := c.checkACL(); err != nil {
 		return err
 	}
 	var in struct {
 		XMLName  xml.Name `xml:"CreateBucketConfiguration"`
-		Location string   `xml:"LocationConstraint"` // any: Slipway is in one place
+		Region   string   `xml:"LocationConstraint"`
+		Location *struct{}
+		Bucket   *struct{}
+		Tags     []tag `xml:"Tags>Tag"`
 	}
 	if err := c.decode(&in, false); err != nil {
 		return err
 	}
-	err := c.store.CreateBucket(c.r.Context(), c.bucket)
-	who, _ := access.From(c.r.Context())                           // serve made sure
-	if errors.Is(err, fault.Exists) && who.Region == "us-east-1" { // as there
+	if in.Location != nil || in.Bucket != nil {
+		return notImplemented("A directory bucket")
+	}
+	who, _ := access.From(c.r.Context()) // serve made sure
+	b := objects.Bucket{Name: c.bucket, Region: in.Region}
+	var err error
+	if err = checkLocation(in.Region, who.Region); err != nil {
+		return err
+	}
+	if b.Tags, err = encodeTags(in.Tags); err != nil {
+		return err
+	}
+	err = c.store.CreateBucket(c.r.Context(), b)
+	if errors.Is(err, fault.Exists) && who.Region == usEast1 { // as there
 		err = nil
 	}
 	if err != nil {
@@ -101,13 +127,44 @@ func (c *call) createBucket() error {
 	return c.w.empty(http.StatusOK)
 }
 
+// usEast1 is the region that S3 means if none is named.
+const usEast1 = "us-east-1"
+
+var regionName = regexp.MustCompile(`^([a-z]{2,8}-)+\d+$`)
+
+// checkLocation refuses the place of a new bucket where S3 refuses it to a caller
+// who speaks to that region. Slipway is in one place, which has every name.
+func checkLocation(location, region string) error {
+	incompatible := func(which string) error {
+		return invalid(
+			"IllegalLocationConstraintException",
+			"The "+which+" location constraint is incompatible for the region specific endpoint this request was sent to.",
+		)
+	}
+	switch {
+	case location == "" && region != usEast1:
+		return incompatible("unspecified")
+	case location == "":
+		return nil
+	case location == usEast1 || location != "EU" && !regionName.MatchString(location):
+		return &apiError{
+			http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid",
+			[]member{{"LocationConstraint", location}},
+		}
+	case region != usEast1 && location != region && (location != "EU" || region != "eu-west-1"):
+		return incompatible(location)
+	}
+	return nil
+}
+
 func (c *call) headBucket() error {
-	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
+	b, err := c.store.HeadBucket(c.r.Context(), c.bucket)
+	if err != nil {
 		return err
 	}
 	who, _ := access.From(c.r.Context()) // serve made sure
-	// A bucket is wherever it is looked for.
-	c.w.Header().Set("x-amz-bucket-region", who.Region)
+	// A bucket of no region is wherever it is looked for.
+	c.w.Header().Set("x-amz-bucket-region", cmp.Or(strings.Replace(b.Region, "EU", "eu-west-1", 1), who.Region))
 	return c.w.empty(http.StatusOK)
 }
 
@@ -119,22 +176,14 @@ func (c *call) deleteBucket() error {
 }
 
 func (c *call) getBucketLocation() error {
-	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
+	b, err := c.store.HeadBucket(c.r.Context(), c.bucket)
+	if err != nil {
 		return err
 	}
 	return c.w.xml(http.StatusOK, struct {
 		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ LocationConstraint"`
-	}{}) // empty: us-east-1, where S3 keeps those that said nothing
-}
-
-// getBucketVersioning answers that versioning was never enabled.
-func (c *call) getBucketVersioning() error {
-	if _, err := c.store.HeadBucket(c.r.Context(), c.bucket); err != nil {
-		return err
-	}
-	return c.w.xml(http.StatusOK, struct {
-		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ VersioningConfiguration"`
-	}{})
+		Region  string   `xml:",chardata"` // empty: us-east-1, where S3 keeps those that said nothing
+	}{Region: b.Region})
 }
 
 // count reads a number from the query; most bounds it.
@@ -145,10 +194,10 @@ func (c *call) count(name string, absent, most int) (int, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil {
-		return 0, invalid("InvalidArgument", "Provided "+name+" not an integer or within integer range")
+		return 0, argument(name, text, "Provided "+name+" not an integer or within integer range")
 	}
 	if n < 0 {
-		return 0, invalid("InvalidArgument", "Argument "+name+" must be an integer between 0 and 2147483647")
+		return 0, argument(name, text, "Argument "+name+" must be an integer between 0 and 2147483647")
 	}
 	return min(int(n), most), nil
 }

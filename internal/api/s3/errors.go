@@ -101,6 +101,37 @@ func answer(err error) *apiError {
 	}
 }
 
+// tell adds what S3 says besides of a failure of this request.
+func (c *call) tell(e *apiError) *apiError {
+	told := *e
+	add := func(name, text string) { told.members = append(told.members, member{name, text}) }
+	if len(told.members) > 0 {
+		return e
+	}
+	switch e.code {
+	case "NoSuchKey":
+		add("Key", c.key)
+	case "NoSuchBucket", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "InvalidBucketName", "NoSuchBucketPolicy",
+		"NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration", "NoSuchWebsiteConfiguration", "NoSuchTagSet",
+		"ReplicationConfigurationNotFoundError", "ObjectLockConfigurationNotFoundError":
+		add("BucketName", c.bucket)
+	case "NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall":
+		add("UploadId", c.query.Get("uploadId"))
+	case "KeyTooLongError":
+		add("Size", strconv.Itoa(len(c.key)))
+		add("MaxSizeAllowed", "1024")
+	case "EntityTooLarge":
+		add("MaxSizeAllowed", strconv.FormatInt(objects.MaxPut, 10))
+	case "PreconditionFailed":
+		if c.r.Header.Get("If-None-Match") != "" {
+			add("Condition", "If-None-Match")
+		} else {
+			add("Condition", "If-Match")
+		}
+	}
+	return &told
+}
+
 // requestIDHeader is S3's own.
 const requestIDHeader = "x-amz-request-id"
 
@@ -157,11 +188,16 @@ func (w *response) refuse(r *http.Request, e *apiError) {
 	})
 }
 
+// document is XML as it is sent.
+type document string
+
 // xml answers with a document.
 func (w *response) xml(status int, v any) error {
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
-	if err := xml.NewEncoder(&b).Encode(v); err != nil {
+	if text, ok := v.(document); ok {
+		b.WriteString(string(text))
+	} else if err := xml.NewEncoder(&b).Encode(v); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/xml")

@@ -99,7 +99,7 @@ func (c *call) checkHeaders() error {
 // versioned are the operations that may name a version.
 var versioned = []string{
 	"GetObject", "HeadObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "DeleteObjectTagging",
-	"GetObjectAttributes", "GetObjectAcl",
+	"GetObjectAttributes", "GetObjectAcl", "GetObjectLegalHold", "GetObjectRetention",
 }
 
 // checkParameters refuses parameters that the operation would not act on.

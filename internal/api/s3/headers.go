@@ -124,21 +124,18 @@ func namedAlgorithm(name string) (checksum.Algorithm, error) {
 
 // tagsOf checks tags that a header carries as a query string.
 func tagsOf(text string) (string, error) {
+	malformed := argument(
+		"x-amz-tagging", text,
+		"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name "+
+			"duplicates.",
+	)
 	tags, err := url.ParseQuery(text)
 	if err != nil {
-		return "", invalid(
-			"InvalidArgument",
-			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag "+
-				"name duplicates.",
-		)
+		return "", malformed
 	}
 	for k, v := range tags {
 		if len(v) != 1 {
-			return "", invalid(
-				"InvalidArgument",
-				"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without "+
-					"tag name duplicates.",
-			)
+			return "", malformed
 		}
 		if err := checkTag(k, v[0]); err != nil {
 			return "", err

@@ -76,7 +76,9 @@ func tokenOf(key string) string { return base64.URLEncoding.EncodeToString([]byt
 func (c *call) token() (string, error) {
 	b, err := base64.URLEncoding.DecodeString(c.query.Get("continuation-token"))
 	if err != nil || !utf8.Valid(b) {
-		return "", invalid("InvalidArgument", "The continuation token provided is incorrect")
+		return "", argument(
+			"continuation-token", c.query.Get("continuation-token"), "The continuation token provided is incorrect",
+		)
 	}
 	return string(b), nil
 }
@@ -116,15 +118,23 @@ type listResult struct {
 	StartAfter            string `xml:",omitempty"`
 }
 
+// encoding returns how keys are to be written.
+func (c *call) encoding() (func(string) string, error) {
+	switch asked := c.query.Get("encoding-type"); asked {
+	case "":
+		return func(s string) string { return s }, nil
+	case "url":
+		return encodeKey, nil
+	default:
+		return nil, argument("encoding-type", asked, "Invalid Encoding Method specified in Request")
+	}
+}
+
 // list does what both versions share. It returns the marker of the next page.
 func (c *call) list(after string, owned bool) (*listResult, func(string) string, string, error) {
-	encode := func(s string) string { return s }
-	switch c.query.Get("encoding-type") {
-	case "":
-	case "url":
-		encode = encodeKey
-	default:
-		return nil, nil, "", invalid("InvalidArgument", "Invalid Encoding Method specified in Request")
+	encode, err := c.encoding()
+	if err != nil {
+		return nil, nil, "", err
 	}
 	limit, err := c.count("max-keys", objects.MaxList, objects.MaxList)
 	if err != nil {

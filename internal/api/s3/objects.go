@@ -234,7 +234,14 @@ func (c *call) source() (*objects.Object, string, string, error) {
 	}
 	o, err := c.store.Open(c.r.Context(), bucket, key)
 	if err != nil {
-		return nil, "", "", err
+		e := answer(err)
+		switch e.code {
+		case "NoSuchKey":
+			e.members = []member{{"Key", key}}
+		case "NoSuchBucket":
+			e.members = []member{{"BucketName", bucket}}
+		}
+		return nil, "", "", e
 	}
 	if err := preconditions(c.r.Header, "X-Amz-Copy-Source-", o.Info, http.StatusPreconditionFailed); err != nil {
 		_ = o.Close() // it was only opened

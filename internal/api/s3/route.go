@@ -19,15 +19,18 @@ func crud(noun string) methods {
 // one that Slipway lacks is never taken for one on the bucket or object itself.
 var (
 	bucketParts = map[string]methods{
-		"abac":                   crud("BucketAbac"),
-		"accelerate":             crud("BucketAccelerateConfiguration"),
-		"acl":                    crud("BucketAcl"),
-		"analytics":              crud("BucketAnalyticsConfiguration"),
-		"cors":                   crud("BucketCors"),
-		"encryption":             crud("BucketEncryption"),
-		"intelligent-tiering":    crud("BucketIntelligentTieringConfiguration"),
-		"inventory":              crud("BucketInventoryConfiguration"),
-		"lifecycle":              crud("BucketLifecycleConfiguration"),
+		"abac":                crud("BucketAbac"),
+		"accelerate":          crud("BucketAccelerateConfiguration"),
+		"acl":                 crud("BucketAcl"),
+		"analytics":           crud("BucketAnalyticsConfiguration"),
+		"cors":                crud("BucketCors"),
+		"encryption":          crud("BucketEncryption"),
+		"intelligent-tiering": crud("BucketIntelligentTieringConfiguration"),
+		"inventory":           crud("BucketInventoryConfiguration"),
+		"lifecycle": {
+			"GET": "GetBucketLifecycleConfiguration", "PUT": "PutBucketLifecycleConfiguration",
+			"DELETE": "DeleteBucketLifecycle",
+		},
 		"location":               {"GET": "GetBucketLocation"},
 		"logging":                crud("BucketLogging"),
 		"metadataConfiguration":  crud("BucketMetadataConfiguration"),

@@ -51,7 +51,6 @@ var operations = map[string]operation{
 	"HeadBucket":              (*call).headBucket,
 	"DeleteBucket":            (*call).deleteBucket,
 	"GetBucketLocation":       (*call).getBucketLocation,
-	"GetBucketVersioning":     (*call).getBucketVersioning,
 	"ListObjects":             (*call).listObjects,
 	"ListObjectsV2":           (*call).listObjectsV2,
 	"DeleteObjects":           (*call).deleteObjects,
@@ -70,6 +69,43 @@ var operations = map[string]operation{
 	"ListMultipartUploads":    (*call).listUploads,
 	"CompleteMultipartUpload": (*call).completeUpload,
 	"AbortMultipartUpload":    (*call).abortUpload,
+	"ListObjectVersions":      (*call).listVersions,
+	"GetObjectAttributes":     (*call).getAttributes,
+	"GetBucketTagging":        (*call).getBucketTags,
+	"PutBucketTagging":        (*call).putBucketTags,
+	"DeleteBucketTagging":     (*call).deleteBucketTags,
+
+	"GetBucketAcl":                       (*call).getSetting,
+	"GetObjectAcl":                       (*call).getSetting,
+	"GetBucketEncryption":                (*call).getSetting,
+	"GetPublicAccessBlock":               (*call).getSetting,
+	"GetBucketOwnershipControls":         (*call).getSetting,
+	"GetBucketRequestPayment":            (*call).getSetting,
+	"GetBucketVersioning":                (*call).getSetting,
+	"GetBucketLogging":                   (*call).getSetting,
+	"GetBucketAccelerateConfiguration":   (*call).getSetting,
+	"GetBucketNotificationConfiguration": (*call).getSetting,
+	"GetBucketPolicy":                    (*call).getSetting,
+	"GetBucketPolicyStatus":              (*call).getSetting,
+	"GetBucketCors":                      (*call).getSetting,
+	"GetBucketLifecycleConfiguration":    (*call).getSetting,
+	"GetBucketWebsite":                   (*call).getSetting,
+	"GetBucketReplication":               (*call).getSetting,
+	"GetObjectLockConfiguration":         (*call).getSetting,
+	"GetObjectLegalHold":                 (*call).getSetting,
+	"GetObjectRetention":                 (*call).getSetting,
+
+	"DeleteBucketEncryption":  (*call).deleteSetting,
+	"DeleteBucketPolicy":      (*call).deleteSetting,
+	"DeleteBucketCors":        (*call).deleteSetting,
+	"DeleteBucketLifecycle":   (*call).deleteSetting,
+	"DeleteBucketWebsite":     (*call).deleteSetting,
+	"DeleteBucketReplication": (*call).deleteSetting,
+
+	"GetBucketAnalyticsConfiguration":          (*call).listConfigurations,
+	"GetBucketInventoryConfiguration":          (*call).listConfigurations,
+	"GetBucketMetricsConfiguration":            (*call).listConfigurations,
+	"GetBucketIntelligentTieringConfiguration": (*call).listConfigurations,
 }
 
 // ServeHTTP serves a request whose caller is in its context.
@@ -82,7 +118,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := c.serve()
 	code := ""
 	if err != nil {
-		e := answer(err)
+		e := c.tell(answer(err))
 		code = e.code
 		if !c.w.begun {
 			c.w.refuse(r, e)

@@ -311,14 +311,14 @@ func TestBucketsComeAndGo(t *testing.T) {
 func TestAnOperationThatIsNotHereIsNamed(t *testing.T) {
 	_, c := newSite(t)
 	put(t, c, "k", "data")
-	_, err := c.GetBucketPolicy(t.Context(), &client.GetBucketPolicyInput{Bucket: bucket})
-	wantNamed(t, err, "GetBucketPolicy")
+	_, err := c.PutBucketPolicy(t.Context(), &client.PutBucketPolicyInput{Bucket: bucket, Policy: aws.String("{}")})
+	wantNamed(t, err, "PutBucketPolicy")
 	_, err = c.PutObjectAcl(
 		t.Context(), &client.PutObjectAclInput{Bucket: bucket, Key: aws.String("k"), ACL: "private"},
 	)
 	wantNamed(t, err, "PutObjectAcl")
-	_, err = c.DeleteBucketPolicy(t.Context(), &client.DeleteBucketPolicyInput{Bucket: bucket})
-	wantNamed(t, err, "DeleteBucketPolicy")
+	_, err = c.DeletePublicAccessBlock(t.Context(), &client.DeletePublicAccessBlockInput{Bucket: bucket})
+	wantNamed(t, err, "DeletePublicAccessBlock")
 	if got, _, err := get(t, c, client.GetObjectInput{Key: aws.String("k")}); got != "data" || err != nil {
 		t.Errorf("the object became %q, %v", got, err)
 	}

@@ -13,9 +13,10 @@ import (
 
 // S3's bounds on tags; lengths in characters.
 const (
-	maxTags     = 10
-	maxTagKey   = 128
-	maxTagValue = 256
+	maxTags       = 10
+	maxBucketTags = 50
+	maxTagKey     = 128
+	maxTagValue   = 256
 )
 
 type tag struct{ Key, Value string }
@@ -27,21 +28,41 @@ type tagging struct {
 }
 
 func checkTag(key, value string) error {
-	if n := utf8.RuneCountInString(key); n < 1 || n > maxTagKey {
-		return invalid("InvalidTag", "The TagKey you have provided is invalid")
+	refusal := func(message string) error {
+		return &apiError{
+			http.StatusBadRequest, "InvalidTag", message, []member{{"TagKey", key}, {"TagValue", value}},
+		}
 	}
-	if utf8.RuneCountInString(value) > maxTagValue {
-		return invalid("InvalidTag", "The TagValue you have provided is invalid")
+	n := utf8.RuneCountInString(key)
+	switch {
+	case n < 1 || n > maxTagKey:
+		return refusal("The TagKey you have provided is invalid")
+	case utf8.RuneCountInString(value) > maxTagValue:
+		return refusal("The TagValue you have provided is invalid")
+	case len(key) >= 4 && strings.EqualFold(key[:4], "aws:"):
+		return refusal("Your TagKey cannot be prefixed with aws:")
 	}
 	return nil
 }
 
-func (c *call) getTags() error {
-	i, err := c.store.Stat(c.r.Context(), c.bucket, c.key)
-	if err != nil {
-		return err
+// encodeTags checks a set of tags, and writes it as it is stored.
+func encodeTags(tags []tag) (string, error) {
+	all := url.Values{}
+	for _, t := range tags {
+		if err := checkTag(t.Key, t.Value); err != nil {
+			return "", err
+		}
+		if all.Has(t.Key) {
+			return "", invalid("InvalidTag", "Cannot provide multiple Tags with the same key")
+		}
+		all.Set(t.Key, t.Value)
 	}
-	all, err := url.ParseQuery(i.Tags)
+	return all.Encode(), nil
+}
+
+// writeTags answers with tags as they are stored.
+func (c *call) writeTags(tags string) error {
+	all, err := url.ParseQuery(tags)
 	if err != nil {
 		return err // it was checked when it was put
 	}
@@ -53,28 +74,63 @@ func (c *call) getTags() error {
 	return c.w.xml(http.StatusOK, out)
 }
 
-func (c *call) putTags() error {
-	var in tagging
-	if err := c.decode(&in, true); err != nil {
+func (c *call) getTags() error {
+	i, err := c.store.Stat(c.r.Context(), c.bucket, c.key)
+	if err != nil {
 		return err
 	}
-	if len(in.Tags) > maxTags {
-		return invalid("BadRequest", "Object tags cannot be greater than 10")
+	return c.writeTags(i.Tags)
+}
+
+func (c *call) putTags() error {
+	tags, err := c.readTags(maxTags, "Object tags cannot be greater than 10")
+	if err != nil {
+		return err
 	}
-	all := url.Values{}
-	for _, t := range in.Tags {
-		if err := checkTag(t.Key, t.Value); err != nil {
-			return err
-		}
-		if all.Has(t.Key) {
-			return invalid("InvalidTag", "Cannot provide multiple Tags with the same key")
-		}
-		all.Set(t.Key, t.Value)
-	}
-	if err := c.setTags(all.Encode()); err != nil {
+	if err := c.setTags(tags); err != nil {
 		return err
 	}
 	return c.w.empty(http.StatusOK)
+}
+
+func (c *call) readTags(most int, tooMany string) (string, error) {
+	var in tagging
+	if err := c.decode(&in, true); err != nil {
+		return "", err
+	}
+	if len(in.Tags) > most {
+		return "", invalid("BadRequest", tooMany)
+	}
+	return encodeTags(in.Tags)
+}
+
+func (c *call) getBucketTags() error {
+	b, err := c.store.HeadBucket(c.r.Context(), c.bucket)
+	if err != nil {
+		return err
+	}
+	if b.Tags == "" {
+		return &apiError{status: http.StatusNotFound, code: "NoSuchTagSet", message: "The TagSet does not exist"}
+	}
+	return c.writeTags(b.Tags)
+}
+
+func (c *call) putBucketTags() error {
+	tags, err := c.readTags(maxBucketTags, "Bucket tag count cannot be greater than 50")
+	if err != nil {
+		return err
+	}
+	if err := c.store.TagBucket(c.r.Context(), c.bucket, tags); err != nil {
+		return err
+	}
+	return c.w.empty(http.StatusNoContent)
+}
+
+func (c *call) deleteBucketTags() error {
+	if err := c.store.TagBucket(c.r.Context(), c.bucket, ""); err != nil {
+		return err
+	}
+	return c.w.empty(http.StatusNoContent)
 }
 
 func (c *call) deleteTags() error {

@@ -199,15 +199,15 @@ func (c *call) uploadPartCopy() error {
 		s, err = rangeOf(text, o.Info.Size)
 		first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
 		if err != nil || s == nil || !ok || first == "" || last == "" {
-			return invalid(
-				"InvalidArgument",
+			return argument(
+				"x-amz-copy-source-range", text,
 				"The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "+
 					"zero-based offsets of the first and last bytes to copy",
 			)
 		}
 		if end, err := strconv.ParseInt(last, 10, 64); err != nil || end >= o.Info.Size {
-			return invalid(
-				"InvalidArgument",
+			return argument(
+				"x-amz-copy-source-range", text,
 				"Range specified is not valid for source object of size: "+strconv.FormatInt(o.Info.Size, 10),
 			)
 		}
@@ -306,16 +306,15 @@ type listUploadsResult struct {
 	NextKeyMarker      string `xml:",omitempty"`
 	NextUploadIDMarker string `xml:"NextUploadIdMarker,omitempty"`
 	Prefix             string
+	Delimiter          string `xml:",omitempty"`
 	EncodingType       string `xml:",omitempty"`
 	MaxUploads         int
 	IsTruncated        bool
 	Uploads            []uploadXML `xml:"Upload"`
+	CommonPrefixes     []commonPrefix
 }
 
 func (c *call) listUploads() error {
-	if c.query.Get("delimiter") != "" {
-		return notImplemented("ListMultipartUploads with a delimiter")
-	}
 	limit, err := c.count("max-uploads", 1000, 1000)
 	if err != nil {
 		return err
@@ -324,22 +323,34 @@ func (c *call) listUploads() error {
 	if err != nil {
 		return err
 	}
-	encode := func(s string) string { return s }
-	if c.query.Get("encoding-type") == "url" {
-		encode = encodeKey
+	encode, err := c.encoding()
+	if err != nil {
+		return err
 	}
+	prefix, delimiter := c.query.Get("prefix"), c.query.Get("delimiter")
 	key, id := c.query.Get("key-marker"), c.query.Get("upload-id-marker")
 	out := listUploadsResult{
-		Bucket: c.bucket, KeyMarker: encode(key), UploadIDMarker: id, Prefix: encode(c.query.Get("prefix")),
-		EncodingType: c.query.Get("encoding-type"), MaxUploads: limit,
+		Bucket: c.bucket, KeyMarker: encode(key), UploadIDMarker: id, Prefix: encode(prefix),
+		Delimiter: encode(delimiter), EncodingType: c.query.Get("encoding-type"), MaxUploads: limit,
 	}
+	rolledUp := ""
 	for _, u := range all {
-		if u.Key < key || u.Key == key && (id == "" || u.ID <= id) && key != "" {
+		rest, _, found := strings.Cut(u.Key[len(prefix):], delimiter)
+		common := prefix + rest + delimiter
+		rolls := found && delimiter != ""
+		if u.Key < key || u.Key == key && (id == "" || u.ID <= id) && key != "" ||
+			rolls && (common == rolledUp || common == key) {
 			continue
 		}
-		if len(out.Uploads) == limit {
+		if len(out.Uploads)+len(out.CommonPrefixes) == limit {
 			out.IsTruncated = true
 			break
+		}
+		if rolls {
+			rolledUp = common
+			out.NextKeyMarker, out.NextUploadIDMarker = encode(common), ""
+			out.CommonPrefixes = append(out.CommonPrefixes, commonPrefix{encode(common)})
+			continue
 		}
 		out.NextKeyMarker, out.NextUploadIDMarker = encode(u.Key), u.ID
 		out.Uploads = append(out.Uploads, uploadXML{

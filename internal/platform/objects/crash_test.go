@@ -43,7 +43,7 @@ func script(dir string) error {
 	p1, err4 := s.PutPart(ctx, bucket, "assembled", id, 1, strings.NewReader(firstPart))
 	p2, err5 := s.PutPart(ctx, bucket, "assembled", id, 2, strings.NewReader("new"))
 	_, err6 := s.Complete(ctx, bucket, "assembled", id, objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1})
-	return errors.Join(err1, err2, err3, err4, err5, err6, s.CreateBucket(ctx, "another"))
+	return errors.Join(err1, err2, err3, err4, err5, err6, s.CreateBucket(ctx, objects.Bucket{Name: "another"}))
 }
 
 func TestKilledAnywhereItLeavesTheOldOrTheNew(t *testing.T) {
@@ -104,7 +104,7 @@ func checkAfterDeath(t *testing.T, dir string, finished bool) {
 		t.Errorf("left in tmp: %v, %v", left, err)
 	}
 	// Whatever it was, it can be done again.
-	if err := s.CreateBucket(t.Context(), "another"); err == nil {
+	if err := s.CreateBucket(t.Context(), objects.Bucket{Name: "another"}); err == nil {
 		err = s.DeleteBucket(t.Context(), "another")
 		if err != nil {
 			t.Error(err)

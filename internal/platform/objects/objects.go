@@ -13,20 +13,14 @@
 package objects
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 )
 
 // What is missing or in the way, for errors.Is beside the fault's kind.
@@ -116,62 +110,6 @@ func (s *Store) bucketFile(bucket string) string {
 }
 func (s *Store) temporary(pattern string) (string, error) { return os.MkdirTemp(s.tmp(), pattern) }
 
-// Bucket is a bucket's record.
-type Bucket struct {
-	Name    string    `json:"-"`
-	Created time.Time `json:"created"`
-}
-
-// CheckBucketName refuses names that S3 refuses. A name that passes is safe as
-// the name of a directory.
-func CheckBucketName(name string) error {
-	ok := len(name) >= 3 && len(name) <= 63 && !strings.Contains(name, "..") && alnum(name[0]) &&
-		alnum(name[len(name)-1])
-	digits := true // an IPv4 address in form
-	for i := range len(name) {
-		c := name[i]
-		ok = ok && (alnum(c) || c == '-' || c == '.')
-		digits = digits && (c >= '0' && c <= '9' || c == '.')
-	}
-	if !ok || digits && strings.Count(name, ".") == 3 {
-		return fault.New(fault.Invalid, "The specified bucket is not valid.").Because(ErrBucketName)
-	}
-	return nil
-}
-
-func alnum(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
-
-// CreateBucket creates a bucket. An existing one is a fault.Exists.
-func (s *Store) CreateBucket(_ context.Context, name string) error {
-	if err := CheckBucketName(name); err != nil {
-		return err
-	}
-	tmp, err := s.temporary("bucket-*")
-	if err != nil {
-		return storage(err)
-	}
-	defer func() { _ = os.RemoveAll(tmp) }() // gone when it was renamed
-	record, err := json.Marshal(Bucket{Created: time.Now().UTC()})
-	if err != nil {
-		return err
-	}
-	err = errors.Join(writeFile(filepath.Join(tmp, "bucket.json"), record),
-		os.Mkdir(filepath.Join(tmp, "objects"), 0o700), os.Mkdir(filepath.Join(tmp, "uploads"), 0o700))
-	if err == nil {
-		err = syncDir(tmp)
-	}
-	if err != nil {
-		return storage(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := os.Lstat(s.bucket(name)); err == nil {
-		return fault.New(fault.Exists, "The bucket %q exists already.", name)
-	}
-	failpoint.Hit(FailBucketWritten)
-	return storage(errors.Join(os.Rename(tmp, s.bucket(name)), syncDir(s.buckets())))
-}
-
 // The steps at which a test may kill the process.
 const (
 	FailBucketWritten = "objects.bucket-written"
@@ -180,65 +118,6 @@ const (
 	FailRemoved       = "objects.removed"   // an object is gone, not yet durably
 	FailAssembled     = "objects.assembled" // an object made of parts is there; its upload too
 )
-
-// HeadBucket returns a bucket's record.
-func (s *Store) HeadBucket(_ context.Context, name string) (Bucket, error) {
-	if CheckBucketName(name) != nil {
-		return Bucket{}, noBucket(name)
-	}
-	text, err := os.ReadFile(s.bucketFile(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Bucket{}, noBucket(name)
-	}
-	b := Bucket{Name: name}
-	if err == nil {
-		err = json.Unmarshal(text, &b)
-	}
-	return b, storage(err)
-}
-
-// Buckets returns every bucket, in the order of their names.
-func (s *Store) Buckets(ctx context.Context) ([]Bucket, error) {
-	entries, err := os.ReadDir(s.buckets())
-	if err != nil {
-		return nil, storage(err)
-	}
-	var all []Bucket
-	for _, e := range entries {
-		b, err := s.HeadBucket(ctx, e.Name())
-		if errors.Is(err, fault.NotFound) {
-			continue // deleted since
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, b)
-	}
-	return all, nil
-}
-
-// DeleteBucket deletes an empty bucket, and the uploads begun in it. One that
-// holds objects is a fault.InUse.
-func (s *Store) DeleteBucket(ctx context.Context, name string) error {
-	if _, err := s.HeadBucket(ctx, name); err != nil {
-		return err
-	}
-	gone, err := s.temporary("gone-*")
-	if err != nil {
-		return storage(err)
-	}
-	defer func() { _ = os.RemoveAll(gone) }() // what is left is swept at the next start
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	page, err := s.List(ctx, name, List{Max: 1})
-	if err != nil {
-		return err
-	}
-	if len(page.Objects) > 0 {
-		return fault.New(fault.InUse, "The bucket %q is not empty.", name)
-	}
-	return storage(errors.Join(os.Rename(s.bucket(name), filepath.Join(gone, "bucket")), syncDir(s.buckets())))
-}
 
 // storage turns the failures of a disk that a client may meet into faults.
 func storage(err error) error {

@@ -30,7 +30,8 @@ func open(t testing.TB, dir string) *objects.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() }) // it may be closed already
-	if err := s.CreateBucket(context.Background(), bucket); err != nil && !errors.Is(err, fault.Exists) {
+	err = s.CreateBucket(context.Background(), objects.Bucket{Name: bucket})
+	if err != nil && !errors.Is(err, fault.Exists) {
 		t.Fatal(err)
 	}
 	return s
@@ -165,7 +166,7 @@ func TestKeysThatCannotBeAreRefused(t *testing.T) {
 		"", "ab", "..", ".a.", "a/b", "../a", "A-B", "a..b", "-ab", "ab-", "1.2.3.4",
 		strings.Repeat("b", 64), "a_b",
 	} {
-		if err := s.CreateBucket(t.Context(), name); !errors.Is(err, fault.Invalid) {
+		if err := s.CreateBucket(t.Context(), objects.Bucket{Name: name}); !errors.Is(err, fault.Invalid) {
 			t.Errorf("bucket %q: %v", name, err)
 		}
 		if _, err := s.Open(t.Context(), name, "k"); !errors.Is(err, objects.ErrNoBucket) {
@@ -307,10 +308,10 @@ func TestConditionsAreJudgedWhenTheObjectIsReplaced(t *testing.T) {
 
 func TestBucketsAreMadeListedAndDeletedWhenEmpty(t *testing.T) {
 	s := open(t, t.TempDir())
-	if err := s.CreateBucket(t.Context(), bucket); !errors.Is(err, fault.Exists) {
+	if err := s.CreateBucket(t.Context(), objects.Bucket{Name: bucket}); !errors.Is(err, fault.Exists) {
 		t.Errorf("twice: %v", err)
 	}
-	if err := s.CreateBucket(t.Context(), "a.second-1"); err != nil {
+	if err := s.CreateBucket(t.Context(), objects.Bucket{Name: "a.second-1"}); err != nil {
 		t.Error(err)
 	}
 	all, err := s.Buckets(t.Context())

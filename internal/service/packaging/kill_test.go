@@ -10,6 +10,7 @@ import (
 
 	domain "github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/platform/failpoint"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/models"
 )
 
@@ -22,7 +23,7 @@ func TestChild(t *testing.T) {
 		t.Skip("it is run by the test of a killed server")
 	}
 	b := open(t, at)
-	if err := b.objects.CreateBucket(t.Context(), "models"); err != nil {
+	if err := b.objects.CreateBucket(t.Context(), objects.Bucket{Name: "models"}); err != nil {
 		t.Fatal(err)
 	}
 	in := b.put("digits.tar.gz", models.Archive("v1"))

@@ -71,7 +71,7 @@ func start(t testing.TB, change ...func(*packaging.Config)) *bench {
 	t.Helper()
 	b := open(t, t.TempDir(), change...)
 	b.run()
-	if err := b.objects.CreateBucket(t.Context(), "models"); err != nil {
+	if err := b.objects.CreateBucket(t.Context(), objects.Bucket{Name: "models"}); err != nil {
 		t.Fatal(err)
 	}
 	return b

@@ -66,7 +66,8 @@ raises("304", s3.get_object, Bucket="boto", Key="stream", IfNoneMatch=s3.head_ob
 raises("NoSuchKey", s3.get_object, Bucket="boto", Key="nothing")
 raises("404", s3.head_object, Bucket="boto", Key="nothing")
 raises("InvalidRange", s3.get_object, Bucket="boto", Key="stream", Range="bytes=99-")
-raises("NotImplemented", s3.get_bucket_policy, Bucket="boto")
+raises("NoSuchBucketPolicy", s3.get_bucket_policy, Bucket="boto")
+raises("NotImplemented", s3.put_bucket_policy, Bucket="boto", Policy="{}")
 
 # Copies, in one piece and in parts.
 s3.copy_object(Bucket="boto", Key="copy", CopySource={"Bucket": "boto", "Key": "ключ with spaces +&?=%/x"})

@@ -89,7 +89,7 @@ func newWorld(t *testing.T, db *store.DB, run bool) *world {
 	})
 	w := &world{t: t, url: srv.URL, db: db, objects: objs, service: svc}
 	w.Client = w.in("us-east-1")
-	w.ok(objs.CreateBucket(t.Context(), "models"))
+	w.ok(objs.CreateBucket(t.Context(), objects.Bucket{Name: "models"}))
 	return w
 }
 
