@@ -7,12 +7,14 @@ import (
 )
 
 // mergeable returns how many of the first jobs may run together: their rows
-// have the same shapes, and are at most limit. The first always may.
+// have the same shapes, and are at most limit. The first always may; one without
+// rows runs alone: what a model makes of nothing is its own.
 func mergeable(jobs []*job, limit int) int {
 	rows := int64(0)
 	for i, j := range jobs {
-		rows += j.in[0].Shape[0]
-		if i > 0 && (rows > int64(limit) || !sameRows(jobs[0].in, j.in)) {
+		n := j.in[0].Shape[0]
+		rows += n
+		if i > 0 && (n == 0 || rows == n || rows > int64(limit) || !sameRows(jobs[0].in, j.in)) {
 			return i
 		}
 	}

@@ -32,7 +32,7 @@ func TestAModelServesRequestsOnceItIsLoaded(t *testing.T) {
 	}
 	rec := invokeCSV(t, s, "1,2\n3,4\n")
 	if rec.Code != http.StatusOK || rec.Body.String() != "2,4\n6,8\n" ||
-		rec.Header().Get("Content-Type") != "text/csv; charset=utf-8" {
+		rec.Header().Get("Content-Type") != "text/csv" {
 		t.Errorf("%d %q %v", rec.Code, rec.Body, rec.Header())
 	}
 }

@@ -192,7 +192,7 @@ func (s *source) measured(t *edgemanager.Tensor, name string, typ tensor.Type, s
 	}
 	got := int64(len(data))
 	switch {
-	case open >= 0 && (known == 0 || got%(known*size) != 0):
+	case open >= 0 && (known == 0 || got == 0 || got%(known*size) != 0):
 		return nil, fault.New(fault.Invalid,
 			"input %q: %d bytes can't be of shape %s: a whole number of %d bytes is expected",
 			name, got, tensor.ShapeString(shape), known*size)

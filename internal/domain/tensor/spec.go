@@ -167,9 +167,9 @@ func (g *Signature) Check(in []Tensor) error {
 			return fault.New(fault.Invalid,
 				"input %q: shape %s does not agree with its %d elements", s.Name, ShapeString(t.Shape), t.Len())
 		}
-		if n == 0 {
-			return fault.New(fault.Invalid,
-				"input %q: expected shape %s, got %s, which holds nothing", s.Name, s.String(), ShapeString(t.Shape))
+		if t.Hollow() {
+			return fault.New(fault.Invalid, "input %q: the shape %s holds nothing and is too large",
+				s.Name, ShapeString(t.Shape))
 		}
 		if err := checkStrings(t); err != nil {
 			return err

@@ -29,6 +29,27 @@ func (t *Tensor) Len() int {
 	return len(t.Data) / t.Type.Size()
 }
 
+// maxHollow bounds the sizes of tensors without elements.
+const maxHollow = 1 << 16
+
+// Hollow tells whether the tensor has no elements and yet large dimensions,
+// which would take time and room to write as arrays of nothing.
+func (t *Tensor) Hollow() bool {
+	if t.Len() > 0 {
+		return false
+	}
+	n := int64(1)
+	for _, d := range t.Shape {
+		if d > 1 {
+			if n > maxHollow/d {
+				return true
+			}
+			n *= d
+		}
+	}
+	return false
+}
+
 // Rows returns the first dimension and the number of elements in each row; ok
 // is false when the tensor has no dimension to take rows from.
 func (t *Tensor) Rows() (rows, width int, ok bool) {

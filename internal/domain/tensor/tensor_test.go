@@ -163,7 +163,12 @@ func TestCheckNamesTheInputAndWhatWasExpected(t *testing.T) {
 		"an empty batch": {
 			oneInput,
 			[]Tensor{floats("x", 0, 64)},
-			`input "x": expected shape [batch, 64] of FLOAT, got [0, 64], which holds nothing`,
+			"",
+		},
+		"a large shape of nothing": {
+			&Signature{Inputs: []Spec{{Name: "x", Type: Float32}}},
+			[]Tensor{floats("x", 1<<17, 0)},
+			`input "x": the shape [131072, 0] holds nothing and is too large`,
 		},
 		"less than its shape": {
 			oneInput, []Tensor{short}, `input "x": shape [2, 64] does not agree with its 25 elements`,

@@ -3,6 +3,8 @@
 // them in a media type is codec's job; computing with them is the model's.
 package tensor
 
+import "strconv"
+
 // Type is the element type of a tensor.
 type Type uint8
 
@@ -73,6 +75,24 @@ func FromCode(code int32) Type {
 		}
 	}
 	return Invalid
+}
+
+// others names the element types of ONNX that are not served.
+var others = map[int32]string{
+	14: "COMPLEX64", 15: "COMPLEX128", 16: "BFLOAT16", 17: "FLOAT8E4M3FN", 18: "FLOAT8E4M3FNUZ", 19: "FLOAT8E5M2",
+	20: "FLOAT8E5M2FNUZ", 21: "UINT4", 22: "INT4", 23: "FLOAT4E2M1", 24: "FLOAT8E8M0", 25: "UINT2", 26: "INT2",
+}
+
+// TypeName returns the name that ONNX gives the type that it numbers code,
+// whether it is served or not.
+func TypeName(code int32) string {
+	if name, ok := others[code]; ok {
+		return name
+	}
+	if t := FromCode(code); t != Invalid {
+		return t.String()
+	}
+	return "number " + strconv.Itoa(int(code))
 }
 
 // FromOIP returns the type that the Open Inference Protocol calls name, or

@@ -30,9 +30,6 @@ func Start([]string) (*Runtime, error) { return nil, errNoCgo }
 // Version returns "".
 func (*Runtime) Version() string { return "" }
 
-// Close does nothing.
-func (*Runtime) Close() error { return nil }
-
 // Load fails.
 func (*Runtime) Load(string, Options) (*Model, error) { return nil, errNoCgo }
 

@@ -5,51 +5,53 @@
 // It trusts the tensors it is given: checking them is the caller's job.
 package onnx
 
+// #cgo LDFLAGS: -ldl
+// #include <stdlib.h>
+// #include "ort.h"
+import "C"
+
 import (
-	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"unsafe"
 
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
-	ort "github.com/yalue/onnxruntime_go"
 )
 
-// Runtime is the loaded library. A process has at most one.
-type Runtime struct{}
+// Runtime is the loaded library. A process has at most one, for as long as it
+// lives.
+type Runtime struct{ version string }
 
 // Start loads the first of the candidate libraries (paths, or names that the
-// system's loader knows) that loads. The error lists every candidate.
+// system's loader knows) that loads. The error lists every candidate. It must
+// not be called by several at once.
 func Start(candidates []string) (*Runtime, error) {
-	if ort.IsInitialized() {
-		return nil, errors.New("ONNX Runtime is started already")
-	}
 	// The packaged library counts events of every session and failed run, keeps
 	// them in memory and in a file in the home directory, and tries to send them
-	// to its makers. This is read when it starts; DisableTelemetry alone would
+	// to its makers. This is read when it starts; disabling telemetry alone would
 	// come after its first events.
 	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
 		return nil, err
 	}
 	var failures []string
-	// The library's own log would repeat every failed run, which Run returns.
 	for _, lib := range candidates {
-		ort.SetSharedLibraryPath(lib)
-		err := ort.InitializeEnvironment(ort.WithLogLevelFatal())
+		name := C.CString(lib)
+		var version *C.char
+		err := failure(C.ort_open(name, &version))
+		C.free(unsafe.Pointer(name))
 		if err == nil {
-			return &Runtime{}, ort.DisableTelemetry()
+			return &Runtime{version: C.GoString(version)}, nil
 		}
-		failures = append(failures, oneLine(err.Error()))
+		failures = append(failures, err.Error())
 	}
 	return nil, fmt.Errorf("ONNX Runtime could not be loaded: %s", strings.Join(failures, "; "))
 }
 
 // Version returns the library's version.
-func (*Runtime) Version() string { return ort.GetVersion() }
-
-// Close unloads the library. Every model must be closed before.
-func (*Runtime) Close() error { return ort.DestroyEnvironment() }
+func (r *Runtime) Version() string { return r.version }
 
 // Options says how a model uses the machine.
 type Options struct {
@@ -58,10 +60,10 @@ type Options struct {
 
 // Model is a loaded model. Its methods may be called concurrently.
 type Model struct {
-	sig     tensor.Signature
-	rows    tensor.Rows
-	session *ort.DynamicAdvancedSession
-	plans   []plan
+	sig       tensor.Signature
+	rows      tensor.Rows
+	session   *C.OrtSession
+	ins, outs **C.char // names, in C memory
 }
 
 // Load reads and prepares the model file at path. The error says, in one line,
@@ -75,39 +77,42 @@ func (*Runtime) Load(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{sig: sig, rows: rows, plans: make([]plan, len(sig.Outputs))}
-	for i := range sig.Inputs {
-		if err := servableInput(&sig.Inputs[i]); err != nil {
-			return nil, err
-		}
+	m := &Model{sig: sig, rows: rows}
+	if m.session, err = open(path, o.Threads, -1, ""); err != nil {
+		return nil, err
 	}
-	for i := range sig.Outputs {
-		if m.plans[i], err = planFor(&sig.Outputs[i], sig.Inputs); err != nil {
-			return nil, err
-		}
-	}
-	so, err := ort.NewSessionOptions()
-	if err != nil {
-		return nil, fmt.Errorf("session options: %w", err)
-	}
-	defer func() { _ = so.Destroy() }() // it cannot fail once created
-	if err := errors.Join(so.SetIntraOpNumThreads(o.Threads), so.SetInterOpNumThreads(1),
-		so.SetLogSeverityLevel(ort.LoggingLevelFatal)); err != nil {
-		return nil, fmt.Errorf("session options: %w", err)
-	}
-	m.session, err = ort.NewDynamicAdvancedSession(path, specNames(sig.Inputs), specNames(sig.Outputs), so)
-	if err != nil {
-		return nil, errors.New(oneLine(err.Error()))
-	}
+	m.ins, m.outs = names(sig.Inputs), names(sig.Outputs)
 	return m, nil
 }
 
-func specNames(specs []tensor.Spec) []string {
-	names := make([]string, len(specs))
-	for i := range specs {
-		names[i] = specs[i].Name
+// open makes a session, at a level of optimisation that is not negative or the
+// library's own, and writes the optimised model if out names a file.
+func open(path string, threads, level int, out string) (session *C.OrtSession, err error) {
+	model, optimized := C.CString(path), (*C.char)(nil)
+	defer C.free(unsafe.Pointer(model))
+	if out != "" {
+		optimized = C.CString(out)
+		defer C.free(unsafe.Pointer(optimized))
 	}
-	return names
+	err = failure(C.ort_load(model, C.int(threads), C.int(level), optimized, &session))
+	return session, err
+}
+
+// names copies the names of inputs or outputs into C memory.
+func names(specs []tensor.Spec) **C.char {
+	list := (**C.char)(C.calloc(C.size_t(len(specs)+1), C.size_t(unsafe.Sizeof((*C.char)(nil)))))
+	to := unsafe.Slice(list, len(specs))
+	for i := range specs {
+		to[i] = C.CString(specs[i].Name)
+	}
+	return list
+}
+
+func freeNames(list **C.char, n int) {
+	for _, name := range unsafe.Slice(list, n) {
+		C.free(unsafe.Pointer(name))
+	}
+	C.free(unsafe.Pointer(list))
 }
 
 // Signature returns what the model takes and gives.
@@ -117,42 +122,41 @@ func (m *Model) Signature() *tensor.Signature { return &m.sig }
 func (m *Model) Rows() tensor.Rows { return m.rows }
 
 // Close frees the model; no Run may be in progress.
-func (m *Model) Close() error { return m.session.Destroy() }
+func (m *Model) Close() error {
+	C.ort_unload(m.session)
+	freeNames(m.ins, len(m.sig.Inputs))
+	freeNames(m.outs, len(m.sig.Outputs))
+	return nil
+}
 
 // Run computes the outputs, in the order of the graph, from inputs that
 // Signature().Check accepted. An error is the model's own failure, in one line.
 func (m *Model) Run(in []tensor.Tensor) ([]tensor.Tensor, error) {
-	values := make([]ort.Value, len(in)+len(m.plans))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	values := make([]*C.OrtValue, len(in)+len(m.sig.Outputs)+1) // so that there is a first of each
 	defer func() {
 		for _, v := range values {
-			if v != nil {
-				_ = v.Destroy() // it cannot fail; the value was created here
-			}
+			C.ort_release(v)
 		}
 	}()
-	ins, outs := values[:len(in):len(in)], values[len(in):]
+	outs := values[len(in):]
 	for i := range in {
-		v, err := toValue(&in[i])
-		if err != nil {
-			return nil, fmt.Errorf("input %q: %s", in[i].Name, oneLine(err.Error()))
+		var err error
+		if values[i], err = toValue(&in[i], &pins); err != nil {
+			return nil, fmt.Errorf("input %q: %w", in[i].Name, err)
 		}
-		ins[i] = v
 	}
-	for i := range m.plans {
-		v, err := m.plans[i].allocate(in)
+	err := failure(C.ort_run(m.session, m.ins, &values[0], C.size_t(len(in)), m.outs, &outs[0],
+		C.size_t(len(m.sig.Outputs))))
+	if err != nil {
+		return nil, err
+	}
+	res := make([]tensor.Tensor, len(m.sig.Outputs))
+	for i := range res {
+		t, err := fromValue(outs[i])
 		if err != nil {
-			return nil, fmt.Errorf("output %q: %s", m.sig.Outputs[i].Name, oneLine(err.Error()))
-		}
-		outs[i] = v
-	}
-	if err := m.session.Run(ins, outs); err != nil {
-		return nil, errors.New(oneLine(err.Error()))
-	}
-	res := make([]tensor.Tensor, len(outs))
-	for i, v := range outs {
-		t, err := fromValue(v)
-		if err != nil {
-			return nil, fmt.Errorf("output %q: %s", m.sig.Outputs[i].Name, err)
+			return nil, fmt.Errorf("output %q: %w", m.sig.Outputs[i].Name, err)
 		}
 		t.Name = m.sig.Outputs[i].Name
 		res[i] = t
@@ -160,14 +164,9 @@ func (m *Model) Run(in []tensor.Tensor) ([]tensor.Tensor, error) {
 	return res, nil
 }
 
-// oneLine makes the library's message fit a log line and a response.
-func oneLine(s string) string {
+// plainly makes the library's message fit a log line and a response.
+func plainly(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
-	for _, p := range []string{
-		"Error running network: ", "Error creating C session from file: ", "Platform-specific initialization failed: ",
-	} {
-		s = strings.TrimPrefix(s, p)
-	}
 	if len(s) > 600 {
 		s = s[:600] + "…"
 	}

@@ -26,6 +26,7 @@ const (
 	OIP
 	NPY
 	Raw
+	Lines // JSON Lines: an instance, or a prediction, in each
 )
 
 // Request is a decoded body: the inputs in the order of the graph, and what
@@ -69,7 +70,7 @@ func ParseMedia(header string) (Media, error) {
 	return Media{Type: typ, Params: params}, nil
 }
 
-const accepted = "text/csv, application/json, application/x-npy or application/octet-stream"
+const accepted = "text/csv, application/json, application/jsonlines, application/x-npy or application/octet-stream"
 
 // Decode reads body, of media type m, into the inputs of a model with signature
 // g, and checks them against it. Failures are fault.Invalid (the body) or
@@ -82,6 +83,8 @@ func Decode(m Media, body []byte, g *tensor.Signature) (Request, error) {
 		r, err = decodeCSV(body, g)
 	case "application/json":
 		r, err = decodeJSON(body, g)
+	case "application/jsonlines", "application/x-jsonlines":
+		r, err = decodeLines(body, g)
 	case "application/x-npy", "application/npy":
 		r, err = decodeNPY(body, g)
 	case "application/octet-stream":
@@ -93,6 +96,13 @@ func Decode(m Media, body []byte, g *tensor.Signature) (Request, error) {
 	}
 	if err != nil {
 		return r, err
+	}
+	if name, ok := m.Params["output"]; ok && r.Want == nil {
+		i, err := g.Output(name)
+		if err != nil {
+			return r, err
+		}
+		r.Want = []Want{{Output: i, Binary: r.Binary}}
 	}
 	return r, g.Check(r.Inputs)
 }
@@ -121,7 +131,7 @@ func parseSize(s string) (int, bool) {
 // that is served, or the family of the request if the caller leaves it open.
 func Choose(accept string, req *Request, outputs int) (Form, Media, error) {
 	own := answerTo(req.Form)
-	if (own == NPY || own == Raw) && outputs != 1 {
+	if (own == NPY || own == Raw) && outputs != 1 && len(req.Want) != 1 {
 		own = Instances // these carry one array; the request did not say which
 	}
 	if accept == "" || accept == "*/*" {
@@ -140,6 +150,8 @@ func Choose(accept string, req *Request, outputs int) (Form, Media, error) {
 			return CSV, m, nil
 		case "application/json":
 			return jsonFor(req.Form), m, nil
+		case "application/jsonlines", "application/x-jsonlines":
+			return Lines, m, nil
 		case "application/x-npy", "application/npy":
 			return NPY, m, nil
 		case "application/octet-stream":
@@ -156,7 +168,7 @@ func Choose(accept string, req *Request, outputs int) (Form, Media, error) {
 }
 
 func answerTo(f Form) Form {
-	if f == CSV || f == NPY || f == Raw {
+	if f == CSV || f == NPY || f == Raw || f == Lines {
 		return f
 	}
 	return jsonFor(f)

@@ -381,6 +381,12 @@ func TestOutputsAreWrittenInEveryForm(t *testing.T) {
 			`{"model_name":"m","model_version":"1","outputs":[{"name":"label","datatype":"BYTES","shape":[2],` +
 				`"data":["a\"b","c"]}]}`,
 		},
+		"lines": {Lines, outs, "{\"label\":\"a\\\"b\",\"p\":{\"x\":0.1,\"y\":0.9}}\n" +
+			"{\"label\":\"c\",\"p\":{\"x\":\"NaN\",\"y\":1}}\n"},
+		"lines of one": {Lines, outs[:1], "\"a\\\"b\"\n\"c\"\n"},
+		"a line of a scalar": {
+			Lines, []tensor.Tensor{{Name: "n", Type: tensor.Bool, Data: []byte{1}}}, "{\"outputs\":true}\n",
+		},
 		"raw":                  {Raw, outs[1:], string(outs[1].Data)},
 		"rows of zero columns": {CSV, []tensor.Tensor{{Name: "n", Type: tensor.Bool, Shape: []int64{2, 0}}}, "\n\n"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
@@ -25,62 +26,115 @@ type Answer struct {
 // form f, appending to dst. model is the name that an Open Inference Protocol
 // answer carries. What the form cannot carry is a fault.Unsupported.
 func Encode(dst []byte, f Form, m Media, req *Request, outs []tensor.Tensor, model string) (Answer, error) {
-	var err error
 	a := Answer{ContentType: "application/json"}
+	if f == OIP {
+		return encodeOIP(dst, req, outs, model)
+	}
+	outs, err := wanted(m, req, outs)
+	if err != nil {
+		return a, err
+	}
+	for i := range outs {
+		if f != NPY && f != Raw && outs[i].Hollow() {
+			return a, fault.New(fault.Unsupported,
+				"output %q has shape %s, which holds nothing; accept application/x-npy",
+				outs[i].Name, tensor.ShapeString(outs[i].Shape))
+		}
+	}
 	switch f {
 	case CSV:
-		a.ContentType = "text/csv; charset=utf-8"
+		a.ContentType = "text/csv" // bare: clients compare it
 		a.Body, err = appendCSV(dst, outs)
+		return a, err
 	case NPY, Raw:
-		var t *tensor.Tensor
-		if t, err = single(m, outs); err != nil {
-			return a, err
-		}
-		if f == NPY {
-			a.ContentType = "application/x-npy"
-			a.Body, err = appendNPY(dst, t)
-			break
-		}
-		a.ContentType = "application/octet-stream"
-		if t.Type == tensor.String {
-			return a, fault.New(fault.Unsupported, "output %q holds strings; accept application/json", t.Name)
-		}
-		a.Body = append(dst, t.Data...)
+		return encodeArray(dst, f, outs)
+	}
+	if err := checkTexts(outs); err != nil {
+		return a, err
+	}
+	switch f {
 	case Columns:
 		a.Body = appendColumns(dst, outs)
-	case OIP:
-		return encodeOIP(dst, req, outs, model), nil
+	case Lines:
+		a.ContentType = "application/jsonlines"
+		a.Body = appendLines(dst, outs)
 	default:
 		a.Body = appendPredictions(dst, outs)
 	}
-	return a, err
+	return a, nil
 }
 
-// single returns the output that a form without names carries: the only one,
-// or the one that the media type's output parameter names.
-func single(m Media, outs []tensor.Tensor) (*tensor.Tensor, error) {
-	name, named := m.Params["output"]
-	var have []string
-	for i := range outs {
-		if outs[i].Name == name || !named && len(outs) == 1 {
-			return &outs[i], nil
+// wanted returns the output that the media type's output parameter names, the
+// ones that the request asks for, or all.
+func wanted(m Media, req *Request, outs []tensor.Tensor) ([]tensor.Tensor, error) {
+	if name, ok := m.Params["output"]; ok {
+		for i := range outs {
+			if outs[i].Name == name {
+				return outs[i : i+1], nil
+			}
 		}
+		return nil, fault.New(fault.Unsupported, "the model has no output %.80q; it gives %s", name, namesOf(outs))
+	}
+	if req.Want == nil {
+		return outs, nil
+	}
+	some := make([]tensor.Tensor, 0, len(req.Want))
+	for _, w := range req.Want {
+		some = append(some, outs[w.Output])
+	}
+	return some, nil
+}
+
+func namesOf(outs []tensor.Tensor) string {
+	have := make([]string, 0, len(outs))
+	for i := range outs {
 		have = append(have, strconv.Quote(outs[i].Name))
 	}
-	return nil,
-		fault.New(fault.Unsupported,
+	return strings.Join(have, ", ")
+}
+
+// encodeArray writes a form without names, which carries one output.
+func encodeArray(dst []byte, f Form, outs []tensor.Tensor) (a Answer, err error) {
+	if len(outs) != 1 {
+		return a, fault.New(fault.Unsupported,
 			`the model gives %s and this media type carries one: add "; output=NAME" to the Accept header, or `+
-				`accept application/json`,
-			strings.Join(have, ", "))
+				`accept application/json`, namesOf(outs))
+	}
+	t := &outs[0]
+	if f == NPY {
+		a.ContentType = "application/x-npy"
+		a.Body, err = appendNPY(dst, t)
+		return a, err
+	}
+	a.ContentType = "application/octet-stream"
+	if t.Type == tensor.String {
+		return a, fault.New(fault.Unsupported, "output %q holds strings; accept application/json", t.Name)
+	}
+	a.Body = append(dst, t.Data...)
+	return a, nil
+}
+
+// checkTexts refuses strings that JSON cannot carry: it would have something
+// else in their place.
+func checkTexts(outs []tensor.Tensor) error {
+	for i := range outs {
+		for _, texts := range [][]string{outs[i].Strings, outs[i].Keys} {
+			for _, s := range texts {
+				if !utf8.ValidString(s) {
+					return fault.New(fault.Unsupported,
+						"output %q holds bytes that are not UTF-8, which JSON cannot carry; ask for it as binary data "+
+							"of the Open Inference Protocol (binary_data_output)", outs[i].Name)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // appendPredictions writes {"predictions": [...]} with an element for each row:
 // the value itself if there is one output, otherwise an object by name.
 func appendPredictions(dst []byte, outs []tensor.Tensor) []byte {
-	rows, ok := commonRows(outs)
-	for i := range outs {
-		ok = ok && len(outs[i].Shape) > 0
-	}
+	rows, ok := predictions(outs)
 	if !ok {
 		return appendColumns(dst, outs)
 	}
@@ -89,21 +143,46 @@ func appendPredictions(dst []byte, outs []tensor.Tensor) []byte {
 		if r > 0 {
 			dst = append(dst, ',')
 		}
-		if len(outs) == 1 {
-			dst = appendRow(dst, &outs[0], r)
-			continue
-		}
-		dst = append(dst, '{')
-		for o := range outs {
-			if o > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendString(dst, outs[o].Name), ':')
-			dst = appendRow(dst, &outs[o], r)
-		}
-		dst = append(dst, '}')
+		dst = appendPrediction(dst, outs, r)
 	}
 	return append(dst, "]}"...)
+}
+
+// appendLines writes each prediction in a line of its own or, if there are no
+// rows to take them from, all outputs in one.
+func appendLines(dst []byte, outs []tensor.Tensor) []byte {
+	rows, ok := predictions(outs)
+	if !ok {
+		return append(appendColumns(dst, outs), '\n')
+	}
+	for r := range rows {
+		dst = append(appendPrediction(dst, outs, r), '\n')
+	}
+	return dst
+}
+
+// predictions returns how many rows the outputs have, if all have as many.
+func predictions(outs []tensor.Tensor) (rows int, ok bool) {
+	rows, ok = commonRows(outs)
+	for i := range outs {
+		ok = ok && len(outs[i].Shape) > 0
+	}
+	return rows, ok
+}
+
+func appendPrediction(dst []byte, outs []tensor.Tensor, r int) []byte {
+	if len(outs) == 1 {
+		return appendRow(dst, &outs[0], r)
+	}
+	dst = append(dst, '{')
+	for o := range outs {
+		if o > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, outs[o].Name), ':')
+		dst = appendRow(dst, &outs[o], r)
+	}
+	return append(dst, '}')
 }
 
 func appendRow(dst []byte, t *tensor.Tensor, r int) []byte {
@@ -190,7 +269,7 @@ func appendString(dst []byte, s string) []byte {
 
 // encodeOIP writes an Open Inference Protocol response; outputs asked for in
 // binary follow the JSON.
-func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) Answer {
+func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) (Answer, error) {
 	want := req.Want
 	if want == nil {
 		want = make([]Want, len(outs))
@@ -220,6 +299,9 @@ func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) Ans
 			dst = append(dst, "}}"...)
 			continue
 		}
+		if err := checkTexts(outs[w.Output : w.Output+1]); err != nil {
+			return Answer{}, err
+		}
 		dst = append(dst, `],"data":`...)
 		dst = append(appendFlat(dst, t), '}')
 	}
@@ -230,7 +312,7 @@ func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) Ans
 		a.ContentType = "application/octet-stream"
 		a.Body = append(dst, tail...)
 	}
-	return a
+	return a, nil
 }
 
 func appendFlat(dst []byte, t *tensor.Tensor) []byte {

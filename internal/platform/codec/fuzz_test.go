@@ -51,10 +51,10 @@ func accept(t *testing.T, body []byte, sig *tensor.Signature, r *Request, err er
 	if size > 8*len(body)+64 {
 		t.Fatalf("%d bytes became %d", len(body), size)
 	}
-	for _, form := range []Form{CSV, Instances, Columns, OIP} {
+	for _, form := range []Form{CSV, Instances, Columns, OIP, Lines} {
 		r.Want = nil
 		a, err := Encode(nil, form, Media{}, r, r.Inputs, "m")
-		if err == nil && form != CSV && a.JSONSize == 0 && !json.Valid(a.Body) {
+		if err == nil && form != CSV && form != Lines && a.JSONSize == 0 && !json.Valid(a.Body) {
 			t.Fatalf("form %d is not valid JSON: %s", form, a.Body)
 		}
 	}

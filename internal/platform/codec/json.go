@@ -1,7 +1,10 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/json"
+	"strconv"
+	"unicode/utf8"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
@@ -10,8 +13,8 @@ import (
 // decodeJSON reads {"instances": [...]}, {"inputs": ...} by name or as one
 // array, an Open Inference Protocol body, or a bare array of instances.
 func decodeJSON(body []byte, g *tensor.Signature) (Request, error) {
-	if !json.Valid(body) {
-		return Request{}, fault.New(fault.Invalid, "the body is not valid JSON")
+	if err := checkJSON(body, "the body"); err != nil {
+		return Request{}, err
 	}
 	c := &cursor{b: body}
 	if c.peek() == '[' {
@@ -45,6 +48,71 @@ func decodeJSON(body []byte, g *tensor.Signature) (Request, error) {
 		return decodeOIP(body, nil, g)
 	}
 	return columns(&cursor{b: inputs}, g)
+}
+
+// decodeLines reads JSON Lines: an instance in each line.
+func decodeLines(body []byte, g *tensor.Signature) (Request, error) {
+	array := make([]byte, 0, len(body)+2)
+	array = append(array, '[')
+	n := 0
+	for line := range bytes.Lines(body) {
+		n++
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if err := checkJSON(line, "line "+strconv.Itoa(n)); err != nil {
+			return Request{}, err
+		}
+		if len(array) > 1 {
+			array = append(array, ',')
+		}
+		array = append(array, line...)
+	}
+	r, err := instances(&cursor{b: append(array, ']')}, g)
+	r.Form = Lines
+	return r, err
+}
+
+// checkJSON refuses what is not JSON, or has text that is not Unicode: reading it
+// would replace it silently.
+func checkJSON(b []byte, what string) error {
+	switch {
+	case !json.Valid(b):
+		return fault.New(fault.Invalid, "%s is not valid JSON", what)
+	case !utf8.Valid(b):
+		return fault.New(fault.Invalid, "%s is not UTF-8, which JSON is", what)
+	case halfPair(b):
+		return fault.New(fault.Invalid, "%s has half of a surrogate pair (\\ud800 to \\udfff) alone", what)
+	}
+	return nil
+}
+
+// halfPair tells whether valid JSON escapes one half of a surrogate pair alone.
+func halfPair(b []byte) bool {
+	high := false
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 || i+1 >= len(b) {
+			return high
+		}
+		if high && i > 0 {
+			return true
+		}
+		if b[i+1] != 'u' || len(b) < i+6 {
+			if high {
+				return true
+			}
+			b = b[i+2:]
+			continue
+		}
+		u, _ := strconv.ParseUint(string(b[i+2:i+6]), 16, 16) // valid JSON has four digits there
+		low := u >= 0xdc00 && u <= 0xdfff
+		if low != high {
+			return true
+		}
+		high = u >= 0xd800 && u < 0xdc00
+		b = b[i+6:]
+	}
 }
 
 var errTopLevel = fault.New(fault.Invalid,
@@ -90,6 +158,10 @@ func instances(c *cursor, g *tensor.Signature) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
+	if n == 0 {
+		return Request{}, fault.New(fault.Invalid, "input %q: expected shape %s, got an empty array",
+			g.Inputs[0].Name, g.Inputs[0].String())
+	}
 	r := Request{Form: Instances, Inputs: make([]tensor.Tensor, len(lits))}
 	for i, l := range lits {
 		if err := l.closed(0, n); err != nil {
@@ -102,26 +174,27 @@ func instances(c *cursor, g *tensor.Signature) (Request, error) {
 
 // instance reads row n, which names its inputs.
 func instance(c *cursor, g *tensor.Signature, lits []*literal, n int64) error {
-	var before [8]int
-	lens := before[:0]
-	for _, l := range lits {
-		lens = append(lens, l.build.Len())
+	var few [8]bool
+	seen := few[:]
+	if len(lits) > len(seen) {
+		seen = make([]bool, len(lits))
 	}
 	err := c.members(func(key string) error {
 		_, i, err := g.Input(key)
 		if err != nil {
 			return err
 		}
-		if lits[i].build.Len() != lens[i] {
+		if seen[i] {
 			return fault.New(fault.Invalid, "instance %d has the input %q twice", n, key)
 		}
+		seen[i] = true
 		return lits[i].read(c, 1)
 	})
 	if err != nil {
 		return err
 	}
 	for i, l := range lits {
-		if l.build.Len() == lens[i] {
+		if !seen[i] {
 			return fault.New(fault.Invalid,
 				"instance %d lacks the input %q: expected shape %s", n, l.spec.Name, l.spec.String())
 		}

@@ -41,8 +41,8 @@ func (l *literal) read(c *cursor, depth int) error {
 
 // closed notes that an array at depth held n elements.
 func (l *literal) closed(depth int, n int64) error {
-	if n == 0 {
-		return fault.New(fault.Invalid, "input %q: expected shape %s, got an empty array", l.spec.Name, l.spec.String())
+	if n == 0 && l.rank < 0 {
+		l.rank = depth + 1 // what its elements would be, the graph has to say
 	}
 	if l.dims[depth] < 0 {
 		l.dims[depth] = n
@@ -126,7 +126,11 @@ func (l *literal) refuse(text []byte, why error) error {
 func (l *literal) tensor() tensor.Tensor {
 	shape := make([]int64, max(l.rank, 0), tensor.MaxRank)
 	copy(shape, l.dims[:])
-	if s := l.spec; s.Ranked && len(s.Shape) == len(shape)+1 && s.Shape[len(shape)].Size == 1 && len(shape) > 0 {
+	if s := l.spec; len(shape) > 0 && shape[len(shape)-1] == 0 && s.Ranked {
+		for _, d := range s.Shape[min(len(shape), len(s.Shape)):] {
+			shape = append(shape, max(d.Size, 0))
+		}
+	} else if s.Ranked && len(s.Shape) == len(shape)+1 && s.Shape[len(shape)].Size == 1 && len(shape) > 0 {
 		shape = append(shape, 1)
 	}
 	return l.build.Tensor(l.spec.Name, shape)

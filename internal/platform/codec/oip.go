@@ -2,7 +2,6 @@ package codec
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -33,8 +32,8 @@ type oipTensor struct {
 
 func decodeOIP(head, tail []byte, g *tensor.Signature) (Request, error) {
 	r := Request{Form: OIP, Inputs: make([]tensor.Tensor, len(g.Inputs))}
-	if !json.Valid(head) {
-		return r, fault.New(fault.Invalid, "the body is not valid JSON")
+	if err := checkJSON(head, "the body"); err != nil {
+		return r, err
 	}
 	c := &cursor{b: head}
 	if c.peek() != '{' {

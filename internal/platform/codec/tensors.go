@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"encoding/json"
 	"strconv"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -83,8 +82,8 @@ func DecodeOIPAnswer(body []byte, jsonSize int) ([]tensor.Tensor, error) {
 			"the JSON part is said to have %d bytes; the answer has %d", jsonSize, len(body))
 	}
 	head, tail := body[:jsonSize], body[jsonSize:]
-	if !json.Valid(head) {
-		return nil, fault.New(fault.Invalid, "the answer is not valid JSON")
+	if err := checkJSON(head, "the answer"); err != nil {
+		return nil, err
 	}
 	var outs []tensor.Tensor
 	found := false
@@ -110,8 +109,8 @@ func DecodeOIPAnswer(body []byte, jsonSize int) ([]tensor.Tensor, error) {
 
 // DecodeOIPTensors reads a JSON array of tensors as AppendOIPTensors writes it.
 func DecodeOIPTensors(list []byte) ([]tensor.Tensor, error) {
-	if !json.Valid(list) {
-		return nil, fault.New(fault.Invalid, "the tensors are not valid JSON")
+	if err := checkJSON(list, "the list of tensors"); err != nil {
+		return nil, err
 	}
 	return readTensors(&cursor{b: list}, new([]byte))
 }
@@ -153,12 +152,14 @@ func (t *oipTensor) freely(tail *[]byte) (tensor.Tensor, error) {
 		t.data == nil:
 		out.Data, *tail = (*tail)[:t.binarySize:t.binarySize], (*tail)[t.binarySize:]
 		normalizeBools(out.Type, out.Data)
-	case t.binarySize < 0 && n == 0 && isEmpty(t.data):
 	default:
 		out, err = t.read(s, tail)
 	}
 	if err != nil {
 		return out, err
+	}
+	if len(out.Data) == 0 {
+		out.Data = nil
 	}
 	if int64(out.Len()) != n {
 		return out, fault.New(fault.Invalid,
@@ -166,9 +167,4 @@ func (t *oipTensor) freely(tail *[]byte) (tensor.Tensor, error) {
 			tensor.ShapeString(t.shape), out.Len())
 	}
 	return out, nil
-}
-
-func isEmpty(array []byte) bool {
-	c := &cursor{b: array}
-	return c.peek() == '[' && !c.next(']')
 }
