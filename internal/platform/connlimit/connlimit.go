@@ -88,9 +88,9 @@ type Place struct {
 	index int     // in l.places
 	spare bool
 
-	// state is 0 while the connection is being answered, when it began to wait for
-	// its client, in nanoseconds, minus that if it waits for the body of a request
-	// that nobody has verified, and emptied at the end.
+	// state is 0 while a request is being answered that was verified, when the
+	// connection began to wait for its client, in nanoseconds, minus that if it waits
+	// for the body of a request, and emptied at the end.
 	state  atomic.Int64
 	proven atomic.Bool
 	timer  *time.Timer // of ProveWithin; set under l.mu
@@ -269,11 +269,18 @@ func (l *Limiter) longest(of func(*Place) bool) []candidate {
 // closed.
 func (p *Place) Wait(now time.Time) bool { return p.become(now.UnixNano()) }
 
-// WaitForBody says that it waits for the body of a request that is not verified.
+// WaitForBody says that it waits for the body of a request.
 func (p *Place) WaitForBody(now time.Time) bool { return p.become(-now.UnixNano()) }
 
-// Answer says that a request is being answered: nobody closes it meanwhile.
-func (p *Place) Answer() bool { return p.become(0) }
+// Answer says that a request is being answered: nobody closes the connection
+// meanwhile if it has proven anything. A stranger who does not take the answer
+// would otherwise keep the place.
+func (p *Place) Answer() bool {
+	if !p.proven.Load() {
+		return p.state.Load() != emptied
+	}
+	return p.become(0)
+}
 
 func (p *Place) become(state int64) bool {
 	for {
@@ -287,9 +294,10 @@ func (p *Place) become(state int64) bool {
 	}
 }
 
-// Prove says that whoever is at the other end has shown to hold the key; the first
-// one counts. False: they have too many connections already, all of them being
-// answered, and this one stays a stranger's.
+// Prove says that whoever is at the other end has shown to hold the key, with the
+// request that is being answered now; the first key counts. False: they have too
+// many connections already, all of them being answered, and this one stays a
+// stranger's.
 func (p *Place) Prove(key string) bool {
 	if p.proven.Load() {
 		return true
@@ -298,6 +306,7 @@ func (p *Place) Prove(key string) bool {
 	if out != nil {
 		_ = out.close() // nothing more is expected of it
 	}
+	p.Answer() // one that was closed says so at the next read or write
 	return ok
 }
 
@@ -344,16 +353,11 @@ func (p *Place) Leave() {
 	}
 }
 
-// expire closes a connection that has proven nothing in time and is not being
-// answered.
+// expire closes a connection that has proven nothing in time.
 func (p *Place) expire() {
 	p.l.mu.Lock() // Enter may not have set the timer yet
 	defer p.l.mu.Unlock()
-	switch s := p.state.Load(); {
-	case p.proven.Load() || s == emptied:
-	case s == 0:
-		p.timer.Reset(p.l.cfg.ProveWithin)
-	default:
+	if !p.proven.Load() && p.state.Load() != emptied {
 		_ = p.close() // its server notices, and leaves
 	}
 }

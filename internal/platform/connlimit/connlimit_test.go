@@ -54,6 +54,7 @@ func serve(t *testing.T, cfg connlimit.Config) *world {
 			case "/prove":
 				connlimit.Prove(r.Context(), r.Header.Get("Key"))
 			case "/hold":
+				connlimit.Prove(r.Context(), r.RemoteAddr)
 				<-w.hold
 			case "/read":
 				if _, err := io.ReadAll(r.Body); err != nil {
@@ -130,7 +131,7 @@ func TestANewConnectionTakesThePlaceOfAStrangerWhoHasWaitedLongest(t *testing.T)
 
 func TestHealthAnswersThoughAllArePlacesAreTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := serve(t, connlimit.Config{Max: 4, PerAddress: 4})
+		w := serve(t, connlimit.Config{Max: 4, PerAddress: 4, PerKey: 4})
 		busy := make(chan string)
 		for range 4 {
 			c := w.dial()
@@ -203,6 +204,20 @@ func TestWhoProvesNothingInTimeIsClosed(t *testing.T) {
 		if n := w.limiter.Len(); n != 1 {
 			t.Errorf("%d connections", n)
 		}
+	})
+}
+
+// Whoever sends requests and takes no answers keeps nobody out.
+func TestAStrangerWhoIsBeingAnsweredMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 3, PerAddress: 3})
+		for range 3 {
+			c := w.dial()
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") // and does not read
+			synctest.Wait()
+		}
+		known := w.dial()
+		w.want("somebody else", known.get("/prove"), "200")
 	})
 }
 

@@ -21,6 +21,7 @@ type Config struct {
 	Bodies      *connlimit.Budget //  of all request bodies together; default 1 GiB
 	MaxConns    int               // connections of the data plane at a time; default 16384
 	PerAddress  int               // of these, of one address, that have sent nothing that verified; default a quarter
+	PerKey      int               // of these, of one key; default three quarters
 	FirstByte   time.Duration     // until a connection sends the first one; default 10 s
 	HeadTimeout time.Duration     // from the first byte of a head to its last; default 10 s
 	IdleTimeout time.Duration     // between two requests; default 75 s
@@ -78,7 +79,7 @@ func NewServer(cfg Config, prefix string, handle Handler) *Server {
 	s := &Server{
 		cfg: cfg, prefix: []byte(prefix), handle: handle,
 		blocks:    newBlocks(max(cfg.MaxBody, cfg.MaxHead)),
-		places:    connlimit.New(connlimit.Config{Max: cfg.MaxConns, PerAddress: cfg.PerAddress}),
+		places:    connlimit.New(connlimit.Config{Max: cfg.MaxConns, PerAddress: cfg.PerAddress, PerKey: cfg.PerKey}),
 		conns:     map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}

@@ -115,7 +115,8 @@ func TestOneAddressDoesNotTakeThePlacesOfAnother(t *testing.T) {
 
 func TestHealthAnswersWhileEveryConnectionIsBusy(t *testing.T) {
 	hold, began := make(chan struct{}), make(chan struct{})
-	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4}, func(x *http1.Exchange) {
+	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4, PerKey: 4}, func(x *http1.Exchange) {
+		x.Trust("k")
 		began <- struct{}{}
 		<-hold
 		echo(x)

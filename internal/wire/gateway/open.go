@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -42,6 +43,7 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 			"Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
 		return
 	}
+	connlimit.Prove(r.Context(), id.AccessKeyID)
 	if g.Metrics == nil {
 		plain(w, http.StatusNotFound, "There are no metrics here.\n")
 		return
