@@ -219,21 +219,29 @@ func (a *App) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// tidy forgets, now and then, what nobody needs any more.
+// tidy forgets, at the start and now and then, what nobody needs any more.
 func (a *App) tidy(ctx context.Context) {
 	tick := time.NewTicker(10 * time.Minute)
 	defer tick.Stop()
 	for {
+		now := time.Now()
+		if err := a.hosting.PruneRoutes(ctx, now.Add(-time.Hour)); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
+		}
+		if err := a.hosting.PruneRecords(ctx, record.DefaultRetention(), now); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old deployments were not forgotten", "err", err)
+		}
+		n, err := a.objects.RemoveUploads(ctx, now.Add(-time.Duration(a.cfg.Limits.UploadLifetime)))
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "uploads that nobody completes were not removed", "err", err)
+		}
+		if n > 0 {
+			a.log.InfoContext(ctx, "uploads that nobody completed were removed", "uploads", n)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if err := a.hosting.PruneRoutes(ctx, time.Now().Add(-time.Hour)); err != nil && ctx.Err() == nil {
-			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
-		}
-		if err := a.hosting.PruneRecords(ctx, record.DefaultRetention(), time.Now()); err != nil && ctx.Err() == nil {
-			a.log.WarnContext(ctx, "old deployments were not forgotten", "err", err)
 		}
 	}
 }

@@ -105,6 +105,9 @@ type Limits struct {
 	LameDuck Duration `json:"lameDuck"`
 	// DrainTimeout is how long a stopping server waits for requests under way.
 	DrainTimeout Duration `json:"drainTimeout"`
+	// UploadLifetime is how long after its begin a multipart upload that nobody
+	// completes is removed, with its parts.
+	UploadLifetime Duration `json:"uploadLifetime"`
 	// PresignedLifetime is how long a presigned URL may be good for. In Signature
 	// Version 4 it is a week at most whatever this says.
 	PresignedLifetime Duration `json:"presignedLifetime"`
@@ -149,6 +152,7 @@ func Default() Config {
 			MaxModelBytes: 16 << 30, ModelCacheBytes: 64 << 30,
 			LameDuck:          Duration(time.Second),
 			DrainTimeout:      Duration(30 * time.Second),
+			UploadLifetime:    Duration(7 * 24 * time.Hour),
 			PresignedLifetime: Duration(7 * 24 * time.Hour),
 		},
 		Devices: defaultDevices(),
@@ -248,6 +252,7 @@ func (l Limits) faults() []error {
 		{"startupWindow", l.StartupWindow},
 		{"stopGrace", l.StopGrace},
 		{"drainTimeout", l.DrainTimeout},
+		{"uploadLifetime", l.UploadLifetime},
 		{"presignedLifetime", l.PresignedLifetime},
 	} {
 		if limit.d <= 0 {

@@ -123,12 +123,18 @@ type Retention struct {
 	Least int           // deployments kept of every endpoint's name, however old
 	Most  int           // deployments kept of every endpoint's name, however young
 	Gone  time.Duration // after that, even the last of a name that no endpoint has any more go
+
+	// GoneMost is how many deployments of names that no endpoint has any more are
+	// kept in all, however young: names that are used once must not add up. 0 is no
+	// bound.
+	GoneMost int
 }
 
 // DefaultRetention keeps a quarter of a year, never fewer than the last 20
 // deployments nor more than the last 1000 of one name, and forgets names that
-// have been gone for more than a year.
+// have been gone for more than a year. Of all that are gone it keeps the last
+// 20,000 deployments, which is about 120 MB.
 func DefaultRetention() Retention {
 	const day = 24 * time.Hour
-	return Retention{Age: 90 * day, Least: 20, Most: 1000, Gone: 400 * day}
+	return Retention{Age: 90 * day, Least: 20, Most: 1000, Gone: 400 * day, GoneMost: 20_000}
 }

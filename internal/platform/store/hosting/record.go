@@ -1,10 +1,12 @@
 package hosting
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -67,40 +69,62 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 	return r, err
 }
 
+// pruneBatch is how many rows are forgotten in a transaction: the first time there
+// may be millions.
+const pruneBatch = 500
+
 // PruneRecords forgets the past that keep does not ask for. What belongs to a
 // deployment goes with it; what an endpoint did on its own goes by age.
 func (db *DB) PruneRecords(ctx context.Context, keep record.Retention, now time.Time) error {
-	const ranked = ` and id in (
-		select id from (
-			select id, row_number() over (partition by region, name_key order by begun desc, id desc) as n
-			from deployment) r
-		where n > $2)`
+	const (
+		ranked = ` and id in (
+			select id from (
+				select id, row_number() over (partition by region, name_key order by begun desc, id desc) as n
+				from deployment) r
+			where n > $2)`
+		gone = `not exists (
+			select 1 from endpoint e where e.region = deployment.region and e.name_key = deployment.name_key)`
+	)
 	old, most := store.Micros(now.Add(-keep.Age)), keep.Most
-	return db.Change(ctx, func(tx Tx) error {
-		for _, s := range []struct {
-			text string
-			args []any
-		}{
-			{`delete from deployment where ended < $1` + ranked, []any{old, keep.Least}},
-			{`delete from deployment where ended <= $1` + ranked, []any{store.Micros(now), most}},
-			{
-				`delete from deployment where ended < $1 and not exists (
-			select 1 from endpoint e where e.region = deployment.region and e.name_key = deployment.name_key)`,
-				[]any{store.Micros(now.Add(-keep.Gone))},
-			},
-			{`delete from event where deployment_id <> ''
+	for _, what := range []struct {
+		table, key, cond string
+		args             []any
+	}{
+		{"deployment", "id", `ended < $1` + ranked, []any{old, keep.Least}},
+		{"deployment", "id", `ended <= $1` + ranked, []any{store.Micros(now), most}},
+		{"deployment", "id", `ended < $1 and ` + gone, []any{store.Micros(now.Add(-keep.Gone))}},
+		{"deployment", "id", `ended is not null and id in (
+			select id from (
+				select id, row_number() over (order by begun desc, id desc) as n from deployment where ` + gone + `) r
+			where n > $1)`, []any{cmp.Or(keep.GoneMost, math.MaxInt)}},
+		{"event", "seq", `deployment_id <> ''
 			and not exists (select 1 from deployment d where d.id = event.deployment_id)`, nil},
-			{`delete from event where deployment_id = '' and at < $1`, []any{old}},
-			{`delete from event where deployment_id = '' and seq in (
+		{"event", "seq", `deployment_id = '' and at < $1`, []any{old}},
+		{"event", "seq", `deployment_id = '' and seq in (
 			select seq from (
 				select seq, row_number() over (partition by endpoint_id order by seq desc) as n
 				from event where deployment_id = '') r
 			where n > $1)`, []any{most}},
-		} {
-			if err := tx.Run(ctx, "prune records", s.text, s.args...); err != nil {
-				return err
-			}
+	} {
+		if err := db.prune(ctx, what.table, what.key, what.cond, what.args); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
+}
+
+// prune deletes the rows of a table that meet a condition, a batch at a time.
+func (db *DB) prune(ctx context.Context, table, key, cond string, args []any) error {
+	query := fmt.Sprintf(`delete from %[1]s where %[2]s in (select %[2]s from %[1]s where %[3]s limit %[4]d)`,
+		table, key, cond, pruneBatch)
+	for n := int64(pruneBatch); n == pruneBatch; {
+		err := db.Change(ctx, func(tx Tx) (err error) {
+			n, err = tx.Count(ctx, "prune "+table, query, args...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -216,3 +216,57 @@ func TestARunningDeploymentIsNeverForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A thousand names a day that are used once must not add up for a year.
+func TestOfNamesThatAreGoneOnlySoManyDeploymentsAreKept(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		insert(t, db, endpoint(t, "e", 1)) // the oldest, which is there still
+		serve(t, db, t0)
+		const lives = 600 // more than a transaction forgets
+		change(t, db, func(ctx context.Context, tx store.Tx) error {
+			for i := range lives {
+				err := tx.Run(ctx, "a life", `
+					insert into deployment
+						(id, endpoint_id, kind, phase, reason, begun, ended, doc, region, name, name_key)
+					values ($1, $2, 'Create', 'Succeeded', '', $3, $3, '{}', 'us-east-1', $2, $2)`,
+					fmt.Sprintf("d-%04d", i), fmt.Sprint("gone-", i),
+					t0.Add(time.Duration(i+1)*time.Second).UnixMicro())
+				if err != nil {
+					return err
+				}
+				err = tx.Run(ctx, "its event", `
+					insert into event (seq, endpoint_id, deployment_id, kind, at, doc)
+					values ($1, 'x', $2, 'DeploymentPhase', 1, '{}')`,
+					1_000_000+i, fmt.Sprintf("d-%04d", i))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		keep := record.DefaultRetention()
+		keep.GoneMost = 3
+		if err := db.PruneRecords(t.Context(), keep, t0.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		count := func(query string) (n int) {
+			t.Helper()
+			if err := db.Read().QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if n := count(`select count(*) from deployment where name_key like 'gone-%' and id >= 'd-0597'`); n != 3 {
+			t.Errorf("%d of the last three are kept", n)
+		}
+		if n := count(`select count(*) from deployment where name_key like 'gone-%'`); n != 3 {
+			t.Errorf("%d are kept in all", n)
+		}
+		if n := count(`select count(*) from event where seq >= 1000000`); n != 3 {
+			t.Errorf("%d of their events are kept", n)
+		}
+		if r, err := db.Deployment(t.Context(), scope, "d-e"); err != nil || r.ID != "d-e" {
+			t.Errorf("that of the endpoint: %+v, %v", r, err)
+		}
+	})
+}
