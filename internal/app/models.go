@@ -47,11 +47,12 @@ func (a *App) modelDataExists(ctx context.Context, d hosting.ModelData) error {
 // image, if that lets models set what this one sets. Both are looked at again
 // before each start, for a configuration changes and records stay.
 func (a *App) command(c hosting.Container) ([]string, error) {
-	argv, ok := a.live.Load().Argv(c.Image)
+	cfg := a.live.Load()
+	argv, ok := cfg.Argv(c.Image)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "Requested image %s not found.", c.Image)
 	}
-	return argv, c.CheckEnvironment(a.live.Load().Variables(c.Image))
+	return argv, c.CheckEnvironment(cfg.Variables(c.Image))
 }
 
 func (a *App) checkContainer(c hosting.Container) error {

@@ -21,7 +21,8 @@ func TestAnImageSaysWhatItsModelsMaySet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &App{cfg: cfg}
+	a := &App{}
+	a.live.Store(&cfg)
 	for name, c := range map[string]struct {
 		image, set string
 		refused    bool

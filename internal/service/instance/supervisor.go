@@ -156,13 +156,14 @@ func (s *supervisor) start(ctx context.Context) error {
 		}
 		return nil
 	}
-	if s.row.Status == hosting.InstanceReady {
+	if s.row.Address != "" {
 		// It ended while no server looked. Whatever listens at its address now, in a
 		// copied data directory perhaps the original's instance, gets no requests.
 		r := hosting.InstanceReport{Status: s.downStatus(), Detail: "It did not run when the server was started."}
 		if err := s.report(ctx, r); err != nil {
 			return err
 		}
+		s.row.Address = ""
 	}
 	if err := s.m.slots.Acquire(ctx, 1); err != nil {
 		return err
