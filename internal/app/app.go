@@ -41,6 +41,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
+	"github.com/slipway-ml/slipway/internal/wire/tunnel"
 )
 
 // App is a server that listens but does not serve yet.
@@ -78,6 +79,7 @@ type App struct {
 	listener net.Listener
 	data     *http1.Server // accepts every connection, keeps those of the data plane
 	control  *http.Server  // gets the others
+	tunnels  *tunnel.Server
 
 	deviceListener net.Listener // nil without one
 	devices        *http.Server
@@ -211,8 +213,13 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err := a.listenForDevices(ctx, front); err != nil {
 		return err
 	}
+	authority, err := tunnel.OpenAuthority(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	a.tunnels = tunnel.New(tunnel.Config{Authority: authority, Gateway: front, Log: a.log})
 	a.control = &http.Server{
-		Handler: front, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: a.tunnels, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	connlimit.Watch(a.control, func(path string) bool { return path == "/healthz" || path == "/readyz" })

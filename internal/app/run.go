@@ -77,7 +77,7 @@ func (a *App) work(ctx context.Context, wg *sync.WaitGroup) {
 
 // serve starts accepting connections. Whatever cannot go on is told.
 func (a *App) serve(wg *sync.WaitGroup) (failed <-chan error) {
-	failures := make(chan error, 3)
+	failures := make(chan error, 4)
 	serve := func(name string, f func() error) {
 		wg.Go(func() {
 			if err := f(); !errors.Is(err, http1.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
@@ -90,6 +90,7 @@ func (a *App) serve(wg *sync.WaitGroup) (failed <-chan error) {
 		places := connlimit.New(connlimit.Config{Max: maxControlConns, PerAddress: maxControlConns / 2})
 		return a.control.Serve(places.Listener(a.data.Rest()))
 	})
+	serve("tunnels", a.tunnels.Serve)
 	if a.devices != nil {
 		serve("devices", func() error { return a.devices.ServeTLS(a.deviceListener, "", "") })
 	}
@@ -101,12 +102,13 @@ func (a *App) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.cfg.Limits.DrainTimeout))
 	defer cancel()
 	var all sync.WaitGroup
-	var dataErr, controlErr, deviceErr error
+	var dataErr, controlErr, deviceErr, tunnelErr error
 	all.Go(func() { dataErr = a.data.Shutdown(ctx) })
 	all.Go(func() { controlErr = shutdown(ctx, a.control) })
 	all.Go(func() { deviceErr = shutdown(ctx, a.devices) })
+	all.Go(func() { tunnelErr = a.tunnels.Shutdown(ctx) })
 	all.Wait()
-	return errors.Join(dataErr, controlErr, deviceErr)
+	return errors.Join(dataErr, controlErr, deviceErr, tunnelErr)
 }
 
 // shutdown lets what is under way end; what does not end in time is cut off.

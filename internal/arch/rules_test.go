@@ -99,7 +99,9 @@ var rules = []rule{
 	{"internal/wire/awsquery", may(wire("awserr", "rpc", "shape"))},
 	{"internal/wire/cborrpc", may(wire("awserr", "rpc", "shape"))},
 	{"internal/wire/restjson", may(wire("awserr", "rpc", "shape"))},
+	{"internal/wire/awshost", nil},
 	{"internal/wire/eventstream", nil},
+	{"internal/wire/tunnel", may(platform("connlimit"), wire("awshost"))},
 	{"internal/wire/page", may(domain("arn", "fault"))},
 	{"internal/wire/tags", may(domain("hosting"), wire("shape", "shape/cloudwatch", "shape/iot", "shape/sagemaker"))},
 	{"internal/wire/sigv4", may(platform("objects/checksum"))},
@@ -152,7 +154,7 @@ var rules = []rule{
 	)},
 	{"internal/config", may(domain("hosting", "notice"))},
 	{"internal/cli", may(
-		agent("enroll"), domain("enroll"), platform("bundle"), wire("shape", "shape/slipway"),
+		agent("enroll"), domain("enroll"), platform("bundle"), wire("shape", "shape/slipway", "tunnel"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
 	)},
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},

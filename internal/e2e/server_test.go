@@ -227,11 +227,11 @@ func (s *server) keepLog() {
 
 func (s *server) logPath() string { return filepath.Join(s.dir, "server.log") }
 
-// environment is what `slipway env` prints for this server, for a client's
-// process, with as little else as possible.
-func (s *server) environment() []string {
+// environment is what `slipway env` prints for this server with args, for a
+// client's process, with as little else as possible.
+func (s *server) environment(args ...string) []string {
 	s.t.Helper()
-	out, err := exec.Command(program(s.t, "slipway"), "env", "--config", s.file).Output()
+	out, err := exec.Command(program(s.t, "slipway"), append([]string{"env", "--config", s.file}, args...)...).Output()
 	if err != nil {
 		s.t.Fatalf("slipway env: %v", stderrOf(err))
 	}

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,12 +34,7 @@ func ForDevices(
 // the request otherwise is refused: a bucket in the host's name, a parameter
 // that asks for a part of an object or for something about it, a copy.
 func objectOf(r *http.Request) (o edge.ObjectRequest, ok bool) {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".localhost") ||
-		r.Header.Get("X-Amz-Copy-Source") != "" {
+	if hostBucket(r.Host) != "" || r.Header.Get("X-Amz-Copy-Source") != "" {
 		return o, false
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awshost"
 )
 
 // Handler serves the API.
@@ -153,18 +154,32 @@ func (c *call) serve() error {
 }
 
 // split finds the bucket and the key in a request: both in the path, or the
-// bucket in a host name below localhost, which some SDKs make up.
+// bucket in a host name below localhost, which some SDKs make up, or below one
+// of S3, to which a tunnel leads.
 func split(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if bucket, ok := strings.CutSuffix(host, ".localhost"); ok && objects.CheckBucketName(bucket) == nil {
+	if bucket := hostBucket(r.Host); bucket != "" && objects.CheckBucketName(bucket) == nil {
 		return bucket, path
 	}
 	bucket, key, _ = strings.Cut(path, "/")
 	return bucket, key
+}
+
+// hostBucket is the bucket that a host name begins with, as it is written; "" if
+// it names none.
+func hostBucket(host string) string {
+	if n, ok := awshost.Parse(host); ok {
+		return n.Bucket
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	bucket, _ := strings.CutSuffix(host, ".localhost")
+	if bucket == host {
+		return ""
+	}
+	return bucket
 }
 
 // record writes the one line about a request.

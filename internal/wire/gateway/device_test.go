@@ -302,6 +302,7 @@ func TestNoSpellingLeadsADeviceToAnothersObject(t *testing.T) {
 		for _, method := range []string{"GET", "PUT", "HEAD", "POST", "DELETE"} {
 			for _, host := range []string{
 				"localhost:9400", "own.localhost:9400", "other.LOCALHOST", "other.localhost.",
+				"own.s3.us-east-1.amazonaws.com", "other.S3.amazonaws.com.", "other.s3.amazonaws.com:443",
 			} {
 				reached, *y.asked = "", nil
 				in := h.raw(t, method, host, path)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-ml/slipway/internal/wire/awshost"
 	"github.com/slipway-ml/slipway/internal/wire/awsjson"
 	"github.com/slipway-ml/slipway/internal/wire/awsquery"
 	"github.com/slipway-ml/slipway/internal/wire/cborrpc"
@@ -59,6 +60,7 @@ func (g *gateway) table() []route {
 		}
 	)
 	return slices.Concat([]route{
+		{"S3", when{ofBucket}, g.s3}, // whatever its key is called
 		{"health", when{path("/healthz")}, g.health(nil)},
 		{"readiness", when{path("/readyz")}, g.health(g.Ready)},
 		{"metrics", when{path("/metrics")}, g.metrics},
@@ -112,6 +114,12 @@ func edgeRoutes(to http.HandlerFunc) (out []route) {
 
 func scope(services ...string) func(*addressed) bool {
 	return func(a *addressed) bool { return slices.Contains(services, a.scope) }
+}
+
+// ofBucket is met by a request whose host is a bucket's, as AWS names them.
+func ofBucket(a *addressed) bool {
+	n, ok := awshost.Parse(a.Host)
+	return ok && n.Bucket != ""
 }
 
 func signed(a *addressed) bool { return a.scope != "" }

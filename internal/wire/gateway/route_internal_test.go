@@ -94,10 +94,13 @@ var routings = map[string]struct {
 	"a target of nobody": {
 		"POST", "/", targeted(unsigned, "SageMakerX.Op"), "unknown operation",
 	},
-	"no operation of SageMaker": {"GET", "/b/k", signedFor("sagemaker"), "unknown operation"},
-	"another service of AWS":    {"POST", "/", signedFor("dynamodb"), "unserved service"},
-	"nothing at all":            {"POST", "/", unsigned, "unknown operation"},
-	"an object, unsigned":       {"GET", "/b/k", unsigned, "S3"},
+	"no operation of SageMaker":           {"GET", "/b/k", signedFor("sagemaker"), "unknown operation"},
+	"another service of AWS":              {"POST", "/", signedFor("dynamodb"), "unserved service"},
+	"nothing at all":                      {"POST", "/", unsigned, "unknown operation"},
+	"an object, unsigned":                 {"GET", "/b/k", unsigned, "S3"},
+	"an object called like our health":    {"GET", "http://b.s3.us-east-1.amazonaws.com/healthz", unsigned, "S3"},
+	"an object called like an invocation": {"PUT", "http://b.s3.amazonaws.com/endpoints/k", unsigned, "S3"},
+	"health, by a name of S3":             {"GET", "http://s3.amazonaws.com/healthz", unsigned, "health"},
 }
 
 func TestEachRequestTakesItsRoute(t *testing.T) {

@@ -1,0 +1,53 @@
+package awshost_test
+
+import (
+	"testing"
+
+	"github.com/slipway-ml/slipway/internal/wire/awshost"
+)
+
+func TestOnlyNamesOfServicesThatAreServedAreKnown(t *testing.T) {
+	for host, want := range map[string]awshost.Name{
+		"sts.us-east-1.amazonaws.com:443": {Service: "sts", Base: "sts.us-east-1.amazonaws.com"},
+		"STS.amazonaws.com.":              {Service: "sts", Base: "sts.amazonaws.com"},
+		"api.sagemaker.us-gov-west-1.amazonaws.com": {
+			Service: "sagemaker", Base: "api.sagemaker.us-gov-west-1.amazonaws.com",
+		},
+		"runtime.sagemaker.cn-north-1.amazonaws.com.cn": {
+			Service: "sagemaker", Base: "runtime.sagemaker.cn-north-1.amazonaws.com.cn",
+		},
+		"edge.sagemaker.eu-west-1.amazonaws.com": {
+			Service: "sagemaker", Base: "edge.sagemaker.eu-west-1.amazonaws.com",
+		},
+		"monitoring.us-east-1.amazonaws.com": {
+			Service: "monitoring", Base: "monitoring.us-east-1.amazonaws.com",
+		},
+		"iot.us-east-1.amazonaws.com": {Service: "iot", Base: "iot.us-east-1.amazonaws.com"},
+		"s3.amazonaws.com":            {Service: "s3", Base: "s3.amazonaws.com"},
+		"s3.us-east-1.amazonaws.com":  {Service: "s3", Base: "s3.us-east-1.amazonaws.com"},
+		"b.s3.us-east-1.amazonaws.com": {
+			Service: "s3", Bucket: "b", Base: "s3.us-east-1.amazonaws.com",
+		},
+		"b.c.s3.amazonaws.com": {Service: "s3", Bucket: "b.c", Base: "s3.amazonaws.com"},
+		"b.s3.dualstack.eu-west-1.amazonaws.com": {
+			Service: "s3", Bucket: "b", Base: "s3.dualstack.eu-west-1.amazonaws.com",
+		},
+		"sagemaker-us-east-1-1.s3.amazonaws.com:443": {
+			Service: "s3", Bucket: "sagemaker-us-east-1-1", Base: "s3.amazonaws.com",
+		},
+	} {
+		if got, ok := awshost.Parse(host); !ok || got != want {
+			t.Errorf("%s is %+v %t", host, got, ok)
+		}
+	}
+	for _, host := range []string{
+		"", "localhost", "127.0.0.1:9400", "amazonaws.com", ".amazonaws.com", "example.com", "iam.amazonaws.com",
+		"ec2.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com.evil.com", "evilamazonaws.com",
+		"sts.us-east-1.evil.amazonaws.com", "x.sts.us-east-1.amazonaws.com", "monitoring.amazonaws.com",
+		"b..s3.amazonaws.com", "s3.b.amazonaws.com", "[::1]:443", "169.254.169.254", "us-east-1.amazonaws.com",
+	} {
+		if got, ok := awshost.Parse(host); ok {
+			t.Errorf("%s is taken for %+v", host, got)
+		}
+	}
+}
