@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 	storealarms "github.com/slipway-ml/slipway/internal/platform/store/alarms"
@@ -23,7 +24,7 @@ func (a *App) openAlarms(ctx context.Context) (err error) {
 	a.onStop("metrics", a.metrics.Close)
 	a.alarms, err = alarms.New(ctx, alarms.Config{
 		Store: storealarms.New(a.db), Metrics: a.metrics, Account: a.cfg.Account, Wake: a.wakeups.turns.Notify,
-		Log: a.log,
+		Trip: func(region string, t hosting.TrippedAlarm) { a.router.Trip(region, t) }, Log: a.log,
 	})
 	return err
 }

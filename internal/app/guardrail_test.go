@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/openload"
 	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
+	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
@@ -45,32 +46,9 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 		&sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")})
 	s.ok(err)
 	s.awaitInService()
-	d := alarm.Definition{
-		Name: "bad-answers", Period: 1, EvaluationPeriods: 1, ComparisonOperator: alarm.GreaterOrEqual,
-		TreatMissingData: alarm.NotBreaching,
-		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
-			{Name: "EndpointName", Value: "e"},
-			{Name: "VariantName", Value: "main"},
-			{Name: "EndpointConfigName", Value: "bad"},
-		}},
-	}
-	judge(&d)
-	s.ok(s.app.alarms.PutAlarm(t.Context(), arn.Scope{Region: "us-east-1", Account: s.app.cfg.Account}, d, nil))
-
+	s.guard(judge)
 	finish := s.load(200)
-	_, err = s.UpdateEndpoint(t.Context(), &sagemaker.UpdateEndpointInput{
-		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
-		DeploymentConfig: &types.DeploymentConfig{
-			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
-				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60),
-					CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeCapacityPercent, Value: aws.Int32(50)},
-				},
-			},
-			AutoRollbackConfiguration: rollbackOn("bad-answers"),
-		},
-	})
-	s.ok(err)
+	s.update()
 	end := s.awaitInService()
 	over := time.Now()
 	s.isAnswered(200) // the bad fleet gets none of these
@@ -98,6 +76,40 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 	}
 }
 
+// guard puts an alarm of one second on the errors of the bad fleet.
+func (s *served) guard(judge func(*alarm.Definition)) {
+	s.t.Helper()
+	d := alarm.Definition{
+		Name: "bad-answers", Period: 1, EvaluationPeriods: 1, ComparisonOperator: alarm.GreaterOrEqual,
+		TreatMissingData: alarm.NotBreaching,
+		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocation5XXErrors", Dimensions: []metric.Dimension{
+			{Name: "EndpointName", Value: "e"},
+			{Name: "VariantName", Value: "main"},
+			{Name: "EndpointConfigName", Value: "bad"},
+		}},
+	}
+	judge(&d)
+	s.ok(s.app.alarms.PutAlarm(s.t.Context(), arn.Scope{Region: "us-east-1", Account: s.app.cfg.Account}, d, nil))
+}
+
+// update begins a canary of the bad model, of half of the traffic.
+func (s *served) update() {
+	s.t.Helper()
+	_, err := s.UpdateEndpoint(s.t.Context(), &sagemaker.UpdateEndpointInput{
+		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
+		DeploymentConfig: &types.DeploymentConfig{
+			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
+					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(60),
+					CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeCapacityPercent, Value: aws.Int32(50)},
+				},
+			},
+			AutoRollbackConfiguration: rollbackOn("bad-answers"),
+		},
+	})
+	s.ok(err)
+}
+
 // firedAt is when an alarm last went into ALARM.
 func (s *served) firedAt(name string) time.Time {
 	s.t.Helper()
@@ -112,6 +124,64 @@ func (s *served) firedAt(name string) time.Time {
 	}
 	s.t.Fatal("the alarm never fired")
 	return time.Time{}
+}
+
+// Whoever holds the database for long keeps a rollback from being written, but
+// not the traffic from moving back.
+func TestTrafficMovesBackThoughTheDatabaseDoesNotAnswer(t *testing.T) {
+	s := serve(t)
+	s.deployable("good", nil)
+	s.deployable("bad", map[string]string{"TESTMODEL_STATUS": "500"})
+	_, err := s.CreateEndpoint(t.Context(),
+		&sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("good")})
+	s.ok(err)
+	s.awaitInService()
+	s.guard(func(d *alarm.Definition) { d.Statistic, d.Threshold = "Sum", new(1.0) })
+	s.update()
+	s.awaitBaking()
+	held, release := make(chan struct{}), make(chan struct{})
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		err := s.app.db.Change(t.Context(), func(*store.Tx) error { close(held); <-release; return nil })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	finish := s.load(200)
+	for deadline := time.Now().Add(time.Minute); ; {
+		bad := s.bad.Load()
+		if s.isAnswered(300); bad > 0 && s.bad.Load() == bad {
+			break // half of them would have been bad
+		}
+		if time.Now().After(deadline) {
+			t.Error("the traffic did not move back")
+			break
+		}
+	}
+	close(release)
+	holding.Wait()
+	end := s.awaitInService()
+	finish()
+	if *end.EndpointConfigName != "good" || !strings.Contains(aws.ToString(end.FailureReason), "[bad-answers]") {
+		t.Errorf("the endpoint serves %s: %s", *end.EndpointConfigName, aws.ToString(end.FailureReason))
+	}
+}
+
+// awaitBaking waits until the new fleet bakes.
+func (s *served) awaitBaking() {
+	s.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		out, err := s.DescribeEndpoint(s.t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: aws.String("e")})
+		s.ok(err)
+		if p := out.PendingDeploymentSummary; p != nil {
+			now := p.ProductionVariants[0].VariantStatus
+			if len(now) > 0 && now[0].Status == types.VariantStatusBaking {
+				return
+			}
+		}
+	}
+	s.t.Fatal("the new fleet did not bake within a minute")
 }
 
 // exposure is what clients had of a bad fleet.
@@ -132,6 +202,7 @@ func (s *served) load(rate float64) (finish func() exposure) {
 			s.good.Add(1)
 			return
 		}
+		s.bad.Add(1)
 		if x.began.IsZero() || r.Started.Before(x.began) {
 			x.began = r.Started
 		}
@@ -200,6 +271,7 @@ type served struct {
 	app     *App
 	runtime *sagemakerruntime.Client
 	good    atomic.Int64 // answers to load
+	bad     atomic.Int64
 }
 
 func serve(t *testing.T) *served {

@@ -343,7 +343,11 @@ func routeFits(s *slot) error {
 	for _, i := range s.is {
 		good[string(i.ID)] = i.Wanted && i.Status == hosting.InstanceReady
 	}
-	for _, v := range s.route.Variants {
+	all := s.route.Variants
+	if g := s.route.Guard; g != nil {
+		all = slices.Concat(all, g.Variants)
+	}
+	for _, v := range all {
 		sum := 0.0
 		for _, f := range v.Fleets {
 			sum += f.Share

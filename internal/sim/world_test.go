@@ -232,6 +232,9 @@ func (s *server) Firing(
 	return out, s.gap, nil
 }
 
+// Tripped implements evidence.Routers.
+func (s *server) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) { return a, false }
+
 // Answered implements evidence.Routers. Every server is a router, too, and
 // answers some requests between two looks. What the others have counted comes
 // late or not at all, in any order, and now and then something from long ago.

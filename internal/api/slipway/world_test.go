@@ -94,6 +94,9 @@ func (w *world) Firing(
 // LastGap implements evidence.Watcher.
 func (w *world) LastGap() rollout.Gap { return w.gap }
 
+// Tripped implements evidence.Routers.
+func (w *world) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) { return a, false }
+
 // Answered implements evidence.Routers.
 func (w *world) Answered(traffic.Key, string) []traffic.Reading {
 	return []traffic.Reading{{Router: "r", Requests: w.answered}}

@@ -256,9 +256,13 @@ func (e *Endpoint) UpdateStatus(instances []Instance, now time.Time) {
 // fleet as shall take traffic, and beside them those that could stand in.
 func (e *Endpoint) Route(instances []Instance) traffic.Route {
 	r := traffic.Route{Endpoint: string(e.ID), Scope: e.Scope, Name: e.Name, Gone: !e.Status.Serves()}
-	if r.Gone {
-		return r
+	if !r.Gone {
+		r.Variants, r.Guard = e.routeVariants(instances), e.guard(instances)
 	}
+	return r
+}
+
+func (e *Endpoint) routeVariants(instances []Instance) (vs []traffic.Variant) {
 	seen := map[string]bool{}
 	for _, f := range e.fleets() {
 		for _, v := range f.Variants {
@@ -267,11 +271,45 @@ func (e *Endpoint) Route(instances []Instance) traffic.Route {
 			}
 			seen[v.Name] = true
 			if rv, ok := e.routeVariant(v.Name, instances); ok {
-				r.Variants = append(r.Variants, rv)
+				vs = append(vs, rv)
 			}
 		}
 	}
-	return r
+	return vs
+}
+
+// guard returns where requests go when an alarm fires against the deployment;
+// nil if there is none, or nothing to take back.
+func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
+	d := e.Deployment
+	if d == nil || d.Green == nil || len(d.Plan.Policy.Alarms) == 0 {
+		return nil
+	}
+	splits, moved := d.Plan.Back(d.State, e.Facts(instances, nil, d.State.Since))
+	if !moved {
+		return nil
+	}
+	back, deployment := *e, *d
+	back.Deployment, deployment.State.Variants = &deployment, splits
+	back.Fleet, deployment.Green = e.Fleet.clone(), d.Green.clone()
+	for i, v := range d.Plan.Variants {
+		if old := back.Fleet.Variant(v.Name); old != nil {
+			old.Active = splits[i].OldActive
+		}
+		if green := deployment.Green.Variant(v.Name); green != nil {
+			green.Active = splits[i].NewActive
+		}
+	}
+	return &traffic.Guard{
+		Deployment: string(d.ID), Alarms: d.Plan.Policy.Alarms, Variants: back.routeVariants(instances),
+	}
+}
+
+// clone returns a copy that may be changed.
+func (f *Fleet) clone() *Fleet {
+	c := *f
+	c.Variants = slices.Clone(f.Variants)
+	return &c
 }
 
 // routeVariant returns one variant's part of the route; false if no fleet

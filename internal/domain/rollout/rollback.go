@@ -96,6 +96,16 @@ func (p Plan) turnBack(s State, f Facts, why string) State {
 	return p.retreat(s, f.Now)
 }
 
+// Back returns the splits that a verdict would bring about at once under f, and
+// whether they are others than those of s.
+func (p Plan) Back(s State, f Facts) ([]Split, bool) {
+	if p.Kind != Update || !s.Phase.Undoable() {
+		return s.Variants, false
+	}
+	back, moved := p.giveBack(s, f, func(Split) int { return 1 })
+	return back.Variants, moved
+}
+
 // stepBack takes one transition of a rollback.
 func (p Plan) stepBack(s State, f Facts) (State, bool) {
 	switch s.Phase {

@@ -32,6 +32,16 @@ type Route struct {
 	Version  int64     `json:"Version"` // grows with every change of any route
 	Gone     bool      `json:"Gone"`    // the endpoint no longer serves
 	Variants []Variant `json:"Variants"`
+	Guard    *Guard    `json:"Guard,omitempty"` // nil: nothing is to be taken back
+}
+
+// Guard says where an endpoint's requests go as soon as an alarm fires that a
+// deployment is judged by: a router that hears of it needs to ask nobody. What
+// the deployment makes of the alarm follows.
+type Guard struct {
+	Deployment string    `json:"Deployment"`
+	Alarms     []string  `json:"Alarms"`
+	Variants   []Variant `json:"Variants"` // as the rollback has them at once
 }
 
 // Key returns the name under which the route is found.

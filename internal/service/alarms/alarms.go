@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
@@ -35,6 +36,10 @@ type Config struct {
 	Account string
 	// Wake says that a deployment may have fallen due. It must not block.
 	Wake func()
+	// Trip is told of an alarm that goes into ALARM before anything is written,
+	// so that traffic moves back whether the database answers or not. It may be
+	// told twice, and must not block. Nil: nobody is told.
+	Trip func(region string, a hosting.TrippedAlarm)
 	Log  *slog.Logger
 
 	MaxAlarms int // in a region; 5,000
@@ -48,8 +53,9 @@ type Config struct {
 // Service keeps alarms. Its methods may be called at the same time.
 type Service struct {
 	Config
-	index   index
-	samples *metrics.Subscription
+	index    index
+	samples  *metrics.Subscription
+	deciding *metrics.Subscription // the same, for tripAll
 }
 
 // New reads the alarms from the store.
@@ -57,11 +63,18 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Wake == nil {
 		cfg.Wake = func() {}
 	}
+	if cfg.Trip == nil {
+		cfg.Trip = func(string, hosting.TrippedAlarm) {}
+	}
 	cfg.MaxAlarms = cmp.Or(cfg.MaxAlarms, 5_000)
 	cfg.Settle = cmp.Or(cfg.Settle, 20*time.Millisecond)
 	cfg.Pause = cmp.Or(cfg.Pause, 10*time.Millisecond)
-	s := &Service{Config: cfg, samples: cfg.Metrics.Subscribe()}
-	s.index = index{regions: map[string]*region{}, early: map[metrics.Key][]*entry{}, watch: s.samples.Watch}
+	s := &Service{Config: cfg, samples: cfg.Metrics.Subscribe(), deciding: cfg.Metrics.Subscribe()}
+	s.index = index{regions: map[string]*region{}, early: map[metrics.Key][]*entry{}}
+	s.index.watch = func(k metrics.Key, i metrics.Interest) {
+		s.samples.Watch(k, i)
+		s.deciding.Watch(k, i)
+	}
 	records, err := cfg.Store.Alarms(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load alarms: %w", err)
@@ -105,6 +118,7 @@ func (s *Service) recall(ctx context.Context, region string) error {
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.evaluateAll(ctx) })
+	wg.Go(func() { s.tripAll(ctx) })
 	wg.Go(func() { s.tidy(ctx) })
 	wg.Wait()
 }

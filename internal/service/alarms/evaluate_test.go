@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
 
@@ -276,4 +278,33 @@ func TestWhoReliesOnAnAlarmIsToldThatItsStateWasNotSaved(t *testing.T) {
 	if g := w.late(); time.Since(g.Until) > time.Minute || g.Missed != `the state of alarm "a" was not saved` {
 		t.Errorf("told %+v", g)
 	}
+}
+
+// Nothing can be written: whoever moves traffic is told all the same.
+func TestAnAlarmThatASampleDecidesWaitsForNoDatabase(t *testing.T) {
+	tripped := make(chan hosting.TrippedAlarm, 100)
+	w := newWorld(t, storetest.SQLite(t), func(c *alarms.Config, _ *metrics.Config) {
+		c.Trip = func(_ string, a hosting.TrippedAlarm) { tripped <- a }
+	})
+	w.put(watching())
+	w.put(watching(func(d *alarm.Definition) { d.Name, d.Metric.Name = "first", "Other" }))
+	w.late() // both are OK
+	defer w.run()()
+	held, release := make(chan struct{}), make(chan struct{})
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		ok(t, w.db.Change(t.Context(), func(*store.Tx) error { close(held); <-release; return nil }))
+	})
+	<-held
+	for _, name := range []string{"Other", "Orders"} { // the evaluation waits to write the first
+		d := metrics.Datum{Name: name, Datum: metric.Datum{Value: new(3.0)}}
+		ok(t, w.Metrics.Put(scope, orders.Namespace, []metrics.Datum{d}))
+		for a := range tripped {
+			if want := map[string]string{"Other": "first", "Orders": "a"}[name]; a.Name == want {
+				break
+			}
+		}
+	}
+	close(release)
+	holding.Wait()
 }

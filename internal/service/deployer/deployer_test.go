@@ -63,6 +63,9 @@ func (y *yard) Firing(
 	return all, late, nil
 }
 
+// Tripped implements evidence.Routers.
+func (y *yard) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) { return a, false }
+
 // Answered implements evidence.Routers.
 func (y *yard) Answered(_ traffic.Key, config string) []traffic.Reading {
 	reading := traffic.Reading{Router: "r"}

@@ -9,6 +9,7 @@ package evidence
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -33,9 +34,11 @@ type Alarms interface {
 }
 
 // Routers report how many requests the fleets of an endpoint's configuration
-// have answered, each router for itself.
+// have answered, each router for itself, and by which alarm they took back a
+// deployment's traffic.
 type Routers interface {
 	Answered(k traffic.Key, config string) []traffic.Reading
+	Tripped(d hosting.DeploymentID) (hosting.TrippedAlarm, bool)
 }
 
 // Metrics tell the last time that requests of an endpoint's configuration were
@@ -89,6 +92,13 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 			return ev, fmt.Errorf("look at alarms: %w", err)
 		}
 		ev.see(late)
+	}
+	if s.Routers != nil {
+		a, tripped := s.Routers.Tripped(id)
+		known := func(b hosting.TrippedAlarm) bool { return b.Name == a.Name }
+		if tripped && !slices.ContainsFunc(ev.Firing, known) {
+			ev.Firing = append(ev.Firing, a)
+		}
 	}
 	return ev, nil
 }

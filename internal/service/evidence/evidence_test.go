@@ -26,6 +26,7 @@ type world struct {
 	asked    *time.Time // since when alarms were asked for; nil: they were not
 
 	late, dropped, away rollout.Gap
+	tripped             hosting.TrippedAlarm
 }
 
 func (w *world) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endpoint, error) {
@@ -40,6 +41,10 @@ func (w *world) Firing(
 		return nil, rollout.Gap{}, errors.New("it asks for other alarms")
 	}
 	return []hosting.TrippedAlarm{{Name: "b"}}, w.late, w.err
+}
+
+func (w *world) Tripped(hosting.DeploymentID) (hosting.TrippedAlarm, bool) {
+	return w.tripped, w.tripped.Name != ""
 }
 
 func (w *world) Dropped(traffic.Key, string) rollout.Gap { return w.dropped }
@@ -127,6 +132,18 @@ func TestTheLastGapOfAnyoneCounts(t *testing.T) {
 		ev, err := s.Of(t.Context(), "d")
 		if err != nil || ev.Observed.Last != tt.want || time.Since(ev.Observed.Until) > time.Minute {
 			t.Errorf("%s: %+v, want %+v, %v", name, ev.Observed, tt.want, err)
+		}
+	}
+}
+
+// Traffic was taken back already: that must end in a rollback, even if the
+// alarm's state was never written.
+func TestATripIsEvidence(t *testing.T) {
+	for name, want := range map[string]int{"a": 2, "b": 1} {
+		w := &world{endpoint: under(rollout.Baking, 0), tripped: hosting.TrippedAlarm{Name: name}}
+		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w, Metrics: w, Watch: w}
+		if ev, err := s.Of(t.Context(), "d"); err != nil || len(ev.Firing) != want {
+			t.Errorf("%s: %+v, %v", name, ev.Firing, err)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
@@ -46,6 +47,7 @@ type Router struct {
 
 	mu        sync.Mutex // guards changes of the table, and what follows
 	instances map[string][]*instance
+	tripped   map[string]hosting.TrippedAlarm // by the deployment that it guards
 }
 
 // shardCount divides the table so that adding one endpoint copies 1/shardCount
@@ -70,7 +72,7 @@ func New(cfg Config) (*Router, error) {
 		client: cfg.Client, onSample: cfg.OnSample, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),
-		instances: map[string][]*instance{},
+		instances: map[string][]*instance{}, tripped: map[string]hosting.TrippedAlarm{},
 	}
 	if r.client == nil {
 		r.client = http1.NewClient(http1.UpstreamConfig{})
@@ -132,7 +134,7 @@ func (r *Router) set(to traffic.Route, anyVersion bool) (en *entry, old, next *r
 	} else if old = en.route.Load(); old.Version > to.Version && !anyVersion {
 		return nil, nil, nil
 	}
-	next = r.build(en, old, to)
+	next = r.build(en, old, r.diverted(to))
 	en.route.Store(next)
 	if old == nil {
 		table = maps.Clone(table)

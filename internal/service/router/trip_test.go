@@ -1,0 +1,54 @@
+package router_test
+
+import (
+	"testing"
+
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/service/router"
+)
+
+// An alarm takes traffic back by the route alone: no later route of the same
+// deployment gives it back, the one after it counts as it is.
+func TestAnAlarmTakesTrafficBackByTheRouteAlone(t *testing.T) {
+	of := func(config string) traffic.Fleet {
+		in := traffic.Instance{ID: config, Address: upstream(t, says(config))}
+		return traffic.Fleet{Config: config, Share: 1, Instances: []traffic.Instance{in}}
+	}
+	blue, green := of("blue"), of("green")
+	variant := func(f traffic.Fleet) traffic.Variant {
+		return traffic.Variant{Name: "v", Weight: 1, Fleets: []traffic.Fleet{f}}
+	}
+	guarded := func(version int64, deployment string) traffic.Route {
+		rt := to(version, variant(green))
+		rt.Guard = &traffic.Guard{
+			Deployment: deployment, Alarms: []string{"a", "errors"}, Variants: []traffic.Variant{variant(blue)},
+		}
+		return rt
+	}
+	r := newRouter(t, router.Config{})
+	answers := func(want string) {
+		t.Helper()
+		if got, err := invoke(r, newCall()); got != want || err != nil {
+			t.Errorf("%q answers, want %q: %v", got, want, err)
+		}
+	}
+	r.Set(guarded(1, "d1"))
+	r.Trip(key.Region, hosting.TrippedAlarm{Name: "another"})
+	r.Trip("eu-west-1", hosting.TrippedAlarm{Name: "errors"})
+	answers("green")
+	r.Trip(key.Region, hosting.TrippedAlarm{Name: "errors", Reason: "too many"})
+	answers("blue")
+	r.Trip(key.Region, hosting.TrippedAlarm{Name: "a"})
+	r.Set(guarded(2, "d1")) // a turn that was under way
+	answers("blue")
+	if a, ok := r.Tripped("d1"); !ok || a.Reason != "too many" {
+		t.Errorf("tripped by %+v, %v", a, ok)
+	}
+	r.Set(to(3, variant(blue)))
+	r.Set(guarded(4, "d2"))
+	answers("green")
+	if a, ok := r.Tripped("d2"); ok {
+		t.Errorf("another deployment is tripped by %+v", a)
+	}
+}
