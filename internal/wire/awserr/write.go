@@ -116,6 +116,18 @@ func WriteQuery(w http.ResponseWriter, ns string, e *Error) {
 	write(w, "text/xml", e.Status, b.Bytes())
 }
 
+// WriteEC2 answers in the XML of EC2, which has its own.
+func WriteEC2(w http.ResponseWriter, e *Error) {
+	var b bytes.Buffer
+	b.WriteString(`<Response><Errors><Error>`)
+	element(&b, "Code", e.QueryCode())
+	element(&b, "Message", e.Message)
+	b.WriteString(`</Error></Errors>`)
+	element(&b, "RequestID", RequestID(w.Header()))
+	b.WriteString(`</Response>`)
+	write(w, "text/xml", e.Status, b.Bytes())
+}
+
 func element(b *bytes.Buffer, name, text string) {
 	b.WriteString("<" + name + ">")
 	_ = xml.EscapeText(b, []byte(text)) // a buffer takes everything

@@ -126,9 +126,13 @@ func TestADeviceReachesItsOwnAPIAndNothingElse(t *testing.T) {
 		"an operation that is none": {
 			ask{"POST", "/", "sagemaker", http.Header{"X-Amz-Target": {"Other.Op"}}, `{}`}, 403, jsonDenied,
 		},
-		"IoT":                        {ask{"GET", "/things", "iot", nil, ""}, 403, forbidden},
-		"a service that is not here": {ask{"POST", "/", "application-autoscaling", nil, ""}, 403, jsonDenied},
-		"metrics of the server":      {ask{"GET", "/metrics", "sagemaker", nil, ""}, 401, wantsKey},
+		"IoT": {ask{"GET", "/things", "iot", nil, ""}, 403, forbidden},
+		"a service that is not here": {
+			ask{"POST", "/", "application-autoscaling", nil, ""},
+			403,
+			`{"Message":"The service application-autoscaling is not served by Slipway.` + elsewhere + `"}`,
+		},
+		"metrics of the server": {ask{"GET", "/metrics", "sagemaker", nil, ""}, 401, wantsKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, got, _ := h.answer(t, h.request(t, c.ask)); status != c.status || got != c.want {
@@ -216,6 +220,9 @@ func TestAnOperatorMayDoAllThatDevicesMay(t *testing.T) {
 	}
 }
 
+// elsewhere is what a refusal of a service says that is served.
+const elsewhere = " Slipway serves SageMaker and its runtime, SageMaker Edge, CloudWatch, S3, STS and IoT."
+
 func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
 	y := openDevices(t, func(c *gateway.Config) {
 		c.Edge, c.IoT, c.Enroll, c.DeviceS3, c.SessionAlive = nil, nil, nil, nil, nil
@@ -227,11 +234,13 @@ func TestWhatIsNotBehindTheGatewayIsSaidSo(t *testing.T) {
 	}{
 		"the devices' API": {
 			ask{"POST", "/SendHeartbeat", "sagemaker", nil, "{}"},
-			400,
-			`{"Message":"The service sagemaker is not served by Slipway."}`,
+			403,
+			`{"Message":"The service sagemaker is not served by Slipway.` + elsewhere + `"}`,
 		},
 		"IoT": {
-			ask{"GET", "/things", "iot", nil, ""}, 400, `{"message":"The service iot is not served by Slipway."}`,
+			ask{"GET", "/things", "iot", nil, ""},
+			403,
+			`{"message":"The service iot is not served by Slipway.` + elsewhere + `"}`,
 		},
 		"enrolment": {ask{"POST", "/enroll", "", nil, ""}, 403, notIts},
 	} {

@@ -54,17 +54,19 @@ func (g *gateway) table() []route {
 		own        = g.whole(api{handler: g.Slipway, service: "sagemaker", protocol: awsjson.New(slipway.API())})
 		things     = g.whole(api{handler: g.IoT, protocol: restjson.New(iot.API())})
 		unknown    = g.whole(api{handler: unknownOperation(inJSON), protocol: inJSON})
-		unserved   = g.whole(api{protocol: inJSON})
 		cloudWatch = func(p rpc.Protocol) http.HandlerFunc {
 			return g.whole(api{handler: g.CloudWatch, service: "monitoring", protocol: p})
 		}
 	)
 	return slices.Concat([]route{
+		{"S3 forms", when{scope(""), method(http.MethodPost), isForm, there(g.S3)}, g.postForm},
 		{"S3", when{ofBucket}, g.s3}, // whatever its key is called
 		{"health", when{path("/healthz")}, g.health(nil)},
 		{"readiness", when{path("/readyz")}, g.health(g.Ready)},
 		{"metrics", when{path("/metrics")}, g.metrics},
 
+		{"unserved service", when{elsewhere}, g.unserved},
+		{"unserved service", when{scope("s3"), below(s3Control)}, g.unserved},
 		{"S3", when{scope("s3")}, g.s3},
 		{"S3", when{signedV2}, g.s3},
 	}, edgeRoutes(edge), []route{
@@ -84,7 +86,6 @@ func (g *gateway) table() []route {
 		{"Slipway", when{targetOf(slipway.API().TargetPrefix)}, own},
 		{"unknown operation", when{claimed(inJSON)}, unknown},
 		{"unknown operation", when{scope("sagemaker")}, unknown},
-		{"unserved service", when{signed}, unserved},
 
 		{"STS", when{claimed(stsQuery)}, security},
 		{"unknown operation", when{method(http.MethodPost), path("/")}, unknown},
@@ -121,8 +122,6 @@ func ofBucket(a *addressed) bool {
 	n, ok := awshost.Parse(a.Host)
 	return ok && n.Bucket != ""
 }
-
-func signed(a *addressed) bool { return a.scope != "" }
 
 func signedV2(a *addressed) bool { return sigv4.IsV2(a.Request) }
 

@@ -101,10 +101,18 @@ var routings = map[string]struct {
 	"an object called like our health":    {"GET", "http://b.s3.us-east-1.amazonaws.com/healthz", unsigned, "S3"},
 	"an object called like an invocation": {"PUT", "http://b.s3.amazonaws.com/endpoints/k", unsigned, "S3"},
 	"health, by a name of S3":             {"GET", "http://s3.amazonaws.com/healthz", unsigned, "health"},
+	"S3 Control":                          {"GET", "/v20180820/tags/arn", signedFor("s3"), "unserved service"},
+	"a form of a browser": {
+		"POST", "/b", http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, "S3 forms",
+	},
 }
 
+type noS3 struct{ http.Handler }
+
+func (noS3) Refuse(http.ResponseWriter, *http.Request, int, string, string) {}
+
 func TestEachRequestTakesItsRoute(t *testing.T) {
-	g := New(Config{Enroll: http.NotFoundHandler(), Console: http.NotFoundHandler()}).(*gateway)
+	g := New(Config{S3: noS3{}, Enroll: http.NotFoundHandler(), Console: http.NotFoundHandler()}).(*gateway)
 	taken := map[*route]bool{}
 	for name, tt := range routings {
 		r := httptest.NewRequest(tt.method, tt.path, http.NoBody)

@@ -8,8 +8,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
-	"github.com/slipway-ml/slipway/internal/wire/awsjson"
-	"github.com/slipway-ml/slipway/internal/wire/shape/sagemaker"
+	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
@@ -17,7 +16,7 @@ import (
 // is read: an object need not fit into memory.
 func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 	if g.S3 == nil {
-		awsjson.New(sagemaker.API()).Refuse(w, notServed("The service s3 is not served here."))
+		awserr.WriteQuery(w, "", notServed("s3"))
 		return
 	}
 	id, payload, err := g.Verifier.VerifyS3(r, time.Now())
@@ -37,6 +36,14 @@ func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(access.With(r.Context(), c))
 	r.Body = payload
 	g.S3.ServeHTTP(w, r)
+}
+
+// postForm answers a form that a browser posts to a bucket, whose signature is
+// among its fields.
+func (g *gateway) postForm(w http.ResponseWriter, r *http.Request) {
+	const status, code = http.StatusNotImplemented, "NotImplemented"
+	g.logRefusal(r, "s3", status, code)
+	g.S3.Refuse(w, r, status, code, "POST forms (PostObject) are not implemented by Slipway. Presign a PUT instead.")
 }
 
 // deviceInS3 lets a device make the requests that DeviceS3 lets it make. In

@@ -51,7 +51,7 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 			g.logRefusal(r, a.service, e.Status, e.Code)
 			a.protocol.Refuse(w, e)
 		case a.handler == nil:
-			a.protocol.Refuse(w, notServed("The service "+a.service+" is not served by Slipway."))
+			a.protocol.Refuse(w, notServed(a.service))
 		default:
 			r = r.WithContext(access.With(r.Context(), c))
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -156,7 +156,7 @@ func refusal(err error, style sigv4.Style) *awserr.Error {
 	}
 }
 
-func notServed(message string) *awserr.Error {
+func unknown(message string) *awserr.Error {
 	return &awserr.Error{Code: "UnknownOperationException", Status: http.StatusBadRequest, Message: message}
 }
 
@@ -165,10 +165,10 @@ func notServed(message string) *awserr.Error {
 func unknownOperation(p rpc.Protocol) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if t := r.Header.Get("X-Amz-Target"); t != "" {
-			p.Refuse(w, notServed("The operation "+t+" is not known."))
+			p.Refuse(w, unknown("The operation "+t+" is not known."))
 			return
 		}
-		p.Refuse(w, notServed("No operation is known at "+r.Method+" "+r.URL.EscapedPath()))
+		p.Refuse(w, unknown("No operation is known at "+r.Method+" "+r.URL.EscapedPath()))
 	}
 }
 

@@ -116,7 +116,7 @@ type Verifier struct {
 // SessionKeyring has its temporary credentials accepted.
 func NewVerifier(keys Keyring, services ...string) *Verifier {
 	if len(services) == 0 {
-		services = []string{"sagemaker", "s3", "monitoring", "sts", "iot", "execute-api", "application-autoscaling"}
+		services = []string{"sagemaker", "s3", "monitoring", "sts", "iot", "execute-api"}
 	}
 	v := &Verifier{keys: keys, services: slices.Clone(services)}
 	v.sessions, _ = keys.(SessionKeyring)
