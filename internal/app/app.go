@@ -149,6 +149,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 		return fmt.Errorf("use the data directory %s: %w", dir, err)
 	}
 	a.onStop("lock of the data directory", lock.Close)
+	if useReserve(dir) {
+		a.log.ErrorContext(ctx, "the disk of the data directory is full; the server starts on its reserve", "dir", dir)
+	}
 	if a.keys, err = access.OpenFile(a.cfg.CredentialsPath(), a.cfg.Account); err != nil {
 		return fmt.Errorf("open credentials: %w", err)
 	}
@@ -232,6 +235,9 @@ func (a *App) tidy(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		now := time.Now()
+		if err := keepReserve(a.cfg.DataDir); err != nil {
+			a.log.WarnContext(ctx, "no room was kept for the next start", "err", err)
+		}
 		if err := a.hosting.PruneRoutes(ctx, now.Add(-time.Hour)); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old routes were not pruned", "err", err)
 		}

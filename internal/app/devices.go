@@ -35,9 +35,12 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("listen for devices: %w", err)
 	}
-	// For people and their tools; it is no secret.
-	if err := os.WriteFile(filepath.Join(a.cfg.DataDir, "devices-ca.pem"), []byte(a.identity.CA()), 0o644); err != nil {
-		return fmt.Errorf("write the certificate of the device CA: %w", err)
+	// For people and their tools; it is no secret. Without it the server serves as well.
+	ca := filepath.Join(a.cfg.DataDir, "devices-ca.pem")
+	if there, err := os.ReadFile(ca); err != nil || string(there) != a.identity.CA() {
+		if err := ReplaceFile(ca, []byte(a.identity.CA()), 0o644); err != nil {
+			a.log.WarnContext(ctx, "the certificate of the device CA was not written", "file", ca, "err", err)
+		}
 	}
 	mux := http.NewServeMux()
 	mux.Handle(credentials.Prefix, credentials.New(a.identity, a.sessions, a.log))

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
 
@@ -79,12 +77,12 @@ func (r *readiness) checkDatabase() error {
 }
 
 func checkDisk(dir string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	room, err := free(dir)
+	switch {
+	case err != nil:
 		return errors.New("disk: the data directory cannot be reached")
-	}
-	if free := st.Bavail * uint64(st.Bsize); free < leastSpace {
-		return fmt.Errorf("disk: the data directory has %d KiB left", free>>10)
+	case room < leastSpace:
+		return fmt.Errorf("disk: the data directory has %d KiB left", room>>10)
 	}
 	return nil
 }

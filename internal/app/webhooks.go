@@ -34,10 +34,10 @@ func (a *App) newNotify(ctx context.Context) (*notify.Service, error) {
 		c.Webhooks = append(c.Webhooks, notify.Webhook{Name: w.Name, URL: string(w.URL), Key: key, Outbox: outbox})
 	}
 	n, err := a.hosting.ForgetOutboxes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if n > 0 {
+	switch {
+	case err != nil: // the next start drops them
+		a.log.WarnContext(ctx, "events of webhooks that are no longer configured were not dropped", "err", err)
+	case n > 0:
 		a.log.WarnContext(ctx, "events were dropped: their webhooks are no longer configured", "events", n)
 	}
 	return notify.New(c)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -52,8 +51,8 @@ func serve(cmd *cobra.Command, cfg config.Config, load func() (config.Config, er
 		return err
 	}
 	defer a.Close()
-	if err := rememberAddress(cfg, a.Addr()); err != nil {
-		return err
+	if err := app.ReplaceFile(addressFile(cfg), []byte(a.Addr()+"\n"), 0o600); err != nil {
+		log.Warn("'slipway env' will not know the address: it could not be written", "err", err)
 	}
 	ready := []any{"address", "http://" + a.Addr(), "dataDir", cfg.DataDir}
 	if devices := a.DevicesAddr(); devices != "" {
@@ -86,15 +85,3 @@ func serve(cmd *cobra.Command, cfg config.Config, load func() (config.Config, er
 // addressFile is where a server leaves its address for 'slipway env', which
 // otherwise could not know the port that a server with port 0 was given.
 func addressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "address") }
-
-// rememberAddress replaces the file in one step: a reader sees a whole address.
-func rememberAddress(cfg config.Config, addr string) error {
-	path := addressFile(cfg)
-	if err := os.WriteFile(path+".new", []byte(addr+"\n"), 0o600); err != nil {
-		return fmt.Errorf("remember the address: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("remember the address: %w", err)
-	}
-	return nil
-}

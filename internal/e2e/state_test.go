@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/slipway-ml/slipway/internal/config"
@@ -186,4 +188,57 @@ func TestAHangUpHasAccessKeysAndImagesReadAgain(t *testing.T) {
 	if err := create("newer", "test/renamed:latest"); err != nil {
 		t.Errorf("with the first key: %v", err)
 	}
+}
+
+// The disk of the data directory is full when the server starts again: what was
+// served is served.
+func TestAFullDiskKeepsNoRestartFromRouting(t *testing.T) {
+	s := startServer(t, func(c *config.Config) {
+		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mount("tmpfs", c.DataDir, "tmpfs", 0, "size=64m"); err != nil {
+			t.Skip("mounting a small disk needs root:", err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(c.DataDir, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	c := s.sdk()
+	c.deployable("m", 2, nil)
+	c.createEndpoint("e", "m")
+	fill := filepath.Join(s.dataDir, "fill")
+	for name, end := range map[string]func(){"stopped": s.stop, "killed": s.kill} {
+		eventually(t, time.Minute, "room is kept for a start", func() bool {
+			_, err := os.Stat(filepath.Join(s.dataDir, "reserve"))
+			return err == nil
+		})
+		end()
+		if err := os.WriteFile(fill, make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal("the disk was to be filled:", err)
+		}
+		address := s.address()
+		s.start(address)
+		eventually(t, time.Minute, "a server that was "+name+" serves again", func() bool {
+			_, err := c.runtime.InvokeEndpoint(t.Context(), &sagemakerruntime.InvokeEndpointInput{
+				EndpointName: aws.String("e"), Body: []byte("{}"),
+			})
+			return err == nil
+		})
+		got, err := os.ReadFile(filepath.Join(s.dataDir, "address"))
+		if err != nil || !strings.Contains(string(got), address) {
+			t.Errorf("the address file holds %q, %v", got, err)
+		}
+		if err := os.Remove(fill); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, time.Minute, "the server is ready when there is room", s.awaitReady)
+		s.stop()
+		s.restart() // which keeps room again
+	}
+	c.deleteEndpoint("e")
+	eventually(t, time.Minute, "no instance runs", func() bool { return len(s.instances()) == 0 })
+	s.stop()
 }
