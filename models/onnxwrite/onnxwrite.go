@@ -6,6 +6,7 @@ package onnxwrite
 import (
 	"encoding/binary"
 	"math"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -63,7 +64,13 @@ type Attr struct {
 	Value any
 }
 
-// Tensor is a constant: its data are []float32 or []int64.
+// Elsewhere says where the FLOAT data of a constant lie outside the model.
+type Elsewhere struct {
+	File           string
+	Offset, Length int64
+}
+
+// Tensor is a constant: its data are []float32 or []int64, or Elsewhere.
 type Tensor struct {
 	Name string
 	Dims []int64
@@ -181,6 +188,19 @@ func (t *Tensor) tensor() msg {
 		}
 	}
 	m.str(8, t.Name)
+	if e, ok := t.Data.(Elsewhere); ok {
+		m.varint(2, Float)
+		for _, pair := range [][2]string{
+			{"location", e.File}, {"offset", strconv.FormatInt(e.Offset, 10)}, {"length", strconv.FormatInt(e.Length, 10)},
+		} {
+			var entry msg
+			entry.str(1, pair[0])
+			entry.str(2, pair[1])
+			m.sub(13, entry)
+		}
+		m.varint(14, 1)
+		return m
+	}
 	m.sub(9, raw)
 	return m
 }

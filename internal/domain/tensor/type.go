@@ -92,7 +92,7 @@ func TypeName(code int32) string {
 	if t := FromCode(code); t != Invalid {
 		return t.String()
 	}
-	return "number " + strconv.Itoa(int(code))
+	return strconv.Itoa(int(code))
 }
 
 // FromOIP returns the type that the Open Inference Protocol calls name, or

@@ -69,7 +69,7 @@ type Model struct {
 // Load reads and prepares the model file at path. The error says, in one line,
 // what is wrong with the file.
 func (*Runtime) Load(path string, o Options) (*Model, error) {
-	sig, err := onnxfile.ReadSignature(path)
+	sig, err := onnxfile.ReadServed(path)
 	if err != nil {
 		return nil, err
 	}

@@ -188,7 +188,7 @@ func TestAModelThatCannotRunIsRefusedAtLoad(t *testing.T) {
 	}{
 		"an unknown operator": {unknown.Marshal(), "NoSuchOperator"},
 		"cut off":             {whole[:len(whole)-30], "not an ONNX model"},
-		"brain floats":        {brain.Marshal(), `output "y" has the element type BFLOAT16, which is not served`},
+		"brain floats":        {brain.Marshal(), `output "y" has element type BFLOAT16, which is not served`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := rt.Load(write(t, c.model), onnx.Options{Threads: 1})
@@ -200,6 +200,54 @@ func TestAModelThatCannotRunIsRefusedAtLoad(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestDataInOtherFilesHasToLieBesideTheModel(t *testing.T) {
+	rt := onnxtest.Runtime(t)
+	dir := t.TempDir()
+	inner := filepath.Join(dir, "inner")
+	if err := os.Mkdir(inner, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"w.bin", "inner/w.bin"} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, 8), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "w.bin"), filepath.Join(inner, "link.bin")); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		at   ox.Elsewhere
+		want string
+	}{
+		"beside":           {ox.Elsewhere{File: "w.bin", Length: 8}, ""},
+		"above":            {ox.Elsewhere{File: "../w.bin", Length: 8}, "not beside the model"},
+		"in a folder":      {ox.Elsewhere{File: "./w.bin", Length: 8}, "not beside the model"},
+		"anywhere":         {ox.Elsewhere{File: "/etc/hostname", Length: 8}, "not beside the model"},
+		"through a link":   {ox.Elsewhere{File: "link.bin", Length: 8}, "not beside the model"},
+		"nowhere":          {ox.Elsewhere{File: "none.bin", Length: 8}, "not beside the model"},
+		"beyond its end":   {ox.Elsewhere{File: "w.bin", Offset: 4, Length: 8}, "too short"},
+		"far from its end": {ox.Elsewhere{File: "w.bin", Offset: 1 << 60, Length: 8}, "too short"},
+	} {
+		g := identity(tensor.Float32, "n", 2)
+		g.Weights = []ox.Tensor{{Name: "w", Dims: []int64{2}, Data: c.at}}
+		g.Nodes = []ox.Node{{Op: "Add", Inputs: []string{"x", "w"}, Outputs: []string{"y"}}}
+		path := filepath.Join(inner, "model.onnx")
+		if err := os.WriteFile(path, g.Marshal(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := rt.Load(path, onnx.Options{Threads: 1})
+		if err == nil {
+			_ = m.Close()
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := rt.Optimize(path, filepath.Join(t.TempDir(), "out.onnx"), onnx.Basic); (err == nil) != (c.want == "") {
+			t.Errorf("%s, optimised: %v", name, err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // extended and all may use operators that only ONNX Runtime knows, and all may
 // suit this machine alone. Data that the model keeps in other files moves in.
 func (*Runtime) Optimize(path, out string, level Level) error {
-	if _, err := onnxfile.ReadSignature(path); err != nil {
+	if _, err := onnxfile.ReadServed(path); err != nil {
 		return err
 	}
 	levels := map[Level]int{Basic: 1, Extended: 2, All: 99}

@@ -87,7 +87,7 @@ func fromTensor(v *C.OrtValue, d *C.struct_ort_description) (tensor.Tensor, erro
 	n := int(d.count)
 	switch {
 	case t.Type == tensor.Invalid:
-		return t, fmt.Errorf("it has the element type %s, which is not served", tensor.TypeName(int32(d._type)))
+		return t, fmt.Errorf("it has element type %s, which is not served", tensor.TypeName(int32(d._type)))
 	case t.Type == tensor.String:
 		var err error
 		t.Strings, err = texts(v, n, int(d.text))

@@ -71,7 +71,19 @@ func Describe(b []byte) (d Description, err error) {
 	if d.Signature, err = Signature(b); err != nil {
 		return d, err
 	}
-	err = fields(b, func(num protowire.Number, v []byte, n uint64) error {
+	err = d.read(b)
+	switch {
+	case err != nil:
+	case d.IRVersion == 0:
+		err = errors.New("the model has no ir_version")
+	case d.Opset == 0:
+		err = errors.New("the model imports no operator set")
+	}
+	return d, err
+}
+
+func (d *Description) read(b []byte) error {
+	return fields(b, func(num protowire.Number, v []byte, n uint64) error {
 		switch num {
 		case modelIRVersion:
 			d.IRVersion = int64(min(n, math.MaxInt64))
@@ -84,14 +96,6 @@ func Describe(b []byte) (d Description, err error) {
 		}
 		return nil
 	})
-	switch {
-	case err != nil:
-	case d.IRVersion == 0:
-		err = errors.New("the model has no ir_version")
-	case d.Opset == 0:
-		err = errors.New("the model imports no operator set")
-	}
-	return d, err
 }
 
 func (d *Description) opset(b []byte) error {

@@ -94,6 +94,22 @@ func ReadSignature(path string) (g tensor.Signature, err error) {
 	return g, err
 }
 
+// ReadServed reads the signature of the model file at path, and checks the data
+// that it keeps in other files.
+func ReadServed(path string) (g tensor.Signature, err error) {
+	err = mapped(path, func(b []byte) (err error) {
+		if g, err = Signature(b); err != nil {
+			return err
+		}
+		var d Description
+		if err := d.read(b); err != nil {
+			return err
+		}
+		return CheckExternal(filepath.Dir(path), d.External)
+	})
+	return g, err
+}
+
 // mapped lends f the content of the model file at path. It is mapped, not read:
 // weights are most of the file, and are skipped.
 func mapped(path string, f func(b []byte) error) error {

@@ -182,7 +182,7 @@ func tensorType(s *tensor.Spec, b []byte) error {
 		code = 0
 	}
 	if s.Type = tensor.FromCode(int32(code)); s.Type == tensor.Invalid {
-		return fmt.Errorf("has the element type %s, which is not served", tensor.TypeName(int32(code)))
+		return fmt.Errorf("has element type %s, which is not served", tensor.TypeName(int32(code)))
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestWhatCannotBeServedIsRefusedByName(t *testing.T) {
 		"empty":       {nil, "the file is not an ONNX model"},
 		"complex numbers": {
 			identity(ox.Value{Name: "x", Type: 14}, y).Marshal(),
-			`input "x" has element type 14, which is not served; only tensors are served as inputs`,
+			`input "x" has element type COMPLEX64, which is not served; only tensors are served as inputs`,
 		},
 		"a map as an input": {
 			identity(ox.Value{Name: "x", Map: true}, y).Marshal(),
@@ -67,7 +67,7 @@ func TestWhatCannotBeServedIsRefusedByName(t *testing.T) {
 		},
 		"an unknown bfloat": {
 			identity(x, ox.Value{Name: "y", Type: 16}).Marshal(),
-			`output "y" has element type 16, which is not served; tensors and lists of maps (ZipMap) are served as ` +
+			`output "y" has element type BFLOAT16, which is not served; tensors and lists of maps (ZipMap) are served as ` +
 				`outputs`,
 		},
 		"an output untyped": {

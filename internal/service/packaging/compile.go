@@ -143,8 +143,8 @@ func (s *Service) compileONNX(
 	if err != nil {
 		return stored{}, err
 	}
-	if err := checkExternal(a.Dir, found, g.external); err != nil {
-		return stored{}, err
+	if err := onnxfile.CheckExternal(filepath.Dir(model), g.external); err != nil {
+		return stored{}, fail(packaging.Reason("Incompatible ONNX model: %v.", err))
 	}
 	out.Inputs, out.Outputs = g.inputs, g.outputs
 	if out.Derived, err = fitShapes(j.Compile.Shapes, g.inputs); err != nil {
@@ -195,35 +195,6 @@ func fitShapes(text string, inputs []packaging.Tensor) (derived string, err erro
 		return "", fail(why)
 	}
 	return "", nil
-}
-
-// checkExternal checks that data in other files is there, beside the model:
-// its names come from the model, which is hostile.
-func checkExternal(dir string, found packaging.Contents, refs []onnxfile.External) error {
-	beside := path.Dir(found.Model)
-	sizes := map[string]int64{}
-	for _, e := range refs {
-		size, known := sizes[e.Location]
-		if !known {
-			file := path.Join(beside, e.Location)
-			if path.Base(e.Location) != e.Location || !slices.Contains(found.Files, file) {
-				return fail(packaging.Reason(
-					"Incompatible ONNX model: its data lies in the file %.200q, which is not beside the model in the "+
-						"archive.", e.Location))
-			}
-			info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(file)))
-			if err != nil {
-				return err
-			}
-			size = info.Size()
-			sizes[e.Location] = size
-		}
-		if e.Offset > size || e.Length > size-e.Offset {
-			return fail(packaging.Reason(
-				"Incompatible ONNX model: the file %q is too short for the data that the model has in it.", e.Location))
-		}
-	}
-	return nil
 }
 
 // checkGolden holds golden.json, if there is one, to the model.
