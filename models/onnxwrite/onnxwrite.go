@@ -191,7 +191,9 @@ func (t *Tensor) tensor() msg {
 	if e, ok := t.Data.(Elsewhere); ok {
 		m.varint(2, Float)
 		for _, pair := range [][2]string{
-			{"location", e.File}, {"offset", strconv.FormatInt(e.Offset, 10)}, {"length", strconv.FormatInt(e.Length, 10)},
+			{"location", e.File},
+			{"offset", strconv.FormatInt(e.Offset, 10)},
+			{"length", strconv.FormatInt(e.Length, 10)},
 		} {
 			var entry msg
 			entry.str(1, pair[0])

@@ -163,12 +163,3 @@ func (m *Model) Run(in []tensor.Tensor) ([]tensor.Tensor, error) {
 	}
 	return res, nil
 }
-
-// plainly makes the library's message fit a log line and a response.
-func plainly(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 600 {
-		s = s[:600] + "…"
-	}
-	return strings.ToValidUTF8(s, "?")
-}

@@ -245,7 +245,8 @@ func TestDataInOtherFilesHasToLieBesideTheModel(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := rt.Optimize(path, filepath.Join(t.TempDir(), "out.onnx"), onnx.Basic); (err == nil) != (c.want == "") {
+		out := filepath.Join(t.TempDir(), "out.onnx")
+		if err := rt.Optimize(path, out, onnx.Basic); (err == nil) != (c.want == "") {
 			t.Errorf("%s, optimised: %v", name, err)
 		}
 	}
