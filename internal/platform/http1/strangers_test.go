@@ -59,27 +59,46 @@ func TestASilentConnectionIsClosedBeforeOneThatSpoke(t *testing.T) {
 	}
 }
 
-func TestANewConnectionTakesThePlaceOfTheOneIdleLongest(t *testing.T) {
-	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4}, echo)
-	var idle []*client
-	for range 4 {
-		c := newClient(t, s.addr)
-		if got := c.get("/endpoints/e"); got != "200" {
-			t.Fatal(got)
+// Which of several has waited longest, package connlimit's tests say under
+// virtual time: here a client has its answer a moment before the server counts
+// the connection as waiting.
+func TestANewConnectionTakesThePlaceOfOneThatWaits(t *testing.T) {
+	hold, began := make(chan struct{}), make(chan struct{})
+	s := serve(t, http1.Config{MaxConns: 4, PerAddress: 4, PerKey: 4}, func(x *http1.Exchange) {
+		x.Trust("k")
+		if x.Path() == "/endpoints/busy" {
+			began <- struct{}{}
+			<-hold
 		}
-		idle = append(idle, c)
+		echo(x)
+	})
+	answers := make(chan string)
+	var waits *client
+	for i := range 4 {
+		c := newClient(t, s.addr)
+		if i == 1 {
+			waits = c
+			if got := c.get("/endpoints/e"); got != "200" {
+				t.Fatal(got)
+			}
+			continue
+		}
+		go func() { answers <- c.get("/endpoints/busy") }()
+		<-began
 	}
-	if got := idle[0].get("/endpoints/e"); got != "200" { // now the second has waited longest
-		t.Fatal(got)
-	}
-	if got := newClient(t, s.addr).get("/endpoints/e"); got != "200" {
+	fresh := newClient(t, s.addr)
+	if got := fresh.get("/endpoints/e"); got != "200" {
 		t.Errorf("the new one: %s", got)
 	}
-	idle[1].closed(t)
-	for _, i := range []int{0, 2, 3} {
-		if got := idle[i].get("/endpoints/e"); got != "200" {
-			t.Errorf("connection %d: %s", i, got)
+	waits.closed(t)
+	close(hold)
+	for range 3 {
+		if got := <-answers; got != "200" {
+			t.Errorf("one that was busy: %s", got)
 		}
+	}
+	if got := fresh.get("/endpoints/e"); got != "200" {
+		t.Errorf("the new one, again: %s", got)
 	}
 }
 
@@ -107,7 +126,15 @@ func TestOneAddressDoesNotTakeThePlacesOfAnother(t *testing.T) {
 	if got := newClient(t, s.addr).get("/endpoints/e"); got != "200" {
 		t.Fatal(got)
 	}
-	strangers[0].closed(t)
+	gone := make(chan struct{}, len(strangers))
+	for _, c := range strangers {
+		go func() {
+			if _, err := c.br.ReadByte(); err != nil {
+				gone <- struct{}{}
+			}
+		}()
+	}
+	<-gone // one of them made room
 	if got := known.get("/endpoints/e"); got != "200" {
 		t.Errorf("the one that was verified: %s", got)
 	}
