@@ -225,7 +225,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Handler: a.tunnels, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	connlimit.Watch(a.control, func(path string) bool { return path == "/healthz" || path == "/readyz" })
+	connlimit.Watch(a.control)
 	return nil
 }
 

@@ -63,7 +63,7 @@ func serve(t *testing.T, cfg connlimit.Config) *world {
 			}
 		}),
 	}
-	connlimit.Watch(s, func(path string) bool { return path == "/healthz" })
+	connlimit.Watch(s)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(w.limiter.Listener(w.l)) }()
 	t.Cleanup(func() { _ = s.Close(); <-done })

@@ -136,9 +136,9 @@ func PayerOf(r *http.Request, key string) Payer {
 }
 
 // Watch has s tell what its connections, which come from a Listener, are at. A
-// request's body has to keep a pace. On a spare place only paths for which
-// always answers true are served.
-func Watch(s *http.Server, always func(path string) bool) {
+// request's body has to keep a pace. On a spare place only the paths of health
+// are served.
+func Watch(s *http.Server) {
 	s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return context.WithValue(ctx, contextKey{}, placeOf(nc))
 	}
@@ -152,13 +152,15 @@ func Watch(s *http.Server, always func(path string) bool) {
 			p.Answer() // one that was closed says so at the next read or write
 		case http.StateIdle:
 			p.Wait(time.Now())
-		case http.StateNew, http.StateHijacked, http.StateClosed:
+		case http.StateHijacked:
+			p.Leave() // it is somebody else's to bound
+		case http.StateNew, http.StateClosed:
 		}
 	}
 	next := s.Handler
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := placeIn(r.Context())
-		if p != nil && p.Spare() && !always(r.URL.Path) {
+		if p != nil && p.Spare() && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
 			w.Header().Set("Connection", "close")
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "Too many connections.", http.StatusServiceUnavailable)

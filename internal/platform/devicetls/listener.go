@@ -107,7 +107,7 @@ func Server(c *tls.Config, h http.Handler, log *slog.Logger) *http.Server {
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug), // anybody can make a handshake fail
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 16},
 	}
-	connlimit.Watch(s, func(string) bool { return false })
+	connlimit.Watch(s)
 	return s
 }
 

@@ -16,9 +16,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// bodyTimeout is how long the body of a control-plane request may take.
-const bodyTimeout = 30 * time.Second
-
 // An api is one of those whose requests are read whole before they are verified.
 type api struct {
 	handler  http.Handler // nil: it is not served here
@@ -70,12 +67,7 @@ func (g *gateway) verify(
 	if err != nil {
 		return c, nil, held, err
 	}
-	// Whoever holds the ID of a key could otherwise hold a connection and what was
-	// read so far, for ever: the signature is verified with the body.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not all writers can; those of servers do
 	body, held, err = g.Bodies.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody), g.MaxBody, connlimit.PayerOf(r, key))
-	_ = control.SetReadDeadline(time.Time{}) // as above
 	if err != nil {
 		return c, nil, held, unreadable(err)
 	}

@@ -53,7 +53,7 @@ func New(c Config) *Server {
 		Handler: c.Gateway, ReadHeaderTimeout: c.Handshake, IdleTimeout: c.Idle, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}}
-	connlimit.Watch(s.http, func(string) bool { return false })
+	connlimit.Watch(s.http)
 	return s
 }
 
