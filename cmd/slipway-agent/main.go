@@ -27,13 +27,17 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent"
 	"github.com/slipway-ml/slipway/internal/agent/config"
 	"github.com/slipway-ml/slipway/internal/agent/enroll"
+	"github.com/slipway-ml/slipway/internal/platform/build"
 )
 
 func main() {
 	// Edge Manager's unit stops its agent with SIGHUP (spec §7.2).
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	if err := run(ctx, os.Args[1:], os.Stdin, os.Stderr); err != nil {
+	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
+		if errors.Is(err, context.Canceled) {
+			os.Exit(128 + int(syscall.SIGINT)) // whoever presses Ctrl-C knows it
+		}
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(os.Stderr, "slipway-agent: %v\n", err)
 		}
@@ -41,11 +45,19 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "enroll" {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	switch {
+	case len(args) > 0 && args[0] == "enroll":
 		return runEnroll(ctx, args[1:], stdin, stderr)
+	case len(args) == 1 && args[0] == "version":
+		return printVersion(stdout)
 	}
-	return runAgent(ctx, args, stderr)
+	return runAgent(ctx, args, stdout, stderr)
+}
+
+func printVersion(stdout io.Writer) error {
+	_, err := fmt.Fprintln(stdout, build.Line("slipway-agent"))
+	return err
 }
 
 // runEnroll spends a token. One given as - is read from standard input, so that
@@ -76,7 +88,7 @@ func runEnroll(ctx context.Context, args []string, stdin io.Reader, stderr io.Wr
 	return nil
 }
 
-func runAgent(ctx context.Context, args []string, stderr io.Writer) error {
+func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("slipway-agent", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var path, socket string
@@ -89,8 +101,7 @@ func runAgent(ctx context.Context, args []string, stderr io.Writer) error {
 	case err != nil:
 		return err
 	case *version:
-		fmt.Fprintln(stderr, agent.Version)
-		return nil
+		return printVersion(stdout)
 	case path == "" || fs.NArg() > 0:
 		return errors.New("a configuration is needed: --config FILE")
 	}

@@ -22,12 +22,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/slipway-ml/slipway/internal/modelserver"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
+	"github.com/slipway-ml/slipway/internal/platform/build"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
@@ -35,9 +37,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	var err error
-	if args := os.Args[1:]; len(args) > 0 && args[0] == "optimize" {
+	switch args := os.Args[1:]; {
+	case len(args) > 0 && args[0] == "optimize":
 		err = optimize(args[1:], os.Getenv, os.Stdout, os.Stderr)
-	} else {
+	case len(args) == 1 && slices.Contains([]string{"version", "--version", "-version"}, args[0]):
+		_, err = fmt.Println(build.Line("slipway-onnx"))
+	default:
 		err = run(ctx, args, os.Getenv, os.Stderr)
 	}
 	if err != nil {

@@ -26,11 +26,12 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/handles"
 	"github.com/slipway-ml/slipway/internal/agent/serve"
+	"github.com/slipway-ml/slipway/internal/platform/build"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 )
 
 // Version is what the agent calls itself in heartbeats (spec §3.3).
-const Version = "0.1.0"
+const Version = build.Version
 
 // Options is what the command line says besides the configuration.
 type Options struct {

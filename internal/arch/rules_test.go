@@ -35,6 +35,7 @@ var rules = []rule{
 	// The platform does, one thing each. Only the store knows what is decided.
 	{"internal/platform/artifact", may(domain("fault", "hosting"), platform("failpoint", "objects", "untrusted"))},
 	{"internal/platform/bundle", may(platform("untrusted"))},
+	{"internal/platform/build", nil},
 	{"internal/platform/child", may(domain("fault"))},
 	{"internal/platform/clock", nil},
 	{"internal/platform/codec", may(domain("fault", "tensor"))},
@@ -126,7 +127,7 @@ var rules = []rule{
 		"internal/agent/...",
 		may(domain("edge", "enroll", "fault", "tensor"), platform("bundle", "child", "codec", "untrusted")),
 	},
-	{"internal/agent", may(agent("..."))},
+	{"internal/agent", may(agent("..."), platform("build"))},
 	{"internal/agent/capture", may(agent("model"))},
 	{"internal/agent/cloudtest", may(wire("sigv4"))},
 	{"internal/agent/depot", may(agent("disk"))},
@@ -154,7 +155,7 @@ var rules = []rule{
 	)},
 	{"internal/config", may(domain("hosting", "notice"))},
 	{"internal/cli", may(
-		agent("enroll"), domain("enroll"), platform("bundle"), wire("shape", "shape/slipway", "tunnel"),
+		agent("enroll"), domain("enroll"), platform("build", "bundle"), wire("shape", "shape/slipway", "tunnel"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
 	)},
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},
@@ -166,8 +167,8 @@ var rules = []rule{
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},
-	{"cmd/slipway-agent", may(agent("config", "enroll"), in("internal/agent"))},
-	{"cmd/slipway-onnx", may(platform("onnxfile"), in("internal/modelserver", "internal/modelserver/onnx"))},
+	{"cmd/slipway-agent", may(agent("config", "enroll"), platform("build"), in("internal/agent"))},
+	{"cmd/slipway-onnx", may(platform("build", "onnxfile"), in("internal/modelserver", "internal/modelserver/onnx"))},
 
 	// The samples, and the tools and tests that nothing imports.
 	{"models", nil},

@@ -11,25 +11,32 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/demo"
+	"github.com/slipway-ml/slipway/internal/platform/build"
 )
 
 // Main runs the command line of this process and returns its exit code. The
 // first SIGINT or SIGTERM asks the command to stop; a second one ends the
 // process at once.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	uninterrupted, stopInt := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stopInt()
+	ctx, stop := signal.NotifyContext(uninterrupted, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
 
 	if err := New().ExecuteContext(ctx); err != nil {
-		if err.Error() != "" {
+		switch canceled := errors.Is(err, context.Canceled); {
+		case canceled && uninterrupted.Err() != nil:
+			return 128 + int(syscall.SIGINT) // whoever presses Ctrl-C knows it
+		case canceled && ctx.Err() != nil:
+			return 128 + int(syscall.SIGTERM)
+		case err.Error() != "":
 			fmt.Fprintln(os.Stderr, "slipway:", err)
 		}
 		if e, ok := errors.AsType[*exit](err); ok {
@@ -49,21 +56,46 @@ func New() *cobra.Command {
 		// print the usage.
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		// With NoArgs and something to run, a mistyped command is an error.
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		Version: build.Version,
 	}
+	root.SetVersionTemplate(build.Line("slipway") + "\n")
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
 	root.AddCommand(
 		newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(), newSimDevices(),
 	)
 	root.AddCommand(newOrders()...)
+	checkArguments(root)
 	return root
+}
+
+// checkArguments has a command and all below it check their arguments.
+func checkArguments(cmd *cobra.Command) {
+	if cmd.Args == nil {
+		cmd.Args = arguments
+	}
+	for _, c := range cmd.Commands() {
+		checkArguments(c)
+	}
 }
 
 // settings are the flags that make up a configuration.
 type settings struct{ file, listen, dataDir string }
+
+// bindClient names the flags by what they are to a client of a server.
+func (s *settings) bindClient(cmd *cobra.Command) {
+	s.bind(cmd)
+	for name, usage := range map[string]string{
+		"listen":   "host:port of the server, if it is another than the data directory remembers",
+		"data-dir": "data directory of the server, for its keys and its address",
+		"config":   "configuration file of the server (YAML)",
+	} {
+		cmd.Flags().Lookup(name).Usage = usage
+	}
+}
 
 func (s *settings) bind(cmd *cobra.Command) {
 	d := config.Default()
@@ -101,7 +133,6 @@ func newDemo() *cobra.Command {
 and sends it the model's test set at a steady rate. A better model replaces it by
 canary; then a broken one is tried, and undone by its alarm. Every request is
 accounted for. Exits 0 only if the server lost none and every other check held.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
 			return demo.Run(cmd.Context(), o)
@@ -116,22 +147,11 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "slipway", version())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), build.Line("slipway"))
 			return err
 		},
 	}
-}
-
-// version is what the Go tool recorded of the build: the module's version, or
-// the commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version + " " + info.GoVersion
 }
 
 // newLogger returns the process's logger; level may change while it is used.

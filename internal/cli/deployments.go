@@ -20,7 +20,6 @@ func newDeployments() *cobra.Command {
 		Short: "List what was deployed to an endpoint and how that came out",
 		Long: `Lists the deployments of an endpoint, newest first: creating it, updating it, scaling it,
 deleting it. They are known also after the endpoint is gone.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 {
 				return fmt.Errorf("--limit must be at least 1")
@@ -74,7 +73,6 @@ func newDeployment() *cobra.Command {
 		Long: `Shows a deployment from plan to verdict: every step with its time, its traffic, its
 instances and how many requests it was exposed to, the alarms that tripped, and who
 stepped in.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := slipway.DescribeDeploymentInput{DeploymentId: &args[0]}
 			return ask(cmd, &c, "DescribeDeployment", in, showDeployment)
@@ -108,7 +106,6 @@ are ready and while no alarm fires, and the deployment commits.`,
 		var c connection
 		cmd := &cobra.Command{
 			Use: o.verb + " ENDPOINT", Short: o.short, Long: o.long + " The record of the deployment says who did it.",
-			Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				show := func(w io.Writer, out slipway.OrderOutput) error {
 					id := clean(shape.Val(out.DeploymentId))

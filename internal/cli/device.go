@@ -21,7 +21,6 @@ func newDevice() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "device",
 		Short: "Give devices their identity, list who has one, and take it away",
-		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newDeviceEnroll(), newDeviceList(), newDeviceRevoke())
@@ -48,7 +47,6 @@ from. It holds the device's private key: bring it over as you would a password.
 
 The device is registered in the fleet if it is not, and an identity that it got this way
 before ends.`,
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {
@@ -113,7 +111,6 @@ func newDeviceList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list FLEET",
 		Short: "List the devices of a fleet and their certificates",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {
@@ -181,7 +178,6 @@ func newDeviceRevoke() *cobra.Command {
 		Short: "Take a device's identity away",
 		Long: `Deactivates every certificate of a device and ends the token that is out for it. Its
 sessions are dead at once. The device stays registered; to let it in again, enroll it.`,
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show := func(w io.Writer, out slipway.RevokeDeviceOutput) error {
 				_, err := fmt.Fprintf(w, "Device %s of fleet %s: %d certificates were active and are not any more.\n",

@@ -160,7 +160,7 @@ func TestWhatCannotBeEnrolledIsSaidInAnOperatorsWords(t *testing.T) {
 		"failed to satisfy constraint":                         {"device", "enroll", "line", "cam_1"},
 		"No device with name cam":                              {"device", "revoke", "line", "cam"},
 		"No device fleet with name none":                       {"device", "list", "none"},
-		"accepts 2 arg(s), received 1":                         {"device", "enroll", "line"},
+		"NAME is missing":                                      {"device", "enroll", "line"},
 		"unknown command \"lsit\" for \"slipway device\"":      {"device", "lsit"},
 		"Member must have value less than or equal to 2592000": {"device", "enroll", "line", "cam", "--ttl", "900h"},
 	} {

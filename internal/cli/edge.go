@@ -18,7 +18,6 @@ func newEdge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edge",
 		Short: "Watch over edge deployment plans: what happened, and by which rules",
-		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newEdgeShow(), newEdgePolicy(), newEdgeFloor())
@@ -32,7 +31,6 @@ func newEdgeShow() *cobra.Command {
 		Short: "Show the record of an edge deployment plan",
 		Long: `Shows a plan: its policy, its stages with their devices counted, and everything that
 happened, with the time, who asked for it, and the figures that decided it.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := slipway.DescribeEdgeDeploymentInput{EdgeDeploymentPlanName: &args[0]}
 			return ask(cmd, &c, "DescribeEdgeDeployment", in, showEdge)
@@ -71,7 +69,6 @@ fails stops nothing. Without any flag of the policy the command shows what is se
   --min-sample 20        neither is judged before 20 devices reported, or all of them
   --reachable 1h         a device is reachable that was heard of so recently
   --device-timeout 2h    a device that did not report after so long has failed`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {
@@ -159,7 +156,6 @@ number, which grows from one packaging job to the next, whatever clocks say. The
 signed into each package of the model that is made from now on; a device that has taken one
 of these refuses packages below the floor, even when they are properly signed: whoever takes
 over the way to a device cannot bring back an old model with known faults.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := slipway.SetEdgePackageFloorInput{ModelName: &args[0]}
 			switch {

@@ -33,7 +33,6 @@ AWS_CA_BUNDLE makes clients trust. Everything else is refused: no other HTTPS wo
 with these variables, but for the hosts of NO_PROXY.`,
 		Example: `  eval "$(slipway env)"
   aws sagemaker list-endpoints`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load(cmd)
 			if err != nil {
@@ -45,7 +44,7 @@ with these variables, but for the hosts of NO_PROXY.`,
 			return printEnv(cmd.OutOrStdout(), cfg, all)
 		},
 	}
-	s.bind(cmd)
+	s.bindClient(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "also lead clients here whose code names hosts of AWS, by HTTPS_PROXY")
 	return cmd
 }

@@ -14,7 +14,6 @@ func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what a change would do, without doing it",
-		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPlanUpdate())
@@ -40,6 +39,7 @@ wait and how long it may take at most, the most instances at a time, which alarm
 watched, and what is suspicious. Nothing is changed.`,
 		Example: `  slipway plan update-endpoint --endpoint-name e --endpoint-config-name v2 --deployment-config ` +
 			`file://canary.json`,
+		Args: cobra.ArbitraryArgs, // properties to exclude
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := u.request(args)
 			if err != nil {

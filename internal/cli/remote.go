@@ -37,7 +37,7 @@ type connection struct {
 }
 
 func (c *connection) bind(cmd *cobra.Command) {
-	c.settings.bind(cmd)
+	c.settings.bindClient(cmd)
 	cmd.Flags().StringVar(
 		&c.region, "region", "", "region of the endpoint; default: that of the environment or the configuration",
 	)

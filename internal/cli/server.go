@@ -24,7 +24,6 @@ func newServer() *cobra.Command {
 		Long: `Runs the control plane, the router and the object store in one process on embedded
 defaults, until SIGTERM or SIGINT. The first start writes the administrator's keys to
 <data-dir>/credentials; 'slipway env' prints them for a shell.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load(cmd)
 			if err != nil {

@@ -28,7 +28,6 @@ func newSigning() *cobra.Command {
 		Long: `Model packages are signed by a key of the server's own, under a root certificate that
 devices trust. Root and key are made at their first use and kept in the server's database;
 their private halves never leave it.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newSigningCreate(), newSigningList(), newSigningShow(), newSigningExport(), newSigningRotate())
@@ -38,7 +37,7 @@ their private halves never leave it.`,
 func newSigningCreate() *cobra.Command {
 	var c connection
 	cmd := &cobra.Command{
-		Use: "create", Short: "Make the root and the first signing key, if there are none yet", Args: cobra.NoArgs,
+		Use: "create", Short: "Make the root and the first signing key, if there are none yet",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, showSigning)
 		},
@@ -50,7 +49,7 @@ func newSigningCreate() *cobra.Command {
 func newSigningList() *cobra.Command {
 	var c connection
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the roots and the signing keys", Args: cobra.NoArgs,
+		Use: "list", Short: "List the roots and the signing keys",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(cmd, &c, "ListSigningKeys", slipway.ListSigningKeysInput{}, showSigning)
 		},
@@ -105,7 +104,6 @@ func newSigningShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [NUMBER]",
 		Short: "Show a signing key and its certificate; the one in use unless a number is given",
-		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {
@@ -179,7 +177,6 @@ func newSigningExport() *cobra.Command {
 		Long: `Writes the trusted root certificates into one file, REGION.pem, readable by all and writable
 by nobody: what goes into a device's directory of root certificates
 (sagemaker_edge_core_root_certs_path).`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(cmd, &c, "CreateSigningKey", slipway.CreateSigningKeyInput{}, func(
 				w io.Writer, s slipway.SigningKeysOutput,
@@ -242,7 +239,6 @@ half of the old one. Packages that were signed before stay good.
               key: 'slipway signing export' and 'slipway device enroll' hand it out beside
               the old one. With --revoke the old root is no longer handed out; a device
               stops trusting it when its REGION.pem is replaced`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(
 				cmd, &c, "RotateSigningKey", slipway.RotateSigningKeyInput{Revoke: &in.revoke, NewRoot: &in.newRoot},

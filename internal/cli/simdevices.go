@@ -64,7 +64,6 @@ byte, and unpacks them. It runs until it is stopped, for --duration, or --until-
 
 The devices share the credentials of the command and a few hundred connections. The
 server's wishes about --poll and --heartbeat are followed if those are 0.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {

@@ -44,7 +44,6 @@ after --timeout, and with 1 if that could not be found out.
 
 The waiters of AWS clients wait for the status InService, which an endpoint has also
 after its update was rolled back: they call that a success.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {

@@ -279,19 +279,25 @@ func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
 // nearest suggests a key in the place of one that is not known: one that is
 // spelled alike here, one of this name elsewhere, or any that can be here.
 func nearest(key, path string, known []string) string {
-	best, least := "", 1+max(1, len(key)/3)
-	for _, k := range known {
-		if d := distance(strings.ToLower(key), strings.ToLower(k)); d < least {
-			best, least = k, d
-		}
-	}
-	if best != "" {
+	if best := Nearest(key, known); best != "" {
 		return "did you mean " + join(path, best) + "?"
 	}
 	if elsewhere := find(reflect.TypeFor[Config](), "", key); elsewhere != "" {
 		return "did you mean " + elsewhere + "?"
 	}
 	return "there are " + strings.Join(known, ", ")
+}
+
+// Nearest returns the one of some words that is spelled most like another, and
+// "" if none is.
+func Nearest(word string, among []string) string {
+	best, least := "", 1+max(1, len(word)/3)
+	for _, w := range among {
+		if d := distance(strings.ToLower(word), strings.ToLower(w)); d < least {
+			best, least = w, d
+		}
+	}
+	return best
 }
 
 // find returns the path of a key of that name below t.
