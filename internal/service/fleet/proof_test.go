@@ -156,3 +156,24 @@ func TestADeviceThatTimesOutSaysWhatItSaidLast(t *testing.T) {
 		t.Error(r.Message)
 	}
 }
+
+// What another plan wants of a device goes first only where it decides what the
+// device has in the end: about the same handle.
+func TestAPlanWithOtherHandlesKeepsNobodyFromGoingBack(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 2)
+		w.plan("p", percent("all", 100))
+		w.policy("p", edge.Policy{OnFailure: edge.RollBackPlan, MinSample: 2})
+		w.start("p", "all")
+		w.work("SUCCESS", "d000")
+		w.planOf("q", []edge.ModelConfig{{Handle: "other", Job: "q-job"}}, percent("all", 100))
+		w.start("q", "all")
+		w.report("d001", w.poll("d001")[0].Name, "FAIL")
+		w.settle()
+		w.want("p", "all", edge.StageInProgress, edge.Counts{Ready: 1, Failed: 1})
+		orders := w.poll("d000")
+		if len(orders) != 2 || orders[0].Definitions[0].State != edge.Undeploy {
+			t.Errorf("%+v", orders)
+		}
+	})
+}

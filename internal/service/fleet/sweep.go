@@ -97,7 +97,11 @@ func (s *Service) choose(
 // sweep takes a step of a sweep over the rows that a stage has.
 func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
 	return s.sweeping(ctx, st, func(tx store.Tx, p *edge.Plan, st edge.Stage) (edge.Stage, bool, error) {
-		rows, err := tx.NextRows(ctx, st, s.Chunk)
+		rivals, err := s.rivalsOfUndo(ctx, tx, p, st)
+		if err != nil {
+			return st, false, err
+		}
+		rows, err := tx.NextRows(ctx, st, rivals, s.Chunk)
 		if err != nil {
 			return st, false, err
 		}
@@ -122,6 +126,25 @@ func (s *Service) sweep(ctx context.Context, st edge.Stage) error {
 		}
 		return st, len(rows) < s.Chunk, err
 	})
+}
+
+// rivalsOfUndo returns the stages of other plans that decide what a device has in
+// the end although st is rolled back: they give orders about the same handles.
+func (s *Service) rivalsOfUndo(ctx context.Context, tx store.Tx, p *edge.Plan, st edge.Stage) (ids []int64, err error) {
+	if st.Sweep.Kind != edge.Undo {
+		return nil, nil
+	}
+	fleet, err := tx.FleetOf(ctx, st.ID)
+	if err != nil {
+		return nil, err
+	}
+	rivals, err := tx.Rivals(ctx, fleet, p)
+	for _, r := range rivals {
+		if r.Stage.Offers() {
+			ids = append(ids, r.Stage.ID)
+		}
+	}
+	return ids, err
 }
 
 // sweeping runs a step of a stage's sweep in a transaction, unless the stage is

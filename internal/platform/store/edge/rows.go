@@ -45,23 +45,26 @@ func (tx Tx) OpenRowsOf(ctx context.Context, device int64) ([]edge.Offer, error)
 }
 
 // NextRows returns up to n rows of a stage whose devices come after a given one,
-// with the facts about them that a sweep needs. The plan is locked.
-func (tx Tx) NextRows(ctx context.Context, s edge.Stage, n int) ([]edge.SweptRow, error) {
+// with the facts about them that a sweep needs. A device is busy from which a
+// rival waits to hear. The plan is locked.
+func (tx Tx) NextRows(ctx context.Context, s edge.Stage, rivals []int64, n int) ([]edge.SweptRow, error) {
 	busy, only := "0", ""
-	switch s.Sweep.Kind {
-	case edge.Undo:
+	args := []any{s.ID, s.Sweep.At, n}
+	if len(rivals) > 0 {
 		busy = `case when exists (
-			select 1 from edge_row o where o.device_id = r.device_id and o.open = 1 and o.plan_id <> r.plan_id
-				and o.status <> 'STOPPING'
-		) then 1 else 0 end`
+			select 1 from edge_row o where o.device_id = r.device_id and o.open = 1
+				and ` + tx.Dialect.Among("o.stage_id", "$4") + `) then 1 else 0 end`
+		args = append(args, store.JSON(rivals))
+	}
+	switch s.Sweep.Kind {
 	case edge.Halt, edge.Grace, edge.Expire:
 		only = " and r.open = 1"
-	case edge.NoSweep, edge.Write, edge.Restart:
+	case edge.NoSweep, edge.Write, edge.Restart, edge.Undo:
 	}
 	rows, err := tx.QueryContext(ctx, `
 		select `+rowColumns+`, r.owned, case when d.id is null then 1 else 0 end, `+busy+`
 		from edge_row r left join device d on d.id = r.device_id
-		where r.stage_id = $1 and r.device_id > $2`+only+` order by r.device_id limit $3`, s.ID, s.Sweep.At, n)
+		where r.stage_id = $1 and r.device_id > $2`+only+` order by r.device_id limit $3`, args...)
 	return store.Collect(rows, err, "read rows", func(scan store.Scan) (edge.SweptRow, error) {
 		var owned, gone, busy bool
 		r, err := scanRow(scan, &owned, &gone, &busy)

@@ -105,8 +105,8 @@ func (tx Tx) SaveOrder(ctx context.Context, s edge.Stage, f edge.Fleet, o edge.O
 }
 
 // FleetOf returns the id of the fleet that a stage was started for.
-func (db DB) FleetOf(ctx context.Context, stage int64) (id int64, err error) {
-	err = db.q.QueryRowContext(ctx, `select fleet_id from edge_stage where id = $1`, stage).Scan(&id)
+func (r reader) FleetOf(ctx context.Context, stage int64) (id int64, err error) {
+	err = r.q.QueryRowContext(ctx, `select fleet_id from edge_stage where id = $1`, stage).Scan(&id)
 	return id, store.Wrap("read stage", err)
 }
 
