@@ -22,6 +22,7 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 	out := fs.String("out", "", "model file to write")
 	level := fs.String("level", string(onnx.Basic),
 		"basic (standard operators only), extended or all (for machines like this one)")
+	loadOnly := fs.Bool("load-only", false, "only try whether the model can be loaded, and write nothing")
 	lib := fs.String("lib", "", "ONNX Runtime library, or its directory")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -29,12 +30,23 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if *model == "" || *out == "" {
+	if *model == "" || *out == "" && !*loadOnly {
 		return errors.New("--model and --out are required")
 	}
 	rt, err := onnx.Start(libraries(*lib, getenv("SLIPWAY_ONNXRUNTIME")))
+	if err != nil && *loadOnly {
+		_, err = fmt.Fprintf(stderr, "the model was not tried: %v\n", err)
+		return err
+	}
 	if err != nil {
 		return err
+	}
+	if *loadOnly {
+		m, err := rt.Load(*model, onnx.Options{Threads: 1})
+		if err != nil {
+			return err
+		}
+		return m.Close()
 	}
 	// Under another name first: what has the right name is whole.
 	draft := *out + ".tmp"

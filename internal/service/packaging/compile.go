@@ -147,7 +147,7 @@ func (s *Service) compileONNX(
 		return stored{}, fail(packaging.Reason("Incompatible ONNX model: %v.", err))
 	}
 	out.Inputs, out.Outputs = g.inputs, g.outputs
-	if out.Derived, err = fitShapes(j.Compile.Shapes, g.inputs); err != nil {
+	if out.Derived, err = fitShapes(j.Compile.Shapes, &g); err != nil {
 		return stored{}, err
 	}
 	items, err := flat(a.Dir, found.Files)
@@ -156,6 +156,11 @@ func (s *Service) compileONNX(
 	}
 	if err := checkGolden(items, g); err != nil {
 		return stored{}, err
+	}
+	if j.Compile.Optimize == "" { // the optimiser loads it, too
+		if err := s.tryLoading(ctx, model); err != nil {
+			return stored{}, err
+		}
 	}
 	record := compiledRecord{
 		Version: 1, Framework: j.Compile.Framework, Model: path.Base(found.Model), Source: a.Digest,
@@ -183,15 +188,19 @@ func (s *Service) compileONNX(
 }
 
 // fitShapes checks the DataInputConfig, or derives it.
-func fitShapes(text string, inputs []packaging.Tensor) (derived string, err error) {
+func fitShapes(text string, g *graph) (derived string, err error) {
 	if text == "" {
-		return packaging.Derive(inputs), nil
+		return packaging.Derive(g.inputs), nil
 	}
 	shapes, err := packaging.ParseShapes(text)
 	if err != nil {
 		return "", fail(err.Error())
 	}
-	if why := shapes.Fit(inputs); why != "" {
+	why := shapes.Fit(g.inputs)
+	if why == "" {
+		why = g.contradiction(shapes)
+	}
+	if why != "" {
 		return "", fail(why)
 	}
 	return "", nil

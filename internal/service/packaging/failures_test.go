@@ -315,6 +315,7 @@ func TestTheRealRuntimeOptimisesAModelAndTheRecordSaysSo(t *testing.T) {
 	}
 	t.Setenv("SLIPWAY_ONNXRUNTIME", library)
 	b := start(t, func(c *packaging.Config) { c.Optimizer = func() ([]string, error) { return []string{tool}, nil } })
+	unloadable(t, b)
 	in := b.put("m.tar.gz", models.Archive("v2"))
 	for _, level := range []string{"basic", "extended", "all"} {
 		j := b.compile("c-"+level, domain.Compile{Input: in, Framework: "ONNX", Optimize: level})
@@ -338,5 +339,45 @@ func TestTheRealRuntimeOptimisesAModelAndTheRecordSaysSo(t *testing.T) {
 	); j.State.Status != domain.Failed ||
 		!strings.Contains(j.State.Reason, "could not be optimised: the model can't be optimised: ") {
 		t.Errorf("%+v", j.State)
+	}
+}
+
+// unloadable compiles models that are well formed and that the runtime refuses.
+func unloadable(t *testing.T, b *bench) {
+	t.Helper()
+	const bad = "ClientError: InputConfiguration: Incompatible ONNX model: "
+	for name, c := range map[string]struct{ from, to, want string }{
+		"operator": {"\x03Add", "\x03Odd", bad + "No Op registered for Odd"},
+		"version":  {"\x08\x08", "\x08\x63", bad + "Unsupported model IR version: 99"},
+		"nothing":  {"", "", ""},
+	} {
+		in := b.put(name+".tar.gz", tarGz(t, file{"m.onnx", strings.Replace(doubler(), c.from, c.to, 1)}))
+		j := b.compile("load-"+name, domain.Compile{Input: in, Framework: "ONNX"})
+		if (j.State.Status == domain.Completed) != (c.want == "") || !strings.HasPrefix(j.State.Reason, c.want) {
+			t.Errorf("%s: %+v", name, j.State)
+		}
+	}
+}
+
+func TestShapesThatGiveOneSymbolTwoSizesAreRefused(t *testing.T) {
+	g := &ox.Graph{
+		Name: "sum",
+		Inputs: []ox.Value{
+			{Name: "a", Type: ox.Float, Dims: []any{"n", 2}}, {Name: "b", Type: ox.Float, Dims: []any{"n", 2}},
+		},
+		Outputs: []ox.Value{{Name: "y", Type: ox.Float, Dims: []any{"n", 2}}},
+		Nodes:   []ox.Node{{Op: "Add", Inputs: []string{"a", "b"}, Outputs: []string{"y"}}},
+	}
+	b := start(t)
+	in := b.put("m.tar.gz", tarGz(t, file{"m.onnx", string(g.Marshal())}))
+	for shapes, want := range map[string]string{
+		`{"a":[4,2],"b":[3,2]}`: "DataInputConfig contradicts the model: n is 4 in input a and 3 in input b.",
+		`{"a":[4,2],"b":[4,2]}`: "",
+		`{"b":[4,2],"a":[7,2]}`: "contradicts the model: n is",
+	} {
+		j := b.compile("c-"+strconv.Itoa(len(want)), domain.Compile{Input: in, Framework: "ONNX", Shapes: shapes})
+		if (j.State.Status == domain.Completed) != (want == "") || !strings.Contains(j.State.Reason, want) {
+			t.Errorf("%s: %+v", shapes, j.State)
+		}
 	}
 }

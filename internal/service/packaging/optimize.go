@@ -55,8 +55,7 @@ func (o optimized) replace(items []item, model string, external []onnxfile.Exter
 	return items
 }
 
-// optimize has the real runtime optimise a model. It runs in a process of its
-// own: the model is hostile, and the runtime native code.
+// optimize has the real runtime optimise a model.
 func (s *Service) optimize(ctx context.Context, model, to, level string, g graph) (o optimized, err error) {
 	const notDone = "ClientError: The model was not optimised as x-optimize asks: "
 	argv, err := s.cfg.Optimizer()
@@ -67,34 +66,19 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 	if err != nil {
 		return o, fail(notDone + "slipway-onnx was not found on this server.")
 	}
-	bounded, cancel := context.WithTimeout(ctx, optimizerTime)
-	defer cancel()
 	args := append(slices.Clone(argv[1:]), "optimize", "--model", model, "--out", to, "--level", level)
-	cmd := exec.CommandContext(bounded, program, args...)
-	cmd.Env = append(passed(), "HOME="+s.cfg.WorkDir) // the library may want to write there
-	// A group of its own, so that nothing that it starts outlives the job.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	stdout, stderr := &clipped{max: 64 << 10}, &clipped{max: 4 << 10}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := runLimited(cmd, model); err != nil {
-		if ctx.Err() != nil {
-			return o, ctx.Err()
-		}
-		if bounded.Err() != nil {
-			return o, fail(fmt.Sprintf("ClientError: The model could not be optimised within %s.", optimizerTime))
-		}
-		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
-			return o, fmt.Errorf("run %s: %w", program, err)
-		}
-		return o, fail("ClientError: The model could not be optimised: " + complaint(stderr.String(), err))
+	stdout, why, err := s.runTool(ctx, model, program, args)
+	if err != nil {
+		return o, err
+	}
+	if why != "" {
+		return o, fail("ClientError: The model could not be optimised: " + why)
 	}
 	var said struct {
 		Tool    string `json:"tool"`
 		Version string `json:"version"`
 	}
-	if err := json.Unmarshal(stdout.Bytes(), &said); err != nil {
+	if err := json.Unmarshal(stdout, &said); err != nil {
 		return o, fmt.Errorf("read what %s said: %w", program, err)
 	}
 	after, err := inspect(to)
@@ -115,6 +99,57 @@ func (s *Service) optimize(ctx context.Context, model, to, level string, g graph
 	}
 	o.record.After, err = digestFile(ctx, to)
 	return o, err
+}
+
+// tryLoading has the real runtime load a model, if this server has it: only so
+// is it known that the model can be.
+func (s *Service) tryLoading(ctx context.Context, model string) error {
+	if s.cfg.Optimizer == nil {
+		return nil
+	}
+	argv, err := s.cfg.Optimizer()
+	if err != nil || len(argv) == 0 {
+		return nil // there is none to try with
+	}
+	program, err := exec.LookPath(argv[0])
+	if err != nil {
+		return nil
+	}
+	args := append(slices.Clone(argv[1:]), "optimize", "--model", model, "--load-only")
+	_, why, err := s.runTool(ctx, model, program, args)
+	if err != nil || why == "" {
+		return err
+	}
+	return fail(packaging.Reason("Incompatible ONNX model: %s", why))
+}
+
+// runTool runs a program that reads a model, in a process of its own: the model
+// is hostile, and the runtime native code. Why is what it refused the model for.
+func (s *Service) runTool(
+	ctx context.Context, model, program string, args []string,
+) (out []byte, why string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, optimizerTime)
+	defer cancel()
+	cmd := exec.CommandContext(bounded, program, args...)
+	cmd.Env = append(passed(), "HOME="+s.cfg.WorkDir) // the library may want to write there
+	// A group of its own, so that nothing that it starts outlives the job.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	stdout, stderr := &clipped{max: 64 << 10}, &clipped{max: 4 << 10}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	err = runLimited(cmd, model)
+	switch _, ended := errors.AsType[*exec.ExitError](err); {
+	case err == nil:
+		return stdout.Bytes(), "", nil
+	case ctx.Err() != nil:
+		return nil, "", ctx.Err()
+	case bounded.Err() != nil:
+		return nil, fmt.Sprintf("it took longer than %s.", optimizerTime), nil
+	case !ended:
+		return nil, "", fmt.Errorf("run %s: %w", program, err)
+	}
+	return nil, complaint(stderr.String(), err), nil
 }
 
 // passed is what the optimiser gets of the server's environment: nothing that
