@@ -34,6 +34,8 @@ type yard struct {
 	turns loop.Wakeup
 	fail  atomic.Int64 // turns that still fail before they do anything
 	away  atomic.Bool  // the database
+	slow  atomic.Int64 // how long each transaction takes
+	cut   atomic.Int64 // transactions that the end of their turn cut off
 
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
 	answered atomic.Int64
@@ -99,6 +101,12 @@ func (y *yard) start() (stop func()) {
 		Change: func(ctx context.Context, f func(store.Tx) error) error {
 			if y.fail.Add(-1) >= 0 || y.away.Load() {
 				return errors.New("the database is away")
+			}
+			select {
+			case <-ctx.Done():
+				y.cut.Add(1)
+				return ctx.Err()
+			case <-time.After(time.Duration(y.slow.Load())):
 			}
 			return y.db.Change(ctx, f)
 		},
@@ -440,6 +448,26 @@ func TestABakeStartsOverWhenTheDatabaseWasAway(t *testing.T) {
 		synctest.Wait()
 		if step := y.endpoint().Deployment.State.Step; step != 1 {
 			y.t.Errorf("it is at step %d", step)
+		}
+	})
+}
+
+// The database takes its time: a turn leaves to the next what may be cut off.
+func TestAStepIsNotBegunThatTheEndOfItsTurnMayCutOff(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.create(2)
+		synctest.Wait()
+		y.slow.Store(int64(40 * time.Second)) // of a minute for a turn
+		y.obey(hosting.InstanceReady)
+		y.change(func(e *hosting.Endpoint) error { return e.Update(hosting.Update{Launch: launch("c2", 2)}) })
+		for range 10 {
+			time.Sleep(time.Minute)
+			y.obey(hosting.InstanceReady)
+		}
+		y.want(hosting.InService, "c2", "")
+		if n := y.cut.Load(); n > 0 {
+			y.t.Errorf("%d transactions were cut off", n)
 		}
 	})
 }
