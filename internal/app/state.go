@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -32,13 +33,12 @@ func (a *App) openDirectory(ctx context.Context) error {
 }
 
 // reread reads all again that follows the database: it ran backwards.
-func (a *App) reread(ctx context.Context) {
+func (a *App) reread(ctx context.Context) error {
 	a.manager.Reread()
-	if err := a.follower.Reread(ctx); err != nil {
-		a.log.ErrorContext(ctx, "routes could not be read again yet", "err", err)
-	}
+	err := errors.Join(a.follower.Reread(ctx), a.alarms.Reread(ctx), a.identity.Reread(ctx))
 	a.wakeups.rowsChanged()
 	a.wakeups.stages.Notify()
+	return err
 }
 
 func (a *App) instancesDir() string { return filepath.Join(a.cfg.DataDir, "instances") }

@@ -124,7 +124,9 @@ func TestAServerThatIsFrozenInATransactionDoesNotHoldTheDatabase(t *testing.T) {
 		t.Errorf("another change of the counter: %v", err)
 	}
 	frozen <- struct{}{}
-	if err := <-err; err != nil {
-		t.Errorf("the frozen one, again: %v", err)
+	// Its connection is gone. It runs again if that is all that it was told; a commit
+	// of which nobody knows whether it arrived is left to the caller.
+	if err := <-err; err != nil && !errors.Is(err, fault.Unavailable) {
+		t.Errorf("the frozen one: %v", err)
 	}
 }

@@ -19,7 +19,8 @@ type Directory struct {
 	path    string
 	log     *slog.Logger
 	seen    Generation
-	rewound func(context.Context)
+	rewound func(context.Context) error
+	again   bool // the database ran backwards, and not everything was read again yet
 	written bool // whether the file could be written the last time
 }
 
@@ -31,8 +32,8 @@ type Entry struct {
 	Instances, Known int
 	Accept           string // the name of a generation that may be used whatever the file says
 	// Rewound is called when the database ran backwards: all that was read of it has
-	// to be read again from nothing.
-	Rewound func(context.Context)
+	// to be read again from nothing. It is called again until it has succeeded.
+	Rewound func(context.Context) error
 	Log     *slog.Logger
 }
 
@@ -146,7 +147,7 @@ func (d *Directory) look(ctx context.Context) {
 		d.log.ErrorContext(ctx, "the database ran backwards: it was restored, or a replica took over that had not "+
 			"seen everything; all is read again", "was", d.seen.Position, "is", now.Position)
 		d.begin(ctx, now)
-		d.rewound(ctx)
+		d.again = true
 	case errors.Is(err, ErrOtherDatabase), errors.Is(err, ErrOlderDatabase):
 		d.db.lose(fmt.Errorf("the database was replaced while the server ran: %w", err))
 	case err != nil: // it is away, which others tell
@@ -155,6 +156,13 @@ func (d *Directory) look(ctx context.Context) {
 	case now.Position != d.seen.Position:
 		now.Term, now.Token, now.System = d.seen.Term, d.seen.Token, d.seen.System
 		d.remember(ctx, now)
+	}
+	if d.again {
+		err := d.rewound(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.log.ErrorContext(ctx, "not everything could be read again yet", "err", err)
+		}
+		d.again = err != nil
 	}
 }
 

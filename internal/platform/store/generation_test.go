@@ -15,7 +15,7 @@ import (
 func entry(t *testing.T, dir string) store.Entry {
 	return store.Entry{
 		File: filepath.Join(dir, "database.json"), Instances: 1, Known: 1,
-		Rewound: func(context.Context) {}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Rewound: func(context.Context) error { return nil }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 
@@ -139,7 +139,14 @@ func TestADatabaseThatRunsBackwardsIsReadAgain(t *testing.T) {
 				run(t, db, "insert into generation (term, token, position, started) values (0, 'first', 0, 0)")
 				again := make(chan struct{}, 1)
 				e := entry(t, t.TempDir())
-				e.Rewound = func(context.Context) { again <- struct{}{} }
+				calls := 0
+				e.Rewound = func(context.Context) error {
+					if calls++; calls == 1 {
+						return errors.New("away")
+					}
+					again <- struct{}{}
+					return nil
+				}
 				d, err := db.OpenDirectory(t.Context(), e)
 				if err != nil {
 					t.Fatal(err)

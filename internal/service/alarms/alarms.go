@@ -92,6 +92,15 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	return s, nil
 }
 
+// Reread reads the alarms anew, because the store ran backwards.
+func (s *Service) Reread(ctx context.Context) error {
+	records, err := s.Store.Alarms(ctx)
+	if err == nil {
+		err = s.index.replace(records)
+	}
+	return err
+}
+
 // recall reads which alarms of a region have fired and recovered lately, for
 // the deployments that were under way when the server stopped.
 func (s *Service) recall(ctx context.Context, region string) error {

@@ -2,6 +2,7 @@ package alarms_test
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -271,4 +272,40 @@ func TestThereAreOnlySoManyAlarms(t *testing.T) {
 		t.Error(err)
 	}
 	ok(t, w.PutAlarm(t.Context(), other, watching(), nil))
+}
+
+// The rows become those of an earlier state: one alarm is as it was, one is not
+// there, and one that was deleted is back.
+func TestAlarmsOfAStoreThatRanBackwardsAreReadAnew(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	named := func(name string, threshold float64) alarm.Definition {
+		return watching(func(d *alarm.Definition) { d.Name, d.Threshold = name, &threshold })
+	}
+	rows := func(statements ...string) {
+		t.Helper()
+		ok(t, w.db.Change(t.Context(), func(tx *store.Tx) error {
+			for _, s := range statements {
+				if err := tx.Run(t.Context(), "test", s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	w.put(named("changed", 1))
+	w.put(named("deleted", 1))
+	rows(`create table earlier as select * from alarm`)
+	w.put(named("changed", 2))
+	w.put(named("new", 1))
+	ok(t, w.DeleteAlarms(t.Context(), scope, []string{"deleted"}))
+	rows(`delete from alarm`, `insert into alarm select * from earlier`)
+	ok(t, w.Reread(t.Context()))
+	got := map[string]float64{}
+	as, _ := w.Alarms(scope, alarms.AlarmFilter{Metric: true})
+	for _, a := range as {
+		got[a.Definition.Name] = *a.Definition.Threshold
+	}
+	if want := map[string]float64{"changed": 1, "deleted": 1}; !maps.Equal(got, want) {
+		t.Errorf("the thresholds are %v, want %v", got, want)
+	}
 }

@@ -77,10 +77,17 @@ func (x *index) put(r alarm.Record) error {
 	if d, ok := c.deleted[name]; ok && d.version > r.Version {
 		return nil
 	}
-	old := c.alarms[name]
-	if old != nil && old.Version > r.Version {
+	if old := c.alarms[name]; old != nil && old.Version > r.Version {
 		return nil
 	}
+	x.enter(c, r, j)
+	return nil
+}
+
+// enter makes a record the one of its alarm. x.mu is held.
+func (x *index) enter(c *region, r alarm.Record, j *alarm.Judge) {
+	name := r.Definition.Name
+	old := c.alarms[name]
 	e := &entry{Record: r, judge: j}
 	if old != nil {
 		e.fired, e.late = old.fired, old.late
@@ -100,6 +107,39 @@ func (x *index) put(r alarm.Record) error {
 	x.subscribe(e)
 	for _, child := range children(e) {
 		c.parents[child] = append(c.parents[child], name)
+	}
+}
+
+// replace makes the records all that there are, whatever their versions, in one
+// step: no alarm is missing for a moment.
+func (x *index) replace(records []alarm.Record) error {
+	judges := make([]*alarm.Judge, len(records))
+	for i, r := range records {
+		var err error
+		if judges[i], err = alarm.NewJudge(r.Definition); err != nil {
+			return err
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	there := map[*region]map[string]bool{}
+	for i, r := range records {
+		c := x.in(r.Region)
+		x.enter(c, r, judges[i])
+		if there[c] == nil {
+			there[c] = map[string]bool{}
+		}
+		there[c][r.Definition.Name] = true
+	}
+	for _, c := range x.regions {
+		clear(c.deleted)
+		for name, e := range c.alarms {
+			if !there[c][name] {
+				x.forget(e)
+				x.subscribe(e)
+				delete(c.alarms, name)
+			}
+		}
 	}
 	return nil
 }

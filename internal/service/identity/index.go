@@ -62,6 +62,15 @@ func has(things, thing string) bool {
 	return false
 }
 
+// Reread reads all certificates anew, because the store ran backwards.
+func (s *Service) Reread(ctx context.Context) error {
+	x := &s.index
+	x.reading.Lock()
+	x.read = time.Time{}
+	x.reading.Unlock()
+	return s.refresh(ctx)
+}
+
 // refresh reads what changed since it was called last.
 func (s *Service) refresh(ctx context.Context) error {
 	const page = 5000
