@@ -115,8 +115,10 @@ func (c *call) tell(e *apiError) *apiError {
 		"NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration", "NoSuchWebsiteConfiguration", "NoSuchTagSet",
 		"ReplicationConfigurationNotFoundError", "ObjectLockConfigurationNotFoundError":
 		add("BucketName", c.bucket)
-	case "NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall":
+	case "NoSuchUpload", "InvalidPart", "InvalidPartOrder":
 		add("UploadId", c.query.Get("uploadId"))
+	case "EntityTooSmall":
+		add("MinSizeAllowed", "5242880")
 	case "KeyTooLongError":
 		add("Size", strconv.Itoa(len(c.key)))
 		add("MaxSizeAllowed", "1024")

@@ -166,6 +166,10 @@ func TestConditionsOnDeletingAndAborting(t *testing.T) {
 		t.Log(name)
 		wantCode(t, err, "PreconditionFailed")
 	}
+	_, err = c.DeleteObject(t.Context(), &client.DeleteObjectInput{
+		Bucket: bucket, Key: aws.String("no"), IfMatch: aws.String("x"),
+	})
+	wantCode(t, err, "NoSuchKey")
 	out, err := c.DeleteObjects(t.Context(), &client.DeleteObjectsInput{Bucket: bucket, Delete: &types.Delete{
 		Objects: []types.ObjectIdentifier{
 			{Key: aws.String("k"), Size: aws.Int64(5)}, {Key: aws.String("k"), LastModifiedTime: &long},
@@ -241,5 +245,17 @@ func TestChecksumsOfAnotherAlgorithmAreComparedOrRefused(t *testing.T) {
 	if err != nil || out.CopyObjectResult.ChecksumSHA256 == nil ||
 		*out.CopyObjectResult.ChecksumSHA256 != "Om6weQ85rIfJTzhWst0sXREOaBFgImGpqSPTuyOtyLc=" {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+func TestTheEncodingOfTheTransferIsNotTheObjects(t *testing.T) {
+	s, _ := newSite(t)
+	for sent, want := range map[string]string{
+		"deflate, aws-chunked, gzip": "deflate, gzip", "aws-chunked": "", "deflate,gzip": "deflate,gzip",
+	} {
+		s.ask(t, "PUT", "/bucket/k", "data", "Content-Encoding: "+sent).has(t, sent, 200)
+		if got := s.ask(t, "HEAD", "/bucket/k", "").header.Get("Content-Encoding"); got != want {
+			t.Errorf("%s: %q, want %q", sent, got, want)
+		}
 	}
 }

@@ -29,14 +29,14 @@ func (c *call) metadata() (map[string]string, error) {
 			h[name] = v
 		}
 	}
-	if v, ok := h["content-encoding"]; ok { // the encoding of the transfer is not the object's
+	if v := h["content-encoding"]; strings.Contains(v, "aws-chunked") { // that of the transfer, not of the object
 		var rest []string
 		for _, e := range strings.Split(v, ",") {
 			if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
 				rest = append(rest, e)
 			}
 		}
-		if h["content-encoding"] = strings.Join(rest, ","); len(rest) == 0 {
+		if h["content-encoding"] = strings.Join(rest, ", "); len(rest) == 0 {
 			delete(h, "content-encoding")
 		}
 	}

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"encoding/xml"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -27,6 +28,9 @@ type tagging struct {
 	Tags    []tag    `xml:"TagSet>Tag"`
 }
 
+// systemTag begins the keys of tags that AWS sets itself.
+const systemTag = "aws:"
+
 func checkTag(key, value string) error {
 	refusal := func(message string) error {
 		return &apiError{
@@ -39,7 +43,7 @@ func checkTag(key, value string) error {
 		return refusal("The TagKey you have provided is invalid")
 	case utf8.RuneCountInString(value) > maxTagValue:
 		return refusal("The TagValue you have provided is invalid")
-	case len(key) >= 4 && strings.EqualFold(key[:4], "aws:"):
+	case strings.HasPrefix(strings.ToLower(key), systemTag):
 		return refusal("Your TagKey cannot be prefixed with aws:")
 	}
 	return nil
@@ -117,6 +121,9 @@ func (c *call) getBucketTags() error {
 
 func (c *call) putBucketTags() error {
 	tags, err := c.readTags(maxBucketTags, "Bucket tag count cannot be greater than 50")
+	if e, ok := errors.AsType[*apiError](err); ok && strings.Contains(e.message, systemTag) { // in other words
+		e.message = "System tags cannot be added/updated by requester"
+	}
 	if err != nil {
 		return err
 	}

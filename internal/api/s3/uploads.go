@@ -244,7 +244,7 @@ type listPartsResult struct {
 	Key                  string
 	UploadID             string `xml:"UploadId"`
 	PartNumberMarker     int
-	NextPartNumberMarker int `xml:",omitempty"`
+	NextPartNumberMarker int
 	MaxParts             int
 	IsTruncated          bool
 	Parts                []partXML `xml:"Part"`

@@ -304,6 +304,9 @@ func TestConditionsAreJudgedWhenTheObjectIsReplaced(t *testing.T) {
 	if err := s.Delete(t.Context(), bucket, "k", objects.Condition{ETag: "x"}); !errors.Is(err, objects.ErrChanged) {
 		t.Errorf("delete: %v", err)
 	}
+	if err := s.Delete(t.Context(), bucket, "no", objects.Condition{ETag: "x"}); !errors.Is(err, objects.ErrNoKey) {
+		t.Errorf("delete of what is not there, and was to be: %v", err)
+	}
 }
 
 func TestBucketsAreMadeListedAndDeletedWhenEmpty(t *testing.T) {

@@ -158,7 +158,8 @@ func makeDirs(root, dir string) error {
 	return syncDir(filepath.Dir(dir))
 }
 
-// Delete deletes an object. That there is none is no error.
+// Delete deletes an object. That there is none is no error, unless it had to be
+// one that meets the condition.
 func (s *Store) Delete(ctx context.Context, bucket, key string, c Condition) error {
 	if err := CheckKey(key); err != nil {
 		return err
@@ -184,9 +185,6 @@ func (s *Store) remove(bucket, key, path string, c Condition) (left string, err 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := c.check(bucket, key, path); err != nil {
-		if errors.Is(err, ErrNoKey) {
-			return "", nil
-		}
 		return "", err
 	}
 	if err := os.Remove(path); err != nil {
