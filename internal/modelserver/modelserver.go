@@ -141,13 +141,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener, load func() (Model, e
 	start := time.Now()
 	// A native load can't be interrupted: if ctx ends first, the end of the
 	// program ends it.
-	go func() {
-		m, err := load()
-		if err == nil {
-			s.Attach(m)
-		}
-		loading <- err
-	}()
+	go func() { loading <- s.load(load) }()
 
 	var err error
 	select {
@@ -169,6 +163,21 @@ func (s *Server) Run(ctx context.Context, ln net.Listener, load func() (Model, e
 		err = fmt.Errorf("serve: %w", err)
 	}
 	return errors.Join(err, s.Detach())
+}
+
+// load loads and attaches the model. Whatever goes wrong is an error, which the
+// program ends with: a panic would end it with a trace.
+func (s *Server) load(load func() (Model, error)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("loading the model failed: %v", p)
+		}
+	}()
+	m, err := load()
+	if err == nil {
+		s.Attach(m)
+	}
+	return err
 }
 
 func (s *Server) stop(srv *http.Server, serving <-chan error) error {

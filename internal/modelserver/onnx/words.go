@@ -76,7 +76,7 @@ func unplaced(s string) string {
 	if end < 0 {
 		return rest
 	}
-	rest = strings.TrimPrefix(rest[end:], " const")
+	rest = strings.TrimPrefix(strings.TrimLeft(rest[end:], ">"), " const")
 	if strings.HasPrefix(rest, " [with ") {
 		if end := closing(rest, 1); end > 0 {
 			rest = rest[end:]

@@ -30,10 +30,12 @@ func TestMessagesLeadWithTheSentenceThatMatters(t *testing.T) {
 		dir + "concatbase.h:118 onnxruntime::common::Status onnxruntime::ConcatBase::Prepare(K*, const V&) const " +
 			"[with K = onnxruntime::OpKernelContext; V = absl::V<const T*, 5>] " + strings.Repeat("x", 700): "" +
 			strings.Repeat("x", 600) + "…",
-		"indices element out\n of data bounds": "indices element out of data bounds",
-		dir + "a.cc:1 onnxruntime::F()":        "it gives no reason",
-		"":                                     "it gives no reason",
-		"Protobuf parsing failed.":             "Protobuf parsing failed.",
+		dir + "a.cc:1 onnxruntime::L::L(const string&)::<lambda()> No locale": "No locale",
+		dir + "a.cc:1 onnxruntime::L::<lambda(int)> No locale":                "No locale",
+		"indices element out\n of data bounds":                                "indices element out of data bounds",
+		dir + "a.cc:1 onnxruntime::F()":                                       "it gives no reason",
+		"":                                                                    "it gives no reason",
+		"Protobuf parsing failed.":                                            "Protobuf parsing failed.",
 	} {
 		if got := plainly(said); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

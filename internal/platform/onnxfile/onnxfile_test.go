@@ -67,8 +67,8 @@ func TestWhatCannotBeServedIsRefusedByName(t *testing.T) {
 		},
 		"an unknown bfloat": {
 			identity(x, ox.Value{Name: "y", Type: 16}).Marshal(),
-			`output "y" has element type BFLOAT16, which is not served; tensors and lists of maps (ZipMap) are served as ` +
-				`outputs`,
+			`output "y" has element type BFLOAT16, which is not served; tensors and lists of maps (ZipMap) are served ` +
+				`as outputs`,
 		},
 		"an output untyped": {
 			identity(x, ox.Value{Name: "y"}).Marshal(),

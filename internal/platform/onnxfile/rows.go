@@ -191,6 +191,14 @@ func (w *walk) node(n *node) error {
 			err = nil // whatever it is, it is the same whoever asks
 		}
 	}
+	for i := range outs { // what doubles at every node would never end
+		if err == nil && (len(outs[i].shape) > maxInts || len(outs[i].ints) > maxInts) {
+			if !fixed {
+				err = errUnknown
+			}
+			outs[i] = array{}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("operator %s %w", n.op, err)
 	}

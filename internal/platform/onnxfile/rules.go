@@ -102,6 +102,9 @@ func (c *call) axes(input, rank int) ([]int, error) {
 			return nil, errUnknown
 		}
 	}
+	if len(list) > maxInts {
+		return nil, errUnknown
+	}
 	out := make([]int, 0, len(list))
 	for _, a := range list {
 		p, err := place(a, rank)

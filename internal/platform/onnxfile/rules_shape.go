@@ -174,6 +174,9 @@ func transpose(c *call) ([]array, error) {
 			perm = append(perm, int64(i))
 		}
 	}
+	if len(perm) != x.rank() {
+		return nil, errUnknown
+	}
 	out := array{ranked: true}
 	for _, p := range perm {
 		at, err := place(p, x.rank())
@@ -181,9 +184,6 @@ func transpose(c *call) ([]array, error) {
 			return nil, err
 		}
 		out.shape = append(out.shape, x.shape[at])
-	}
-	if out.rank() != x.rank() {
-		return nil, errUnknown
 	}
 	return []array{out}, nil
 }
@@ -225,7 +225,7 @@ func unsqueeze(c *call) ([]array, error) {
 		count = len(c.in[1].ints)
 	}
 	axes, err := c.axes(1, x.rank()+count)
-	if err != nil || len(axes) == 0 {
+	if err != nil || len(axes) == 0 || count > maxInts {
 		return nil, errUnknown
 	}
 	out := array{ranked: true, ints: x.ints}
