@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"time"
@@ -116,8 +117,12 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
+	var requests slog.Level
+	_ = requests.UnmarshalText([]byte(a.cfg.Log.Requests)) // Validate has checked it
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
+		RequestLevel: requests,
+
 		Runtime:   api,
 		SageMaker: sagemaker.NewHandler(ctl, a.log, slices.Concat(fleetapi.Ops(a.fleet), jobsapi.Ops(a.packaging))),
 		Slipway: slipway.NewHandler(slipway.Services{

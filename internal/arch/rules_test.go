@@ -95,7 +95,7 @@ var rules = []rule{
 	{"internal/wire/shape", may(domain("fault"))},
 	{"internal/wire/shape/...", may(wire("shape"))},
 	{"internal/wire/awserr", may(domain("fault"), wire("shape"))},
-	{"internal/wire/rpc", may(domain("fault"), wire("awserr", "shape"))},
+	{"internal/wire/rpc", may(domain("fault"), wire("access", "awserr", "shape"))},
 	{"internal/wire/awsjson", may(wire("awserr", "rpc", "shape"))},
 	{"internal/wire/awsquery", may(wire("awserr", "rpc", "shape"))},
 	{"internal/wire/cborrpc", may(wire("awserr", "rpc", "shape"))},

@@ -159,9 +159,18 @@ func newLogger(w io.Writer, l config.Log, level *slog.LevelVar) *slog.Logger {
 	setLevel(level, l)
 	o := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
+		o.ReplaceAttr = readable
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// readable writes durations as text, such as 899ms: JSON has them in nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // setLevel takes the level of a configuration. Validate has checked it.

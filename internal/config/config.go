@@ -128,6 +128,10 @@ type Log struct {
 	Level string `json:"level"`
 	// Format is either text or json.
 	Format string `json:"format"`
+	// Requests is the level of the record that each request to an API gets: who
+	// asked for what, from where, and how that ended. What the server failed at is
+	// an error whatever this says. Invocations have none: they are counted.
+	Requests string `json:"requests"`
 }
 
 // ONNXImage is the name of the built-in image: a server for ONNX models.
@@ -156,7 +160,7 @@ func Default() Config {
 			PresignedLifetime: Duration(7 * 24 * time.Hour),
 		},
 		Devices: defaultDevices(),
-		Log:     Log{Level: "info", Format: "text"},
+		Log:     Log{Level: "info", Format: "text", Requests: "info"},
 	}
 }
 
@@ -224,7 +228,11 @@ func (c Config) Validate() error {
 	}
 	faults = append(faults, c.Devices.faults()...)
 	faults = append(faults, webhookFaults(c.Webhooks)...)
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+	levels := []string{"debug", "info", "warn", "error"}
+	if !slices.Contains(levels, c.Log.Requests) {
+		bad("log.requests: %q is none of debug, info, warn, error", c.Log.Requests)
+	}
+	if !slices.Contains(levels, c.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {

@@ -159,6 +159,15 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// bytes is how long the body of the answer is, as its head says it.
+func (w *response) bytes(r *http.Request) int64 {
+	if r.Method == http.MethodHead {
+		return 0
+	}
+	n, _ := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64) // 0 without one
+	return n
+}
+
 // Unwrap lets the connection take a file whole.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -111,7 +110,6 @@ var operations = map[string]operation{
 
 // ServeHTTP serves a request whose caller is in its context.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	started := time.Now()
 	c := &call{Handler: h, w: &response{ResponseWriter: w}, r: r, query: r.URL.Query()}
 	c.bucket, c.key = split(r)
 	c.op = operationOf(r, c.bucket, c.key, c.query)
@@ -124,11 +122,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !c.w.begun {
 			c.w.refuse(r, e)
 		} else if e.status >= http.StatusInternalServerError {
-			c.record(r.Context(), started, code, err)
+			c.record(r.Context(), code, err)
 			panic(http.ErrAbortHandler) // cut it off: half an object must not look whole
 		}
 	}
-	c.record(r.Context(), started, code, err)
+	c.record(r.Context(), code, err)
 }
 
 func (c *call) serve() error {
@@ -183,13 +181,14 @@ func hostBucket(host string) string {
 }
 
 // record writes the one line about a request.
-func (c *call) record(ctx context.Context, started time.Time, code string, err error) {
-	level := slog.LevelInfo
+func (c *call) record(ctx context.Context, code string, err error) {
+	request := access.RequestOf(ctx)
+	level := request.Level
 	facts := []slog.Attr{
 		slog.String("service", "s3"), slog.String("op", c.op), slog.String("bucket", c.bucket),
 		slog.Int("status", c.w.status),
 		slog.String("code", code), slog.String("request_id", requestID(c.w.Header())),
-		slog.Duration("duration", time.Since(started)),
+		slog.Int64("bytes", c.w.bytes(c.r)),
 	}
 	_, gone := errors.AsType[*net.OpError](err) // the client, in the middle of an object
 	if err != nil && answer(err).status == http.StatusInternalServerError && ctx.Err() == nil && !gone {
@@ -198,7 +197,7 @@ func (c *call) record(ctx context.Context, started time.Time, code string, err e
 	if err != nil {
 		facts = append(facts, slog.Any("err", err))
 	}
-	c.log.LogAttrs(ctx, level, "request served", facts...)
+	c.log.LogAttrs(ctx, level, "request served", append(facts, request.Facts(ctx)...)...)
 }
 
 // Refuse answers a request that did not get as far as an operation.

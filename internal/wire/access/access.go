@@ -20,6 +20,8 @@ type Caller struct {
 	Account     string  // twelve digits
 	Region      string  // that the request was signed for
 	Device      *Device // nil for an administrator
+
+	request *Request // that is in hand; nil outside the gateway
 }
 
 // Device is a caller with the temporary credentials of a device. It may do
@@ -47,6 +49,7 @@ type contextKey struct{}
 
 // With returns a context that carries c.
 func With(ctx context.Context, c Caller) context.Context {
+	c.request, _ = ctx.Value(requestKey{}).(*Request)
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
@@ -73,6 +76,9 @@ var ofDevices = map[string]bool{
 // today, and may do everything; a device may do next to nothing. Policies will
 // be evaluated here and nowhere else. A refusal is a fault.Denied.
 func Allow(c Caller, action, resource string) error {
+	if c.request != nil {
+		c.request.action, c.request.resource = action, resource
+	}
 	if c.Device == nil || ofDevices[action] {
 		return nil
 	}

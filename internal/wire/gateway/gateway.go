@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/wire/access"
@@ -59,6 +60,8 @@ type Config struct {
 	// is asked on every request, and must answer from memory. nil: always.
 	SessionAlive func(access.Device) bool
 
+	RequestLevel slog.Level // of the record of a request that succeeded
+
 	MaxBody int64             // of a control-plane request, in bytes; 0 means 4 MiB
 	Bodies  *connlimit.Budget // of those of all requests; nil: 512 MiB
 }
@@ -82,5 +85,8 @@ type gateway struct {
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(access.WithRequest(r.Context(), &access.Request{
+		Level: g.RequestLevel, Address: r.RemoteAddr, Started: time.Now(),
+	}))
 	g.routeOf(r).to(w, r)
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -165,6 +166,7 @@ func unknownOperation(p rpc.Protocol) http.HandlerFunc {
 }
 
 func (g *gateway) logRefusal(r *http.Request, service string, status int, code string) {
-	g.Log.InfoContext(r.Context(), "request refused",
-		"service", service, "status", status, "code", code, "remote", r.RemoteAddr)
+	g.Log.LogAttrs(r.Context(), slog.LevelInfo, "request refused", append([]slog.Attr{
+		slog.String("service", service), slog.Int("status", status), slog.String("code", code),
+	}, access.RequestOf(r.Context()).Facts(r.Context())...)...)
 }

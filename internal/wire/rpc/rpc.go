@@ -14,8 +14,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"time"
 
+	"github.com/slipway-ml/slipway/internal/wire/access"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 )
@@ -131,7 +131,8 @@ func (h *Handler) Unserved() (names []string) {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	started := time.Now()
+	counted := &counter{ResponseWriter: w}
+	w = counted
 	id := awserr.RequestID(w.Header())
 	p := h.protocol(r)
 	name, out, err := h.call(p, r)
@@ -147,11 +148,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.record(r.Context(), answer, err,
 		slog.String("service", h.Service.Name), slog.String("op", name), slog.String("protocol", p.Name()),
-		slog.String("request_id", id),
-		slog.Int(
-			"status", answer.Status,
-		), slog.String("code", answer.Code), slog.Duration("duration", time.Since(started)))
+		slog.String("request_id", id), slog.Int("status", answer.Status), slog.String("code", answer.Code),
+		slog.Int64("bytes", counted.n))
 }
+
+// counter counts the bytes of an answer.
+type counter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (h *Handler) protocol(r *http.Request) Protocol {
 	last := len(h.protocols) - 1
@@ -214,7 +228,8 @@ func IsName(name string) bool {
 // record writes the one line about a request. The private cause of a failure
 // that is not the caller's is in it; our own bugs are the errors among them.
 func (h *Handler) record(ctx context.Context, answer *awserr.Error, err error, facts ...slog.Attr) {
-	level := slog.LevelInfo
+	request := access.RequestOf(ctx)
+	level := request.Level
 	if h.Quiet && answer.Status < http.StatusBadRequest {
 		level = slog.LevelDebug
 	}
@@ -224,5 +239,5 @@ func (h *Handler) record(ctx context.Context, answer *awserr.Error, err error, f
 			level = slog.LevelError
 		}
 	}
-	h.Log.LogAttrs(ctx, level, "request served", facts...)
+	h.Log.LogAttrs(ctx, level, "request served", append(facts, request.Facts(ctx)...)...)
 }
