@@ -140,19 +140,32 @@ func TestTrafficMovesBackThoughTheDatabaseDoesNotAnswer(t *testing.T) {
 	s.update()
 	s.awaitBaking()
 	held, release := make(chan struct{}), make(chan struct{})
+	var moved atomic.Bool
 	var holding sync.WaitGroup
 	holding.Go(func() {
-		err := s.app.db.Change(t.Context(), func(*store.Tx) error { close(held); <-release; return nil })
-		if err != nil {
-			t.Error(err)
+		err := s.app.db.Change(t.Context(), func(tx *store.Tx) error {
+			for close(held); ; { // until it is cut off, at the latest
+				select {
+				case <-release:
+					return nil
+				case <-time.After(50 * time.Millisecond):
+				}
+				if _, err := tx.ExecContext(t.Context(), `select 1`); err != nil {
+					return err
+				}
+			}
+		})
+		if err != nil && !moved.Load() {
+			t.Errorf("the database was free again before the traffic had moved back: %v", err)
 		}
 	})
 	<-held
 	finish := s.load(200)
 	for deadline := time.Now().Add(time.Minute); ; {
 		bad := s.bad.Load()
-		if s.isAnswered(300); bad > 0 && s.bad.Load() == bad {
-			break // half of them would have been bad
+		if s.isAnswered(60); bad > 0 && s.bad.Load() == bad {
+			moved.Store(true) // half of them would have been bad
+			break
 		}
 		if time.Now().After(deadline) {
 			t.Error("the traffic did not move back")
