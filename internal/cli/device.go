@@ -144,7 +144,7 @@ func newDeviceList() *cobra.Command {
 
 // showDevices prints a line for each certificate of a device.
 func showDevices(w io.Writer, all []slipway.DeviceIdentity) error {
-	var p page
+	p := newPage(w)
 	if len(all) == 0 {
 		p.line("The fleet has no devices.")
 		return p.print(w)

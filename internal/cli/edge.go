@@ -218,7 +218,7 @@ func policyLines(p *slipway.EdgePolicy) (lines []string) {
 }
 
 func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
-	var p page
+	p := newPage(w)
 	p.facts([2]string{"Plan", clean(shape.Val(d.EdgeDeploymentPlanArn))}, [2]string{
 		"Fleet", clean(shape.Val(d.DeviceFleetName)),
 	})

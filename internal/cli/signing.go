@@ -65,7 +65,7 @@ func showSigning(w io.Writer, s slipway.SigningKeysOutput) error {
 		)
 		return err
 	}
-	var p page
+	p := newPage(w)
 	var rows []table.Row
 	for _, r := range s.Roots {
 		state := "trusted"
@@ -151,7 +151,7 @@ func pickKey(keys []slipway.SigningKey, args []string) (k slipway.SigningKey, er
 }
 
 func showKey(w io.Writer, k slipway.SigningKey) error {
-	var p page
+	p := newPage(w)
 	p.facts([2]string{"Key", strconv.FormatInt(shape.Val(k.KeyNumber), 10)},
 		[2]string{"State", strings.ToLower(shape.Val(k.Status))},
 		[2]string{"Made", clock(k.CreationTime)}, [2]string{"Root", shape.Val(k.RootId)})

@@ -4,19 +4,35 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/wire/shape"
 	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
 // page is what a command prints: lines and tables, one after the other.
-type page struct{ b strings.Builder }
+type page struct {
+	b     strings.Builder
+	width int // of the terminal; 0 where there is none
+}
+
+func newPage(w io.Writer) *page {
+	p := &page{}
+	if f, ok := w.(*os.File); ok {
+		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			p.width = int(size.Col)
+		}
+	}
+	return p
+}
 
 func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.b, format+"\n", args...) }
 
@@ -27,11 +43,14 @@ func (p *page) table(header table.Row, rows []table.Row, right ...string) {
 	t.Style().Options = table.OptionsNoBordersAndSeparators
 	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
 	t.Style().Format.Header = text.FormatDefault
-	configs := []table.ColumnConfig{{Name: "REASON", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}, {
-		Name: "EFFECT", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft,
-	}}
-	for _, name := range right {
-		configs = append(configs, table.ColumnConfig{Name: name, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	widths := p.widths(header, rows)
+	var configs []table.ColumnConfig
+	for i, name := range header {
+		c := table.ColumnConfig{Number: i + 1, WidthMax: widths[i], WidthMaxEnforcer: text.WrapSoft}
+		if slices.Contains(right, fmt.Sprint(name)) {
+			c.Align, c.AlignHeader = text.AlignRight, text.AlignRight
+		}
+		configs = append(configs, c)
 	}
 	t.SetColumnConfigs(configs)
 	t.AppendHeader(header)
@@ -39,6 +58,35 @@ func (p *page) table(header table.Row, rows []table.Row, right ...string) {
 	for l := range strings.Lines(t.Render() + "\n") {
 		p.b.WriteString(strings.TrimRight(l, " \n") + "\n")
 	}
+}
+
+// Texts are wrapped where people stop reading, and no column is made narrower
+// than this to fit a terminal.
+const widest, narrowest = 70, 8
+
+// widths is how wide each column may be, so that the table fits the terminal:
+// the widest give way first.
+func (p *page) widths(header table.Row, rows []table.Row) []int {
+	widths, total := make([]int, len(header)), 0
+	for i := range header {
+		for _, row := range append([]table.Row{header}, rows...) {
+			if i < len(row) {
+				widths[i] = max(widths[i], text.StringWidth(fmt.Sprint(row[i])))
+			}
+		}
+		if name := header[i]; name == "REASON" || name == "EFFECT" {
+			widths[i] = min(widths[i], widest)
+		}
+		total += widths[i] + len("  ")
+	}
+	for ; p.width > 0 && total-len("  ") > p.width; total-- {
+		i := slices.Index(widths, slices.Max(widths))
+		if widths[i] <= narrowest {
+			break
+		}
+		widths[i]--
+	}
+	return widths
 }
 
 // facts prints names and values below each other; empty ones are left out.
@@ -76,7 +124,7 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 			clean(verdict), took(d.StartTime, d.EndTime), requests, clean(shape.Val(d.FailureReason)),
 		})
 	}
-	var p page
+	p := newPage(w)
 	p.table(
 		table.Row{"STARTED", "DEPLOYMENT", "KIND", "STRATEGY", "FROM", "TO", "VERDICT", "TOOK", "REQUESTS", "REASON"},
 		rows, "TOOK", "REQUESTS",
@@ -85,7 +133,7 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 }
 
 func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
-	var p page
+	p := newPage(w)
 	p.line("%s\n", clean(shape.Val(d.Summary)))
 	exposure := ""
 	if d.TrafficPercent != nil {
@@ -177,7 +225,7 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 }
 
 func showPlan(w io.Writer, out slipway.PlanUpdateEndpointOutput) error {
-	var p page
+	p := newPage(w)
 	p.line("Endpoint %s would go from %q to %q by %s.\n", clean(shape.Val(out.EndpointName)),
 		clean(shape.Val(out.PreviousEndpointConfigName)),
 		clean(shape.Val(out.EndpointConfigName)), clean(shape.Val(out.Plan.Strategy)))
