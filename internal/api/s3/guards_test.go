@@ -219,7 +219,7 @@ func TestARangeIsServedOnlyOfTheObjectThatIsMeant(t *testing.T) {
 }
 
 func TestChecksumsOfAnotherAlgorithmAreComparedOrRefused(t *testing.T) {
-	_, c := newSite(t)
+	s, c := newSite(t)
 	complete := func(change func(*client.CompleteMultipartUploadInput)) error {
 		in := oneUpload(t, c, client.CreateMultipartUploadInput{}) // without an algorithm
 		change(&in)
@@ -237,6 +237,8 @@ func TestChecksumsOfAnotherAlgorithmAreComparedOrRefused(t *testing.T) {
 	wantCode(t, complete(func(in *client.CompleteMultipartUploadInput) {
 		in.ChecksumCRC32 = aws.String("rfPzYw==")
 	}), "InvalidRequest")
+	s.ask(t, "PUT", "/bucket/k", "data", "x-amz-sdk-checksum-algorithm: SHA256", "x-amz-checksum-crc32: rfPzYw==").
+		has(t, "a checksum of another algorithm than is named", 400, "<Code>InvalidRequest</Code>")
 	put(t, c, "k", "data")
 	out, err := c.CopyObject(t.Context(), &client.CopyObjectInput{
 		Bucket: bucket, Key: aws.String("l"), CopySource: aws.String("bucket/k"),

@@ -1,8 +1,10 @@
 package s3
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,17 +93,20 @@ func (c *call) condition() (objects.Condition, error) {
 
 // algorithmOf returns the checksum algorithm that a body was sent with.
 func algorithmOf(h http.Header) (checksum.Algorithm, error) {
-	for name := range h {
-		if a, is, known := checksum.FromHeader(name); is && known {
-			return a, nil
-		}
+	named, err := namedAlgorithm(h.Get("X-Amz-Sdk-Checksum-Algorithm"))
+	if err != nil {
+		return "", err
 	}
-	for _, name := range strings.Split(h.Get("X-Amz-Trailer"), ",") {
+	carriers := strings.Split(h.Get("X-Amz-Trailer"), ",")
+	for _, name := range slices.AppendSeq(carriers, maps.Keys(h)) {
 		if a, is, known := checksum.FromHeader(strings.TrimSpace(name)); is && known {
+			if named != "" && named != a {
+				return "", invalid("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
+			}
 			return a, nil
 		}
 	}
-	return namedAlgorithm(h.Get("X-Amz-Sdk-Checksum-Algorithm"))
+	return named, nil
 }
 
 func namedAlgorithm(name string) (checksum.Algorithm, error) {
