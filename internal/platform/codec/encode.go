@@ -24,7 +24,7 @@ type Answer struct {
 
 // Encode writes outs, all outputs of the model in the order of its graph, in
 // form f, appending to dst. model is the name that an Open Inference Protocol
-// answer carries. What the form cannot carry is a fault.Unsupported.
+// answer carries; other forms need no request. What the form cannot carry is a fault.Unsupported.
 func Encode(dst []byte, f Form, m Media, req *Request, outs []tensor.Tensor, model string) (Answer, error) {
 	a := Answer{ContentType: "application/json"}
 	if f == OIP {
@@ -75,7 +75,7 @@ func wanted(m Media, req *Request, outs []tensor.Tensor) ([]tensor.Tensor, error
 		}
 		return nil, fault.New(fault.Unsupported, "the model has no output %.80q; it gives %s", name, namesOf(outs))
 	}
-	if req.Want == nil {
+	if req == nil || req.Want == nil {
 		return outs, nil
 	}
 	some := make([]tensor.Tensor, 0, len(req.Want))

@@ -112,6 +112,9 @@ func TestARequestMayNameTheOutputItWants(t *testing.T) {
 			t.Errorf("%s as an array: %q, %v", name, a.Body, err)
 		}
 	}
+	if a, err := Encode(nil, CSV, Media{}, nil, outs, ""); err != nil || string(a.Body) != "1,2,3\n" {
+		t.Errorf("without a request: %q, %v", a.Body, err)
+	}
 	bad, _ := ParseMedia("text/csv; output=w")
 	if _, err := Decode(bad, []byte("1,2"), sig); !errors.Is(err, fault.Invalid) {
 		t.Errorf("an output that the model lacks: %v", err)
