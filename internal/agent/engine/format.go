@@ -86,6 +86,10 @@ func (f Format) encode(s *scratch, in []tensor.Tensor) (message, error) {
 			m.size += int64(len(d))
 		}
 	case OIPJSON, "":
+		if err := codec.CheckTexts(in); err != nil {
+			_, why := fault.Public(err)
+			return m, fault.New(fault.Invalid, "the engine takes JSON: %s", why)
+		}
 		m.text = codec.AppendOIPHead(s.text[:0], in, false)
 	}
 	s.text = m.text

@@ -24,7 +24,8 @@ type Answer struct {
 
 // Encode writes outs, all outputs of the model in the order of its graph, in
 // form f, appending to dst. model is the name that an Open Inference Protocol
-// answer carries; other forms need no request. What the form cannot carry is a fault.Unsupported.
+// answer carries; other forms need no request. What the form cannot carry is a
+// fault.Unsupported.
 func Encode(dst []byte, f Form, m Media, req *Request, outs []tensor.Tensor, model string) (Answer, error) {
 	a := Answer{ContentType: "application/json"}
 	if f == OIP {
@@ -49,7 +50,7 @@ func Encode(dst []byte, f Form, m Media, req *Request, outs []tensor.Tensor, mod
 	case NPY, Raw:
 		return encodeArray(dst, f, outs)
 	}
-	if err := checkTexts(outs); err != nil {
+	if err := CheckTexts(outs); err != nil {
 		return a, err
 	}
 	switch f {
@@ -114,15 +115,15 @@ func encodeArray(dst []byte, f Form, outs []tensor.Tensor) (a Answer, err error)
 	return a, nil
 }
 
-// checkTexts refuses strings that JSON cannot carry: it would have something
-// else in their place.
-func checkTexts(outs []tensor.Tensor) error {
+// CheckTexts refuses strings that JSON cannot carry: it would have something
+// else in their place. The error is a fault.Unsupported.
+func CheckTexts(outs []tensor.Tensor) error {
 	for i := range outs {
 		for _, texts := range [][]string{outs[i].Strings, outs[i].Keys} {
 			for _, s := range texts {
 				if !utf8.ValidString(s) {
 					return fault.New(fault.Unsupported,
-						"output %q holds bytes that are not UTF-8, which JSON cannot carry; ask for it as binary data "+
+						"%q holds bytes that are not UTF-8, which JSON cannot carry; ask for it as binary data "+
 							"of the Open Inference Protocol (binary_data_output)", outs[i].Name)
 				}
 			}
@@ -299,7 +300,7 @@ func encodeOIP(dst []byte, req *Request, outs []tensor.Tensor, model string) (An
 			dst = append(dst, "}}"...)
 			continue
 		}
-		if err := checkTexts(outs[w.Output : w.Output+1]); err != nil {
+		if err := CheckTexts(outs[w.Output : w.Output+1]); err != nil {
 			return Answer{}, err
 		}
 		dst = append(dst, `],"data":`...)
