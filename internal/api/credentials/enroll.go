@@ -50,7 +50,7 @@ func (e *enroller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	level, facts := slog.LevelInfo, []slog.Attr{
 		slog.String("fleet", out.Config["sagemaker_edge_core_device_fleet_name"]),
 		slog.String("device", out.Config["sagemaker_edge_core_device_name"]),
-		slog.Int("status", answer.Status), slog.String("message", answer.Message), slog.String("remote", r.RemoteAddr),
+		slog.Int("status", answer.Status), slog.String("message", answer.Message), slog.String("address", r.RemoteAddr),
 		slog.String("request_id", id),
 	}
 	if answer.Status >= http.StatusInternalServerError && r.Context().Err() == nil {

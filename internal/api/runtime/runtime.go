@@ -228,7 +228,7 @@ func (a *API) failBody(x Exchange, c *call, err error) {
 		a.refused.WithLabelValues("busy").Inc()
 		now := time.Now().Unix()
 		if last := a.toldBusy.Load(); now-last >= 10 && a.toldBusy.CompareAndSwap(last, now) {
-			a.Log.Error("invocations are answered with 503: there is no memory for their bodies", "remote", x.Remote())
+			a.Log.Error("invocations are answered with 503: there is no memory for their bodies", "address", x.Remote())
 		}
 		c.fail(x, unavailable("Too many requests are in flight. Try again later."))
 	case malformed:
@@ -257,5 +257,5 @@ func (a *API) failAuth(x Exchange, c *call, err error) {
 func (a *API) logRefusal(x Exchange, reason string, status int, code string) {
 	a.refused.WithLabelValues(reason).Inc()
 	a.Log.Info("request refused", "service", "sagemaker", "path", x.Path(), "status", status, "code", code,
-		"remote", x.Remote())
+		"address", x.Remote())
 }

@@ -82,7 +82,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, ok := awshost.Parse(r.Host)
 	if _, port, err := net.SplitHostPort(r.Host); !ok || err != nil || port != "443" {
-		s.Log.InfoContext(r.Context(), "tunnel refused", "host", r.Host, "remote", r.RemoteAddr)
+		s.Log.InfoContext(r.Context(), "tunnel refused", "host", r.Host, "address", r.RemoteAddr)
 		http.Error(w, fmt.Sprintf("Slipway leads to port 443 of the names of AWS for the services that it serves (%s), "+
 			"and nowhere else.", strings.Join(awshost.Services(), ", ")), http.StatusForbidden)
 		return
