@@ -154,28 +154,33 @@ func fromMap(seq *C.OrtValue, i int) (keys []string, numbers tensor.Tensor, err 
 	if d.kind != C.kind_map {
 		return nil, numbers, errors.New("it is a sequence, but not of maps")
 	}
-	var parts [2]tensor.Tensor
-	for p := range parts {
-		v, err := element(m, p)
-		if err != nil {
-			return nil, numbers, err
-		}
-		parts[p], err = fromValue(v)
-		C.ort_release(v)
-		if err != nil {
-			return nil, numbers, err
-		}
+	classes, err := part(m, 0)
+	if err != nil {
+		return nil, numbers, err
 	}
-	switch parts[0].Type {
+	if numbers, err = part(m, 1); err != nil {
+		return nil, numbers, err
+	}
+	switch classes.Type {
 	case tensor.String:
-		return parts[0].Strings, parts[1], nil
+		return classes.Strings, numbers, nil
 	case tensor.Int64:
-		for k := range parts[0].Len() {
-			keys = append(keys, strconv.FormatInt(parts[0].Int(k), 10))
+		for k := range classes.Len() {
+			keys = append(keys, strconv.FormatInt(classes.Int(k), 10))
 		}
-		return keys, parts[1], nil
+		return keys, numbers, nil
 	}
 	return nil, numbers, errors.New("the maps have keys of a kind that is not served")
+}
+
+// part copies the keys of a map, or its values.
+func part(m *C.OrtValue, i int) (tensor.Tensor, error) {
+	v, err := element(m, i)
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	defer C.ort_release(v)
+	return fromValue(v)
 }
 
 func element(of *C.OrtValue, i int) (v *C.OrtValue, err error) {
