@@ -131,7 +131,7 @@ func TestShortRunsAreNotBatched(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newLever()
 				m.before = func([]tensor.Tensor) error { time.Sleep(c.takes); return nil }
-				r := newRunner(m, true, Options{Concurrency: 1, MaxBatch: 8, BatchFrom: 100 * time.Microsecond})
+				r := newRunner(m, 8, Options{Concurrency: 1, BatchFrom: 100 * time.Microsecond})
 				row := []tensor.Tensor{{Name: "x", Type: tensor.Float32, Shape: []int64{1, 1}, Data: make([]byte, 4)}}
 				if _, err := r.run(t.Context(), row); err != nil { // measured alone
 					t.Fatal(err)
@@ -158,7 +158,7 @@ func TestACallerThatLeavesABatchQueueCostsNoRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newLever()
 		m.before = func([]tensor.Tensor) error { time.Sleep(time.Second); return nil }
-		r := newRunner(m, true, Options{Concurrency: 1, MaxBatch: 8})
+		r := newRunner(m, 8, Options{Concurrency: 1})
 		row := []tensor.Tensor{{Name: "x", Type: tensor.Float32, Shape: []int64{1, 1}, Data: make([]byte, 4)}}
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = r.run(t.Context(), row) })
@@ -200,6 +200,30 @@ func TestEveryRequestGetsItsOwnRowsUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestASlowModelBatchesAsManyRowsAsWereSeenTogether(t *testing.T) {
+	for takes, c := range map[time.Duration]struct{ least, most int }{
+		time.Millisecond:       {16, 16},
+		500 * time.Millisecond: {2, 8},
+		time.Minute:            {0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newLever()
+			m.before = func(in []tensor.Tensor) error {
+				time.Sleep(takes * time.Duration(in[0].Shape[0]))
+				return nil
+			}
+			start := time.Now()
+			b := proveBatching(m, Default())
+			if b.rows < c.least || b.rows > c.most || b.allowed != (c.most > 0) {
+				t.Errorf("%s a row: %+v", takes, b)
+			}
+			if took := time.Since(start); took > 2*proofTime+8*takes {
+				t.Errorf("%s a row: it took %s", takes, took)
+			}
+		})
+	}
 }
 
 func TestOnlyModelsWithOneOpenNumberOfRowsAreBatched(t *testing.T) {

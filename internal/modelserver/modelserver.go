@@ -202,7 +202,7 @@ func (s *Server) Attach(m Model) {
 	}
 	b := proveBatching(m, s.opts)
 	s.log.Info("batching decided", "model", s.opts.Name, "batching", b.allowed, "why", b.why)
-	s.ready.Store(&served{sig: sig, batching: b, runner: newRunner(m, b.allowed, s.opts)})
+	s.ready.Store(&served{sig: sig, batching: b, runner: newRunner(m, b.rows, s.opts)})
 }
 
 // Detach ends the service of the model; no request may be in flight.

@@ -71,9 +71,13 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		oiphttp.Refuse(w, http.StatusServiceUnavailable, "the model is still loading")
 		return
 	}
+	allowed, why := sv.batching.allowed, sv.batching.why
+	if sv.alone.Load() {
+		allowed, why = false, "it gave another number of rows than it took"
+	}
 	oiphttp.Reply(w, oiphttp.Model{
 		Name: s.opts.Name, Versions: []string{version}, Platform: "onnx_onnxv1",
 		Inputs: oiphttp.Tensors(sv.sig.Inputs), Outputs: oiphttp.Tensors(sv.sig.Outputs),
-		Parameters: map[string]any{"batching": sv.batching.allowed, "batching_reason": sv.batching.why},
+		Parameters: map[string]any{"batching": allowed, "batching_reason": why},
 	})
 }

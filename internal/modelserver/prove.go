@@ -17,6 +17,7 @@ import (
 type batching struct {
 	allowed bool
 	why     string
+	rows    int // together, at most
 }
 
 // proveBatching decides whether rows of different requests may run together: if
@@ -43,13 +44,13 @@ func proveBatching(m Model, o Options) batching {
 	case why != "":
 		return batching{why: why}
 	case rows.Declared == tensor.Independent:
-		return batching{allowed: true, why: "its rows are declared independent"}
+		return batching{allowed: true, why: "its rows are declared independent", rows: o.MaxBatch}
 	case !done:
 		return batching{why: "no runs on made-up rows could show, in " + proofTime.String() +
 			", that rows do not depend on each other"}
 	}
-	return batching{allowed: true, why: "its graph keeps rows apart, and " + strconv.Itoa(p.compared) +
-		" runs of rows together gave what each row gives alone"}
+	return batching{allowed: true, rows: p.largest, why: "its graph keeps rows apart, and " +
+		strconv.Itoa(p.compared) + " runs of rows together gave what each row gives alone"}
 }
 
 // proofTime bounds what the proof adds to the time a model takes to load.
@@ -93,6 +94,7 @@ type proof struct {
 	loose    bool // differences by rounding are allowed
 	until    time.Time
 	compared int
+	largest  int // number of rows that were seen together
 }
 
 // attempts are the sizes tried for dimensions that the graph leaves open beyond
@@ -116,17 +118,19 @@ func (p *proof) run() (why string, done bool) {
 		if ran {
 			succeeded++
 		}
-		if succeeded == enough || time.Now().After(p.until) {
+		late := time.Since(p.until)
+		if succeeded == enough || late > 0 && succeeded >= 2 || late > proofTime { // a slow model gets less
 			break
 		}
 	}
-	return "", succeeded >= 2 // a slow model gets less
+	return "", succeeded >= 2
 }
 
 // attempt runs rows alone, and then more and more of them together, in other
 // orders. Ran is false if the model does not take such rows.
 func (p *proof) attempt(r *rand.Rand, width, most int64) (ran bool, why string) {
-	alone, why := p.alone(r, width, most)
+	slice := time.Now().Add(proofTime / enough)
+	alone, why := p.alone(r, width, most, slice)
 	if len(alone) < 2 || why != "" {
 		return false, why
 	}
@@ -135,7 +139,7 @@ func (p *proof) attempt(r *rand.Rand, width, most int64) (ran bool, why string) 
 		counts = append(counts, n)
 	}
 	for i, n := range counts {
-		if i > 1 && time.Now().After(p.until) {
+		if i > 1 && time.Now().After(slice) {
 			break
 		}
 		r.Shuffle(len(alone), func(i, j int) { alone[i], alone[j] = alone[j], alone[i] })
@@ -147,9 +151,9 @@ func (p *proof) attempt(r *rand.Rand, width, most int64) (ran bool, why string) 
 }
 
 // alone runs rows one by one, and leaves out those that the model refuses.
-func (p *proof) alone(r *rand.Rand, width, most int64) (rows []*job, why string) {
+func (p *proof) alone(r *rand.Rand, width, most int64, until time.Time) (rows []*job, why string) {
 	for draws := 0; draws < 4*p.rows && len(rows) < p.rows; draws++ {
-		if draws > 1 && time.Now().After(p.until) || draws > 8 && len(rows) == 0 {
+		if draws > 1 && time.Now().After(until) || draws > 8 && len(rows) == 0 {
 			break
 		}
 		in, ok := made(p.model.Signature(), r, width, most)
@@ -178,6 +182,7 @@ func (p *proof) compare(jobs []*job) string {
 		return why
 	}
 	p.compared++
+	p.largest = max(p.largest, total)
 	for i, j := range jobs {
 		for o, got := range part(outs, i, 1) {
 			if !p.same(&got, &j.outs[o]) {

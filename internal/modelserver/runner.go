@@ -38,12 +38,9 @@ type job struct {
 	done chan struct{} // closed when outs or err is there
 }
 
-func newRunner(m Model, batching bool, o Options) *runner {
-	r := &runner{model: m, turns: make(chan struct{}, o.Concurrency), rows: 1, from: o.BatchFrom}
-	if batching {
-		r.rows = o.MaxBatch
-	}
-	return r
+// newRunner runs at most rows of different requests together.
+func newRunner(m Model, rows int, o Options) *runner {
+	return &runner{model: m, turns: make(chan struct{}, o.Concurrency), rows: max(rows, 1), from: o.BatchFrom}
 }
 
 // run waits for a turn, until ctx ends, and runs the model on in.
