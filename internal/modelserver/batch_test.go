@@ -241,6 +241,7 @@ func TestOnlyModelsWithOneOpenNumberOfRowsAreBatched(t *testing.T) {
 		"no symbol, one input":   {[]tensor.Spec{spec(open)}, []tensor.Spec{spec(open)}, true},
 		"no symbol, two inputs":  {[]tensor.Spec{spec(open), spec(open)}, []tensor.Spec{spec(open)}, false},
 		"lists of maps":          {[]tensor.Spec{spec(n)}, []tensor.Spec{{Maps: true}}, true},
+		"rows as long as many":   {[]tensor.Spec{spec(n, n)}, []tensor.Spec{spec(n)}, false},
 		"another symbol":         {[]tensor.Spec{spec(n), spec(m)}, []tensor.Spec{spec(n)}, false},
 		"a fixed batch":          {[]tensor.Spec{spec(fixed)}, []tensor.Spec{spec(fixed)}, false},
 		"an output without rows": {[]tensor.Spec{spec(n)}, []tensor.Spec{spec()}, false},

@@ -75,6 +75,10 @@ func oneNumberOfRows(g *tensor.Signature) string {
 					"nothing says that %s %q has as many rows as input %q", kind, s.Name, g.Inputs[0].Name,
 				)
 			}
+			inner := s.Shape[min(1, len(s.Shape)):]
+			if symbol != "" && slices.ContainsFunc(inner, func(d tensor.Dim) bool { return d.Symbol == symbol }) {
+				return fmt.Sprintf("each row of %s %q is as long as there are rows", kind, s.Name)
+			}
 		}
 		return ""
 	}
