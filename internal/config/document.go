@@ -104,6 +104,7 @@ func lineOf(n *yamlv3.Node, path string) int {
 				return max(element.Line, lineOf(element, strings.TrimPrefix(path[len(at):], ".")))
 			}
 		}
+	case yamlv3.DocumentNode, yamlv3.ScalarNode, yamlv3.AliasNode: // no key is in them
 	}
 	return 0
 }

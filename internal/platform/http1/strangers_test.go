@@ -2,6 +2,7 @@ package http1_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,7 +43,7 @@ func (c *client) closed(t *testing.T) {
 	t.Helper()
 	if b, err := c.br.ReadByte(); err == nil {
 		t.Errorf("got %q on a connection that was to be closed", b)
-	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	} else if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Error("the connection was not closed")
 	}
 }

@@ -64,7 +64,7 @@ func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
 	}
 	d.begin(ctx, now)
 	if found && seen.System != d.seen.System {
-		e.Log.WarnContext(ctx, "PostgreSQL runs elsewhere or was restored; nothing is missing that was seen",
+		e.Log.WarnContext(ctx, "the PostgreSQL server is another one or was restored; nothing is missing that was seen",
 			"was", seen.System, "is", d.seen.System)
 	}
 	return d, nil
