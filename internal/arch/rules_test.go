@@ -105,7 +105,7 @@ var rules = []rule{
 	{"internal/wire/tunnel", may(platform("connlimit"), wire("awshost"))},
 	{"internal/wire/page", may(domain("arn", "fault"))},
 	{"internal/wire/tags", may(domain("hosting"), wire("shape", "shape/cloudwatch", "shape/iot", "shape/sagemaker"))},
-	{"internal/wire/sigv4", may(platform("objects/checksum"))},
+	{"internal/wire/sigv4", may(platform("objects", "objects/checksum"), wire("awshost"))},
 	{"internal/wire/access", may(domain("arn", "fault"), wire("sigv4"))},
 	{"internal/wire/gateway", may(domain("fault"), platform("connlimit"), wire("..."))},
 

@@ -86,6 +86,9 @@ func (x *adapter) Body() ([]byte, error) {
 // refuse gives up on the body. Answers are written while it still comes in.
 func (x *adapter) refuse(err error) error {
 	x.unread = true
+	if x.r.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close") // what is left of the body is no request
+	}
 	// HTTP/2 has no need of it and says so.
 	_ = http.NewResponseController(x.w).EnableFullDuplex()
 	return err

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/wire/access"
+	"github.com/slipway-ml/slipway/internal/wire/awshost"
 )
 
 // ForDevices returns what the gateway asks about a device's request: one for an
@@ -34,7 +35,7 @@ func ForDevices(
 // the request otherwise is refused: a bucket in the host's name, a parameter
 // that asks for a part of an object or for something about it, a copy.
 func objectOf(r *http.Request) (o edge.ObjectRequest, ok bool) {
-	if hostBucket(r.Host) != "" || r.Header.Get("X-Amz-Copy-Source") != "" {
+	if awshost.Bucket(r.Host) != "" || r.Header.Get("X-Amz-Copy-Source") != "" {
 		return o, false
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)

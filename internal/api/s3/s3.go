@@ -156,28 +156,11 @@ func (c *call) serve() error {
 // of S3, to which a tunnel leads.
 func split(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
-	if bucket := hostBucket(r.Host); bucket != "" && objects.CheckBucketName(bucket) == nil {
+	if bucket := awshost.Bucket(r.Host); bucket != "" && objects.CheckBucketName(bucket) == nil {
 		return bucket, path
 	}
 	bucket, key, _ = strings.Cut(path, "/")
 	return bucket, key
-}
-
-// hostBucket is the bucket that a host name begins with, as it is written; "" if
-// it names none.
-func hostBucket(host string) string {
-	if n, ok := awshost.Parse(host); ok {
-		return n.Bucket
-	}
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	bucket, _ := strings.CutSuffix(host, ".localhost")
-	if bucket == host {
-		return ""
-	}
-	return bucket
 }
 
 // record writes the one line about a request.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,10 +254,41 @@ func TestABodyHasToKeepAPace(t *testing.T) {
 	}
 }
 
+// What is left of a body is no request, though it may look like one.
+func TestABodyThatWasNotReadIsNoRequest(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 100})
+	var asked atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_ = http.NewResponseController(rw).EnableFullDuplex()
+		rw.WriteHeader(http.StatusRequestEntityTooLarge)
+	}))
+	connlimit.Watch(s.Config)
+	s.Listener = l.Listener(s.Listener)
+	s.Start()
+	defer s.Close()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	const inside = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+	go func() { // ends with the connection
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", 10<<20)
+		_, _ = io.WriteString(c, strings.Repeat(inside, (9<<20)/len(inside)))
+	}()
+	answers, _ := io.ReadAll(c) // it ends, or is reset
+	if n := strings.Count(string(answers), "HTTP/1.1 "); n > 1 || asked.Load() != 1 {
+		t.Errorf("%d answers, %d requests", n, asked.Load())
+	}
+}
+
 func TestAWriteThatNobodyTakesEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, connlimit.Config{Max: 100})
 		c := w.dial()
+		w.want("the first request", c.get("/"), "200")                // after it net/http clears the deadline
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") // and does not read
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()

@@ -57,6 +57,19 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// SetDeadline takes the place of what arm has set; net/http does so after every
+// request and handshake.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.armed = time.Time{}
+	return c.Conn.SetDeadline(t)
+}
+
+// SetWriteDeadline takes the place of what arm has set.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.armed = time.Time{}
+	return c.Conn.SetWriteDeadline(t)
+}
+
 func (c *conn) arm() {
 	if now := time.Now(); c.armed.Sub(now) < sendTimeout {
 		c.armed = now.Add(sendTimeout + sendTimeout/4)
@@ -173,6 +186,9 @@ func Watch(s *http.Server) {
 				p.WaitForBody(b.start)
 			}
 			b.arm()
+			// In a copy: by the body of its own request net/http tells what is still
+			// to be read of it, and whether it was asked for.
+			r = r.WithContext(r.Context())
 			r.Body = b
 		}
 		next.ServeHTTP(w, r)

@@ -20,8 +20,9 @@ type Directory struct {
 	log     *slog.Logger
 	seen    Generation
 	rewound func(context.Context) error
-	again   bool // the database ran backwards, and not everything was read again yet
-	written bool // whether the file could be written the last time
+	tried   string // the token of a start of ours of which it is not known whether it was recorded
+	again   bool   // the database ran backwards, and not everything was read again yet
+	written bool   // whether the file could be written the last time
 }
 
 // Entry is what a server says when it opens its directory.
@@ -86,9 +87,10 @@ func (db *DB) check(ctx context.Context, e Entry, seen Generation, found bool) (
 // for it: routing matters more.
 func (d *Directory) begin(ctx context.Context, now Generation) {
 	g, err := d.db.begin(ctx)
+	d.tried = ""
 	if err != nil {
 		d.log.WarnContext(ctx, "the start could not be recorded in the database", "err", err)
-		g = now
+		d.tried, g = g.Token, now // the commit may have come through all the same
 	}
 	d.remember(ctx, g)
 }
@@ -98,30 +100,44 @@ func (d *Directory) read() (g Generation, found bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return g, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &g)
-	}
 	if err != nil {
-		return g, false, fmt.Errorf("read which database the directory belongs to: %s: %w", d.path, err)
+		return g, false, fmt.Errorf("read which database the directory belongs to: %w", err)
+	}
+	// A file that a power cut left empty says nothing, and must not keep a server
+	// from its models.
+	if err := json.Unmarshal(b, &g); err != nil || g.Database == "" {
+		d.log.Warn("it is not known which database the directory belongs to", "file", d.path, "err", err)
+		return Generation{}, false, nil
 	}
 	return g, true, nil
 }
 
-// remember writes the file. It is not flushed to the disk: an older one asks for
-// less, and is true as well.
+// remember writes the file, whole or not at all.
 func (d *Directory) remember(ctx context.Context, g Generation) {
 	d.seen = g
+	if g.Database == "" {
+		return // no start was recorded yet
+	}
 	b, err := json.Marshal(g)
 	if err == nil {
-		err = os.WriteFile(d.path+".new", append(b, '\n'), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(d.path+".new", d.path)
+		err = d.write(append(b, '\n'))
 	}
 	if err != nil && d.written {
 		d.log.WarnContext(ctx, "the directory could not note how far its database has come", "err", err)
 	}
 	d.written = err == nil
+}
+
+func (d *Directory) write(text []byte) error {
+	f, err := os.OpenFile(d.path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(d.path+".new", d.path)
 }
 
 // Run notes how far the database has come, until ctx ends, and notices when it
@@ -142,6 +158,10 @@ func (d *Directory) Run(ctx context.Context) {
 
 func (d *Directory) look(ctx context.Context) {
 	now, err := d.db.compare(ctx, d.seen)
+	if d.tried != "" && now.Token == d.tried { // our own start, whose answer was lost
+		now.System, d.tried, err = d.db.system(ctx), "", nil
+		d.remember(ctx, now)
+	}
 	switch {
 	case errors.Is(err, ErrOlderDatabase) && now.Term <= d.seen.Term:
 		d.log.ErrorContext(ctx, "the database ran backwards: it was restored, or a replica took over that had not "+

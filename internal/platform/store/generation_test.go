@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,6 +127,32 @@ func TestADirectoryOfAnEarlierReleaseIsOpenedWithADatabaseThatKnowsItsInstances(
 			t.Errorf("a new directory: %v", err)
 		}
 	})
+}
+
+func TestAFileThatSaysNothingKeepsNoServerFromStarting(t *testing.T) {
+	for name, text := range map[string]string{
+		"emptied by a power cut": "", "half written": `{"database":"x`,
+		"of a start that was not recorded": `{"term":0}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, db *store.DB) {
+				e := entry(t, t.TempDir())
+				if err := errors.Join(start(t, db, e), os.WriteFile(e.File, []byte(text), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				if err := start(t, db, e); err != nil {
+					t.Errorf("the next start: %v", err)
+				}
+				e.Known = 0
+				if err := errors.Join(start(t, db, e), os.WriteFile(e.File, []byte(text), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				if err := start(t, db, e); !errors.Is(err, store.ErrOtherDatabase) {
+					t.Errorf("a database that knows none of the instances: %v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestADatabaseThatRunsBackwardsIsReadAgain(t *testing.T) {

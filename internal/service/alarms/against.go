@@ -25,9 +25,12 @@ func (s *Service) Firing(
 	ctx context.Context, sc arn.Scope, names []string, since time.Time,
 ) (tripped []hosting.TrippedAlarm, late rollout.Gap, err error) {
 	s.Metrics.Drain()
-	es := s.index.leaves(sc.Region, names)
+	es, composites := s.index.below(sc.Region, names)
 	if err := s.carryOut(ctx, s.evaluateNow(es)); err != nil {
 		s.index.missed(es)
+		return nil, late, err
+	}
+	if err := s.evaluateComposites(ctx, composites); err != nil {
 		return nil, late, err
 	}
 	late = s.index.late(es)
@@ -72,12 +75,22 @@ func (x *index) noteLate(e *entry, g rollout.Gap) {
 	}
 }
 
-// tripped says what an alarm has against a deployment.
+// tripped says what an alarm has against a deployment. What lies ahead of now is
+// from before the clock was set back and stands against none that is judged now:
+// their bakes start over.
 func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAlarm, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.in(region)
 	e := c.alarms[name]
+	ahead := clock.Now().Add(tardy)
+	if d, ok := c.deleted[name]; ok && d.at.After(ahead) {
+		d.at = time.Time{}
+		c.deleted[name] = d
+	}
+	if e != nil && e.fired.till.After(ahead) {
+		e.fired = fired{}
+	}
 	switch {
 	case e == nil, !since.IsZero() && c.deleted[name].at.After(since): // a new one of the same name has seen nothing
 		return hosting.TrippedAlarm{
@@ -91,9 +104,9 @@ func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAl
 	return hosting.TrippedAlarm{}, false
 }
 
-// leaves returns the metric alarms among the named ones and those that the
-// composite ones depend on, each once.
-func (x *index) leaves(region string, names []string) (es []*entry) {
+// below returns the named alarms and those that the composite ones depend on,
+// each once: the metric alarms, and the composite ones.
+func (x *index) below(region string, names []string) (leaves, composites []*entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.in(region)
@@ -106,11 +119,12 @@ func (x *index) leaves(region string, names []string) (es []*entry) {
 		seen[queue[0]] = true
 		if e.Definition.Composite() {
 			queue = append(queue, children(e)...)
+			composites = append(composites, e)
 		} else {
-			es = append(es, e)
+			leaves = append(leaves, e)
 		}
 	}
-	return es
+	return leaves, composites
 }
 
 // Suspicions returns what is doubtful about guarding a deployment by the named
@@ -128,7 +142,8 @@ func (s *Service) Suspicions(sc arn.Scope, names []string, g alarm.Guarded) (fou
 			es = append(es, e)
 		}
 	}
-	for _, e := range append(es, s.index.leaves(sc.Region, names)...) {
+	leaves, _ := s.index.below(sc.Region, names)
+	for _, e := range append(es, leaves...) {
 		look.State = e.State
 		found = append(found, e.judge.Suspicions(look)...)
 	}

@@ -18,9 +18,14 @@ import (
 // evaluateAll evaluates alarms when they are due, and those that a sample can
 // decide as soon as it comes, until ctx ends.
 func (s *Service) evaluateAll(ctx context.Context) {
-	var looked time.Time
+	var looked, caughtUp time.Time
+	behind := false // a state was not written
 	for ctx.Err() == nil {
-		timer := time.NewTimer(time.Until(s.index.nextDue(time.Now())))
+		wait := time.Until(s.index.nextDue(time.Now()))
+		if behind {
+			wait = min(wait, time.Second)
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -34,18 +39,22 @@ func (s *Service) evaluateAll(ctx context.Context) {
 			}
 			pause.Stop()
 			looked = time.Now()
-			s.lookEarly(ctx)
+			behind = !s.lookEarly(ctx) || behind
 		}
 		timer.Stop()
-		if ctx.Err() == nil {
-			s.lookScheduled(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		behind = !s.lookScheduled(ctx) || behind
+		if now := time.Now(); now.Sub(caughtUp).Abs() >= time.Second {
+			caughtUp, behind = now, !s.lookComposites(ctx)
 		}
 	}
 }
 
 // lookEarly evaluates the alarms that a sample since the last look may have
-// decided.
-func (s *Service) lookEarly(ctx context.Context) {
+// decided, and says whether what follows was written.
+func (s *Service) lookEarly(ctx context.Context) bool {
 	seen := map[*entry]bool{}
 	var es []*entry
 	for _, k := range s.samples.Updated() {
@@ -56,28 +65,56 @@ func (s *Service) lookEarly(ctx context.Context) {
 			}
 		}
 	}
-	s.evaluate(ctx, es)
+	return s.evaluate(ctx, es)
 }
 
 // batch is how many alarms are evaluated before those with a sample that may
 // decide have their turn, and how many changes share a transaction.
 const batch = 64
 
-// lookScheduled evaluates what is due, the shortest periods first.
-func (s *Service) lookScheduled(ctx context.Context) {
+// lookScheduled evaluates what is due, the shortest periods first, and says
+// whether what follows was written.
+func (s *Service) lookScheduled(ctx context.Context) bool {
 	due := s.index.allDue(time.Now())
 	if len(due) == 0 {
-		return
+		return true
 	}
+	written := true
 	s.Metrics.Drain()
 	slices.SortStableFunc(due, func(a, b *entry) int { return cmp.Compare(a.judge.Period(), b.judge.Period()) })
 	for es := range slices.Chunk(due, batch) {
 		if ctx.Err() != nil {
-			return
+			return false
 		}
-		s.evaluate(ctx, es)
-		s.lookEarly(ctx)
+		written = s.evaluate(ctx, es) && written
+		written = s.lookEarly(ctx) && written
 	}
+	return written
+}
+
+// lookComposites has composite alarms catch up, and says whether that worked.
+func (s *Service) lookComposites(ctx context.Context) bool {
+	err := s.evaluateComposites(ctx, s.index.composites())
+	if err != nil && ctx.Err() == nil {
+		s.Log.WarnContext(ctx, "states of composite alarms were not saved", "err", err)
+	}
+	return err == nil
+}
+
+// evaluateComposites evaluates composite alarms whether or not one of their
+// children has just changed: what could not be written when it did, or was not
+// by a server that died, is worked out again.
+func (s *Service) evaluateComposites(ctx context.Context, es []*entry) error {
+	var cs []change
+	for _, e := range es {
+		if e = s.index.find(e.Region, e.Definition.Name); e == nil || e.State.ByHand {
+			continue
+		}
+		if c, ok := s.evaluateComposite(e.Region, e.Definition.Name, s.latest(e)); ok {
+			cs = append(cs, c)
+		}
+	}
+	return s.carryOut(ctx, cs)
 }
 
 // change is a new state of an alarm that is not written yet.
@@ -88,15 +125,17 @@ type change struct {
 
 // evaluate evaluates metric alarms by the samples of now, and carries out what
 // follows. A failure to write is logged; the alarms are due again soon.
-func (s *Service) evaluate(ctx context.Context, es []*entry) {
+func (s *Service) evaluate(ctx context.Context, es []*entry) (written bool) {
 	if len(es) == 0 {
-		return
+		return true
 	}
-	if err := s.carryOut(ctx, s.evaluateNow(es)); err != nil && ctx.Err() == nil {
+	err := s.carryOut(ctx, s.evaluateNow(es))
+	if err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "states of alarms were not saved", "err", err)
 		s.index.missed(es)
 		s.index.reschedule(es, time.Now().Add(time.Second))
 	}
+	return err == nil
 }
 
 // evaluateNow works out the states of metric alarms, and when they are due again.
@@ -215,16 +254,17 @@ func (s *Service) latest(e *entry) alarm.Cause {
 
 // write writes new states and returns those whose value is another. A state of
 // an alarm that changed since it was evaluated is dropped: it was worked out
-// from an older definition or state.
+// from an older definition or state. What is in its row takes its place: a
+// commit may have come through though its answer did not.
 func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error) {
 	now := clock.Now()
 	type written struct {
 		change
 		record alarm.Record
 	}
-	var done []written
+	var done, newer []written
 	err := s.Store.Change(ctx, func(tx store.Tx) error {
-		done = done[:0]
+		done, newer = done[:0], newer[:0]
 		for _, c := range cs {
 			r := c.from.Record
 			r.State = c.to
@@ -233,6 +273,13 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 				return err
 			}
 			if !wrote {
+				now, err := tx.Alarm(ctx, r.Region, r.Definition.Name)
+				if err != nil {
+					return err
+				}
+				if now != nil {
+					newer = append(newer, written{c, *now})
+				}
 				continue
 			}
 			if err := s.transition(ctx, tx, &c.from.State, &r, now); err != nil {
@@ -244,6 +291,11 @@ func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range newer {
+		if err := s.index.put(w.record); err != nil {
+			return nil, err
+		}
 	}
 	var transitions []alarm.Record
 	alarming := false
@@ -318,6 +370,20 @@ func (x *index) nextDue(now time.Time) time.Time {
 		}
 	}
 	return next
+}
+
+// composites returns all composite alarms.
+func (x *index) composites() (es []*entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, c := range x.regions {
+		for _, e := range c.alarms {
+			if e.Definition.Composite() {
+				es = append(es, e)
+			}
+		}
+	}
+	return es
 }
 
 // allDue returns the metric alarms that are due.

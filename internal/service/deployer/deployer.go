@@ -85,6 +85,7 @@ func (d *Deployer) step(
 	if len(ev.Answered) > 0 {
 		e.Deployment.Exposure = e.Deployment.Exposure.Add(ev.Answered, e.Deployment.Begun)
 	}
+	ev.Firing = d.Evidence.WithTrip(id, ev.Firing)
 	facts := e.Facts(is, ev.Firing, now)
 	facts.Observed = ev.Observed
 	next, due := rollout.Next(e.Deployment.Plan, before, facts)

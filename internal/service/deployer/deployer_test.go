@@ -40,6 +40,8 @@ type yard struct {
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
 	answered atomic.Int64
 	dropped  atomic.Pointer[rollout.Gap]
+	tripLate atomic.Bool  // an alarm takes traffic back while a turn waits for the database
+	asked    atomic.Int64 // how often it was asked for since
 }
 
 // inBubble runs f under virtual time.
@@ -66,7 +68,12 @@ func (y *yard) Firing(
 }
 
 // Tripped implements evidence.Routers.
-func (y *yard) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) { return a, false }
+func (y *yard) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) {
+	if y.tripLate.Load() && y.asked.Add(1)%2 == 0 { // after the evidence, before the decision
+		return hosting.TrippedAlarm{Name: "errors", Reason: "Threshold Crossed: 1 datapoint."}, true
+	}
+	return a, false
+}
 
 // Answered implements evidence.Routers.
 func (y *yard) Answered(_ traffic.Key, config string) []traffic.Reading {
@@ -323,6 +330,20 @@ func TestAnAlarmDuringABakeTakesTheTrafficBack(t *testing.T) {
 			"CloudWatch alarm(s) are in ALARM state: [errors]." {
 			y.t.Errorf("FailureReason = %s", got)
 		}
+	})
+}
+
+// A bake's last turn has gathered its evidence, and waits for the database while
+// the new fleet breaks.
+func TestATripBetweenTheEvidenceAndTheDecisionCounts(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		defer y.start()()
+		y.canary(10 * time.Minute)
+		y.tripLate.Store(true)
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		y.obey(hosting.InstanceReady)
+		y.want(hosting.InService, "c1", "")
 	})
 }
 

@@ -93,20 +93,31 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 		}
 		ev.see(late)
 	}
-	if s.Routers != nil {
-		a, tripped := s.Routers.Tripped(id)
-		known := func(b hosting.TrippedAlarm) bool { return b.Name == a.Name }
-		if tripped && !slices.ContainsFunc(ev.Firing, known) {
-			ev.Firing = append(ev.Firing, a)
-		}
-	}
+	ev.Firing = s.WithTrip(id, ev.Firing)
 	return ev, nil
 }
 
+// WithTrip adds to alarms that fire the one by which traffic was taken back from
+// a deployment, from memory: a turn asks once more when it decides, since its
+// evidence may have become old while it waited for the database.
+func (s *Source) WithTrip(id hosting.DeploymentID, firing []hosting.TrippedAlarm) []hosting.TrippedAlarm {
+	if s.Routers == nil {
+		return firing
+	}
+	a, tripped := s.Routers.Tripped(id)
+	known := func(b hosting.TrippedAlarm) bool { return b.Name == a.Name }
+	if !tripped || slices.ContainsFunc(firing, known) {
+		return firing
+	}
+	return append(slices.Clip(firing), a)
+}
+
 // see takes in a gap: the last one counts. Of those that overlap the first one
-// seen is the cause of the others.
+// seen is the cause of the others. One that lies ahead is from before the clock
+// was set back, which is a gap of its own.
 func (ev *Evidence) see(g rollout.Gap) {
 	switch last := &ev.Observed.Last; {
+	case g.Until.After(ev.Observed.Until.Add(Blink)):
 	case !g.Until.After(last.Until):
 	case !g.From.IsZero() && g.From.Before(last.Until):
 		last.Until = g.Until

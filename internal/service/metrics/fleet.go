@@ -149,8 +149,8 @@ func (s *Service) Sample(x traffic.Sample) {
 			return
 		}
 	}
-	if x.Streaming && !f.streams.Load() {
-		s.openStreaming(f)
+	if x.Streaming && !f.streams.Load() && !s.openStreaming(f, x.At.Unix()) {
+		x.Streaming = false // nothing is counted that has no series to go to
 	}
 	if f.add(&x) && !f.notified.Load() && !f.notified.Swap(true) {
 		s.notifyFleet(f)
@@ -203,17 +203,26 @@ func (s *Service) open(f *fleet, which ...int) bool {
 	return true
 }
 
-// openStreaming makes the series that only streaming requests need.
-func (s *Service) openStreaming(f *fleet) {
+// openStreaming makes the series that only streaming requests need, and says
+// whether they are there. Where there was no room in this second it does not
+// look again.
+func (s *Service) openStreaming(f *fleet, now int64) bool {
+	if now <= s.full.Load() {
+		s.drop(f.fleetKey)
+		return false
+	}
 	s.fleets.mu.Lock()
 	defer s.fleets.mu.Unlock()
-	if !f.streams.Load() {
-		if s.open(f, midStreamErrors, firstChunk) {
-			f.streams.Store(true)
-		} else {
-			s.drop(f.fleetKey)
-		}
+	if f.streams.Load() {
+		return true
 	}
+	if !s.open(f, midStreamErrors, firstChunk) {
+		s.full.Store(now)
+		s.drop(f.fleetKey)
+		return false
+	}
+	f.streams.Store(true)
+	return true
 }
 
 // drop takes note that there was no room for a sample.

@@ -71,3 +71,21 @@ func parseS3(host string, labels []string) (Name, bool) {
 	}
 	return Name{Service: "s3", Bucket: bucket, Base: host[len(bucket)+1:]}, true
 }
+
+// Bucket is the bucket that a host name of S3, or one below localhost as some
+// SDKs make up, begins with, as it is written; "" if it names none. Whether that
+// can be the name of a bucket is not looked at.
+func Bucket(host string) string {
+	if n, ok := Parse(host); ok {
+		return n.Bucket
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	bucket, below := strings.CutSuffix(host, ".localhost")
+	if !below {
+		return ""
+	}
+	return bucket
+}

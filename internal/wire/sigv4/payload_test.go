@@ -317,11 +317,22 @@ func TestVersion2PresignedRequestsVerify(t *testing.T) {
 	v := sigv4.NewVerifier(testRing())
 	k, session := testRing()["AKIDEXAMPLE"], testRing()["ASIASESSION"]
 	end := now.Add(time.Minute)
+	atHost := func(host string, r *http.Request) *http.Request {
+		r.Host = host
+		return r
+	}
+	ofHost := atHost("bkt.localhost:9400", presignV2("GET", "/bkt/k", "", nil, end, k))
+	ofHost.URL.Path, ofHost.URL.RawPath = "/k", ""
+	ofHost.RequestURI = "/k?" + ofHost.URL.RawQuery
 	for name, c := range map[string]struct {
 		r    *http.Request
 		at   time.Time
 		want string
 	}{
+		"a bucket in the host name": {ofHost, now, ""},
+		"another bucket's host name": {
+			atHost("other.s3.amazonaws.com", presignV2("PUT", "/b/k", "", nil, end, k)), now, "SignatureDoesNotMatch",
+		},
 		"a plain GET":             {presignV2("GET", "/b/a%20key", "", nil, end, k), now, ""},
 		"with parameters":         {presignV2("GET", "/b/k", "partNumber=1&uploadId=x", nil, end, k), now, ""},
 		"a parameter of no value": {presignV2("POST", "/b/k", "uploads", nil, end, k), now, ""},

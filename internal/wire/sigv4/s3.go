@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/wire/awshost"
 )
 
 // VerifyS3 says who signed the head of an S3 request, in any of S3's forms,
@@ -229,6 +232,10 @@ func headerOrParam(r *http.Request, name string) string {
 // resource is the path as sent and those parameters that Version 2 signs.
 func resource(r *http.Request) string {
 	var b strings.Builder
+	// The host is not signed: a bucket that it names has to be.
+	if bucket := awshost.Bucket(r.Host); bucket != "" && objects.CheckBucketName(bucket) == nil {
+		b.WriteString("/" + bucket)
+	}
 	b.WriteString(FromHTTP(r).Path())
 	q := r.URL.Query()
 	sep := byte('?')
