@@ -40,8 +40,8 @@ type yard struct {
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
 	answered atomic.Int64
 	dropped  atomic.Pointer[rollout.Gap]
-	tripLate atomic.Bool  // an alarm takes traffic back while a turn waits for the database
-	asked    atomic.Int64 // how often it was asked for since
+	tripLate atomic.Bool // an alarm takes traffic back while a turn waits for the database
+	deciding atomic.Bool // a transaction of a turn is under way
 }
 
 // inBubble runs f under virtual time.
@@ -69,7 +69,7 @@ func (y *yard) Firing(
 
 // Tripped implements evidence.Routers.
 func (y *yard) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) {
-	if y.tripLate.Load() && y.asked.Add(1)%2 == 0 { // after the evidence, before the decision
+	if y.tripLate.Load() && y.deciding.Load() {
 		return hosting.TrippedAlarm{Name: "errors", Reason: "Threshold Crossed: 1 datapoint."}, true
 	}
 	return a, false
@@ -115,6 +115,8 @@ func (y *yard) start() (stop func()) {
 				return ctx.Err()
 			case <-time.After(time.Duration(y.slow.Load())):
 			}
+			y.deciding.Store(true)
+			defer y.deciding.Store(false)
 			return y.db.Change(ctx, f)
 		},
 	}
