@@ -83,6 +83,14 @@ func (c *call) only() (array, error) {
 	return c.data(0)
 }
 
+// both returns inputs 0 and 1.
+func (c *call) both() (a, b array, err error) {
+	if a, err = c.data(0); err == nil {
+		b, err = c.data(1)
+	}
+	return a, b, err
+}
+
 // place turns an axis that may count from the end into one from the start.
 func place(axis int64, rank int) (int, error) {
 	if axis < 0 {

@@ -4,11 +4,7 @@ import "slices"
 
 // matMul contracts the last dimension of a with the last but one of b.
 func matMul(c *call) ([]array, error) {
-	a, err := c.data(0)
-	if err != nil {
-		return nil, err
-	}
-	b, err := c.data(1)
+	a, b, err := c.both()
 	if err != nil {
 		return nil, err
 	}
@@ -39,11 +35,7 @@ func matMulInteger(c *call) ([]array, error) {
 }
 
 func gemm(c *call) ([]array, error) {
-	a, err := c.data(0)
-	if err != nil {
-		return nil, err
-	}
-	b, err := c.data(1)
+	a, b, err := c.both()
 	if err != nil {
 		return nil, err
 	}

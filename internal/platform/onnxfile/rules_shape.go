@@ -363,11 +363,7 @@ func slice(c *call) ([]array, error) {
 
 // gather looks rows up in a constant, or elements up in each row.
 func gather(c *call) ([]array, error) {
-	x, err := c.data(0)
-	if err != nil {
-		return nil, err
-	}
-	index, err := c.data(1)
+	x, index, err := c.both()
 	if err != nil {
 		return nil, err
 	}
