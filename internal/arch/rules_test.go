@@ -33,6 +33,7 @@ var rules = []rule{
 	{"internal/domain/trust", may(domain("arn", "fault"))},
 
 	// The platform does, one thing each. Only the store knows what is decided.
+	{"internal/platform/answer", may(domain("fault", "tensor"), platform("codec"))},
 	{"internal/platform/artifact", may(domain("fault", "hosting"), platform("failpoint", "objects", "untrusted"))},
 	{"internal/platform/bundle", may(platform("untrusted"))},
 	{"internal/platform/build", nil},
