@@ -221,7 +221,8 @@ func (w *world) report(a *instance, r hosting.InstanceReport, then func()) {
 func (w *world) forget(a *instance) {
 	w.reports++
 	w.note("%s is gone", a.name)
-	w.must(w.db.RemoveInstance(w.ctx, a.id, now()))
+	_, err := w.db.RemoveInstance(w.ctx, a.id, now())
+	w.must(err)
 	delete(w.running, a.id)
 	w.checkEndpoint(a.endpoint)
 	w.notifyFor(a)

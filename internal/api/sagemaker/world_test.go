@@ -194,7 +194,8 @@ func (w *world) settle(name string) {
 		for n, i := range is {
 			switch {
 			case !i.Wanted:
-				w.ok(w.db.RemoveInstance(ctx, i.ID, now))
+				_, err := w.db.RemoveInstance(ctx, i.ID, now)
+				w.ok(err)
 			case i.Status != hosting.InstanceReady:
 				_, err := w.db.ReportInstance(
 					ctx,

@@ -188,7 +188,8 @@ func (w *world) settle() {
 		for _, i := range is {
 			switch {
 			case !i.Wanted:
-				moved, err = true, w.db.RemoveInstance(ctx, i.ID, now)
+				moved = true
+				_, err = w.db.RemoveInstance(ctx, i.ID, now)
 			case i.Status != hosting.InstanceReady:
 				moved = true
 				_, err = w.db.ReportInstance(

@@ -172,7 +172,7 @@ func (y *yard) obey(status hosting.InstanceStatus) {
 	for _, r := range rows {
 		switch {
 		case !r.Wanted:
-			err = y.db.RemoveInstance(y.t.Context(), r.ID, time.Now())
+			_, err = y.db.RemoveInstance(y.t.Context(), r.ID, time.Now())
 		case r.Status == hosting.InstanceStarting:
 			_, err = y.db.ReportInstance(y.t.Context(),
 				hosting.InstanceReport{ID: r.ID, Status: status, Address: "a:1", Detail: "it broke"}, time.Now())

@@ -178,7 +178,10 @@ func (m *Manager) mayReplace(s *supervisor, failed int, err error) bool {
 	var passing, starting bool
 	for _, o := range m.supervisors {
 		if o == s || o.row.Endpoint != s.row.Endpoint || o.row.Fleet != s.row.Fleet ||
-			o.row.Spec.Variant.Name != s.row.Spec.Variant.Name || o.wanted.Err() != nil {
+			o.row.Spec.Variant.Name != s.row.Spec.Variant.Name {
+			continue
+		}
+		if _, wanted := o.wish.now(); !wanted {
 			continue
 		}
 		passing = passing || o.phase.Load() == passingChecks

@@ -69,7 +69,8 @@ type Manager struct {
 	supervisors map[hosting.InstanceID]*supervisor
 	running     map[place]provider.Status // left by an earlier server, not yet adopted
 	version     int64                     // of the newest row seen
-	anew        bool                      // the versions began anew, and what is read next is all there is
+	rereads     int                       // how often the versions began anew
+	followed    int                       // the rereads of which all that there is was read
 
 	wg sync.WaitGroup // the supervisors
 }
@@ -196,7 +197,8 @@ func (m *Manager) adopt(at place) (provider.Status, bool) {
 // a provider that this server does not have is left as it is.
 func (m *Manager) follow(ctx context.Context) error {
 	m.mu.Lock()
-	version, anew := m.version, m.anew
+	version, rereads := m.version, m.rereads
+	anew := m.followed < rereads
 	m.mu.Unlock()
 	if anew {
 		version = 0
@@ -209,7 +211,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	defer m.mu.Unlock()
 	if anew {
 		m.keepOnly(ctx, rows)
-		m.anew = false
+		m.followed = rereads
 	}
 	for _, row := range rows {
 		m.version = row.Version
@@ -224,9 +226,11 @@ func (m *Manager) follow(ctx context.Context) error {
 			s = newSupervisor(ctx, m, p, row)
 			m.supervisors[row.ID] = s
 			m.wg.Go(func() { m.supervise(ctx, s) })
+		} else if anew {
+			m.asIs(s, row)
 		}
 		if !row.Wanted {
-			s.unwant()
+			s.wish.set(false)
 		}
 	}
 	return nil
@@ -236,7 +240,19 @@ func (m *Manager) follow(ctx context.Context) error {
 func (m *Manager) Reread() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.version, m.anew = 0, true
+	m.version = 0
+	m.rereads++
+}
+
+// asIs has an instance be what its row says that was read anew, and the row what
+// the instance is: the end that it was asked for, and the news of it that nobody
+// has any more, may be lost. m.mu is held.
+func (m *Manager) asIs(s *supervisor, row hosting.InstanceRow) {
+	if row.Wanted {
+		s.wish.set(true)
+	}
+	asIs, _ := s.wish.now()
+	m.wg.Go(func() { s.reportAgain(asIs, row) })
 }
 
 // keepOnly ends the instances that are in no row any more. m.mu is held.
@@ -248,16 +264,24 @@ func (m *Manager) keepOnly(ctx context.Context, rows []hosting.InstanceRow) {
 	for id, s := range m.supervisors {
 		if !there[id] {
 			m.Log.ErrorContext(ctx, "instance ends: the database knows it no longer", "instance", id)
-			s.unwant()
+			s.wish.set(false)
 		}
 	}
 }
 
+// supervise has s look after its instance until that is gone, and not wanted again
+// just then, or ctx ends.
 func (m *Manager) supervise(ctx context.Context, s *supervisor) {
-	s.run(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.supervisors, s.row.ID)
+	defer s.wish.end()
+	for gone := false; !gone; {
+		s.run(ctx)
+		m.mu.Lock()
+		if _, wanted := s.wish.now(); !wanted || ctx.Err() != nil {
+			gone = true
+			delete(m.supervisors, s.row.ID)
+		}
+		m.mu.Unlock()
+	}
 }
 
 // sweep removes instances that no row gives to the provider that runs them: what

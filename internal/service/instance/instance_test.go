@@ -33,7 +33,8 @@ type plant struct {
 	t       *testing.T
 	db      *store.DB
 	world   *world
-	drained sync.Map // instance IDs whose drain was asked for
+	drained sync.Map    // instance IDs whose drain was asked for
+	busy    atomic.Bool // their requests do not end
 	logged  logged
 
 	providers provider.Set
@@ -99,7 +100,13 @@ func (p *plant) start() {
 	m := instance.New(instance.Config{
 		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
 		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, p.unknown }, Version: p.version,
-		Drain: func(_ context.Context, id hosting.InstanceID) error { p.drained.Store(id, true); return nil },
+		Drain: func(ctx context.Context, id hosting.InstanceID) error {
+			p.drained.Store(id, true)
+			if p.busy.Load() {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		},
 		Tuning: instance.Tuning{
 			Poll: 50 * time.Millisecond, PingInterval: 20 * time.Millisecond, PingTimeout: time.Second,
 			StartupTimeout: 400 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,

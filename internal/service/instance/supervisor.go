@@ -26,12 +26,13 @@ type supervisor struct {
 	proven   bool                // it was ready at some time
 	told     string              // the last reason that was logged
 
-	wanted context.Context // ends when the instance is to go
-	unwant context.CancelFunc
-
+	wish    *wish
 	phase   atomic.Int32 // notUp, passingChecks, failingChecks
 	starts  atomic.Int64 // how often the instance was started
 	changed chan struct{}
+
+	reporting chan struct{}          // holds one value while somebody reports
+	last      hosting.InstanceReport // what was reported last; touched by whoever reports
 
 	mu     sync.Mutex
 	seen   provider.Status // as the provider last listed it
@@ -39,10 +40,14 @@ type supervisor struct {
 }
 
 func newSupervisor(ctx context.Context, m *Manager, p provider.Provider, row hosting.InstanceRow) *supervisor {
-	s := &supervisor{m: m, provider: p, row: row, changed: make(chan struct{}, 1)}
-	s.proven = row.Status == hosting.InstanceReady || row.Status == hosting.InstanceUnhealthy
-	s.wanted, s.unwant = context.WithCancel(ctx)
-	return s
+	return &supervisor{
+		m: m, provider: p, row: row, wish: newWish(ctx),
+		proven:  row.Status == hosting.InstanceReady || row.Status == hosting.InstanceUnhealthy,
+		changed: make(chan struct{}, 1), reporting: make(chan struct{}, 1),
+		last: hosting.InstanceReport{
+			ID: row.ID, Status: row.Status, Address: row.Address, Detail: row.Detail, Attempts: row.Attempts,
+		},
+	}
 }
 
 func (s *supervisor) place() place { return place{s.row.Provider, s.row.ID} } // both never change
@@ -80,12 +85,12 @@ func (s *supervisor) refresh() {
 // run keeps the instance up until it is unwanted, then drains and removes it.
 // It returns early only when ctx ends, leaving the instance as it is.
 func (s *supervisor) run(ctx context.Context) {
-	defer s.unwant()
 	for ctx.Err() == nil {
+		asIs, wanted := s.wish.now()
 		switch {
-		case s.wanted.Err() == nil:
-			s.attempt(s.wanted)
-		case s.remove(ctx):
+		case wanted:
+			s.attempt(asIs)
+		case s.remove(ctx, asIs):
 			return
 		}
 	}
@@ -150,7 +155,7 @@ func (s *supervisor) backoff() time.Duration {
 func (s *supervisor) start(ctx context.Context) error {
 	if st, ok := s.m.adopt(s.place()); ok {
 		s.m.Log.InfoContext(ctx, "instance adopted", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID)
-		s.status = st
+		s.status, s.row.Address = st, ""
 		if err := s.pin(ctx, true); err != nil {
 			s.m.warn(ctx, "look at the version of model data", err) // the next start tries again
 		}
@@ -178,8 +183,8 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	spec.ModelData = s.row.Spec.Variant.Container.ModelData
 	failpoint.Hit("instance.before-ensure")
-	s.starts.Add(1)
 	s.status, err = s.provider.Ensure(ctx, provider.ID(s.row.ID), spec)
+	s.starts.Add(1) // not before: what was seen until now may be the end of its predecessor
 	failpoint.Hit("instance.after-ensure")
 	if e, ok := errors.AsType[*provider.ModelDataError](err); ok {
 		return s.noModelData(e)
@@ -232,58 +237,43 @@ func (s *supervisor) spec() (provider.Spec, error) {
 	}, nil
 }
 
-// report records what happened, as often as it takes.
-func (s *supervisor) report(ctx context.Context, r hosting.InstanceReport) error {
-	r.ID, r.Attempts = s.row.ID, s.row.Attempts
-	for {
-		wanted, err := s.m.Store.ReportInstance(ctx, r, clock.Now())
-		if err == nil {
-			s.row.Status = r.Status
-			failpoint.Hit("instance.reported")
-			s.m.Changed()
-			if !wanted {
-				s.unwant()
-			}
-			return ctx.Err()
-		}
-		s.m.warn(ctx, "report an instance", err)
-		if err := s.sleep(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-}
-
 // remove drains the instance, stops it and forgets it. False means that it has
-// to be done again.
-func (s *supervisor) remove(ctx context.Context) bool {
+// to be done again, or that it is wanted after all; unwanted ends when it is.
+func (s *supervisor) remove(ctx, unwanted context.Context) bool {
 	failpoint.Hit("instance.before-drain")
-	drain, cancel := context.WithTimeout(ctx, s.m.Tuning.DrainLimit)
+	drain, cancel := context.WithTimeout(unwanted, s.m.Tuning.DrainLimit)
 	err := s.m.Drain(drain, s.row.ID)
 	overdue := drain.Err() != nil
 	cancel()
 	switch {
-	case ctx.Err() != nil:
+	case unwanted.Err() != nil:
 		return false
 	case err != nil && !overdue:
 		// The routes could not be read, or name it still: stopping it now
 		// would break requests.
 		s.m.warn(ctx, "drain an instance", err)
-		_ = s.sleep(ctx, 200*time.Millisecond) // ctx is looked at by the caller
+		_ = s.sleep(unwanted, 200*time.Millisecond) // run looks at what has ended
 		return false
 	case err != nil:
 		s.m.Log.WarnContext(ctx, "instance is stopped with requests in flight: draining took too long",
 			"instance", s.row.ID, "limit", s.m.Tuning.DrainLimit)
 	}
 	failpoint.Hit("instance.before-remove")
+	s.phase.Store(notUp)
 	if err := s.provider.Remove(ctx, provider.ID(s.row.ID)); err != nil {
 		s.m.warn(ctx, "remove an instance", err)
-		_ = s.sleep(ctx, time.Second) // ctx is looked at by the caller
+		_ = s.sleep(ctx, time.Second) // run looks at ctx
 		return false
 	}
 	failpoint.Hit("instance.after-remove")
-	if err := s.m.Store.RemoveInstance(ctx, s.row.ID, clock.Now()); err != nil {
+	wanted, err := s.m.Store.RemoveInstance(ctx, s.row.ID, clock.Now())
+	if err != nil {
 		s.m.warn(ctx, "forget an instance", err)
-		_ = s.sleep(ctx, time.Second) // ctx is looked at by the caller
+		_ = s.sleep(ctx, time.Second) // run looks at ctx
+		return false
+	}
+	if wanted {
+		s.wish.set(true)
 		return false
 	}
 	s.m.Changed()

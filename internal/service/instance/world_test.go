@@ -25,6 +25,9 @@ type world struct {
 	fetch  atomic.Pointer[func(context.Context, hosting.ModelData) error]
 	stall  atomic.Bool // instances never get healthy
 	die    atomic.Bool // instances exit as soon as they start
+
+	lists    atomic.Int64                      // how often all were asked for
+	removing atomic.Pointer[func(provider.ID)] // called by Remove
 }
 
 type server struct {
@@ -134,6 +137,9 @@ func (w *world) kill(id provider.ID) {
 }
 
 func (w *world) Remove(_ context.Context, id provider.ID) error {
+	if f := w.removing.Load(); f != nil {
+		(*f)(id)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s := w.servers[id]; s != nil {
@@ -144,6 +150,7 @@ func (w *world) Remove(_ context.Context, id provider.ID) error {
 }
 
 func (w *world) List(context.Context) (out []provider.Status, err error) {
+	defer w.lists.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, s := range w.servers {

@@ -2,6 +2,7 @@ package hosting
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -32,26 +33,30 @@ func (db *DB) ChangeEndpoint(ctx context.Context, s arn.Scope, name string, f fu
 // ReportInstance records what became of an instance, and writes what follows
 // from it. It says whether the instance is still there and wanted.
 func (db *DB) ReportInstance(ctx context.Context, r hosting.InstanceReport, now time.Time) (wanted bool, err error) {
-	i, err := db.changeInstance(ctx, r.ID, func(e *hosting.Endpoint, all []hosting.Instance) outcome.Outcome {
-		return outcome.OfReport(e, all, r, now)
+	i, err := db.changeInstance(ctx, r.ID, func(e *hosting.Endpoint, all []hosting.Instance) *outcome.Outcome {
+		return new(outcome.OfReport(e, all, r, now))
 	})
 	return i != nil && i.Wanted, err
 }
 
 // RemoveInstance forgets an instance that runs no more, and writes what follows
-// from it.
-func (db *DB) RemoveInstance(ctx context.Context, id hosting.InstanceID, now time.Time) error {
-	_, err := db.changeInstance(ctx, id, func(e *hosting.Endpoint, all []hosting.Instance) outcome.Outcome {
-		return outcome.OfRemoval(e, all, id, now)
+// from it. One that is wanted stays as it is, and is told: its end was asked for in
+// a state of the database that was lost.
+func (db *DB) RemoveInstance(ctx context.Context, id hosting.InstanceID, now time.Time) (wanted bool, err error) {
+	i, err := db.changeInstance(ctx, id, func(e *hosting.Endpoint, all []hosting.Instance) *outcome.Outcome {
+		if slices.ContainsFunc(all, func(i hosting.Instance) bool { return i.ID == id && i.Wanted }) {
+			return nil
+		}
+		return new(outcome.OfRemoval(e, all, id, now))
 	})
-	return err
+	return i != nil && i.Wanted, err
 }
 
 // changeInstance returns an instance, nil if it is gone, and writes what follows
-// from its change as f says, given its endpoint, which is locked and nil if it is
-// gone, and all instances of it.
+// from its change as f says, nothing if that is nil, given its endpoint, which is
+// locked and nil if it is gone, and all instances of it.
 func (db *DB) changeInstance(
-	ctx context.Context, id hosting.InstanceID, f func(*hosting.Endpoint, []hosting.Instance) outcome.Outcome,
+	ctx context.Context, id hosting.InstanceID, f func(*hosting.Endpoint, []hosting.Instance) *outcome.Outcome,
 ) (i *hosting.Instance, err error) {
 	err = db.Change(ctx, func(tx Tx) error {
 		if i, err = tx.instance(ctx, id); err != nil || i == nil {
@@ -65,7 +70,10 @@ func (db *DB) changeInstance(
 		if err != nil {
 			return err
 		}
-		return tx.Write(ctx, f(e, all))
+		if o := f(e, all); o != nil {
+			return tx.Write(ctx, *o)
+		}
+		return nil
 	})
 	return i, err
 }

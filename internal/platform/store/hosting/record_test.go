@@ -35,7 +35,7 @@ func serve(t *testing.T, db *store.DB, now time.Time) {
 				_, err = db.ReportInstance(t.Context(),
 					hosting.InstanceReport{ID: i.ID, Status: hosting.InstanceReady, Address: "a"}, now)
 			} else {
-				err = db.RemoveInstance(t.Context(), i.ID, now)
+				_, err = db.RemoveInstance(t.Context(), i.ID, now)
 			}
 			if err != nil {
 				t.Fatal(err)
