@@ -92,6 +92,8 @@ func declared(err error) error {
 		return awserr.Declared("MissingRequiredParameterException", "%s", sentence)
 	case errors.Is(err, metric.ErrCombination):
 		return awserr.Declared("InvalidParameterCombinationException", "%s", sentence)
+	case errors.Is(err, metric.ErrValue):
+		return awserr.Declared("InvalidParameterValueException", "%s", sentence)
 	case errors.Is(err, alarm.ErrFormat):
 		return awserr.Declared("InvalidFormatFault", "%s", sentence)
 	}
@@ -101,7 +103,7 @@ func declared(err error) error {
 // badToken refuses a token by the name that the operation declares.
 func badToken(name string, err error) error {
 	if errors.Is(err, fault.Invalid) {
-		return awserr.Declared(name, "The token that was given is invalid.")
+		return awserr.Declared(name, "Request parameter NextToken is invalid")
 	}
 	return err
 }

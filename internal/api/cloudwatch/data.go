@@ -2,8 +2,10 @@ package cloudwatch
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 	"github.com/slipway-ml/slipway/internal/wire/page"
@@ -108,7 +110,7 @@ func cut(
 		limit -= end - begin
 		out := cloudwatch.MetricDataResult{
 			Id: &r.ID, Label: &r.Label, Values: shape.Present(r.Values[begin:end]), Timestamps: []shape.Time{},
-			StatusCode: new(cloudwatch.StatusCodeComplete),
+			StatusCode: new(cloudwatch.StatusCodeComplete), Messages: severalUnits(r.Units),
 		}
 		for _, t := range r.Times[begin:end] {
 			out.Timestamps = append(out.Timestamps, shape.Time{Time: t})
@@ -130,6 +132,22 @@ func cut(
 		}
 	}
 	return page, nil
+}
+
+// severalUnits tells that samples of other units were left out, in
+// CloudWatch's words.
+func severalUnits(units []metric.Unit) []cloudwatch.MessageData {
+	if len(units) < 2 {
+		return nil
+	}
+	var names []string
+	for _, u := range units {
+		names = append(names, string(u))
+	}
+	return []cloudwatch.MessageData{{
+		Code:  new("MultipleUnits"),
+		Value: new("Multiple units returned: '[" + strings.Join(names, ", ") + "]'"),
+	}}
 }
 
 // follows reports whether t comes after last in the order of the answer.

@@ -234,7 +234,7 @@ func TestStatisticsThatCannotBeAreRefused(t *testing.T) {
 		},
 		"an unknown one": {func(in *cloudwatch.GetMetricStatisticsInput) {
 			in.Statistics, in.ExtendedStatistics = nil, []string{"p101"}
-		}, "InvalidParameterValue", `"p101"`},
+		}, "InvalidParameterValue", "The value p101"},
 		"a plain one as extended": {func(in *cloudwatch.GetMetricStatisticsInput) {
 			in.Statistics, in.ExtendedStatistics = nil, []string{"Sum"}
 		}, "InvalidParameterValue", "belongs in Statistics"},

@@ -21,7 +21,7 @@ func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmIn
 	if err != nil {
 		return out, err
 	}
-	return out, a.alarms.PutAlarm(ctx, s, d, tags.In(in.Tags))
+	return out, declared(a.alarms.PutAlarm(ctx, s, d, tags.In(in.Tags)))
 }
 
 // metricAlarm turns the request into the domain's alarm.

@@ -189,8 +189,16 @@ func TestTagsOfAnAlarm(t *testing.T) {
 		t.Errorf("the tags are %v", out.Tags)
 	}
 	w.refused(tag("aws:x", "1"), http.StatusBadRequest, "InvalidParameterValue", "reserved")
+	// Of an alarm that is not there no tags are listed, and none can be given.
+	gone := "arn:aws:cloudwatch:us-east-1:123456789012:alarm:no"
+	out, err = w.ListTagsForResource(t.Context(), &cloudwatch.ListTagsForResourceInput{ResourceARN: &gone})
+	w.ok(err)
+	if out.Tags == nil || len(out.Tags) != 0 {
+		t.Errorf("an alarm that does not exist has tags: %v", out.Tags)
+	}
+	id = &gone
+	w.refused(tag("a", "1"), http.StatusNotFound, "ResourceNotFoundException", "")
 	for arn, status := range map[string]int{
-		"arn:aws:cloudwatch:us-east-1:123456789012:alarm:no":  http.StatusNotFound,
 		"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:a:b": http.StatusNotFound,
 		"arn:aws:cloudwatch:us-east-1:999999999999:alarm:a:b": http.StatusNotFound,
 		"arn:aws:cloudwatch:us-east-1:123456789012:a:b":       http.StatusBadRequest,

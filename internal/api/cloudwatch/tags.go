@@ -53,7 +53,10 @@ func (a *api) listTagsForResource(
 		return out, err
 	}
 	all, err := a.alarms.Tags(ctx, s, id)
-	return cloudwatch.ListTagsForResourceOutput{Tags: tags.Out[cloudwatch.Tag](all)}, tagging(id, err)
+	if errors.Is(err, fault.NotFound) {
+		err = nil // as CloudWatch answers for an alarm that was deleted, whatever its reference declares
+	}
+	return cloudwatch.ListTagsForResourceOutput{Tags: tags.Out[cloudwatch.Tag](all)}, err
 }
 
 func (a *api) tagResource(

@@ -109,8 +109,8 @@ func (d *Definition) validateEvaluation() error {
 		return refuse("The value %q is not supported for TreatMissingData parameter. Supported values are "+
 			"[breaching, notBreaching, ignore, missing].", clip(d.TreatMissingData))
 	case !slices.Contains([]string{"", EvaluateLowSamples, IgnoreLowSamples}, d.EvaluateLowSampleCountPercentile):
-		return refuse("The value %q is not supported for EvaluateLowSampleCountPercentile parameter. Supported "+
-			"values are [evaluate, ignore].", clip(d.EvaluateLowSampleCountPercentile))
+		return refuse("Option %s is not supported. Supported options for parameter "+
+			"EvaluateLowSampleCountPercentile are evaluate and ignore.", clip(d.EvaluateLowSampleCountPercentile))
 	}
 	return nil
 }

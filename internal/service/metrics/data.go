@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,11 @@ type DataResult struct {
 	Label  string
 	Times  []time.Time
 	Values []float64
+
+	// Units are those that the metric has samples of in the time asked for, if
+	// the query names none and there are several: Values are of the first alone,
+	// as seconds and milliseconds have no sum.
+	Units []metric.Unit
 }
 
 // The bounds of GetMetricData: periods of one series, and in all, counting an
@@ -42,6 +48,8 @@ const (
 type dataset struct {
 	DataQuery
 	read    alarm.Reader
+	unitsIn func(metric.Key, metric.Window) []metric.Unit
+	units   map[string][]metric.Unit // of the stats whose samples are of several
 	values  map[string]formula.Value
 	windows map[string]metric.Window // of the stats, and of what was computed from them
 	byID    map[string]*alarm.Query
@@ -66,7 +74,7 @@ func (s *Service) Data(sc arn.Scope, q DataQuery) ([]DataResult, error) {
 	}
 	s.Drain()
 	d := &dataset{
-		DataQuery: q, read: s.Reader(sc.Region),
+		DataQuery: q, read: s.Reader(sc.Region), unitsIn: s.unitsIn(sc.Region), units: map[string][]metric.Unit{},
 		values: map[string]formula.Value{}, windows: map[string]metric.Window{}, byID: map[string]*alarm.Query{},
 	}
 	for i := range q.Queries {
@@ -110,7 +118,9 @@ func checkQueries(queries []alarm.Query) error {
 			))
 		case seen[q.ID]:
 			refused.Add(fault.New(fault.Invalid, "The Id %q is used more than once in MetricDataQueries.", q.ID))
-		case (q.Stat == nil) == (q.Expression == ""):
+		case q.Stat == nil && q.Expression == "":
+			refused.Add(fault.New(fault.Invalid, "The parameter %sMetricStat is required.", path))
+		case q.Stat != nil && q.Expression != "":
 			refused.Add(fault.New(fault.Invalid, "The query %q needs exactly one of MetricStat and Expression.", q.ID))
 		}
 		seen[q.ID] = true
@@ -143,6 +153,11 @@ func (d *dataset) fetch(x *alarm.Query) error {
 	}
 	vs := missing(w.Count)
 	q := alarm.Question{Key: x.Stat.Metric.Key(), Metric: x.Stat.Metric, Unit: x.Stat.Unit, Stat: stat, Window: w}
+	if q.Unit == "" {
+		if units := d.unitsIn(q.Key, w); len(units) > 1 {
+			q.Unit, d.units[x.ID] = units[0], units
+		}
+	}
 	for i, p := range d.read(q) {
 		if p.Known() {
 			vs[i] = p.Value
@@ -238,17 +253,10 @@ func (d *dataset) results(x *alarm.Query) ([]DataResult, error) {
 		lists = [][]float64{v.Series}
 	case formula.List:
 	}
-	label := x.Label
-	switch {
-	case label != "":
-	case x.Stat != nil:
-		label = x.Stat.Metric.Name
-	default:
-		label = x.ID
-	}
+	label := d.label(x)
 	var out []DataResult
 	for _, vs := range lists {
-		r := DataResult{ID: x.ID, Label: label}
+		r := DataResult{ID: x.ID, Label: label, Units: d.units[x.ID]}
 		for i, value := range vs {
 			if !math.IsNaN(value) {
 				r.Times, r.Values = append(r.Times, w.At(i)), append(r.Values, value)
@@ -261,4 +269,30 @@ func (d *dataset) results(x *alarm.Query) ([]DataResult, error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// label is what a query is called that says nothing itself: an expression by
+// its ID, a metric by its name, and by its statistic and its period where the
+// metrics that are shown differ in them, as CloudWatch does.
+func (d *dataset) label(x *alarm.Query) string {
+	switch {
+	case x.Label != "":
+		return x.Label
+	case x.Stat == nil:
+		return x.ID
+	}
+	stats, periods := map[string]bool{}, map[int]bool{}
+	for _, q := range d.Queries {
+		if q.Stat != nil && (q.ReturnData == nil || *q.ReturnData) {
+			stats[q.Stat.Stat], periods[q.Stat.Period] = true, true
+		}
+	}
+	label := x.Stat.Metric.Name
+	if len(stats) > 1 {
+		label += " " + x.Stat.Stat
+	}
+	if len(periods) > 1 {
+		label += " " + strconv.Itoa(x.Stat.Period)
+	}
+	return label
 }

@@ -194,6 +194,22 @@ func (m *metricSeries) units() []metric.Unit {
 	return us
 }
 
+// unitsIn returns the units that there are samples in within a window, in order.
+func (m *metricSeries) unitsIn(w metric.Window) (units []metric.Unit) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.series) < 2 { // most have one
+		return nil
+	}
+	for _, s := range m.series {
+		if slices.ContainsFunc(s.Points(w, metric.SampleCount), metric.Point.Known) {
+			units = append(units, s.unit)
+		}
+	}
+	slices.Sort(units)
+	return units
+}
+
 // active reports whether a sample came at or after since; the zero time asks
 // whether there is any at all.
 func (m *metricSeries) active(since time.Time) bool {
@@ -213,6 +229,17 @@ func (s *Service) Reader(region string) alarm.Reader {
 	return func(q alarm.Question) []metric.Point {
 		if m := s.registry.find(Key{region, q.Key}); m != nil {
 			return m.points(q.Unit, q.Window, q.Stat)
+		}
+		return nil
+	}
+}
+
+// unitsIn answers which units a metric of a region has samples in, if it ever
+// had several.
+func (s *Service) unitsIn(region string) func(metric.Key, metric.Window) []metric.Unit {
+	return func(k metric.Key, w metric.Window) []metric.Unit {
+		if m := s.registry.find(Key{region, k}); m != nil {
+			return m.unitsIn(w)
 		}
 		return nil
 	}

@@ -117,7 +117,8 @@ refused("InvalidParameterValue", "AWS/SageMaker", cw.put_metric_data, Namespace=
 refused("InvalidParameterValue", "The value NaN", cw.put_metric_data, Namespace="N", MetricData=[{"MetricName": "m", "Value": float("nan")}])
 refused("InvalidParameterCombination", "Must specify", cw.get_metric_statistics, Namespace="N", MetricName="m", StartTime=now - datetime.timedelta(1), EndTime=now, Period=60)
 refused("InvalidNextToken", "invalid", cw.describe_alarms, NextToken="x")
-refused("ResourceNotFoundException", "Could not find alarm", cw.list_tags_for_resource, ResourceARN=got["AlarmArn"] + "x")
+assert cw.list_tags_for_resource(ResourceARN=got["AlarmArn"] + "x")["Tags"] == []
+refused("ResourceNotFoundException", "Could not find alarm", cw.untag_resource, ResourceARN=got["AlarmArn"] + "x", TagKeys=["a"])
 refused("ValidationError", "anomaly detection", cw.put_metric_alarm, **{
     **{k: v for k, v in alarm.items() if k != "Threshold"}, "AlarmName": "x", "ThresholdMetricId": "ad", "ComparisonOperator": "GreaterThanUpperThreshold"})
 if "EvaluationCriteria" in cw.meta.service_model.operation_model("PutMetricAlarm").input_shape.members:

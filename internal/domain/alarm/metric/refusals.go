@@ -12,6 +12,7 @@ import (
 var (
 	ErrMissing     = errors.New("a required parameter is missing")    // MissingRequiredParameterException
 	ErrCombination = errors.New("parameters that exclude each other") // InvalidParameterCombinationException
+	ErrValue       = errors.New("a value that is not one")            // InvalidParameterValueException
 )
 
 // maxRefusals is how many sentences one answer may have.

@@ -63,7 +63,7 @@ func (s Stat) Percentile() (float64, bool) { return s.lo.at, s.kind == percentil
 // ParseStat reads a Statistic or an ExtendedStatistic: SampleCount, Average,
 // Sum, Minimum, Maximum, pNN, tmNN, tcNN, tsNN, wmNN, IQM, TM, TC, TS, WM with
 // a range of shares or values such as (10%:90%), and PR with one of values.
-// Errors are fault.Invalid.
+// Errors are fault.Invalid because of ErrValue.
 func ParseStat(name string) (Stat, error) {
 	for _, s := range []Stat{SampleCount, Average, Sum, Minimum, Maximum} {
 		if name == s.name {
@@ -72,8 +72,10 @@ func ParseStat(name string) (Stat, error) {
 	}
 	s, ok := parseExtended(name)
 	if !ok {
-		return Stat{}, fault.New(fault.Invalid, "The value %q for parameter ExtendedStatistic is not supported.",
-			clip(name))
+		return Stat{}, fault.New(
+			fault.Invalid, "The value %s for parameter ExtendedStatistic is not supported.",
+			strings.ToValidUTF8(clip(name), "?"),
+		).Because(ErrValue)
 	}
 	return s, nil
 }
