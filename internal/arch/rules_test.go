@@ -15,11 +15,13 @@ type rule struct {
 var rules = []rule{
 	// The domain decides. Refusals are faults, resources know their names.
 	{"internal/domain/fault", nil},
+	{"internal/domain/spelling", nil},
 	{"internal/domain/enroll", nil},
 	{"internal/domain/arn", may(domain("fault"))},
 	{"internal/domain/tensor", may(domain("fault"))},
 	{"internal/domain/traffic", may(domain("arn"))},
-	{"internal/domain/rollout", may(domain("fault"))},
+	{"internal/domain/gate", may(domain("fault", "spelling"))},
+	{"internal/domain/rollout", may(domain("fault", "gate"))},
 	{"internal/domain/hosting", may(domain("arn", "fault", "rollout", "traffic"))},
 	{"internal/domain/record", may(domain("arn", "fault", "hosting", "rollout"))},
 	{"internal/domain/notice", may(domain("hosting", "rollout"))},
@@ -154,9 +156,10 @@ var rules = []rule{
 	{"internal/app", may(
 		domain("..."), platform("..."), service("..."), wire("..."), in("internal/api/...", "internal/config"),
 	)},
-	{"internal/config", may(domain("hosting", "notice"))},
+	{"internal/config", may(domain("hosting", "notice", "spelling"))},
 	{"internal/cli", may(
-		agent("enroll"), domain("enroll"), platform("build", "bundle"), wire("shape", "shape/slipway", "tunnel"),
+		agent("enroll"), domain("enroll", "spelling"), platform("build", "bundle"),
+		wire("shape", "shape/slipway", "tunnel"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
 	)},
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/domain/spelling"
 )
 
 // arguments checks those of a command against its usage line: words in
@@ -51,7 +51,7 @@ func suggestion(cmd *cobra.Command, word string) string {
 			names = append(names, c.Name())
 		}
 	}
-	if name := config.Nearest(word, names); name != "" {
+	if name := spelling.Nearest(word, names); name != "" {
 		return fmt.Sprintf("; did you mean %q?", cmd.CommandPath()+" "+name)
 	}
 	return fmt.Sprintf("; '%s --help' lists them", cmd.CommandPath())
@@ -65,7 +65,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if name := config.Nearest(word, names); name != "" {
+	if name := spelling.Nearest(word, names); name != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, name)
 	}
 	return fmt.Errorf("%w; '%s --help' lists them", err, cmd.CommandPath())

@@ -12,6 +12,8 @@ import (
 
 	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ml/slipway/internal/domain/spelling"
 )
 
 // Fault is something that is wrong with a configuration file.
@@ -280,25 +282,13 @@ func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
 // nearest suggests a key in the place of one that is not known: one that is
 // spelled alike here, one of this name elsewhere, or any that can be here.
 func nearest(key, path string, known []string) string {
-	if best := Nearest(key, known); best != "" {
+	if best := spelling.Nearest(key, known); best != "" {
 		return "did you mean " + join(path, best) + "?"
 	}
 	if elsewhere := find(reflect.TypeFor[Config](), "", key); elsewhere != "" {
 		return "did you mean " + elsewhere + "?"
 	}
 	return "there are " + strings.Join(known, ", ")
-}
-
-// Nearest returns the one of some words that is spelled most like another, and
-// "" if none is.
-func Nearest(word string, among []string) string {
-	best, least := "", 1+max(1, len(word)/3)
-	for _, w := range among {
-		if d := distance(strings.ToLower(word), strings.ToLower(w)); d < least {
-			best, least = w, d
-		}
-	}
-	return best
 }
 
 // find returns the path of a key of that name below t.
@@ -313,29 +303,4 @@ func find(t reflect.Type, path, key string) string {
 		}
 	}
 	return ""
-}
-
-// distance is how many letters have to be changed, added, left out or swapped
-// with their neighbour to make b of a.
-func distance(a, b string) int {
-	prev2, prev := []int(nil), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(prev[j]+1, row[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev = prev, row
-	}
-	return prev[len(b)]
 }

@@ -116,6 +116,10 @@ func (p Plan) status(s State, f Facts, i int) VariantStatus {
 	case Baking:
 		word, n := p.capacity(v, s.Step)
 		wait, governs := p.Wait(s.Step)
+		if p.Mirrored(s.Step) {
+			return told(New, "Baking", c.NewWanted, "Baking for "+seconds(wait)+
+				" seconds (first) with copies of requests alone on %d instance(s).")
+		}
 		return told(New, "Baking", n, "Baking for "+seconds(wait)+" seconds ("+governs+") with traffic enabled on "+
 			word+" capacity of %d instance(s).")
 	case Retiring, Committed:
@@ -169,7 +173,7 @@ func scaling(from, to int) VariantStatus {
 func (p Plan) capacity(v Variant, i int) (string, int) {
 	n := p.green(v, i)
 	switch {
-	case p.Policy.Strategy == Canary && i == 0:
+	case p.Policy.Strategy == Canary && i == p.lead():
 		return "canary", n
 	case p.Policy.Strategy == Linear && n < v.New:
 		return "linear step", n - p.green(v, i-1)

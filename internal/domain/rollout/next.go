@@ -72,7 +72,7 @@ func (p Plan) step(s State, f Facts) (State, bool) {
 		return p.enter(s, Baking, f.Now, nil), true
 	case Baking:
 		if p.observed(s, f) && !p.lacking(s, f) {
-			if f.GreenRequests <= s.Requests {
+			if f.GreenRequests <= s.Requests && !p.Mirrored(s.Step) {
 				s.Unproven = append(slices.Clip(s.Unproven), s.Step)
 			}
 			return p.goOn(s, f)
@@ -98,7 +98,7 @@ func (p Plan) step(s State, f Facts) (State, bool) {
 func (p Plan) launch(v Variant, c *Split, i int) {
 	c.NewWanted = v.New
 	if p.Policy.Strategy == Rolling {
-		c.NewWanted = p.green(v, i)
+		c.NewWanted = p.green(v, max(i, p.lead()))
 	}
 }
 
@@ -123,7 +123,7 @@ func (p Plan) goOn(s State, f Facts) (State, bool) {
 		return p.enter(s, Succeeded, f.Now, nil), true
 	case s.Step == p.Steps()-1:
 		return p.enter(s, Committed, f.Now, func(_ Variant, c *Split) { c.OldWanted, c.OldActive = 0, 0 }), true
-	case p.Policy.Strategy == Rolling:
+	case p.Policy.Strategy == Rolling && !p.Mirrored(s.Step):
 		return p.enter(s, Retiring, f.Now, func(_ Variant, c *Split) { c.OldWanted = c.OldActive }), true
 	}
 	s.Step++
@@ -185,14 +185,34 @@ func (p Plan) wake(s State, f Facts) time.Time {
 	if s.Phase != Baking || s.hold() >= 0 {
 		return expires
 	}
-	again := p.baked(s)
-	if !again.After(f.Now) && (p.lacking(s, f) || !p.observed(s, f)) {
-		again = f.Now.Add(recount)
-	}
+	again := p.rise(s, f)
 	if again.After(f.Now) && again.Before(expires) {
 		return again
 	}
 	return expires
+}
+
+// rise is when the bake of s must be looked at again for its own sake; not after
+// f.Now if it waits for facts alone.
+func (p Plan) rise(s State, f Facts) time.Time {
+	ends, baked := p.ends(s, f), p.baked(s)
+	soon := f.Now.Add(recount)
+	if wait, early := p.atLeast(s); early && ends.After(f.Now) {
+		at := s.baking().Add(wait + s.Held)
+		switch {
+		case at.After(f.Now) && at.Before(ends):
+			return at
+		case ends.After(soon):
+			return soon // it may be proven by then
+		}
+	}
+	switch {
+	case ends.After(f.Now):
+		return ends
+	case p.lacking(s, f) || !p.observed(s, f):
+		return soon
+	}
+	return baked
 }
 
 // enter returns s in another phase with every split changed by set.

@@ -79,6 +79,6 @@ func (s State) startOver(f Facts) State {
 
 // observed reports whether the bake of s was observed long enough.
 func (p Plan) observed(s State, f Facts) bool {
-	baked := p.baked(s)
+	baked := p.ends(s, f)
 	return !f.Now.Before(baked) && !f.Observed.Until.Before(baked)
 }

@@ -118,10 +118,14 @@ func (k *people) bakesAsLongAsItMust(p rollout.Plan, s rollout.State, f rollout.
 		return nil
 	}
 	wait, _ := p.Wait(s.Step)
+	wait = least(p, s, f, wait)
 	came := f.GreenRequests - k.requests
-	marked := len(n.Unproven) > len(s.Unproven)
+	none, marked := came == 0, len(n.Unproven) > len(s.Unproven)
+	if p.Mirrored(s.Step) { // no request can come
+		came, none = int64(p.Policy.MinimumRequests), false
+	}
 	switch baked := f.Now.Sub(k.entered) - k.paused; {
-	case marked != (came == 0) || marked && n.Unproven[len(s.Unproven)] != s.Step:
+	case marked != none || marked && n.Unproven[len(s.Unproven)] != s.Step:
 		return fmt.Errorf("%d requests came in step %d, marked are %v", came, s.Step, n.Unproven)
 	case k.promoted:
 		return nil

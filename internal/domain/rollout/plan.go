@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 )
 
 // DefaultTimeout bounds a deployment whose policy sets no
@@ -63,6 +64,10 @@ type Policy struct {
 	// takes: the timeout bounds it. 0: the wait alone decides. It is our own;
 	// the API has no such thing.
 	MinimumRequests int `json:"minimumRequests,omitempty"`
+	// Gates compare the new fleet with the old one. Like MinimumRequests they are
+	// our own, and belong to the new configuration and the server rather than to
+	// the policy that was asked for: see Plan.With.
+	Gates []gate.Gate `json:"gates,omitempty"`
 }
 
 // Variant holds the instance counts of one variant before and after. Old is 0
@@ -199,10 +204,10 @@ func (p Plan) check() error {
 // together; one that has no instance left to move waits for the others.
 func (p Plan) Steps() int {
 	if p.Policy.Strategy == AllAtOnce {
-		return 1
+		return p.lead() + 1
 	}
 	if p.Policy.Strategy == Canary {
-		return 2
+		return p.lead() + 2
 	}
 	l, _ := p.Policy.limit()
 	k := 1
@@ -211,13 +216,16 @@ func (p Plan) Steps() int {
 			k = max(k, (v.New+size-1)/size)
 		}
 	}
-	return k
+	return p.lead() + k
 }
 
-// Wait returns how long step i bakes and the API's name of what governs it.
-// The last step of blue/green is followed by the termination wait, every other
+// Wait returns how long step i bakes and the name of what governs it, the API's
+// but for a step of copies alone. The last step of blue/green is followed by the termination wait, every other
 // one by the wait interval (spec §4.4).
 func (p Plan) Wait(i int) (time.Duration, string) {
+	if p.Mirrored(i) {
+		return gate.FirstOf(p.Policy.Gates), "first"
+	}
 	if p.Policy.Strategy == Rolling || i < p.Steps()-1 {
 		return p.Policy.WaitInterval, "WaitIntervalInSeconds"
 	}
@@ -225,13 +233,19 @@ func (p Plan) Wait(i int) (time.Duration, string) {
 }
 
 // TotalWait returns the sum of all bakes.
-func (p Plan) TotalWait() time.Duration {
-	last, _ := p.Wait(p.Steps() - 1)
-	return time.Duration(p.Steps()-1)*p.Policy.WaitInterval + last
+func (p Plan) TotalWait() (total time.Duration) {
+	for i := range p.Steps() {
+		wait, _ := p.Wait(i)
+		total += wait
+	}
+	return total
 }
 
 // green returns how many new instances of v take traffic once step i moved.
 func (p Plan) green(v Variant, i int) int {
+	if i -= p.lead(); i < 0 {
+		return 0
+	}
 	switch p.Policy.Strategy {
 	case Canary:
 		if i == 0 {
@@ -271,9 +285,14 @@ func (p Plan) bake(s State) time.Duration {
 // baked is when the bake that s is in has lasted long enough.
 func (p Plan) baked(s State) time.Time { return s.baking().Add(p.bake(s) + s.Held) }
 
-// lacking reports whether the bake of s must go on for want of requests.
-func (p Plan) lacking(s State, f Facts) bool {
-	return !s.Promoted && f.GreenRequests-s.Requests < int64(p.Policy.MinimumRequests)
+// lacking reports whether the bake of s must go on for want of requests or of a
+// proof.
+func (p Plan) lacking(s State, f Facts) bool { return p.few(s, f) || len(p.holding(s, f)) > 0 }
+
+// few reports whether the bake of s must go on for want of requests. Copies are
+// none.
+func (p Plan) few(s State, f Facts) bool {
+	return !s.Promoted && !p.Mirrored(s.Step) && f.GreenRequests-s.Requests < int64(p.Policy.MinimumRequests)
 }
 
 // carry returns how many of n instances keep traffic when moved of total were

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
 
@@ -94,6 +95,7 @@ func (k *keeper) check(p rollout.Plan, s rollout.State, f rollout.Facts, n rollo
 		limitsTheBlast(p, n),
 		k.undoesTrafficFirst(p, s, f, n),
 		k.obeys(p, s, f, n, wake),
+		heedsGates(p, s, f, n),
 	)
 }
 
@@ -216,10 +218,14 @@ func keepsCapacity(p rollout.Plan, n rollout.State) error {
 // least.
 func limitsTheBlast(p rollout.Plan, n rollout.State) error {
 	size := p.Policy.LinearStepSize
+	step := n.Step
+	if gate.FirstOf(p.Policy.Gates) > 0 { // before any traffic moves
+		step--
+	}
 	switch {
 	case !n.Phase.Undoable() || p.Policy.Strategy == rollout.AllAtOnce:
 		return nil
-	case p.Policy.Strategy == rollout.Canary && n.Step > 0:
+	case p.Policy.Strategy == rollout.Canary && step > 0:
 		return nil
 	case p.Policy.Strategy == rollout.Canary:
 		size = p.Policy.CanarySize
@@ -227,13 +233,13 @@ func limitsTheBlast(p rollout.Plan, n rollout.State) error {
 		size = p.Policy.MaximumBatchSize
 	}
 	for i, v := range p.Variants {
-		step := float64(size.Value) / float64(v.New)
+		each := float64(size.Value) / float64(v.New)
 		if size.Type == rollout.CapacityPercent {
-			step = float64(size.Value) / 100
+			each = float64(size.Value) / 100
 		}
-		step = max(step, 1/float64(v.New))
-		if share := n.Variants[i].NewShare; share > float64(n.Step+1)*step+1e-9 {
-			return fmt.Errorf("step %d exposes %v of the traffic, %v a step allowed", n.Step, share, step)
+		each = max(each, 1/float64(v.New))
+		if share := n.Variants[i].NewShare; share > float64(step+1)*each+1e-9 {
+			return fmt.Errorf("step %d exposes %v of the traffic, %v a step allowed", n.Step, share, each)
 		}
 	}
 	return nil

@@ -20,9 +20,12 @@ func (p Plan) verdict(s State, f Facts) string {
 		if why := p.tripped(f); why != "" {
 			return why
 		}
+		if why := p.fired(s, f); why != "" {
+			return why
+		}
 	}
 	if limit := p.Policy.MaximumExecutionTimeout; !f.Now.Before(s.Begun.Add(limit)) {
-		return p.timedOut(s, f.Now)
+		return p.timedOut(s, f)
 	}
 	return ""
 }
@@ -57,7 +60,7 @@ func (p Plan) ours(names []string) (ours []string) {
 
 // timedOut is the reason of a timeout. It tells of pauses: whoever made one may
 // not have known that the clock went on.
-func (p Plan) timedOut(s State, now time.Time) string {
+func (p Plan) timedOut(s State, f Facts) string {
 	limit := seconds(p.Policy.MaximumExecutionTimeout)
 	why := "Endpoint deployment was rolled back because it exceeded MaximumExecutionTimeoutInSeconds of " + limit +
 		" seconds."
@@ -66,9 +69,13 @@ func (p Plan) timedOut(s State, now time.Time) string {
 		why = "The endpoint was not ready within " + limit + " seconds."
 	case Scale:
 		why = "The capacity update was rolled back because it did not finish within " + limit + " seconds."
-	case Update, Delete:
+	case Update:
+		if unproven := p.notProven(s, f); unproven != "" {
+			why = unproven
+		}
+	case Delete:
 	}
-	if paused := p.resume(s, now).pausedFor().Round(time.Second); paused > 0 {
+	if paused := p.resume(s, f.Now).pausedFor().Round(time.Second); paused > 0 {
 		why += " It was paused for " + seconds(paused) + " of them."
 	}
 	if n := len(s.Gaps); n > 0 {

@@ -13,7 +13,7 @@
 //	    │            └──────────┼─┘
 //	    └─────── Retiring ◀─────┘     (rolling: the next batch launches)
 //
-//	any of these before Committed, on failure, alarm or timeout:
+//	any of these before Committed, on failure, alarm, gate or timeout:
 //
 //	    ├─▶ Returning ─▶ Restoring ─▶ RollbackFailed, or Failed if blue/green
 //	    │      │  ▲          │
@@ -141,6 +141,10 @@ type Facts struct {
 	// The names of alarms that are in ALARM at Now, and of those that are gone;
 	// those that the policy does not list are ignored.
 	FiringAlarms, DeletedAlarms []string
+
+	// What gates have seen of this deployment, of each variant at most one of a
+	// kind; those that the policy does not list are ignored.
+	Gates []GateFact
 
 	Orders        []Order // all that were given, oldest first; Next follows each once
 	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls

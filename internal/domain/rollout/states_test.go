@@ -49,6 +49,8 @@ var causes = map[[2]rollout.Phase]string{
 	{rollout.Shifting, rollout.Restoring}:       "verdict, no old instance ready",
 	{rollout.Baking, rollout.Returning}:         "verdict",
 	{rollout.Baking, rollout.Restoring}:         "verdict, no old instance ready",
+	{rollout.Shifting, rollout.Withdrawing}:     "verdict before any traffic moved",
+	{rollout.Baking, rollout.Withdrawing}:       "verdict before any traffic moved",
 	{rollout.Retiring, rollout.Withdrawing}:     "verdict, in batches",
 	{rollout.Retiring, rollout.Returning}:       "verdict",
 	{rollout.Retiring, rollout.Restoring}:       "verdict, old instances missing",
@@ -122,11 +124,12 @@ func draw(seen map[edge]bool) string {
 Drawn from the transitions that the tests of ` + "`internal/domain/rollout`" + ` observed; rewrite it with
 ` + "`go test ./internal/domain/rollout -run StateDiagram -update`" + `.
 
-A *verdict* is a failure of a new instance, an alarm, the timeout, or an Abort. It is possible until Committed, and
-the state that carries it out has moved back already all the traffic that live old instances can carry.
+A *verdict* is a failure of a new instance, an alarm, a gate, the timeout, or an Abort. It is possible until
+Committed, and the state that carries it out has moved back already all the traffic that live old instances can carry.
 
 A Pause is not a state: it holds a deployment where it is, until a Resume, a Promote or a verdict. After a Promote
-*baked* means that the alarms were read once.
+*baked* means that the alarms were read once. Gates may hold a bake until they are proven, or end it once they
+are.
 
 A bake is over when it was observed in one piece: after a gap, such as a restart of the server, it starts over.
 `)

@@ -1,6 +1,10 @@
 package rollout
 
-import "time"
+import (
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/gate"
+)
 
 // Moment is one entry of a timeline: the deployment enters State that long
 // after it began.
@@ -10,7 +14,8 @@ type Moment struct {
 }
 
 // Timeline returns how p would run if all went well and instances started and
-// stopped in no time: the waits alone, with requests enough. It is Next itself
+// stopped in no time: the waits alone, with requests enough,
+// and what has to be proven is. It is Next itself
 // that runs.
 func Timeline(p Plan, begin time.Time) []Moment {
 	s := Start(p, begin)
@@ -39,6 +44,14 @@ func (p Plan) ideal(s State, now time.Time) Facts {
 	for i, c := range s.Variants {
 		f.Old[i] = Fleet{Ready: c.OldWanted, Exists: c.OldWanted}
 		f.New[i] = Fleet{Ready: c.NewWanted, Exists: c.NewWanted}
+	}
+	for _, g := range p.Policy.Gates {
+		for _, v := range p.Variants {
+			if g.Action == gate.Hold { // what may end a bake before its time does not
+				seen := gate.Fact{Kind: g.Kind, Variant: v.Name, Since: s.Begun, Step: s.Step, Proof: 2 * g.Threshold()}
+				f.Gates = append(f.Gates, GateFact{Fact: seen})
+			}
+		}
 	}
 	return f
 }

@@ -68,6 +68,8 @@ type world struct {
 	bossy    int       // one in so many stretches of time brings an order, 0: none
 	orders   []rollout.Order
 	silent   bool // hardly a request comes
+	blind    bool // no gate ever proves anything
+	stale    bool // gates tell of a deployment before this one
 	requests int64
 	check    func(p rollout.Plan, s rollout.State, f rollout.Facts, n rollout.State, wake time.Time) error
 }
@@ -81,6 +83,7 @@ func newWorld(d dice) (*world, error) {
 		d: d, plan: p, now: t0, deadly: d.one(2), doomed: d.one(4), jumpy: d.one(3),
 		trouble: []int{4, 15, 60, 1000}[d(4)],
 	}
+	w.blind, w.stale = d.one(4), d.one(4)
 	w.bossy, w.silent = []int{0, 4, 20}[d(3)], d.one(4)
 	w.check = func(rollout.Plan, rollout.State, rollout.Facts, rollout.State, time.Time) error { return nil }
 	w.state = rollout.Start(p, w.now)
@@ -95,6 +98,9 @@ func aPlan(d dice) (rollout.Plan, error) {
 	if !d.one(3) {
 		for range 8 { // not every policy suits every fleet
 			p, err := rollout.NewPlan(rollout.Update, aPolicy(d), someVariants(d, rollout.Update))
+			if err == nil {
+				p, err = p.With(someGates(d))
+			}
 			if err == nil {
 				return p, nil
 			}
@@ -159,7 +165,7 @@ func someVariants(d dice, kind rollout.Kind) []rollout.Variant {
 
 func (w *world) facts() rollout.Facts {
 	f := rollout.Facts{
-		Now: w.now, Orders: w.orders, GreenRequests: w.requests,
+		Now: w.now, Orders: w.orders, GreenRequests: w.requests, Gates: w.gates(),
 		Observed: rollout.Observation{Last: rollout.Gap{Until: w.gap, Missed: "nobody looked"}, Until: w.now},
 	}
 	for i := range w.plan.Variants {
@@ -237,8 +243,9 @@ func (w *world) calm() error {
 	}
 	if !w.silent {
 		w.requests += 100
-	} else if w.plan.Policy.MinimumRequests > 0 && w.state.Phase == rollout.Baking {
-		w.now = w.now.Add(time.Minute) // rather than count each second that no request came
+	}
+	if (w.silent && w.plan.Policy.MinimumRequests > 0 || w.proves()) && w.state.Phase == rollout.Baking {
+		w.now = w.now.Add(time.Minute) // rather than count each second that nothing came
 	}
 	return nil
 }
