@@ -91,7 +91,7 @@ var rules = []rule{
 		"internal/service/packaging",
 		may(platform("artifact", "bundle", "child", "objects", "onnxfile", "store/jobs", "untrusted")),
 	},
-	{"internal/service/router", may(platform("http1"))},
+	{"internal/service/router", may(platform("connlimit", "http1"))},
 	{"internal/service/metrics", may(platform("store/metrics"))},
 
 	// The wire knows who calls and how a call is written, and no service.

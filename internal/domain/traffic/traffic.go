@@ -55,22 +55,92 @@ type Variant struct {
 	Routing   Strategy `json:"Routing"`   // "": Random
 	Container string   `json:"Container"` // host name of the container in messages: "primary"
 	Fleets    []Fleet  `json:"Fleets"`
+	Shadows   []Shadow `json:"Shadows,omitempty"` // that get copies of its requests
+	Mirror    *Mirror  `json:"Mirror,omitempty"`  // nil: the new fleet gets no copies
 }
+
+// Role is what a fleet is to the deployment that divides its variant's requests
+// between two fleets.
+type Role string
+
+// The roles are stored: never rename. A fleet that is neither is what an earlier
+// update left over, or the only one while no deployment runs.
+const (
+	NeitherFleet Role = ""
+	OldFleet     Role = "Old" // the one in service, to which a rollback returns
+	NewFleet     Role = "New" // the one that the deployment brings up
+)
 
 // Fleet is the part of a variant that runs one endpoint configuration.
 type Fleet struct {
-	Config    string     `json:"Config"` // EndpointConfigName
-	Share     float64    `json:"Share"`  // of the variant's requests; the shares of a variant sum to 1
+	// ID tells it from another fleet of the same configuration; "" in a route that
+	// was stored before fleets had ids there.
+	ID        string     `json:"ID,omitempty"`
+	Config    string     `json:"Config"`         // EndpointConfigName
+	Role      Role       `json:"Role,omitempty"` // in the deployment that runs
+	Share     float64    `json:"Share"`          // of the variant's requests; the shares of a variant sum to 1
 	Instances []Instance `json:"Instances"`
 	// Unhealthy are those that were ready, run, and fail their health checks.
 	// They take traffic when no instance of the variant is ready.
 	Unhealthy []Instance `json:"Unhealthy,omitempty"`
+	Capture   *Capture   `json:"Capture,omitempty"` // nil: nothing is captured of its requests
+}
+
+// Ref returns what the fleet is known by.
+func (f Fleet) Ref() FleetRef { return FleetRef{ID: f.ID, Config: f.Config} }
+
+// FleetRef says which fleet of an endpoint is meant: that of the id, or all of
+// the configuration where the id is not known.
+type FleetRef struct{ ID, Config string }
+
+// Is reports whether what was counted for other was counted for r: routes that
+// were stored before fleets had ids there name the configuration alone.
+func (r FleetRef) Is(other FleetRef) bool {
+	if r.ID == "" || other.ID == "" {
+		return r.Config == other.Config
+	}
+	return r.ID == other.ID
 }
 
 // Instance is one instance that takes traffic.
 type Instance struct {
 	ID      string `json:"ID"`
 	Address string `json:"Address"`
+	// Slot is the instance's place in its fleet's variant, 0 to Slots-1: one that
+	// replaces another has the place of that one as far as it is known. Beyond Slots
+	// instances, some share one.
+	Slot int `json:"Slot,omitempty"`
+}
+
+// Slots is how many places of a fleet are told apart.
+const Slots = 32
+
+// Capture says what is kept of the requests that a fleet answers (the API's
+// DataCaptureConfig). Where it goes is not the router's business.
+type Capture struct {
+	Percent int  `json:"Percent"` // of the requests, 0 to 100
+	Input   bool `json:"Input"`   // the request's body
+	Output  bool `json:"Output"`  // the answer's
+	// CSV and JSON are the content types that are kept as text, without parameters.
+	CSV  []string `json:"CSV,omitempty"`
+	JSON []string `json:"JSON,omitempty"`
+}
+
+// Shadow is a shadow variant: instances that get copies of a production
+// variant's requests and whose answers nobody waits for.
+type Shadow struct {
+	Name      string   `json:"Name"`
+	Ratio     float64  `json:"Ratio"`   // of the production variant's requests that are copied, 0 to 1
+	Routing   Strategy `json:"Routing"` // "": Random
+	Container string   `json:"Container"`
+	Fleets    []Fleet  `json:"Fleets"`
+}
+
+// Mirror says that the new fleet gets copies of requests that the old one
+// answers, while a deployment runs.
+type Mirror struct {
+	Deployment string  `json:"Deployment"`
+	Ratio      float64 `json:"Ratio"` // of the requests drawn for the old fleet that are copied, 0 to 1
 }
 
 // Sample is what happened to one request that reached, or tried to reach, a
@@ -78,6 +148,7 @@ type Instance struct {
 type Sample struct {
 	Key             Key
 	Variant, Config string
+	Fleet           string    // id of the fleet that it is counted for; "": the route has none
 	At              time.Time // when the request arrived
 	Status4XX       bool      // the container answered 4xx
 	Status5XX       bool      // it answered 5xx, not at all, or in no time
@@ -89,12 +160,32 @@ type Sample struct {
 	Streaming       bool
 	FirstChunk      time.Duration // of a streaming response; 0 if none came
 	MidStreamError  bool
+
+	Draw      Draw // zero: no instance was chosen for it
+	Retried   bool // the instance that was chosen first did not take it, another was asked
+	Abandoned bool // the caller left before the whole answer was there
 }
 
-// Counts are the counters of one fleet: one (variant, configuration) of an
-// endpoint.
+// Draw is how the fleet was chosen that a request went to first, which nothing
+// that happens to the request later changes: it is what makes a comparison of
+// two fleets an experiment, with a coin whose bias is known.
+type Draw struct {
+	Variant  string
+	Fleet    string // id; "": the route has none
+	Role     Role
+	Instance string // id
+	Slot     int
+	// Share is the probability at the draw that it is the new fleet, given that it is
+	// the new or the old one: 1 or 0 if only one of them had instances.
+	Share float64
+	Epoch int64     // the version of the route that was drawn from
+	At    time.Time // of the draw; zero: there was none
+}
+
+// Counts are the counters of one fleet: one (variant, fleet) of an endpoint.
 type Counts struct {
 	Variant, Config                                string
+	Fleet                                          string // id; "": the route has none
 	InFlight                                       int64
 	Invocations, Status4XX, Status5XX, ModelErrors uint64
 }

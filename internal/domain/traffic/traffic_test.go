@@ -28,3 +28,21 @@ func TestARouteIsStoredAsItAlwaysWas(t *testing.T) {
 		t.Errorf("written as %s", again)
 	}
 }
+
+// A route of before fleets had ids there means all fleets of the configuration.
+func TestAFleetIsMeantByItsIdWhereThereIsOne(t *testing.T) {
+	ref := func(id, config string) traffic.FleetRef { return traffic.FleetRef{ID: id, Config: config} }
+	for name, tt := range map[string]struct {
+		a, b traffic.FleetRef
+		want bool
+	}{
+		"the same fleet":                     {ref("f-1", "c"), ref("f-1", "c"), true},
+		"two fleets of one configuration":    {ref("f-1", "c"), ref("f-2", "c"), false},
+		"one that was counted without an id": {ref("f-1", "c"), ref("", "c"), true},
+		"another configuration":              {ref("f-1", "c"), ref("", "d"), false},
+	} {
+		if tt.a.Is(tt.b) != tt.want || tt.b.Is(tt.a) != tt.want {
+			t.Errorf("%s: want %v", name, tt.want)
+		}
+	}
+}
