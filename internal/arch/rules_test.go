@@ -80,6 +80,7 @@ var rules = []rule{
 	{"internal/service/alarms", may(platform("store/alarms", "store/hosting"), service("metrics"))},
 	// It resolves the resources that tags are of, whatever their kind.
 	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
+	{"internal/service/capture", may(platform("objects"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
 	{"internal/service/evidence", may(service("alarms", "metrics"))},
 	{"internal/service/fleet", may(platform("store/edge"))},

@@ -116,11 +116,12 @@ type Instance struct {
 const Slots = 32
 
 // Capture says what is kept of the requests that a fleet answers (the API's
-// DataCaptureConfig). Where it goes is not the router's business.
+// DataCaptureConfig).
 type Capture struct {
-	Percent int  `json:"Percent"` // of the requests, 0 to 100
-	Input   bool `json:"Input"`   // the request's body
-	Output  bool `json:"Output"`  // the answer's
+	Destination string `json:"Destination"` // where it goes: s3://bucket/prefix, as it was sent
+	Percent     int    `json:"Percent"`     // of the requests, 0 to 100
+	Input       bool   `json:"Input"`       // the request's body
+	Output      bool   `json:"Output"`      // the answer's
 	// CSV and JSON are the content types that are kept as text, without parameters.
 	CSV  []string `json:"CSV,omitempty"`
 	JSON []string `json:"JSON,omitempty"`

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/service/capture"
 )
 
 // columns are all columns that hold JSON of our own, and what each holds. What
@@ -58,6 +59,7 @@ var columns = map[string]reflect.Type{
 
 // files are the documents that lie in files of their own, on a device too.
 var files = map[string]reflect.Type{
+	"capture.spool":    reflect.TypeFor[capture.Header](),
 	"agent.state":      reflect.TypeFor[depot.State](),
 	"package.manifest": reflect.TypeFor[bundle.Manifest](),
 	"objects.bucket":   reflect.TypeFor[objects.Bucket](),

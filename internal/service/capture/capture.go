@@ -1,0 +1,213 @@
+// Package capture keeps what requests and answers of endpoints said
+// (DataCaptureConfig, spec §5): one line of JSON for each request that was drawn,
+// in files that go into a bucket. It promises that no request waits for it or
+// fails by it, that everything it holds is bounded and what does not fit is
+// dropped and counted, and that no object holds half a line. Deciding which
+// configuration is accepted is not its job (package hosting), nor is serving
+// objects (package objects).
+//
+// A record waits in memory, bounded for each variant, until the writer has
+// appended its line to a file of the spool, the variant's own. A file that is 60
+// seconds old, has 5 MiB, or whose hour, fleet or server ends is closed; it is put
+// into the bucket and removed. What a crash leaves in the spool is put into the
+// bucket at the next start, but for a last line that is not whole.
+package capture
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+)
+
+// Limits that are the service's own.
+const (
+	maxAge     = time.Minute // of a file that is written
+	maxFile    = 5 << 20     // bytes after which a file is closed
+	maxWaiting = 4096        // records of one variant that wait for the writer
+	maxHeld    = 32 << 20    // bytes of their bodies
+	// gather is how long the writer lets records come together: a wake-up for each
+	// would cost the requests more than the lines do.
+	gather = 10 * time.Millisecond
+	// retry is how long a destination or a spool that failed is left alone.
+	retry = 10 * time.Second
+	// putTimeout is how long one file may take.
+	putTimeout = time.Minute
+	// lifetime is how long a file waits for a bucket that is not there.
+	lifetime = 24 * time.Hour
+	// stopTimeout is how long a server that stops tries to get rid of its files; the
+	// next start goes on with what is left.
+	stopTimeout = 10 * time.Second
+	tellEvery   = time.Minute // how often the log hears that a variant's requests are dropped
+)
+
+// Objects is where files go.
+type Objects interface {
+	HeadBucket(ctx context.Context, name string) (objects.Bucket, error)
+	Put(ctx context.Context, bucket, key string, body io.Reader, p objects.Put) (objects.Info, error)
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Dir     string // of the spool; made if there is none
+	Objects Objects
+	// Route returns where an endpoint's requests go now: a variant that no longer
+	// captures has its last file closed.
+	Route func(traffic.Key) (traffic.Route, bool)
+
+	SpoolBytes  int64 // beyond which nothing is captured until seven tenths of it are free again
+	StopAt      int   // per cent of the disk in use at which nothing is captured any more; 100: never
+	ResumeBelow int   // per cent of the disk in use below which it goes on
+	// DiskUsed returns how much of the spool's disk is in use, in per cent. Nil: the
+	// file system is asked.
+	DiskUsed func(dir string) (float64, error)
+
+	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
+	Log        *slog.Logger          // nil: discard
+}
+
+// Record is one request as it is to be captured. The service keeps its slices
+// until it calls Release.
+type Record struct {
+	Key     traffic.Key
+	Variant string
+	Capture *traffic.Capture
+	At      time.Time // when it was over
+
+	Attributes, Inference string // "": the caller sent none
+	Input, Output         Side
+	Release               func() // nil: nobody waits for it
+}
+
+// Side is one direction of a request.
+type Side struct {
+	Taken       bool // false: it is not part of the line
+	ContentType string
+	Data        []byte
+	Truncated   bool // there was more
+}
+
+func (r *Record) size() int { return len(r.Input.Data) + len(r.Output.Data) }
+
+func (r *Record) release() {
+	if r.Release != nil {
+		r.Release()
+	}
+}
+
+// Service captures. Its methods may be called at the same time.
+type Service struct {
+	Config
+	spool   *spool
+	up      *uploader
+	stopped atomic.Pointer[string] // why nothing is captured at all; nil: it is
+	counts  counters
+
+	wake chan struct{} // a stream has records
+	mu   sync.Mutex    // guards what follows, and the queues of the streams
+	// streams are by their place; dirty are those that have records.
+	streams map[place]*stream
+	dirty   []*stream
+	ended   bool // nobody will write any more
+}
+
+// place is where lines of one variant go.
+type place struct {
+	key                  traffic.Key
+	variant, destination string
+}
+
+// stream is what waits for, and is written to, one place.
+type stream struct {
+	place
+	capture *traffic.Capture
+
+	// Guarded by Service.mu.
+	waiting []Record
+	held    int // records that wait or are being written
+	bytes   int // of their bodies
+	dropped int // since the log was told
+	told    time.Time
+
+	// The writer's own.
+	spare []Record
+	text  []byte
+	file  *file // that is written; nil: none
+	lines int   // in text
+}
+
+// New returns a service that captures once it runs.
+func New(c Config) (*Service, error) {
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	if c.DiskUsed == nil {
+		c.DiskUsed = diskUsed
+	}
+	s := &Service{Config: c, counts: newCounters(), wake: make(chan struct{}, 1), streams: map[place]*stream{}}
+	s.spool = &spool{dir: c.Dir}
+	s.up = newUploader(s)
+	return s, s.counts.register(c.Registerer, s)
+}
+
+// Take captures a request, or drops and counts it.
+func (s *Service) Take(r Record) {
+	if s.stopped.Load() != nil {
+		s.drop(&r, causeStopped)
+		return
+	}
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		s.drop(&r, causeStopped)
+		return
+	}
+	at := place{r.Key, r.Variant, r.Capture.Destination}
+	st := s.streams[at]
+	if st == nil {
+		st = &stream{place: at}
+		s.streams[at] = st
+	}
+	if st.held >= maxWaiting || st.held > 0 && st.bytes+r.size() > maxHeld {
+		st.dropped++
+		s.mu.Unlock()
+		s.drop(&r, causeFull)
+		return
+	}
+	st.capture = r.Capture
+	st.held++
+	st.bytes += r.size()
+	if len(st.waiting) == 0 {
+		s.dirty = append(s.dirty, st)
+	}
+	st.waiting = append(st.waiting, r)
+	first := len(s.dirty) == 1 && len(st.waiting) == 1
+	s.mu.Unlock()
+	if first {
+		select {
+		case s.wake <- struct{}{}:
+		default: // the writer is woken already
+		}
+	}
+}
+
+func (s *Service) drop(r *Record, cause string) {
+	s.counts.dropped(cause, 1)
+	r.release()
+}
+
+// Stopped returns why requests with this configuration are not captured now, ""
+// if they are.
+func (s *Service) Stopped(ctx context.Context, c *traffic.Capture) string {
+	if why := s.stopped.Load(); why != nil {
+		return *why
+	}
+	bucket, _ := split(c.Destination)
+	return s.up.check(ctx, bucket)
+}
