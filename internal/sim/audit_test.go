@@ -132,8 +132,9 @@ func (w *world) checkEndpoint(id hosting.EndpointID) {
 		return
 	}
 	w.observe(s, e, is, route)
-	if d := e.Deployment; d != nil && d.Exposure.Requests > w.answers[s.name+"/"+d.To()] {
-		w.broken("%s: %d requests are recorded of %d", s.name, d.Exposure.Requests, w.answers[s.name+"/"+d.To()])
+	fleet := e.Watched().Fleet.ID
+	if d := e.Deployment; d != nil && d.Exposure.Requests > w.answers[s.name+"/"+fleet] {
+		w.broken("%s: %d requests are recorded of %d", s.name, d.Exposure.Requests, w.answers[s.name+"/"+fleet])
 	}
 }
 

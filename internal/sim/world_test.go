@@ -205,7 +205,7 @@ func (s *server) LastGap() rollout.Gap {
 }
 
 // Dropped implements evidence.Metrics.
-func (s *server) Dropped(traffic.Key, string) rollout.Gap {
+func (s *server) Dropped(traffic.Key, traffic.FleetRef) rollout.Gap {
 	s.mayMiss("samples were dropped")
 	return s.gap
 }
@@ -238,8 +238,8 @@ func (s *server) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool)
 // Answered implements evidence.Routers. Every server is a router, too, and
 // answers some requests between two looks. What the others have counted comes
 // late or not at all, in any order, and now and then something from long ago.
-func (s *server) Answered(k traffic.Key, config string) (reports []traffic.Reading) {
-	w, at := s.w, k.Name+"/"+config
+func (s *server) Answered(k traffic.Key, f traffic.FleetRef) (reports []traffic.Reading) {
+	w, at := s.w, k.Name+"/"+f.ID
 	for _, r := range w.servers {
 		if r == nil || r != s && w.d.one(3) {
 			continue

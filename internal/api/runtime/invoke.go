@@ -148,12 +148,14 @@ func (c *call) relay(x Exchange, part []byte, err error) {
 	c.start(x, c.Response.Length(), contentType, "")
 	for ; err == nil; part, err = c.Next() {
 		if _, werr := x.Write(part); werr != nil {
-			return // the client is gone; Finish closes the upstream connection
+			c.Abandon() // Finish closes the upstream connection
+			return
 		}
 		if c.Response.Done() {
 			return
 		}
 		if x.Flush() != nil {
+			c.Abandon()
 			return
 		}
 	}
@@ -169,9 +171,11 @@ func (c *call) stream(x Exchange, part []byte, err error) {
 	for ; err == nil; part, err = c.Next() {
 		c.frame = eventstream.AppendEvent(c.frame[:0], "PayloadPart", part)
 		if _, werr := x.Write(c.frame); werr != nil {
+			c.Abandon()
 			return
 		}
 		if !c.Response.Done() && x.Flush() != nil {
+			c.Abandon()
 			return
 		}
 	}

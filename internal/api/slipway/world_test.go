@@ -98,7 +98,7 @@ func (w *world) LastGap() rollout.Gap { return w.gap }
 func (w *world) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) { return a, false }
 
 // Answered implements evidence.Routers.
-func (w *world) Answered(traffic.Key, string) []traffic.Reading {
+func (w *world) Answered(traffic.Key, traffic.FleetRef) []traffic.Reading {
 	return []traffic.Reading{{Router: "r", Requests: w.answered}}
 }
 

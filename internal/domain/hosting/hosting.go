@@ -151,6 +151,11 @@ type Fleet struct {
 	Variants   []FleetVariant  `json:"Variants"`
 }
 
+// ref returns what routes know the fleet by.
+func (f *Fleet) ref() traffic.FleetRef {
+	return traffic.FleetRef{ID: string(f.ID), Config: f.ConfigName}
+}
+
 // Variant returns the fleet's variant of that name, or nil.
 func (f *Fleet) Variant(name string) *FleetVariant {
 	if f == nil {

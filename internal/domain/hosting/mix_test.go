@@ -84,3 +84,58 @@ func TestAMixEndsWhenTheNextUpdateSucceeds(t *testing.T) {
 		t.Errorf("%s with %d instances (-want +got):\n%s", e.Status, len(is), diff)
 	}
 }
+
+// The next update may lead to the configuration of what is left of the last one:
+// the deployment is judged by its own fleet alone.
+func TestARemnantOfTheSameConfigurationIsNotTheNewFleet(t *testing.T) {
+	e, is := mixed(t)
+	next := launch("c2", v("a", 4, 1))
+	next.Fleet = "f-next"
+	if err := e.Update(hosting.Update{Launch: next}); err != nil {
+		t.Fatal(err)
+	}
+	missing, _ := e.Reconcile(is)
+	for _, m := range missing {
+		if m.Fleet == e.Deployment.Green.ID {
+			is = append(is, hosting.Instance{
+				ID: hosting.InstanceID(fmt.Sprint(m.Fleet, m.Ordinal)), Endpoint: e.ID, Fleet: m.Fleet, Variant: "a",
+				Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceReady, Address: "a", Created: t0,
+			})
+		}
+	}
+	s := e.Deployment.State
+	s.Phase, s.Variants = rollout.Baking, []rollout.Split{
+		{OldWanted: 4, OldActive: 1, NewWanted: 4, NewActive: 2, NewShare: 0.5},
+	}
+	e.Apply(s, t0)
+	roles := map[traffic.Role]traffic.Fleet{}
+	for _, f := range e.Route(is).Variants[0].Fleets {
+		roles[f.Role] = f
+	}
+	green, rest := roles[traffic.NewFleet], roles[traffic.NeitherFleet]
+	if len(roles) != 3 || green.Config != rest.Config || green.ID == rest.ID || roles[traffic.OldFleet].Config != "c1" {
+		t.Errorf("the route has %+v", roles)
+	}
+	if w := e.Watched(); w.Fleet != green.Ref() {
+		t.Errorf("watched is %+v, the new fleet is %+v", w.Fleet, green.Ref())
+	}
+	if len(green.Instances) != 2 || green.Instances[0].Slot == green.Instances[1].Slot {
+		t.Errorf("the instances have the places %+v", green.Instances)
+	}
+}
+
+// Nothing is compared where no deployment leads from one fleet to another.
+func TestAFleetHasNoRoleWithoutADeploymentThatReplacesIt(t *testing.T) {
+	rest, is := inService(t, v("a", 1, 1))
+	for _, f := range rest.Route(is).Variants[0].Fleets {
+		if f.Role != traffic.NeitherFleet || f.ID == "" {
+			t.Errorf("at rest: %+v", f)
+		}
+	}
+	mix, is := mixed(t)
+	for _, f := range mix.Route(is).Variants[0].Fleets {
+		if f.Role != traffic.NeitherFleet {
+			t.Errorf("after a rollback that failed: %+v", f)
+		}
+	}
+}

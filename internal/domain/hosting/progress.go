@@ -11,7 +11,7 @@ import (
 // Watched is what speaks for or against a deployment.
 type Watched struct {
 	Alarms []string
-	Config string // that it brings up; "" if it brings up no fleet
+	Fleet  traffic.FleetRef // that it brings up; zero: none
 	// Since is when it entered the phase that it is in: an alarm that fires and
 	// recovers between two turns has fired. Zero before the first shift, when
 	// only the present counts (spec §4.5).
@@ -24,7 +24,7 @@ func (e *Endpoint) Watched() (w Watched) {
 	if d == nil || d.Green == nil {
 		return w
 	}
-	w.Alarms, w.Config = d.Plan.Policy.Alarms, d.Green.ConfigName
+	w.Alarms, w.Fleet = d.Plan.Policy.Alarms, d.Green.ref()
 	if d.State.Phase != rollout.Launching || d.State.Step > 0 {
 		w.Since = d.State.Since
 	}
@@ -317,6 +317,7 @@ func (f *Fleet) clone() *Fleet {
 func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Variant, bool) {
 	rv := traffic.Variant{Name: name}
 	share := e.newShare(name)
+	divided := share > 0 // what serves alone is compared with nothing
 	if w := e.weight(name); w != nil {
 		rv.Weight = w.Current
 	}
@@ -327,7 +328,12 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 			return
 		}
 		from = v
-		fleet := traffic.Fleet{Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v)}
+		fleet := traffic.Fleet{
+			ID: string(f.ID), Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v),
+		}
+		if divided {
+			fleet.Role = e.role(f)
+		}
 		fleet.Unhealthy = failing(instances, f.ID, *v, v.Active-len(fleet.Instances))
 		rv.Fleets = append(rv.Fleets, fleet)
 	}
@@ -354,6 +360,21 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 	}
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
 	return rv, true
+}
+
+// role returns what a fleet is to the deployment: nothing unless that leads from
+// one fleet to another.
+func (e *Endpoint) role(f *Fleet) traffic.Role {
+	d := e.Deployment
+	switch {
+	case d == nil || d.Green == nil || e.Fleet == nil:
+		return traffic.NeitherFleet
+	case f.ID == d.Green.ID:
+		return traffic.NewFleet
+	case f.ID == e.Fleet.ID:
+		return traffic.OldFleet
+	}
+	return traffic.NeitherFleet
 }
 
 // remnantPart is the part of a variant's requests that the instances left of
@@ -401,10 +422,15 @@ func serving(instances []Instance, f FleetID, v FleetVariant) []traffic.Instance
 	out := []traffic.Instance{}
 	for _, i := range instances {
 		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceReady && len(out) < v.Active {
-			out = append(out, traffic.Instance{ID: string(i.ID), Address: i.Address})
+			out = append(out, i.routed())
 		}
 	}
 	return out
+}
+
+// routed returns the instance as routes name it.
+func (i Instance) routed() traffic.Instance {
+	return traffic.Instance{ID: string(i.ID), Address: i.Address, Slot: max(0, i.Ordinal) % traffic.Slots}
 }
 
 // failing picks at most n instances that were ready, run, and fail their health
@@ -413,7 +439,7 @@ func failing(instances []Instance, f FleetID, v FleetVariant, n int) (out []traf
 	for _, i := range instances {
 		if i.Fleet == f && i.Variant == v.Name && i.Wanted && i.Status == InstanceUnhealthy && i.Address != "" &&
 			len(out) < n {
-			out = append(out, traffic.Instance{ID: string(i.ID), Address: i.Address})
+			out = append(out, i.routed())
 		}
 	}
 	return out

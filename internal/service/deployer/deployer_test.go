@@ -76,16 +76,16 @@ func (y *yard) Tripped(hosting.DeploymentID) (a hosting.TrippedAlarm, ok bool) {
 }
 
 // Answered implements evidence.Routers.
-func (y *yard) Answered(_ traffic.Key, config string) []traffic.Reading {
+func (y *yard) Answered(_ traffic.Key, f traffic.FleetRef) []traffic.Reading {
 	reading := traffic.Reading{Router: "r"}
-	if config == "c2" {
+	if f.Config == "c2" && f.ID != "" {
 		reading.Requests = y.answered.Load()
 	}
 	return []traffic.Reading{reading}
 }
 
 // Dropped implements evidence.Metrics.
-func (y *yard) Dropped(traffic.Key, string) (g rollout.Gap) {
+func (y *yard) Dropped(traffic.Key, traffic.FleetRef) (g rollout.Gap) {
 	if d := y.dropped.Load(); d != nil {
 		g = *d
 	}

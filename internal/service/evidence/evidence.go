@@ -33,18 +33,17 @@ type Alarms interface {
 	) ([]hosting.TrippedAlarm, rollout.Gap, error)
 }
 
-// Routers report how many requests the fleets of an endpoint's configuration
-// have answered, each router for itself, and by which alarm they took back a
-// deployment's traffic.
+// Routers report how many requests a fleet of an endpoint has answered, each
+// router for itself, and by which alarm they took back a deployment's traffic.
 type Routers interface {
-	Answered(k traffic.Key, config string) []traffic.Reading
+	Answered(k traffic.Key, f traffic.FleetRef) []traffic.Reading
 	Tripped(d hosting.DeploymentID) (hosting.TrippedAlarm, bool)
 }
 
-// Metrics tell the last time that requests of an endpoint's configuration were
-// answered and could not be measured.
+// Metrics tell the last time that requests of an endpoint's fleet were answered
+// and could not be measured.
 type Metrics interface {
-	Dropped(k traffic.Key, config string) rollout.Gap
+	Dropped(k traffic.Key, f traffic.FleetRef) rollout.Gap
 }
 
 // Watcher tells the last time that this server could not observe anything; see
@@ -80,11 +79,12 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 	w := e.Watched()
 	ev.Observed.Until = clock.Now() // what is looked at below is no older
 	ev.see(s.Watch.LastGap())
-	if s.Routers != nil && w.Config != "" {
-		ev.Answered = s.Routers.Answered(traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Config)
+	k, brings := traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Fleet != traffic.FleetRef{}
+	if s.Routers != nil && brings {
+		ev.Answered = s.Routers.Answered(k, w.Fleet)
 	}
-	if s.Metrics != nil && w.Config != "" {
-		ev.see(s.Metrics.Dropped(traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Config))
+	if s.Metrics != nil && brings {
+		ev.see(s.Metrics.Dropped(k, w.Fleet))
 	}
 	if s.Alarms != nil && len(w.Alarms) > 0 {
 		var late rollout.Gap

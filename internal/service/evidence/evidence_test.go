@@ -47,11 +47,11 @@ func (w *world) Tripped(hosting.DeploymentID) (hosting.TrippedAlarm, bool) {
 	return w.tripped, w.tripped.Name != ""
 }
 
-func (w *world) Dropped(traffic.Key, string) rollout.Gap { return w.dropped }
-func (w *world) LastGap() rollout.Gap                    { return w.away }
+func (w *world) Dropped(traffic.Key, traffic.FleetRef) rollout.Gap { return w.dropped }
+func (w *world) LastGap() rollout.Gap                              { return w.away }
 
-func (w *world) Answered(k traffic.Key, config string) []traffic.Reading {
-	if k != (traffic.Key{Region: scope.Region, Name: "e"}) || config != "green" {
+func (w *world) Answered(k traffic.Key, f traffic.FleetRef) []traffic.Reading {
+	if k != (traffic.Key{Region: scope.Region, Name: "e"}) || f != (traffic.FleetRef{ID: "f-2", Config: "green"}) {
 		return nil
 	}
 	return []traffic.Reading{{Router: "r", Requests: 7}}
@@ -59,7 +59,7 @@ func (w *world) Answered(k traffic.Key, config string) []traffic.Reading {
 
 // under is an endpoint whose deployment brings up a fleet and has come so far.
 func under(ph rollout.Phase, step int) *hosting.Endpoint {
-	d := &hosting.Deployment{Green: &hosting.Fleet{ConfigName: "green"}}
+	d := &hosting.Deployment{Green: &hosting.Fleet{ID: "f-2", ConfigName: "green"}}
 	d.Plan.Policy.Alarms = []string{"a", "b"}
 	d.State = rollout.State{Phase: ph, Step: step, Since: since}
 	return &hosting.Endpoint{Scope: scope, Name: "e", Deployment: d}

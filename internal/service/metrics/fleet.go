@@ -135,6 +135,7 @@ const maxStripes = 8
 // after a minute is news of this second.
 func (s *Service) Sample(x traffic.Sample) {
 	k := fleetKey{x.Key, x.Variant, x.Config}
+	missed := unmeasured{k, x.Fleet}
 	f := (*s.fleets.shard(k).Load())[k]
 	if f == nil {
 		// Where there was no room a moment ago, looking again is not for
@@ -145,11 +146,11 @@ func (s *Service) Sample(x traffic.Sample) {
 		}
 		if f == nil {
 			s.full.Store(now)
-			s.drop(k)
+			s.drop(missed)
 			return
 		}
 	}
-	if x.Streaming && !f.streams.Load() && !s.openStreaming(f, x.At.Unix()) {
+	if x.Streaming && !f.streams.Load() && !s.openStreaming(f, missed, x.At.Unix()) {
 		x.Streaming = false // nothing is counted that has no series to go to
 	}
 	if f.add(&x) && !f.notified.Load() && !f.notified.Swap(true) {
@@ -206,9 +207,9 @@ func (s *Service) open(f *fleet, which ...int) bool {
 // openStreaming makes the series that only streaming requests need, and says
 // whether they are there. Where there was no room in this second it does not
 // look again.
-func (s *Service) openStreaming(f *fleet, now int64) bool {
+func (s *Service) openStreaming(f *fleet, missed unmeasured, now int64) bool {
 	if now <= s.full.Load() {
-		s.drop(f.fleetKey)
+		s.drop(missed)
 		return false
 	}
 	s.fleets.mu.Lock()
@@ -218,26 +219,34 @@ func (s *Service) openStreaming(f *fleet, now int64) bool {
 	}
 	if !s.open(f, midStreamErrors, firstChunk) {
 		s.full.Store(now)
-		s.drop(f.fleetKey)
+		s.drop(missed)
 		return false
 	}
 	f.streams.Store(true)
 	return true
 }
 
+// unmeasured names requests whose samples there was no room for. The fleet is the
+// id of the one that they were counted for, as far as it is known.
+type unmeasured struct {
+	fleetKey
+	fleet string
+}
+
 // drop takes note that there was no room for a sample.
-func (s *Service) drop(k fleetKey) {
+func (s *Service) drop(u unmeasured) {
 	s.unrecorded.Add(1)
-	at, _ := s.dropped.LoadOrStore(k, new(atomic.Int64))
+	at, _ := s.dropped.LoadOrStore(u, new(atomic.Int64))
 	at.(*atomic.Int64).Store(time.Now().Unix())
 }
 
 // Dropped returns the last time that there was no room for samples of the
-// requests that an endpoint's configuration answered, within a day.
-func (s *Service) Dropped(k traffic.Key, config string) (g rollout.Gap) {
+// requests that a fleet of an endpoint answered, within a day.
+func (s *Service) Dropped(k traffic.Key, f traffic.FleetRef) (g rollout.Gap) {
 	s.dropped.Range(func(key, at any) bool {
-		f, second := key.(fleetKey), time.Unix(at.(*atomic.Int64).Load(), 0)
-		if f.endpoint == k && (f.config == config || f.config == "") && !second.Before(g.From) {
+		u, second := key.(unmeasured), time.Unix(at.(*atomic.Int64).Load(), 0)
+		of := traffic.FleetRef{ID: u.fleet, Config: u.config}
+		if u.endpoint == k && (u.config == "" || f.Is(of)) && !second.Before(g.From) {
 			g = rollout.Gap{From: second, Until: second.Add(time.Second), Missed: tooMany}
 		}
 		return true

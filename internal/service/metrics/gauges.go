@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
@@ -57,7 +56,7 @@ func (s *Service) sampleInstance(i Instance, name string, now time.Time, percent
 	}}
 	m, err := s.registry.open(i.Endpoint.Region, id)
 	if err != nil {
-		s.drop(fleetKey{endpoint: i.Endpoint, variant: i.Variant})
+		s.drop(unmeasured{fleetKey: fleetKey{endpoint: i.Endpoint, variant: i.Variant}})
 		return
 	}
 	m.add("Percent", now, func(series *metric.Series) { series.Add(now, percent) })
@@ -79,10 +78,13 @@ func (s *Service) sampleInFlight(now time.Time) {
 		whole := map[string]float64{}
 		variants := map[string]*metricSeries{}
 		for _, f := range fs {
-			i := slices.IndexFunc(counts, func(c traffic.Counts) bool {
-				return c.Variant == f.variant && c.Config == f.config
-			})
-			if i < 0 {
+			n, counted := 0.0, false
+			for _, c := range counts { // several fleets may have one configuration
+				if c.Variant == f.variant && c.Config == f.config {
+					n, counted = n+float64(c.InFlight), true
+				}
+			}
+			if !counted {
 				continue
 			}
 			s.fleets.mu.Lock()
@@ -90,10 +92,9 @@ func (s *Service) sampleInFlight(now time.Time) {
 			both := f.series[concurrent]
 			s.fleets.mu.Unlock()
 			if !room {
-				s.drop(f.fleetKey)
+				s.drop(unmeasured{fleetKey: f.fleetKey})
 				continue
 			}
-			n := float64(counts[i].InFlight)
 			whole[f.variant] += n
 			variants[f.variant] = both[0]
 			s.gauge(both[1], now, n)

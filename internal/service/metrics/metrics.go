@@ -73,7 +73,7 @@ type Service struct {
 	instances map[string]usage // by ID, when last looked at; of the keeper's goroutine
 
 	squeeze    time.Duration // by how much seconds are kept shorter; of the keeper's goroutine
-	dropped    sync.Map      // fleetKey → the second of its last sample that was dropped, as *atomic.Int64
+	dropped    sync.Map      // unmeasured → the second of its last sample that was dropped, as *atomic.Int64
 	full       atomic.Int64  // second in which there was no room for a fleet's metrics
 	unrecorded atomic.Int64  // samples that found no room since the last report
 }

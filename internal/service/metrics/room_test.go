@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
 )
@@ -28,22 +29,25 @@ func inBubble(t *testing.T, f func(*world), change func(*metrics.Config)) {
 }
 
 // There is no room for a new fleet's metrics: who relies on them is told, and
-// that of no other configuration.
+// that of no other fleet.
 func TestWhoReliesOnSamplesIsToldThatTheyAreDropped(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.Sample(sample(true))
-		if g := w.Dropped(sample(true).Key, "c"); !g.Until.IsZero() {
+		if g := w.Dropped(sample(true).Key, traffic.FleetRef{Config: "c"}); !g.Until.IsZero() {
 			w.t.Errorf("dropped of what was measured: %+v", g)
 		}
 		time.Sleep(2 * time.Second)
 		x := sample(true)
-		x.Config = "new"
+		x.Config, x.Fleet = "new", "f-1"
 		w.Sample(x)
-		if g := w.Dropped(x.Key, "new"); time.Until(g.Until).Abs() > time.Second || g.Missed == "" {
+		green := traffic.FleetRef{ID: "f-1", Config: "new"}
+		if g := w.Dropped(x.Key, green); time.Until(g.Until).Abs() > time.Second || g.Missed == "" {
 			w.t.Errorf("not told: %+v", g)
 		}
-		if g := w.Dropped(x.Key, "c"); !g.Until.IsZero() {
-			w.t.Errorf("told of another configuration: %+v", g)
+		for _, other := range []traffic.FleetRef{{Config: "c"}, {ID: "f-2", Config: "new"}} {
+			if g := w.Dropped(x.Key, other); !g.Until.IsZero() {
+				w.t.Errorf("told of %+v: %+v", other, g)
+			}
 		}
 	}, func(c *metrics.Config) { c.MaxOwn = 14 })
 }

@@ -44,6 +44,10 @@ type Call struct {
 	failed bool
 	mid    bool
 	none   bool // there was no instance for it
+	gone   bool // its caller has left
+	draw   traffic.Draw
+
+	retried bool // the first instance did not take it
 }
 
 // Do chooses an instance, sends the request and waits for the head of its
@@ -53,7 +57,8 @@ func (r *Router) Do(c *Call) error {
 	c.r = r
 	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
 	c.Account, c.Variant, c.Container = "", "", ""
-	c.model, c.first, c.failed, c.mid, c.none = 0, 0, false, false, false
+	c.model, c.first, c.failed, c.mid, c.none, c.gone = 0, 0, false, false, false, false
+	c.draw, c.retried = traffic.Draw{}, false
 	for {
 		if err := r.pick(c); err != nil {
 			c.none = errors.Is(err, ErrNoInstance)
@@ -67,9 +72,11 @@ func (r *Router) Do(c *Call) error {
 		again := ok && f.Step == http1.Dialling && !f.Timeout && !errors.Is(err, http1.ErrGone)
 		c.tried = append(c.tried, c.in)
 		if !again || len(c.tried) == attempts || !r.another(c) {
-			c.failed = !errors.Is(err, http1.ErrGone)
+			c.gone = errors.Is(err, http1.ErrGone)
+			c.failed = !c.gone
 			return err
 		}
+		c.retried = true
 		c.model += c.Response.Waited()
 		c.count(-1)
 		r.release(c.in)
@@ -77,14 +84,15 @@ func (r *Router) Do(c *Call) error {
 	}
 }
 
-// pick chooses and claims an instance. It repeats when the table changed
-// between the two.
+// pick chooses and claims an instance. It repeats when the route changed between
+// the two.
 func (r *Router) pick(c *Call) error {
 	for {
-		rt := r.find(c.Key)
-		if rt == nil {
+		en := (*r.shard(c.Key).table.Load())[c.Key]
+		if en == nil {
 			return ErrNoEndpoint
 		}
+		rt := en.route.Load()
 		c.Account = rt.Scope.Account
 		v := rt.variant(c.TargetVariant)
 		if v == nil {
@@ -100,12 +108,33 @@ func (r *Router) pick(c *Call) error {
 		}
 		f := v.fleet()
 		in := f.instance(v.leastBusy, c.tried)
-		if r.claim(in) {
-			c.in, c.tally, c.active = in, f.tally, v.active
-			c.count(1)
-			return nil
+		if !r.take(en, rt, in) {
+			continue
 		}
+		c.in, c.tally, c.active = in, f.tally, v.active
+		c.count(1)
+		if c.draw.At.IsZero() {
+			c.draw = traffic.Draw{
+				Variant: v.Name, Fleet: f.ID, Role: f.Role, Instance: in.ID, Slot: int(in.slot.Load()),
+				Share: v.newShare, Epoch: rt.Version, At: time.Now(),
+			}
+		}
+		return nil
 	}
+}
+
+// take claims an instance that was chosen by a route, if that is still the one: if
+// not, also when the instance is still there. Were the draw repeated only where a
+// claim fails, the draws that stand would be more of one fleet than they say.
+func (r *Router) take(en *entry, rt *route, in *instance) bool {
+	if !r.claim(in) {
+		return false
+	}
+	if en.route.Load() == rt {
+		return true
+	}
+	r.release(in)
+	return false
 }
 
 // another reports whether there is an instance that c has not tried.
@@ -136,11 +165,18 @@ func (c *Call) Next() ([]byte, error) {
 	if c.Streaming && c.first == 0 && len(p) > 0 {
 		c.first = c.Response.Waited()
 	}
-	if _, bad := errors.AsType[*http1.Failure](err); bad && !errors.Is(err, http1.ErrGone) {
-		c.failed, c.mid = true, true
+	if _, bad := errors.AsType[*http1.Failure](err); bad {
+		if errors.Is(err, http1.ErrGone) {
+			c.gone = true
+		} else {
+			c.failed, c.mid = true, true
+		}
 	}
 	return p, err
 }
+
+// Abandon says that the caller does not take the answer: it has left.
+func (c *Call) Abandon() { c.gone = true }
 
 // Finish ends the call: it lets go of the instance and counts the outcome. A
 // response that was not read to its end is given up.
@@ -171,11 +207,12 @@ func (c *Call) sample() traffic.Sample {
 	model := c.model + c.Response.Waited()
 	status := c.Response.Status
 	s := traffic.Sample{
-		Key: c.Key, Variant: c.tally.variant, Config: c.tally.config,
+		Key: c.Key, Variant: c.tally.variant, Config: c.tally.fleet.Config, Fleet: c.tally.fleet.ID,
 		At:              c.Arrived,
 		ModelLatency:    model,
 		OverheadLatency: max(0, time.Since(c.Arrived)-model), Instances: c.active,
 		Streaming: c.Streaming, FirstChunk: c.first, MidStreamError: c.Streaming && c.mid,
+		Draw: c.draw, Retried: c.retried, Abandoned: c.gone,
 	}
 	switch {
 	case c.none:

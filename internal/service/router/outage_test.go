@@ -35,7 +35,7 @@ func TestARequestThatNoInstanceCanTakeIsCountedAndLogged(t *testing.T) {
 	if len(samples) != 3 || n.Invocations != 3 || n.Status5XX != 3 || n.InFlight != 0 {
 		t.Errorf("%d samples, counted %+v", len(samples), n)
 	}
-	if got := r.Answered(key, "c")[0].Requests; got != 0 {
+	if got := r.Answered(key, traffic.FleetRef{Config: "c"})[0].Requests; got != 0 {
 		t.Errorf("%d requests count as answered", got)
 	}
 	if got := strings.Count(logged.String(), "no instance can take them"); got != 1 {

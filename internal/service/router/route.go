@@ -25,11 +25,13 @@ type variant struct {
 	fleets    []fleet // those that have instances
 	active    int     // their instances
 	total     float64 // of their shares
+	newShare  float64 // the chance that the new fleet is drawn, of the new and the old one
 	unhealthy bool    // none is ready: the instances are those that fail their health checks
 	unserved  *tally  // counts the requests that no instance can take; nil: the variant has no fleet
 }
 
 type fleet struct {
+	*traffic.Fleet
 	share     float64
 	instances []*instance
 	tally     *tally
@@ -39,6 +41,7 @@ type fleet struct {
 type instance struct {
 	traffic.Instance
 	up          *http1.Upstream
+	slot        atomic.Int32 // as the last route says
 	outstanding atomic.Int64
 	draining    atomic.Bool   // set after the table no longer names it
 	routes      int           // that name it; guarded by Router.mu
@@ -52,14 +55,15 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 		v := &to.Variants[i]
 		rv := variant{Variant: v, weight: max(0, v.Weight), leastBusy: v.Routing == traffic.LeastOutstandingRequests}
 		rv.unhealthy = !slices.ContainsFunc(v.Fleets, func(f traffic.Fleet) bool { return len(f.Instances) > 0 })
-		for _, f := range v.Fleets {
-			t := rt.tally(v.Name, f.Config)
+		for j := range v.Fleets {
+			f := &v.Fleets[j]
+			t := rt.tally(v.Name, f.Ref())
 			if t == nil {
-				t = en.tally(old, v.Name, f.Config)
+				t = en.tally(old, v.Name, f.Ref())
 				rt.tallies = append(rt.tallies, t)
 			}
 			rv.unserved = cmp.Or(rv.unserved, t)
-			rf := fleet{share: max(0, f.Share), tally: t}
+			rf := fleet{Fleet: f, share: max(0, f.Share), tally: t}
 			instances := f.Instances
 			if rv.unhealthy {
 				// Most likely it is the checks that fail, or requests that are late: any
@@ -81,6 +85,7 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 				rv.total++
 			}
 		}
+		rv.newShare = rv.chance()
 		rt.variants[i] = rv
 		rt.total += rv.weight
 	}
@@ -93,6 +98,26 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 	return rt
 }
 
+// chance returns the probability that the new fleet is drawn, given that it is the
+// new or the old one: 0 if there is no new one to draw.
+func (v *variant) chance() float64 {
+	var green, both float64
+	for i := range v.fleets {
+		switch f := &v.fleets[i]; f.Role {
+		case traffic.NewFleet:
+			green += f.share
+			both += f.share
+		case traffic.OldFleet:
+			both += f.share
+		case traffic.NeitherFleet:
+		}
+	}
+	if both == 0 {
+		return 0
+	}
+	return green / both
+}
+
 // join returns the instance that lives at in's address. r.mu is held.
 func (r *Router) join(in traffic.Instance) *instance {
 	for _, i := range r.instances[in.ID] {
@@ -102,10 +127,12 @@ func (r *Router) join(in traffic.Instance) *instance {
 				i.idle = make(chan struct{})
 			}
 			i.draining.Store(false)
+			i.slot.Store(int32(in.Slot))
 			return i
 		}
 	}
 	i := &instance{Instance: in, up: r.client.Upstream(in.Address), routes: 1, idle: make(chan struct{})}
+	i.slot.Store(int32(in.Slot))
 	r.instances[in.ID] = append(r.instances[in.ID], i)
 	return i
 }

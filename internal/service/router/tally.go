@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,10 +14,10 @@ import (
 // update should not take the numbers before it out of sight at once.
 const keepPast = 16
 
-// tally counts what happened to the requests of one (endpoint, variant,
-// configuration).
+// tally counts what happened to the requests of one (endpoint, variant, fleet).
 type tally struct {
-	variant, config string
+	variant string
+	fleet   traffic.FleetRef
 
 	inFlight    atomic.Int64
 	invocations atomic.Uint64
@@ -27,6 +28,10 @@ type tally struct {
 	midStream   atomic.Uint64
 	model       histogram
 	overhead    histogram
+
+	// earlier are the sums of fleets of the same configuration that were forgotten:
+	// what Prometheus sees must not shrink.
+	earlier atomic.Pointer[tally]
 }
 
 func (t *tally) add(s *traffic.Sample) {
@@ -53,25 +58,25 @@ func (t *tally) add(s *traffic.Sample) {
 
 // tally returns the counters of a fleet: those in use, those of a fleet that
 // left and comes back, or new ones. r.mu is held.
-func (en *entry) tally(old *route, variant, config string) *tally {
-	if t := old.tally(variant, config); t != nil {
+func (en *entry) tally(old *route, variant string, f traffic.FleetRef) *tally {
+	if t := old.tally(variant, f); t != nil {
 		return t
 	}
 	for i, t := range en.past {
-		if t.variant == variant && t.config == config {
+		if t.variant == variant && t.fleet == f {
 			en.past = append(en.past[:i:i], en.past[i+1:]...)
 			return t
 		}
 	}
-	return &tally{variant: variant, config: config}
+	return &tally{variant: variant, fleet: f}
 }
 
-func (rt *route) tally(variant, config string) *tally {
+func (rt *route) tally(variant string, f traffic.FleetRef) *tally {
 	if rt == nil {
 		return nil
 	}
 	for _, t := range rt.tallies {
-		if t.variant == variant && t.config == config {
+		if t.variant == variant && t.fleet == f {
 			return t
 		}
 	}
@@ -81,12 +86,30 @@ func (rt *route) tally(variant, config string) *tally {
 // retire remembers the counters that old has and next has not. r.mu is held.
 func (en *entry) retire(old, next *route) {
 	for _, t := range old.tallies {
-		if next.tally(t.variant, t.config) == nil {
+		if next.tally(t.variant, t.fleet) == nil {
 			en.past = append(en.past, t)
 		}
 	}
-	if n := len(en.past) - keepPast; n > 0 {
-		en.past = append([]*tally(nil), en.past[n:]...)
+	for len(en.past) > keepPast {
+		en.past[0].bequeath(append(en.past[1:len(en.past):len(en.past)], next.tallies...))
+		en.past = append([]*tally(nil), en.past[1:]...)
+	}
+}
+
+// bequeath adds t's counts to the earlier ones of another of the same
+// configuration, if there is one. Router.mu is held.
+func (t *tally) bequeath(to []*tally) {
+	for _, o := range to {
+		if o.variant != t.variant || o.fleet.Config != t.fleet.Config {
+			continue
+		}
+		sum := &tally{}
+		sum.addTally(t)
+		if before := o.earlier.Load(); before != nil {
+			sum.addTally(before)
+		}
+		o.earlier.Store(sum)
+		return
 	}
 }
 
@@ -126,24 +149,33 @@ func (h *histogram) metric(d *prometheus.Desc, labels []string) prometheus.Metri
 	return prometheus.MustNewConstHistogram(d, n, time.Duration(h.sum.Load()).Seconds(), b, labels...)
 }
 
+// add counts what other has counted.
+func (h *histogram) add(other *histogram) {
+	for i := range h.buckets {
+		h.buckets[i].Add(other.buckets[i].Load())
+	}
+	h.sum.Add(other.sum.Load())
+}
+
 // Counts returns the counters of an endpoint, those of past fleets last.
 func (r *Router) Counts(k traffic.Key) []traffic.Counts {
 	var out []traffic.Counts
 	for _, t := range r.tallies(k) {
 		out = append(out, traffic.Counts{
-			Variant: t.variant, Config: t.config, InFlight: t.inFlight.Load(), Invocations: t.invocations.Load(),
+			Variant: t.variant, Config: t.fleet.Config, Fleet: t.fleet.ID,
+			InFlight: t.inFlight.Load(), Invocations: t.invocations.Load(),
 			Status4XX: t.status4xx.Load(), Status5XX: t.status5xx.Load(), ModelErrors: t.modelErrors.Load(),
 		})
 	}
 	return out
 }
 
-// Answered returns how many requests the fleets of an endpoint's configuration
-// have answered since this router started.
-func (r *Router) Answered(k traffic.Key, config string) []traffic.Reading {
+// Answered returns how many requests a fleet of an endpoint has answered, in all
+// variants, since this router started.
+func (r *Router) Answered(k traffic.Key, f traffic.FleetRef) []traffic.Reading {
 	reading := traffic.Reading{Router: r.name, Began: r.began}
 	for _, t := range r.tallies(k) {
-		if t.config == config {
+		if f.Is(t.fleet) {
 			reading.Requests += int64(t.invocations.Load() - t.unserved.Load())
 		}
 	}
@@ -204,10 +236,46 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	d := newDescs()
 	for i := range c.r.shards {
 		for k := range *c.r.shards[i].table.Load() {
-			for _, t := range c.r.tallies(k) {
+			for _, t := range byConfig(c.r.tallies(k)) {
 				t.collect(ch, d, k)
 			}
 		}
+	}
+}
+
+// byConfig sums up the counters of fleets that have the same configuration:
+// series are named by it, and a fleet's id would make new ones of every update.
+func byConfig(ts []*tally) (out []*tally) {
+	for _, t := range ts {
+		i := slices.IndexFunc(out, func(o *tally) bool {
+			return o.variant == t.variant && o.fleet.Config == t.fleet.Config
+		})
+		if i < 0 {
+			i = len(out)
+			out = append(out, &tally{variant: t.variant, fleet: traffic.FleetRef{Config: t.fleet.Config}})
+		}
+		out[i].addTally(t)
+	}
+	return out
+}
+
+// addTally counts what other has counted, and those before it.
+func (t *tally) addTally(other *tally) {
+	t.inFlight.Add(other.inFlight.Load())
+	for _, c := range [...]struct{ to, from *atomic.Uint64 }{
+		{&t.invocations, &other.invocations},
+		{&t.unserved, &other.unserved},
+		{&t.status4xx, &other.status4xx},
+		{&t.status5xx, &other.status5xx},
+		{&t.modelErrors, &other.modelErrors},
+		{&t.midStream, &other.midStream},
+	} {
+		c.to.Add(c.from.Load())
+	}
+	t.model.add(&other.model)
+	t.overhead.add(&other.overhead)
+	if before := other.earlier.Load(); before != nil {
+		t.addTally(before)
 	}
 }
 
@@ -216,7 +284,7 @@ func (t *tally) collect(ch chan<- prometheus.Metric, d descs, k traffic.Key) {
 	if n == 0 && t.inFlight.Load() == 0 {
 		return
 	}
-	labels := []string{k.Region, k.Name, t.variant, t.config}
+	labels := []string{k.Region, k.Name, t.variant, t.fleet.Config}
 	counter := func(desc *prometheus.Desc, v uint64) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
 	}
