@@ -76,10 +76,11 @@ type App struct {
 	stages    *loop.Runner
 	wakeups   wakeups
 
-	listener net.Listener
-	data     *http1.Server // accepts every connection, keeps those of the data plane
-	control  *http.Server  // gets the others
-	tunnels  *tunnel.Server
+	listener  net.Listener
+	data      *http1.Server // accepts every connection, keeps those of the data plane
+	control   *http.Server  // gets the others
+	tunnels   *tunnel.Server
+	admission admission
 
 	deviceListener net.Listener // nil without one
 	devices        *http.Server
@@ -203,15 +204,16 @@ func (a *App) listen(ctx context.Context) (err error) {
 	// is an error that tells nobody anything.
 	a.onStop("listener", func() error { _ = a.listener.Close(); return nil })
 	l := a.cfg.Limits
-	bodies := connlimit.NewBudget(maxBodies)
+	a.admission = a.newAdmission()
 	api := runtime.New(runtime.Config{
 		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
-		Bodies: bodies, Registerer: a.registry,
+		Bodies: a.admission.invocations, Registerer: a.registry,
 	})
-	a.data = http1.NewServer(
-		http1.Config{MaxBody: int(l.MaxBodyBytes), Bodies: bodies, Log: a.log}, runtime.Prefix, api.Serve,
-	)
+	a.data = http1.NewServer(http1.Config{
+		MaxBody: int(l.MaxBodyBytes), Bodies: a.admission.invocations, Log: a.log, Turned: a.admission.told("data"),
+		MaxConns: int(l.Connections), PerAddress: int(l.ConnectionsPerAddress), PerKey: int(l.ConnectionsPerKey),
+	}, runtime.Prefix, api.Serve)
 	front := gateway.New(a.apis(api))
 	if err := a.listenForDevices(ctx, front); err != nil {
 		return err
@@ -220,7 +222,9 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.tunnels = tunnel.New(tunnel.Config{Authority: authority, Gateway: front, Log: a.log})
+	a.tunnels = tunnel.New(tunnel.Config{
+		Authority: authority, Gateway: front, Log: a.log, Places: a.part(16, "tunnels"),
+	})
 	a.control = &http.Server{
 		Handler: a.tunnels, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

@@ -25,7 +25,7 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("listen for devices: %w", err)
 	}
-	a.deviceListener = devicetls.Limit(l)
+	a.deviceListener = devicetls.Limit(l, a.ofDevices())
 	if ip := net.ParseIP(hostOf(l)); len(a.cfg.Devices.Names) == 0 && ip.IsUnspecified() {
 		a.log.WarnContext(ctx, "devices on other machines need a name for this one: "+
 			"set devices.names, or those that enroll are told 127.0.0.1", "listen", addr)

@@ -12,14 +12,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
-const (
-	// maxControlConns bounds the connections of everything but invocations: a new
-	// one takes the place of the one that has been idle longest.
-	maxControlConns = 4096
-	// maxBodies bounds the bodies of all invocations in flight, in bytes.
-	maxBodies = 1 << 30
-)
-
 // Run serves until ctx ends. Then it is not ready, for as long as the lame duck's
 // time, takes no more connections, and finishes what is in flight, bounded by the
 // drain timeout. It returns why it could not go on, or nil.
@@ -87,8 +79,7 @@ func (a *App) serve(wg *sync.WaitGroup) (failed <-chan error) {
 	}
 	serve("the data plane", func() error { return a.data.Serve(a.listener) })
 	serve("the control plane", func() error {
-		places := connlimit.New(connlimit.Config{Max: maxControlConns, PerAddress: maxControlConns / 2})
-		return a.control.Serve(places.Listener(a.data.Rest()))
+		return a.control.Serve(connlimit.New(a.part(4, "control")).Listener(a.data.Rest()))
 	})
 	serve("tunnels", a.tunnels.Serve)
 	if a.devices != nil {

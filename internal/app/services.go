@@ -121,7 +121,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 	_ = requests.UnmarshalText([]byte(a.cfg.Log.Requests)) // Validate has checked it
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
-		RequestLevel: requests,
+		RequestLevel: requests, Bodies: a.admission.others,
 
 		Runtime:   api,
 		SageMaker: sagemaker.NewHandler(ctl, a.log, slices.Concat(fleetapi.Ops(a.fleet), jobsapi.Ops(a.packaging))),

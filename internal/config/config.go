@@ -111,6 +111,21 @@ type Limits struct {
 	// PresignedLifetime is how long a presigned URL may be good for. In Signature
 	// Version 4 it is a week at most whatever this says.
 	PresignedLifetime Duration `json:"presignedLifetime"`
+	// Connections is how many connections there may be at a time on the address
+	// that serves every API: a new one takes the place of the one that has waited
+	// longest for its client. Of these, all but invocations get a quarter, and
+	// tunnels a sixteenth. Devices have their own (devices.connections).
+	Connections int64 `json:"connections"`
+	// ConnectionsPerAddress is how many of them one address (of IPv6, one network
+	// of 64 bits) may have that have sent nothing that verified.
+	ConnectionsPerAddress int64 `json:"connectionsPerAddress"`
+	// ConnectionsPerKey is how many of them one access key may have.
+	ConnectionsPerKey int64 `json:"connectionsPerKey"`
+	// RequestMemoryBytes is how much memory the bodies of invocations in flight
+	// may take together, and what of the heads is longer than 4 KiB, in bytes; the
+	// requests of all other APIs may take half as much besides. One key gets three
+	// quarters of it, one address that has shown no key one quarter.
+	RequestMemoryBytes int64 `json:"requestMemoryBytes"`
 }
 
 // Guardrails says what deployments have to hold beyond what a request asks.
@@ -158,6 +173,8 @@ func Default() Config {
 			DrainTimeout:      Duration(30 * time.Second),
 			UploadLifetime:    Duration(7 * 24 * time.Hour),
 			PresignedLifetime: Duration(7 * 24 * time.Hour),
+			Connections:       16384, ConnectionsPerAddress: 4096, ConnectionsPerKey: 12288,
+			RequestMemoryBytes: 1 << 30,
 		},
 		Devices: defaultDevices(),
 		Log:     Log{Level: "info", Format: "text", Requests: "info"},
@@ -246,7 +263,15 @@ func (l Limits) faults() []error {
 	for _, size := range []struct {
 		key string
 		n   int64
-	}{{"maxBodyBytes", l.MaxBodyBytes}, {"maxModelBytes", l.MaxModelBytes}, {"modelCacheBytes", l.ModelCacheBytes}} {
+	}{
+		{"maxBodyBytes", l.MaxBodyBytes},
+		{"maxModelBytes", l.MaxModelBytes},
+		{"modelCacheBytes", l.ModelCacheBytes},
+		{"connections", l.Connections},
+		{"connectionsPerAddress", l.ConnectionsPerAddress},
+		{"connectionsPerKey", l.ConnectionsPerKey},
+		{"requestMemoryBytes", l.RequestMemoryBytes},
+	} {
 		if size.n <= 0 {
 			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", size.key))
 		}
@@ -266,6 +291,11 @@ func (l Limits) faults() []error {
 		if limit.d <= 0 {
 			faults = append(faults, fmt.Errorf("limits.%s: must be above 0", limit.key))
 		}
+	}
+	if l.MaxBodyBytes > 0 && l.RequestMemoryBytes > 0 && l.RequestMemoryBytes < 4*l.MaxBodyBytes {
+		faults = append(faults, errors.New(
+			"limits.requestMemoryBytes: must be four times maxBodyBytes at the least, or no address could send such a body",
+		))
 	}
 	if l.LameDuck < 0 {
 		faults = append(faults, errors.New("limits.lameDuck: must not be negative"))

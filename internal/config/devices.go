@@ -40,12 +40,22 @@ type Devices struct {
 	// RefuseNonemptyFleetDelete makes DeleteDeviceFleet refuse a fleet that has
 	// devices; otherwise they are deregistered with it, as on AWS.
 	RefuseNonemptyFleetDelete bool `json:"refuseNonemptyFleetDelete"`
+	// Connections is how many connections of devices there may be at a time: a new
+	// one takes the place of the one that has been idle longest.
+	Connections int64 `json:"connections"`
+	// ConnectionsPerAddress is how many of them one address may have on which no
+	// device has shown itself yet; who comes too many is turned away. Of a site
+	// with many devices behind one address, so many can come in at a time.
+	ConnectionsPerAddress int64 `json:"connectionsPerAddress"`
+	// ConnectionsPerCertificate is how many of them one certificate may have.
+	ConnectionsPerCertificate int64 `json:"connectionsPerCertificate"`
 }
 
 func defaultDevices() Devices {
 	return Devices{
 		PollIdle: Duration(5 * time.Minute), PollActive: Duration(10 * time.Second), Heartbeat: Duration(time.Minute),
 		Connected: Duration(time.Hour), StopGrace: Duration(24 * time.Hour), RegistrationTTL: Duration(time.Hour),
+		Connections: 16384, ConnectionsPerAddress: 1024, ConnectionsPerCertificate: 64,
 	}
 }
 
@@ -74,6 +84,18 @@ func (d Devices) faults() []error {
 	} {
 		if t.d <= 0 {
 			faults = append(faults, fmt.Errorf("devices.%s: must be above 0", t.key))
+		}
+	}
+	for _, n := range []struct {
+		key string
+		n   int64
+	}{
+		{"connections", d.Connections},
+		{"connectionsPerAddress", d.ConnectionsPerAddress},
+		{"connectionsPerCertificate", d.ConnectionsPerCertificate},
+	} {
+		if n.n <= 0 {
+			faults = append(faults, fmt.Errorf("devices.%s: must be above 0", n.key))
 		}
 	}
 	return faults

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/enroll"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 )
@@ -73,7 +74,7 @@ func (e *enroller) serve(w http.ResponseWriter, r *http.Request) (out enroll.Rep
 		return out, fault.New(fault.Unavailable, "Too many devices are enrolling. Try again.")
 	}
 	// A server that cannot set it has a limit of its own.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	_ = connlimit.ReadBefore(w, r, time.Now().Add(readTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, enroll.MaxBody))
 	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return out, awserr.TooLarge(big.Limit)

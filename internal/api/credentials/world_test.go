@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/trust"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
@@ -85,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	w.ok(err)
 	srv := devicetls.Server(c, mux, log)
 	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.ServeTLS(devicetls.Limit(l), "", "") }()
+	go func() { defer close(done); _ = srv.ServeTLS(devicetls.Limit(l, connlimit.Config{}), "", "") }()
 	t.Cleanup(func() {
 		if err := srv.Close(); err != nil {
 			t.Error(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/api/sagemaker"
 	fleetapi "github.com/slipway-ml/slipway/internal/api/sagemaker/fleet"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	identitystore "github.com/slipway-ml/slipway/internal/platform/store/identity"
@@ -99,7 +100,7 @@ func (w *world) listen(h, provider http.Handler, log *slog.Logger) (stop func())
 	mux.Handle("/", h)
 	srv := devicetls.Server(c, mux, log)
 	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.ServeTLS(devicetls.Limit(l), "", "") }()
+	go func() { defer close(done); _ = srv.ServeTLS(devicetls.Limit(l, connlimit.Config{}), "", "") }()
 	w.devices = l.Addr().String()
 	return func() { _ = srv.Close(); <-done }
 }

@@ -37,8 +37,8 @@ const (
 // sending: closing at once would reset the connection, and the client would lose
 // the answer. net/http does so itself only on connections that go on.
 func (x *adapter) linger() {
-	c := http.NewResponseController(x.w)
-	if c.Flush() != nil || c.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
+	if http.NewResponseController(x.w).Flush() != nil ||
+		connlimit.ReadBefore(x.w, x.r, time.Now().Add(lingerFor)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes) // the answer is out; nothing depends on the rest

@@ -51,7 +51,7 @@ type Exchange interface {
 
 // verifier says who signed a request (package sigv4).
 type verifier interface {
-	Admit(r sigv4.Request, now time.Time) (accessKeyID string, err error)
+	Admit(r sigv4.Request, now time.Time) (claimed sigv4.Identity, err error)
 	Verify(r sigv4.Request, body []byte, now time.Time) (sigv4.Identity, error)
 }
 
@@ -187,12 +187,12 @@ func (a *API) verify(x Exchange, c *call) (body []byte, id sigv4.Identity, ok bo
 	// Whoever holds no key has no body read, nor asked for. One that is there
 	// already needs no look of its own at the head.
 	if !x.Buffered() {
-		key, err := a.Verifier.Admit(x, x.Arrived())
+		claimed, err := a.Verifier.Admit(x, x.Arrived())
 		if err != nil {
 			a.failAuth(x, c, err)
 			return nil, id, false
 		}
-		x.Charge(key)
+		x.Charge(claimed.Holder())
 	}
 	body, err := x.Body()
 	if err != nil {
@@ -204,7 +204,7 @@ func (a *API) verify(x Exchange, c *call) (body []byte, id sigv4.Identity, ok bo
 		a.failAuth(x, c, err)
 		return nil, id, false
 	}
-	if !x.Trust(id.AccessKeyID) {
+	if !x.Trust(id.Holder()) {
 		a.refused.WithLabelValues("busy").Inc()
 		c.fail(x, unavailable("Too many of your requests are in flight. Try again later."))
 		return nil, id, false

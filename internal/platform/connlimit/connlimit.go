@@ -3,15 +3,17 @@
 // a place as long as another waits for its client: of those, the one that has
 // waited longest is closed, those first that have proven nothing, and none
 // that is being answered. One address gets a part of the places until its
-// connections have proven who is there. What proves that is not its job.
+// connections have proven who is there; where proving takes a handshake, those who
+// began one are let end it, and who comes too many is turned away. What proves who
+// is there is not its job.
 package connlimit
 
 import (
 	"cmp"
+	"log/slog"
 	"math"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,17 +30,52 @@ type Config struct {
 	// ProveWithin is how long a connection may wait that has proven nothing; default:
 	// that is not bounded here.
 	ProveWithin time.Duration
+	// Handshake is how long a connection that has proven nothing is left alone after
+	// it came: others of its address, and of those with as many like it, are turned
+	// away meanwhile. Without that, a crowd that comes at once would close each
+	// other's connections half-way, for ever. Default: not at all.
+	Handshake time.Duration
+	// Heads pays for the heads of requests that are longer than 4 KiB, while they come
+	// and are answered. Default: nobody.
+	Heads *Budget
+	// Turned is told of each connection that is turned away, or told that there are
+	// too many, with the reason; default: nobody is.
+	Turned func(Reason)
+	// Log hears of those now and then; default: it does not.
+	Log *slog.Logger
+	// Listener is what the log calls the server.
+	Listener string
 }
+
+// Reason is why a connection is turned away.
+type Reason uint8
+
+// Reasons.
+const (
+	ManyConnections Reason = iota // as many as there may be, none of which waits
+	ManyStrangers                 // as many of its address as may have proven nothing
+	ManyOfKey                     // as many as may have proven the same, none of which waits
+	NoMemory                      // the budget for the heads of requests is used up
+	reasons
+)
+
+func (r Reason) String() string { return [...]string{"connections", "address", "key", "memory"}[r] }
+
+// Reasons returns all reasons.
+func Reasons() []Reason { return []Reason{ManyConnections, ManyStrangers, ManyOfKey, NoMemory} }
 
 // Limiter gives connections their places. Its methods may be called at the same
 // time.
 type Limiter struct {
-	cfg   Config
-	spare int // places beyond Max, for those who ask how the server is
+	cfg    Config
+	spare  int                   // places beyond Max, for those who ask how the server is
+	told   [reasons]atomic.Int64 // when the log last heard of each reason, in Unix seconds
+	untold [reasons]atomic.Int64 // how many were turned away since
 
 	mu        sync.Mutex // guards what follows
 	places    []*Place
 	spares    int // places given beyond Max
+	unproven  int // places of those who have proven nothing
 	addresses map[netip.Addr]*address
 	keys      map[string]*holder
 	waiting   []candidate // of all, those that have waited longest
@@ -59,16 +96,6 @@ type holder struct {
 	waiting []candidate // of these, those that have waited longest
 }
 
-// candidate is a place as it was when somebody looked for one to empty.
-type candidate struct {
-	*Place
-	state int64
-}
-
-// lookFor is how many candidates one look at all places finds: each spares a
-// look later.
-const lookFor = 64
-
 // New returns a Limiter without connections.
 func New(cfg Config) *Limiter {
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, max(1, cfg.Max/4))
@@ -81,12 +108,15 @@ func New(cfg Config) *Limiter {
 
 // Place is that of one connection. Its methods may be called at the same time.
 type Place struct {
-	l     *Limiter
-	close func() error
-	from  *address
-	by    *holder // nil: nobody has proven anything, or no key
-	index int     // in l.places
-	spare bool
+	l       *Limiter
+	close   func() error
+	remote  net.Addr
+	from    *address
+	by      *holder // nil: nobody has proven anything, or no key
+	index   int     // in l.places
+	since   int64   // when it was given, in nanoseconds
+	spare   bool
+	crowded bool // with its address full, too
 
 	// state is 0 while a request is being answered that was verified, when the
 	// connection began to wait for its client, in nanoseconds, minus that if it waits
@@ -102,20 +132,25 @@ const emptied = math.MinInt64
 // Whoever must make room is closed. Nil: there is none, and the connection is to
 // be closed; close is for later.
 func (l *Limiter) Enter(remote net.Addr, closer func() error) *Place {
-	p := &Place{l: l, close: closer}
-	p.state.Store(time.Now().UnixNano())
+	p := &Place{l: l, close: closer, remote: remote, since: time.Now().UnixNano()}
+	p.state.Store(p.since)
 	l.mu.Lock()
 	a := l.address(remote)
 	var out [2]*Place
 	if a.unproven >= l.cfg.PerAddress {
-		out[0] = l.empty(&a.waiting, func(p *Place) bool { return p.from == a && !p.proven.Load() })
+		out[0] = l.empty(&a.waiting, search{
+			of: func(p *Place) bool { return p.from == a && !p.proven.Load() }, by: a, now: p.since,
+		})
 	}
-	if len(l.places) >= l.cfg.Max {
-		out[1] = l.empty(&l.waiting, anyPlace)
+	crowded := a.unproven >= l.cfg.PerAddress
+	// Of a crowd, nobody costs somebody else the place only to be turned away.
+	if len(l.places) >= l.cfg.Max && !(crowded && l.cfg.Handshake > 0) {
+		out[1] = l.empty(&l.waiting, search{of: anyPlace, by: a, now: p.since, strangersFirst: true})
 	}
-	// Those whose address is full, too, are only told that the server is busy.
-	p.spare = len(l.places)-l.spares >= l.cfg.Max || a.unproven >= l.cfg.PerAddress
-	fits := !p.spare || l.spares < l.spare
+	// Those whose address is full, too, are only told that the server is busy; where
+	// hearing that takes a handshake, not even that.
+	p.spare, p.crowded = len(l.places)-l.spares >= l.cfg.Max || crowded, crowded
+	fits := !p.spare || l.spares < l.spare && !(crowded && l.cfg.Handshake > 0)
 	if fits {
 		l.add(p, a)
 		if d := l.cfg.ProveWithin; d > 0 {
@@ -131,9 +166,34 @@ func (l *Limiter) Enter(remote net.Addr, closer func() error) *Place {
 		}
 	}
 	if !fits {
+		l.TurnedAway(remote, why(crowded))
 		return nil
 	}
 	return p
+}
+
+func why(crowded bool) Reason {
+	if crowded {
+		return ManyStrangers
+	}
+	return ManyConnections
+}
+
+// TurnedAway counts a connection from remote that is not served, and tells the log
+// now and then.
+func (l *Limiter) TurnedAway(remote net.Addr, why Reason) {
+	if l.cfg.Turned != nil {
+		l.cfg.Turned(why)
+	}
+	if l.cfg.Log == nil {
+		return
+	}
+	n, now := l.untold[why].Add(1), time.Now().Unix()
+	if last := l.told[why].Load(); now-last >= 10 && l.told[why].CompareAndSwap(last, now) {
+		l.untold[why].Add(-n)
+		l.cfg.Log.Warn("connections are turned away", "listener", l.cfg.Listener, "reason", why.String(),
+			"turned_away", n, "connections", l.Len(), "address", remote.String())
+	}
 }
 
 func (l *Limiter) add(p *Place, a *address) {
@@ -142,6 +202,7 @@ func (l *Limiter) add(p *Place, a *address) {
 	l.addresses[a.ip] = a // its last place may just have been emptied
 	a.places++
 	a.unproven++
+	l.unproven++
 	if p.spare {
 		l.spares++
 	}
@@ -159,6 +220,7 @@ func (l *Limiter) remove(p *Place) {
 	}
 	if !p.proven.Load() {
 		p.from.unproven--
+		l.unproven--
 	}
 	if h := p.by; h != nil {
 		if h.places--; h.places == 0 {
@@ -181,90 +243,6 @@ func (l *Limiter) address(remote net.Addr) *address {
 	return a
 }
 
-// Network returns the address of a client as far as it cannot choose it.
-func Network(remote net.Addr) netip.Addr {
-	t, ok := remote.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{} // all that is not TCP is one client
-	}
-	return network(t.AddrPort().Addr())
-}
-
-// networkOf is Network for the host:port of a client.
-func networkOf(remote string) netip.Addr {
-	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return network(a.Addr())
-}
-
-func network(ip netip.Addr) netip.Addr {
-	ip = ip.Unmap().WithZone("")
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return ip
-}
-
-func anyPlace(*Place) bool { return true }
-
-// empty takes its place from the connection of some that has waited longest, and
-// returns it to be closed; nil if none waits. q keeps whom else of these it found.
-// mu is held.
-func (l *Limiter) empty(q *[]candidate, of func(*Place) bool) *Place {
-	for looked := false; ; looked = true {
-		for len(*q) > 0 {
-			c := (*q)[0]
-			*q = (*q)[1:]
-			// One that has moved on is nobody to close; one that waits since then has
-			// still waited longer than those that came later.
-			if c.Place.state.CompareAndSwap(c.state, emptied) {
-				l.remove(c.Place)
-				return c.Place
-			}
-		}
-		if looked {
-			return nil
-		}
-		*q = l.longest(of)
-	}
-}
-
-// longest finds those that have waited longest: between requests and in a head,
-// those that have proven nothing first; only where there is none, the one that is
-// longest in a body.
-func (l *Limiter) longest(of func(*Place) bool) []candidate {
-	var found []candidate
-	body := candidate{}
-	for _, p := range l.places {
-		if !of(p) {
-			continue
-		}
-		switch s := p.state.Load(); {
-		case s > 0:
-			found = append(found, candidate{p, s})
-		case s < 0 && s != emptied && (body.Place == nil || s > body.state):
-			body = candidate{p, s}
-		}
-	}
-	if len(found) == 0 && body.Place != nil {
-		return []candidate{body}
-	}
-	slices.SortFunc(found, func(a, b candidate) int {
-		if p := a.proven.Load(); p != b.proven.Load() {
-			if p {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(a.state, b.state)
-	})
-	return slices.Clone(found[:min(len(found), lookFor)])
-}
-
 // Wait says that the connection waits for a request since now. False: it was
 // closed.
 func (p *Place) Wait(now time.Time) bool { return p.become(now.UnixNano()) }
@@ -281,6 +259,10 @@ func (p *Place) Answer() bool {
 	}
 	return p.become(0)
 }
+
+// Hold says that somebody else is about to take care of the connection, until Leave:
+// nobody closes it meanwhile, whether it has proven anything or not.
+func (p *Place) Hold() bool { return p.become(0) }
 
 func (p *Place) become(state int64) bool {
 	for {
@@ -306,7 +288,9 @@ func (p *Place) Prove(key string) bool {
 	if out != nil {
 		_ = out.close() // nothing more is expected of it
 	}
-	p.Answer() // one that was closed says so at the next read or write
+	if !ok {
+		p.l.TurnedAway(p.remote, ManyOfKey)
+	}
 	return ok
 }
 
@@ -315,22 +299,26 @@ func (p *Place) prove(key string) (out *Place, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.proven.Load() || p.state.Load() == emptied {
-		return nil, true
+		return nil, true // one that was closed says so at the next read or write
 	}
 	h := l.keys[key]
 	if h == nil {
 		h = &holder{key: key}
 	}
 	if h.places >= l.cfg.PerKey {
-		if out = l.empty(&h.waiting, func(o *Place) bool { return o.by == h }); out == nil {
+		if out = l.empty(&h.waiting, search{of: func(o *Place) bool { return o.by == h }}); out == nil {
 			return nil, false
 		}
 	}
+	// Still under mu, without which nobody empties a place: from here on it is being
+	// answered.
+	p.become(0)
 	l.keys[key] = h
 	h.places++
 	p.by = h
 	p.proven.Store(true)
 	p.from.unproven--
+	l.unproven--
 	return out, true
 }
 
@@ -340,6 +328,9 @@ func (p *Place) Proven() bool { return p.proven.Load() }
 // Spare reports whether the place is beyond those that there are: all others are
 // being answered. Its client may hear how the server is, and nothing else.
 func (p *Place) Spare() bool { return p.spare }
+
+// TurnedAway counts a request on a spare place that is not answered.
+func (p *Place) TurnedAway() { p.l.TurnedAway(p.remote, why(p.crowded)) }
 
 // Leave gives the place back.
 func (p *Place) Leave() {
@@ -366,7 +357,7 @@ func (p *Place) expire() {
 // host has no room for another. False: none waits.
 func (l *Limiter) Relieve() bool {
 	l.mu.Lock()
-	p := l.empty(&l.waiting, anyPlace)
+	p := l.empty(&l.waiting, search{of: anyPlace, strangersFirst: true})
 	l.mu.Unlock()
 	if p != nil {
 		_ = p.close() // nothing more is expected of it

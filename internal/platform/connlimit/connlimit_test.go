@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -58,6 +59,9 @@ func serve(t *testing.T, cfg connlimit.Config) *world {
 			case "/hold":
 				connlimit.Prove(r.Context(), r.RemoteAddr)
 				<-w.hold
+			case "/soon":
+				_ = connlimit.ReadBefore(rw, r, time.Now().Add(10*time.Second))
+				fallthrough
 			case "/read":
 				if _, err := io.ReadAll(r.Body); err != nil {
 					rw.WriteHeader(http.StatusRequestTimeout)
@@ -387,4 +391,68 @@ func TestABudgetKeepsSomethingForOthers(t *testing.T) {
 	if b.Used() != 0 {
 		t.Errorf("%d are left", b.Used())
 	}
+}
+
+// Whoever shows who they are at the moment in which somebody else needs room is
+// being answered from then on.
+func TestProvingIsOneStep(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 100, PerKey: 1})
+	at := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}
+	relieved := false
+	first := l.Enter(at, func() error { relieved = l.Relieve(); return nil })
+	first.Prove("k")
+	first.Wait(time.Now())
+	closed := false
+	second := l.Enter(at, func() error { closed = true; return nil })
+	second.Prove("k") // in the place of the first, at the end of which somebody else needs room
+	if relieved || closed || !second.Proven() || !second.Wait(time.Now()) {
+		t.Error("the second was closed while it was being answered")
+	}
+}
+
+func TestNobodyKnownIsClosedWhileAStrangerWaits(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 3, PerKey: 3})
+	var closed []int
+	enter := func(i int) *connlimit.Place {
+		at := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i))}
+		return l.Enter(at, func() error { closed = append(closed, i); return nil })
+	}
+	start := time.Now()
+	for i := range 3 {
+		p := enter(i)
+		p.Prove("k")
+		p.Wait(start.Add(time.Duration(i)))
+	}
+	for i := 3; i < 8; i++ {
+		enter(i)
+	}
+	if want := []int{0, 3, 4, 5, 6}; !slices.Equal(closed, want) {
+		t.Errorf("closed %v, want %v", closed, want)
+	}
+}
+
+// What a handler sets for its body holds, whatever the pace at which it comes.
+func TestAHandlersOwnDeadlineHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, connlimit.Config{Max: 100})
+		c, start := w.dial(), time.Now()
+		fmt.Fprint(c, "POST /soon HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				time.Sleep(time.Second)
+				if _, err := c.Write(make([]byte, 5000)); err != nil {
+					return
+				}
+			}
+		}()
+		w.want("a body that is late", c.answer(), "408")
+		_ = c.Close()
+		<-done
+		time.Sleep(time.Second) // for which net/http waits before it closes
+		if took := time.Since(start); took > 12*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
 }

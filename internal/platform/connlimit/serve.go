@@ -2,6 +2,7 @@ package connlimit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -49,12 +50,24 @@ type conn struct {
 	net.Conn
 	place *Place
 	armed time.Time // until when a write may take; of whoever writes
+	head  head
 }
 
 // Close closes the connection and gives its place back.
 func (c *conn) Close() error {
 	c.place.Leave()
+	c.head.end()
 	return c.Conn.Close()
+}
+
+// Read reads what came. What is part of a head is paid for.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.head.pay(n, c.place) {
+		c.place.l.TurnedAway(c.RemoteAddr(), NoMemory)
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: ErrBusy} // net/http answers nothing to such an error
+	}
+	return n, err
 }
 
 // SetDeadline takes the place of what arm has set; net/http does so after every
@@ -114,15 +127,25 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// placeOf returns the place of a connection of a Listener, or of TLS on one.
-func placeOf(nc net.Conn) *Place {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+// connOf returns the connection of a Listener that nc is, or that is below its TLS.
+func connOf(nc net.Conn) (*conn, bool) {
+	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()
 	}
-	if c, ok := nc.(*conn); ok {
+	c, ok := nc.(*conn)
+	return c, ok
+}
+
+func placeOf(nc net.Conn) *Place {
+	if c, ok := connOf(nc); ok {
 		return c.place
 	}
 	return nil
+}
+
+func inHTTP2(nc net.Conn) bool {
+	t, ok := nc.(*tls.Conn)
+	return ok && t.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 type contextKey struct{}
@@ -156,17 +179,21 @@ func Watch(s *http.Server) {
 		return context.WithValue(ctx, contextKey{}, placeOf(nc))
 	}
 	s.ConnState = func(nc net.Conn, state http.ConnState) {
-		p := placeOf(nc)
-		if p == nil {
+		c, ok := connOf(nc)
+		if !ok {
 			return
 		}
 		switch state {
 		case http.StateActive:
-			p.Answer() // one that was closed says so at the next read or write
+			c.place.Answer() // one that was closed says so at the next read or write
+			c.head.is(false)
 		case http.StateIdle:
-			p.Wait(time.Now())
+			c.place.Wait(time.Now())
+			c.head.end()
+			c.head.is(!inHTTP2(nc)) // in which heads come among other things: see below
 		case http.StateHijacked:
-			p.Leave() // it is somebody else's to bound
+			c.place.Leave() // it is somebody else's to bound
+			c.head.end()
 		case http.StateNew, http.StateClosed:
 		}
 	}
@@ -174,10 +201,18 @@ func Watch(s *http.Server) {
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := placeIn(r.Context())
 		if p != nil && p.Spare() && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
-			w.Header().Set("Connection", "close")
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "Too many connections.", http.StatusServiceUnavailable)
+			p.TurnedAway()
+			busy(w, "Too many connections.")
 			return
+		}
+		if p != nil && r.ProtoMajor > 1 {
+			held, ok := p.PayForHead(sizeOf(r))
+			if !ok {
+				p.l.TurnedAway(p.remote, NoMemory)
+				busy(w, "Too many requests are in flight.")
+				return
+			}
+			defer held.Release()
 		}
 		if r.Body != nil && r.Body != http.NoBody {
 			b := &pacedBody{ReadCloser: r.Body, control: http.NewResponseController(w), start: time.Now()}
@@ -185,14 +220,32 @@ func Watch(s *http.Server) {
 				b.place = p
 				p.WaitForBody(b.start)
 			}
-			b.arm()
+			_ = b.arm() // not all writers can; those of servers do
 			// In a copy: by the body of its own request net/http tells what is still
 			// to be read of it, and whether it was asked for.
-			r = r.WithContext(r.Context())
+			r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
 			r.Body = b
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func busy(w http.ResponseWriter, text string) {
+	w.Header().Set("Connection", "close")
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, text, http.StatusServiceUnavailable)
+}
+
+type bodyKey struct{}
+
+// ReadBefore has reading the body of r, which w answers, end at a time at the
+// latest, whatever its pace.
+func ReadBefore(w http.ResponseWriter, r *http.Request, end time.Time) error {
+	if b, ok := r.Context().Value(bodyKey{}).(*pacedBody); ok {
+		b.end, b.armed = end, time.Time{}
+		return b.arm()
+	}
+	return http.NewResponseController(w).SetReadDeadline(end)
 }
 
 // pacedBody is a request's body that has to come at a pace. The deadline holds,
@@ -201,17 +254,22 @@ type pacedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	start   time.Time
+	end     time.Time // until when, whatever the pace; zero: that alone decides
 	n       int64
 	armed   time.Time
 	place   *Place // of a stranger's connection, which waits meanwhile; nil: not
 }
 
-func (b *pacedBody) arm() {
+func (b *pacedBody) arm() error {
 	until := b.start.Add(bodyGrace + time.Duration(b.n)*time.Second/bodyRate)
-	if until.Sub(b.armed) >= time.Second {
-		b.armed = until
-		_ = b.control.SetReadDeadline(until) // not all writers can; those of servers do
+	if !b.end.IsZero() && b.end.Before(until) {
+		until = b.end
 	}
+	if until.Sub(b.armed) < time.Second {
+		return nil
+	}
+	b.armed = until
+	return b.control.SetReadDeadline(until)
 }
 
 // Read reads a part of the body in time.
@@ -220,7 +278,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	switch {
 	case err == nil:
-		b.arm()
+		_ = b.arm() // as above
 	case errors.Is(err, io.EOF):
 		_ = b.control.SetReadDeadline(time.Time{}) // as above
 		if b.place != nil {

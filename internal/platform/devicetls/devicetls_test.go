@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/devicetls"
 )
 
@@ -70,7 +71,7 @@ func serve(t *testing.T, c *tls.Config) string {
 	})
 	s := devicetls.Server(c, h, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	done := make(chan struct{})
-	go func() { defer close(done); _ = s.ServeTLS(devicetls.Limit(l), "", "") }()
+	go func() { defer close(done); _ = s.ServeTLS(devicetls.Limit(l, connlimit.Config{}), "", "") }()
 	t.Cleanup(func() { _ = s.Close(); <-done })
 	return l.Addr().String()
 }

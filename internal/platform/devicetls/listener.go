@@ -1,6 +1,7 @@
 package devicetls
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -76,23 +77,27 @@ func (s *shown) certificate(now time.Time) (*tls.Certificate, error) {
 	return s.current, nil
 }
 
-// MaxConns bounds the connections of devices: a new one takes the place of the
-// one that has been idle longest.
-const MaxConns = 16384
-
-// perDevice bounds the connections of one certificate.
-const perDevice = 64
+// Bounds of the connections of devices, unless Limit is told others.
+const (
+	MaxConns       = 16384         // a new one takes the place of the one that has been idle longest
+	PerAddress     = MaxConns / 16 // on which no device was recognised
+	PerCertificate = 64
+)
 
 // strangerFor is how long a connection lasts on which no device was recognised:
 // anybody can make up a certificate.
 const strangerFor = 10 * time.Second
 
 // Limit bounds the connections that are accepted from l, to be served by a
-// Server. Whoever recognises a device calls connlimit.Prove.
-func Limit(l net.Listener) net.Listener {
-	return connlimit.New(connlimit.Config{
-		Max: MaxConns, PerAddress: MaxConns / 16, PerKey: perDevice, ProveWithin: strangerFor,
-	}).Listener(l)
+// Server. Whoever recognises a device calls connlimit.Prove. Many devices may come
+// at once from one address, when their network or the server is back: those who
+// have begun a handshake end it, the others are turned away and come again.
+func Limit(l net.Listener, c connlimit.Config) net.Listener {
+	c.Max = cmp.Or(c.Max, MaxConns)
+	c.PerAddress = cmp.Or(c.PerAddress, PerAddress)
+	c.PerKey = cmp.Or(c.PerKey, PerCertificate)
+	c.ProveWithin, c.Handshake, c.Listener = strangerFor, strangerFor, "devices"
+	return connlimit.New(c).Listener(l)
 }
 
 // Server returns the server of h to devices, to be used with ServeTLS("", "").

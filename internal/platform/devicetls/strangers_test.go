@@ -46,7 +46,7 @@ func TestAConnectionOnWhichNoDeviceWasRecognisedEndsSoon(t *testing.T) {
 		}), slog.New(slog.DiscardHandler))
 		l := pipes{make(chan net.Conn)}
 		done := make(chan struct{})
-		go func() { defer close(done); _ = s.ServeTLS(devicetls.Limit(l), "", "") }()
+		go func() { defer close(done); _ = s.ServeTLS(devicetls.Limit(l, connlimit.Config{}), "", "") }()
 		defer func() { _ = s.Close(); <-done }()
 
 		// ended is closed when the server has closed the connection.

@@ -22,7 +22,8 @@ type conn struct {
 
 	in   *block // what was read: in.b[r:w]
 	r, w int
-	out  []byte // what is to be written
+	held connlimit.Claim // for in, if it has grown
+	out  []byte          // what is to be written
 	vec  net.Buffers
 	pair [2][]byte
 
@@ -53,6 +54,7 @@ func (c *conn) serve() {
 		}
 		c.x.release()
 		c.s.blocks.put(c.in)
+		c.held.Release()
 		if !handed {
 			_ = c.nc.Close() // whatever was to be said has been said
 		}
@@ -69,7 +71,7 @@ func (c *conn) serve() {
 			return
 		}
 		if c.place.Spare() {
-			c.s.full()
+			c.place.TurnedAway()
 			c.x.refuse(503, "too many connections")
 			return
 		}
@@ -90,8 +92,7 @@ func (c *conn) shrink() {
 		small := c.s.blocks.get(smallBlock)
 		c.w = copy(small.b, c.in.b[c.r:c.w])
 		c.r = 0
-		c.s.blocks.put(c.in)
-		c.in = small
+		c.replace(small)
 	} else if n == 0 {
 		c.r, c.w = 0, 0
 	}
@@ -167,7 +168,9 @@ func (c *conn) startExchange(n int) error {
 // more reads once into the buffer, making room first.
 func (c *conn) more(idle bool) error {
 	if c.w == len(c.in.b) {
-		c.makeRoom()
+		if err := c.makeRoom(); err != nil {
+			return err
+		}
 	}
 	if idle {
 		c.idle.Store(true)
@@ -181,17 +184,31 @@ func (c *conn) more(idle bool) error {
 	return err
 }
 
-// makeRoom moves what is unread to the front, or into a larger block.
-func (c *conn) makeRoom() {
+// makeRoom moves what is unread to the front, or into a larger block, which is paid
+// for.
+func (c *conn) makeRoom() error {
 	if c.r > 0 {
 		c.w = copy(c.in.b, c.in.b[c.r:c.w])
 		c.r = 0
-		return
+		return nil
 	}
 	b := c.s.blocks.get(len(c.in.b) + 1)
+	held, ok := c.place.PayForHead(len(b.b))
+	if !ok {
+		c.s.blocks.put(b)
+		return ErrBusy
+	}
 	copy(b.b, c.in.b[:c.w])
+	c.replace(b)
+	c.held = held
+	return nil
+}
+
+// replace takes another block for what is read.
+func (c *conn) replace(b *block) {
 	c.s.blocks.put(c.in)
-	c.in = b
+	c.held.Release()
+	c.in, c.held = b, connlimit.Claim{}
 }
 
 // read reads once before readBy. An idle read also ends when the server stops.
@@ -237,7 +254,7 @@ func (c *conn) wake() {
 func (c *conn) handOver() {
 	b := &begun{Conn: c.nc, head: bytes.Clone(c.in.b[c.r:c.w])}
 	_ = c.nc.SetDeadline(time.Time{}) // net/http sets its own
-	if !c.place.Answer() {
+	if !c.place.Hold() {              // until it has a place there
 		return // it had to make room for another; it is closed
 	}
 	c.s.rest.handOver(b)
@@ -248,6 +265,12 @@ func (c *conn) refuse(err error) {
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		c.x.reset(time.Now())
 		c.x.refuse(r.Status, r.Reason)
+		return
+	}
+	if errors.Is(err, ErrBusy) {
+		c.s.places.TurnedAway(c.nc.RemoteAddr(), connlimit.NoMemory)
+		c.x.reset(time.Now())
+		c.x.refuse(503, "too many requests are in flight")
 		return
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && c.w > c.r {

@@ -175,8 +175,7 @@ func (x *Exchange) readChunked() ([]byte, error) {
 		b := c.s.blocks.get(streamBlock)
 		c.w = copy(b.b, c.in.b[c.r:c.w])
 		c.r = 0
-		c.s.blocks.put(c.in)
-		c.in = b
+		c.replace(b)
 	}
 	var d chunked
 	got := 0

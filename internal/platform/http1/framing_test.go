@@ -88,7 +88,7 @@ func TestAMessageEndsWhereRFC9112SaysNotWhereItsFieldsDo(t *testing.T) {
 				t.Parallel()
 				for _, f := range framings {
 					line := fmt.Sprintf("%s %d X\r\n", version, status)
-					c := newFramingCase(t, line+f.fields+"\r\n"+f.body, f.toEnd)
+					c := newFramingCase(t, line+f.fields+"\r\n"+f.body, f.toEnd && status != 204 && status != 304)
 					for _, method := range []string{"POST", "GET", "HEAD"} {
 						none := method == "HEAD" || status == 204 || status == 304
 						want := fmt.Sprint(status, " hello")
@@ -129,7 +129,7 @@ func newFramingCase(t *testing.T, answer string, toEnd bool) *framingCase {
 				continue
 			}
 			_, _ = io.WriteString(nc, answer)
-			if toEnd {
+			if toEnd && req.Method != "HEAD" { // else nothing waits for the end: the connection may go on
 				return
 			}
 		}

@@ -18,7 +18,7 @@ type Config struct {
 	MaxHead     int               // bytes of a request head; default 64 KiB
 	MaxFields   int               // header fields of a request; default 128
 	MaxBody     int               // bytes of a request body; default 6 MiB
-	Bodies      *connlimit.Budget //  of all request bodies together; default 1 GiB
+	Bodies      *connlimit.Budget // of all requests together, heads beyond 4 KiB included; default 1 GiB
 	MaxConns    int               // connections of the data plane at a time; default 16384
 	PerAddress  int               // of these, of one address, that have sent nothing that verified; default a quarter
 	PerKey      int               // of these, of one key; default three quarters
@@ -28,6 +28,8 @@ type Config struct {
 	BodyTimeout time.Duration     // for a body, plus a second for each 32 KiB that came; default 30 s
 	SendTimeout time.Duration     // for the client to take one write; default 60 s
 	Log         *slog.Logger      // default: discard
+	// Turned is told of each connection that is turned away; default: nobody is.
+	Turned func(connlimit.Reason)
 }
 
 func (c *Config) fill() {
@@ -64,7 +66,6 @@ type Server struct {
 
 	stopping atomic.Bool
 	date     dateCache
-	toldFull atomic.Int64   // when the log last heard that there is no place, in Unix seconds
 	wg       sync.WaitGroup // connections and accept loops
 
 	mu        sync.Mutex // guards what follows
@@ -78,8 +79,11 @@ func NewServer(cfg Config, prefix string, handle Handler) *Server {
 	cfg.fill()
 	s := &Server{
 		cfg: cfg, prefix: []byte(prefix), handle: handle,
-		blocks:    newBlocks(max(cfg.MaxBody, cfg.MaxHead)),
-		places:    connlimit.New(connlimit.Config{Max: cfg.MaxConns, PerAddress: cfg.PerAddress, PerKey: cfg.PerKey}),
+		blocks: newBlocks(max(cfg.MaxBody, cfg.MaxHead)),
+		places: connlimit.New(connlimit.Config{
+			Max: cfg.MaxConns, PerAddress: cfg.PerAddress, PerKey: cfg.PerKey, Heads: cfg.Bodies,
+			Turned: cfg.Turned, Log: cfg.Log, Listener: "data",
+		}),
 		conns:     map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}
@@ -142,8 +146,7 @@ func (s *Server) track(l net.Listener) bool {
 func (s *Server) start(nc net.Conn) {
 	place := s.places.Enter(nc.RemoteAddr(), nc.Close)
 	if place == nil {
-		_ = nc.Close() // all the others are being answered
-		s.full()
+		_ = nc.Close() // there is nobody to tell
 		return
 	}
 	c := newConn(s, nc, place)
@@ -163,14 +166,6 @@ func (s *Server) start(nc net.Conn) {
 		delete(s.conns, c)
 		s.mu.Unlock()
 	})
-}
-
-// full tells the log, now and then, that connections are turned away.
-func (s *Server) full() {
-	now := time.Now().Unix()
-	if last := s.toldFull.Load(); now-last >= 10 && s.toldFull.CompareAndSwap(last, now) {
-		s.cfg.Log.Error("connections are turned away: all others are being answered", "connections", s.places.Len())
-	}
 }
 
 // Shutdown stops accepting, lets requests in flight finish and closes idle

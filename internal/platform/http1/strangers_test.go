@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
@@ -187,5 +189,85 @@ func TestBodiesThatDoNotComeHoldNoMemory(t *testing.T) {
 		if !strings.HasPrefix(got, "200 ") {
 			t.Fatalf("%.100s", got)
 		}
+	}
+}
+
+// pipes is a listener whose connections are net.Pipes.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { close(p); return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Between the two servers a connection is neither's idle one: nobody closes it who
+// needs room.
+func TestAConnectionThatIsHandedOverKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := http1.NewServer(http1.Config{MaxConns: 1, PerAddress: 1}, "/endpoints/", echo)
+		l := make(pipes)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = s.Serve(l) })
+		defer func() { _ = s.Shutdown(t.Context()); wg.Wait() }()
+		ask := func(path string) *client {
+			here, there := net.Pipe()
+			t.Cleanup(func() { _ = here.Close() })
+			l <- there
+			c := &client{here, bufio.NewReader(here)}
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\n%sConnection: close\r\n\r\n", path, host)
+			synctest.Wait()
+			return c
+		}
+		status := func(c *client) string {
+			resp, err := http.ReadResponse(c.br, nil)
+			if err != nil {
+				return err.Error()
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			return fmt.Sprint(resp.StatusCode)
+		}
+		handed := ask("/rest") // nobody takes it over yet
+		if got := status(ask("/endpoints/e")); got != "503" {
+			t.Errorf("one more: %s", got)
+		}
+		rest := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusAccepted)
+		})}
+		wg.Go(func() { _ = rest.Serve(s.Rest()) })
+		if got := status(handed); got != "202" {
+			t.Errorf("the one that was handed over: %s", got)
+		}
+		_ = rest.Close()
+	})
+}
+
+// Nor do heads that are never ended.
+func TestHeadsThatDoNotEndHoldLittleMemory(t *testing.T) {
+	budget := connlimit.NewBudget(1 << 20) // of which an address gets a quarter
+	s := serve(t, http1.Config{Bodies: budget, MaxBody: 1 << 18, MaxConns: 1000}, echo)
+	answered := 0
+	for range 50 {
+		c := newClient(t, s.addr)
+		fmt.Fprintf(c, "POST /endpoints/e HTTP/1.1\r\n%sX: %s", host, strings.Repeat("x", 40_000))
+		defer c.Close()
+		if n := budget.Used(); n > 1<<18 {
+			t.Fatalf("%d bytes are held", n)
+		}
+	}
+	for range 50 {
+		if got := newClient(t, s.addr).get("/endpoints/e"); got == "200" {
+			answered++
+		}
+	}
+	if answered != 50 {
+		t.Errorf("%d of 50 small ones are answered", answered)
+	}
+	if budget.Used() == 0 {
+		t.Error("heads cost nothing")
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"strings"
@@ -43,7 +44,7 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 			"Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
 		return
 	}
-	connlimit.Prove(r.Context(), id.AccessKeyID)
+	connlimit.Prove(r.Context(), id.Holder())
 	if g.Metrics == nil {
 		plain(w, http.StatusNotFound, "There are no metrics here.\n")
 		return
@@ -67,13 +68,28 @@ func (g *gateway) keyHolder(r *http.Request) (sigv4.Identity, bool) {
 	return who, err == nil
 }
 
-// maxEnrolment bounds the body of an enrolment, in bytes.
-const maxEnrolment = 64 << 10
+// Bounds of the body of an enrollment: in bytes, and for how long it may come.
+const (
+	maxEnrollment = 64 << 10
+	enrollWithin  = 10 * time.Second
+)
 
 // enroll hands on the request of a device that has no credentials yet: what it
-// brings instead is checked there.
+// brings instead is checked there. Anybody may send one, so its body is read first,
+// on the account of the address that it comes from.
 func (g *gateway) enroll(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxEnrolment)
+	_ = connlimit.ReadBefore(w, r, time.Now().Add(enrollWithin)) // not all writers can; those of servers do
+	body, held, err := g.Bodies.ReadAll(
+		http.MaxBytesReader(w, r.Body, maxEnrollment), maxEnrollment, connlimit.PayerOf(r, ""),
+	)
+	defer held.Release()
+	if err != nil {
+		e := unreadable(err)
+		g.logRefusal(r, "enrollment", e.Status, e.Code)
+		awserr.WriteRESTAs(w, "message", e)
+		return
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	g.Enroll.ServeHTTP(w, r)
 }
 

@@ -27,12 +27,12 @@ func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 		g.refuseS3(w, r, err)
 		return
 	}
-	connlimit.Prove(r.Context(), id.AccessKeyID)
 	c := g.caller(id)
 	if err := g.deviceInS3(r, c); err != nil {
 		g.refuseS3(w, r, err)
 		return
 	}
+	connlimit.Prove(r.Context(), id.Holder())
 	r = r.WithContext(access.With(r.Context(), c))
 	r.Body = payload
 	g.S3.ServeHTTP(w, r)

@@ -59,16 +59,21 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 }
 
 // verify returns who calls and the request's body. The head is looked at first,
-// so that only those who hold a key have their body read.
+// so that only those who hold a key that may come here have their body read.
 func (g *gateway) verify(
 	w http.ResponseWriter, r *http.Request, a api,
 ) (c access.Caller, body []byte, held connlimit.Claim, err error) {
 	head := sigv4.FromHTTP(r)
-	key, err := g.Verifier.Admit(head, time.Now())
+	claimed, err := g.Verifier.Admit(head, time.Now())
+	if err == nil {
+		err = g.allowDevice(g.caller(claimed), a.devices)
+	}
 	if err != nil {
 		return c, nil, held, err
 	}
-	body, held, err = g.Bodies.ReadAll(http.MaxBytesReader(w, r.Body, g.MaxBody), g.MaxBody, connlimit.PayerOf(r, key))
+	body, held, err = g.Bodies.ReadAll(
+		http.MaxBytesReader(w, r.Body, g.MaxBody), g.MaxBody, connlimit.PayerOf(r, claimed.Holder()),
+	)
 	if err != nil {
 		return c, nil, held, unreadable(err)
 	}
@@ -79,9 +84,11 @@ func (g *gateway) verify(
 	if err != nil {
 		return c, nil, held, err
 	}
-	connlimit.Prove(r.Context(), id.AccessKeyID)
 	c = g.caller(id)
-	return c, body, held, g.allowDevice(c, a.devices)
+	if err = g.allowDevice(c, a.devices); err == nil { // while the body came, the session may have ended
+		connlimit.Prove(r.Context(), id.Holder())
+	}
+	return c, body, held, err
 }
 
 func (g *gateway) caller(id sigv4.Identity) access.Caller {

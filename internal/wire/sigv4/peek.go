@@ -27,11 +27,17 @@ func ScopeOf(r Request) (region, service string) {
 
 // Admit refuses a request that cannot verify whatever its body: one without
 // authentication, of an unknown key, out of scope or out of time. A server
-// calls it before it reads a body into memory; it vouches for nothing, the key
-// that it returns the ID of included.
-func (v *Verifier) Admit(r Request, now time.Time) (accessKeyID string, err error) {
+// calls it before it reads a body into memory; it vouches for nothing: the
+// identity that it returns is what the request claims.
+func (v *Verifier) Admit(r Request, now time.Time) (claimed Identity, err error) {
 	sc := v.scratch.Get().(*scratch)
 	defer v.putScratch(sc)
-	_, key, e := v.admit(r, sc, now)
-	return key.ID, asError(e)
+	a, key, e := v.admit(r, sc, now)
+	if e != nil {
+		return Identity{}, e
+	}
+	return Identity{
+		AccessKeyID: key.ID, ARN: key.ARN, UserID: key.UserID, Region: strings.Clone(a.region),
+		Service: strings.Clone(a.service), Signed: a.signed, Session: key.Session,
+	}, nil
 }

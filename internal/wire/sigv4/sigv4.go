@@ -82,6 +82,15 @@ type Identity struct {
 	Session     *Session // the device that signed, nil for anybody else
 }
 
+// Holder names who holds the key: its ID, or of temporary credentials the
+// certificate of the device, which gets others every hour.
+func (id Identity) Holder() string {
+	if id.Session != nil {
+		return id.Session.CertificateID
+	}
+	return id.AccessKeyID
+}
+
 // Limits in time. AWS allows five minutes of clock skew, S3 fifteen.
 const (
 	skew          = 5 * time.Minute

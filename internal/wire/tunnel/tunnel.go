@@ -27,10 +27,9 @@ type Config struct {
 	Authority *Authority
 	Gateway   http.Handler // verifies who calls
 	Log       *slog.Logger
-	// Max is how many tunnels there are at a time, half of them of one address that
-	// has shown no key: a new one takes the place of the one that has been idle
-	// longest; 1024.
-	Max       int
+	// Places bound the tunnels; default: 1024 at a time, half of them of one address
+	// that has shown no key.
+	Places    connlimit.Config
 	Handshake time.Duration // for TLS, and for the head of a request; 10 s
 	Idle      time.Duration // between two requests; 2 min
 }
@@ -46,7 +45,8 @@ type Server struct {
 
 // New returns a Server. Serve has to run for tunnels to be answered.
 func New(c Config) *Server {
-	c.Max = cmp.Or(c.Max, 1024)
+	c.Places.Max = cmp.Or(c.Places.Max, 1024)
+	c.Places.PerAddress = cmp.Or(c.Places.PerAddress, max(1, c.Places.Max/2))
 	c.Handshake, c.Idle = cmp.Or(c.Handshake, 10*time.Second), cmp.Or(c.Idle, 2*time.Minute)
 	s := &Server{Config: c, conns: make(chan net.Conn), done: make(chan struct{}), http: &http.Server{
 		// net/http bounds the handshake as it bounds a head.
@@ -59,8 +59,8 @@ func New(c Config) *Server {
 
 // Serve serves what comes out of tunnels, until Shutdown.
 func (s *Server) Serve() error {
-	places := connlimit.New(connlimit.Config{Max: s.Max, PerAddress: max(1, s.Max/2)})
-	return s.http.Serve(tls.NewListener(places.Listener((*listener)(s)), &tls.Config{
+	places := connlimit.New(s.Places).Listener((*listener)(s))
+	return s.http.Serve(tls.NewListener(places, &tls.Config{
 		GetCertificate: s.Authority.forHello, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	}))
 }
