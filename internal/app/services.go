@@ -115,6 +115,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
 		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
+		Gates:     a.cfg.Guardrails.Gates,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
 	var requests slog.Level

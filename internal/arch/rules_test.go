@@ -22,7 +22,7 @@ var rules = []rule{
 	{"internal/domain/traffic", may(domain("arn"))},
 	{"internal/domain/gate", may(domain("fault", "spelling"))},
 	{"internal/domain/rollout", may(domain("fault", "gate"))},
-	{"internal/domain/hosting", may(domain("arn", "fault", "rollout", "traffic"))},
+	{"internal/domain/hosting", may(domain("arn", "fault", "gate", "rollout", "traffic"))},
 	{"internal/domain/record", may(domain("arn", "fault", "hosting", "rollout"))},
 	{"internal/domain/notice", may(domain("hosting", "rollout"))},
 	{"internal/domain/outcome", may(domain("hosting", "notice", "record", "rollout", "traffic"))},
@@ -157,7 +157,7 @@ var rules = []rule{
 	{"internal/app", may(
 		domain("..."), platform("..."), service("..."), wire("..."), in("internal/api/...", "internal/config"),
 	)},
-	{"internal/config", may(domain("hosting", "notice", "spelling"))},
+	{"internal/config", may(domain("gate", "hosting", "notice", "spelling"))},
 	{"internal/cli", may(
 		agent("enroll"), domain("enroll", "spelling"), platform("build", "bundle"),
 		wire("shape", "shape/slipway", "tunnel"),

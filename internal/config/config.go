@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
@@ -135,6 +136,11 @@ type Guardrails struct {
 	// nothing. It counts for updates with a DeploymentConfig, and the
 	// deployment's timeout bounds the wait. 0 asks for none.
 	MinimumRequests int `json:"minimumRequests"`
+	// Gates are the words of the gates that judge every update, by kind, such as
+	// {errors: action=rollback}. They are the words of the tags of endpoint
+	// configurations, which win over them, word by word; what has requests copied,
+	// only a tag can say. See docs/guardrails.md.
+	Gates map[string]string `json:"gates,omitempty"`
 }
 
 // Log says how to log.
@@ -242,6 +248,9 @@ func (c Config) Validate() error {
 	faults = append(faults, c.Limits.faults()...)
 	if c.Guardrails.MinimumRequests < 0 {
 		bad("guardrails.minimumRequests: must not be negative")
+	}
+	for _, wrong := range gate.CheckServer(c.Guardrails.Gates) {
+		bad("guardrails.gates.%s", wrong)
 	}
 	faults = append(faults, c.Devices.faults()...)
 	faults = append(faults, webhookFaults(c.Webhooks)...)

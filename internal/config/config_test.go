@@ -137,3 +137,19 @@ func TestAProgramBesideTheRunningOneIsFoundThere(t *testing.T) {
 		t.Error("an unknown image has a command")
 	}
 }
+
+func TestGatesAreCheckedWhenAServerStarts(t *testing.T) {
+	c, err := Parse([]byte("guardrails: {gates: {errors: action=rollback ratio=2, latency: \"\"}}"))
+	if err != nil || c.Guardrails.Gates["errors"] != "action=rollback ratio=2" {
+		t.Errorf("%+v, %v", c.Guardrails, err)
+	}
+	_, err = Parse([]byte("guardrails:\n  gates:\n    errors: ratoi=2\n    latencies: factor=2\n"))
+	for _, want := range []string{
+		`line 3: guardrails.gates.errors: says "ratoi"`, `did you mean "ratio"?`,
+		`line 4: guardrails.gates.latencies: names no gate; did you mean "latency"?`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+}

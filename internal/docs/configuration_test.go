@@ -193,6 +193,7 @@ func serverKeys(t *testing.T) []entry {
 var kinds = map[string]string{
 	"string": "text", "Secret": "text, not logged", "int": "whole number", "int64": "whole number",
 	"bool": "true or false", "Duration": "duration such as 30s", "[]string": "list of texts",
+	"map[]string": "texts by name",
 }
 
 // keys are the keys below prefix that a struct holds; defaults may be invalid.

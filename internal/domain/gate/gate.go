@@ -132,8 +132,9 @@ type Gate struct {
 
 // Output is a part of an answer, and how it is compared.
 type Output struct {
-	// Selector names the part: json:predictions.0.label, csv:0, npy:name, or
-	// bytes for the answer as it is.
+	// Selector names the part, and perhaps how it is compared, in the words of
+	// package answer: json:predictions.0.label, csv:0, npy:name, raw:FP32,
+	// json:id@label; or it is bytes, for the answer as it is.
 	Selector string `json:"selector"`
 	// Within is by how much two numbers differ that count as different answers;
 	// less counts in part: min(1, |a−b|/Within). 0: they have to be equal.

@@ -114,8 +114,15 @@ func TestAWordOfATagWinsOverTheServers(t *testing.T) {
 
 func TestOutputsAndMirrorsAreRead(t *testing.T) {
 	g := one(t, gate.Disagreement, tag(gate.Disagreement,
-		mirrored+" first=5m labels=public output=json:predictions.0.label output=csv:3@0.5 action=hold failures=0"), nil)
-	want := []gate.Output{{Selector: "json:predictions.0.label"}, {Selector: "csv:3", Within: 0.5}}
+		mirrored+" first=5m labels=public output=json:predictions.0.label output=csv:3@0.5 output=npy "+
+			"output=json:id@label output=raw:FP32@number@2 action=hold failures=0"), nil)
+	want := []gate.Output{
+		{Selector: "json:predictions.0.label"},
+		{Selector: "csv:3", Within: 0.5},
+		{Selector: "npy"},
+		{Selector: "json:id@label"},
+		{Selector: "raw:FP32@number", Within: 2},
+	}
 	if d := cmp.Diff(want, g.Outputs); d != "" {
 		t.Error(d)
 	}
@@ -165,6 +172,11 @@ func TestWordsThatCannotBeAreRefused(t *testing.T) {
 		"output=csv:-1":                {gate.Drift, []string{`"output=csv:-1"`}},
 		"output=xml:a":                 {gate.Drift, []string{`"output=xml:a"`}},
 		"output=json:a output=json:a":  {gate.Drift, []string{`"output=json:a"`, "each once"}},
+		"output=json:a..b":             {gate.Drift, []string{`"output=json:a..b"`}},
+		"output=json:a@labels":         {gate.Drift, []string{`"output=json:a@labels"`}},
+		"output=json:a@label@1":        {gate.Drift, []string{`"output=json:a@label@1"`}},
+		"output=npy:":                  {gate.Drift, []string{`"output=npy:"`}},
+		"output=csv:+1":                {gate.Drift, []string{`"output=csv:+1"`}},
 		"output=json:a@0":              {gate.Drift, []string{`"output=json:a@0"`}},
 		"output=bytes@1":               {gate.Drift, []string{`"output=bytes@1"`}},
 		"labels=secret":                {gate.Drift, []string{`"labels=secret"`, "public"}},

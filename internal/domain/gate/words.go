@@ -58,8 +58,9 @@ func words() []word {
 		fraction("tolerance", Kind.answers, 0, 0.5, func(g *Gate) *float64 { return &g.Tolerance }),
 		{
 			name: "output", of: Kind.answers,
-			takes: "json:PATH, csv:COLUMN, npy:NAME or bytes, each once, with @NUMBER how far numbers may differ",
-			set:   setOutput, value: func(g Gate) string { return joinOutputs(g.Outputs) },
+			takes: "json:PATH, csv:COLUMN, npy:NAME, raw:TYPE or bytes, each once, with @label, @embedding or " +
+				"@NUMBER: how far numbers may differ",
+			set: setOutput, value: func(g Gate) string { return joinOutputs(g.Outputs) },
 		},
 		{
 			name: "labels", of: Kind.answers, takes: "public",
@@ -189,33 +190,45 @@ func showFirst(g Gate) string {
 
 // setOutput adds a part of the answer.
 func setOutput(g *Gate, v string) bool {
-	selector, within, tolerant := strings.Cut(v, "@")
-	o := Output{Selector: selector}
-	if tolerant {
-		n, ok := parseNumber(within)
+	o := Output{Selector: v}
+	if at := strings.LastIndexByte(v, '@'); at >= 0 && !slices.Contains(measures, v[at+1:]) {
+		n, ok := parseNumber(v[at+1:])
 		if !ok || n <= 0 {
 			return false
 		}
-		o.Within = n
+		o = Output{Selector: v[:at], Within: n}
 	}
-	form, part, named := strings.Cut(selector, ":")
-	switch {
-	case form == "bytes":
-		if named || tolerant {
-			return false
-		}
-	case form != "json" && form != "csv" && form != "npy", part == "":
-		return false
-	case form == "csv":
-		if n, err := strconv.Atoi(part); err != nil || n < 0 {
-			return false
-		}
-	}
-	if len(g.Outputs) >= maxOutputs || slices.Contains(g.Outputs, o) {
+	if !selects(o) || len(g.Outputs) >= maxOutputs || slices.Contains(g.Outputs, o) {
 		return false
 	}
 	g.Outputs = append(slices.Clip(g.Outputs), o)
 	return true
+}
+
+// measures are the words after an @ that say how a part is compared.
+var measures = []string{"label", "number", "embedding"}
+
+// selects reports whether o names a part of an answer.
+func selects(o Output) bool {
+	what, measure, measured := strings.Cut(o.Selector, "@")
+	form, part, named := strings.Cut(what, ":")
+	if measured && !slices.Contains(measures, measure) || o.Within > 0 && measured && measure != "number" {
+		return false
+	}
+	switch form {
+	case "bytes":
+		return !named && !measured && o.Within == 0
+	case "json":
+		return part != "" && !slices.Contains(strings.Split(part, "."), "") && strings.Count(part, ".") < 64
+	case "csv":
+		n, err := strconv.ParseUint(part, 10, 20)
+		return err == nil && strconv.FormatUint(n, 10) == part
+	case "npy":
+		return !named || part != ""
+	case "raw":
+		return part != ""
+	}
+	return false
 }
 
 func joinOutputs(os []Output) string {

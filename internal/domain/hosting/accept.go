@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
 
@@ -159,6 +160,9 @@ type Update struct {
 	// a bake may end; it is the server's own, and counts where there is a
 	// deployment configuration.
 	MinimumRequests int
+	// Gates compare the new fleet with the old one: those that the new
+	// configuration's tags and the server set.
+	Gates []gate.Gate
 }
 
 // Update accepts a new configuration: the fleet in service stays as it is, the
@@ -204,6 +208,9 @@ func (e *Endpoint) Update(u Update) error {
 		policy.MinimumRequests = u.MinimumRequests
 	}
 	plan, err := rollout.NewPlan(rollout.Update, policy, vs)
+	if err == nil {
+		plan, err = plan.With(u.Gates)
+	}
 	if err != nil {
 		return err
 	}

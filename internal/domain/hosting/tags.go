@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 )
 
 // maxTags is how many tags a resource may have (spec §2.4; edge spec §1.5).
@@ -31,4 +32,14 @@ func CheckTags(have, add []Tag) error {
 		return fault.New(fault.Invalid, "A resource can have at most %d tags.", maxTags)
 	}
 	return nil
+}
+
+// Gates reads the gates that the tags of an EndpointConfig set over a server's
+// own words, by kind. Errors are fault.Invalid.
+func Gates(tags []Tag, server map[string]string) ([]gate.Gate, error) {
+	by := make(map[string]string, len(tags))
+	for _, t := range tags {
+		by[t.Key] = t.Value
+	}
+	return gate.Read(by, server)
 }

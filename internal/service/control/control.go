@@ -28,6 +28,9 @@ type Config struct {
 	// MinimumRequests is how many requests a new fleet has to answer before a
 	// bake may end; 0 asks for none.
 	MinimumRequests int
+	// Gates are the words of the gates that judge deployments whose configuration
+	// does not say otherwise, by kind.
+	Gates map[string]string
 	// MissingAlarms returns those of the named alarms that do not exist; nil
 	// skips the check. It is asked at UpdateEndpoint (spec §4.5).
 	MissingAlarms func(s arn.Scope, names []string) []string
@@ -102,6 +105,9 @@ func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.Endpoint
 			return err
 		}
 		if err := cfg.Check(); err != nil {
+			return err
+		}
+		if _, err := hosting.Gates(tags, c.Gates); err != nil {
 			return err
 		}
 		if err := tx.InsertEndpointConfig(ctx, cfg); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
@@ -135,11 +136,24 @@ func (c *Control) update(ctx context.Context, tx store.Tx, e *hosting.Endpoint, 
 		return err
 	}
 	l.Versions = in.versions
+	gates, err := c.gates(ctx, tx, l.Config)
+	if err != nil {
+		return err
+	}
 	return e.Update(hosting.Update{
 		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
 		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
-		MinimumRequests: c.MinimumRequests,
+		MinimumRequests: c.MinimumRequests, Gates: gates,
 	})
+}
+
+// gates are those that a configuration's tags and the server set.
+func (c *Control) gates(ctx context.Context, tx store.Tx, cfg hosting.EndpointConfig) ([]gate.Gate, error) {
+	tags, err := tx.Tags(ctx, cfg.ARN())
+	if err != nil {
+		return nil, err
+	}
+	return hosting.Gates(tags, c.Gates)
 }
 
 // alarmsExist refuses an update that would be judged by alarms that are not
@@ -238,7 +252,12 @@ func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.T
 		if err := tx.PutTags(ctx, resource, tags); err != nil {
 			return err
 		}
-		all, err = tx.Tags(ctx, resource)
+		if all, err = tx.Tags(ctx, resource); err != nil {
+			return err
+		}
+		if _, kind, _, _ := arn.ParseSageMaker(resource); kind == arn.KindEndpointConfig {
+			_, err = hosting.Gates(all, c.Gates)
+		}
 		return err
 	})
 	return all, err
