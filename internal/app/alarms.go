@@ -24,7 +24,11 @@ func (a *App) openAlarms(ctx context.Context) (err error) {
 	a.onStop("metrics", a.metrics.Close)
 	a.alarms, err = alarms.New(ctx, alarms.Config{
 		Store: storealarms.New(a.db), Metrics: a.metrics, Account: a.cfg.Account, Wake: a.wakeups.turns.Notify,
-		Trip: func(region string, t hosting.TrippedAlarm) { a.router.Trip(region, t) }, Log: a.log,
+		Trip: func(region string, t hosting.TrippedAlarm) {
+			a.router.Trip(region, t)
+			a.wakeups.trips.Notify()
+		},
+		Guards: func() map[string][]string { return a.router.Guards() }, Log: a.log,
 	})
 	return err
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	edgestore "github.com/slipway-ml/slipway/internal/platform/store/edge"
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
+	"github.com/slipway-ml/slipway/internal/platform/trips"
 	"github.com/slipway-ml/slipway/internal/service/alarms"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
@@ -74,6 +75,7 @@ type App struct {
 	packaging *packaging.Service
 	identity  *identity.Service
 	stages    *loop.Runner
+	trips     *trips.Keeper
 	wakeups   wakeups
 
 	listener  net.Listener
@@ -96,10 +98,11 @@ type stop struct {
 }
 
 // wakeups tell the loops that rows may have changed; each has one listener.
-type wakeups struct{ turns, instances, routes, notices, stages loop.Wakeup }
+type wakeups struct{ turns, instances, routes, notices, stages, trips loop.Wakeup }
 
 func newWakeups() wakeups {
-	return wakeups{loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup(), loop.NewWakeup()}
+	w := loop.NewWakeup
+	return wakeups{w(), w(), w(), w(), w(), w()}
 }
 
 // rowsChanged wakes whoever follows endpoints, their instances and their events.
@@ -191,11 +194,17 @@ func (a *App) openState(ctx context.Context) (err error) {
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
 // listen takes the address. Routes are loaded first, so that the first request
-// after a restart finds its endpoint.
+// after a restart finds its endpoint, and not what traffic was taken back from.
 func (a *App) listen(ctx context.Context) (err error) {
+	var before trips.Trips
+	if a.trips, before, err = trips.Open(filepath.Join(a.cfg.DataDir, "trips.json"), a.log); err != nil {
+		return err
+	}
+	a.router.Restore(before)
 	if err := a.follower.CatchUp(ctx); err != nil {
 		return fmt.Errorf("load routes: %w", err)
 	}
+	a.alarms.TripFiring()
 	a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Listen)
 	if err != nil {
 		return err

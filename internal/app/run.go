@@ -55,6 +55,7 @@ func (a *App) work(ctx context.Context, wg *sync.WaitGroup) {
 		a.watch.Run,
 		a.metrics.Run,
 		a.alarms.Run,
+		func(ctx context.Context) { a.trips.Run(ctx, a.wakeups.trips, a.router.Trips) },
 		a.notify.Run,
 		a.tidy,
 		a.packaging.Run,

@@ -73,6 +73,7 @@ var rules = []rule{
 	{"internal/platform/store/metrics", may(domain("alarm/metric"), platform("store"))},
 	{"internal/platform/store/storetest", may(platform("pgtest", "store"))},
 	{"internal/platform/store/formats", nil},
+	{"internal/platform/trips", may(domain("hosting"))},
 	{"internal/platform/untrusted", nil},
 
 	// A service is one aggregate's: of the store it knows that one's package.

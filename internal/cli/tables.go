@@ -206,6 +206,9 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 				"         alarm %s: %s (since %s)", clean(shape.Val(a.AlarmName)), clean(shape.Val(a.StateReason)),
 				clockOnly(a.StateUpdatedTimestamp),
 			)
+			if a.TrafficTakenBackTime != nil {
+				p.line("         traffic was taken back at %s, ahead of the records", clockOnly(a.TrafficTakenBackTime))
+			}
 		}
 		if s.Note != nil {
 			p.line("\n%s %s", clockOnly(s.Time), clean(*s.Note))

@@ -1,25 +1,41 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/slipway-ml/slipway/internal/config"
+	"github.com/slipway-ml/slipway/internal/openload"
+	"github.com/slipway-ml/slipway/internal/platform/pgtest"
 )
 
 // bakingBadly returns a server with an endpoint whose canary of a model that
 // only fails has just begun to bake, for so long and without a request yet.
-func bakingBadly(t *testing.T, seconds int32) (*server, *sdk) {
-	s := startServer(t)
+func bakingBadly(t *testing.T, seconds int32, change ...func(*config.Config)) (*server, *sdk) {
+	s := startServer(t, change...)
 	c := s.sdk()
 	c.deployable("good", 2, nil)
 	c.deployable("bad", 2, broken(100))
 	c.createEndpoint("live", "good")
 	d := canaryFor(seconds)
 	d.AutoRollbackConfiguration = c.guard("live", "bad")
+	if len(change) > 0 { // by way of another alarm, which depends on the one of the samples
+		_, err := c.cloudwatch().PutCompositeAlarm(t.Context(), &cloudwatch.PutCompositeAlarmInput{
+			AlarmName: aws.String("trouble"), AlarmRule: aws.String("ALARM(bad-5xx)"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.AutoRollbackConfiguration.Alarms[0].AlarmName = aws.String("trouble")
+	}
 	c.update("bad", d)
 	eventually(t, 30*time.Second, "the canary bakes", func() bool {
 		p := c.describe("live").PendingDeploymentSummary
@@ -71,4 +87,55 @@ func TestABakeInWhichTheServerStoodStillStartsOver(t *testing.T) {
 	}
 	wantCaught(s, c, "the server stood still")
 	s.stop()
+}
+
+// The database freezes as a bad model bakes; its traffic moves back all the same.
+// The server is killed before any of that could be written, and the next one finds an
+// alarm that never fired: it must not give the traffic to the model again.
+func TestTrafficThatWasTakenBackStaysBackThoughTheServerIsKilledBeforeItIsWritten(t *testing.T) {
+	db := pgtest.Start(t)
+	s, c := bakingBadly(t, 60, func(cfg *config.Config) { cfg.Database.URL = db.DSN })
+	db.Freeze()
+	l := startCensus(c, "live", guardedRate)
+	eventually(t, 30*time.Second, "the traffic is taken back, and that is noted", func() bool {
+		_, err := os.Stat(filepath.Join(s.dataDir, "trips.json"))
+		return err == nil
+	})
+	l.answers(t, 20) // those in flight have ended
+	before := l.failed()
+	l.answers(t, 40)
+	if now := l.failed(); before == 0 || now != before {
+		t.Errorf("%d requests had failed when the traffic was back, then %d", before, now)
+	}
+	l.finish()
+	s.kill()
+	db.Thaw()
+	s.restart()
+	l = startCensus(c, "live", guardedRate)
+	got := c.awaitInService("live")
+	l.finish()
+	if n := l.report.Count(openload.Failed); n > 0 {
+		t.Errorf("%d requests failed under the next server", n)
+	}
+	reason := aws.ToString(c.describe("live").FailureReason)
+	if got != "good" || !strings.Contains(reason, "[trouble]") {
+		t.Errorf("%s is in service: %s", got, reason)
+	}
+	eventually(t, 10*time.Second, "the note is gone", func() bool {
+		_, err := os.Stat(filepath.Join(s.dataDir, "trips.json"))
+		return os.IsNotExist(err)
+	})
+	s.stop()
+}
+
+// failed counts the requests that have failed so far.
+func (l *census) failed() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.outcomes {
+		if o.err != nil {
+			n++
+		}
+	}
+	return n
 }

@@ -83,6 +83,7 @@ func step(r record.Record, s record.Step) slipway.DeploymentStep {
 	for _, a := range s.Tripped {
 		out.Alarms = append(out.Alarms, slipway.TrippedAlarm{
 			AlarmName: &a.Name, StateReason: shape.Text(a.Reason), StateUpdatedTimestamp: shape.At(a.Since),
+			TrafficTakenBackTime: shape.At(a.Taken),
 		})
 	}
 	return out

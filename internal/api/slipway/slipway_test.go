@@ -34,7 +34,7 @@ func TestTheRecordOfADeploymentThatAnAlarmRolledBack(t *testing.T) {
 		w.answered = 7
 		w.firing = []hosting.TrippedAlarm{
 			{Name: "errors", Reason: "Threshold Crossed: 1 datapoint [0.5] was greater than the threshold " +
-				"(0.1).", Since: time.Now().UTC()},
+				"(0.1).", Since: time.Now().UTC(), Taken: time.Now().UTC().Add(time.Second)},
 		}
 		w.settle()
 		w.golden("rolled-back.json", w.describe())

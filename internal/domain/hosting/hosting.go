@@ -226,6 +226,9 @@ type TrippedAlarm struct {
 	// Deleted says that it was deleted: that an alarm no longer guards a
 	// deployment counts like an alarm, but it was never in ALARM.
 	Deleted bool `json:"Deleted,omitempty"`
+	// Taken is when a router took back the new fleet's traffic because of it, ahead of
+	// the turn that decided; zero: none did.
+	Taken time.Time `json:"Taken,omitzero"`
 }
 
 // Endpoint is a named place that serves, with everything that decides about

@@ -75,6 +75,9 @@ func (x *index) noteLate(e *entry, g rollout.Gap) {
 	}
 }
 
+// deletedReason is what is said of an alarm that is gone.
+const deletedReason = "The alarm was deleted."
+
 // tripped says what an alarm has against a deployment. What lies ahead of now is
 // from before the clock was set back and stands against none that is judged now:
 // their bakes start over.
@@ -94,7 +97,7 @@ func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAl
 	switch {
 	case e == nil, !since.IsZero() && c.deleted[name].at.After(since): // a new one of the same name has seen nothing
 		return hosting.TrippedAlarm{
-			Name: name, Reason: "The alarm was deleted.", Since: c.deleted[name].at, Deleted: true,
+			Name: name, Reason: deletedReason, Since: c.deleted[name].at, Deleted: true,
 		}, true
 	case e.State.Value == alarm.StateAlarm:
 		return hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}, true

@@ -40,7 +40,11 @@ type Config struct {
 	// so that traffic moves back whether the database answers or not. It may be
 	// told twice, and must not block. Nil: nobody is told.
 	Trip func(region string, a hosting.TrippedAlarm)
-	Log  *slog.Logger
+	// Guards names, by region, the alarms on which traffic depends at the moment.
+	// They are looked at every second whether the database answers or not. Nil: only
+	// those that a sample decides are.
+	Guards func() map[string][]string
+	Log    *slog.Logger
 
 	MaxAlarms int // in a region; 5,000
 	// Settle is how long after the end of a period an alarm is evaluated, so
@@ -65,6 +69,9 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if cfg.Trip == nil {
 		cfg.Trip = func(string, hosting.TrippedAlarm) {}
+	}
+	if cfg.Guards == nil {
+		cfg.Guards = func() map[string][]string { return nil }
 	}
 	cfg.MaxAlarms = cmp.Or(cfg.MaxAlarms, 5_000)
 	cfg.Settle = cmp.Or(cfg.Settle, 20*time.Millisecond)

@@ -186,6 +186,8 @@ func (s *Service) deleteAlarm(ctx context.Context, sc arn.Scope, name string) er
 		return err
 	}
 	s.index.remove(sc.Region, name, version, now)
+	// It counts like an alarm, see Firing.
+	s.Trip(sc.Region, hosting.TrippedAlarm{Name: name, Reason: deletedReason, Since: now, Deleted: true})
 	return nil
 }
 
@@ -229,6 +231,9 @@ func (s *Service) SetAlarmState(
 		return nil // it changed again, or is gone already
 	}
 	if v != before.Value {
+		if v == alarm.StateAlarm {
+			s.Trip(sc.Region, hosting.TrippedAlarm{Name: name, Reason: r.State.Reason, Since: r.State.Transitioned})
+		}
 		s.Wake()
 		return s.carryOut(ctx, s.evaluateParents([]alarm.Record{r}))
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
-	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	store "github.com/slipway-ml/slipway/internal/platform/store/alarms"
@@ -146,42 +145,11 @@ func (s *Service) evaluateNow(es []*entry) (cs []change) {
 		o := e.judge.Evaluate(s.Metrics.Reader(e.Region), e.State, now)
 		s.index.reschedule([]*entry{e}, o.Next.Add(s.Settle))
 		if o.Changed {
-			s.trip(e, o.State)
+			s.trip(e, o.State) // not only when it is written: others may be written before it
 			cs = append(cs, change{e, o.State})
 		}
 	}
 	return cs
-}
-
-// trip tells of an alarm that goes into ALARM.
-func (s *Service) trip(e *entry, to alarm.State) {
-	if to.Value == alarm.StateAlarm && e.State.Value != alarm.StateAlarm {
-		s.Trip(e.Region, hosting.TrippedAlarm{Name: e.Definition.Name, Reason: to.Reason, Since: to.Transitioned})
-	}
-}
-
-// tripAll tells of alarms that a sample decides as soon as it came, until ctx
-// ends. It writes nothing and so waits for nobody: evaluateAll, which does both,
-// may be waiting for the database.
-func (s *Service) tripAll(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.deciding.Wakeup:
-		}
-		for _, k := range s.deciding.Updated() {
-			for _, e := range s.index.watchersOf(k) {
-				if o := e.judge.Evaluate(s.Metrics.Reader(e.Region), e.State, clock.Now()); o.Changed {
-					s.trip(e, o.State)
-				}
-			}
-		}
-		select { // samples come by the thousand
-		case <-ctx.Done():
-		case <-time.After(s.Pause):
-		}
-	}
 }
 
 // tardy is how late an alarm may be evaluated before what it has missed counts.
@@ -257,6 +225,9 @@ func (s *Service) latest(e *entry) alarm.Cause {
 // from an older definition or state. What is in its row takes its place: a
 // commit may have come through though its answer did not.
 func (s *Service) write(ctx context.Context, cs []change) ([]alarm.Record, error) {
+	for _, c := range cs {
+		s.trip(c.from, c.to)
+	}
 	now := clock.Now()
 	type written struct {
 		change

@@ -105,11 +105,17 @@ func (s *Source) WithTrip(id hosting.DeploymentID, firing []hosting.TrippedAlarm
 		return firing
 	}
 	a, tripped := s.Routers.Tripped(id)
-	known := func(b hosting.TrippedAlarm) bool { return b.Name == a.Name }
-	if !tripped || slices.ContainsFunc(firing, known) {
+	if !tripped {
 		return firing
 	}
-	return append(slices.Clip(firing), a)
+	firing = slices.Clone(firing)
+	for i := range firing {
+		if firing[i].Name == a.Name {
+			firing[i].Taken = a.Taken
+			return firing
+		}
+	}
+	return append(firing, a)
 }
 
 // see takes in a gap: the last one counts. Of those that overlap the first one

@@ -1,11 +1,13 @@
 package router
 
 import (
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
 // tripsKept is how long it is known that a deployment was tripped. It is rolled
@@ -40,10 +42,11 @@ func (r *Router) trip(k traffic.Key, a hosting.TrippedAlarm) {
 		return
 	}
 	for d, t := range r.tripped {
-		if time.Since(t.Since) > tripsKept {
+		if time.Since(t.Taken) > tripsKept {
 			delete(r.tripped, d)
 		}
 	}
+	a.Taken = clock.Now()
 	r.tripped[g.Deployment] = a
 	next := r.build(en, old, r.diverted(old.Route))
 	en.route.Store(next)
@@ -71,4 +74,49 @@ func (r *Router) Tripped(d hosting.DeploymentID) (a hosting.TrippedAlarm, ok boo
 	defer r.mu.Unlock()
 	a, ok = r.tripped[string(d)]
 	return a, ok
+}
+
+// Guards names, by region, the alarms that guard a deployment whose traffic can be
+// taken back, each once.
+func (r *Router) Guards() map[string][]string {
+	all := map[string]map[string]bool{}
+	r.Each(func(rt traffic.Route) {
+		if rt.Guard == nil {
+			return
+		}
+		if all[rt.Scope.Region] == nil {
+			all[rt.Scope.Region] = map[string]bool{}
+		}
+		for _, a := range rt.Guard.Alarms {
+			all[rt.Scope.Region][a] = true
+		}
+	})
+	guards := make(map[string][]string, len(all))
+	for region, names := range all {
+		guards[region] = slices.Sorted(maps.Keys(names))
+	}
+	return guards
+}
+
+// Trips returns, by deployment, the alarms by which traffic was taken back of which
+// no route says yet that the rollback is written.
+func (r *Router) Trips() map[string]hosting.TrippedAlarm {
+	trips := map[string]hosting.TrippedAlarm{}
+	r.Each(func(rt traffic.Route) {
+		if rt.Guard == nil {
+			return
+		}
+		if a, tripped := r.Tripped(hosting.DeploymentID(rt.Guard.Deployment)); tripped {
+			trips[rt.Guard.Deployment] = a
+		}
+	})
+	return trips
+}
+
+// Restore takes over the trips of an earlier life of the router: routes that are set
+// from now on are without the traffic of those deployments.
+func (r *Router) Restore(trips map[string]hosting.TrippedAlarm) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.tripped, trips)
 }

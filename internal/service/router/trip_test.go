@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -50,5 +51,25 @@ func TestAnAlarmTakesTrafficBackByTheRouteAlone(t *testing.T) {
 	answers("green")
 	if a, ok := r.Tripped("d2"); ok {
 		t.Errorf("another deployment is tripped by %+v", a)
+	}
+
+	r.Set(guarded(5, "d1"))
+	trips := r.Trips()
+	if a := trips["d1"]; len(trips) != 1 || a.Name != "errors" || a.Taken.IsZero() {
+		t.Errorf("what the next router has to know: %+v", trips)
+	}
+	if got := r.Guards(); !reflect.DeepEqual(got, map[string][]string{key.Region: {"a", "errors"}}) {
+		t.Errorf("guarded by %v", got)
+	}
+	r.Set(to(6, variant(blue)))
+	if got, more := r.Trips(), r.Guards(); len(got)+len(more) > 0 {
+		t.Errorf("once the rollback is written: %v, %v", got, more)
+	}
+	r = newRouter(t, router.Config{}) // the next one
+	r.Restore(trips)
+	r.Set(guarded(5, "d1"))
+	answers("blue")
+	if a, ok := r.Tripped("d1"); !ok || a != trips["d1"] {
+		t.Errorf("the next router knows %+v, %v", a, ok)
 	}
 }

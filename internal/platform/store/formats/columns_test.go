@@ -19,6 +19,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/trust"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/platform/trips"
 	"github.com/slipway-ml/slipway/internal/service/capture"
 )
 
@@ -59,12 +61,14 @@ var columns = map[string]reflect.Type{
 
 // files are the documents that lie in files of their own, on a device too.
 var files = map[string]reflect.Type{
-	"capture.spool":    reflect.TypeFor[capture.Header](),
-	"agent.state":      reflect.TypeFor[depot.State](),
-	"package.manifest": reflect.TypeFor[bundle.Manifest](),
-	"objects.bucket":   reflect.TypeFor[objects.Bucket](),
-	"objects.object":   reflect.TypeFor[objects.Info](),
-	"objects.upload":   reflect.TypeFor[objects.Upload](),
+	"capture.spool":      reflect.TypeFor[capture.Header](),
+	"agent.state":        reflect.TypeFor[depot.State](),
+	"package.manifest":   reflect.TypeFor[bundle.Manifest](),
+	"objects.bucket":     reflect.TypeFor[objects.Bucket](),
+	"objects.object":     reflect.TypeFor[objects.Info](),
+	"objects.upload":     reflect.TypeFor[objects.Upload](),
+	"directory.database": reflect.TypeFor[store.Generation](),
+	"directory.trips":    reflect.TypeFor[trips.Document](),
 }
 
 // foreign are the columns whose JSON is the API's, or a receiver's, and never

@@ -300,6 +300,7 @@ var (
 		{Name: "AlarmName", Shape: &sText, Required: true},
 		{Name: "StateReason", Shape: &sText},
 		{Name: "StateUpdatedTimestamp", Shape: &sTime},
+		{Name: "TrafficTakenBackTime", Shape: &sTime},
 	}}
 	sTrippedAlarms = shape.Shape{Name: "TrippedAlarms", Kind: shape.List, Elem: &sTrippedAlarm}
 	sVariantName   = shape.Shape{Name: "VariantName", Kind: shape.String}

@@ -461,6 +461,7 @@ type TrippedAlarm struct {
 	AlarmName             *string     `json:"AlarmName"`
 	StateReason           *string     `json:"StateReason,omitempty"`
 	StateUpdatedTimestamp *shape.Time `json:"StateUpdatedTimestamp,omitempty"`
+	TrafficTakenBackTime  *shape.Time `json:"TrafficTakenBackTime,omitempty"`
 }
 
 // Shape describes the members and their constraints.
