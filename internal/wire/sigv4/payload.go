@@ -41,6 +41,8 @@ func payloadOf(r Request, a *auth) (payloadForm, *Error) {
 	switch {
 	case ok && !a.signs("x-amz-content-sha256"):
 		return payloadForm{}, fail(reasonUnsigned, "")
+	case ok && a.contentHash != "" && a.contentHash != hash:
+		return payloadForm{}, fail(reasonPayload, "The parameter X-Amz-Content-Sha256 must be given once.")
 	case !ok && a.contentHash != "":
 		hash = a.contentHash
 	case !ok && a.presigned:
@@ -48,6 +50,11 @@ func payloadOf(r Request, a *auth) (payloadForm, *Error) {
 	case !ok:
 		return payloadForm{}, fail(reasonNoPayloadHash, "")
 	}
+	return formOf(hash)
+}
+
+// formOf reads what x-amz-content-sha256 says.
+func formOf(hash string) (payloadForm, *Error) {
 	p := payloadForm{hash: hash}
 	switch hash {
 	case unsignedPayload:

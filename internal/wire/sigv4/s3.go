@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,12 +32,19 @@ func (v *Verifier) VerifyS3(r *http.Request, now time.Time) (Identity, *Payload,
 	if IsV2(r) {
 		id, e := v.verifyV2(r, sc, now)
 		if e == nil {
-			e = hoist(r)
+			e = hoist(r, inVersion2)
 		}
 		if e != nil {
 			return Identity{}, nil, e.In(StyleS3)
 		}
-		p, e := newPayload(r, payloadForm{hash: unsignedPayload}, nil)
+		form, e := formOf(cmp.Or(r.Header.Get("X-Amz-Content-Sha256"), unsignedPayload))
+		if e == nil && form.signed {
+			e = fail(reasonV2, "Chunks cannot be signed in Signature Version 2.")
+		}
+		if e != nil {
+			return Identity{}, nil, e.In(StyleS3)
+		}
+		p, e := newPayload(r, form, nil)
 		if e != nil {
 			return Identity{}, nil, e.In(StyleS3)
 		}
@@ -61,6 +69,10 @@ func (v *Verifier) verifyV4(r *http.Request, req Request, sc *scratch, now time.
 	if e != nil {
 		return Identity{}, nil, e
 	}
+	where := inHeader
+	if a.presigned {
+		where = inQuery
+	}
 	// What acts on the request must be signed (S3's rule for its own headers).
 	for name := range r.Header {
 		if strings.HasPrefix(name, "X-Amz-") && !a.signs(strings.ToLower(name)) {
@@ -76,27 +88,52 @@ func (v *Verifier) verifyV4(r *http.Request, req Request, sc *scratch, now time.
 		chain = &chunkChain{key: sk, previous: strings.Clone(a.signature)}
 		chain.head = strings.Clone(a.date) + "\n" + strings.Clone(a.scope) + "\n"
 	}
-	if e := hoist(r); e != nil {
+	if e := hoist(r, where); e != nil {
 		return Identity{}, nil, e
 	}
 	p, e := newPayload(r, form, chain)
 	return id, p, e
 }
 
+// presignedWith are the parameters of a presigned request that make its signature.
+var presignedWith = []string{
+	"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature",
+	"X-Amz-Security-Token", "X-Amz-Content-Sha256",
+}
+
+// hoisted are the headers, besides S3's own, that a query may carry: some signers
+// put them there.
+var hoisted = []string{
+	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Md5", "Content-Type",
+	"If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since", "Range",
+}
+
+// signatureForm is where the signature of a request is.
+type signatureForm uint8
+
+const (
+	inHeader signatureForm = iota
+	inQuery
+	inVersion2
+)
+
 // hoist gives the handler the headers that a query carries, and refuses what it
-// could not tell the handler: a caller may rely on any of them.
-func hoist(r *http.Request) *Error {
+// could not tell the handler: a caller may rely on any of them. What makes the
+// signature has been acted on; in another spelling, or beside another form of
+// signature, nobody has.
+func hoist(r *http.Request, form signatureForm) *Error {
 	for name, values := range r.URL.Query() {
-		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-amz-") {
+		header := http.CanonicalHeaderKey(name)
+		signing := slices.ContainsFunc(presignedWith, func(p string) bool { return strings.EqualFold(p, name) })
+		switch {
+		case form == inQuery && slices.Contains(presignedWith, name),
+			form == inVersion2 && header == "X-Amz-Security-Token",
+			!strings.HasPrefix(header, "X-Amz-") && !slices.Contains(hoisted, header):
 			continue
+		case signing && (form == inQuery || header != "X-Amz-Content-Sha256"):
+			return fail(reasonPayload, "The parameter "+clip(name)+" means nothing in this form of signature.")
 		}
-		switch strings.TrimPrefix(lower, "x-amz-") {
-		case "algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token",
-			"content-sha256":
-			continue
-		}
-		sent, there := r.Header[http.CanonicalHeaderKey(name)]
+		sent, there := r.Header[header]
 		if len(values) != 1 || strings.ContainsAny(values[0], "\r\n\x00") || there && sent[0] != values[0] {
 			return fail(reasonPayload, "The parameter "+clip(name)+" must be given once.")
 		}
