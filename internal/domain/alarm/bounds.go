@@ -20,13 +20,28 @@ var (
 const (
 	endpointMetrics = "AWS/SageMaker"
 	instanceMetrics = "/aws/sagemaker/Endpoints"
+	// Evidence has what gates make of a deployment, as powers of ten of the odds.
+	Evidence = "Slipway/Evidence"
 )
 
 // Reserved reports whether only Slipway itself may put samples into a
 // namespace: PutMetricData has to refuse it, as AWS refuses AWS/. What open
 // periods decide, and what is said of thresholds, relies on it.
 func Reserved(namespace string) bool {
-	return strings.HasPrefix(namespace, "AWS/") || strings.HasPrefix(namespace, "/aws/")
+	return strings.HasPrefix(namespace, "AWS/") || strings.HasPrefix(namespace, "/aws/") ||
+		strings.HasPrefix(namespace, "Slipway/")
+}
+
+// OfEvidence reports whether the alarm watches series of Evidence and no others.
+// These begin anew with each deployment, and such an alarm never stays in ALARM
+// for want of data: that would be the verdict on the deployment before.
+func (j *Judge) OfEvidence() bool {
+	for _, a := range j.stats {
+		if a.metric.Namespace != Evidence {
+			return false
+		}
+	}
+	return len(j.stats) > 0
 }
 
 // samplesOf returns what is known of a metric's samples (spec §7.1 and §7.2).
@@ -48,9 +63,14 @@ func samplesOf(id metric.ID) span {
 			return span{0, 100}
 		}
 		return notNegative
+	case Evidence:
+		return span{leastEvidence, mostEvidence}
 	}
 	return anything
 }
+
+// The limits of published evidence (package evidence).
+const leastEvidence, mostEvidence = -3, 300
 
 // of returns what a statistic of at least one such sample can be.
 func (s span) of(stat metric.Stat) span {

@@ -99,7 +99,7 @@ func (j *Judge) value(points []Datapoint) StateValue {
 		return alarmIf(bad+missing >= m)
 	case treat == NotBreaching:
 		return alarmIf(bad >= m)
-	case counted == 0 && treat == Ignore:
+	case counted == 0 && treat == Ignore && !j.OfEvidence():
 		return ""
 	case counted == 0:
 		return StateInsufficientData

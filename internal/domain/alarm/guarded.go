@@ -42,7 +42,7 @@ func (j *Judge) blind(g Guarded) (why string) {
 // dimensions (spec §7.2). Of metrics that clients put themselves, nothing is
 // known.
 func (g Guarded) hidden(id metric.ID) string {
-	if id.Namespace != endpointMetrics && id.Namespace != instanceMetrics {
+	if id.Namespace != endpointMetrics && id.Namespace != instanceMetrics && id.Namespace != Evidence {
 		return ""
 	}
 	config := ""

@@ -25,6 +25,7 @@ const (
 	WrongUnit       SuspicionKind = "WrongUnit"       // its metric has samples, but in other units
 	LongerThanKept  SuspicionKind = "LongerThanKept"  // it looks back further than samples are kept so finely
 	SilentOnMissing SuspicionKind = "SilentOnMissing" // it takes missing data for good
+	MisreadEvidence SuspicionKind = "MisreadEvidence" // its odds are not what they are in the highest value
 )
 
 // Suspicion is one finding about one alarm, for people who are about to deploy.
@@ -71,6 +72,7 @@ func (j *Judge) Suspicions(l Look) []Suspicion {
 			counted(j.d.EvaluationPeriods, "period", "", ""), j.period, l.Guarded.Step, bake)
 	}
 	j.suspectThreshold(add)
+	j.suspectEvidence(add)
 	if kept := metric.Retention(j.period); time.Duration(j.rangeCount())*j.period > kept {
 		add(LongerThanKept, "looks back on %s, but samples are kept by periods of %s for %s only.",
 			time.Duration(j.rangeCount())*j.period, j.period, kept)
@@ -114,9 +116,35 @@ func (s span) String() string {
 	return "between " + number(s.lo) + " and " + number(s.hi)
 }
 
+// suspectEvidence warns of reading evidence otherwise than by its highest value:
+// how often an alarm is wrong is stated for that alone.
+func (j *Judge) suspectEvidence(add finding) {
+	about := slices.IndexFunc(j.stats, func(a asked) bool { return a.metric.Namespace == Evidence })
+	if about < 0 {
+		return
+	}
+	proof := strings.HasSuffix(j.stats[about].metric.Name, "Proof")
+	switch a := j.stats[about]; {
+	case j.returned != "":
+		add(MisreadEvidence, "computes with %s: how often it is wrong is stated for the metric itself.", a.metric.Name)
+	case !j.d.upward():
+		add(MisreadEvidence, "fires when %s is low: that it is says nothing, only high values do.", a.metric.Name)
+	case proof:
+		add(MisreadEvidence, "rolls back when %s is high: that is when the new instances are proven to be no worse.",
+			a.metric.Name)
+	case a.stat != metric.Maximum:
+		add(MisreadEvidence, "takes the %s of %s: its Maximum is what its odds are stated for, and what decides at "+
+			"once.", a.stat, a.metric.Name)
+	}
+	if j.d.TreatMissingData == Breaching {
+		add(MisreadEvidence, "takes missing data for bad: between deployments, and when nothing can be compared, "+
+			"there is no evidence, and it fires.")
+	}
+}
+
 // suspectData asks for the samples that the alarm depends on.
 func (j *Judge) suspectData(l Look, add finding) {
-	if l.Read == nil {
+	if l.Read == nil || j.OfEvidence() { // of which there is none between deployments
 		return
 	}
 	back := max(recently, time.Duration(j.rangeCount())*j.period)

@@ -185,3 +185,51 @@ func TestNobodyElsePutsSamplesIntoSlipwaysNamespaces(t *testing.T) {
 		}
 	}
 }
+
+func TestEvidenceIsReadByItsHighestValueAlone(t *testing.T) {
+	odds := metric.ID{Namespace: alarm.Evidence, Name: "AnyEvidence", Dimensions: errors5xx.Dimensions}
+	on := func(change func(*alarm.Definition)) alarm.Definition {
+		return threshold(func(d *alarm.Definition) {
+			d.Metric, d.Statistic, d.Threshold, d.ComparisonOperator = odds, "Maximum", new(2.0), alarm.Greater
+			d.Period, d.TreatMissingData = 10, alarm.NotBreaching
+			change(d)
+		})
+	}
+	for want, change := range map[string]func(*alarm.Definition){
+		"":                                 func(*alarm.Definition) {},
+		"takes the Average of":             func(d *alarm.Definition) { d.Statistic = "Average" },
+		"fires when AnyEvidence is low":    func(d *alarm.Definition) { d.ComparisonOperator = alarm.Less },
+		"takes missing data for bad":       func(d *alarm.Definition) { d.TreatMissingData = alarm.Breaching },
+		"rolls back when AnyProof is high": func(d *alarm.Definition) { d.Metric.Name = "AnyProof" },
+		"computes with AnyEvidence": func(d *alarm.Definition) {
+			stat := alarm.MetricStat{Metric: odds, Period: 10, Stat: "Maximum"}
+			d.Metrics = []alarm.Query{
+				{ID: "a", Stat: &stat, ReturnData: new(false)}, {ID: "b", Expression: "a*2", ReturnData: new(true)},
+			}
+			d.Metric, d.Statistic, d.Period = metric.ID{}, "", 0
+		},
+	} {
+		j := newJudge(t, on(change))
+		got := j.Suspicions(alarm.Look{
+			Now: t0, State: ok(), Read: samples{}.read, Guarded: alarm.Guarded{Endpoint: "e", Variants: []string{"v"}},
+		})
+		text := ""
+		for _, s := range got {
+			text += string(s.Kind) + ": " + s.Text
+		}
+		if want == "" && text != "" || !strings.Contains(text, want) || want != "" && len(got) != 1 {
+			t.Errorf("%q: %s", want, text)
+		}
+	}
+}
+
+func TestOnlySlipwayPutsEvidence(t *testing.T) {
+	for namespace, want := range map[string]bool{
+		alarm.Evidence: true, "Slipway/": true, "AWS/SageMaker": true, "Slipways": false, "slipway/x": false,
+		"Shop": false,
+	} {
+		if alarm.Reserved(namespace) != want {
+			t.Errorf("%q is reserved: %v", namespace, !want)
+		}
+	}
+}

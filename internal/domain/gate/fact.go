@@ -30,6 +30,19 @@ type Fact struct {
 	HeldSince time.Time `json:"heldSince,omitzero"`
 
 	Seen Seen `json:"seen,omitzero"`
+	// Trail is how Log10 and Proof became what they are.
+	Trail Trail `json:"trail,omitzero"`
+}
+
+// Proven is that a gate was proven in a step when its bake ended. It is stored as
+// JSON with the deployment.
+type Proven struct {
+	Kind     Kind      `json:"kind"`
+	Variant  string    `json:"variant"`
+	Step     int       `json:"step"` // from 0
+	At       time.Time `json:"at"`
+	Proof    float64   `json:"proof"`
+	Requests int64     `json:"requests"` // of the new fleet, or pairs, that were compared by then
 }
 
 // Seen are the numbers behind a Fact, for its sentence.
@@ -45,11 +58,8 @@ type Seen struct {
 	// Cut is, of times, that quantile of the old fleet.
 	Cut time.Duration `json:"cut,omitempty"`
 	// Needed is after about how many of the new fleet's requests, or pairs, a fleet
-	// that is no worse would be proven; 0 is not known.
+	// that is no worse would be proven; 0 leaves it to the numbers here.
 	Needed int64 `json:"needed,omitempty"`
-	// Smallest is the smallest rate of the new fleet that what was compared would
-	// have shown, 0 to 1; 0 is not known, and 1 that nothing would have been.
-	Smallest float64 `json:"smallest,omitempty"`
 	// Unseen is which part of the copies was not sent for want of room, 0 to 1.
 	Unseen float64 `json:"unseen,omitempty"`
 }

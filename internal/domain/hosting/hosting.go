@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
@@ -207,6 +208,10 @@ type Deployment struct {
 	// Orders is what people told it, oldest first; State knows what became of
 	// them.
 	Orders []rollout.Order `json:"Orders,omitempty"`
+	// Gates are what its gates had seen when it last changed, of each variant, and
+	// Proven which of them were proven when a step's bake ended, oldest first.
+	Gates  []gate.Fact   `json:"Gates,omitempty"`
+	Proven []gate.Proven `json:"Proven,omitempty"`
 }
 
 // To is the configuration that the deployment leads to.
@@ -229,6 +234,11 @@ type TrippedAlarm struct {
 	// Taken is when a router took back the new fleet's traffic because of it, ahead of
 	// the turn that decided; zero: none did.
 	Taken time.Time `json:"Taken,omitzero"`
+	// OfEvidence says that it watches nothing but evidence, which is of one
+	// deployment, and Shown until when that is known to be bad: what ended before
+	// another deployment began is nothing to that one.
+	OfEvidence bool      `json:"-"`
+	Shown      time.Time `json:"-"`
 }
 
 // Endpoint is a named place that serves, with everything that decides about

@@ -100,11 +100,69 @@ func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAl
 			Name: name, Reason: deletedReason, Since: c.deleted[name].at, Deleted: true,
 		}, true
 	case e.State.Value == alarm.StateAlarm:
-		return hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}, true
+		t := hosting.TrippedAlarm{Name: name, Reason: e.State.Reason, Since: e.State.Transitioned}
+		t.OfEvidence, t.Shown = c.ofEvidence(e, deepest)
+		return t, true
 	case !since.IsZero() && e.fired.till.After(since):
-		return hosting.TrippedAlarm{Name: name, Reason: e.fired.reason, Since: e.fired.from}, true
+		t := hosting.TrippedAlarm{Name: name, Reason: e.fired.reason, Since: e.fired.from, Shown: e.fired.from}
+		t.OfEvidence, _ = c.ofEvidence(e, deepest)
+		return t, true
 	}
 	return hosting.TrippedAlarm{}, false
+}
+
+// ofEvidence reports whether an alarm watches nothing but evidence, by itself or
+// through alarms below it, and until when some of that is known to be bad: it
+// may be in ALARM because none came.
+func (c *region) ofEvidence(e *entry, deep int) (of bool, shown time.Time) {
+	if !e.Definition.Composite() {
+		if e.State.ByHand {
+			return e.judge.OfEvidence(), e.State.Transitioned
+		}
+		return e.judge.OfEvidence(), e.shown
+	}
+	all := children(e)
+	for _, name := range all {
+		child := c.alarms[name]
+		if child == nil || deep == 0 {
+			return false, shown
+		}
+		of, at := c.ofEvidence(child, deep-1)
+		if !of {
+			return false, shown
+		}
+		if at.After(shown) {
+			shown = at
+		}
+	}
+	return len(all) > 0, shown
+}
+
+// Begin has series of evidence begin anew, at the begin and the end of a
+// deployment, and evaluates the alarms that watch them at once: what they had
+// against the deployment before is nothing against the next. Errors are those of
+// the store, and fault.Limit if there is no room for a series.
+func (s *Service) Begin(ctx context.Context, sc arn.Scope, ids ...metric.ID) error {
+	var es []*entry
+	for _, id := range ids {
+		if err := s.Metrics.Begin(sc, id); err != nil {
+			return err
+		}
+		es = append(es, s.index.on(sc.Region, id.Key())...)
+	}
+	return s.carryOut(ctx, s.evaluateNow(es))
+}
+
+// on returns the metric alarms that watch a metric.
+func (x *index) on(region string, k metric.Key) (es []*entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.in(region).alarms {
+		if slices.Contains(e.judge.Metrics(), k) {
+			es = append(es, e)
+		}
+	}
+	return es
 }
 
 // below returns the named alarms and those that the composite ones depend on,

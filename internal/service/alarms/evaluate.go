@@ -143,6 +143,7 @@ func (s *Service) evaluateNow(es []*entry) (cs []change) {
 		now := clock.Now()
 		s.index.lookedAt(e, now)
 		o := e.judge.Evaluate(s.Metrics.Reader(e.Region), e.State, now)
+		s.index.saw(e, o.Points)
 		s.index.reschedule([]*entry{e}, o.Next.Add(s.Settle))
 		if o.Changed {
 			s.trip(e, o.State) // not only when it is written: others may be written before it
@@ -150,6 +151,26 @@ func (s *Service) evaluateNow(es []*entry) (cs []change) {
 		}
 	}
 	return cs
+}
+
+// saw takes note of what an alarm that watches evidence has seen of it; nil:
+// nothing was looked at.
+func (x *index) saw(e *entry, points []alarm.Datapoint) {
+	if !e.judge.OfEvidence() || points == nil {
+		return
+	}
+	var shown time.Time
+	for _, p := range points {
+		if p.Counted && p.Breaching && !p.Low {
+			shown = p.Start.Add(e.judge.Period())
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e.shown = shown
+	if now := x.in(e.Region).alarms[e.Definition.Name]; now != nil {
+		now.shown = shown
+	}
 }
 
 // tardy is how late an alarm may be evaluated before what it has missed counts.

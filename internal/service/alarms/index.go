@@ -46,6 +46,7 @@ type entry struct {
 	// The last time that it was in ALARM and has recovered; guarded by index.mu.
 	fired fired
 	late  rollout.Gap // the last time that it was not evaluated when it was due; guarded by index.mu
+	shown time.Time   // the end of the last period that is known to breach; guarded by index.mu
 }
 
 type fired struct {
@@ -90,7 +91,7 @@ func (x *index) enter(c *region, r alarm.Record, j *alarm.Judge) {
 	old := c.alarms[name]
 	e := &entry{Record: r, judge: j}
 	if old != nil {
-		e.fired, e.late = old.fired, old.late
+		e.fired, e.late, e.shown = old.fired, old.late, old.shown
 		e.fired.note(&old.State, &r.State)
 		x.forget(old)
 	}

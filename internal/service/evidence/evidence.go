@@ -1,5 +1,5 @@
 // Package evidence gathers what speaks for or against a deployment besides its
-// own rows: the alarms that stand against it, how many requests its new fleet
+// own rows: the alarms that stand against it, what its gates have seen, how many requests its new fleet
 // has answered, and since when all of that has been observed without a gap: that
 // nothing bad was seen means something only if somebody was looking. For a plan
 // it says what makes that doubtful. What follows from evidence is decided
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -46,6 +47,12 @@ type Metrics interface {
 	Dropped(k traffic.Key, f traffic.FleetRef) rollout.Gap
 }
 
+// Gates tell what gates have seen so far of a deployment, of each variant at most
+// one fact of a kind. It must not wait.
+type Gates interface {
+	Facts(id hosting.DeploymentID) []gate.Fact
+}
+
 // Watcher tells the last time that this server could not observe anything; see
 // Watch.
 type Watcher interface {
@@ -53,8 +60,9 @@ type Watcher interface {
 }
 
 // Source is where evidence comes from. Without Alarms none stand against a
-// deployment, without Routers nobody counts.
+// deployment, without Routers nobody counts, without Gates nothing is proven.
 type Source struct {
+	Gates     Gates
 	Endpoints Endpoints
 	Alarms    Alarms
 	Routers   Routers
@@ -91,10 +99,22 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 		if ev.Firing, late, err = s.Alarms.Firing(ctx, e.Scope, w.Alarms, w.Since); err != nil {
 			return ev, fmt.Errorf("look at alarms: %w", err)
 		}
+		ev.Firing = slices.DeleteFunc(ev.Firing, func(a hosting.TrippedAlarm) bool {
+			return a.OfEvidence && !a.Shown.After(e.Deployment.Begun)
+		})
 		ev.see(late)
 	}
 	ev.Firing = s.WithTrip(id, ev.Firing)
 	return ev, nil
+}
+
+// Facts are what gates have seen of a deployment by this moment, from memory: a
+// turn asks for it when it decides, and for nothing older.
+func (s *Source) Facts(id hosting.DeploymentID) []gate.Fact {
+	if s.Gates == nil {
+		return nil
+	}
+	return s.Gates.Facts(id)
 }
 
 // WithTrip adds to alarms that fire the one by which traffic was taken back from

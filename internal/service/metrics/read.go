@@ -74,6 +74,31 @@ func (s *Service) Put(sc arn.Scope, namespace string, data []Datum) error {
 	return nil
 }
 
+// Begin has a series of the namespace alarm.Evidence begin anew: alarms see
+// nothing of what was before, and nothing that comes for a second before this
+// one. Whoever begins it tells the alarms. Errors are fault.Limit beyond MaxSeries.
+func (s *Service) Begin(sc arn.Scope, id metric.ID) error {
+	m, err := s.registry.open(sc.Region, id)
+	if err != nil {
+		return err
+	}
+	m.begin(time.Now())
+	return nil
+}
+
+// PutEvidence takes a value of a series of the namespace alarm.Evidence, at a
+// time; alarms see it if the series has begun by then. Errors are as of Begin.
+func (s *Service) PutEvidence(sc arn.Scope, id metric.ID, at time.Time, value float64) error {
+	m, err := s.registry.open(sc.Region, id)
+	if err != nil {
+		return err
+	}
+	m.add(metric.UnitNone, time.Now(), func(series *metric.Series) { series.Add(at, value) })
+	m.addJudged(at, func(series *metric.Series) { series.Add(at, value) })
+	s.notify(m.key)
+	return nil
+}
+
 // StatisticsQuery is what GetMetricStatistics asks for.
 type StatisticsQuery struct {
 	Metric     metric.ID

@@ -45,6 +45,9 @@ type metricSeries struct {
 
 	mu     sync.Mutex // guards what follows
 	series []unitSeries
+	// Of a metric that begins anew with each deployment: what alarms see of it.
+	// Nil: it is no such metric. See Service.Begin.
+	judged *judged
 	used   time.Time // when the last sample came in
 	dirty  bool      // has changes for the store
 }
@@ -125,6 +128,39 @@ func (m *metricSeries) add(u metric.Unit, at time.Time, f func(*metric.Series)) 
 	if at.After(m.used) {
 		m.used = at
 	}
+}
+
+// judged is what came since the origin of a series. A restart is an origin, too:
+// whoever puts such samples puts them again each second.
+type judged struct {
+	origin time.Time
+	metric.Series
+}
+
+// begin moves the origin of the metric.
+func (m *metricSeries) begin(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.judged = &judged{origin: at}
+}
+
+// addJudged adds what alarms may see, too.
+func (m *metricSeries) addJudged(at time.Time, f func(*metric.Series)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.judged != nil && at.Unix() >= m.judged.origin.Unix() {
+		f(&m.judged.Series)
+	}
+}
+
+// sinceOrigin answers a question from what came since the origin.
+func (m *metricSeries) sinceOrigin(u metric.Unit, w metric.Window, stat metric.Stat) []metric.Point {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.judged == nil || u != "" && u != metric.UnitNone {
+		return nil
+	}
+	return m.judged.Points(w, stat)
 }
 
 func (m *metricSeries) restore(u metric.Unit, chunks []metric.Chunk) error {
@@ -228,6 +264,9 @@ func (m *metricSeries) active(since time.Time) bool {
 func (s *Service) Reader(region string) alarm.Reader {
 	return func(q alarm.Question) []metric.Point {
 		if m := s.registry.find(Key{region, q.Key}); m != nil {
+			if m.id.Namespace == alarm.Evidence {
+				return m.sinceOrigin(q.Unit, q.Window, q.Stat)
+			}
 			return m.points(q.Unit, q.Window, q.Stat)
 		}
 		return nil

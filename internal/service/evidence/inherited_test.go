@@ -1,0 +1,160 @@
+package evidence_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/store"
+	storealarms "github.com/slipway-ml/slipway/internal/platform/store/alarms"
+	storemetrics "github.com/slipway-ml/slipway/internal/platform/store/metrics"
+	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/evidence"
+	"github.com/slipway-ml/slipway/internal/service/metrics"
+)
+
+var here = arn.Scope{Region: "us-east-1", Account: "000000000000"}
+
+var odds = metric.ID{Namespace: alarm.Evidence, Name: "AnyEvidence", Dimensions: []metric.Dimension{
+	{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "v"},
+}}
+
+// judged is an endpoint whose deployments are judged by every alarm of a table.
+type judged struct {
+	t      *testing.T
+	alarms *alarms.Service
+	names  []string
+	begun  time.Time
+	phase  rollout.State
+}
+
+// EndpointOf implements evidence.Endpoints.
+func (j *judged) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endpoint, error) {
+	return &hosting.Endpoint{Scope: here, Name: "e", Deployment: &hosting.Deployment{
+		Begun: j.begun, State: j.phase, Green: &hosting.Fleet{ConfigName: "c"},
+		Plan: rollout.Plan{Policy: rollout.Policy{Alarms: j.names}},
+	}}, nil
+}
+
+// LastGap implements evidence.Watcher.
+func (j *judged) LastGap() rollout.Gap { return rollout.Gap{} }
+
+// define puts an alarm for every period, M out of N and treatment of missing data.
+func (j *judged) define() {
+	for _, period := range []int{1, 10, 60, 300} {
+		for _, of := range [][2]int{{1, 1}, {2, 3}, {3, 3}} {
+			for _, treat := range []string{alarm.Missing, alarm.Ignore, alarm.Breaching, alarm.NotBreaching} {
+				d := alarm.Definition{
+					Name: fmt.Sprintf("%ds %d of %d %s", period, of[0], of[1], treat), Metric: odds,
+					Statistic: "Maximum", Period: period, DatapointsToAlarm: of[0], EvaluationPeriods: of[1],
+					Threshold: new(2.0), ComparisonOperator: alarm.Greater, TreatMissingData: treat,
+				}
+				if err := j.alarms.PutAlarm(j.t.Context(), here, d, nil); err != nil {
+					j.t.Fatal(err)
+				}
+				j.names = append(j.names, d.Name)
+			}
+		}
+	}
+	d := alarm.Definition{Name: "above", Rule: fmt.Sprintf("ALARM(%q)", j.names[1])}
+	if err := j.alarms.PutAlarm(j.t.Context(), here, d, nil); err != nil {
+		j.t.Fatal(err)
+	}
+	j.names = append(j.names, d.Name)
+}
+
+// say publishes a value each second for a while, and returns how often an alarm
+// stood against the deployment meanwhile, by alarm.
+func (j *judged) say(value float64, during time.Duration) map[string]int {
+	j.t.Helper()
+	stood := map[string]int{}
+	source := &evidence.Source{Endpoints: j, Alarms: j.alarms, Watch: j}
+	for n := range during / time.Second {
+		if err := j.alarms.Metrics.PutEvidence(here, odds, time.Now(), value); err != nil {
+			j.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n > 60 && n%7 != 0 { // the first minute is the one that matters
+			continue
+		}
+		ev, err := source.Of(j.t.Context(), "d")
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		for _, a := range ev.Firing {
+			stood[a.Name]++
+		}
+	}
+	return stood
+}
+
+func (j *judged) begin() {
+	j.t.Helper()
+	if err := j.alarms.Begin(j.t.Context(), here, odds); err != nil {
+		j.t.Fatal(err)
+	}
+	j.begun = time.Now()
+	j.phase = rollout.State{Phase: rollout.Launching, Since: j.begun}
+}
+
+// A deployment is rolled back by its evidence, and a next one begins at once:
+// whatever the alarms, it is judged by its own evidence, from the moment that it
+// begins, and of that by all of them.
+func TestNoVerdictIsInherited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.OpenSQLite(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		log := slog.New(slog.DiscardHandler)
+		m, err := metrics.New(t.Context(), metrics.Config{Store: storemetrics.New(db), Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		as, err := alarms.New(t.Context(), alarms.Config{Store: storealarms.New(db), Metrics: m, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { as.Run(ctx) })
+		defer func() { cancel(); wg.Wait() }()
+		j := &judged{t: t, alarms: as}
+		j.define()
+
+		time.Sleep(17*time.Second + 400*time.Millisecond) // no period begins just then
+		j.begin()
+		stood := j.say(5, 25*time.Minute)
+		for _, n := range j.names {
+			if stood[n] == 0 {
+				t.Errorf("%s never fired", n)
+			}
+		}
+		j.begin()
+		if stood := j.say(0, 2*time.Minute); len(stood) > 0 {
+			t.Errorf("in Launching, the verdict on the deployment before stood so many seconds: %v", stood)
+		}
+		j.phase = rollout.State{Phase: rollout.Baking, Since: time.Now()}
+		if stood := j.say(0, 20*time.Minute); len(stood) > 0 {
+			t.Errorf("in Baking, the verdict on the deployment before stood so many seconds: %v", stood)
+		}
+		stood = j.say(5, 16*time.Minute)
+		for _, n := range j.names {
+			if stood[n] == 0 {
+				t.Errorf("%s does not fire on evidence of the deployment itself", n)
+			}
+		}
+	})
+}
