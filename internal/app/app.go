@@ -222,9 +222,11 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.data = http1.NewServer(http1.Config{
 		MaxBody: int(l.MaxBodyBytes), Bodies: a.admission.invocations, Log: a.log, Turned: a.admission.told("data"),
 		MaxConns: int(l.Connections), PerAddress: int(l.ConnectionsPerAddress), PerKey: int(l.ConnectionsPerKey),
+		Elsewhere: func(x *http1.Exchange) bool { return gateway.OfS3(x) },
 	}, runtime.Prefix, api.Serve)
 	front := gateway.New(a.apis(api))
-	if err := a.listenForDevices(ctx, front); err != nil {
+	devices := a.forDevices(front)
+	if err := a.listenForDevices(ctx, devices); err != nil {
 		return err
 	}
 	authority, err := tunnel.OpenAuthority(a.cfg.DataDir)
@@ -232,7 +234,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		return err
 	}
 	a.tunnels = tunnel.New(tunnel.Config{
-		Authority: authority, Gateway: front, Log: a.log, Places: a.part(16, "tunnels"),
+		Authority: authority, Gateway: front, Devices: devices, Log: a.log, Places: a.part(16, "tunnels"),
 	})
 	a.control = &http.Server{
 		Handler: a.tunnels, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -42,11 +42,17 @@ func (a *App) listenForDevices(ctx context.Context, apis http.Handler) error {
 			a.log.WarnContext(ctx, "the certificate of the device CA was not written", "file", ca, "err", err)
 		}
 	}
+	a.devices = devicetls.Server(config, apis, a.log)
+	return nil
+}
+
+// forDevices are the credentials provider and every API besides, for those who come
+// with a certificate.
+func (a *App) forDevices(apis http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(credentials.Prefix, credentials.New(a.identity, a.sessions, a.log))
 	mux.Handle("/", apis)
-	a.devices = devicetls.Server(config, credentials.CloseUnknown(a.identity, mux), a.log)
-	return nil
+	return credentials.CloseUnknown(a.identity, mux)
 }
 
 // hostOf is the host that a listener listens on.

@@ -35,6 +35,7 @@ type partsXML struct {
 }
 
 type attributePart struct {
+	sums
 	PartNumber int
 	Size       int64
 }
@@ -105,7 +106,11 @@ func (c *call) partsOf(o objects.Info) (*partsXML, error) {
 			out.IsTruncated = true
 			return out, nil
 		default:
-			out.Part = append(out.Part, attributePart{number, size})
+			part := attributePart{PartNumber: number, Size: size}
+			if i < len(o.PartChecksums) {
+				part.sums = sumsOf(o.Algorithm, o.PartChecksums[i])
+			}
+			out.Part = append(out.Part, part)
 			out.NextPartNumberMarker = number
 		}
 	}

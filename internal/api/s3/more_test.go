@@ -335,6 +335,31 @@ func TestABucketMayStandInTheHostName(t *testing.T) {
 	if got, _, err := get(t, virtual, client.GetObjectInput{Key: aws.String("k")}); got != "data" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
+	for cl, want := range map[*client.Client]string{
+		virtual: "http://bucket.localhost:" + port + "/a%20b", c: s.URL + "/bucket/a%20b",
+	} {
+		up, err := cl.CreateMultipartUpload(t.Context(), &client.CreateMultipartUploadInput{
+			Bucket: bucket, Key: aws.String("a b"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := cl.UploadPart(t.Context(), &client.UploadPartInput{
+			Bucket: up.Bucket, Key: up.Key, UploadId: up.UploadId, PartNumber: aws.Int32(1),
+			Body: strings.NewReader("x"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := cl.CompleteMultipartUpload(t.Context(), &client.CompleteMultipartUploadInput{
+			Bucket: up.Bucket, Key: up.Key, UploadId: up.UploadId, MultipartUpload: &types.CompletedMultipartUpload{
+				Parts: []types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag}},
+			},
+		})
+		if err != nil || aws.ToString(done.Location) != want {
+			t.Errorf("it is at %v, not at %s: %v", aws.ToString(done.Location), want, err)
+		}
+	}
 }
 
 // zeros is a large body that takes no memory.

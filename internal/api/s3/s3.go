@@ -156,11 +156,32 @@ func (c *call) serve() error {
 // of S3, to which a tunnel leads.
 func split(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
-	if bucket := awshost.Bucket(r.Host); bucket != "" && objects.CheckBucketName(bucket) == nil {
+	if bucket := bucketOf(r.Host); bucket != "" {
 		return bucket, path
 	}
 	bucket, key, _ = strings.Cut(path, "/")
 	return bucket, key
+}
+
+// bucketOf is the bucket that a host names, "" if it names none.
+func bucketOf(host string) string {
+	bucket := awshost.Bucket(host)
+	if objects.CheckBucketName(bucket) != nil {
+		return ""
+	}
+	return bucket
+}
+
+// url is where the object is for who made the request.
+func (c *call) url() string {
+	scheme := "http://"
+	if c.r.TLS != nil {
+		scheme = "https://"
+	}
+	if bucketOf(c.r.Host) != "" {
+		return scheme + c.r.Host + "/" + encodeKey(c.key)
+	}
+	return scheme + c.r.Host + "/" + c.bucket + "/" + encodeKey(c.key)
 }
 
 // record writes the one line about a request.

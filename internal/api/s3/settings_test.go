@@ -209,6 +209,7 @@ func TestTheAttributesOfAnObject(t *testing.T) {
 	})
 	if err != nil || strings.Contains(*out.ETag, `"`) || *out.ObjectSize != 4 || out.StorageClass != "STANDARD" ||
 		*out.ObjectParts.TotalPartsCount != 1 || *out.ObjectParts.Parts[0].Size != 4 ||
+		aws.ToString(out.ObjectParts.Parts[0].ChecksumCRC32) != "rfPzYw==" ||
 		strings.Contains(*out.Checksum.ChecksumCRC32, "-") || out.Checksum.ChecksumType != "COMPOSITE" {
 		t.Errorf("%+v, %v", out, err)
 	}

@@ -475,7 +475,7 @@ func (c *call) completeUpload() error {
 	}
 	c.echoEncryption(i.Header)
 	return c.w.xml(http.StatusOK, completeResult{
-		Location: "http://" + c.r.Host + "/" + c.bucket + "/" + encodeKey(c.key), Bucket: c.bucket, Key: c.key,
+		Location: c.url(), Bucket: c.bucket, Key: c.key,
 		ETag:         quote(i.ETag),
 		ChecksumType: i.ChecksumType, sums: sumsOf(i.Algorithm, i.Checksum),
 	})

@@ -121,7 +121,7 @@ func (c *conn) readHead(wait time.Duration) (notMine bool, err error) {
 			}
 		}
 		if i := bytes.Index(have[seen:], []byte("\r\n\r\n")); sure && i >= 0 {
-			return false, c.startExchange(seen + i + 4)
+			return c.startExchange(seen + i + 4)
 		}
 		if sure {
 			seen = max(0, len(have)-3)
@@ -154,15 +154,23 @@ func (c *conn) classify(have []byte) (mine, sure bool) {
 	return bytes.HasPrefix(line[i+1:], c.s.prefix), true
 }
 
-// startExchange parses the head of n bytes and starts the exchange.
-func (c *conn) startExchange(n int) error {
+// startExchange parses the head of n bytes and starts the exchange, unless that is
+// somebody else's.
+func (c *conn) startExchange(n int) (notMine bool, err error) {
 	x := &c.x
 	x.reset(time.Now())
 	// One allocation: substrings of it are the request for as long as anyone
 	// keeps them, while the buffer goes on to other uses.
 	head := string(c.in.b[c.r : c.r+n])
 	c.r += n
-	return x.req.parse(head, c.s.cfg.MaxFields)
+	if err := x.req.parse(head, c.s.cfg.MaxFields); err != nil {
+		return false, err
+	}
+	if c.s.cfg.Elsewhere != nil && c.s.cfg.Elsewhere(x) {
+		c.r -= n
+		return true, nil
+	}
+	return false, nil
 }
 
 // more reads once into the buffer, making room first.

@@ -28,6 +28,9 @@ type Config struct {
 	BodyTimeout time.Duration     // for a body, plus a second for each 32 KiB that came; default 30 s
 	SendTimeout time.Duration     // for the client to take one write; default 60 s
 	Log         *slog.Logger      // default: discard
+	// Elsewhere says of a request whose path is that of the data plane that it is not
+	// for it all the same; default: none is. It sees the head alone.
+	Elsewhere func(*Exchange) bool
 	// Turned is told of each connection that is turned away; default: nobody is.
 	Turned func(connlimit.Reason)
 }

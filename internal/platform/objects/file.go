@@ -24,7 +24,7 @@ import (
 const (
 	footerSize = 16
 	magic      = "slipobj1"
-	maxRecord  = 1 << 20 // bytes; ten thousand parts fit
+	maxRecord  = 2 << 20 // bytes; ten thousand parts fit
 )
 
 // Info is what is known of an object besides its data.
@@ -43,6 +43,9 @@ type Info struct {
 	// Upload and PartNumbers say what an object made of parts was made of.
 	Upload      string `json:"upload,omitempty"`
 	PartNumbers []int  `json:"partNumbers,omitempty"` // nil for 1, 2, 3, …
+	// PartChecksums are those of the parts by Algorithm, base 64; nil without one, and
+	// of objects that were completed before they were kept.
+	PartChecksums []string `json:"partChecksums,omitempty"`
 }
 
 // What a checksum is over.

@@ -401,6 +401,7 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		if u.Algorithm != "" {
 			sum, _ := u.Algorithm.Decode(part.Checksum) // we wrote it
 			sums = append(sums, sum...)
+			i.PartChecksums = append(i.PartChecksums, part.Checksum)
 		}
 	}
 	if c.Size >= 0 && c.Size != i.Size {

@@ -12,10 +12,14 @@ import (
 
 // Name is what a host name of AWS says.
 type Name struct {
-	Service string // sagemaker, sts, monitoring, s3 or iot
+	Service string // sagemaker, sts, monitoring, s3, iot or Credentials
 	Bucket  string // that an S3 name begins with; "" if none
 	Base    string // the name without the bucket, in lower case
 }
+
+// Credentials is the service of names like <id>.credentials.iot.<region>.amazonaws.com,
+// by which devices reach the credentials provider, with their certificates.
+const Credentials = "credentials.iot"
 
 // region is a region of AWS, such as us-east-1, us-gov-west-1 or cn-north-1.
 var region = regexp.MustCompile(`^[a-z]{2,3}(-[a-z]+){1,3}-[0-9]{1,2}$`)
@@ -30,39 +34,80 @@ func Parse(host string) (Name, bool) {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	rest, domain := strings.CutSuffix(host, ".amazonaws.com")
-	if !domain {
-		if rest, domain = strings.CutSuffix(host, ".amazonaws.com.cn"); !domain {
+	for _, domain := range Domains() {
+		rest, below := strings.CutSuffix(host, "."+domain)
+		if !below {
+			continue
+		}
+		labels := strings.Split(rest, ".")
+		if slices.Contains(labels, "") {
 			return Name{}, false
 		}
+		if strings.HasPrefix(domain, "api.") {
+			return parseDualStack(host, labels)
+		}
+		return parse(host, labels)
 	}
-	labels := strings.Split(rest, ".")
-	if slices.Contains(labels, "") {
-		return Name{}, false
-	}
-	regional := region.MatchString(labels[len(labels)-1])
+	return Name{}, false
+}
+
+// Domains returns those that all names are below.
+func Domains() []string {
+	return []string{"amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn"}
+}
+
+// parse reads what is before amazonaws.com.
+func parse(host string, labels []string) (Name, bool) {
 	service := labels
+	regional := region.MatchString(labels[len(labels)-1])
 	if regional {
 		service = labels[:len(labels)-1]
 	}
-	switch what := strings.Join(service, "."); {
-	case what == "sts":
+	switch what := plain(service); {
+	case what == "sts" && (regional || service[0] == "sts"):
 		return Name{Service: "sts", Base: host}, true // of all regions, too
-	case regional && (what == "monitoring" || what == "iot"):
-		return Name{Service: what, Base: host}, true
-	case regional && (what == "api.sagemaker" || what == "runtime.sagemaker" || what == "edge.sagemaker"):
-		return Name{Service: "sagemaker", Base: host}, true
+	case regional && known[what] != "":
+		return Name{Service: known[what], Base: host}, true
+	case regional && len(service) == 3 && service[1] == "credentials" && service[2] == "iot":
+		return Name{Service: Credentials, Base: host}, true
 	}
 	return parseS3(host, service)
 }
 
-// parseS3 reads [bucket.]s3[.dualstack][.region]; a bucket may have dots.
+// parseDualStack reads <service>.<region> before api.aws. S3's names of both stacks
+// are in the other domain.
+func parseDualStack(host string, labels []string) (Name, bool) {
+	last := len(labels) - 1
+	service := known[plain(labels[:last])]
+	if !region.MatchString(labels[last]) || service == "" {
+		return Name{}, false
+	}
+	return Name{Service: service, Base: host}, true
+}
+
+// known are the services by the beginning of their names in a region, without what
+// says that FIPS 140 holds.
+var known = map[string]string{
+	"sts": "sts", "monitoring": "monitoring", "iot": "iot",
+	"api.sagemaker": "sagemaker", "runtime.sagemaker": "sagemaker", "edge.sagemaker": "sagemaker",
+	"sagemaker": "sagemaker",
+}
+
+// plain joins the labels of a service, the first of them without its -fips.
+func plain(labels []string) string {
+	if len(labels) == 0 {
+		return ""
+	}
+	return strings.Join(append([]string{strings.TrimSuffix(labels[0], "-fips")}, labels[1:]...), ".")
+}
+
+// parseS3 reads [bucket.]s3[-fips][.dualstack][.region]; a bucket may have dots.
 func parseS3(host string, labels []string) (Name, bool) {
 	n := len(labels)
 	if n >= 2 && labels[n-1] == "dualstack" {
 		n--
 	}
-	if n == 0 || labels[n-1] != "s3" {
+	if n == 0 || labels[n-1] != "s3" && labels[n-1] != "s3-fips" {
 		return Name{}, false
 	}
 	bucket := strings.Join(labels[:n-1], ".")

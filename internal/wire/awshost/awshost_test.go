@@ -32,6 +32,34 @@ func TestOnlyNamesOfServicesThatAreServedAreKnown(t *testing.T) {
 		"b.s3.dualstack.eu-west-1.amazonaws.com": {
 			Service: "s3", Bucket: "b", Base: "s3.dualstack.eu-west-1.amazonaws.com",
 		},
+		"b.s3-fips.us-east-1.amazonaws.com": {
+			Service: "s3", Bucket: "b", Base: "s3-fips.us-east-1.amazonaws.com",
+		},
+		"s3-fips.dualstack.us-east-1.amazonaws.com": {
+			Service: "s3", Base: "s3-fips.dualstack.us-east-1.amazonaws.com",
+		},
+		"sts-fips.us-east-1.amazonaws.com": {Service: "sts", Base: "sts-fips.us-east-1.amazonaws.com"},
+		"monitoring-fips.us-east-1.amazonaws.com": {
+			Service: "monitoring", Base: "monitoring-fips.us-east-1.amazonaws.com",
+		},
+		"iot-fips.us-east-1.amazonaws.com": {Service: "iot", Base: "iot-fips.us-east-1.amazonaws.com"},
+		"api-fips.sagemaker.us-east-1.amazonaws.com": {
+			Service: "sagemaker", Base: "api-fips.sagemaker.us-east-1.amazonaws.com",
+		},
+		"runtime-fips.sagemaker.us-east-1.amazonaws.com": {
+			Service: "sagemaker", Base: "runtime-fips.sagemaker.us-east-1.amazonaws.com",
+		},
+		"api.sagemaker.us-east-1.api.aws": {Service: "sagemaker", Base: "api.sagemaker.us-east-1.api.aws"},
+		"runtime-fips.sagemaker.us-east-1.api.aws": {
+			Service: "sagemaker", Base: "runtime-fips.sagemaker.us-east-1.api.aws",
+		},
+		"monitoring.us-east-1.api.aws": {Service: "monitoring", Base: "monitoring.us-east-1.api.aws"},
+		"sts.cn-north-1.api.amazonwebservices.com.cn": {
+			Service: "sts", Base: "sts.cn-north-1.api.amazonwebservices.com.cn",
+		},
+		"c2s1.credentials.iot.eu-west-1.amazonaws.com": {
+			Service: awshost.Credentials, Base: "c2s1.credentials.iot.eu-west-1.amazonaws.com",
+		},
 		"sagemaker-us-east-1-1.s3.amazonaws.com:443": {
 			Service: "s3", Bucket: "sagemaker-us-east-1-1", Base: "s3.amazonaws.com",
 		},
@@ -45,6 +73,9 @@ func TestOnlyNamesOfServicesThatAreServedAreKnown(t *testing.T) {
 		"ec2.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com.evil.com", "evilamazonaws.com",
 		"sts.us-east-1.evil.amazonaws.com", "x.sts.us-east-1.amazonaws.com", "monitoring.amazonaws.com",
 		"b..s3.amazonaws.com", "s3.b.amazonaws.com", "[::1]:443", "169.254.169.254", "us-east-1.amazonaws.com",
+		"us-east-1.api.aws", "iam.us-east-1.api.aws", "sts.api.aws", "b.s3.us-east-1.api.aws", "sts-fips.amazonaws.com",
+		"credentials.iot.us-east-1.amazonaws.com", "a.b.credentials.iot.us-east-1.amazonaws.com", "api.aws",
+		"sts.us-east-1.aws", "sts-fips-fips.us-east-1.amazonaws.com",
 	} {
 		if got, ok := awshost.Parse(host); ok {
 			t.Errorf("%s is taken for %+v", host, got)

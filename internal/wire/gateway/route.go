@@ -123,6 +123,20 @@ func ofBucket(a *addressed) bool {
 	return ok && n.Bucket != ""
 }
 
+// OfS3 reports whether a request whose path is that of an invocation is S3's: its
+// host is a bucket's, so that all of its path is a key.
+func OfS3(r sigv4.Request) bool {
+	host, _ := r.Header("host")
+	if !strings.Contains(host, "amazonaws") && !strings.Contains(host, ".localhost") {
+		return false // at a glance: invocations are many
+	}
+	if n, ok := awshost.Parse(host); ok {
+		return n.Bucket != ""
+	}
+	_, service := sigv4.ScopeOf(r)
+	return awshost.Bucket(host) != "" && (service == "s3" || strings.Contains(r.Query(), "AWSAccessKeyId="))
+}
+
 func signedV2(a *addressed) bool { return sigv4.IsV2(a.Request) }
 
 func target(t string) func(*addressed) bool { return func(a *addressed) bool { return a.target == t } }

@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
 func signedFor(service string) http.Header {
@@ -139,5 +141,26 @@ func TestWhatIsNotThereHasNoRoute(t *testing.T) {
 		if got := g.routeOf(r).name; got != "S3" {
 			t.Errorf("%s: led to %s", at, got)
 		}
+	}
+}
+
+// On the way of invocations, a key of a bucket may look like one.
+func TestOnlyABucketsHostMakesAnInvocationAnObject(t *testing.T) {
+	for at, want := range map[string]bool{
+		"http://127.0.0.1:9400/endpoints/e/invocations":                            false,
+		"http://b.s3.amazonaws.com/endpoints/e/invocations":                        true,
+		"http://b.s3.eu-west-1.amazonaws.com:9400/endpoints/k":                     true,
+		"http://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/e/invocations": false,
+		"http://b.localhost:9400/endpoints/k?AWSAccessKeyId=a&Signature=s":         true,
+		"http://slipway.localhost:9400/endpoints/e/invocations":                    false,
+	} {
+		if got := OfS3(sigv4.FromHTTP(httptest.NewRequest("POST", at, http.NoBody))); got != want {
+			t.Errorf("%s: %v", at, got)
+		}
+	}
+	r := httptest.NewRequest("PUT", "http://b.localhost:9400/endpoints/k", http.NoBody)
+	r.Header = signedFor("s3")
+	if !OfS3(sigv4.FromHTTP(r)) {
+		t.Error("an object that is signed for S3 is none")
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +52,8 @@ type Authority struct {
 func OpenAuthority(dir string) (*Authority, error) {
 	a := &Authority{leaves: map[string]*tls.Certificate{}}
 	err := a.read(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && time.Now().After(a.cert.NotAfter.Add(-2*leafLife)) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (time.Now().After(a.cert.NotAfter.Add(-2*leafLife)) ||
+		!slices.Equal(a.cert.PermittedDNSDomains, awshost.Domains())) {
 		if err = a.make(dir); err == nil {
 			err = a.read(dir)
 		}
@@ -95,7 +97,7 @@ func (a *Authority) make(dir string) error {
 		net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 	t := template("Slipway, for names of AWS", caLife)
 	t.IsCA, t.MaxPathLenZero, t.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
-	t.PermittedDNSDomains, t.PermittedDNSDomainsCritical = []string{"amazonaws.com", "amazonaws.com.cn"}, true
+	t.PermittedDNSDomains, t.PermittedDNSDomainsCritical = awshost.Domains(), true
 	t.ExcludedIPRanges = []*net.IPNet{&everyIPv4, &everyIPv6}
 	cert, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
 	if err != nil {

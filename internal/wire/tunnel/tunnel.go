@@ -26,6 +26,7 @@ import (
 type Config struct {
 	Authority *Authority
 	Gateway   http.Handler // verifies who calls
+	Devices   http.Handler // of those that come with a certificate to the credentials provider; nil: nobody
 	Log       *slog.Logger
 	// Places bound the tunnels; default: 1024 at a time, half of them of one address
 	// that has shown no key.
@@ -50,8 +51,9 @@ func New(c Config) *Server {
 	c.Handshake, c.Idle = cmp.Or(c.Handshake, 10*time.Second), cmp.Or(c.Idle, 2*time.Minute)
 	s := &Server{Config: c, conns: make(chan net.Conn), done: make(chan struct{}), http: &http.Server{
 		// net/http bounds the handshake as it bounds a head.
-		Handler: c.Gateway, ReadHeaderTimeout: c.Handshake, IdleTimeout: c.Idle, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		Handler: byCertificate(c.Devices, c.Gateway), ReadHeaderTimeout: c.Handshake, IdleTimeout: c.Idle,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}}
 	connlimit.Watch(s.http)
 	return s
@@ -60,9 +62,31 @@ func New(c Config) *Server {
 // Serve serves what comes out of tunnels, until Shutdown.
 func (s *Server) Serve() error {
 	places := connlimit.New(s.Places).Listener((*listener)(s))
-	return s.http.Serve(tls.NewListener(places, &tls.Config{
+	plain := &tls.Config{
 		GetCertificate: s.Authority.forHello, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
-	}))
+	}
+	// Only who asks for the credentials provider is asked for a certificate: others
+	// have none to show, and some programs ask a person then.
+	device := plain.Clone()
+	device.ClientAuth = tls.RequireAnyClientCert
+	plain.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if n, ok := awshost.Parse(hello.ServerName); ok && n.Service == awshost.Credentials {
+			return device, nil
+		}
+		return nil, nil // as it is
+	}
+	return s.http.Serve(tls.NewListener(places, plain))
+}
+
+// byCertificate leads whoever has shown a certificate to devices.
+func byCertificate(devices, others http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if devices != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+			devices.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
 }
 
 // Shutdown lets requests under way end; what does not end in time is cut off.

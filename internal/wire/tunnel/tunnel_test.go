@@ -67,9 +67,11 @@ func newWorld(t *testing.T, change func(*tunnel.Config)) *world {
 }
 
 // get asks for a URL through the proxy, as a client that trusts its authority.
-func (w *world) get(rawURL string) (string, error) {
+func (w *world) get(rawURL string, certificates ...tls.Certificate) (string, error) {
 	w.t.Helper()
-	tr := &http.Transport{Proxy: http.ProxyURL(w.url), TLSClientConfig: &tls.Config{RootCAs: w.roots}}
+	tr := &http.Transport{Proxy: http.ProxyURL(w.url), TLSClientConfig: &tls.Config{
+		RootCAs: w.roots, Certificates: certificates,
+	}}
 	defer tr.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: tr}).Get(rawURL)
 	if err != nil {
@@ -85,7 +87,9 @@ func TestATunnelLeadsToTheGatewayAndNowhereElse(t *testing.T) {
 	for _, host := range []string{
 		"sts.us-east-1.amazonaws.com", "sts.amazonaws.com", "api.sagemaker.eu-west-1.amazonaws.com",
 		"s3.us-east-1.amazonaws.com", "a-bucket.s3.us-east-1.amazonaws.com", "a-bucket.s3.amazonaws.com",
-		"monitoring.cn-north-1.amazonaws.com.cn",
+		"monitoring.cn-north-1.amazonaws.com.cn", "sts-fips.us-east-1.amazonaws.com",
+		"runtime-fips.sagemaker.us-east-1.amazonaws.com", "a-bucket.s3-fips.us-east-1.amazonaws.com",
+		"api.sagemaker.us-east-1.api.aws", "monitoring.cn-north-1.api.amazonwebservices.com.cn",
 	} {
 		got, err := w.get("https://" + host + "/a/path")
 		if err != nil || got != "GET "+host+" /a/path" {
@@ -105,6 +109,30 @@ func TestATunnelLeadsToTheGatewayAndNowhereElse(t *testing.T) {
 	}
 }
 
+// Devices know the credentials provider by a name of their account, and show their
+// certificate there, and nowhere else.
+func TestATunnelLeadsDevicesToTheCredentialsProvider(t *testing.T) {
+	w := newWorld(t, func(c *tunnel.Config) {
+		c.Devices = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "device with %d certificate", len(r.TLS.PeerCertificates))
+		})
+	})
+	const provider = "https://c2s1.credentials.iot.eu-west-1.amazonaws.com/role-aliases/a/credentials"
+	if got, err := w.get(provider); err == nil {
+		t.Errorf("without a certificate: %q", got)
+	}
+	cert, err := tls.LoadX509KeyPair(filepath.Join(w.dir, tunnel.CertificateFile), filepath.Join(w.dir, "aws-ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.get(provider, cert); err != nil || got != "device with 1 certificate" {
+		t.Errorf("with one: %q %v", got, err)
+	}
+	if got, err := w.get("https://sts.amazonaws.com/x", cert); err != nil || got != "GET sts.amazonaws.com /x" {
+		t.Errorf("elsewhere: %q %v", got, err)
+	}
+}
+
 // Whoever has the key can be AWS for those who trust the certificate, and
 // nobody else.
 func TestTheAuthorityIsGoodForNamesOfAWSAlone(t *testing.T) {
@@ -117,7 +145,7 @@ func TestTheAuthorityIsGoodForNamesOfAWSAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := pair.Leaf; !c.IsCA || !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) != 2 ||
+	if c := pair.Leaf; !c.IsCA || !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) != 4 ||
 		len(c.ExcludedIPRanges) != 2 {
 		t.Errorf("%+v", c)
 	}
