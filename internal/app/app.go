@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/trips"
 	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
 	"github.com/slipway-ml/slipway/internal/service/identity"
@@ -83,6 +84,9 @@ type App struct {
 	control   *http.Server  // gets the others
 	tunnels   *tunnel.Server
 	admission admission
+
+	ctl          *control.Control
+	requestLevel slog.LevelVar
 
 	deviceListener net.Listener // nil without one
 	devices        *http.Server
@@ -259,7 +263,7 @@ func (a *App) tidy(ctx context.Context) {
 		if err := a.hosting.PruneRecords(ctx, record.DefaultRetention(), now); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old deployments were not forgotten", "err", err)
 		}
-		n, err := a.objects.RemoveUploads(ctx, now.Add(-time.Duration(a.cfg.Limits.UploadLifetime)))
+		n, err := a.objects.RemoveUploads(ctx, now.Add(-time.Duration(a.live.Load().Limits.UploadLifetime)))
 		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "uploads that nobody completes were not removed", "err", err)
 		}

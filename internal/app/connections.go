@@ -33,6 +33,12 @@ func (a *App) newAdmission() admission {
 	return d
 }
 
+// takeOver takes over what has changed while the server runs.
+func (d admission) takeOver(memory int64) {
+	d.invocations.SetLimit(memory)
+	d.others.SetLimit(memory / 2)
+}
+
 // told returns what counts a connection that a listener turned away.
 func (d admission) told(listener string) func(connlimit.Reason) {
 	return func(why connlimit.Reason) { d.turned.WithLabelValues(listener, why.String()).Inc() }

@@ -16,6 +16,9 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) {
 	}
 	next, changed, restart := a.live.Load().Reload(cfg)
 	a.live.Store(&next)
+	a.ctl.SetGuardrails(next.Guardrails.MinimumRequests, next.Guardrails.Gates)
+	a.admission.takeOver(next.Limits.RequestMemoryBytes)
+	_ = a.requestLevel.UnmarshalText([]byte(next.Log.Requests)) // Validate has checked it
 	a.log.InfoContext(ctx, "configuration and access keys were read again", "changed", changed)
 	if len(restart) > 0 {
 		a.log.WarnContext(ctx, "what else has changed needs a restart", "keys", restart)

@@ -30,7 +30,7 @@ func (a *App) Run(ctx context.Context) error {
 	case err = <-a.db.Lost():
 	}
 	a.readiness.become(errStopping)
-	l := a.cfg.Limits
+	l := a.live.Load().Limits
 	a.log.InfoContext(ctx, "stopping; instances go on",
 		"lameDuck", time.Duration(l.LameDuck), "drainTimeout", time.Duration(l.DrainTimeout))
 	if err == nil {
@@ -91,7 +91,7 @@ func (a *App) serve(wg *sync.WaitGroup) (failed <-chan error) {
 
 // drain takes no more connections and lets what is under way end.
 func (a *App) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.cfg.Limits.DrainTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.live.Load().Limits.DrainTimeout))
 	defer cancel()
 	var all sync.WaitGroup
 	var dataErr, controlErr, deviceErr, tunnelErr error

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"time"
@@ -111,23 +110,22 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 // apis are the APIs that share the server's address; api serves the runtime's
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
-	ctl := control.New(control.Config{
+	a.ctl = control.New(control.Config{
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
 		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Gates:     a.cfg.Guardrails.Gates,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
-	var requests slog.Level
-	_ = requests.UnmarshalText([]byte(a.cfg.Log.Requests)) // Validate has checked it
+	_ = a.requestLevel.UnmarshalText([]byte(a.cfg.Log.Requests)) // Validate has checked it
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
-		RequestLevel: requests, Bodies: a.admission.others,
+		RequestLevel: &a.requestLevel, Bodies: a.admission.others,
 
 		Runtime:   api,
-		SageMaker: sagemaker.NewHandler(ctl, a.log, slices.Concat(fleetapi.Ops(a.fleet), jobsapi.Ops(a.packaging))),
+		SageMaker: sagemaker.NewHandler(a.ctl, a.log, slices.Concat(fleetapi.Ops(a.fleet), jobsapi.Ops(a.packaging))),
 		Slipway: slipway.NewHandler(slipway.Services{
-			Control: ctl, Fleet: a.fleet, Packaging: a.packaging, Identity: a.identity,
+			Control: a.ctl, Fleet: a.fleet, Packaging: a.packaging, Identity: a.identity,
 		}, a.log),
 		STS:          sts.New(a.log),
 		CloudWatch:   cloudwatch.NewHandler(a.alarms, a.metrics, a.log),

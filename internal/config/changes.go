@@ -7,7 +7,10 @@ import (
 )
 
 // reloadable are the keys that a server takes over while it runs.
-var reloadable = []string{"images", "log.level"}
+var reloadable = []string{
+	"images", "log.level", "log.requests", "guardrails.minimumRequests", "guardrails.gates", "limits.lameDuck",
+	"limits.drainTimeout", "limits.uploadLifetime", "limits.requestMemoryBytes",
+}
 
 // Reload returns c with what a running server takes over from a newer
 // configuration, and the keys in which they differ: those that are taken over, and
@@ -20,8 +23,21 @@ func (c Config) Reload(newer Config) (next Config, changed, restart []string) {
 			restart = append(restart, key)
 		}
 	}
-	c.Images, c.Log.Level = newer.Images, newer.Log.Level
+	take("", reflect.ValueOf(&c).Elem(), reflect.ValueOf(newer))
 	return c, changed, restart
+}
+
+// take gives the reloadable keys of a struct the values that they have in another.
+func take(prefix string, to, from reflect.Value) {
+	for i := range to.NumField() {
+		name, _, _ := strings.Cut(to.Type().Field(i).Tag.Get("json"), ",")
+		switch {
+		case slices.Contains(reloadable, prefix+name):
+			to.Field(i).Set(from.Field(i))
+		case to.Field(i).Kind() == reflect.Struct:
+			take(prefix+name+".", to.Field(i), from.Field(i))
+		}
+	}
 }
 
 // changes returns the keys of a struct in which two values differ.

@@ -17,9 +17,8 @@ var ErrBusy = errors.New("connlimit: the memory for request bodies is used up")
 // of it anybody may: who has not proven who they are at most half, one address of
 // such a quarter, one key three quarters. It may be shared.
 type Budget struct {
-	limit int64
-
 	mu        sync.Mutex // guards what follows
+	limit     int64
 	used      int64
 	unproven  int64
 	addresses map[netip.Addr]int64 // of those unproven
@@ -29,6 +28,13 @@ type Budget struct {
 // NewBudget returns a Budget of limit bytes.
 func NewBudget(limit int64) *Budget {
 	return &Budget{limit: limit, addresses: map[netip.Addr]int64{}, keys: map[string]int64{}}
+}
+
+// SetLimit takes over another limit. What is held beyond it stays so.
+func (b *Budget) SetLimit(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
 }
 
 // Payer is on whose account a body is held.
@@ -93,7 +99,11 @@ func (b *Budget) Used() int64 {
 }
 
 // Scarce reports whether memory is not plenty.
-func (b *Budget) Scarce() bool { return b.Used() > b.limit/4 }
+func (b *Budget) Scarce() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used > b.limit/4
+}
 
 // ReadAll reads the whole of r, at most limit bytes, into memory that by is
 // charged with until the claim is released, whatever the error: ErrTooLarge,

@@ -6,6 +6,7 @@ package control
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
@@ -46,10 +47,28 @@ type Config struct {
 }
 
 // Control carries out verbs.
-type Control struct{ Config }
+type Control struct {
+	Config
+	guardrails atomic.Pointer[guardrails]
+}
+
+// guardrails are what deployments have to hold beyond what a request asks.
+type guardrails struct {
+	minimum int
+	gates   map[string]string
+}
 
 // New returns a Control.
-func New(c Config) *Control { return &Control{c} }
+func New(c Config) *Control {
+	ctl := &Control{Config: c}
+	ctl.SetGuardrails(c.MinimumRequests, c.Gates)
+	return ctl
+}
+
+// SetGuardrails takes over other MinimumRequests and Gates, for updates from now on.
+func (c *Control) SetGuardrails(minimum int, gates map[string]string) {
+	c.guardrails.Store(&guardrails{minimum, gates})
+}
 
 // CreateModel records a model after checking what can be checked cheaply: that
 // its image can run here and its data is there (spec §2.1).
@@ -107,7 +126,7 @@ func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.Endpoint
 		if err := cfg.Check(); err != nil {
 			return err
 		}
-		if _, err := hosting.Gates(tags, c.Gates); err != nil {
+		if _, err := hosting.Gates(tags, c.guardrails.Load().gates); err != nil {
 			return err
 		}
 		if err := tx.InsertEndpointConfig(ctx, cfg); err != nil {

@@ -143,7 +143,7 @@ func (c *Control) update(ctx context.Context, tx store.Tx, e *hosting.Endpoint, 
 	return e.Update(hosting.Update{
 		Launch: l, RetainAll: in.RetainAll, Exclude: in.Exclude,
 		DeploymentConfig: in.DeploymentConfig, RetainDeploymentConfig: in.RetainDeploymentConfig,
-		MinimumRequests: c.MinimumRequests, Gates: gates,
+		MinimumRequests: c.guardrails.Load().minimum, Gates: gates,
 	})
 }
 
@@ -153,7 +153,7 @@ func (c *Control) gates(ctx context.Context, tx store.Tx, cfg hosting.EndpointCo
 	if err != nil {
 		return nil, err
 	}
-	return hosting.Gates(tags, c.Gates)
+	return hosting.Gates(tags, c.guardrails.Load().gates)
 }
 
 // alarmsExist refuses an update that would be judged by alarms that are not
@@ -256,7 +256,7 @@ func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.T
 			return err
 		}
 		if _, kind, _, _ := arn.ParseSageMaker(resource); kind == arn.KindEndpointConfig {
-			_, err = hosting.Gates(all, c.Gates)
+			_, err = hosting.Gates(all, c.guardrails.Load().gates)
 		}
 		return err
 	})

@@ -3,6 +3,8 @@ package router
 import (
 	"sync"
 	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 // tellEvery is how often the log hears of an outage that goes on.
@@ -23,6 +25,9 @@ func (r *Router) missed(c *Call) {
 	en := (*r.shard(c.Key).table.Load())[c.Key]
 	if en == nil {
 		return // it was deleted meanwhile
+	}
+	if c.tally == nil {
+		en.nowhere.add(&traffic.Sample{Status5XX: true, ModelError: true, Unserved: true})
 	}
 	now := time.Now()
 	o := &en.outage

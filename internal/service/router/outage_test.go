@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/service/router"
 )
@@ -44,6 +46,42 @@ func TestARequestThatNoInstanceCanTakeIsCountedAndLogged(t *testing.T) {
 	r.Set(one("c", traffic.Instance{ID: "i", Address: upstream(t, says("hi"))}))
 	if !strings.Contains(logged.String(), "take requests again") || !strings.Contains(logged.String(), "requests=3") {
 		t.Errorf("the end is not logged:\n%s", &logged)
+	}
+}
+
+// CloudWatch's metrics are a variant's: where there is none, nothing is there that
+// they could be of. Prometheus counts without one.
+func TestARequestForARouteWithoutAVariantIsCounted(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	sampled := 0
+	r := newRouter(t, router.Config{Registerer: registry, OnSample: func(traffic.Sample) { sampled++ }})
+	r.Set(to(1))
+	for range 3 {
+		if _, err := invoke(r, newCall()); !errors.Is(err, router.ErrNoInstance) {
+			t.Fatal(err)
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "variant" && l.GetValue() == "" {
+					counted[f.GetName()] = m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	for _, name := range []string{"invocations", "unserved", "invocation_5xx_errors", "invocation_model_errors"} {
+		if got := counted["slipway_endpoint_"+name+"_total"]; got != 3 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if sampled != 0 {
+		t.Errorf("%d samples", sampled)
 	}
 }
 

@@ -64,6 +64,9 @@ type entry struct {
 	past  []*tally // counters of fleets that left, newest last; guarded by Router.mu
 
 	outage outage
+	// nowhere counts the requests for which the route had no variant with a fleet that
+	// they could be counted for.
+	nowhere tally
 }
 
 // New returns a router with an empty table.

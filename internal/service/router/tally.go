@@ -235,7 +235,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	d := newDescs()
 	for i := range c.r.shards {
-		for k := range *c.r.shards[i].table.Load() {
+		for k, en := range *c.r.shards[i].table.Load() {
+			en.nowhere.collect(ch, d, k)
 			for _, t := range byConfig(c.r.tallies(k)) {
 				t.collect(ch, d, k)
 			}

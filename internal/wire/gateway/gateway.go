@@ -60,7 +60,7 @@ type Config struct {
 	// is asked on every request, and must answer from memory. nil: always.
 	SessionAlive func(access.Device) bool
 
-	RequestLevel slog.Level // of the record of a request that succeeded
+	RequestLevel slog.Leveler // of the record of a request that succeeded; nil: info
 
 	MaxBody int64             // of a control-plane request, in bytes; 0 means 4 MiB
 	Bodies  *connlimit.Budget // of those of all requests; nil: 512 MiB
@@ -74,6 +74,9 @@ func New(c Config) http.Handler {
 	if c.Bodies == nil {
 		c.Bodies = connlimit.NewBudget(512 << 20)
 	}
+	if c.RequestLevel == nil {
+		c.RequestLevel = slog.LevelInfo
+	}
 	g := &gateway{Config: c}
 	g.routes = g.table()
 	return g
@@ -86,7 +89,7 @@ type gateway struct {
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(access.WithRequest(r.Context(), &access.Request{
-		Level: g.RequestLevel, Address: r.RemoteAddr, Started: time.Now(),
+		Level: g.RequestLevel.Level(), Address: r.RemoteAddr, Started: time.Now(),
 	}))
 	g.routeOf(r).to(w, r)
 }
