@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/xml"
 	"errors"
+	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -38,7 +39,8 @@ func (c *call) owner() *owner {
 type bucketXML struct {
 	Name         string
 	CreationDate timestamp
-	BucketRegion string `xml:",omitempty"`
+	BucketRegion string
+	BucketArn    string
 }
 
 type listBucketsResult struct {
@@ -50,9 +52,13 @@ type listBucketsResult struct {
 }
 
 func (c *call) listBuckets() error {
-	limit, err := c.count("max-buckets", 10000, 10000)
+	limit, err := c.maxBuckets()
 	if err != nil {
 		return err
+	}
+	region := c.query.Get("bucket-region")
+	if c.query.Has("bucket-region") && !regionName.MatchString(region) {
+		return argument("bucket-region", region, "Argument value "+region+" is not a valid AWS Region")
 	}
 	all, err := c.store.Buckets(c.r.Context())
 	if err != nil {
@@ -62,7 +68,7 @@ func (c *call) listBuckets() error {
 	if err != nil {
 		return err
 	}
-	region := c.query.Get("bucket-region")
+	who, _ := access.From(c.r.Context()) // serve made sure
 	out := listBucketsResult{Owner: c.owner(), Prefix: c.query.Get("prefix")}
 	for _, b := range all {
 		if !strings.HasPrefix(b.Name, out.Prefix) || b.Name <= after ||
@@ -73,9 +79,29 @@ func (c *call) listBuckets() error {
 			out.ContinuationToken = tokenOf(out.Buckets[limit-1].Name)
 			break
 		}
-		out.Buckets = append(out.Buckets, bucketXML{b.Name, timestamp(b.Created), b.Region})
+		out.Buckets = append(out.Buckets, bucketXML{
+			b.Name, timestamp(b.Created), whereIs(b, who.Region), "arn:aws:s3:::" + b.Name,
+		})
 	}
 	return c.w.xml(http.StatusOK, out)
+}
+
+// mostBuckets is how many a page of ListBuckets has, and may have.
+const mostBuckets = 10000
+
+func (c *call) maxBuckets() (int, error) {
+	text := c.query.Get("max-buckets")
+	n, err := c.count("max-buckets", mostBuckets, math.MaxInt32)
+	if err == nil && (n < 1 || n > mostBuckets) {
+		err = argument("max-buckets", text, "Argument max-buckets must be an integer between 1 and 10000")
+	}
+	return n, err
+}
+
+// whereIs names the region of a bucket; one of no region is wherever it is
+// looked for.
+func whereIs(b objects.Bucket, asked string) string {
+	return cmp.Or(strings.Replace(b.Region, "EU", "eu-west-1", 1), asked)
 }
 
 func (c *call) createBucket() error {
@@ -85,8 +111,8 @@ func (c *call) createBucket() error {
 	if strings.EqualFold(c.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled"), "true") {
 		return notImplemented("Object Lock")
 	}
-	if o := c.r.Header.Get("X-Amz-Object-Ownership"); o != "" && o != "BucketOwnerEnforced" {
-		return notImplemented("The object ownership " + o)
+	if err := c.checkOwnership(); err != nil {
+		return err
 	}
 	if n := c.r.Header.Get("X-Amz-Bucket-Namespace"); n != "" && n != "global" {
 		return notImplemented("The bucket namespace " + n)
@@ -117,8 +143,11 @@ func (c *call) createBucket() error {
 		return err
 	}
 	err = c.store.CreateBucket(c.r.Context(), b)
-	if errors.Is(err, fault.Exists) && who.Region == usEast1 { // as there
-		err = nil
+	if errors.Is(err, fault.Exists) && who.Region == usEast1 && b.Region == "" && b.Tags == "" {
+		// There, the bucket that is meant may be there already; not one elsewhere.
+		if there, headErr := c.store.HeadBucket(c.r.Context(), c.bucket); headErr == nil && there.Region == "" {
+			err = nil
+		}
 	}
 	if err != nil {
 		return err
@@ -146,15 +175,28 @@ func checkLocation(location, region string) error {
 		return incompatible("unspecified")
 	case location == "":
 		return nil
+	case region != usEast1 && location != region && (location != "EU" || region != "eu-west-1"):
+		return incompatible(location)
 	case location == usEast1 || location != "EU" && !regionName.MatchString(location):
 		return &apiError{
 			http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid",
 			[]member{{"LocationConstraint", location}},
 		}
-	case region != usEast1 && location != region && (location != "EU" || region != "eu-west-1"):
-		return incompatible(location)
 	}
 	return nil
+}
+
+// checkOwnership accepts buckets without ACLs, which is what buckets are unless
+// their owner wants it otherwise.
+func (c *call) checkOwnership() error {
+	asked, given := c.r.Header["X-Amz-Object-Ownership"]
+	switch {
+	case !given || asked[0] == "BucketOwnerEnforced":
+		return nil
+	case asked[0] == "BucketOwnerPreferred" || asked[0] == "ObjectWriter":
+		return notImplemented("The object ownership " + asked[0])
+	}
+	return argument("x-amz-object-ownership", asked[0], "Invalid x-amz-object-ownership header: "+asked[0])
 }
 
 func (c *call) headBucket() error {
@@ -163,8 +205,7 @@ func (c *call) headBucket() error {
 		return err
 	}
 	who, _ := access.From(c.r.Context()) // serve made sure
-	// A bucket of no region is wherever it is looked for.
-	c.w.Header().Set("x-amz-bucket-region", cmp.Or(strings.Replace(b.Region, "EU", "eu-west-1", 1), who.Region))
+	c.w.Header().Set("x-amz-bucket-region", whereIs(b, who.Region))
 	return c.w.empty(http.StatusOK)
 }
 

@@ -70,6 +70,7 @@ var causes = []struct {
 	{objects.ErrPartOrder, 400, "InvalidPartOrder", ""},
 	{objects.ErrPartSmall, 400, "EntityTooSmall", ""},
 	{objects.ErrChecksum, 400, "BadDigest", ""},
+	{objects.ErrSize, 400, "InvalidRequest", ""},
 	{fault.Exists, 409, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and " +
 		"you already own it."},
 	{fault.InUse, 409, "BucketNotEmpty", "The bucket you tried to delete is not empty"},

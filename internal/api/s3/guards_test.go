@@ -233,7 +233,7 @@ func TestChecksumsOfAnotherAlgorithmAreComparedOrRefused(t *testing.T) {
 	}
 	wantCode(t, complete(func(in *client.CompleteMultipartUploadInput) {
 		in.MultipartUpload.Parts[0].ChecksumCRC32 = aws.String("AAAAAA==")
-	}), "InvalidPart")
+	}), "BadDigest")
 	wantCode(t, complete(func(in *client.CompleteMultipartUploadInput) {
 		in.ChecksumCRC32 = aws.String("rfPzYw==")
 	}), "InvalidRequest")

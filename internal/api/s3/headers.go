@@ -65,15 +65,15 @@ func (c *call) metadata() (map[string]string, error) {
 
 // checkACL accepts what leaves everything to the owner.
 func (c *call) checkACL() error {
-	switch c.r.Header.Get("X-Amz-Acl") {
-	case "", "private", "bucket-owner-full-control":
-	default:
-		return invalid("AccessControlListNotSupported", "The bucket does not allow ACLs")
-	}
+	canned, grants := c.r.Header.Get("X-Amz-Acl"), false
 	for name := range c.r.Header {
-		if strings.HasPrefix(name, "X-Amz-Grant-") {
-			return invalid("AccessControlListNotSupported", "The bucket does not allow ACLs")
-		}
+		grants = grants || strings.HasPrefix(name, "X-Amz-Grant-")
+	}
+	switch {
+	case canned != "" && grants:
+		return invalid("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
+	case grants || canned != "" && canned != "private" && canned != "bucket-owner-full-control":
+		return invalid("AccessControlListNotSupported", "The bucket does not allow ACLs")
 	}
 	return nil
 }
@@ -81,14 +81,27 @@ func (c *call) checkACL() error {
 // condition reads what a write wants to hold of the object that is there.
 func (c *call) condition() (objects.Condition, error) {
 	var cond objects.Condition
-	switch none := c.r.Header.Get("If-None-Match"); {
-	case none == "*":
+	switch none, given := c.r.Header["If-None-Match"]; {
+	case !given:
+	case none[0] == "*":
 		cond.Absent = true
-	case none != "":
+	default:
 		return cond, notImplemented("If-None-Match with an ETag on a write")
 	}
-	cond.ETag = unquote(c.r.Header.Get("If-Match"))
-	return cond, nil
+	var err error
+	cond.ETag, err = ifMatch(c.r.Header["If-Match"])
+	return cond, err
+}
+
+// ifMatch reads the ETag that an object is to have; no object has an empty one.
+func ifMatch(header []string) (etag string, err error) {
+	if len(header) == 0 {
+		return "", nil
+	}
+	if etag = unquote(header[0]); etag == "" {
+		return "", preconditionFailed("If-Match", http.StatusPreconditionFailed)
+	}
+	return etag, nil
 }
 
 // algorithmOf returns the checksum algorithm that a body was sent with.
@@ -174,8 +187,8 @@ func preconditions(h http.Header, prefix string, i objects.Info, unchanged int) 
 			return argument(strings.ToLower(prefix)+name, text, "Bad date value in condition")
 		}
 	}
-	if match := h.Get(prefix + "If-Match"); match != "" {
-		if !matches(match, i.ETag) {
+	if match, given := h[prefix+"If-Match"]; given {
+		if !matches(match[0], i.ETag) {
 			return failed("If-Match")
 		}
 	} else if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {

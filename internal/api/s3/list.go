@@ -76,11 +76,13 @@ func tokenOf(key string) string { return base64.URLEncoding.EncodeToString([]byt
 func (c *call) token() (string, error) {
 	b, err := base64.URLEncoding.DecodeString(c.query.Get("continuation-token"))
 	if err != nil || !utf8.Valid(b) {
-		return "", argument(
-			"continuation-token", c.query.Get("continuation-token"), "The continuation token provided is incorrect",
-		)
+		return "", badToken(c.query.Get("continuation-token"))
 	}
 	return string(b), nil
+}
+
+func badToken(token string) error {
+	return argument("continuation-token", token, "The continuation token provided is incorrect")
 }
 
 type content struct {
@@ -120,10 +122,10 @@ type listResult struct {
 
 // encoding returns how keys are to be written.
 func (c *call) encoding() (func(string) string, error) {
-	switch asked := c.query.Get("encoding-type"); asked {
-	case "":
+	switch asked := c.query.Get("encoding-type"); {
+	case !c.query.Has("encoding-type"):
 		return func(s string) string { return s }, nil
-	case "url":
+	case asked == "url":
 		return encodeKey, nil
 	default:
 		return nil, argument("encoding-type", asked, "Invalid Encoding Method specified in Request")
@@ -172,6 +174,9 @@ func (c *call) list(after string, owned bool) (*listResult, func(string) string,
 }
 
 func (c *call) listObjects() error {
+	if c.query.Has("list-type") { // and it is not 2
+		return argument("list-type", c.query.Get("list-type"), "Invalid List Type specified in Query")
+	}
 	marker := c.query.Get("marker")
 	out, encode, next, err := c.list(marker, true)
 	if err != nil {
@@ -190,7 +195,10 @@ func (c *call) listObjectsV2() error {
 		return err
 	}
 	if c.query.Has("continuation-token") {
-		after = token
+		if token == "" { // or a loop over pages that lost its token would begin again for ever
+			return badToken("")
+		}
+		after, start = token, "" // which is not looked at, and not said again
 	}
 	out, encode, next, err := c.list(after, c.query.Get("fetch-owner") == "true")
 	if err != nil {
@@ -233,7 +241,7 @@ type deleteRequest struct {
 	Object  []struct {
 		Key              string
 		VersionID        string `xml:"VersionId"`
-		ETag             string
+		ETag             *string
 		LastModifiedTime string
 		Size             string
 	}
@@ -272,7 +280,7 @@ func (c *call) deleteObjects() error {
 			}
 		default:
 			var cond objects.Condition
-			if cond, err = deleteCondition(o.ETag, o.LastModifiedTime, o.Size); err == nil {
+			if cond, err = deleteCondition(optional(o.ETag), o.LastModifiedTime, o.Size); err == nil {
 				err = c.store.Delete(c.r.Context(), c.bucket, o.Key, cond)
 			}
 		}
@@ -289,4 +297,12 @@ func (c *call) deleteObjects() error {
 		out.Error = append(out.Error, notDeleted{o.Key, e.code, e.message})
 	}
 	return c.w.xml(http.StatusOK, out)
+}
+
+// optional is what a header would be of an element that may be absent.
+func optional(element *string) []string {
+	if element == nil {
+		return nil
+	}
+	return []string{*element}
 }

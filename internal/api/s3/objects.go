@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/slipway-ml/slipway/internal/platform/objects"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
@@ -82,6 +83,9 @@ var overrides = map[string]string{
 	"response-expires": "Expires",
 }
 
+// notLatin1 reports what no header can carry.
+func notLatin1(r rune) bool { return r > unicode.MaxLatin1 || r == '\r' || r == '\n' || r == 0 }
+
 // getObject serves HeadObject, too.
 func (c *call) getObject() error {
 	o, err := c.store.Open(c.r.Context(), c.bucket, c.key)
@@ -112,7 +116,7 @@ func (c *call) getObject() error {
 	}
 	for param, name := range overrides {
 		switch v := c.query.Get(param); {
-		case strings.ContainsAny(v, "\r\n\x00"):
+		case strings.ContainsFunc(v, notLatin1):
 			return argument(param, v, "Header value cannot be represented using ISO-8859-1.")
 		case v != "":
 			h.Set(name, v)
@@ -183,8 +187,14 @@ func (c *call) span(i objects.Info) (*span, error) {
 }
 
 func (c *call) deleteObject() error {
+	if c.r.Header.Get("X-Amz-Bypass-Governance-Retention") != "" {
+		return argument(
+			"x-amz-bypass-governance-retention", "",
+			"x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+		)
+	}
 	cond, err := deleteCondition(
-		c.r.Header.Get("If-Match"), c.r.Header.Get("X-Amz-If-Match-Last-Modified-Time"),
+		c.r.Header["If-Match"], c.r.Header.Get("X-Amz-If-Match-Last-Modified-Time"),
 		c.r.Header.Get("X-Amz-If-Match-Size"),
 	)
 	if err != nil {
@@ -197,8 +207,10 @@ func (c *call) deleteObject() error {
 }
 
 // deleteCondition reads what must hold of an object that is to be deleted.
-func deleteCondition(etag, modified, size string) (objects.Condition, error) {
-	cond := objects.Condition{ETag: unquote(etag)}
+func deleteCondition(etag []string, modified, size string) (cond objects.Condition, err error) {
+	if cond.ETag, err = ifMatch(etag); err != nil {
+		return cond, err
+	}
 	if modified != "" {
 		t, err := http.ParseTime(modified)
 		if err != nil { // in XML

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -25,11 +26,20 @@ type tag struct{ Key, Value string }
 type tagging struct {
 	XMLName xml.Name `xml:"Tagging"`
 	Xmlns   string   `xml:"xmlns,attr,omitempty"`
-	Tags    []tag    `xml:"TagSet>Tag"`
+	Set     *tagSet  `xml:"TagSet"`
+}
+
+type tagSet struct {
+	Tags []tag `xml:"Tag"`
 }
 
 // systemTag begins the keys of tags that AWS sets itself.
 const systemTag = "aws:"
+
+// notInTags reports the characters that S3 does not take in tags.
+func notInTags(r rune) bool {
+	return !unicode.In(r, unicode.L, unicode.N, unicode.Z) && !strings.ContainsRune("_.:/=+-@", r)
+}
 
 func checkTag(key, value string) error {
 	refusal := func(message string) error {
@@ -39,9 +49,9 @@ func checkTag(key, value string) error {
 	}
 	n := utf8.RuneCountInString(key)
 	switch {
-	case n < 1 || n > maxTagKey:
+	case n < 1 || n > maxTagKey || strings.ContainsFunc(key, notInTags):
 		return refusal("The TagKey you have provided is invalid")
-	case utf8.RuneCountInString(value) > maxTagValue:
+	case utf8.RuneCountInString(value) > maxTagValue || strings.ContainsFunc(value, notInTags):
 		return refusal("The TagValue you have provided is invalid")
 	case strings.HasPrefix(strings.ToLower(key), systemTag):
 		return refusal("Your TagKey cannot be prefixed with aws:")
@@ -70,11 +80,11 @@ func (c *call) writeTags(tags string) error {
 	if err != nil {
 		return err // it was checked when it was put
 	}
-	out := tagging{Xmlns: namespace}
+	out := tagging{Xmlns: namespace, Set: &tagSet{}}
 	for k, v := range all {
-		out.Tags = append(out.Tags, tag{k, v[0]})
+		out.Set.Tags = append(out.Set.Tags, tag{k, v[0]})
 	}
-	slices.SortFunc(out.Tags, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(out.Set.Tags, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
 	return c.w.xml(http.StatusOK, out)
 }
 
@@ -102,10 +112,13 @@ func (c *call) readTags(most int, tooMany string) (string, error) {
 	if err := c.decode(&in, true); err != nil {
 		return "", err
 	}
-	if len(in.Tags) > most {
+	switch {
+	case in.Set == nil: // or a document of something else would delete them all
+		return "", malformedXML()
+	case len(in.Set.Tags) > most:
 		return "", invalid("BadRequest", tooMany)
 	}
-	return encodeTags(in.Tags)
+	return encodeTags(in.Set.Tags)
 }
 
 func (c *call) getBucketTags() error {

@@ -177,6 +177,29 @@ func (c *call) uploadPart() error {
 	return c.w.empty(http.StatusOK)
 }
 
+// copyRange reads which bytes of an object of that size are to be copied.
+func copyRange(text string, size int64) (*span, error) {
+	s, err := rangeOf(text, size)
+	first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
+	switch {
+	case ok && first != "" && last != "" && err != nil:
+		return nil, invalid("InvalidRequest", "The specified copy range is invalid for the source object size")
+	case err != nil || s == nil || !ok || first == "" || last == "":
+		return nil, argument(
+			"x-amz-copy-source-range", text,
+			"The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "+
+				"zero-based offsets of the first and last bytes to copy",
+		)
+	}
+	if end, err := strconv.ParseInt(last, 10, 64); err != nil || end >= size {
+		return nil, argument(
+			"x-amz-copy-source-range", text,
+			"Range specified is not valid for source object of size: "+strconv.FormatInt(size, 10),
+		)
+	}
+	return s, nil
+}
+
 type copyPartResult struct {
 	XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CopyPartResult"`
 	LastModified timestamp
@@ -195,21 +218,9 @@ func (c *call) uploadPartCopy() error {
 	}
 	defer func() { _ = o.Close() }() // it is only read
 	s := &span{0, o.Info.Size}
-	if text := c.r.Header.Get("X-Amz-Copy-Source-Range"); text != "" {
-		s, err = rangeOf(text, o.Info.Size)
-		first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
-		if err != nil || s == nil || !ok || first == "" || last == "" {
-			return argument(
-				"x-amz-copy-source-range", text,
-				"The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "+
-					"zero-based offsets of the first and last bytes to copy",
-			)
-		}
-		if end, err := strconv.ParseInt(last, 10, 64); err != nil || end >= o.Info.Size {
-			return argument(
-				"x-amz-copy-source-range", text,
-				"Range specified is not valid for source object of size: "+strconv.FormatInt(o.Info.Size, 10),
-			)
+	if text, given := c.r.Header["X-Amz-Copy-Source-Range"]; given {
+		if s, err = copyRange(text[0], o.Info.Size); err != nil {
+			return err
 		}
 	}
 	if s.n > objects.MaxPut {
@@ -228,137 +239,6 @@ func (c *call) uploadPartCopy() error {
 	return c.w.xml(http.StatusOK, copyPartResult{
 		LastModified: timestamp(p.Modified), ETag: quote(p.ETag), sums: sumsOf(u.Algorithm, p.Checksum),
 	})
-}
-
-type partXML struct {
-	PartNumber   int
-	LastModified timestamp
-	ETag         string
-	Size         int64
-	sums
-}
-
-type listPartsResult struct {
-	XMLName              xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListPartsResult"`
-	Bucket               string
-	Key                  string
-	UploadID             string `xml:"UploadId"`
-	PartNumberMarker     int
-	NextPartNumberMarker int
-	MaxParts             int
-	IsTruncated          bool
-	Parts                []partXML `xml:"Part"`
-	Initiator            *owner
-	Owner                *owner
-	StorageClass         string
-	ChecksumAlgorithm    string `xml:",omitempty"`
-	ChecksumType         string `xml:",omitempty"`
-}
-
-func (c *call) listParts() error {
-	after, err := c.count("part-number-marker", 0, objects.MaxParts)
-	if err != nil {
-		return err
-	}
-	limit, err := c.count("max-parts", 1000, 1000)
-	if err != nil {
-		return err
-	}
-	id := c.query.Get("uploadId")
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
-	if err != nil {
-		return err
-	}
-	parts, more, err := c.store.Parts(c.r.Context(), c.bucket, c.key, id, after, limit)
-	if err != nil {
-		return err
-	}
-	out := listPartsResult{
-		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more,
-		Initiator: c.owner(), Owner: c.owner(),
-		StorageClass: classOf(u.Header), ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
-	}
-	for _, p := range parts {
-		out.Parts = append(
-			out.Parts, partXML{p.Number, timestamp(p.Modified), quote(p.ETag), p.Size, sumsOf(u.Algorithm, p.Checksum)},
-		)
-		out.NextPartNumberMarker = p.Number
-	}
-	return c.w.xml(http.StatusOK, out)
-}
-
-type uploadXML struct {
-	Key               string
-	UploadID          string `xml:"UploadId"`
-	Initiator         *owner
-	Owner             *owner
-	StorageClass      string
-	Initiated         timestamp
-	ChecksumAlgorithm string `xml:",omitempty"`
-	ChecksumType      string `xml:",omitempty"`
-}
-
-type listUploadsResult struct {
-	XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
-	Bucket             string
-	KeyMarker          string
-	UploadIDMarker     string `xml:"UploadIdMarker"`
-	NextKeyMarker      string `xml:",omitempty"`
-	NextUploadIDMarker string `xml:"NextUploadIdMarker,omitempty"`
-	Prefix             string
-	Delimiter          string `xml:",omitempty"`
-	EncodingType       string `xml:",omitempty"`
-	MaxUploads         int
-	IsTruncated        bool
-	Uploads            []uploadXML `xml:"Upload"`
-	CommonPrefixes     []commonPrefix
-}
-
-func (c *call) listUploads() error {
-	limit, err := c.count("max-uploads", 1000, 1000)
-	if err != nil {
-		return err
-	}
-	all, err := c.store.Uploads(c.r.Context(), c.bucket, c.query.Get("prefix"))
-	if err != nil {
-		return err
-	}
-	encode, err := c.encoding()
-	if err != nil {
-		return err
-	}
-	prefix, delimiter := c.query.Get("prefix"), c.query.Get("delimiter")
-	key, id := c.query.Get("key-marker"), c.query.Get("upload-id-marker")
-	out := listUploadsResult{
-		Bucket: c.bucket, KeyMarker: encode(key), UploadIDMarker: id, Prefix: encode(prefix),
-		Delimiter: encode(delimiter), EncodingType: c.query.Get("encoding-type"), MaxUploads: limit,
-	}
-	rolledUp := ""
-	for _, u := range all {
-		rest, _, found := strings.Cut(u.Key[len(prefix):], delimiter)
-		common := prefix + rest + delimiter
-		rolls := found && delimiter != ""
-		if u.Key < key || u.Key == key && (id == "" || u.ID <= id) && key != "" ||
-			rolls && (common == rolledUp || common == key) {
-			continue
-		}
-		if len(out.Uploads)+len(out.CommonPrefixes) == limit {
-			out.IsTruncated = true
-			break
-		}
-		if rolls {
-			rolledUp = common
-			out.NextKeyMarker, out.NextUploadIDMarker = encode(common), ""
-			out.CommonPrefixes = append(out.CommonPrefixes, commonPrefix{encode(common)})
-			continue
-		}
-		out.NextKeyMarker, out.NextUploadIDMarker = encode(u.Key), u.ID
-		out.Uploads = append(out.Uploads, uploadXML{
-			encode(u.Key), u.ID, c.owner(), c.owner(), classOf(u.Header), timestamp(u.Begun), string(u.Algorithm),
-			u.ChecksumType,
-		})
-	}
-	return c.w.xml(http.StatusOK, out)
 }
 
 func (c *call) abortUpload() error {
@@ -413,6 +293,34 @@ type completeRequest struct {
 	} `xml:"Part"`
 }
 
+// parts returns the parts that an upload is to be completed with.
+func (in *completeRequest) parts(u objects.Upload) (parts []objects.Part, err error) {
+	for _, p := range in.Parts {
+		for _, o := range p.Other { // a checksum that nobody here can compute
+			if strings.HasPrefix(o.XMLName.Local, "Checksum") {
+				return nil, notImplemented("The checksum of a part in " + o.XMLName.Local)
+			}
+		}
+		part := objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag)}
+		if part.Algorithm, part.Checksum, err = p.only(u.Algorithm); err != nil {
+			return nil, err
+		}
+		if part.Checksum == "" && u.ChecksumType == objects.Composite {
+			return nil, invalid(
+				"InvalidRequest",
+				"The upload was created using a "+strings.ToLower(string(u.Algorithm))+" checksum. "+
+					"The complete request must include the checksum for each part. "+
+					"It was missing for part "+strconv.Itoa(p.PartNumber)+" in the request.",
+			)
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return nil, invalid("InvalidRequest", "You must specify at least one part")
+	}
+	return parts, nil
+}
+
 type completeResult struct {
 	XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
 	Location     string
@@ -452,22 +360,8 @@ func (c *call) completeUpload() error {
 	if done.Checksum, err = c.objectChecksum(u.Algorithm); err != nil {
 		return err
 	}
-	for _, p := range in.Parts {
-		for _, o := range p.Other { // a checksum that nobody here can compute
-			if strings.HasPrefix(o.XMLName.Local, "Checksum") {
-				return notImplemented("The checksum of a part in " + o.XMLName.Local)
-			}
-		}
-		part := objects.Part{Number: p.PartNumber, ETag: unquote(p.ETag)}
-		if part.Algorithm, part.Checksum, err = p.only(u.Algorithm); err != nil {
-			return err
-		}
-		done.Parts = append(done.Parts, part)
-	}
-	if len(done.Parts) == 0 {
-		return invalid(
-			"MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema",
-		)
+	if done.Parts, err = in.parts(u); err != nil {
+		return err
 	}
 	i, err := c.store.Complete(c.r.Context(), c.bucket, c.key, id, done)
 	if err != nil {

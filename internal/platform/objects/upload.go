@@ -35,6 +35,7 @@ var (
 	ErrPartOrder = errors.New("the parts are out of order")
 	ErrPartSmall = errors.New("a part is too small")
 	ErrChecksum  = errors.New("the checksum is another")
+	ErrSize      = errors.New("the size is another")
 )
 
 // Upload is a multipart upload that has begun.
@@ -155,6 +156,16 @@ func (s *Store) Uploads(ctx context.Context, bucket, prefix string) ([]Upload, e
 	}
 	slices.SortFunc(all, func(a, b Upload) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
+}
+
+// KeyOfUpload returns the key of an upload under way, and "" if there is none of
+// that id.
+func (s *Store) KeyOfUpload(ctx context.Context, bucket, id string) (string, error) {
+	u, err := s.Upload(ctx, bucket, "", id) // no key is empty
+	if errors.Is(err, ErrNoUpload) {
+		err = nil
+	}
+	return u.Key, err
 }
 
 func (s *Store) part(bucket, id string, number int) string {
@@ -282,8 +293,8 @@ func (s *Store) Completing(ctx context.Context, bucket, key, id string) (Upload,
 }
 
 // Complete makes the object of an upload's parts and ends the upload. Its
-// errors are faults because of ErrPart, ErrPartOrder, ErrPartSmall or
-// ErrChecksum; the upload is as it was then. Completing an upload again, of the
+// errors are faults because of ErrPart, ErrPartOrder, ErrPartSmall, ErrChecksum
+// or ErrSize; the upload is as it was then. Completing an upload again, of the
 // same parts, answers with the object that it became, as long as that is there:
 // whoever did not hear the first answer asks twice.
 func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete) (Info, error) {
@@ -385,7 +396,7 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		if err := ctx.Err(); err != nil {
 			return i, err
 		}
-		part, err := s.appendPart(d, s.part(bucket, u.ID, p.Number), p)
+		part, err := s.appendPart(d, s.part(bucket, u.ID, p.Number), p, u.Algorithm)
 		if err != nil {
 			return i, err
 		}
@@ -405,9 +416,10 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		}
 	}
 	if c.Size >= 0 && c.Size != i.Size {
-		return i, fault.New(fault.Invalid,
-			"The provided 'x-amz-mp-object-size' header does not match what was computed.").
-			Because(ErrChecksum)
+		return i, fault.New(
+			fault.Invalid, "The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d",
+			c.Size, i.Size,
+		).Because(ErrSize)
 	}
 	if u.Algorithm != "" {
 		i.Algorithm, i.ChecksumType = u.Algorithm, u.ChecksumType
@@ -428,8 +440,9 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 	return i, nil
 }
 
-// appendPart appends the part at path, if it is the one that is meant.
-func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
+// appendPart appends the part at path, if it is the one that is meant; a is the
+// upload's algorithm.
+func (s *Store) appendPart(d *draft, path string, want Part, a checksum.Algorithm) (Info, error) {
 	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. "+
 		"The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
 		Because(fmt.Errorf("%w: number %d", ErrPart, want.Number))
@@ -441,9 +454,12 @@ func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
 		return i, storage(err)
 	}
 	defer func() { _ = f.Close() }() // it is only read
-	own := want.Algorithm == ""      // the checksum that was computed when the part came
-	if i.ETag != want.ETag || own && want.Checksum != "" && want.Checksum != i.Checksum {
+	if i.ETag != want.ETag {
 		return i, wrong
+	}
+	own := want.Algorithm == "" // the checksum that was computed when the part came
+	if own && want.Checksum != "" && want.Checksum != i.Checksum {
+		return i, badPart(a, want.Number)
 	}
 	data := io.LimitReader(f, i.Size)
 	var sum hash.Hash
@@ -460,7 +476,15 @@ func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
 		_, err = io.Copy(d.f, data) // from file to file, by the kernel
 	}
 	if err == nil && sum != nil && checksum.Encode(sum) != want.Checksum {
-		return i, wrong
+		return i, badPart(want.Algorithm, want.Number)
 	}
 	return i, storage(err)
+}
+
+// badPart says that a part has another checksum than whoever sent it says.
+func badPart(a checksum.Algorithm, number int) error {
+	return fault.New(
+		fault.Invalid, "The %s you specified for part %d did not match what we received.",
+		strings.ToLower(string(a)), number,
+	).Because(ErrChecksum)
 }

@@ -118,11 +118,11 @@ func TestAnUploadIsCompletedOnlyWithItsOwnParts(t *testing.T) {
 		"another checksum": {objects.Complete{Parts: []objects.Part{{
 			Number: 1, ETag: p1.ETag,
 			Checksum: p2.Checksum,
-		}}, Size: -1}, objects.ErrPart},
+		}}, Size: -1}, objects.ErrChecksum},
 		"out of order": {objects.Complete{Parts: []objects.Part{p2, p1}, Size: -1}, objects.ErrPartOrder},
 		"twice":        {objects.Complete{Parts: []objects.Part{p2, p2}, Size: -1}, objects.ErrPartOrder},
 		"too small":    {objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1}, objects.ErrPartSmall},
-		"another size": {objects.Complete{Parts: []objects.Part{p1}, Size: 4}, objects.ErrChecksum},
+		"another size": {objects.Complete{Parts: []objects.Part{p1}, Size: 4}, objects.ErrSize},
 		"another sum": {
 			objects.Complete{Parts: []objects.Part{p1}, Size: -1, Checksum: p2.Checksum},
 			objects.ErrChecksum,

@@ -193,8 +193,8 @@ func newPayload(r *http.Request, form payloadForm, chain *chunkChain) (*Payload,
 		}
 		p.digests = append(p.digests, digest{hash: sha256.New(), want: want, reason: reasonContentHash})
 	}
-	if text := r.Header.Get("Content-Md5"); text != "" {
-		want, err := base64.StdEncoding.DecodeString(text)
+	if text, given := r.Header["Content-Md5"]; given {
+		want, err := base64.StdEncoding.DecodeString(text[0])
 		if err != nil || len(want) != md5.Size {
 			return nil, fail(reasonInvalidDigest, "")
 		}

@@ -1,0 +1,163 @@
+package s3
+
+import (
+	"encoding/xml"
+	"net/http"
+	"strings"
+
+	"github.com/slipway-ml/slipway/internal/platform/objects"
+)
+
+type partXML struct {
+	PartNumber   int
+	LastModified timestamp
+	ETag         string
+	Size         int64
+	sums
+}
+
+type listPartsResult struct {
+	XMLName              xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListPartsResult"`
+	Bucket               string
+	Key                  string
+	UploadID             string `xml:"UploadId"`
+	PartNumberMarker     int
+	NextPartNumberMarker int
+	MaxParts             int
+	IsTruncated          bool
+	Parts                []partXML `xml:"Part"`
+	Initiator            *owner
+	Owner                *owner
+	StorageClass         string
+	ChecksumAlgorithm    string `xml:",omitempty"`
+	ChecksumType         string `xml:",omitempty"`
+}
+
+func (c *call) listParts() error {
+	after, err := c.count("part-number-marker", 0, objects.MaxParts)
+	if err != nil {
+		return err
+	}
+	limit, err := c.count("max-parts", 1000, 1000)
+	if err != nil {
+		return err
+	}
+	id := c.query.Get("uploadId")
+	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
+	if err != nil {
+		return err
+	}
+	parts, more, err := c.store.Parts(c.r.Context(), c.bucket, c.key, id, after, limit)
+	if err != nil {
+		return err
+	}
+	out := listPartsResult{
+		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more,
+		Initiator: c.owner(), Owner: c.owner(),
+		StorageClass: classOf(u.Header), ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
+	}
+	for _, p := range parts {
+		out.Parts = append(
+			out.Parts, partXML{p.Number, timestamp(p.Modified), quote(p.ETag), p.Size, sumsOf(u.Algorithm, p.Checksum)},
+		)
+		out.NextPartNumberMarker = p.Number
+	}
+	return c.w.xml(http.StatusOK, out)
+}
+
+type uploadXML struct {
+	Key               string
+	UploadID          string `xml:"UploadId"`
+	Initiator         *owner
+	Owner             *owner
+	StorageClass      string
+	Initiated         timestamp
+	ChecksumAlgorithm string `xml:",omitempty"`
+	ChecksumType      string `xml:",omitempty"`
+}
+
+type listUploadsResult struct {
+	XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
+	Bucket             string
+	KeyMarker          string
+	UploadIDMarker     string `xml:"UploadIdMarker"`
+	NextKeyMarker      string
+	NextUploadIDMarker string `xml:"NextUploadIdMarker"`
+	Prefix             string
+	Delimiter          string `xml:",omitempty"`
+	EncodingType       string `xml:",omitempty"`
+	MaxUploads         int
+	IsTruncated        bool
+	Uploads            []uploadXML `xml:"Upload"`
+	CommonPrefixes     []commonPrefix
+}
+
+func (c *call) listUploads() error {
+	limit, err := c.count("max-uploads", 1000, 1000)
+	if err != nil {
+		return err
+	}
+	all, err := c.store.Uploads(c.r.Context(), c.bucket, c.query.Get("prefix"))
+	if err != nil {
+		return err
+	}
+	encode, err := c.encoding()
+	if err != nil {
+		return err
+	}
+	prefix, delimiter := c.query.Get("prefix"), c.query.Get("delimiter")
+	key, id, err := c.uploadMarker()
+	if err != nil {
+		return err
+	}
+	out := listUploadsResult{
+		Bucket: c.bucket, KeyMarker: encode(key), UploadIDMarker: id, Prefix: encode(prefix),
+		Delimiter: encode(delimiter), EncodingType: c.query.Get("encoding-type"), MaxUploads: limit,
+	}
+	rolledUp := ""
+	for _, u := range all {
+		rest, _, found := strings.Cut(u.Key[len(prefix):], delimiter)
+		common := prefix + rest + delimiter
+		rolls := found && delimiter != ""
+		if u.Key < key || u.Key == key && (id == "" || u.ID <= id) && key != "" ||
+			rolls && (common == rolledUp || common == key) {
+			continue
+		}
+		if len(out.Uploads)+len(out.CommonPrefixes) == limit {
+			out.IsTruncated = true
+			break
+		}
+		if rolls {
+			rolledUp = common
+			out.NextKeyMarker, out.NextUploadIDMarker = encode(common), ""
+			out.CommonPrefixes = append(out.CommonPrefixes, commonPrefix{encode(common)})
+			continue
+		}
+		out.NextKeyMarker, out.NextUploadIDMarker = encode(u.Key), u.ID
+		out.Uploads = append(out.Uploads, uploadXML{
+			encode(u.Key), u.ID, c.owner(), c.owner(), classOf(u.Header), timestamp(u.Begun), string(u.Algorithm),
+			u.ChecksumType,
+		})
+	}
+	return c.w.xml(http.StatusOK, out)
+}
+
+// uploadMarker reads where a page of uploads begins: after an upload of a key,
+// which may have ended since, or after all of the key's. An upload without a key
+// says nothing, as on S3; one of another key is refused.
+func (c *call) uploadMarker() (key, id string, err error) {
+	if key = c.query.Get("key-marker"); key == "" {
+		return "", "", nil
+	}
+	if id = c.query.Get("upload-id-marker"); id == "" {
+		return key, "", nil
+	}
+	of, err := c.store.KeyOfUpload(c.r.Context(), c.bucket, id)
+	if err != nil {
+		return "", "", err
+	}
+	if of != "" && of != key {
+		return "", "", argument("upload-id-marker", id, "Invalid uploadId marker")
+	}
+	return key, id, nil
+}
