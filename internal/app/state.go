@@ -35,6 +35,7 @@ func (a *App) openDirectory(ctx context.Context) error {
 // reread reads all again that follows the database: it ran backwards.
 func (a *App) reread(ctx context.Context) error {
 	a.manager.Reread()
+	a.metrics.Rewrite()
 	err := errors.Join(a.follower.Reread(ctx), a.alarms.Reread(ctx), a.identity.Reread(ctx))
 	a.wakeups.rowsChanged()
 	a.wakeups.stages.Notify()

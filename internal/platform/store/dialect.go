@@ -18,6 +18,7 @@ type Dialect struct {
 	ints       string             // the numbers of a JSON array, as rows; %s is the array
 	texts      string             // its strings
 	system     string             // the query for Generation.System
+	server     string             // the query for what is another one if the database may have been restored
 }
 
 func sqliteDialect() Dialect {
@@ -37,6 +38,9 @@ func postgresDialect() Dialect {
 		// The timeline is the first part of a segment's name.
 		system: `select system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
 			from pg_control_system()`,
+		// To restore a database takes a restart, and a replica that takes over was
+		// started at another time. Everybody may ask for that, unlike for the others.
+		server: `select pg_postmaster_start_time() || ' ' || pg_is_in_recovery()`,
 	}
 }
 

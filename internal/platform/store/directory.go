@@ -20,6 +20,7 @@ type Directory struct {
 	log     *slog.Logger
 	seen    Generation
 	rewound func(context.Context) error
+	server  string // see DB.server
 	tried   string // the token of a start of ours of which it is not known whether it was recorded
 	again   bool   // the database ran backwards, and not everything was read again yet
 	written bool   // whether the file could be written the last time
@@ -62,6 +63,10 @@ func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
 		if err := db.advance(ctx, max(seen.Position, 1)); err != nil {
 			return nil, err
 		}
+	}
+	// Before anything is read that is followed from here on.
+	if d.server, err = db.server(ctx); err != nil {
+		return nil, err
 	}
 	d.begin(ctx, now)
 	if found && seen.System != d.seen.System {
@@ -157,6 +162,15 @@ func (d *Directory) Run(ctx context.Context) {
 }
 
 func (d *Directory) look(ctx context.Context) {
+	if err := d.db.moved(); err != nil {
+		d.db.lose(err)
+		return
+	}
+	// What is compared is on this server, or on a later one, which the next look sees.
+	server, err := d.db.server(ctx)
+	if err != nil {
+		return // it is away, which others tell
+	}
 	now, err := d.db.compare(ctx, d.seen)
 	if d.tried != "" && now.Token == d.tried { // our own start, whose answer was lost
 		now.System, d.tried, err = d.db.system(ctx), "", nil
@@ -176,6 +190,13 @@ func (d *Directory) look(ctx context.Context) {
 	case now.Position != d.seen.Position:
 		now.Term, now.Token, now.System = d.seen.Term, d.seen.Token, d.seen.System
 		d.remember(ctx, now)
+	}
+	if err == nil && server != d.server {
+		// It may have lost something and come further since than it was: its counters
+		// do not tell.
+		d.log.WarnContext(ctx, "the database was restarted, or is on another server; all is read again, in case that "+
+			"it was restored", "was", d.server, "is", server)
+		d.server, d.again = server, true
 	}
 	if d.again {
 		err := d.rewound(ctx)

@@ -52,6 +52,16 @@ func (db *DB) system(ctx context.Context) (system string) {
 	return system
 }
 
+// server names the server and the start of it on which the database is; "" if it
+// does not tell. A database of the same name may be an older one.
+func (db *DB) server(ctx context.Context) (server string, err error) {
+	if db.Dialect.server == "" {
+		return "", nil
+	}
+	err = db.Read().QueryRowContext(ctx, db.Dialect.server).Scan(&server)
+	return server, Wrap("read which server the database is on", err)
+}
+
 // starts are how many of the last starts are kept.
 const starts = 1000
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
@@ -212,4 +213,85 @@ func TestAServerGivesUpADatabaseThatWasReplacedUnderIt(t *testing.T) {
 		stop()
 		<-done
 	})
+}
+
+// It is restored, and its counters pass the old mark before anybody looks: only that
+// it is on another server, or on the same one started again, tells.
+func TestADatabaseThatWasRestoredAndHasComeFurtherSinceIsReadAgain(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		run(t, db, "create table on_server (name text)")
+		run(t, db, "insert into on_server (name) values ('one')")
+		db.OnServerOf("select name from on_server")
+		again := make(chan struct{}, 2)
+		e := entry(t, t.TempDir())
+		e.Rewound = func(context.Context) error { again <- struct{}{}; return nil }
+		d, err := db.OpenDirectory(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.Run(ctx) }()
+		change(t, db, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.Run(ctx, "come further", "update counter set n = n + 7"),
+				tx.Run(ctx, "move", "update on_server set name = 'two'"))
+		})
+		select {
+		case <-again:
+		case <-time.After(time.Minute):
+			t.Error("it was not read again")
+		}
+		stop()
+		<-done
+		if len(again) != 0 {
+			t.Error("it was read twice")
+		}
+	})
+}
+
+func TestPostgreSQLTellsOnWhichServerItIs(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *store.DB) {
+		if db.Dialect.ForUpdate == "" {
+			t.Skip("SQLite is on none")
+		}
+		if err := db.TellsServer(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestASQLiteDatabaseWhoseFileIsReplacedIsGivenUp(t *testing.T) {
+	for name, replace := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.db")
+			db, err := store.OpenSQLite(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			d, err := db.OpenDirectory(t.Context(), entry(t, t.TempDir()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := replace(path); err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			stop()
+			d.Run(ctx) // it looks once
+			select {
+			case err := <-db.Lost():
+				if !strings.Contains(err.Error(), path) {
+					t.Error(err)
+				}
+			default:
+				t.Error("the server goes on with a file that nobody finds again")
+			}
+		})
+	}
 }

@@ -41,7 +41,24 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := db.migrate(ctx, write); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if db.opened, err = os.Stat(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the database: %w", err), db.Close())
+	}
+	db.path = path
 	return db, nil
+}
+
+// moved says that the file at the path of a SQLite database is another than the one
+// that is open: what is written to that would be gone with the next start.
+func (db *DB) moved() error {
+	if db.path == "" {
+		return nil
+	}
+	now, err := os.Stat(db.path)
+	if err == nil && os.SameFile(db.opened, now) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("the file of the database, %s, was replaced or removed while the server ran", db.path)
 }
 
 // private makes the file of a database one that its owner alone may read: it

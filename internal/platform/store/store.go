@@ -41,6 +41,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 )
 
 // DB is an open store. Its methods are transactions and may be called from
@@ -55,6 +56,9 @@ type DB struct {
 
 	lost chan error // gets one: why this server may use the database no longer
 	sole *sole      // of a PostgreSQL database: this server alone uses it
+
+	path   string      // of a SQLite database
+	opened os.FileInfo // the file there when it was opened
 
 	preparedWrites, preparedReads map[string]*sql.Stmt
 }

@@ -93,13 +93,28 @@ func (m *metricSeries) changes() (out []metric.Stored) {
 	if !m.dirty {
 		return nil
 	}
-	m.dirty = false
 	for _, u := range m.series {
+		if m.anew {
+			u.Anew()
+		}
 		if cs := u.Changes(); len(cs) > 0 {
-			out = append(out, metric.Stored{Region: m.key.Region, Metric: m.id, Unit: u.unit, Chunks: cs})
+			out = append(out, metric.Stored{
+				Region: m.key.Region, Metric: m.id, Unit: u.unit, Chunks: cs, Anew: m.anew,
+			})
 		}
 	}
+	m.dirty, m.anew = false, false
 	return out
+}
+
+// Rewrite has all samples written again that are in memory, because the store ran
+// backwards: they were seen, whatever it has lost.
+func (s *Service) Rewrite() {
+	for _, m := range s.registry.all("") {
+		m.mu.Lock()
+		m.dirty, m.anew = true, true
+		m.mu.Unlock()
+	}
 }
 
 // tidy closes idle fleets, forgets samples that are too old, and makes room.

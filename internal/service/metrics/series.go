@@ -50,6 +50,7 @@ type metricSeries struct {
 	judged *judged
 	used   time.Time // when the last sample came in
 	dirty  bool      // has changes for the store
+	anew   bool      // it is to be written whole
 }
 
 type unitSeries struct {

@@ -38,6 +38,15 @@ func (s *Series) Changes() []Chunk {
 	return cs
 }
 
+// Anew has the next Changes return every chunk: what was written may be lost.
+func (s *Series) Anew() {
+	for _, bs := range s.blocks {
+		for i := range bs {
+			bs[i].dirty = true
+		}
+	}
+}
+
 // Restore makes an empty series of chunks that were written, in any order. An
 // error is fault.Invalid: they are not what Changes returned. Then s is empty.
 func (s *Series) Restore(chunks []Chunk) error {

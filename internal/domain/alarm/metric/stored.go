@@ -6,4 +6,5 @@ type Stored struct {
 	Metric ID
 	Unit   Unit
 	Chunks []Chunk
+	Anew   bool // they are all that there is, whatever is kept
 }

@@ -19,13 +19,18 @@ type DB struct{ *store.DB }
 func New(db *store.DB) DB { return DB{db} }
 
 // SaveSamples writes changed chunks of series, all or none, and drops chunks
-// that have no data any more.
+// that have no data any more, of a series that is written anew all others, too.
 func (db DB) SaveSamples(ctx context.Context, all []metric.Stored) error {
 	return db.Change(ctx, func(tx *store.Tx) error {
 		for _, s := range all {
 			id, err := seriesID(ctx, tx, s)
 			if err != nil {
 				return err
+			}
+			if s.Anew {
+				if err := tx.Run(ctx, "delete chunks", `delete from chunk where series_id = $1`, id); err != nil {
+					return err
+				}
 			}
 			for _, c := range s.Chunks {
 				if err := saveChunk(ctx, tx, id, c); err != nil {
