@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/store"
+	"github.com/slipway-ml/slipway/internal/wire/gateway"
 )
 
 // readiness is whether the server takes traffic, for load balancers and people.
@@ -18,9 +19,9 @@ type readiness struct {
 
 	phase atomic.Pointer[error] // why it takes no traffic whatever else is
 
-	mu      sync.Mutex // guards what follows; one look at a time, whoever asks
-	looked  time.Time
-	outcome error
+	mu     sync.Mutex // guards what follows; one look at a time, whoever asks
+	looked time.Time
+	parts  []gateway.Part // what was seen
 }
 
 func newReadiness(db *store.DB, dir string) *readiness {
@@ -33,8 +34,8 @@ func newReadiness(db *store.DB, dir string) *readiness {
 var (
 	errStarting = errors.New("the server is starting")
 	errStopping = errors.New("the server is stopping")
-	errDatabase = errors.New("database: it does not answer")
-	errSchema   = errors.New("schema: the database is not as this version made it")
+	errDatabase = errors.New("it does not answer")
+	errSchema   = errors.New("the database is not as this version made it")
 )
 
 const (
@@ -49,40 +50,49 @@ const (
 // become changes what the server is doing; nil: it serves.
 func (r *readiness) become(phase error) { r.phase.Store(&phase) }
 
-// check returns why the server takes no traffic.
-func (r *readiness) check() error {
-	if phase := *r.phase.Load(); phase != nil {
-		return phase
+// check returns what the server needs, and what of it is missing. Requests are routed
+// from memory: that takes neither the database nor room on the disk. A server whose
+// disk is full is worth more than none, also for most of what it is asked besides.
+func (r *readiness) check(part string) []gateway.Part {
+	routing := gateway.Part{Name: "routing", Missing: *r.phase.Load()}
+	if routing.Missing != nil || part == routing.Name { // no look at the database, which may take long
+		return []gateway.Part{routing}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.looked) > lookEvery {
-		r.outcome = errors.Join(r.checkDatabase(), checkDisk(r.dir))
+		database, schema := r.checkDatabase()
+		r.parts = []gateway.Part{
+			routing,
+			{Name: "database", Missing: database},
+			{Name: "schema", Missing: schema},
+			{Name: "disk", Missing: checkDisk(r.dir), Minor: true},
+		}
 		r.looked = time.Now()
 	}
-	return r.outcome
+	return r.parts
 }
 
-func (r *readiness) checkDatabase() error {
+func (r *readiness) checkDatabase() (database, schema error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 	defer cancel()
 	same, err := r.db.SchemaIsOurs(ctx)
 	switch {
 	case err != nil:
-		return errDatabase // the reason is in the log of whoever needed it
+		return errDatabase, nil // the reason is in the log of whoever needed it
 	case !same:
-		return errSchema
+		return nil, errSchema
 	}
-	return nil
+	return nil, nil
 }
 
 func checkDisk(dir string) error {
 	room, err := free(dir)
 	switch {
 	case err != nil:
-		return errors.New("disk: the data directory cannot be reached")
+		return errors.New("the data directory cannot be reached")
 	case room < leastSpace:
-		return fmt.Errorf("disk: the data directory has %d KiB left", room>>10)
+		return fmt.Errorf("the data directory has %d KiB left", room>>10)
 	}
 	return nil
 }

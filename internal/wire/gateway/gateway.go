@@ -49,8 +49,9 @@ type Config struct {
 	S3         S3
 	Metrics    http.Handler
 	Console    http.Handler // serves what a browser needs, unverified: it holds no data
-	// Ready says why the server takes no traffic, to anybody; nil: it always does.
-	Ready func() error
+	// Ready says what the server needs, and what of it is missing, to anybody; nil:
+	// nothing ever is. Asked for one part, it need not look at others; "": for all.
+	Ready func(part string) []Part
 
 	// DeviceS3 decides whether a device may make a request of S3, which it may
 	// change; nil: none may. Besides, devices reach Edge and STS, and nothing else.

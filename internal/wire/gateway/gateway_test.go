@@ -344,8 +344,8 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 }
 
 func TestHealthIsOpenAndReadinessSaysWhyNot(t *testing.T) {
-	why := errors.New("disk: full")
-	h := open(t, func(c *gateway.Config) { c.Ready = func() error { return why } })
+	parts := []gateway.Part{{Name: "routing"}, {Name: "database"}, {Name: "disk", Minor: true}}
+	h := open(t, func(c *gateway.Config) { c.Ready = func(string) []gateway.Part { return parts } })
 	check := func(path string, status int, want string) {
 		t.Helper()
 		if s, got, _ := h.answer(t, h.request(t, ask{"GET", path, "", nil, ""})); s != status || got != want {
@@ -353,9 +353,16 @@ func TestHealthIsOpenAndReadinessSaysWhyNot(t *testing.T) {
 		}
 	}
 	check("/healthz", 200, "ok\n")
-	check("/readyz", 503, "not ready: disk: full\n")
-	why = nil
 	check("/readyz", 200, "ok\n")
+	parts[2].Missing = errors.New("full")
+	check("/readyz", 200, "ok; disk: full\n")
+	check("/readyz?part=disk", 503, "not ready: disk: full\n")
+	parts[1].Missing = errors.New("away")
+	check("/readyz", 503, "not ready: database: away; disk: full\n")
+	check("/readyz?verbose", 503,
+		"routing: ok\ndatabase: away\ndisk: full\nnot ready: database: away; disk: full\n")
+	check("/readyz?part=routing", 200, "ok\n")
+	check("/readyz?part=x", 404, "There is no such part; ?verbose lists them.\n")
 	if s, _, _ := h.answer(t, h.request(t, ask{"POST", "/healthz", "", nil, ""})); s != 405 {
 		t.Errorf("POST: %d", s)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,21 +14,65 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
 
-// health answers /healthz and /readyz: just that the server is there, or what of
-// it is not ready. Anybody may ask.
-func (g *gateway) health(ready func() error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !reads(w, r) {
+// health answers that the server is there. Anybody may ask.
+func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
+	if reads(w, r) {
+		plain(w, http.StatusOK, "ok\n")
+	}
+}
+
+// Part is something that a server needs for part of its work.
+type Part struct {
+	Name    string // "routing", …
+	Missing error  // why it cannot be had; nil: all is well
+	// Minor says that a server without it has more to give than it lacks: it is
+	// told, and the server is ready.
+	Minor bool
+}
+
+// readiness answers what of the server is not ready: as a whole, of the ?part that
+// is asked for, or with ?verbose a line for each. Anybody may ask.
+func (g *gateway) readiness(w http.ResponseWriter, r *http.Request) {
+	if !reads(w, r) {
+		return
+	}
+	query := r.URL.Query()
+	name := query.Get("part")
+	var parts []Part
+	if g.Ready != nil {
+		parts = g.Ready(name)
+	}
+	if name != "" {
+		i := slices.IndexFunc(parts, func(p Part) bool { return p.Name == name })
+		if i < 0 {
+			plain(w, http.StatusNotFound, "There is no such part; ?verbose lists them.\n")
 			return
 		}
-		status, text := http.StatusOK, "ok\n"
-		if ready != nil {
-			if err := ready(); err != nil {
-				status, text = http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n"
-			}
-		}
-		plain(w, status, text)
+		parts = []Part{parts[i]}
+		parts[0].Minor = false // whoever asks for it needs it
 	}
+	status, missing, minor, each := http.StatusOK, "", "", ""
+	for _, p := range parts {
+		switch {
+		case p.Missing == nil:
+			each += p.Name + ": ok\n"
+			continue
+		case p.Minor:
+			minor += "; " + p.Name + ": " + p.Missing.Error()
+		default:
+			status = http.StatusServiceUnavailable
+			missing += "; " + p.Name + ": " + p.Missing.Error()
+		}
+		each += p.Name + ": " + p.Missing.Error() + "\n"
+	}
+	text := "ok" + minor + "\n"
+	if missing != "" {
+		text = "not ready: " + strings.TrimPrefix(missing+minor, "; ") + "\n"
+	}
+	if query.Has("verbose") {
+		text = each + text
+	}
+	plain(w, status, text)
 }
 
 // metrics lets in whoever holds a key: signed, as user and password, or, for

@@ -61,8 +61,8 @@ func (g *gateway) table() []route {
 	return slices.Concat([]route{
 		{"S3 forms", when{scope(""), method(http.MethodPost), isForm, there(g.S3)}, g.postForm},
 		{"S3", when{ofBucket}, g.s3}, // whatever its key is called
-		{"health", when{path("/healthz")}, g.health(nil)},
-		{"readiness", when{path("/readyz")}, g.health(g.Ready)},
+		{"health", when{path("/healthz")}, g.health},
+		{"readiness", when{path("/readyz")}, g.readiness},
 		{"metrics", when{path("/metrics")}, g.metrics},
 
 		{"unserved service", when{elsewhere}, g.unserved},
