@@ -1,12 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
+	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
 
 // fetch brings model data to this host, for instances that are processes.
@@ -16,11 +18,16 @@ func (a *App) fetch(ctx context.Context, d hosting.ModelData) (string, error) {
 }
 
 // modelVersion returns the version of model data that a fleet shall serve which
-// nobody told when it was created, as earlier releases did not: what is kept here,
-// if its instances have served it, else what is there now.
-func (a *App) modelVersion(ctx context.Context, d hosting.ModelData, served bool) (string, error) {
-	if kept := a.models.Kept(d); served && kept != "" {
-		return kept, nil
+// nobody told when it was created, as earlier releases did not: what its instance
+// runs on or is kept here, if that has served it, else what is there now.
+func (a *App) modelVersion(
+	ctx context.Context, id hosting.InstanceID, d hosting.ModelData, served bool,
+) (string, error) {
+	if served {
+		dir := a.process.ModelDir(provider.ID(id))
+		if kept := cmp.Or(a.models.KeptAt(d, dir), a.models.Kept(d)); kept != "" {
+			return kept, nil
+		}
 	}
 	return a.models.Version(ctx, d)
 }
@@ -52,10 +59,12 @@ func (a *App) command(c hosting.Container) ([]string, error) {
 	if !ok {
 		return nil, fault.New(fault.Invalid, "Requested image %s not found.", c.Image)
 	}
-	return argv, c.CheckEnvironment(cfg.Variables(c.Image))
+	return argv, c.WithoutContract().CheckEnvironment(cfg.Variables(c.Image))
 }
 
 func (a *App) checkContainer(c hosting.Container) error {
-	_, err := a.command(c)
-	return err
+	if _, err := a.command(c); err != nil {
+		return err
+	}
+	return c.CheckEnvironment(a.live.Load().Variables(c.Image))
 }

@@ -82,8 +82,8 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
 		Store: a.hosting, Providers: provider.Set{hosting.Processes: a.process}, Command: a.command,
-		Version: a.modelVersion,
-		Drain:   a.follower.Drain, Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
+		Version: a.modelVersion, Digest: a.models.Digest,
+		Drain: a.follower.Drain, Changed: a.wakeups.rowsChanged, Wake: a.wakeups.instances, Log: a.log,
 		Tuning: instance.Tuning{
 			StartupTimeout: time.Duration(a.cfg.Limits.StartupWindow),
 			StopGrace:      time.Duration(a.cfg.Limits.StopGrace),

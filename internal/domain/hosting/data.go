@@ -54,6 +54,26 @@ func (e *Endpoint) PinModelData(f FleetID, variant, version string) string {
 	return version
 }
 
+// PinDigest notes the digest of the data of one variant of a fleet, and reports
+// whether it was not known before.
+func (e *Endpoint) PinDigest(f FleetID, variant, digest string) (news bool) {
+	if d := e.FleetData(f, variant); d != nil && d.Version != "" && d.Digest == "" && digest != "" {
+		d.Digest, news = digest, true
+	}
+	return news
+}
+
+// FleetData returns the model data that a variant of a fleet serves; nil if it has
+// none, or is not of this endpoint.
+func (e *Endpoint) FleetData(f FleetID, variant string) *ModelData {
+	for _, fleet := range e.fleets() {
+		if v := fleet.Variant(variant); fleet.ID == f && v != nil {
+			return v.Container.ModelData
+		}
+	}
+	return nil
+}
+
 // ModelData returns the model data that the endpoint's fleets serve.
 func (e *Endpoint) ModelData() (all []ModelData) {
 	for _, f := range e.fleets() {

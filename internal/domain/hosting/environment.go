@@ -19,7 +19,9 @@ func DefaultVariables() []string { return []string{"SAGEMAKER_*", "MODEL_*"} }
 // interpreter and library reads variables by which it takes code from a file.
 func (c Container) CheckEnvironment(allowed []string) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Environment)) {
+		usual, contract := contractVariable(name)
 		switch {
+		case contract && c.Environment[name] == usual: // as SDKs write it; the server sets its own
 		case ReservedVariable(name):
 			return fault.New(fault.Invalid,
 				"Environment variable %q of container %q is reserved: a model cannot set it.", name, c.Name)
@@ -33,6 +35,29 @@ func (c Container) CheckEnvironment(allowed []string) error {
 	return nil
 }
 
+// WithoutContract returns the container without the variables that the server sets
+// over whatever a model says. A model of before that was refused must still start.
+func (c Container) WithoutContract() Container {
+	c.Environment = maps.Clone(c.Environment)
+	maps.DeleteFunc(c.Environment, func(name, _ string) bool {
+		_, contract := contractVariable(name)
+		return contract
+	})
+	return c
+}
+
+// contractVariable returns what SageMaker's container contract has in a variable that
+// the server sets.
+func contractVariable(name string) (usual string, contract bool) {
+	switch name {
+	case "SAGEMAKER_BIND_TO_PORT":
+		return "8080", true
+	case "SM_MODEL_DIR":
+		return "/opt/ml/model", true
+	}
+	return "", false
+}
+
 func covers(pattern, name string) bool {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(name, prefix)
@@ -44,11 +69,10 @@ func covers(pattern, name string) bool {
 // image allows: the dynamic loader's, and those by which Slipway tells an
 // instance what it is.
 func ReservedVariable(name string) bool {
-	switch name {
-	case "SAGEMAKER_BIND_TO_PORT", "SM_MODEL_DIR":
+	if _, contract := contractVariable(name); contract || LoaderVariable(name) {
 		return true
 	}
-	return LoaderVariable(name) || strings.HasPrefix(name, "SLIPWAY_") && !strings.HasPrefix(name, "SLIPWAY_ONNX_")
+	return strings.HasPrefix(name, "SLIPWAY_") && !strings.HasPrefix(name, "SLIPWAY_ONNX_")
 }
 
 // LoaderVariable reports whether the C library or its dynamic loader reads a

@@ -65,6 +65,21 @@ func TestAModelSetsWhatItsImageAllows(t *testing.T) {
 	}
 }
 
+// SDKs write what the container contract says anyhow, and the server sets over it.
+func TestWhatTheContractSaysMayBeSaid(t *testing.T) {
+	usual := map[string]string{"SAGEMAKER_BIND_TO_PORT": "8080", "SM_MODEL_DIR": "/opt/ml/model"}
+	if err := (Container{Environment: usual}).CheckEnvironment(nil); err != nil {
+		t.Error(err)
+	}
+	other := Container{Environment: map[string]string{"SM_MODEL_DIR": "/etc", "SAGEMAKER_BIND_TO_PORT": "1"}}
+	if err := other.CheckEnvironment(DefaultVariables()); !errors.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+	if err := other.WithoutContract().CheckEnvironment(nil); err != nil || len(other.Environment) != 2 {
+		t.Errorf("a model of before that was refused: %v, %v", err, other)
+	}
+}
+
 func TestAListOfVariablesNamesThemOrTheirFamily(t *testing.T) {
 	if err := CheckVariables([]string{"HF_*", "A", "_b2", "SLIPWAY_ONNX_QUEUE"}); err != nil {
 		t.Error(err)

@@ -65,6 +65,9 @@ type ModelData struct {
 	// Version names the content, and is fixed for a fleet when that is created;
 	// "" means whatever is there.
 	Version string `json:"Version,omitempty"`
+	// Digest is that of the bytes, known once they were fetched for a fleet: the same
+	// bytes in another version of the object are as good.
+	Digest string `json:"Digest,omitempty"`
 }
 
 // Variant is one production variant of an endpoint configuration.
@@ -320,4 +323,5 @@ type InstanceReport struct {
 	Address  string
 	Detail   string
 	Attempts int
+	Digest   string // of the model data that it serves, in the version of its fleet; "": not known
 }

@@ -105,6 +105,9 @@ func OfReport(e *hosting.Endpoint, instances []hosting.Instance, r hosting.Insta
 	for n := range instances {
 		if i := &instances[n]; i.ID == r.ID {
 			i.Status, i.Address, i.Detail, i.Attempts = r.Status, r.Address, r.Detail, r.Attempts
+			if e != nil && e.PinDigest(i.Fleet, i.Variant, r.Digest) {
+				o.Endpoint = e
+			}
 		}
 	}
 	return o.withEndpoint(e, instances)

@@ -13,6 +13,8 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -131,7 +133,8 @@ func (c *Cache) Check(ctx context.Context, d hosting.ModelData) error {
 //
 //   - fault.NotFound: there is no such object, in the words of spec §2.1
 //   - fault.Invalid: it is there and can't be used; the sentence says why. So is
-//     data in another version than the one asked for
+//     data in another version than the one asked for, unless the bytes have the digest
+//     that is asked for, too
 //   - fault.Denied: the store refuses to hand it out
 //   - fault.Unavailable: it did not arrive; trying again may help
 //   - the error of ctx
@@ -144,15 +147,31 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 	if m, ok := c.lookup(want); ok {
 		return m, nil
 	}
+	if m, ok := c.use(d.Digest); ok {
+		return m, nil
+	}
 	found, err := c.survey(ctx, bucket, key, d)
 	if err != nil {
 		return Model{}, err
 	}
-	if d.Version != "" && found.ref != want {
+	if d.Version != "" && found.ref != want && d.Digest == "" {
 		return Model{}, replaced(d.URI)
+	}
+	return c.bring(ctx, d, want, found)
+}
+
+// bring downloads what was found, unless somebody has meanwhile, and makes sure that
+// it is what was wanted: the version, or the bytes of it.
+func (c *Cache) bring(ctx context.Context, d hosting.ModelData, want ref, found survey) (Model, error) {
+	is := func(m Model) bool {
+		_, version := c.lookup(want)
+		return d.Version == "" || version || d.Digest != "" && m.Digest == d.Digest
 	}
 	for {
 		if m, ok := c.lookup(found.ref); ok {
+			if !is(m) {
+				return Model{}, replaced(d.URI)
+			}
 			return m, nil
 		}
 		t, first, err := c.join(found.ref)
@@ -166,8 +185,8 @@ func (c *Cache) Fetch(ctx context.Context, d hosting.ModelData) (Model, error) {
 		if again {
 			continue
 		}
-		if _, ok := c.lookup(want); err == nil && d.Version != "" && !ok {
-			return Model{}, replaced(d.URI) // while it was downloaded
+		if err == nil && !is(m) {
+			return Model{}, replaced(d.URI) // perhaps while it was downloaded
 		}
 		return m, err
 	}
@@ -205,6 +224,37 @@ func (c *Cache) Kept(d hosting.ModelData) (version string) {
 		}
 	}
 	return version
+}
+
+// KeptAt returns the version of model data whose directory is dir, "" if that is not
+// one of this cache.
+func (c *Cache) KeptAt(d hosting.ModelData, dir string) (version string) {
+	bucket, key, err := locate(d)
+	if err != nil {
+		return ""
+	}
+	digest := filepath.Base(dir)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[digest]; e != nil && dir == c.paths.model(digest) {
+		for _, r := range slices.Backward(e.Refs) { // the newest
+			if r.Bucket == bucket && r.Key == key && r.Layout == d.Layout {
+				return r.ETag
+			}
+		}
+	}
+	return ""
+}
+
+// Digest returns the digest of model data in its version, "" if that is not here.
+func (c *Cache) Digest(d hosting.ModelData) string {
+	bucket, key, err := locate(d)
+	if err != nil || d.Version == "" {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refs[ref{Bucket: bucket, Key: key, Layout: d.Layout, ETag: d.Version}]
 }
 
 // survey is what is there, before anything is downloaded.

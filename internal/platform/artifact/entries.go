@@ -102,9 +102,19 @@ func (c *Cache) load() error {
 // lookup finds what was fetched from r before.
 func (c *Cache) lookup(r ref) (Model, bool) {
 	c.mu.Lock()
-	digest, ok := c.refs[r]
+	digest := c.refs[r]
+	c.mu.Unlock()
+	if r.ETag == "" {
+		return Model{}, false
+	}
+	return c.use(digest)
+}
+
+// use returns the model that is here with a digest, if any.
+func (c *Cache) use(digest string) (Model, bool) {
+	c.mu.Lock()
 	e := c.entries[digest]
-	if !ok || e == nil || r.ETag == "" {
+	if e == nil {
 		c.mu.Unlock()
 		return Model{}, false
 	}

@@ -101,6 +101,7 @@ func (c *Cache) surplus(use InUse) []string {
 	for _, d := range use.Served {
 		if bucket, key, err := locate(d); err == nil {
 			kept[c.refs[ref{bucket, key, d.Layout, d.Version}]] = true
+			kept[d.Digest] = true
 		}
 	}
 	var total int64

@@ -141,3 +141,34 @@ func TestWhatNobodyNamesGoesAndWhatAFleetServesStays(t *testing.T) {
 		prune(1)
 	})
 }
+
+func TestTheSameBytesServeInAnotherVersion(t *testing.T) {
+	s := newStore(map[string]string{"b/model.tar.gz": string(goodArchive(t))})
+	before := open(t, artifact.Config{Source: s})
+	pinned := versionOf(t, before, archiveAt(uri))
+	first := mustFetch(t, before, pinned)
+	pinned.Digest = before.Digest(pinned)
+	kept := before.KeptAt(archiveAt(uri), first.Dir)
+	if pinned.Digest == "" || pinned.Digest != first.Digest || kept != pinned.Version {
+		t.Errorf("digest %q of %+v in version %q", pinned.Digest, first, kept)
+	}
+	s.retag = "-2" // uploaded again, in parts
+	c := open(t, artifact.Config{Source: s})
+	if m := mustFetch(t, c, pinned); m.Digest != first.Digest {
+		t.Errorf("got %+v", m)
+	}
+	s.remove("b/model.tar.gz")
+	if m := mustFetch(t, c, pinned); m.Digest != first.Digest {
+		t.Errorf("once it is here, got %+v", m)
+	}
+	s.put("b/model.tar.gz", string(archive(t, file("other", "x"))))
+	c = open(t, artifact.Config{Source: s})
+	for range 2 { // the second time, what came is here
+		if m, err := c.Fetch(t.Context(), pinned); !errors.Is(err, fault.Invalid) {
+			t.Errorf("other bytes: %+v, %v", m, err)
+		}
+	}
+	if c.KeptAt(archiveAt(uri), "/elsewhere/"+first.Digest) != "" || c.Digest(pinned) != "" {
+		t.Error("it is said to be here")
+	}
+}

@@ -77,7 +77,7 @@ func (s *supervisor) becomeReady(ctx context.Context) error {
 	}
 	s.proven = true
 	s.phase.Store(passingChecks)
-	return s.report(ctx, hosting.InstanceReport{Status: hosting.InstanceReady, Address: s.status.Address})
+	return s.report(ctx, s.ready(s.status.Address))
 }
 
 // listens makes sure that it was the instance that answered.
@@ -126,10 +126,7 @@ func (s *supervisor) stayReady(ctx context.Context) error {
 		case err == nil:
 			healthy, failed, since = true, 0, time.Now()
 			s.phase.Store(passingChecks)
-			if err := s.report(ctx, hosting.InstanceReport{
-				Status:  hosting.InstanceReady,
-				Address: address,
-			}); err != nil {
+			if err := s.report(ctx, s.ready(address)); err != nil {
 				return err
 			}
 			continue

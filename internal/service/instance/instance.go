@@ -28,9 +28,12 @@ type Config struct {
 	// Command resolves a container to what the provider runs.
 	Command func(c hosting.Container) ([]string, error)
 	// Version returns which version of its model data a fleet shall serve that was
-	// not told when it was created; served says that its instances have served it.
+	// not told when it was created; served says that this instance has served it.
 	// nil: whatever is there at each start.
-	Version func(ctx context.Context, d hosting.ModelData, served bool) (string, error)
+	Version func(ctx context.Context, id hosting.InstanceID, d hosting.ModelData, served bool) (string, error)
+	// Digest returns the digest of model data in its version, "" if it is not known
+	// here. Nil: it never is.
+	Digest func(d hosting.ModelData) string
 	// Drain waits until no request is in flight on an instance that has left
 	// the routes.
 	Drain func(ctx context.Context, id hosting.InstanceID) error

@@ -40,7 +40,8 @@ type plant struct {
 	providers provider.Set
 	download  time.Duration // of the endpoint that is created
 	unknown   error         // why the image cannot run
-	version   func(ctx context.Context, d hosting.ModelData, served bool) (string, error)
+	version   func(ctx context.Context, id hosting.InstanceID, d hosting.ModelData, served bool) (string, error)
+	digest    string // of all model data
 	stop      func()
 	manager   *instance.Manager
 }
@@ -100,6 +101,7 @@ func (p *plant) start() {
 	m := instance.New(instance.Config{
 		Store: p.db, Providers: p.providers, Changed: ring, Wake: rows, Log: log,
 		Command: func(hosting.Container) ([]string, error) { return []string{"x"}, p.unknown }, Version: p.version,
+		Digest: func(hosting.ModelData) string { return p.digest },
 		Drain: func(ctx context.Context, id hosting.InstanceID) error {
 			p.drained.Store(id, true)
 			if p.busy.Load() {

@@ -25,6 +25,7 @@ type supervisor struct {
 	status   provider.Status     // as run last saw it
 	proven   bool                // it was ready at some time
 	told     string              // the last reason that was logged
+	doubt    string              // why it could not be started again; "" if it could
 
 	wish    *wish
 	phase   atomic.Int32 // notUp, passingChecks, failingChecks
@@ -156,9 +157,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	if st, ok := s.m.adopt(s.place()); ok {
 		s.m.Log.InfoContext(ctx, "instance adopted", "endpoint", s.row.Spec.Endpoint, "instance", s.row.ID)
 		s.status, s.row.Address = st, ""
-		if err := s.pin(ctx, true); err != nil {
-			s.m.warn(ctx, "look at the version of model data", err) // the next start tries again
-		}
+		s.adopted(ctx)
 		return nil
 	}
 	if s.row.Address != "" {
@@ -178,12 +177,13 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.doubt = ""
 	if err := s.pin(ctx, s.proven); err != nil {
 		return s.noModelData(err)
 	}
 	spec.ModelData = s.row.Spec.Variant.Container.ModelData
 	failpoint.Hit("instance.before-ensure")
-	s.status, err = s.provider.Ensure(ctx, provider.ID(s.row.ID), spec)
+	s.status, err = s.ensure(ctx, spec)
 	s.starts.Add(1) // not before: what was seen until now may be the end of its predecessor
 	failpoint.Hit("instance.after-ensure")
 	if e, ok := errors.AsType[*provider.ModelDataError](err); ok {
@@ -192,31 +192,6 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err != nil {
 		return s.notStarted(public(err), errors.Is(err, fault.Invalid), err)
 	}
-	return nil
-}
-
-// pin makes sure that it is fixed which version of its model data the instance
-// serves: that of its fleet.
-func (s *supervisor) pin(ctx context.Context, served bool) error {
-	c := &s.row.Spec.Variant.Container
-	if c.ModelData == nil || c.ModelData.Version != "" || s.m.Version == nil {
-		return nil
-	}
-	d := *c.ModelData
-	version, err := s.m.Version(ctx, d, served)
-	if err != nil || version == "" {
-		return err
-	}
-	for {
-		if d.Version, err = s.m.Store.PinModelData(ctx, s.row.ID, version); err == nil {
-			break
-		}
-		s.m.warn(ctx, "fix the version of model data", err)
-		if err := s.sleep(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-	c.ModelData = &d
 	return nil
 }
 

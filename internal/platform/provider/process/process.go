@@ -236,6 +236,17 @@ func (p *Provider) Listens(_ context.Context, id provider.ID) (bool, error) {
 	return child.Listens(port, pid, child.Session)
 }
 
+// ModelDir returns the directory of model data that an instance runs on; "" if it is
+// not known here, or has none.
+func (p *Provider) ModelDir(id provider.ID) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil && e.run != nil {
+		return e.run.rec.ModelDir
+	}
+	return ""
+}
+
 // ModelDirs returns the directories of model data that instances run on.
 func (p *Provider) ModelDirs() (dirs []string) {
 	p.mu.Lock()

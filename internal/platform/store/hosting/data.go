@@ -28,6 +28,24 @@ func (db *DB) PinModelData(ctx context.Context, id hosting.InstanceID, version s
 	return pinned, err
 }
 
+// FleetModelData returns the model data that an instance's variant serves in its
+// fleet, with the version and the digest that are known; nil if there is none.
+func (db *DB) FleetModelData(ctx context.Context, id hosting.InstanceID) (d *hosting.ModelData, err error) {
+	err = db.Change(ctx, func(tx Tx) error {
+		d = nil
+		i, err := tx.instance(ctx, id)
+		if err != nil || i == nil {
+			return err
+		}
+		e, err := tx.EndpointByID(ctx, i.Endpoint)
+		if err == nil && e != nil {
+			d = e.FleetData(i.Fleet, i.Variant)
+		}
+		return err
+	})
+	return d, err
+}
+
 // ModelDataNamed returns the model data that models name, in whatever version,
 // and those that fleets serve, in the version that they serve.
 func (db *DB) ModelDataNamed(ctx context.Context) (named, served []hosting.ModelData, err error) {
