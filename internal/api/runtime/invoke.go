@@ -23,6 +23,7 @@ func (a *API) invoke(x Exchange, c *call, body []byte) {
 	c.TargetVariant = c.in.variant
 	c.Arrived = x.Arrived()
 	c.Streaming = c.op == invokeStream
+	c.Body = x
 	c.Request = http1.Outgoing{
 		Method: "POST", Path: "/invocations", Fields: c.forward(), Body: body, Length: true,
 		Before: c.Arrived.Add(a.Timeout), Client: x,

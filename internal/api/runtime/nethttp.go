@@ -17,7 +17,7 @@ import (
 // began with another API, or in HTTP/2. It is the same API, only slower.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &adapter{Request: sigv4.FromHTTP(r), api: a, w: w, r: r, arrived: time.Now()}
-	defer func() { x.held.Release() }()
+	defer x.release()
 	a.serve(x)
 	if x.aborted {
 		panic(http.ErrAbortHandler) // net/http's way to cut an answer short
@@ -53,6 +53,8 @@ type adapter struct {
 	arrived time.Time
 	held    connlimit.Claim
 	key     string // on whose account
+	body    []byte
+	shared  *connlimit.Shared
 
 	status  int // to be written with the first byte
 	began   bool
@@ -76,11 +78,28 @@ func (x *adapter) Body() ([]byte, error) {
 		return nil, x.refuse(http1.ErrTooLarge)
 	}
 	body, held, err := x.api.Bodies.ReadAll(x.r.Body, limit, connlimit.PayerOf(x.r, x.key))
-	x.held = held
+	x.held, x.body = held, body
 	if errors.Is(err, http1.ErrTooLarge) || errors.Is(err, http1.ErrBusy) {
 		return nil, x.refuse(err)
 	}
 	return body, err
+}
+
+// Share returns the body for those who look on; see http1.Exchange.
+func (x *adapter) Share() *connlimit.Shared {
+	if x.shared == nil {
+		if x.shared = x.api.Bodies.Share(x.body, cap(x.body), nil); x.shared == nil {
+			return nil
+		}
+	}
+	return x.shared.Hold()
+}
+
+func (x *adapter) release() {
+	x.held.Release()
+	if x.shared != nil {
+		x.shared.Release()
+	}
 }
 
 // refuse gives up on the body. Answers are written while it still comes in.

@@ -41,6 +41,9 @@ type Exchange interface {
 	Charge(key string)     // on whose account the body is held
 	Body() ([]byte, error) // the whole body, valid until the answer is done; http1.ErrTooLarge, http1.ErrBusy
 	Trust(key string) bool // the request has been verified to be of the key's holder, who may go on
+	// Share returns the body for those who look on, to be released once for each call;
+	// nil: there is no room.
+	Share() *connlimit.Shared
 
 	Start(status int, length int64) // length -1: not known beforehand
 	AddHeader(name, value string)   // after Start, before the first Write
@@ -141,7 +144,7 @@ type call struct {
 func (a *API) serve(x Exchange) {
 	c := a.calls.Get().(*call)
 	defer func() {
-		c.Request.Client, c.Request.Body = nil, nil
+		c.Request.Client, c.Request.Body, c.Body = nil, nil, nil
 		a.calls.Put(c)
 	}()
 	newRequestID(&c.id)

@@ -69,7 +69,7 @@ func start(t *testing.T, edit func(*runtime.Config)) *server {
 	}
 	api := runtime.New(cfg)
 	s := &server{router: r}
-	fast := http1.NewServer(http1.Config{MaxBody: limit}, runtime.Prefix, api.Serve)
+	fast := http1.NewServer(http1.Config{MaxBody: cfg.MaxBody, Bodies: cfg.Bodies}, runtime.Prefix, api.Serve)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,13 @@ var ErrBusy = errors.New("connlimit: the memory for request bodies is used up")
 
 // Budget bounds the memory that all request bodies hold together, and what part
 // of it anybody may: who has not proven who they are at most half, one address of
-// such a quarter, one key three quarters. It may be shared.
+// such a quarter, one key three quarters; those who look on (see Share) a quarter,
+// and nothing while more than half of it is used. It may be shared.
 type Budget struct {
 	mu        sync.Mutex // guards what follows
 	limit     int64
 	used      int64
+	lookers   int64 // of these, of those who look on
 	unproven  int64
 	addresses map[netip.Addr]int64 // of those unproven
 	keys      map[string]int64
@@ -46,20 +48,34 @@ type Payer struct {
 
 // Claim is a part of a Budget. The zero Claim is nothing.
 type Claim struct {
-	of *Budget
-	n  int64
-	by Payer
+	of     *Budget
+	n      int64
+	by     Payer
+	looker bool // it is of those who look on
 }
 
 // Reserve takes n bytes for by. False: there are not so many for it.
 func (b *Budget) Reserve(n int, by Payer) (Claim, bool) {
-	c := Claim{b, int64(n), by}
+	c := Claim{of: b, n: int64(n), by: by}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.used+c.n > b.limit,
 		by.Key != "" && b.keys[by.Key]+c.n > b.limit*3/4,
 		!by.Proven && (b.unproven+c.n > b.limit/2 || b.addresses[by.Address]+c.n > b.limit/4):
+		return Claim{}, false
+	}
+	b.add(c, c.n)
+	return c, true
+}
+
+// reserveLooking takes n bytes for those who look on. False: there are not so many
+// for them.
+func (b *Budget) reserveLooking(n int) (Claim, bool) {
+	c := Claim{of: b, n: int64(n), by: Payer{Proven: true}, looker: true}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+c.n > b.limit/2 || b.lookers+c.n > b.limit/4 {
 		return Claim{}, false
 	}
 	b.add(c, c.n)
@@ -78,6 +94,9 @@ func (c Claim) Release() {
 // add counts n bytes more on the account of who made c. mu is held.
 func (b *Budget) add(c Claim, n int64) {
 	b.used += n
+	if c.looker {
+		b.lookers += n
+	}
 	if c.by.Key != "" {
 		if b.keys[c.by.Key] += n; b.keys[c.by.Key] == 0 {
 			delete(b.keys, c.by.Key)
@@ -96,6 +115,13 @@ func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.used
+}
+
+// Looking returns how many of them those hold who look on.
+func (b *Budget) Looking() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lookers
 }
 
 // Scarce reports whether memory is not plenty.

@@ -26,6 +26,7 @@ type Exchange struct {
 	block    *block          // holds the body if the connection's buffer does not
 	held     connlimit.Claim // on the budget
 	key      string          // on whose account the body is held
+	shared   *connlimit.Shared
 
 	answer
 }
@@ -247,13 +248,39 @@ func (x *Exchange) payer() connlimit.Payer {
 	return connlimit.Payer{Key: x.key, Address: connlimit.Network(x.c.nc.RemoteAddr()), Proven: x.c.place.Proven()}
 }
 
-// release gives the body's memory back.
-func (x *Exchange) release() {
-	if x.block != nil {
-		x.held.Release()
-		x.c.s.blocks.put(x.block)
-		x.block, x.held = nil, connlimit.Claim{}
+// Share returns the body for those who look on, who may hold it beyond the answer
+// and release it once for each call. Nil: there is no room for it, or no body.
+func (x *Exchange) Share() *connlimit.Shared {
+	if x.shared == nil {
+		if !x.bodyRead || x.bodyErr != nil {
+			return nil
+		}
+		s, b := x.c.s, x.block
+		body := x.body
+		if b == nil { // it is where the next request will be
+			b = s.blocks.get(len(body))
+			body = b.b[:copy(b.b, body)]
+		}
+		if x.shared = s.cfg.Bodies.Share(body, len(b.b), func() { s.blocks.put(b) }); x.shared == nil {
+			if b != x.block {
+				s.blocks.put(b)
+			}
+			return nil
+		}
 	}
+	return x.shared.Hold()
+}
+
+// release gives the body's memory back, or leaves it to those who look on.
+func (x *Exchange) release() {
+	x.held.Release()
+	switch {
+	case x.shared != nil:
+		x.shared.Release()
+	case x.block != nil:
+		x.c.s.blocks.put(x.block)
+	}
+	x.block, x.held, x.shared = nil, connlimit.Claim{}, nil
 	x.body = nil
 }
 

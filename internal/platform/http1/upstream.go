@@ -190,7 +190,9 @@ func (f *Failure) Unwrap() error { return f.Err }
 // which nothing was sent is tried on another connection. The error is a
 // *Failure; without one, in must be closed.
 func (u *Upstream) Do(o *Outgoing, in *Incoming) error {
-	in.c = nil
+	// What an earlier response left must not be taken for that of a request that
+	// gets none.
+	in.c, in.Status, in.waited, in.done = nil, 0, 0, false
 	in.started = time.Now()
 	err := u.try(o, in)
 	in.headAt = time.Now()

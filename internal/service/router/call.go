@@ -25,6 +25,7 @@ type Call struct {
 	Key           traffic.Key
 	TargetVariant string         // "": by weight
 	Request       http1.Outgoing // what the container gets
+	Body          Sharer         // of Request.Body beyond the call, for observers; nil: they copy it
 	Arrived       time.Time      // when the client's request was there
 	Streaming     bool           // the answer is passed on in parts
 	Response      http1.Incoming // the head, once Do has returned without an error
@@ -43,11 +44,14 @@ type Call struct {
 	first  time.Duration
 	failed bool
 	mid    bool
+	late   bool // the answer did not come in time
 	none   bool // there was no instance for it
 	gone   bool // its caller has left
 	draw   traffic.Draw
 
 	retried bool // the first instance did not take it
+	watch   *watch
+	watched bool // observers take an interest in it: watch is theirs
 }
 
 // Do chooses an instance, sends the request and waits for the head of its
@@ -58,7 +62,7 @@ func (r *Router) Do(c *Call) error {
 	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
 	c.Account, c.Variant, c.Container = "", "", ""
 	c.model, c.first, c.failed, c.mid, c.none, c.gone = 0, 0, false, false, false, false
-	c.draw, c.retried = traffic.Draw{}, false
+	c.draw, c.late, c.retried, c.watched = traffic.Draw{}, false, false, false
 	for {
 		if err := r.pick(c); err != nil {
 			c.none = errors.Is(err, ErrNoInstance)
@@ -73,7 +77,7 @@ func (r *Router) Do(c *Call) error {
 		c.tried = append(c.tried, c.in)
 		if !again || len(c.tried) == attempts || !r.another(c) {
 			c.gone = errors.Is(err, http1.ErrGone)
-			c.failed = !c.gone
+			c.failed, c.late = !c.gone, ok && f.Timeout
 			return err
 		}
 		c.retried = true
@@ -117,6 +121,9 @@ func (r *Router) pick(c *Call) error {
 			c.draw = traffic.Draw{
 				Variant: v.Name, Fleet: f.ID, Role: f.Role, Instance: in.ID, Slot: int(in.slot.Load()),
 				Share: v.newShare, Epoch: rt.Version, At: time.Now(),
+			}
+			if f.observed {
+				c.observe(rt, v, f)
 			}
 		}
 		return nil
@@ -165,11 +172,14 @@ func (c *Call) Next() ([]byte, error) {
 	if c.Streaming && c.first == 0 && len(p) > 0 {
 		c.first = c.Response.Waited()
 	}
-	if _, bad := errors.AsType[*http1.Failure](err); bad {
+	if c.watched {
+		c.watch.answer.Add(p, c.Response.Length())
+	}
+	if f, bad := errors.AsType[*http1.Failure](err); bad {
 		if errors.Is(err, http1.ErrGone) {
 			c.gone = true
 		} else {
-			c.failed, c.mid = true, true
+			c.failed, c.mid, c.late = true, true, f.Timeout
 		}
 	}
 	return p, err
@@ -182,25 +192,34 @@ func (c *Call) Abandon() { c.gone = true }
 // response that was not read to its end is given up.
 func (c *Call) Finish() {
 	c.Response.Close()
+	var s traffic.Sample
+	if c.settle() {
+		s = c.sample()
+		c.tally.add(&s)
+		if c.r.onSample != nil {
+			c.r.onSample(s)
+		}
+	}
+	if c.watched {
+		c.end(&s)
+	}
+	c.none = false
+}
+
+// settle lets go of the instance, and reports whether there is a fleet that the
+// outcome counts for.
+func (c *Call) settle() bool {
 	switch {
 	case c.none:
 		c.r.missed(c)
-		if c.tally == nil { // the endpoint has no fleet that it could be counted for
-			return
-		}
+		return c.tally != nil
 	case c.in == nil:
-		return
-	default:
-		c.count(-1)
-		c.r.release(c.in)
-		c.in = nil
+		return false
 	}
-	s := c.sample()
-	c.none = false
-	c.tally.add(&s)
-	if c.r.onSample != nil {
-		c.r.onSample(s)
-	}
+	c.count(-1)
+	c.r.release(c.in)
+	c.in = nil
+	return true
 }
 
 func (c *Call) sample() traffic.Sample {

@@ -137,3 +137,24 @@ func TestAChangeOfTheRouteFavoursNoFleet(t *testing.T) {
 		t.Errorf("drawn anew: %+v, %v", c.draw, err)
 	}
 }
+
+// A request that nobody looks at costs no memory for the sake of those who would.
+func TestARequestThatNobodyLooksAtAllocatesNothing(t *testing.T) {
+	r, err := New(Config{OnSample: func(traffic.Sample) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.Listen("test", nil)
+	r.Set(split(rand.New(rand.NewPCG(3, 0)), 1))
+	c := &Call{Key: drawn, r: r}
+	if n := testing.AllocsPerRun(1000, func() {
+		c.draw = traffic.Draw{}
+		if err := r.pick(c); err != nil {
+			t.Fatal(err)
+		}
+		c.Finish()
+	}); n != 0 || c.draw.Fleet == "" {
+		t.Errorf("%v allocations for each, drawn %+v", n, c.draw)
+	}
+}

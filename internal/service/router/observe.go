@@ -3,6 +3,8 @@ package router
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
@@ -11,15 +13,16 @@ import (
 // Observer looks at requests beside the answer to their callers: data capture,
 // copies for shadows. It is asked once for each request whose route says that
 // somebody listens (a fleet with a Capture, a variant with Shadows or a Mirror),
-// when its first instance has been claimed and nothing has been sent yet.
+// when its first instance has been claimed and nothing has been sent yet. A
+// second instance that the request is offered to changes nothing.
 //
 // Its methods, and those of an Exchange, are called on the request's own
 // goroutine: they must not wait for anything. What they cannot take now they
 // leave out, and count.
 type Observer interface {
 	// Observe returns what becomes of the answer, or nil if the observer takes no
-	// interest in it; keep is how many bytes of the answer's body it wants to see. q
-	// is good until Observe returns.
+	// interest in it; keep is how many bytes of the answer's body it wants to see, 0
+	// to none. q is good until Observe returns.
 	Observe(q *Request) (x Exchange, keep int)
 }
 
@@ -28,6 +31,12 @@ type Exchange interface {
 	// End is called once, when the request is over, whatever became of it. a is good
 	// until End returns.
 	End(a *Answer)
+}
+
+// Sharer is what a request's body came in. Share returns the body as it was
+// received, held for the caller, who releases it; nil: there is no room.
+type Sharer interface {
+	Share() *connlimit.Shared
 }
 
 // Request is a request that an instance was claimed for. It is not to be
@@ -47,43 +56,178 @@ type Request struct {
 	// Body is the request's body as it was received, good until Observe returns.
 	Body []byte
 
-	kind *kind
 	call *Call
+	by   *observer
 }
 
-// Hold keeps the body beyond the answer, until it is released once for each
-// Hold. Nil: there is no room for it among the bodies that observers hold, which
-// has been counted.
-func (q *Request) Hold() *connlimit.Shared { return nil }
+// Header returns the value of a field of the header that the container gets, by
+// its name as that is written there; "" if it has none.
+func (q *Request) Header(name string) string {
+	for _, f := range q.Fields {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// Hold returns the body to be kept beyond the answer, until it is released: once
+// for each Hold. Nil: there is no room for it among what observers hold of
+// bodies, which has been counted.
+func (q *Request) Hold() *connlimit.Shared {
+	s := q.call.share()
+	if s == nil {
+		q.by.dropped.Inc()
+	}
+	return s
+}
+
+// share returns the request's body, held for the caller, or nil.
+func (c *Call) share() *connlimit.Shared {
+	if c.Body != nil {
+		return c.Body.Share()
+	}
+	var body connlimit.Copy
+	body.Begin(c.r.bodies, len(c.Request.Body))
+	if body.Add(c.Request.Body, -1); body.Dropped {
+		return nil
+	}
+	return body.Share()
+}
 
 // Answer is what came of a request.
 type Answer struct {
-	Sample traffic.Sample
-	// Status is that of the container's answer; 0 if none came.
-	Status      int
-	ContentType string
+	// Sample is what the request counts as. All but its Draw is zero for one that
+	// found no endpoint any more when a second instance was looked for.
+	Sample      traffic.Sample
+	Status      int    // of the container's answer; 0 if none came
+	ContentType string // of the answer
 	// Body is the beginning of the answer's body, as many bytes as were asked for,
 	// good until End returns.
 	Body      []byte
-	Truncated bool // there was more of it than was asked for
+	Truncated bool // more of it came than was asked for
 	Whole     bool // the answer came to its end: nothing broke it off, and nobody left
 	Timeout   bool // it did not come in time
 	// Dropped says that there was no room for the body: Body is nil, whatever the
-	// answer was.
+	// answer was. It has been counted.
 	Dropped bool
 
-	held *connlimit.Shared
+	watch *watch
 }
 
-// Hold keeps Body beyond End, until it is released. Nil: there is no body.
-func (a *Answer) Hold() *connlimit.Shared { return a.held }
+// Hold returns bytes of which Body is the beginning, and keeps Body beyond End,
+// until they are released: once for each Hold. Nil: the body was dropped.
+func (a *Answer) Hold() *connlimit.Shared {
+	if a.Dropped {
+		return nil
+	}
+	w := a.watch
+	if w.shared == nil {
+		w.shared = w.answer.Share()
+	}
+	return w.shared.Hold()
+}
+
+// observer is one that Listen added.
+type observer struct {
+	Observer
+	dropped prometheus.Counter // for want of memory
+}
 
 // Listen adds an observer; kind is its name in metrics. It is called before the
 // first route is set.
-func (r *Router) Listen(kind string, o Observer) {}
+func (r *Router) Listen(kind string, o Observer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observers = append(r.observers, &observer{o, r.dropped.WithLabelValues(kind, "memory")})
+}
 
-// kind is one observer.
-type kind struct {
-	name string
-	o    Observer
+// observed reports whether observers are asked about the requests of a fleet.
+// r.mu is held.
+func (r *Router) observed(v *traffic.Variant, f *traffic.Fleet) bool {
+	return len(r.observers) > 0 && (f.Capture != nil || len(v.Shadows) > 0 || v.Mirror != nil)
+}
+
+// watch is what observers see of a call. It is used again by the next.
+type watch struct {
+	of     []watcher
+	answer connlimit.Copy
+	shared *connlimit.Shared // in place of the copy, once somebody holds it
+}
+
+// watcher is an observer that takes an interest in the call.
+type watcher struct {
+	*observer
+	x    Exchange
+	keep int // bytes of the answer
+}
+
+// observe asks the observers.
+func (c *Call) observe(rt *route, v *variant, f *fleet) {
+	if c.watch == nil {
+		c.watch = &watch{}
+	}
+	w := c.watch
+	q := Request{
+		Key: c.Key, Endpoint: rt.Endpoint, Account: rt.Scope.Account, Variant: v.Variant, Fleet: f.Fleet,
+		Draw: c.draw, Arrived: c.Arrived, TargetVariant: c.TargetVariant, Streaming: c.Streaming,
+		Fields: c.Request.Fields, Body: c.Request.Body, call: c,
+	}
+	most := 0
+	for _, o := range rt.observers {
+		q.by = o
+		if x, keep := o.Observe(&q); x != nil {
+			w.of = append(w.of, watcher{o, x, keep})
+			most = max(most, keep)
+		}
+	}
+	c.watched = len(w.of) > 0
+	w.answer.Begin(c.r.bodies, most)
+}
+
+// end tells those who take an interest what came of the call.
+func (c *Call) end(s *traffic.Sample) {
+	c.watched = false
+	w := c.watch
+	s.Draw = c.draw
+	a := Answer{
+		Sample: *s, Status: c.Response.Status, Timeout: c.late,
+		Whole: c.Response.Status != 0 && c.Response.Done() && !c.failed && !c.gone && !c.none, watch: w,
+	}
+	if a.Status != 0 {
+		a.ContentType, _ = c.Response.Header("content-type")
+	}
+	body, cut := w.answer.Bytes(), w.answer.Truncated
+	for _, o := range w.of {
+		n := min(o.keep, len(body))
+		a.Body, a.Truncated, a.Dropped = body[:n:n], cut || n < len(body), o.keep > 0 && w.answer.Dropped
+		if a.Dropped {
+			o.dropped.Inc()
+		}
+		o.x.End(&a)
+	}
+	clear(w.of)
+	w.of = w.of[:0]
+	if w.shared != nil {
+		w.shared.Release()
+		w.shared = nil
+	}
+	w.answer.Drop()
+}
+
+// newDropped counts what observers missed. Those that bound something else count
+// it beside.
+func newDropped() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "slipway_hook_dropped_total",
+		Help: "Bodies that data capture, shadows or gates did not get to see, by kind and cause.",
+	}, []string{"kind", "cause"})
+}
+
+// held shows how much of the memory for bodies is in the hands of observers.
+func (r *Router) held() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "slipway_hook_bytes",
+		Help: "Memory that data capture, shadows and gates hold of requests and answers.",
+	}, func() float64 { return float64(r.bodies.Looking()) })
 }

@@ -13,9 +13,10 @@ import (
 // route is a route prepared for choosing. It is immutable.
 type route struct {
 	traffic.Route
-	variants []variant
-	total    float64  // of the weights
-	tallies  []*tally // one for each fleet, also those without instances
+	variants  []variant
+	total     float64  // of the weights
+	tallies   []*tally // one for each fleet, also those without instances
+	observers []*observer
 }
 
 type variant struct {
@@ -28,6 +29,7 @@ type variant struct {
 	newShare  float64 // the chance that the new fleet is drawn, of the new and the old one
 	unhealthy bool    // none is ready: the instances are those that fail their health checks
 	unserved  *tally  // counts the requests that no instance can take; nil: the variant has no fleet
+	shadows   []variant
 }
 
 type fleet struct {
@@ -35,6 +37,7 @@ type fleet struct {
 	share     float64
 	instances []*instance
 	tally     *tally
+	observed  bool // observers are asked about its requests
 }
 
 // instance is one life of an instance at one address.
@@ -50,42 +53,15 @@ type instance struct {
 
 // build prepares to, keeping instances and counters of old that to still names.
 func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
-	rt := &route{Route: to, variants: make([]variant, len(to.Variants))}
+	rt := &route{Route: to, variants: make([]variant, len(to.Variants)), observers: r.observers}
 	for i := range to.Variants {
 		v := &to.Variants[i]
-		rv := variant{Variant: v, weight: max(0, v.Weight), leastBusy: v.Routing == traffic.LeastOutstandingRequests}
-		rv.unhealthy = !slices.ContainsFunc(v.Fleets, func(f traffic.Fleet) bool { return len(f.Instances) > 0 })
-		for j := range v.Fleets {
-			f := &v.Fleets[j]
-			t := rt.tally(v.Name, f.Ref())
-			if t == nil {
-				t = en.tally(old, v.Name, f.Ref())
-				rt.tallies = append(rt.tallies, t)
-			}
-			rv.unserved = cmp.Or(rv.unserved, t)
-			rf := fleet{Fleet: f, share: max(0, f.Share), tally: t}
-			instances := f.Instances
-			if rv.unhealthy {
-				// Most likely it is the checks that fail, or requests that are late: any
-				// answer is better than none (Envoy's panic threshold).
-				instances = f.Unhealthy
-			}
-			for _, in := range instances {
-				rf.instances = append(rf.instances, r.join(in))
-			}
-			if len(rf.instances) > 0 {
-				rv.fleets = append(rv.fleets, rf)
-				rv.active += len(rf.instances)
-				rv.total += rf.share
-			}
+		rv := r.prepare(en, old, rt, v)
+		for _, s := range v.Shadows {
+			rv.shadows = append(rv.shadows, r.prepare(en, old, rt, &traffic.Variant{
+				Name: s.Name, Routing: s.Routing, Container: s.Container, Fleets: s.Fleets,
+			}))
 		}
-		if rv.total == 0 { // what traffic there is goes to what can take it
-			for j := range rv.fleets {
-				rv.fleets[j].share = 1
-				rv.total++
-			}
-		}
-		rv.newShare = rv.chance()
 		rt.variants[i] = rv
 		rt.total += rv.weight
 	}
@@ -96,6 +72,49 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 		}
 	}
 	return rt
+}
+
+// prepare prepares a variant of rt. r.mu is held.
+func (r *Router) prepare(en *entry, old, rt *route, v *traffic.Variant) variant {
+	rv := variant{Variant: v, weight: max(0, v.Weight), leastBusy: v.Routing == traffic.LeastOutstandingRequests}
+	rv.unhealthy = !slices.ContainsFunc(v.Fleets, func(f traffic.Fleet) bool { return len(f.Instances) > 0 })
+	for j := range v.Fleets {
+		f := &v.Fleets[j]
+		t := rt.tally(v.Name, f.Ref())
+		if t == nil {
+			t = en.tally(old, v.Name, f.Ref())
+			rt.tallies = append(rt.tallies, t)
+		}
+		rv.unserved = cmp.Or(rv.unserved, t)
+		rf := fleet{Fleet: f, share: max(0, f.Share), tally: t, observed: r.observed(v, f)}
+		instances := f.Instances
+		if rv.unhealthy {
+			// Most likely it is the checks that fail, or requests that are late: any
+			// answer is better than none (Envoy's panic threshold).
+			instances = f.Unhealthy
+		}
+		for _, in := range instances {
+			rf.instances = append(rf.instances, r.join(in))
+		}
+		if len(rf.instances) > 0 {
+			rv.fleets = append(rv.fleets, rf)
+			rv.total += rf.share
+		}
+	}
+	for j := range rv.fleets {
+		f := &rv.fleets[j]
+		if rv.total == 0 { // what traffic there is goes to what can take it
+			f.share = 1
+		}
+		if f.share > 0 { // one that only gets copies takes no traffic
+			rv.active += len(f.instances)
+		}
+	}
+	if rv.total == 0 {
+		rv.total = float64(len(rv.fleets))
+	}
+	rv.newShare = rv.chance()
+	return rv
 }
 
 // chance returns the probability that the new fleet is drawn, given that it is the
@@ -141,12 +160,20 @@ func (r *Router) join(in traffic.Instance) *instance {
 // any more are draining from here on. r.mu is held and rt is out of the table.
 func (r *Router) leave(rt *route) {
 	for i := range rt.variants {
-		for _, f := range rt.variants[i].fleets {
-			for _, in := range f.instances {
-				if in.routes--; in.routes == 0 {
-					in.draining.Store(true)
-					r.reap(in)
-				}
+		v := &rt.variants[i]
+		r.leaveVariant(v)
+		for j := range v.shadows {
+			r.leaveVariant(&v.shadows[j])
+		}
+	}
+}
+
+func (r *Router) leaveVariant(v *variant) {
+	for _, f := range v.fleets {
+		for _, in := range f.instances {
+			if in.routes--; in.routes == 0 {
+				in.draining.Store(true)
+				r.reap(in)
 			}
 		}
 	}

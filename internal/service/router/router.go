@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/platform/id"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	Client     *http1.Client         // nil: one with default bounds
 	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
 	OnSample   func(traffic.Sample)  // called once for each request that had a container to go to; nil: not
+	Bodies     *connlimit.Budget     // of what observers hold of bodies; default: one of its own, of 1 GiB
 	Log        *slog.Logger          // of endpoints that cannot serve; nil: discard
 }
 
@@ -39,6 +41,8 @@ type Config struct {
 type Router struct {
 	client   *http1.Client
 	onSample func(traffic.Sample)
+	bodies   *connlimit.Budget
+	dropped  *prometheus.CounterVec
 	log      *slog.Logger
 	name     string    // of this life of the router, among all that count
 	began    time.Time // when it started to count
@@ -48,6 +52,7 @@ type Router struct {
 	mu        sync.Mutex // guards changes of the table, and what follows
 	instances map[string][]*instance
 	tripped   map[string]hosting.TrippedAlarm // by the deployment that it guards
+	observers []*observer
 }
 
 // shardCount divides the table so that adding one endpoint copies 1/shardCount
@@ -72,7 +77,7 @@ type entry struct {
 // New returns a router with an empty table.
 func New(cfg Config) (*Router, error) {
 	r := &Router{
-		client: cfg.Client, onSample: cfg.OnSample, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		client: cfg.Client, onSample: cfg.OnSample, bodies: cfg.Bodies, dropped: newDropped(), log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),
 		instances: map[string][]*instance{}, tripped: map[string]hosting.TrippedAlarm{},
@@ -83,9 +88,14 @@ func New(cfg Config) (*Router, error) {
 	for i := range r.shards {
 		r.shards[i].table.Store(&map[traffic.Key]*entry{})
 	}
+	if r.bodies == nil {
+		r.bodies = connlimit.NewBudget(1 << 30)
+	}
 	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(&collector{r}); err != nil {
-			return nil, fmt.Errorf("register router metrics: %w", err)
+		for _, c := range []prometheus.Collector{&collector{r}, r.dropped, r.held()} {
+			if err := cfg.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("register router metrics: %w", err)
+			}
 		}
 	}
 	return r, nil
