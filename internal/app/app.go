@@ -217,7 +217,6 @@ func (a *App) listen(ctx context.Context) (err error) {
 	// is an error that tells nobody anything.
 	a.onStop("listener", func() error { _ = a.listener.Close(); return nil })
 	l := a.cfg.Limits
-	a.admission = a.newAdmission()
 	api := runtime.New(runtime.Config{
 		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,

@@ -70,11 +70,12 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.admission = a.newAdmission()
 	if err := a.openAlarms(ctx); err != nil {
 		return err
 	}
 	if a.router, err = router.New(router.Config{
-		Registerer: a.registry, OnSample: a.metrics.Sample, Log: a.log,
+		Registerer: a.registry, OnSample: a.metrics.Sample, Bodies: a.admission.invocations, Log: a.log,
 	}); err != nil {
 		return err
 	}

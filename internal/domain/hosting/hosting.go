@@ -234,6 +234,9 @@ type TrippedAlarm struct {
 	// Deleted says that it was deleted: that an alarm no longer guards a
 	// deployment counts like an alarm, but it was never in ALARM.
 	Deleted bool `json:"Deleted,omitempty"`
+	// Gate says that it is no alarm but what gates had against the deployment, which
+	// Reason says.
+	Gate bool `json:"Gate,omitempty"`
 	// Taken is when a router took back the new fleet's traffic because of it, ahead of
 	// the turn that decided; zero: none did.
 	Taken time.Time `json:"Taken,omitzero"`

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -136,6 +137,32 @@ func TestAFleetHasNoRoleWithoutADeploymentThatReplacesIt(t *testing.T) {
 	for _, f := range mix.Route(is).Variants[0].Fleets {
 		if f.Role != traffic.NeitherFleet {
 			t.Errorf("after a rollback that failed: %+v", f)
+		}
+	}
+}
+
+// What a gate may take back needs a guard as what an alarm may.
+func TestARouteIsGuardedForGatesAsForAlarms(t *testing.T) {
+	for action, want := range map[gate.Action]bool{gate.Report: false, gate.Rollback: true, gate.Hold: true} {
+		e, is := inService(t, v("a", 4, 1))
+		if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+			t.Fatal(err)
+		}
+		e.Deployment.Plan.Policy.Gates = []gate.Gate{{Kind: gate.Errors, Action: action}}
+		missing, _ := e.Reconcile(is)
+		for _, m := range missing {
+			is = append(is, hosting.Instance{
+				ID: hosting.InstanceID(fmt.Sprint(m.Fleet, m.Ordinal)), Endpoint: e.ID, Fleet: m.Fleet, Variant: "a",
+				Ordinal: m.Ordinal, Wanted: true, Status: hosting.InstanceReady, Address: "a", Created: t0,
+			})
+		}
+		s := e.Deployment.State
+		s.Phase, s.Variants = rollout.Baking, []rollout.Split{
+			{OldWanted: 4, OldActive: 4, NewWanted: 4, NewActive: 4, NewShare: 0.5},
+		}
+		e.Apply(s, t0)
+		if got := e.Route(is).Guard != nil; got != want {
+			t.Errorf("action %s: guarded %v, want %v", action, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
@@ -40,9 +41,12 @@ func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.T
 	}
 	f.Orders, f.GreenRequests = d.Orders, d.Exposure.Requests
 	for _, a := range firing {
-		if a.Deleted {
+		switch {
+		case a.Gate:
+			f.TakenBack = a.Reason
+		case a.Deleted:
 			f.DeletedAlarms = append(f.DeletedAlarms, a.Name)
-		} else {
+		default:
 			f.FiringAlarms = append(f.FiringAlarms, a.Name)
 		}
 	}
@@ -278,11 +282,15 @@ func (e *Endpoint) routeVariants(instances []Instance) (vs []traffic.Variant) {
 	return vs
 }
 
-// guard returns where requests go when an alarm fires against the deployment;
-// nil if there is none, or nothing to take back.
+// guard returns where requests go when an alarm or a gate fires against the
+// deployment; nil if there is none, or nothing to take back.
 func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 	d := e.Deployment
-	if d == nil || d.Green == nil || len(d.Plan.Policy.Alarms) == 0 {
+	if d == nil || d.Green == nil {
+		return nil
+	}
+	of := d.Plan.Policy
+	if len(of.Alarms) == 0 && !slices.ContainsFunc(of.Gates, gate.Gate.Judges) {
 		return nil
 	}
 	splits, moved := d.Plan.Back(d.State, e.Facts(instances, nil, d.State.Since))

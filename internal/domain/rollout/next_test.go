@@ -24,6 +24,7 @@ const (
 )
 
 func firing(f *rollout.Facts)          { f.FiringAlarms = []string{"b", "stranger", "a"} }
+func takenBack(f *rollout.Facts)       { f.TakenBack = "it answers otherwise." }
 func deleted(f *rollout.Facts)         { f.DeletedAlarms = []string{"stranger", "a"} }
 func bothAlarms(f *rollout.Facts)      { firing(f); f.FiringAlarms = f.FiringAlarms[:1]; deleted(f) }
 func notReady(f *rollout.Facts)        { f.New[0].Ready-- }
@@ -69,6 +70,10 @@ func TestTurns(t *testing.T) {
 		"an alarm in the middle of a bake undoes it": {
 			up(rollout.Baking, 0, 100), firing,
 			"RolledBack old 4/4 new 0/0 0%", alarmed,
+		},
+		"traffic that was taken back does not come back": {
+			up(rollout.Baking, 0, 100), takenBack,
+			"RolledBack old 4/4 new 0/0 0%", "Endpoint deployment was rolled back because it answers otherwise.",
 		},
 		"an alarm at the instant a bake ends undoes it": {
 			up(rollout.Baking, 0, 300), firing,

@@ -23,6 +23,9 @@ func (p Plan) verdict(s State, f Facts) string {
 		if why := p.fired(s, f); why != "" {
 			return why
 		}
+		if f.TakenBack != "" { // traffic does not come back unless somebody decides it
+			return "Endpoint deployment was rolled back because " + f.TakenBack
+		}
 	}
 	if limit := p.Policy.MaximumExecutionTimeout; !f.Now.Before(s.Begun.Add(limit)) {
 		return p.timedOut(s, f)

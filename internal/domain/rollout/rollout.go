@@ -145,6 +145,9 @@ type Facts struct {
 	// What gates have seen of this deployment, of each variant at most one of a
 	// kind; those that the policy does not list are ignored.
 	Gates []GateFact
+	// TakenBack is what gates had against the new fleet when a router took back its
+	// traffic because of it, as sentences; "" if none did.
+	TakenBack string
 
 	Orders        []Order // all that were given, oldest first; Next follows each once
 	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls

@@ -146,8 +146,12 @@ func describe(a *router.Answer, body []byte) string {
 		word string
 		is   bool
 	}{
-		{"truncated", a.Truncated}, {"dropped", a.Dropped}, {"whole", a.Whole}, {"late", a.Timeout},
-		{"failed", a.Sample.ModelError}, {"abandoned", a.Sample.Abandoned},
+		{"truncated", a.Truncated},
+		{"dropped", a.Dropped},
+		{"whole", a.Whole},
+		{"late", a.Timeout},
+		{"failed", a.Sample.ModelError},
+		{"abandoned", a.Sample.Abandoned},
 	} {
 		if f.is {
 			s += " " + f.word

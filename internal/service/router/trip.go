@@ -19,14 +19,31 @@ const tripsKept = 24 * time.Hour
 // route that has no guard of that deployment: when the rollback is written.
 // Tripping twice is tripping once.
 func (r *Router) Trip(region string, a hosting.TrippedAlarm) {
+	guards := func(g *traffic.Guard) bool { return g != nil && slices.Contains(g.Alarms, a.Name) }
 	r.Each(func(rt traffic.Route) {
-		if rt.Scope.Region == region && rt.Guard != nil && slices.Contains(rt.Guard.Alarms, a.Name) {
-			r.trip(rt.Key(), a)
+		if rt.Scope.Region == region && guards(rt.Guard) {
+			r.trip(rt.Key(), a, guards)
 		}
 	})
 }
 
-func (r *Router) trip(k traffic.Key, a hosting.TrippedAlarm) {
+// TripDeployment is Trip for what gates have against a deployment, as sentences. It
+// reports whether there was traffic to take back, now or before.
+func (r *Router) TripDeployment(d hosting.DeploymentID, reason string) bool {
+	a := hosting.TrippedAlarm{Name: "gates", Gate: true, Reason: reason, Since: clock.Now()}
+	guards := func(g *traffic.Guard) bool { return g != nil && g.Deployment == string(d) }
+	r.Each(func(rt traffic.Route) {
+		if guards(rt.Guard) {
+			r.trip(rt.Key(), a, guards)
+		}
+	})
+	_, tripped := r.Tripped(d)
+	return tripped
+}
+
+// trip takes back the traffic of k's deployment, if that is still one that guards
+// says yes to.
+func (r *Router) trip(k traffic.Key, a hosting.TrippedAlarm, guards func(*traffic.Guard) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	en := (*r.shard(k).table.Load())[k]
@@ -35,7 +52,7 @@ func (r *Router) trip(k traffic.Key, a hosting.TrippedAlarm) {
 	}
 	old := en.route.Load()
 	g := old.Guard
-	if g == nil || !slices.Contains(g.Alarms, a.Name) {
+	if !guards(g) {
 		return // it was rolled back meanwhile
 	}
 	if _, again := r.tripped[g.Deployment]; again {

@@ -73,3 +73,33 @@ func TestAnAlarmTakesTrafficBackByTheRouteAlone(t *testing.T) {
 		t.Errorf("the next router knows %+v, %v", a, ok)
 	}
 }
+
+// What gates find takes traffic back as an alarm does, also where the policy has no
+// alarm.
+func TestAGateTakesTrafficBackByTheRouteAlone(t *testing.T) {
+	fleet := func(id string) traffic.Variant {
+		in := traffic.Instance{ID: id, Address: upstream(t, says(id))}
+		return traffic.Variant{Name: "v", Weight: 1, Fleets: []traffic.Fleet{
+			{ID: id, Config: "c", Share: 1, Instances: []traffic.Instance{in}},
+		}}
+	}
+	blue, green := fleet("blue"), fleet("green")
+	guarded := to(1, green)
+	guarded.Guard = &traffic.Guard{Deployment: "d1", Variants: []traffic.Variant{blue}}
+	r := newRouter(t, router.Config{})
+	r.Set(guarded)
+	if r.TripDeployment("d2", "It is another.") {
+		t.Error("another deployment's traffic was taken back")
+	}
+	for range 2 { // twice is once
+		if !r.TripDeployment("d1", "It answers otherwise.") {
+			t.Error("nothing was taken back")
+		}
+		if got, err := invoke(r, newCall()); got != "blue" || err != nil {
+			t.Errorf("%q answers: %v", got, err)
+		}
+	}
+	if a, ok := r.Tripped("d1"); !ok || !a.Gate || a.Reason != "It answers otherwise." || a.Taken.IsZero() {
+		t.Errorf("tripped by %+v", a)
+	}
+}
