@@ -104,6 +104,7 @@ func routerChild(ctx context.Context, args []string) error {
 	profile := fs.String("profile", "", "where to write a CPU profile")
 	open := fs.Bool("open", false, "verify no signatures")
 	nethttp := fs.Bool("nethttp", false, "be served by net/http")
+	observe := fs.String("observe", "", "have an observer: off or all")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -124,10 +125,14 @@ func routerChild(ctx context.Context, args []string) error {
 	}
 	defer r.Close()
 	scope := arn.Scope{Region: region, Account: account}
-	r.Set(traffic.Route{Scope: scope, Name: "bench", Variants: []traffic.Variant{{
+	rt := traffic.Route{Scope: scope, Name: "bench", Variants: []traffic.Variant{{
 		Name: "v", Weight: 1, Container: "primary",
 		Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: *upstream}}}},
-	}}})
+	}}}
+	if err := observed(r, &rt, *observe); err != nil {
+		return err
+	}
+	r.Set(rt)
 	api := runtime.New(runtime.Config{Router: r, Verifier: newVerifier(*open), Account: account})
 	if *nethttp {
 		return serve(ctx, &http.Server{Handler: api})

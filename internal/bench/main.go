@@ -32,6 +32,7 @@ var benchmarks = []struct {
 	run  func(ctx context.Context, o options) error
 }{
 	{"router", benchRouter},
+	{"observe", benchObserve},
 	{"control", benchControl},
 	{"rollback", benchRollback},
 	{"edge", benchEdge},

@@ -141,7 +141,8 @@ func TestACallerWhoLeavesInTheAnswerIsSeen(t *testing.T) {
 		}
 	})
 	for _, url := range []string{s.url, s.rest} {
-		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request(t, url+"/endpoints/e/invocations", "x"))
+		req := request(t, url+"/endpoints/e/invocations", "x")
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}

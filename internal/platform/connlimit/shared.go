@@ -12,16 +12,16 @@ type Shared struct {
 	recycle func()
 }
 
-// Share makes b something that those who look on may hold; size is how much
+// Share makes p something that those who look on may hold; size is how much
 // memory it keeps from other uses. It is held once, by the caller. When the last
 // releases it, recycle is called, unless it is nil. Nil: there is no room for it
 // among what they hold already.
-func (bu *Budget) Share(b []byte, size int, recycle func()) *Shared {
-	claim, ok := bu.reserveLooking(size)
+func (b *Budget) Share(p []byte, size int, recycle func()) *Shared {
+	claim, ok := b.reserveLooking(size)
 	if !ok {
 		return nil
 	}
-	s := &Shared{bytes: b, claim: claim, recycle: recycle}
+	s := &Shared{bytes: p, claim: claim, recycle: recycle}
 	s.holders.Store(1)
 	return s
 }

@@ -166,10 +166,8 @@ func TestARetryIsSeenOnce(t *testing.T) {
 	l := &looker{keep: 8}
 	r := newRouter(t, router.Config{})
 	r.Listen("test", l)
-	rt := watchedBy(
-		traffic.Instance{ID: "dead", Address: refused(t)}, traffic.Instance{ID: "alive", Address: upstream(t, says("a"))},
-	)
-	r.Set(rt)
+	alive := upstream(t, says("a"))
+	r.Set(watchedBy(traffic.Instance{ID: "dead", Address: refused(t)}, traffic.Instance{ID: "alive", Address: alive}))
 	for range 20 {
 		if _, err := invoke(r, newCall()); err != nil {
 			t.Fatal(err)
@@ -256,7 +254,8 @@ func TestWhatThereIsNoRoomForIsDroppedAndCounted(t *testing.T) {
 	if body, err := invoke(r, c); body != large || err != nil {
 		t.Fatalf("%d bytes, %v", len(body), err)
 	}
-	if s := l.seen[0]; s.body != nil || s.held != nil || !s.answer.Dropped || len(s.answer.Body) > 0 || !s.answer.Whole {
+	s := l.seen[0]
+	if s.body != nil || s.held != nil || !s.answer.Dropped || len(s.answer.Body) > 0 || !s.answer.Whole {
 		t.Errorf("saw %+v", s)
 	}
 	if l.release(t); b.Used() != 0 {

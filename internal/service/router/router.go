@@ -77,7 +77,8 @@ type entry struct {
 // New returns a router with an empty table.
 func New(cfg Config) (*Router, error) {
 	r := &Router{
-		client: cfg.Client, onSample: cfg.OnSample, bodies: cfg.Bodies, dropped: newDropped(), log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		client: cfg.Client, onSample: cfg.OnSample, bodies: cfg.Bodies,
+		dropped: newDropped(), log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),
 		instances: map[string][]*instance{}, tripped: map[string]hosting.TrippedAlarm{},
