@@ -87,6 +87,7 @@ type App struct {
 
 	ctl          *control.Control
 	requestLevel slog.LevelVar
+	invocations  slog.LevelVar // of the records of invocations; below all others: there are none
 
 	deviceListener net.Listener // nil without one
 	devices        *http.Server
@@ -220,8 +221,9 @@ func (a *App) listen(ctx context.Context) (err error) {
 	api := runtime.New(runtime.Config{
 		Router: a.router, Verifier: a.verifier, Account: a.cfg.Account, MaxBody: int(l.MaxBodyBytes),
 		Timeout: time.Duration(l.ModelTimeout), StreamTimeout: time.Duration(l.StreamTimeout), Log: a.log,
-		Bodies: a.admission.invocations, Registerer: a.registry,
+		Bodies: a.admission.invocations, Registerer: a.registry, Record: &a.invocations,
 	})
+	a.setLevels(a.cfg.Log)
 	a.data = http1.NewServer(http1.Config{
 		MaxBody: int(l.MaxBodyBytes), Bodies: a.admission.invocations, Log: a.log, Turned: a.admission.told("data"),
 		MaxConns: int(l.Connections), PerAddress: int(l.ConnectionsPerAddress), PerKey: int(l.ConnectionsPerKey),

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"math"
 
 	"github.com/slipway-ml/slipway/internal/config"
 )
@@ -18,9 +19,18 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) {
 	a.live.Store(&next)
 	a.ctl.SetGuardrails(next.Guardrails.MinimumRequests, next.Guardrails.Gates)
 	a.admission.takeOver(next.Limits.RequestMemoryBytes)
-	_ = a.requestLevel.UnmarshalText([]byte(next.Log.Requests)) // Validate has checked it
+	a.setLevels(next.Log)
 	a.log.InfoContext(ctx, "configuration and access keys were read again", "changed", changed)
 	if len(restart) > 0 {
 		a.log.WarnContext(ctx, "what else has changed needs a restart", "keys", restart)
+	}
+}
+
+// setLevels takes over the levels of the records of requests, which Validate has
+// checked.
+func (a *App) setLevels(l config.Log) {
+	_ = a.requestLevel.UnmarshalText([]byte(l.Requests))           // as above
+	if a.invocations.UnmarshalText([]byte(l.Invocations)) != nil { // it is off
+		a.invocations.Set(math.MinInt)
 	}
 }

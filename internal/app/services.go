@@ -118,7 +118,6 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		Gates:     a.cfg.Guardrails.Gates,
 		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
-	_ = a.requestLevel.UnmarshalText([]byte(a.cfg.Log.Requests)) // Validate has checked it
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,
 		RequestLevel: &a.requestLevel, Bodies: a.admission.others,

@@ -8,8 +8,8 @@ import (
 
 // reloadable are the keys that a server takes over while it runs.
 var reloadable = []string{
-	"images", "log.level", "log.requests", "guardrails.minimumRequests", "guardrails.gates", "limits.lameDuck",
-	"limits.drainTimeout", "limits.uploadLifetime", "limits.requestMemoryBytes",
+	"images", "log.level", "log.requests", "log.invocations", "guardrails.minimumRequests", "guardrails.gates",
+	"limits.lameDuck", "limits.drainTimeout", "limits.uploadLifetime", "limits.requestMemoryBytes",
 }
 
 // Reload returns c with what a running server takes over from a newer

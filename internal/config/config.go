@@ -151,9 +151,16 @@ type Log struct {
 	Format string `json:"format"`
 	// Requests is the level of the record that each request to an API gets: who
 	// asked for what, from where, and how that ended. What the server failed at is
-	// an error whatever this says. Invocations have none: they are counted.
+	// an error whatever this says.
 	Requests string `json:"requests"`
+	// Invocations is the level of the same record of each invocation, or off.
+	// Invocations are counted without one, and a record of each costs the router some
+	// microseconds.
+	Invocations string `json:"invocations"`
 }
+
+// Off as Log.Invocations asks for no record of invocations.
+const Off = "off"
 
 // ONNXImage is the name of the built-in image: a server for ONNX models.
 const ONNXImage = "slipway/onnx"
@@ -183,7 +190,7 @@ func Default() Config {
 			RequestMemoryBytes: 1 << 30,
 		},
 		Devices: defaultDevices(),
-		Log:     Log{Level: "info", Format: "text", Requests: "info"},
+		Log:     Log{Level: "info", Format: "text", Requests: "info", Invocations: Off},
 	}
 }
 
@@ -257,6 +264,9 @@ func (c Config) Validate() error {
 	levels := []string{"debug", "info", "warn", "error"}
 	if !slices.Contains(levels, c.Log.Requests) {
 		bad("log.requests: %q is none of debug, info, warn, error", c.Log.Requests)
+	}
+	if c.Log.Invocations != Off && !slices.Contains(levels, c.Log.Invocations) {
+		bad("log.invocations: %q is none of off, debug, info, warn, error", c.Log.Invocations)
 	}
 	if !slices.Contains(levels, c.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)

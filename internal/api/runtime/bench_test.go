@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -65,7 +66,15 @@ func signedBytes(b *testing.B, addr string) []byte {
 
 // One connection, one request after the other: the time includes the client
 // and the container, the allocations are all three's together.
-func BenchmarkInvoke1KiB(b *testing.B) {
+func BenchmarkInvoke1KiB(b *testing.B) { benchmarkInvoke(b, nil) }
+
+// The same with a record of each, which goes nowhere.
+func BenchmarkInvoke1KiBRecorded(b *testing.B) {
+	benchmarkInvoke(b, slog.New(slog.NewJSONHandler(io.Discard, nil)))
+}
+
+func benchmarkInvoke(b *testing.B, log *slog.Logger) {
+	b.Helper()
 	container := listen(b, http1.NewServer(http1.Config{}, "/", func(x *http1.Exchange) {
 		body, _ := x.Body()
 		x.Start(200, int64(len(body)))
@@ -81,7 +90,11 @@ func BenchmarkInvoke1KiB(b *testing.B) {
 			{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: container}}},
 		}},
 	}})
-	api := runtime.New(runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account})
+	cfg := runtime.Config{Router: r, Verifier: sigv4.NewVerifier(keyring{}, "sagemaker"), Account: account}
+	if log != nil {
+		cfg.Log, cfg.Record = log, slog.LevelInfo
+	}
+	api := runtime.New(cfg)
 	addr := listen(b, http1.NewServer(http1.Config{}, runtime.Prefix, api.Serve))
 
 	wire := signedBytes(b, addr)

@@ -91,6 +91,7 @@ func (c *call) fail(x Exchange, f *failure) {
 	e.SetEscapeHTML(false)
 	_ = e.Encode(f) // strings and a number: it cannot fail
 	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	c.record.status, c.record.code, c.record.bytes = f.status, f.code, int64(len(body))
 	x.Start(f.status, int64(len(body)))
 	x.AddHeader("Content-Type", "application/json")
 	x.AddHeader("x-amzn-RequestId", string(c.id[:]))

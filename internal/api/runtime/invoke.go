@@ -123,6 +123,7 @@ func (c *call) relayError() *failure {
 
 // start starts a successful answer (spec §6.2).
 func (c *call) start(x Exchange, length int64, contentType, containers string) {
+	c.record.status = 200
 	x.Start(200, length)
 	if contentType != "" {
 		x.AddHeader("Content-Type", contentType)
@@ -148,6 +149,7 @@ func (c *call) relay(x Exchange, part []byte, err error) {
 	contentType, _ := c.Response.Header("content-type")
 	c.start(x, c.Response.Length(), contentType, "")
 	for ; err == nil; part, err = c.Next() {
+		c.record.bytes += int64(len(part))
 		if _, werr := x.Write(part); werr != nil {
 			c.Abandon() // Finish closes the upstream connection
 			return
@@ -171,6 +173,7 @@ func (c *call) stream(x Exchange, part []byte, err error) {
 	c.start(x, -1, eventstream.ContentType, contentType)
 	for ; err == nil; part, err = c.Next() {
 		c.frame = eventstream.AppendEvent(c.frame[:0], "PayloadPart", part)
+		c.record.bytes += int64(len(c.frame))
 		if _, werr := x.Write(c.frame); werr != nil {
 			c.Abandon()
 			return

@@ -6,6 +6,7 @@ package runtime
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -69,6 +70,7 @@ type Config struct {
 	Bodies        *connlimit.Budget     // of all request bodies on the net/http side; default 256 MiB
 	Log           *slog.Logger          // default: discard
 	Registerer    prometheus.Registerer // where refusals are counted; nil: nowhere
+	Record        slog.Leveler          // of the record of each request; nil, or one below all that Log takes: none
 }
 
 // API answers the requests of the runtime.
@@ -137,6 +139,7 @@ type call struct {
 	op     operation
 	region string
 	in     input
+	record outcome
 	frame  []byte // of an event stream
 	fields []http1.Field
 }
@@ -148,6 +151,11 @@ func (a *API) serve(x Exchange) {
 		a.calls.Put(c)
 	}()
 	newRequestID(&c.id)
+	c.record = outcome{}
+	if a.Record != nil && a.Log.Enabled(context.Background(), a.Record.Level()) {
+		c.in, c.Variant = input{}, "" // of an earlier request
+		defer a.tell(x, c)
+	}
 	var name string
 	if c.op, name = route(x.Method(), x.Path()); c.op == unknown {
 		c.fail(x, &failure{
@@ -161,6 +169,7 @@ func (a *API) serve(x Exchange) {
 		return
 	}
 	c.region = id.Region
+	c.record.caller, c.record.key = id.ARN, id.AccessKeyID
 	var err error
 	if name, err = url.PathUnescape(name); err != nil {
 		c.fail(x, invalid("", "The path is not properly escaped."))
@@ -174,7 +183,7 @@ func (a *API) serve(x Exchange) {
 	scope := arn.Scope{Region: id.Region, Account: a.Account}
 	if err := access.Allow(access.CallerOf(id, a.Account), actions[c.op], scope.Endpoint(name)); err != nil {
 		_, text := fault.Public(err)
-		a.logRefusal(x, "access", 403, "AccessDeniedException")
+		a.logRefusal(x, c, "access", 403, "AccessDeniedException")
 		c.fail(x, &failure{status: 403, code: "AccessDeniedException", Message: text})
 		return
 	}
@@ -247,7 +256,7 @@ func (a *API) failBody(x Exchange, c *call, err error) {
 
 func (a *API) failAuth(x Exchange, c *call, err error) {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
-		a.logRefusal(x, "signature", e.Status, e.Code)
+		a.logRefusal(x, c, "signature", e.Status, e.Code)
 		c.fail(x, &failure{status: e.Status, code: e.Code, Message: e.Message})
 		return
 	}
@@ -257,8 +266,9 @@ func (a *API) failAuth(x Exchange, c *call, err error) {
 
 // logRefusal logs and counts a request of somebody who may not make it, as the
 // gateway does.
-func (a *API) logRefusal(x Exchange, reason string, status int, code string) {
+func (a *API) logRefusal(x Exchange, c *call, reason string, status int, code string) {
 	a.refused.WithLabelValues(reason).Inc()
+	c.record.told = true
 	a.Log.Info("request refused", "service", "sagemaker", "path", x.Path(), "status", status, "code", code,
-		"address", x.Remote())
+		"request_id", string(c.id[:]), "address", x.Remote(), "duration", time.Since(x.Arrived()))
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,16 @@ import (
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
 	"github.com/slipway-ml/slipway/internal/wire/sigv4"
 )
+
+// probe is h for those who ask, often, how the server is.
+func (g *gateway) probe(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &counted{ResponseWriter: w}
+		awserr.RequestID(w.Header())
+		h(c, r)
+		g.logServed(c, r, slog.LevelDebug, "health")
+	}
+}
 
 // health answers that the server is there. Anybody may ask.
 func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
@@ -79,22 +90,27 @@ func (g *gateway) readiness(w http.ResponseWriter, r *http.Request) {
 // scrapers, its secret as a bearer token.
 func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 	if !reads(w, r) {
+		g.logRefusal(w, r, "metrics", http.StatusMethodNotAllowed, "MethodNotAllowed")
 		return
 	}
 	id, ok := g.keyHolder(r)
 	if !ok || id.Session != nil { // no device's business
-		g.logRefusal(r, "metrics", http.StatusUnauthorized, "Unauthorized")
+		g.logRefusal(w, r, "metrics", http.StatusUnauthorized, "Unauthorized")
 		w.Header().Set("WWW-Authenticate", `Basic realm="slipway"`)
 		plain(w, http.StatusUnauthorized,
 			"Show an access key: signed, as Basic user and password, or its secret as a Bearer token.\n")
 		return
 	}
 	connlimit.Prove(r.Context(), id.Holder())
+	r = r.WithContext(access.With(r.Context(), g.caller(id)))
+	c := &counted{ResponseWriter: w}
+	awserr.RequestID(w.Header())
+	defer g.logServed(c, r, g.RequestLevel.Level(), "metrics")
 	if g.Metrics == nil {
-		plain(w, http.StatusNotFound, "There are no metrics here.\n")
+		plain(c, http.StatusNotFound, "There are no metrics here.\n")
 		return
 	}
-	g.Metrics.ServeHTTP(w, r.WithContext(access.With(r.Context(), g.caller(id))))
+	g.Metrics.ServeHTTP(c, r)
 }
 
 func (g *gateway) keyHolder(r *http.Request) (sigv4.Identity, bool) {
@@ -130,7 +146,7 @@ func (g *gateway) enroll(w http.ResponseWriter, r *http.Request) {
 	defer held.Release()
 	if err != nil {
 		e := unreadable(err)
-		g.logRefusal(r, "enrollment", e.Status, e.Code)
+		g.logRefusal(w, r, "enrollment", e.Status, e.Code)
 		awserr.WriteRESTAs(w, "message", e)
 		return
 	}

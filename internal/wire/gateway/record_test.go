@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -53,12 +54,49 @@ func TestEveryRequestHasOneRecordOfWhoAskedForWhat(t *testing.T) {
 		},
 		"refused": {
 			"",
-			[]string{"address", "code", "duration", "level", "msg", "service", "status", "time"},
+			[]string{"address", "code", "duration", "level", "msg", "request_id", "service", "status", "time"},
 			map[string]any{"status": 403.0, "code": "MissingAuthenticationTokenException"},
+		},
+		"an operation that nobody knows": {
+			"sagemaker",
+			[]string{
+				"address", "caller", "code", "duration", "key", "level", "msg", "request_id", "service", "status",
+				"time",
+			},
+			map[string]any{"status": 400.0, "code": "UnknownOperationException", "key": h.key.ID},
+		},
+		"health": {
+			"",
+			[]string{"address", "bytes", "duration", "level", "msg", "request_id", "service", "status", "time"},
+			map[string]any{"status": 200.0, "service": "health", "level": "DEBUG", "bytes": 3.0},
+		},
+		"metrics": {
+			"sagemaker",
+			[]string{
+				"address", "bytes", "caller", "duration", "key", "level", "msg", "request_id", "service", "status",
+				"time",
+			},
+			map[string]any{"status": 200.0, "service": "metrics", "key": h.key.ID},
+		},
+		"an object, refused": {
+			"",
+			[]string{"address", "code", "duration", "level", "msg", "request_id", "service", "status", "time"},
+			map[string]any{"status": 403.0, "service": "s3"},
 		},
 	} {
 		b.Reset()
-		h.answer(t, h.request(t, ask{http.MethodPost, "/", c.service, target, `{}`}))
+		in := ask{http.MethodPost, "/", c.service, target, `{}`}
+		switch name {
+		case "an operation that nobody knows":
+			in.header = http.Header{"X-Amz-Target": {"Nobody.Knows"}, "Content-Type": {"application/x-amz-json-1.1"}}
+		case "health":
+			in = ask{http.MethodGet, "/healthz", "", nil, ""}
+		case "metrics":
+			in = ask{http.MethodGet, "/metrics", c.service, nil, ""}
+		case "an object, refused":
+			in = ask{http.MethodGet, "/b/k", "", nil, ""}
+		}
+		_, _, header := h.answer(t, h.request(t, in))
 		var got map[string]any
 		if err := json.Unmarshal([]byte(b.String()), &got); err != nil {
 			t.Fatalf("%s: %v in\n%s", name, err, b.String()) // also if there are two
@@ -69,6 +107,9 @@ func TestEveryRequestHasOneRecordOfWhoAskedForWhat(t *testing.T) {
 		}
 		if slices.Sort(keys); !slices.Equal(keys, c.want) {
 			t.Errorf("%s: the keys are %q", name, keys)
+		}
+		if id := cmp.Or(header.Get("X-Amzn-RequestId"), header.Get("X-Amz-Request-Id")); id != got["request_id"] {
+			t.Errorf("%s: the client is told %q, the log %q", name, id, got["request_id"])
 		}
 		for k, v := range c.facts {
 			if got[k] != v {

@@ -53,7 +53,7 @@ func (g *gateway) table() []route {
 		sageMaker  = g.whole(api{handler: g.SageMaker, service: "sagemaker", protocol: inJSON})
 		own        = g.whole(api{handler: g.Slipway, service: "sagemaker", protocol: awsjson.New(slipway.API())})
 		things     = g.whole(api{handler: g.IoT, protocol: restjson.New(iot.API())})
-		unknown    = g.whole(api{handler: unknownOperation(inJSON), protocol: inJSON})
+		unknown    = g.whole(api{handler: g.unknownOperation(inJSON), protocol: inJSON})
 		cloudWatch = func(p rpc.Protocol) http.HandlerFunc {
 			return g.whole(api{handler: g.CloudWatch, service: "monitoring", protocol: p})
 		}
@@ -61,8 +61,8 @@ func (g *gateway) table() []route {
 	return slices.Concat([]route{
 		{"S3 forms", when{scope(""), method(http.MethodPost), isForm, there(g.S3)}, g.postForm},
 		{"S3", when{ofBucket}, g.s3}, // whatever its key is called
-		{"health", when{path("/healthz")}, g.health},
-		{"readiness", when{path("/readyz")}, g.readiness},
+		{"health", when{path("/healthz")}, g.probe(g.health)},
+		{"readiness", when{path("/readyz")}, g.probe(g.readiness)},
 		{"metrics", when{path("/metrics")}, g.metrics},
 
 		{"unserved service", when{elsewhere}, g.unserved},

@@ -42,7 +42,7 @@ func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 // among its fields.
 func (g *gateway) postForm(w http.ResponseWriter, r *http.Request) {
 	const status, code = http.StatusNotImplemented, "NotImplemented"
-	g.logRefusal(r, "s3", status, code)
+	g.logRefusal(w, r, "s3", status, code)
 	g.S3.Refuse(w, r, status, code, "POST forms (PostObject) are not implemented by Slipway. Presign a PUT instead.")
 }
 
@@ -71,6 +71,6 @@ func (g *gateway) refuseS3(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Status >= http.StatusInternalServerError {
 		g.Log.ErrorContext(r.Context(), "rights of a device not known", "err", err)
 	}
-	g.logRefusal(r, "s3", e.Status, e.Code)
+	g.logRefusal(w, r, "s3", e.Status, e.Code)
 	g.S3.Refuse(w, r, e.Status, e.Code, e.Message)
 }

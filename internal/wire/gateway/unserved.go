@@ -35,7 +35,7 @@ func (g *gateway) unserved(w http.ResponseWriter, r *http.Request) {
 		service = "s3control"
 	}
 	e := notServed(service)
-	g.logRefusal(r, service, e.Status, e.Code)
+	g.logRefusal(w, r, service, e.Status, e.Code)
 	contentType := r.Header.Get("Content-Type")
 	switch {
 	case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":

@@ -7,7 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
@@ -46,10 +49,12 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 		switch {
 		case err != nil:
 			e := refusal(err, a.style())
-			g.logRefusal(r, a.service, e.Status, e.Code)
+			g.logRefusal(w, r, a.service, e.Status, e.Code)
 			a.protocol.Refuse(w, e)
 		case a.handler == nil:
-			a.protocol.Refuse(w, notServed(a.service))
+			e := notServed(a.service)
+			g.logRefusal(w, r, a.service, e.Status, e.Code)
+			a.protocol.Refuse(w, e)
 		default:
 			r = r.WithContext(access.With(r.Context(), c))
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -162,18 +167,66 @@ func unknown(message string) *awserr.Error {
 
 // unknownOperation answers a request for an operation of SageMaker that cannot
 // be one.
-func unknownOperation(p rpc.Protocol) http.HandlerFunc {
+func (g *gateway) unknownOperation(p rpc.Protocol) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		e := unknown("No operation is known at " + r.Method + " " + r.URL.EscapedPath())
 		if t := r.Header.Get("X-Amz-Target"); t != "" {
-			p.Refuse(w, unknown("The operation "+t+" is not known."))
-			return
+			e = unknown("The operation " + t + " is not known.")
 		}
-		p.Refuse(w, unknown("No operation is known at "+r.Method+" "+r.URL.EscapedPath()))
+		g.logRefusal(w, r, "sagemaker", e.Status, e.Code)
+		p.Refuse(w, e)
 	}
 }
 
-func (g *gateway) logRefusal(r *http.Request, service string, status int, code string) {
+// logRefusal writes the record of a request that is refused here, with the id that
+// the client is told.
+func (g *gateway) logRefusal(w http.ResponseWriter, r *http.Request, service string, status int, code string) {
 	g.Log.LogAttrs(r.Context(), slog.LevelInfo, "request refused", append([]slog.Attr{
 		slog.String("service", service), slog.Int("status", status), slog.String("code", code),
+		slog.String("request_id", requestID(w.Header(), service)),
 	}, access.RequestOf(r.Context()).Facts(r.Context())...)...)
+}
+
+// logServed writes the record of a request that no API answered.
+func (g *gateway) logServed(w *counted, r *http.Request, level slog.Level, service string) {
+	g.Log.LogAttrs(r.Context(), level, "request served", append([]slog.Attr{
+		slog.String("service", service), slog.Int("status", w.status),
+		slog.String("request_id", awserr.RequestID(w.Header())), slog.Int64("bytes", w.bytes),
+	}, access.RequestOf(r.Context()).Facts(r.Context())...)...)
+}
+
+// counted is an answer of which the record tells.
+type counted struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// Unwrap lets net/http's ResponseController find what is below.
+func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (c *counted) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of its body.
+func (c *counted) Write(p []byte) (int, error) {
+	c.status = cmp.Or(c.status, http.StatusOK)
+	n, err := c.ResponseWriter.Write(p)
+	c.bytes += int64(n)
+	return n, err
+}
+
+// requestID is how the client of a service is told the id of its request.
+func requestID(h http.Header, service string) string {
+	if service != "s3" {
+		return awserr.RequestID(h)
+	}
+	const header = "X-Amz-Request-Id"
+	if h.Get(header) == "" {
+		h.Set(header, strings.ToUpper(strings.ReplaceAll(uuid.NewString(), "-", "")[:16]))
+	}
+	return h.Get(header)
 }
