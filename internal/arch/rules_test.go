@@ -17,6 +17,7 @@ var rules = []rule{
 	{"internal/domain/fault", nil},
 	{"internal/domain/spelling", nil},
 	{"internal/domain/enroll", nil},
+	{"internal/domain/evidence", nil},
 	{"internal/domain/arn", may(domain("fault"))},
 	{"internal/domain/tensor", may(domain("fault"))},
 	{"internal/domain/traffic", may(domain("arn"))},

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/evidence"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/packaging"
 	"github.com/slipway-ml/slipway/internal/domain/record"
@@ -71,6 +72,16 @@ var files = map[string]reflect.Type{
 	"directory.trips":    reflect.TypeFor[trips.Document](),
 }
 
+// coming are documents of columns that no filled database has yet. Those of
+// package evidence have golden documents beside it, with what they mean.
+var coming = map[string]reflect.Type{
+	"evidence.state":   reflect.TypeFor[evidence.State](),
+	"evidence.proof":   reflect.TypeFor[evidence.ProofState](),
+	"evidence.ledger":  reflect.TypeFor[evidence.Ledger](),
+	"evidence.profile": reflect.TypeFor[evidence.Profile](),
+	"evidence.cuts":    reflect.TypeFor[evidence.Cuts](),
+}
+
 // foreign are the columns whose JSON is the API's, or a receiver's, and never
 // read back.
 var foreign = map[string]string{
@@ -82,6 +93,7 @@ var foreign = map[string]string{
 func documents() map[string]reflect.Type {
 	all := maps.Clone(columns)
 	maps.Copy(all, files)
+	maps.Copy(all, coming)
 	return all
 }
 
