@@ -18,6 +18,8 @@ var ErrBusy = errors.New("connlimit: the memory for request bodies is used up")
 // such a quarter, one key three quarters; those who look on (see Share) a quarter,
 // and nothing while more than half of it is used. It may be shared.
 type Budget struct {
+	spare buffers // for copies
+
 	mu        sync.Mutex // guards what follows
 	limit     int64
 	used      int64

@@ -1,6 +1,9 @@
 package connlimit
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Shared are bytes of a message that several hold at the same time and nobody
 // changes: who answers it, and those who look on. Their memory is used for
@@ -51,11 +54,51 @@ func (s *Shared) Release() {
 	}
 }
 
+// buffer is memory that copies are gathered in, one after the other.
+type buffer struct {
+	b     []byte
+	class int // of buffers; -1: it is larger than all of them
+}
+
+// smallest is the size of the first class of buffers; each is four times the one
+// before.
+const smallest = 1 << 10
+
+// buffers are those that nobody uses, by class: up to 16 MiB.
+type buffers [8]sync.Pool
+
+// classOf returns the class of buffers that hold n bytes, and their size; for more
+// than the largest, -1 and n.
+func (p *buffers) classOf(n int) (class, size int) {
+	for size = smallest; size < n; size *= 4 {
+		if class++; class == len(p) {
+			return -1, n
+		}
+	}
+	return class, size
+}
+
+func (p *buffers) get(class, size int) *buffer {
+	if class >= 0 {
+		if b, ok := p[class].Get().(*buffer); ok {
+			return b
+		}
+	}
+	return &buffer{make([]byte, size), class}
+}
+
+func (p *buffers) put(b *buffer) {
+	if b.class >= 0 {
+		p[b.class].Put(b)
+	}
+}
+
 // Copy gathers bytes that pass by, for those who look on. The zero Copy gathers
 // nothing; Begin makes it ready.
 type Copy struct {
 	of    *Budget
-	b     []byte
+	in    *buffer // nil: nothing was gathered yet
+	n     int     // bytes in it
 	most  int
 	claim Claim
 	// Truncated says that more passed than most. Dropped says that there was no room:
@@ -72,50 +115,67 @@ func (c *Copy) Add(p []byte, hint int64) {
 	if c.Dropped || len(p) == 0 {
 		return
 	}
-	if room := c.most - len(c.b); len(p) > room {
+	if room := c.most - c.n; len(p) > room {
 		c.Truncated = true
 		p = p[:room]
 	}
-	if len(c.b)+len(p) > cap(c.b) && !c.grow(len(c.b)+len(p), hint) {
+	if len(p) > 0 && (c.in == nil || c.n+len(p) > len(c.in.b)) && !c.grow(c.n+len(p), hint) {
 		c.Drop()
 		c.Dropped = true
 		return
 	}
-	c.b = append(c.b, p...)
+	if len(p) > 0 {
+		c.n += copy(c.in.b[c.n:], p)
+	}
 }
 
-// grow makes room for n bytes. What is announced is believed up to 64 KiB beyond
+// grow makes room for n bytes. What is announced is believed up to 64 KiB, or twice
 // what has come.
 func (c *Copy) grow(n int, hint int64) bool {
 	const trust = 64 << 10
-	size := min(c.most, max(n, 2*cap(c.b), 512))
-	if hint > 0 {
-		size = max(n, min(int(min(hint, int64(c.most))), max(2*n, trust)))
+	if hint > int64(n) {
+		n = max(n, min(int(min(hint, int64(c.most))), max(2*n, trust)))
 	}
-	more, ok := c.of.reserveLooking(size)
+	class, size := c.of.spare.classOf(n)
+	claim, ok := c.of.reserveLooking(size)
 	if !ok {
 		return false
 	}
+	more := c.of.spare.get(class, size)
+	if c.in != nil {
+		copy(more.b, c.in.b[:c.n])
+		c.of.spare.put(c.in)
+	}
 	c.claim.Release()
-	c.claim = more
-	c.b = append(make([]byte, 0, size), c.b...)
+	c.in, c.claim = more, claim
 	return true
 }
 
 // Bytes returns what was gathered, until Share or Drop.
-func (c *Copy) Bytes() []byte { return c.b }
+func (c *Copy) Bytes() []byte {
+	if c.in == nil {
+		return nil
+	}
+	return c.in.b[:c.n:c.n]
+}
 
 // Share makes what was gathered something that others may hold, in place of c:
 // the caller holds it.
 func (c *Copy) Share() *Shared {
-	s := &Shared{bytes: c.b, claim: c.claim}
+	s := &Shared{bytes: c.Bytes(), claim: c.claim}
+	if in, of := c.in, c.of; in != nil {
+		s.recycle = func() { of.spare.put(in) }
+	}
 	s.holders.Store(1)
-	c.b, c.claim = nil, Claim{}
+	c.in, c.n, c.claim = nil, 0, Claim{}
 	return s
 }
 
 // Drop gives the memory back.
 func (c *Copy) Drop() {
 	c.claim.Release()
-	c.b, c.claim = nil, Claim{}
+	if c.in != nil {
+		c.of.spare.put(c.in)
+	}
+	c.in, c.n, c.claim = nil, 0, Claim{}
 }
