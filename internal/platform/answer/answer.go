@@ -67,7 +67,11 @@ const (
 // counts, or everything if it is zero. An answer that cannot be read is one, too:
 // see its Reading.
 func Read(contentType string, body []byte, sel Selector) Answer {
-	a := Answer{size: len(body), measure: sel.Measure, selected: sel.Format != Whole}
+	a := Answer{size: len(body), measure: sel.Measure, selected: sel.Format != Whole && sel.Format != Bytes}
+	if sel.Format == Bytes {
+		a.Why, a.body = "it is compared as it is", body[:min(len(body), MaxBody)]
+		return a
+	}
 	err := a.read(contentType, body, sel)
 	if err == nil && a.Reading == AsValues {
 		err = a.sort()

@@ -67,7 +67,7 @@ func (a *Answer) readJSON(body []byte, sel Selector) error {
 	case JSON:
 	case Array:
 		return a.readBinaryOIP(body, strconv.Itoa(len(body)), sel)
-	case CSV, RawElements:
+	case CSV, RawElements, Bytes:
 		return errOtherForm
 	}
 	if err := a.document(0, body, sel.Steps); err != nil {
