@@ -89,6 +89,7 @@ var rules = []rule{
 	// It registers a device and gives it an identity in one transaction.
 	{"internal/service/identity", may(platform("devicetls", "store/edge", "store/identity"))},
 	{"internal/service/instance", may(platform("provider", "store/hosting"))},
+	{"internal/service/mirror", may(platform("answer", "connlimit", "http1"), service("router"))},
 	{"internal/service/notify", may(platform("store/hosting"))},
 	{
 		"internal/service/packaging",

@@ -138,10 +138,20 @@ type Shadow struct {
 }
 
 // Mirror says that the new fleet gets copies of requests that the old one
-// answers, while a deployment runs.
+// answers, while a deployment runs, and that the answers are compared.
 type Mirror struct {
 	Deployment string  `json:"Deployment"`
 	Ratio      float64 `json:"Ratio"` // of the requests drawn for the old fleet that are copied, 0 to 1
+	// To is the new fleet with the instances that get copies; its Share means nothing.
+	To Fleet `json:"To"`
+	// Outputs are the parts of an answer that are compared; none: all of it.
+	Outputs []Output `json:"Outputs,omitempty"`
+}
+
+// Output is a part of an answer, and how it is compared.
+type Output struct {
+	Selector string  `json:"Selector"`         // as platform/answer reads it
+	Within   float64 `json:"Within,omitempty"` // how far two numbers may differ; 0: not at all
 }
 
 // Sample is what happened to one request that reached, or tried to reach, a

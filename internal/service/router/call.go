@@ -34,6 +34,7 @@ type Call struct {
 	Account   string
 	Variant   string
 	Container string
+	Slot      int // of the instance that a copy went to
 
 	r      *Router
 	in     *instance
@@ -46,6 +47,7 @@ type Call struct {
 	mid    bool
 	late   bool // the answer did not come in time
 	none   bool // there was no instance for it
+	quiet  bool // what becomes of it is counted nowhere
 	gone   bool // its caller has left
 	draw   traffic.Draw
 
@@ -58,11 +60,7 @@ type Call struct {
 // response. The error is one of the reasons above, or a *http1.Failure. After
 // it, whatever it returned, Finish must be called once.
 func (r *Router) Do(c *Call) error {
-	c.r = r
-	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
-	c.Account, c.Variant, c.Container = "", "", ""
-	c.model, c.first, c.failed, c.mid, c.none, c.gone = 0, 0, false, false, false, false
-	c.draw, c.late, c.retried, c.watched = traffic.Draw{}, false, false, false
+	c.reset(r)
 	for {
 		if err := r.pick(c); err != nil {
 			c.none = errors.Is(err, ErrNoInstance)
@@ -86,6 +84,15 @@ func (r *Router) Do(c *Call) error {
 		r.release(c.in)
 		c.in = nil
 	}
+}
+
+// reset makes c ready for a request.
+func (c *Call) reset(r *Router) {
+	c.r = r
+	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
+	c.Account, c.Variant, c.Container, c.Slot = "", "", "", 0
+	c.model, c.first, c.failed, c.mid, c.none, c.quiet, c.gone = 0, 0, false, false, false, false, false
+	c.draw, c.late, c.retried, c.watched = traffic.Draw{}, false, false, false
 }
 
 // pick chooses and claims an instance. It repeats when the route changed between
@@ -193,7 +200,7 @@ func (c *Call) Abandon() { c.gone = true }
 func (c *Call) Finish() {
 	c.Response.Close()
 	var s traffic.Sample
-	if c.settle() {
+	if c.settle() && !c.quiet {
 		s = c.sample()
 		c.tally.add(&s)
 		if c.r.onSample != nil {

@@ -2,138 +2,108 @@ package router
 
 import (
 	"errors"
-	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 )
 
-// Copy is a request that goes to an instance besides the one that answers the
-// caller: to one of a shadow variant, or of the fleet that a deployment brings up.
-// It is offered to one instance only. A Copy may be used again for the next
-// request once it is finished.
-type Copy struct {
-	Key     traffic.Key
-	Variant string         // the production variant, whose request it is
-	Shadow  string         // the shadow variant that gets it; "": the variant's new fleet
-	Request http1.Outgoing // what the container gets
+// Copies are requests that somebody else answers, sent once more: to a shadow
+// variant, or to the new fleet of a deployment that compares its answers with the
+// old one's. Nobody waits for what comes of them. They are drawn by whoever
+// observes requests; the router knows which instances may get them, so that none
+// lands on an instance that has left, and counts them apart from what was asked.
 
-	Response http1.Incoming // the head, once Send has returned without an error
-
-	// What Send chose.
-	Fleet     traffic.FleetRef
-	Instance  string // id
-	Slot      int
-	Container string
-
-	r      *Router
-	in     *instance
-	tally  *tally
-	active int
-	begun  time.Time
-	failed bool
+// Receiver names the instances that a copy may go to.
+type Receiver struct {
+	Variant string // whose requests are copied
+	Shadow  string // the shadow variant that gets the copy; "": the fleet that is mirrored to
+	Fleet   string // id of its fleet
 }
 
-// Send chooses an instance, sends the copy and waits for the head of its response.
-// The error is ErrNoEndpoint, ErrNoVariant (the route names no such shadow),
-// ErrNoInstance or a *http1.Failure. After it, whatever it returned, Finish must
+// receiver is a shadow, or a fleet that is mirrored to, prepared for choosing as if
+// it were a variant of its own.
+type receiver struct {
+	Receiver
+	variant
+}
+
+// receivers prepares who gets copies of the requests for v. A shadow counts under
+// its own name, a fleet that is mirrored to does not count at all. r.mu is held.
+func (r *Router) receivers(en *entry, old, rt *route, v *traffic.Variant) (out []receiver) {
+	for i := range v.Shadows {
+		s := &v.Shadows[i]
+		for j := range s.Fleets {
+			rv := r.prepare(en, old, rt, &traffic.Variant{
+				Name: s.Name, Routing: s.Routing, Container: s.Container, Fleets: s.Fleets[j : j+1],
+			})
+			if t := rt.tally(s.Name, s.Fleets[j].Ref()); !t.copies {
+				t.copies = true
+			}
+			out = append(out, receiver{Receiver{Variant: v.Name, Shadow: s.Name, Fleet: s.Fleets[j].ID}, rv})
+		}
+	}
+	if m := v.Mirror; m != nil {
+		rv := variant{Variant: v, leastBusy: v.Routing == traffic.LeastOutstandingRequests, total: 1}
+		if n := len(m.To.Instances); n > 0 {
+			f := fleet{Fleet: &m.To, share: 1, tally: &tally{variant: v.Name, fleet: m.To.Ref(), copies: true}}
+			for _, in := range m.To.Instances {
+				f.instances = append(f.instances, r.join(in))
+			}
+			rv.fleets, rv.active = []fleet{f}, n
+		}
+		out = append(out, receiver{Receiver{Variant: v.Name, Fleet: m.To.ID}, rv})
+	}
+	return out
+}
+
+// DoCopy sends a copy to one of the receiver's instances and waits for the head of
+// the response, as Do does; it asks no second instance. ErrNoInstance says that
+// none of them takes copies any more. After it, whatever it returned, Finish must
 // be called once.
-func (r *Router) Send(c *Copy) error {
-	c.r, c.in, c.tally, c.failed, c.begun = r, nil, nil, false, time.Now()
-	if err := r.pickCopy(c); err != nil {
+func (r *Router) DoCopy(c *Call, to Receiver) error {
+	c.reset(r)
+	if err := r.pickCopy(c, to); err != nil {
 		return err
 	}
 	err := c.in.up.Do(&c.Request, &c.Response)
-	c.failed = err != nil && !errors.Is(err, http1.ErrGone)
+	c.gone = errors.Is(err, http1.ErrGone)
+	c.failed = err != nil && !c.gone
 	return err
 }
 
-// pickCopy chooses and claims an instance for a copy.
-func (r *Router) pickCopy(c *Copy) error {
+// pickCopy chooses and claims an instance.
+func (r *Router) pickCopy(c *Call, to Receiver) error {
 	for {
 		rt := r.find(c.Key)
 		if rt == nil {
 			return ErrNoEndpoint
 		}
-		v := rt.variant(c.Variant)
-		if v == nil {
-			return ErrNoVariant
-		}
-		to, f := v.receiver(c.Shadow)
-		if to == nil {
-			return ErrNoVariant
-		}
-		if f == nil {
+		v := rt.receiver(to)
+		if v == nil || len(v.fleets) == 0 {
 			return ErrNoInstance
 		}
-		in := f.instance(to.leastBusy, nil)
+		f := v.fleet()
+		in := f.instance(v.leastBusy, nil)
 		if !r.claim(in) {
-			continue
+			continue // the route that does without it is there already
 		}
-		c.in, c.active = in, to.active
-		c.Fleet, c.Instance, c.Slot, c.Container = f.Ref(), in.ID, int(in.slot.Load()), to.Container
-		if c.Shadow != "" {
-			c.tally = f.tally
-			c.tally.inFlight.Add(1)
+		c.Account, c.Variant, c.Container, c.Slot = rt.Scope.Account, v.Name, v.Container, int(in.slot.Load())
+		c.in, c.tally, c.active, c.quiet = in, f.tally, v.active, to.Shadow == ""
+		c.count(1)
+		if f.observed {
+			c.observe(rt, v, f)
 		}
 		return nil
 	}
 }
 
-// receiver returns the variant and the fleet that a copy of v's requests goes to;
-// no variant if there is no such shadow, no fleet if it has no instance.
-func (v *variant) receiver(shadow string) (*variant, *fleet) {
-	if shadow == "" {
-		for i := range v.fleets {
-			if f := &v.fleets[i]; f.Role == traffic.NewFleet {
-				return v, f
+func (rt *route) receiver(to Receiver) *variant {
+	for i := range rt.variants {
+		for j := range rt.variants[i].copies {
+			if rc := &rt.variants[i].copies[j]; rc.Receiver == to {
+				return &rc.variant
 			}
 		}
-		return v, nil
 	}
-	for i := range v.shadows {
-		if s := &v.shadows[i]; s.Name == shadow {
-			if len(s.fleets) == 0 {
-				return s, nil
-			}
-			return s, s.fleet()
-		}
-	}
-	return nil, nil
-}
-
-// Next returns the next part of the response's body; see http1.Incoming.
-func (c *Copy) Next() ([]byte, error) {
-	p, err := c.Response.Next()
-	if _, bad := errors.AsType[*http1.Failure](err); bad {
-		c.failed = true
-	}
-	return p, err
-}
-
-// Finish ends the copy and lets go of the instance. What a shadow did of it counts
-// under the shadow's own name; what the new fleet did counts nowhere: no caller
-// was answered by it.
-func (c *Copy) Finish() {
-	if c.in == nil {
-		return
-	}
-	c.Response.Close()
-	c.r.release(c.in)
-	c.in = nil
-	if c.tally == nil {
-		return
-	}
-	c.tally.inFlight.Add(-1)
-	model, status := c.Response.Waited(), c.Response.Status
-	s := traffic.Sample{
-		Key: c.Key, Variant: c.tally.variant, Config: c.tally.fleet.Config, Fleet: c.tally.fleet.ID, At: c.begun,
-		ModelLatency: model, OverheadLatency: max(0, time.Since(c.begun)-model), Instances: c.active,
-		Status4XX: !c.failed && status >= 400 && status < 500, Status5XX: c.failed || status >= 500,
-		ModelError: c.failed || status >= 300,
-	}
-	c.tally.add(&s)
-	if c.r.onSample != nil {
-		c.r.onSample(s)
-	}
+	return nil
 }

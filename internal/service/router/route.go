@@ -22,14 +22,14 @@ type route struct {
 type variant struct {
 	*traffic.Variant
 	weight    float64
-	leastBusy bool    // the instance with the least requests in flight is chosen, not any
-	fleets    []fleet // those that have instances
-	active    int     // their instances
-	total     float64 // of their shares
-	newShare  float64 // the chance that the new fleet is drawn, of the new and the old one
-	unhealthy bool    // none is ready: the instances are those that fail their health checks
-	unserved  *tally  // counts the requests that no instance can take; nil: the variant has no fleet
-	shadows   []variant
+	leastBusy bool       // the instance with the least requests in flight is chosen, not any
+	fleets    []fleet    // those that have instances
+	active    int        // their instances
+	total     float64    // of their shares
+	newShare  float64    // the chance that the new fleet is drawn, of the new and the old one
+	unhealthy bool       // none is ready: the instances are those that fail their health checks
+	unserved  *tally     // counts the requests that no instance can take; nil: the variant has no fleet
+	copies    []receiver // of its requests
 }
 
 type fleet struct {
@@ -57,11 +57,7 @@ func (r *Router) build(en *entry, old *route, to traffic.Route) *route {
 	for i := range to.Variants {
 		v := &to.Variants[i]
 		rv := r.prepare(en, old, rt, v)
-		for _, s := range v.Shadows {
-			rv.shadows = append(rv.shadows, r.prepare(en, old, rt, &traffic.Variant{
-				Name: s.Name, Routing: s.Routing, Container: s.Container, Fleets: s.Fleets,
-			}))
-		}
+		rv.copies = r.receivers(en, old, rt, v)
 		rt.variants[i] = rv
 		rt.total += rv.weight
 	}
@@ -162,8 +158,8 @@ func (r *Router) leave(rt *route) {
 	for i := range rt.variants {
 		v := &rt.variants[i]
 		r.leaveVariant(v)
-		for j := range v.shadows {
-			r.leaveVariant(&v.shadows[j])
+		for j := range v.copies {
+			r.leaveVariant(&v.copies[j].variant)
 		}
 	}
 }

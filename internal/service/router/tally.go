@@ -18,6 +18,7 @@ const keepPast = 16
 type tally struct {
 	variant string
 	fleet   traffic.FleetRef
+	copies  bool // these are copies: nobody asked for the answers
 
 	inFlight    atomic.Int64
 	invocations atomic.Uint64
@@ -175,7 +176,7 @@ func (r *Router) Counts(k traffic.Key) []traffic.Counts {
 func (r *Router) Answered(k traffic.Key, f traffic.FleetRef) []traffic.Reading {
 	reading := traffic.Reading{Router: r.name, Began: r.began}
 	for _, t := range r.tallies(k) {
-		if f.Is(t.fleet) {
+		if f.Is(t.fleet) && !t.copies {
 			reading.Requests += int64(t.invocations.Load() - t.unserved.Load())
 		}
 	}

@@ -1,0 +1,107 @@
+package hosting_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-ml/slipway/internal/domain/gate"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/rollout"
+)
+
+// mirrored begins a canary of one instance of four that mirrors a share, and
+// returns the route's words on that in each phase until it is over.
+func mirrored(t *testing.T, share float64, strategy rollout.Strategy) (out []string) {
+	t.Helper()
+	e, is := inService(t, v("a", 4, 1))
+	policy := &rollout.Policy{
+		Strategy: strategy, CanarySize: rollout.Size{Type: rollout.InstanceCount, Value: 1},
+		MaximumBatchSize: rollout.Size{Type: rollout.InstanceCount, Value: 2}, WaitInterval: time.Minute,
+	}
+	if err := e.Update(hosting.Update{
+		Launch: launch("c2", v("a", 4, 1)), DeploymentConfig: &hosting.DeploymentConfig{Policy: policy},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.Deployment.Plan.Policy.Gates = []gate.Gate{{
+		Kind: gate.Disagreement, Action: gate.Report, Alpha: 0.01, Mirror: &gate.Mirror{Share: share},
+		Outputs: []gate.Output{{Selector: "json:label"}, {Selector: "csv:1", Within: 0.5}},
+	}}
+	now, last := t0, ""
+	for range 100 {
+		now = now.Add(10 * time.Second)
+		is = ready(e, is, "")
+		facts := e.Facts(is, nil, now)
+		facts.Observed.Until = now
+		if m := e.Route(is).Variants[0].Mirror; m != nil {
+			last = fmt.Sprintf("%s of %.3f on %d of %s, %d outputs", e.Deployment.State.Phase, m.Ratio, len(m.To.Instances),
+				m.To.Config, len(m.Outputs))
+		} else {
+			last = fmt.Sprintf("%s of nothing", e.Deployment.State.Phase)
+		}
+		if len(out) == 0 || out[len(out)-1] != last {
+			out = append(out, last)
+		}
+		_, surplus := e.Reconcile(is)
+		var kept []hosting.Instance
+		for _, i := range is {
+			gone := false
+			for _, s := range surplus {
+				gone = gone || s == i.ID
+			}
+			if !gone {
+				kept = append(kept, i)
+			}
+		}
+		is = kept
+		next, _ := rollout.Next(e.Deployment.Plan, e.Deployment.State, facts)
+		if e.Apply(next, now); e.Ended() {
+			return out
+		}
+	}
+	t.Fatalf("never ended: %v", out)
+	return nil
+}
+
+func TestCopiesGoToInstancesThatAnswerNothing(t *testing.T) {
+	if diff := cmp.Diff([]string{
+		"Launching of 0.800 on 4 of c2, 2 outputs",
+		"Shifting of 0.800 on 3 of c2, 2 outputs",
+		"Baking of 0.800 on 3 of c2, 2 outputs",
+		"Shifting of nothing",
+		"Committed of nothing",
+	}, mirrored(t, 0.8, rollout.Canary)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestCopiesNeverMakeANewInstanceBusierThanAnOldOne(t *testing.T) {
+	// In a rolling update all new instances answer: copies are a tenth of what they do.
+	if diff := cmp.Diff([]string{
+		"Launching of 0.500 on 2 of c2, 2 outputs",
+		"Shifting of 0.100 on 2 of c2, 2 outputs",
+		"Baking of 0.100 on 2 of c2, 2 outputs",
+		"Retiring of 0.100 on 2 of c2, 2 outputs",
+		"Launching of 1.000 on 2 of c2, 2 outputs",
+		"Shifting of nothing",
+		"Baking of nothing",
+		"Committed of nothing",
+	}, mirrored(t, 1, rollout.Rolling)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestADeploymentWithoutConsentMirrorsNothing(t *testing.T) {
+	e, is := inService(t, v("a", 4, 1))
+	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+		t.Fatal(err)
+	}
+	e.Deployment.Plan.Policy.Gates = []gate.Gate{{Kind: gate.Disagreement, Action: gate.Report, Alpha: 0.01}}
+	is = ready(e, is, "")
+	if m := e.Route(is).Variants[0].Mirror; m != nil {
+		t.Errorf("%+v", m)
+	}
+}
