@@ -37,6 +37,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
+	"github.com/slipway-ml/slipway/internal/service/mirror"
 	"github.com/slipway-ml/slipway/internal/service/notify"
 	"github.com/slipway-ml/slipway/internal/service/packaging"
 	"github.com/slipway-ml/slipway/internal/service/router"
@@ -65,6 +66,7 @@ type App struct {
 	process   *process.Provider
 	registry  *prometheus.Registry
 	router    *router.Router
+	mirror    *mirror.Mirror
 	metrics   *metrics.Service
 	alarms    *alarms.Service
 	follower  *router.Follower

@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/deployer"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/instance"
+	"github.com/slipway-ml/slipway/internal/service/mirror"
 	"github.com/slipway-ml/slipway/internal/service/router"
 	"github.com/slipway-ml/slipway/internal/wire/gateway"
 )
@@ -80,6 +81,14 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
+	if a.mirror, err = mirror.New(mirror.Config{
+		Router: a.router, Timeout: time.Duration(a.cfg.Limits.ModelTimeout),
+		StreamTimeout: time.Duration(a.cfg.Limits.StreamTimeout), Registerer: a.registry, Log: a.log,
+	}); err != nil {
+		return err
+	}
+	a.mirror.Listen()
+	a.onStop("copies of requests", func() error { a.mirror.Close(); return nil })
 	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{
 		Store: a.hosting, Providers: provider.Set{hosting.Processes: a.process}, Command: a.command,

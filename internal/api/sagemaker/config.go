@@ -29,17 +29,28 @@ func (a *api) createEndpointConfig(
 func endpointConfig(s arn.Scope, in sagemaker.CreateEndpointConfigInput) hosting.EndpointConfig {
 	doc := in
 	doc.Tags = nil // they are records of their own
-	doc.ProductionVariants = nil
+	doc.ProductionVariants, doc.ShadowProductionVariants = nil, nil
 	c := hosting.EndpointConfig{Scope: s, Name: *in.EndpointConfigName}
 	for _, v := range in.ProductionVariants {
-		if v.InitialVariantWeight == nil {
-			v.InitialVariantWeight = new(float32(1)) // Describe shows the default
-		}
+		v = weighted(v)
 		doc.ProductionVariants = append(doc.ProductionVariants, v)
 		c.Variants = append(c.Variants, variant(v))
 	}
+	for _, v := range in.ShadowProductionVariants {
+		v = weighted(v)
+		doc.ShadowProductionVariants = append(doc.ShadowProductionVariants, v)
+		c.Shadows = append(c.Shadows, variant(v))
+	}
 	c.Document = shape.Append(nil, doc)
 	return c
+}
+
+// weighted returns a variant with the default of its weight, which Describe shows.
+func weighted(v sagemaker.ProductionVariant) sagemaker.ProductionVariant {
+	if v.InitialVariantWeight == nil {
+		v.InitialVariantWeight = new(float32(1))
+	}
+	return v
 }
 
 func variant(v sagemaker.ProductionVariant) hosting.Variant {

@@ -59,16 +59,26 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 			KmsKeyId: new(shape.Val(c.KmsKeyId)),
 		}
 	}
-	for _, vv := range v.Variants {
-		config := variantOf(doc, vv.Name)
-		out.ProductionVariants = append(out.ProductionVariants, sagemaker.ProductionVariantSummary{
+	out.ProductionVariants = summaries(v.Variants, doc.ProductionVariants)
+	out.ShadowProductionVariants = summaries(v.Shadows, doc.ShadowProductionVariants)
+	return nil
+}
+
+// summaries shows variants of the fleet in service; config is what their
+// configuration says of them.
+func summaries(vs []hosting.VariantView, config []sagemaker.ProductionVariant) (
+	out []sagemaker.ProductionVariantSummary,
+) {
+	for _, vv := range vs {
+		config := variantOf(config, vv.Name)
+		out = append(out, sagemaker.ProductionVariantSummary{
 			VariantName: &vv.Name, DeployedImages: images(vv), VariantStatus: statuses(vv.Statuses),
 			CurrentWeight: new(float32(vv.CurrentWeight)), DesiredWeight: new(float32(vv.DesiredWeight)),
 			CurrentInstanceCount: new(int32(vv.CurrentCount)), DesiredInstanceCount: new(int32(vv.DesiredCount)),
 			RoutingConfig: config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
 		})
 	}
-	return nil
+	return out
 }
 
 // pending shows the fleet that a deployment brings up.
@@ -77,10 +87,21 @@ func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeployment
 	if err := shape.Stored(config, &doc); err != nil {
 		return nil, err
 	}
-	out := &sagemaker.PendingDeploymentSummary{EndpointConfigName: &p.ConfigName, StartTime: shape.At(p.Start)}
-	for _, vv := range p.Variants {
-		config := variantOf(doc, vv.Name)
-		out.ProductionVariants = append(out.ProductionVariants, sagemaker.PendingProductionVariantSummary{
+	return &sagemaker.PendingDeploymentSummary{
+		EndpointConfigName: &p.ConfigName, StartTime: shape.At(p.Start),
+		ProductionVariants:       pendingVariants(p.Variants, doc.ProductionVariants),
+		ShadowProductionVariants: pendingVariants(p.Shadows, doc.ShadowProductionVariants),
+	}, nil
+}
+
+// pendingVariants shows variants of a fleet that is brought up; config is what
+// their configuration says of them.
+func pendingVariants(vs []hosting.VariantView, config []sagemaker.ProductionVariant) (
+	out []sagemaker.PendingProductionVariantSummary,
+) {
+	for _, vv := range vs {
+		config := variantOf(config, vv.Name)
+		out = append(out, sagemaker.PendingProductionVariantSummary{
 			VariantName: &vv.Name, DeployedImages: images(vv), VariantStatus: statuses(vv.Statuses),
 			CurrentWeight: new(float32(vv.CurrentWeight)), DesiredWeight: new(float32(vv.DesiredWeight)),
 			CurrentInstanceCount: new(int32(vv.CurrentCount)), DesiredInstanceCount: new(int32(vv.DesiredCount)),
@@ -89,12 +110,12 @@ func pending(p hosting.PendingView, config []byte) (*sagemaker.PendingDeployment
 			RoutingConfig:   config.RoutingConfig, ManagedInstanceScaling: config.ManagedInstanceScaling,
 		})
 	}
-	return out, nil
+	return out
 }
 
-// variantOf is what the configuration's document says of a variant.
-func variantOf(doc sagemaker.CreateEndpointConfigInput, variant string) sagemaker.ProductionVariant {
-	for _, v := range doc.ProductionVariants {
+// variantOf is what a configuration says of a variant.
+func variantOf(config []sagemaker.ProductionVariant, variant string) sagemaker.ProductionVariant {
+	for _, v := range config {
 		if shape.Val(v.VariantName) == variant {
 			return v
 		}

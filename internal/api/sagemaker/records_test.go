@@ -235,9 +235,14 @@ func TestWhatSlipwayLacksIsRefusedByName(t *testing.T) {
 		},
 		"a manifest":      {"CreateModel", model(s3 + `"None","ManifestS3Uri":"s3://b/m"}}`), "ManifestS3Uri"},
 		"zipped prefixes": {"CreateModel", model(s3 + `"Gzip"}}`), "Compressed model data with the type S3Prefix"},
-		"shadows": {
-			"CreateEndpointConfig", config(`"ShadowProductionVariants":[{"VariantName":"s"}],`, plain),
-			"ShadowProductionVariants",
+		"serverless shadows": {
+			"CreateEndpointConfig",
+			config(
+				`"ShadowProductionVariants":[{"VariantName":"s","ModelName":"m",`+
+					`"ServerlessConfig":{"MemorySizeInMB":1024,"MaxConcurrency":1}}],`,
+				plain,
+			),
+			"ServerlessConfig",
 		},
 		"async": {
 			"CreateEndpointConfig", config(`"AsyncInferenceConfig":{"OutputConfig":{}},`, plain),

@@ -1,6 +1,7 @@
 package sagemaker
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/slipway-ml/slipway/internal/wire/awserr"
@@ -68,7 +69,6 @@ func isWeb(url *string) bool { return strings.HasPrefix(shape.Val(url), "https:"
 
 func checkConfig(in sagemaker.CreateEndpointConfigInput) error {
 	if err := refuse(
-		feature{len(in.ShadowProductionVariants) > 0, "ShadowProductionVariants"},
 		feature{in.AsyncInferenceConfig != nil, "AsyncInferenceConfig"},
 		feature{in.ExplainerConfig != nil, "ExplainerConfig"},
 		// Capture is on unless it is switched off.
@@ -80,7 +80,7 @@ func checkConfig(in sagemaker.CreateEndpointConfigInput) error {
 	); err != nil {
 		return err
 	}
-	for _, v := range in.ProductionVariants {
+	for _, v := range slices.Concat(in.ProductionVariants, in.ShadowProductionVariants) {
 		scaling := v.ManagedInstanceScaling != nil &&
 			shape.Val(v.ManagedInstanceScaling.Status) != sagemaker.ManagedInstanceScalingStatusDisabled
 		if err := refuse(

@@ -42,7 +42,7 @@ func busy(arn string) error {
 // (spec §2.2).
 func (c EndpointConfig) Check() error {
 	var seen, twice []string
-	for _, v := range c.Variants {
+	for _, v := range c.All() {
 		if slices.Contains(seen, v.Name) && !slices.Contains(twice, v.Name) {
 			twice = append(twice, v.Name)
 		}
@@ -59,20 +59,24 @@ func (c EndpointConfig) Check() error {
 				v.Name)
 		}
 	}
-	return nil
+	return c.checkShadows()
 }
 
 // NewFleet is a snapshot of a launch's configuration and its models, with nothing
 // wanted yet. A model that is missing is refused.
 func NewFleet(l Launch) (*Fleet, error) {
 	f := &Fleet{ID: l.Fleet, ConfigName: l.Config.Name, ConfigDoc: l.Config.Document}
-	for _, v := range l.Config.Variants {
+	for i, v := range l.Config.All() {
 		m, ok := l.Models[v.ModelName]
 		if !ok {
 			return nil, NoModel(l.Config.Scope.Model(v.ModelName))
 		}
-		f.Variants = append(f.Variants,
-			FleetVariant{Variant: v, Container: m.Containers[0].at(l.Versions), Resolved: l.Now})
+		fv := FleetVariant{Variant: v, Container: m.Containers[0].at(l.Versions), Resolved: l.Now}
+		if i < len(l.Config.Variants) {
+			f.Variants = append(f.Variants, fv)
+		} else {
+			f.Shadows = append(f.Shadows, fv)
+		}
 	}
 	return f, nil
 }
@@ -99,18 +103,16 @@ func Create(id EndpointID, name string, l Launch, keep *DeploymentConfig) (*Endp
 		ID: id, Scope: l.Config.Scope, Name: name, Status: Creating, ConfigName: l.Config.Name,
 		Created: l.Now, Modified: l.Now, LastConfig: keep,
 	}
-	var weights []Weight
+	d := &Deployment{ID: l.Deployment, Green: green}
+	d.Weights, d.ShadowWeights = initial(green.Variants), initial(green.Shadows)
 	var vs []rollout.Variant
 	for _, v := range green.Variants {
-		weights = append(weights,
-			Weight{Variant: v.Name, Current: v.Weight, Desired: v.Weight, DesiredCount: v.InstanceCount})
 		vs = append(vs, rollout.Variant{Name: v.Name, New: v.InstanceCount})
 	}
-	plan, err := rollout.NewPlan(rollout.Create, nil, vs)
-	if err != nil {
+	if d.Plan, err = rollout.NewPlan(rollout.Create, nil, vs); err != nil {
 		return nil, err
 	}
-	e.start(l.Deployment, plan, green, weights, l.Now)
+	e.start(d, l.Now)
 	return e, nil
 }
 
@@ -180,22 +182,12 @@ func (e *Endpoint) Update(u Update) error {
 		return err
 	}
 	green.replaces(e.Fleet)
-	retain := func(p Property) bool { return u.RetainAll && !slices.Contains(u.Exclude, p) }
-	var weights []Weight
+	d := &Deployment{ID: u.Deployment, Green: green}
+	d.Weights = u.retained(initial(green.Variants), e.Weights)
+	d.ShadowWeights = u.retained(initial(green.Shadows), e.ShadowWeights)
 	var vs []rollout.Variant
-	for i := range green.Variants {
-		v := &green.Variants[i]
-		w := Weight{Variant: v.Name, Current: v.Weight, Desired: v.Weight, DesiredCount: v.InstanceCount}
-		if old := e.weight(v.Name); old != nil {
-			if retain(DesiredInstanceCount) {
-				w.DesiredCount = old.DesiredCount
-			}
-			if retain(DesiredWeight) {
-				w.Current, w.Desired = old.Desired, old.Desired
-			}
-		}
-		weights = append(weights, w)
-		vs = append(vs, rollout.Variant{Name: v.Name, Old: e.count(v.Name), New: w.DesiredCount})
+	for _, w := range d.Weights {
+		vs = append(vs, rollout.Variant{Name: w.Variant, Old: e.count(w.Variant), New: w.DesiredCount})
 	}
 	for _, w := range e.Weights {
 		if green.Variant(w.Variant) == nil {
@@ -207,17 +199,41 @@ func (e *Endpoint) Update(u Update) error {
 		policy = new(*last.Policy)
 		policy.MinimumRequests = u.MinimumRequests
 	}
-	plan, err := rollout.NewPlan(rollout.Update, policy, vs)
-	if err == nil {
-		plan, err = plan.With(u.Gates)
+	if d.Plan, err = rollout.NewPlan(rollout.Update, policy, vs); err == nil {
+		d.Plan, err = d.Plan.With(u.Gates)
 	}
 	if err != nil {
 		return err
 	}
 	e.LastConfig, e.FailureReason = last, ""
 	e.Status = Updating
-	e.start(u.Deployment, plan, green, weights, u.Now)
+	e.start(d, u.Now)
 	return nil
+}
+
+// initial is the weights that a configuration gives its variants.
+func initial(vs []FleetVariant) (ws []Weight) {
+	for _, v := range vs {
+		ws = append(ws, Weight{Variant: v.Name, Current: v.Weight, Desired: v.Weight, DesiredCount: v.InstanceCount})
+	}
+	return ws
+}
+
+// retained returns ws with what the update retains of the variants' old weights.
+func (u Update) retained(ws, old []Weight) []Weight {
+	retain := func(p Property) bool { return u.RetainAll && !slices.Contains(u.Exclude, p) }
+	for i := range ws {
+		w := &ws[i]
+		if was := weightOf(old, w.Variant); was != nil {
+			if retain(DesiredInstanceCount) {
+				w.DesiredCount = was.DesiredCount
+			}
+			if retain(DesiredWeight) {
+				w.Current, w.Desired = was.Desired, was.Desired
+			}
+		}
+	}
+	return ws
 }
 
 // Desire is one item of UpdateEndpointWeightsAndCapacities.
@@ -236,39 +252,43 @@ func (e *Endpoint) Scale(id DeploymentID, desires []Desire, now time.Time) error
 	case e.Status.Busy() || e.Status == UpdateRollbackFailed:
 		return busy(e.ARN())
 	}
-	weights := slices.Clone(e.Weights)
+	d := &Deployment{ID: id, Weights: slices.Clone(e.Weights), ShadowWeights: slices.Clone(e.ShadowWeights)}
 	seen := map[string]bool{}
-	for _, d := range desires {
-		i := slices.IndexFunc(weights, func(w Weight) bool { return w.Variant == d.Variant })
+	for _, desire := range desires {
+		w := weightOf(d.Weights, desire.Variant)
+		if w == nil {
+			w = weightOf(d.ShadowWeights, desire.Variant)
+		}
 		switch {
-		case i < 0:
+		case w == nil:
 			return fault.New(fault.Invalid,
-				"The variant name(s) %q is/are not present within endpoint configuration %q.", d.Variant, e.ConfigName)
-		case seen[d.Variant]:
-			return fault.New(fault.Invalid, "The variant name %q was non-unique within the request.", d.Variant)
-		case d.Count != nil && *d.Count < 1:
+				"The variant name(s) %q is/are not present within endpoint configuration %q.", desire.Variant,
+				e.ConfigName)
+		case seen[desire.Variant]:
+			return fault.New(fault.Invalid, "The variant name %q was non-unique within the request.", desire.Variant)
+		case desire.Count != nil && *desire.Count < 1:
 			return fault.New(fault.Invalid,
 				"The DesiredInstanceCount of variant %q must be at least 1: only asynchronous endpoints can be "+
-					"scaled to 0.", d.Variant)
+					"scaled to 0.", desire.Variant)
 		}
-		seen[d.Variant] = true
-		if d.Weight != nil {
-			weights[i].Desired = *d.Weight
+		seen[desire.Variant] = true
+		if desire.Weight != nil {
+			w.Desired = *desire.Weight
 		}
-		if d.Count != nil {
-			weights[i].DesiredCount = *d.Count
+		if desire.Count != nil {
+			w.DesiredCount = *desire.Count
 		}
 	}
 	var vs []rollout.Variant
-	for i, w := range weights {
+	for i, w := range d.Weights {
 		vs = append(vs, rollout.Variant{Name: w.Variant, Old: e.Weights[i].DesiredCount, New: w.DesiredCount})
 	}
-	plan, err := rollout.NewPlan(rollout.Scale, nil, vs)
-	if err != nil {
+	var err error
+	if d.Plan, err = rollout.NewPlan(rollout.Scale, nil, vs); err != nil {
 		return err
 	}
 	e.Status = Updating
-	e.start(id, plan, nil, weights, now)
+	e.start(d, now)
 	return nil
 }
 
@@ -290,7 +310,7 @@ func (e *Endpoint) Delete(id DeploymentID, now time.Time) error {
 		return err
 	}
 	e.Status = Deleting
-	e.start(id, plan, nil, nil, now)
+	e.start(&Deployment{ID: id, Plan: plan}, now)
 	return nil
 }
 
@@ -310,18 +330,21 @@ func (e *Endpoint) Order(v rollout.Verb, by string, now time.Time) error {
 }
 
 // start records a deployment and what its first state wants.
-func (e *Endpoint) start(id DeploymentID, plan rollout.Plan, green *Fleet, weights []Weight, now time.Time) {
-	e.Deployment = &Deployment{ID: id, Plan: plan, Begun: now, Green: green, Weights: weights}
-	if plan.Kind != rollout.Create {
-		e.Deployment.From = e.ConfigName
+func (e *Endpoint) start(d *Deployment, now time.Time) {
+	d.Begun = now
+	if d.Plan.Kind != rollout.Create {
+		d.From = e.ConfigName
 	}
-	e.Apply(rollout.Start(plan, now), now)
+	e.Deployment = d
+	e.Apply(rollout.Start(d.Plan, now), now)
 }
 
-func (e *Endpoint) weight(variant string) *Weight {
-	for i := range e.Weights {
-		if e.Weights[i].Variant == variant {
-			return &e.Weights[i]
+func (e *Endpoint) weight(variant string) *Weight { return weightOf(e.Weights, variant) }
+
+func weightOf(ws []Weight, variant string) *Weight {
+	for i := range ws {
+		if ws[i].Variant == variant {
+			return &ws[i]
 		}
 	}
 	return nil

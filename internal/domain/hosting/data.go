@@ -21,9 +21,8 @@ func (c Container) at(versions Versions) Container {
 // service has, if that is another: it is all that a reader of the deployment's
 // record would not see from the two configurations.
 func (f *Fleet) replaces(old *Fleet) {
-	for i := range f.Variants {
-		v := &f.Variants[i]
-		was := old.Variant(v.Name)
+	for _, v := range f.all() {
+		was := old.any(v.Name)
 		if was == nil || v.Container.ModelData == nil || was.Container.ModelData == nil {
 			continue
 		}
@@ -42,7 +41,7 @@ func (e *Endpoint) PinModelData(f FleetID, variant, version string) string {
 		if fleet.ID != f {
 			continue
 		}
-		v := fleet.Variant(variant)
+		v := fleet.any(variant)
 		if v == nil || v.Container.ModelData == nil {
 			continue
 		}
@@ -77,7 +76,7 @@ func (e *Endpoint) FleetData(f FleetID, variant string) *ModelData {
 // ModelData returns the model data that the endpoint's fleets serve.
 func (e *Endpoint) ModelData() (all []ModelData) {
 	for _, f := range e.fleets() {
-		for _, v := range f.Variants {
+		for _, v := range f.all() {
 			if v.Container.ModelData != nil {
 				all = append(all, *v.Container.ModelData)
 			}

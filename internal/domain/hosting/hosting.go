@@ -88,6 +88,7 @@ type EndpointConfig struct {
 	Name     string    `json:"Name"`
 	Created  time.Time `json:"Created"`
 	Variants []Variant `json:"Variants"`
+	Shadows  []Variant `json:"Shadows,omitempty"` // ShadowProductionVariants
 	// Document is CreateEndpointConfig's request as accepted with its
 	// defaults filled in; DescribeEndpointConfig echoes it.
 	Document json.RawMessage `json:"Document"`
@@ -153,6 +154,7 @@ type Fleet struct {
 	ConfigName string          `json:"ConfigName"`
 	ConfigDoc  json.RawMessage `json:"ConfigDoc"` // the configuration's Document, for what Describe echoes
 	Variants   []FleetVariant  `json:"Variants"`
+	Shadows    []FleetVariant  `json:"Shadows,omitempty"` // they get copies of what the fleet's variants answer
 }
 
 // ref returns what routes know the fleet by.
@@ -160,14 +162,18 @@ func (f *Fleet) ref() traffic.FleetRef {
 	return traffic.FleetRef{ID: string(f.ID), Config: f.ConfigName}
 }
 
-// Variant returns the fleet's variant of that name, or nil.
+// Variant returns the fleet's production variant of that name, or nil.
 func (f *Fleet) Variant(name string) *FleetVariant {
 	if f == nil {
 		return nil
 	}
-	for i := range f.Variants {
-		if f.Variants[i].Name == name {
-			return &f.Variants[i]
+	return named(f.Variants, name)
+}
+
+func named(vs []FleetVariant, name string) *FleetVariant {
+	for i := range vs {
+		if vs[i].Name == name {
+			return &vs[i]
 		}
 	}
 	return nil
@@ -204,6 +210,8 @@ type Deployment struct {
 	Green *Fleet `json:"Green"`
 	// Weights is what the endpoint's weights become when it succeeds.
 	Weights []Weight `json:"Weights"`
+	// ShadowWeights is what the weights of its shadows become.
+	ShadowWeights []Weight `json:"ShadowWeights,omitempty"`
 	// Exposure is what the new fleet has answered so far.
 	Exposure Exposure `json:"Exposure"`
 	// Tripped are the alarms that decided against it.
@@ -264,6 +272,8 @@ type Endpoint struct {
 	Weights    []Weight          `json:"Weights"`
 	LastConfig *DeploymentConfig `json:"LastConfig"`
 	Deployment *Deployment       `json:"Deployment"` // nil when nothing is being done
+	// ShadowWeights are those of the shadow variants in service.
+	ShadowWeights []Weight `json:"ShadowWeights,omitempty"`
 }
 
 // ARN returns the endpoint's resource name.

@@ -39,7 +39,7 @@ func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.T
 	if d == nil {
 		return f
 	}
-	f.Orders, f.GreenRequests = d.Orders, d.Exposure.Requests
+	f.Orders, f.GreenRequests, f.ShadowsMissing = d.Orders, d.Exposure.Requests, e.shadowsMissing(instances)
 	for _, a := range firing {
 		switch {
 		case a.Gate:
@@ -59,7 +59,7 @@ func (e *Endpoint) Facts(instances []Instance, firing []TrippedAlarm, now time.T
 		f.New = append(f.New, tally(instances, d.Green, v.Name))
 	}
 	for _, i := range instances {
-		if i.Status != InstanceFailed || !i.Wanted {
+		if i.Status != InstanceFailed || !i.Wanted || !e.decisive(i) {
 			continue
 		}
 		switch {
@@ -106,6 +106,7 @@ func (e *Endpoint) Apply(s rollout.State, now time.Time) {
 			green.Wanted, green.Active = c.NewWanted, c.NewActive
 		}
 	}
+	e.applyToShadows(s)
 	if s.Reason != "" {
 		e.FailureReason = clip(s.Reason)
 	}
@@ -138,6 +139,10 @@ func (e *Endpoint) finish(ph rollout.Phase) {
 			e.Weights = slices.Clone(d.Weights)
 			for i := range e.Weights {
 				e.Weights[i].Current = e.Weights[i].Desired
+			}
+			e.ShadowWeights = slices.Clone(d.ShadowWeights)
+			for i := range e.ShadowWeights {
+				e.ShadowWeights[i].Current = e.ShadowWeights[i].Desired
 			}
 		}
 		e.Status, e.Remnant = InService, nil
@@ -190,7 +195,7 @@ type Missing struct {
 func (e *Endpoint) Reconcile(instances []Instance) (missing []Missing, surplus []InstanceID) {
 	kept := map[InstanceID]bool{}
 	for _, f := range e.fleets() {
-		for _, v := range f.Variants {
+		for _, v := range f.all() {
 			if e.Status == Failed || e.Status == Deleting {
 				continue // nothing is wanted any more
 			}
@@ -209,7 +214,7 @@ func (e *Endpoint) Reconcile(instances []Instance) (missing []Missing, surplus [
 			for _, i := range have[:min(len(have), v.Wanted)] {
 				kept[i.ID] = true
 			}
-			spec := InstanceSpec{Endpoint: e.Name, Config: f.ConfigName, Variant: v}
+			spec := InstanceSpec{Endpoint: e.Name, Config: f.ConfigName, Variant: *v}
 			for n := len(have); n < v.Wanted; n++ {
 				last++
 				missing = append(missing, Missing{Fleet: f.ID, Ordinal: last, Provider: Processes, Spec: spec})
@@ -245,7 +250,7 @@ func (e *Endpoint) UpdateStatus(instances []Instance, now time.Time) {
 	}
 	status := OutOfService
 	for _, i := range instances {
-		if i.Wanted && i.Status == InstanceReady {
+		if i.Wanted && i.Status == InstanceReady && !e.shadow(i) {
 			status = InService
 			break
 		}
@@ -309,14 +314,14 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 		}
 	}
 	return &traffic.Guard{
-		Deployment: string(d.ID), Alarms: d.Plan.Policy.Alarms, Variants: back.routeVariants(instances),
+		Deployment: string(d.ID), Alarms: d.Plan.Policy.Alarms, Variants: unmirrored(back.routeVariants(instances)),
 	}
 }
 
 // clone returns a copy that may be changed.
 func (f *Fleet) clone() *Fleet {
 	c := *f
-	c.Variants = slices.Clone(f.Variants)
+	c.Variants, c.Shadows = slices.Clone(f.Variants), slices.Clone(f.Shadows)
 	return &c
 }
 
@@ -325,7 +330,6 @@ func (f *Fleet) clone() *Fleet {
 func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Variant, bool) {
 	rv := traffic.Variant{Name: name}
 	share := e.newShare(name)
-	divided := share > 0 // what serves alone is compared with nothing
 	if w := e.weight(name); w != nil {
 		rv.Weight = w.Current
 	}
@@ -337,13 +341,12 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 		}
 		from = v
 		fleet := traffic.Fleet{
-			ID: string(f.ID), Config: f.ConfigName, Share: share, Instances: serving(instances, f.ID, *v),
-		}
-		if divided {
-			fleet.Role = e.role(f)
+			ID: string(f.ID), Config: f.ConfigName, Role: e.role(f), Share: share,
+			Instances: serving(instances, f.ID, *v),
 		}
 		fleet.Unhealthy = failing(instances, f.ID, *v, v.Active-len(fleet.Instances))
 		rv.Fleets = append(rv.Fleets, fleet)
+		rv.Shadows = append(rv.Shadows, e.routeShadows(f, name, instances)...)
 	}
 	kept := 0.0 // the part of the old requests that a remnant goes on serving
 	if e.Deployment != nil {
@@ -367,6 +370,7 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 		return rv, false
 	}
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
+	rv.Mirror = e.mirror(name, instances)
 	return rv, true
 }
 

@@ -11,6 +11,7 @@ type View struct {
 	*Endpoint
 	FailureReason string        // the endpoint's own, or why its instances do not run
 	Variants      []VariantView // of the fleet in service; empty while creating
+	Shadows       []VariantView // likewise
 	Pending       *PendingView  // only while a new configuration is brought up
 }
 
@@ -19,6 +20,7 @@ type PendingView struct {
 	ConfigName string
 	Start      time.Time
 	Variants   []VariantView
+	Shadows    []VariantView
 }
 
 // VariantView is one variant of one fleet.
@@ -44,6 +46,11 @@ func (e *Endpoint) View(instances []Instance) View {
 		for _, fv := range e.Fleet.Variants {
 			v.Variants = append(v.Variants, e.inService(fv, instances, statuses[rollout.Old][fv.Name]))
 		}
+		desired := e.ShadowWeights
+		if d != nil && d.Plan.Kind == rollout.Scale && d.State.Turned.IsZero() {
+			desired = d.ShadowWeights
+		}
+		v.Shadows = shadowViews(e.Fleet, e.ShadowWeights, desired, instances)
 	}
 	if d != nil && d.Green != nil {
 		v.Pending = &PendingView{ConfigName: d.Green.ConfigName, Start: d.Begun}
@@ -60,8 +67,27 @@ func (e *Endpoint) View(instances []Instance) View {
 			}
 			v.Pending.Variants = append(v.Pending.Variants, pv)
 		}
+		v.Pending.Shadows = shadowViews(d.Green, d.ShadowWeights, d.ShadowWeights, instances)
 	}
 	return v
+}
+
+// shadowViews shows a fleet's shadows. They have no status of their own: no step
+// of a deployment is about them.
+func shadowViews(f *Fleet, current, desired []Weight, instances []Instance) (vs []VariantView) {
+	for _, fv := range f.Shadows {
+		vv := VariantView{
+			FleetVariant: fv, CurrentCount: min(fv.Wanted, tally(instances, f, fv.Name).Ready), DesiredCount: fv.Wanted,
+		}
+		if w := weightOf(current, fv.Name); w != nil {
+			vv.CurrentWeight = w.Current
+		}
+		if w := weightOf(desired, fv.Name); w != nil {
+			vv.DesiredWeight = w.Desired
+		}
+		vs = append(vs, vv)
+	}
+	return vs
 }
 
 // Reason is the endpoint's FailureReason. At rest it is why an instance cannot be

@@ -133,7 +133,7 @@ func (p Plan) goOn(s State, f Facts) (State, bool) {
 // scale turns on instances as they get ready; once none is missing, what is
 // too much goes. Growing first means that a failure has nothing to relaunch.
 func (p Plan) scale(s State, f Facts) (State, bool) {
-	grown, complete := s.Variants, true
+	grown, complete := s.Variants, f.ShadowsMissing == 0
 	for i, v := range p.Variants {
 		ready := min(f.oldFleet(i).Ready, v.New)
 		if v.New <= v.Old {
@@ -153,8 +153,12 @@ func (p Plan) scale(s State, f Facts) (State, bool) {
 	return s, moved
 }
 
-// ready reports whether every new instance that is wanted can take traffic.
+// ready reports whether every new instance that is wanted can take traffic and,
+// before the first step, every shadow get its copies.
 func (p Plan) ready(s State, f Facts) bool {
+	if s.Phase == Launching && s.Step == 0 && f.ShadowsMissing > 0 {
+		return false
+	}
 	for i, c := range s.Variants {
 		if f.newFleet(i).Ready < c.NewWanted {
 			return false

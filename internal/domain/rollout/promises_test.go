@@ -173,6 +173,8 @@ func (k *keeper) trafficIsSafe(p rollout.Plan, s rollout.State, f rollout.Facts,
 			return fmt.Errorf("active but not wanted: %+v", is)
 		case is.NewActive > was.NewActive && f.New[i].Ready < is.NewActive:
 			return fmt.Errorf("turned on %d new instances, %d ready", is.NewActive, f.New[i].Ready)
+		case is.NewActive > was.NewActive && s.Phase == rollout.Launching && s.Step == 0 && f.ShadowsMissing > 0:
+			return fmt.Errorf("turned on %d new instances before %d of shadows", is.NewActive, f.ShadowsMissing)
 		case p.Kind == rollout.Update && is.OldActive > was.OldActive && f.Old[i].Ready == 0:
 			return fmt.Errorf("gave traffic back to nobody")
 		case is.NewShare > was.NewShare && n.Reason == "" && len(p.Policy.Alarms) > 0 &&

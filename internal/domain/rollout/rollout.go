@@ -149,6 +149,11 @@ type Facts struct {
 	// traffic because of it, as sentences; "" if none did.
 	TakenBack string
 
+	// ShadowsMissing is how many instances of shadow variants are wanted beside the
+	// plan's and not ready. Shadows take no part in traffic: the first step waits for
+	// them, and nothing later does.
+	ShadowsMissing int
+
 	Orders        []Order // all that were given, oldest first; Next follows each once
 	GreenRequests int64   // requests that the new fleet has answered since the deployment began; never falls
 	Observed      Observation

@@ -211,6 +211,7 @@ func (w *world) wild() error {
 			f.FiringAlarms = []string{"not ours"}
 		}
 	}
+	f.ShadowsMissing = max(0, w.d(6)-3)
 	if w.d.one(8) { // looked at a while ago
 		f.Observed.Until = w.now.Add(-time.Duration(w.d(20_000)) * time.Millisecond)
 	}

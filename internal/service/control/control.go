@@ -161,8 +161,8 @@ func (c *Control) DeleteEndpointConfig(ctx context.Context, s arn.Scope, name st
 
 // models looks up every model that a configuration names.
 func models(ctx context.Context, tx store.Tx, cfg hosting.EndpointConfig) (map[string]hosting.Model, error) {
-	ms := make(map[string]hosting.Model, len(cfg.Variants))
-	for _, v := range cfg.Variants {
+	ms := make(map[string]hosting.Model, len(cfg.Variants)+len(cfg.Shadows))
+	for _, v := range cfg.All() {
 		m, err := tx.Model(ctx, cfg.Scope, v.ModelName)
 		if err != nil {
 			return nil, err
@@ -184,7 +184,7 @@ func (c *Control) versions(ctx context.Context, s arn.Scope, config string) host
 	if err != nil {
 		return found // the transaction says so
 	}
-	for _, v := range cfg.Variants {
+	for _, v := range cfg.All() {
 		m, err := c.Store.Model(ctx, s, v.ModelName)
 		if err != nil {
 			continue // as above

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -20,7 +21,7 @@ type Allowance struct {
 // of returns what the slowest instance of a fleet may take.
 func (a Allowance) of(f *hosting.Fleet) record.Allowance {
 	out := record.Allowance{Stop: a.Stop}
-	for _, v := range f.Variants {
+	for _, v := range slices.Concat(f.Variants, f.Shadows) {
 		download, startup := a.Download, a.Startup
 		if v.DownloadTimeout > 0 {
 			download = v.DownloadTimeout

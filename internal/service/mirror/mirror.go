@@ -83,10 +83,12 @@ func New(cfg Config) (*Mirror, error) {
 		cfg:      cfg,
 		counters: map[kind]counters{shadowKind: newCounters(shadowKind), mirrorKind: newCounters(mirrorKind)},
 		pairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "slipway_mirror_pairs_total", Help: "Requests meant for both fleets of a deployment, by what came of it.",
+			Name: "slipway_mirror_pairs_total",
+			Help: "Requests meant for both fleets of a deployment, by what came of it.",
 		}, []string{"result"}),
 		distance: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "slipway_mirror_distance", Help: "How far the answers of two fleets to one request are apart, 0 to 1.",
+			Name:    "slipway_mirror_distance",
+			Help:    "How far the answers of two fleets to one request are apart, 0 to 1.",
 			Buckets: []float64{0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.99, 1},
 		}),
 		inFlight: map[flight]int{}, compare: make(chan *both, waiting), done: make(chan struct{}),

@@ -24,7 +24,8 @@ func withCopies(version int64, shadow, green []traffic.Instance, own ...traffic.
 			Fleets: []traffic.Fleet{{ID: "f1", Config: "c1", Share: 1, Instances: shadow}},
 		}},
 		Mirror: &traffic.Mirror{
-			Deployment: "d", Ratio: 1, To: traffic.Fleet{ID: "f2", Config: "c2", Role: traffic.NewFleet, Instances: green},
+			Deployment: "d", Ratio: 1,
+			To: traffic.Fleet{ID: "f2", Config: "c2", Role: traffic.NewFleet, Instances: green},
 		},
 	})
 }
@@ -53,7 +54,7 @@ func TestCopiesGoToTheirReceiversAndCountForTheShadowAlone(t *testing.T) {
 		defer mu.Unlock()
 		samples = append(samples, s)
 	}})
-	broken := upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	broken := upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	r.Set(withCopies(1,
 		[]traffic.Instance{{ID: "s0", Address: broken}},
 		[]traffic.Instance{{ID: "n0", Address: upstream(t, says("green")), Slot: 3}},
@@ -106,8 +107,10 @@ func TestACopyIsNotSentAgain(t *testing.T) {
 	if _, err := copied(r, theShadow); err == nil {
 		t.Error("nobody listens, and it was answered")
 	}
-	if c := r.Counts(key); c[slices.IndexFunc(c, func(c traffic.Counts) bool { return c.Variant == "s" })].Invocations != 1 {
-		t.Errorf("%+v", c)
+	counts := r.Counts(key)
+	i := slices.IndexFunc(counts, func(c traffic.Counts) bool { return c.Variant == "s" })
+	if counts[i].Invocations != 1 {
+		t.Errorf("%+v", counts)
 	}
 	for _, to := range []router.Receiver{theGreen, {Variant: "v", Shadow: "s", Fleet: "f9"}, {Variant: "w"}} {
 		if _, err := copied(r, to); !errors.Is(err, router.ErrNoInstance) {
@@ -128,7 +131,8 @@ func TestAnInstanceThatGetsCopiesIsDrainedOfThem(t *testing.T) {
 	}()
 	<-arrived
 	r.Set(withCopies(2, nil, nil))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // long enough for a wait that does not wait to end
+	// Long enough for a wait to end that does not wait.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := r.Drained(ctx, "s0"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("drained with a copy in flight: %v", err)
