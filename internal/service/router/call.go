@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -118,6 +119,9 @@ func (r *Router) pick(c *Call) error {
 			return ErrNoInstance
 		}
 		f := v.fleet()
+		if len(c.tried) > 0 {
+			f = v.untried(f, c.tried)
+		}
 		in := f.instance(v.leastBusy, c.tried)
 		if !r.take(en, rt, in) {
 			continue
@@ -158,17 +162,7 @@ func (r *Router) another(c *Call) bool {
 		return false
 	}
 	v := rt.variant(c.Variant)
-	if v == nil {
-		return false
-	}
-	for i := range v.fleets {
-		for _, in := range v.fleets[i].instances {
-			if !contains(c.tried, in) {
-				return true
-			}
-		}
-	}
-	return false
+	return v != nil && slices.ContainsFunc(v.fleets, func(f fleet) bool { return f.share > 0 && f.offers(c.tried) })
 }
 
 func (c *Call) count(n int64) { c.tally.inFlight.Add(n) }

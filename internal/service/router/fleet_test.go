@@ -113,13 +113,15 @@ func compared(blue, green string) traffic.Route {
 }
 
 // A new fleet that refuses connections does not look clean because the old one
-// answers for it.
+// answers for it, which it does each time.
 func TestARequestCountsForTheFleetThatWasDrawnFirst(t *testing.T) {
 	var samples []traffic.Sample
 	r := newRouter(t, router.Config{OnSample: func(s traffic.Sample) { samples = append(samples, s) }})
 	r.Set(compared(upstream(t, says("old")), refused(t)))
 	for range 200 {
-		_, _ = invoke(r, newCall()) // one that draws the new fleet each time fails
+		if body, err := invoke(r, newCall()); body != "old" || err != nil {
+			t.Fatalf("%q, %v", body, err)
+		}
 	}
 	n := 0
 	for _, s := range samples {
@@ -127,7 +129,7 @@ func TestARequestCountsForTheFleetThatWasDrawnFirst(t *testing.T) {
 		if green {
 			n++
 		}
-		if s.Retried != green || s.ModelError != (s.Fleet == "new") || s.Draw.Share != .5 || s.Draw.Epoch != 7 ||
+		if s.Retried != green || s.ModelError || s.Fleet != "old" || s.Draw.Share != .5 || s.Draw.Epoch != 7 ||
 			s.Draw.Slot != 3 || s.Draw.Variant != "v" || s.Draw.At.Before(s.At) {
 			t.Fatalf("sample %+v", s)
 		}
@@ -184,5 +186,32 @@ func TestACallerWhoLeavesIsNotAFailureButIsSaid(t *testing.T) {
 		if !got.Abandoned || got.ModelError || got.Draw.At.IsZero() {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// A call is used again: what an earlier response left is nothing of a request that
+// got none.
+func TestACallThatIsUsedAgainForgetsTheLastResponse(t *testing.T) {
+	var got traffic.Sample
+	r := newRouter(t, router.Config{OnSample: func(s traffic.Sample) { got = s }})
+	addr := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		chunks("no")(w, nil)
+		time.Sleep(20 * time.Millisecond) // the answer takes so long
+	})
+	r.Set(one("c", traffic.Instance{ID: "i", Address: addr}))
+	c := newCall()
+	if _, err := invoke(r, c); err != nil || !got.Status5XX {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	r.Set(to(2, traffic.Variant{Name: "v", Weight: 1, Fleets: []traffic.Fleet{
+		{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "j", Address: refused(t)}}},
+	}}))
+	c.Request.Client, c.Arrived = gone(true), time.Now()
+	if _, err := invoke(r, c); !errors.Is(err, http1.ErrGone) {
+		t.Errorf("want that the caller is gone: %v", err)
+	}
+	if got.Status5XX || got.ModelError || !got.Abandoned || got.ModelLatency > 10*time.Millisecond {
+		t.Errorf("it counts as %+v", got)
 	}
 }

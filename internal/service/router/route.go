@@ -262,6 +262,26 @@ func (v *variant) fleet() *fleet {
 	return last
 }
 
+// untried returns f if it has an instance that is not in tried, else another fleet
+// that takes traffic and has one, if there is one: a request that a whole fleet
+// refuses is better answered by the other.
+func (v *variant) untried(f *fleet, tried []*instance) *fleet {
+	if f.offers(tried) {
+		return f
+	}
+	for i := range v.fleets {
+		if o := &v.fleets[i]; o.share > 0 && o.offers(tried) {
+			return o
+		}
+	}
+	return f
+}
+
+// offers reports whether f has an instance that is not in tried.
+func (f *fleet) offers(tried []*instance) bool {
+	return slices.ContainsFunc(f.instances, func(in *instance) bool { return !contains(tried, in) })
+}
+
 // instance chooses one that is not in tried, or one in tried if there is no
 // other.
 func (f *fleet) instance(leastBusy bool, tried []*instance) *instance {
