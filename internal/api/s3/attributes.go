@@ -103,7 +103,7 @@ func (c *call) partsOf(o objects.Info) (*partsXML, error) {
 		switch {
 		case number <= after || o.Algorithm == "":
 		case len(out.Part) == out.MaxParts:
-			out.IsTruncated = true
+			out.IsTruncated = out.MaxParts > 0 // or nobody would ever see the end
 			return out, nil
 		default:
 			part := attributePart{PartNumber: number, Size: size}

@@ -89,7 +89,7 @@ func answer(err error) *apiError {
 	}
 	for _, c := range causes {
 		if errors.Is(err, c.cause) {
-			e := &apiError{status: c.status, code: c.code, message: c.message}
+			e := &apiError{status: c.status, code: c.code, message: c.message, members: ofPart(err)}
 			if e.message == "" {
 				_, e.message = fault.Public(err)
 			}
@@ -102,11 +102,24 @@ func answer(err error) *apiError {
 	}
 }
 
+// ofPart is what S3 says of the part that a request failed on.
+func ofPart(err error) []member {
+	e, ok := errors.AsType[*objects.PartError](err)
+	if !ok {
+		return nil
+	}
+	told := []member{{"PartNumber", strconv.Itoa(e.Part.Number)}, {"ETag", e.Part.ETag}}
+	if errors.Is(err, objects.ErrPartSmall) {
+		told = append(told, member{"ProposedSize", strconv.FormatInt(e.Size, 10)})
+	}
+	return told
+}
+
 // tell adds what S3 says besides of a failure of this request.
 func (c *call) tell(e *apiError) *apiError {
 	told := *e
 	add := func(name, text string) { told.members = append(told.members, member{name, text}) }
-	if len(told.members) > 0 {
+	if len(told.members) > 0 && e.code != "InvalidPart" && e.code != "EntityTooSmall" {
 		return e
 	}
 	switch e.code {

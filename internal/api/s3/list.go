@@ -86,7 +86,7 @@ func badToken(token string) error {
 }
 
 type content struct {
-	Key               string
+	Key               text
 	LastModified      timestamp
 	ETag              string
 	ChecksumAlgorithm string `xml:",omitempty"`
@@ -96,13 +96,13 @@ type content struct {
 	Owner             *owner `xml:",omitempty"`
 }
 
-type commonPrefix struct{ Prefix string }
+type commonPrefix struct{ Prefix text }
 
 type listResult struct {
 	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
 	Name           string
-	Prefix         string
-	Delimiter      string `xml:",omitempty"`
+	Prefix         text
+	Delimiter      text `xml:",omitempty"`
 	MaxKeys        int
 	EncodingType   string `xml:",omitempty"`
 	IsTruncated    bool
@@ -110,30 +110,30 @@ type listResult struct {
 	CommonPrefixes []commonPrefix
 
 	// Version 1.
-	Marker     *string `xml:",omitempty"`
-	NextMarker string  `xml:",omitempty"`
+	Marker     *text `xml:",omitempty"`
+	NextMarker text  `xml:",omitempty"`
 
 	// Version 2.
 	KeyCount              *int   `xml:",omitempty"`
 	ContinuationToken     string `xml:",omitempty"`
 	NextContinuationToken string `xml:",omitempty"`
-	StartAfter            string `xml:",omitempty"`
+	StartAfter            text   `xml:",omitempty"`
 }
 
 // encoding returns how keys are to be written.
-func (c *call) encoding() (func(string) string, error) {
+func (c *call) encoding() (func(string) text, error) {
 	switch asked := c.query.Get("encoding-type"); {
 	case !c.query.Has("encoding-type"):
-		return func(s string) string { return s }, nil
+		return func(s string) text { return text(s) }, nil
 	case asked == "url":
-		return encodeKey, nil
+		return func(s string) text { return text(encodeKey(s)) }, nil
 	default:
 		return nil, argument("encoding-type", asked, "Invalid Encoding Method specified in Request")
 	}
 }
 
 // list does what both versions share. It returns the marker of the next page.
-func (c *call) list(after string, owned bool) (*listResult, func(string) string, string, error) {
+func (c *call) list(after string, owned bool) (*listResult, func(string) text, string, error) {
 	encode, err := c.encoding()
 	if err != nil {
 		return nil, nil, "", err
@@ -247,9 +247,12 @@ type deleteRequest struct {
 	}
 }
 
-type deleted struct{ Key string }
+type deleted struct{ Key text }
 
-type notDeleted struct{ Key, Code, Message string }
+type notDeleted struct {
+	Key           text
+	Code, Message string
+}
 
 type deleteResult struct {
 	XMLName xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
@@ -286,7 +289,7 @@ func (c *call) deleteObjects() error {
 		}
 		if err == nil {
 			if !in.Quiet {
-				out.Deleted = append(out.Deleted, deleted{o.Key})
+				out.Deleted = append(out.Deleted, deleted{text(o.Key)})
 			}
 			continue
 		}
@@ -294,7 +297,7 @@ func (c *call) deleteObjects() error {
 		if e.status == http.StatusInternalServerError {
 			c.log.ErrorContext(c.r.Context(), "object not deleted", "bucket", c.bucket, "err", err)
 		}
-		out.Error = append(out.Error, notDeleted{o.Key, e.code, e.message})
+		out.Error = append(out.Error, notDeleted{text(o.Key), e.code, e.message})
 	}
 	return c.w.xml(http.StatusOK, out)
 }

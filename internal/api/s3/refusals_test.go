@@ -39,9 +39,12 @@ func TestWhatS3RefusesIsRefusedHere(t *testing.T) {
 		{"GET /bucket?uploads&encoding-type=", "", nil, 400, []string{"InvalidArgument"}},
 		{"GET /?max-buckets=0", "", nil, 400, []string{"InvalidArgument", "between 1 and 10000"}},
 		{"GET /?max-buckets=10001", "", nil, 400, []string{"InvalidArgument", "between 1 and 10000"}},
+		{"GET /bucket?uploads&max-uploads=0", "", nil, 400, []string{"InvalidArgument", "between 1 and 2147483647"}},
 		{"GET /?bucket-region=nowhere", "", nil, 400, []string{"InvalidArgument", "not a valid AWS Region"}},
 		{"PUT /bucket", other, nil, 409, []string{"BucketAlreadyOwnedByYou"}},
 		{"PUT /bucket", tagged, nil, 409, []string{"BucketAlreadyOwnedByYou"}},
+		{"PUT /foo.-bar", "", nil, 400, []string{"InvalidBucketName"}},
+		{"PUT /foo-.bar", "", nil, 400, []string{"InvalidBucketName"}},
 		{"PUT /new", "", []string{"x-amz-object-ownership: anybody"}, 400, []string{"InvalidArgument"}},
 		{"PUT /new", "", []string{"x-amz-object-ownership: "}, 400, []string{"InvalidArgument"}},
 		{"PUT /new", "", []string{"x-amz-object-ownership: ObjectWriter"}, 501, []string{"NotImplemented"}},
@@ -202,4 +205,63 @@ func TestACompositeChecksumIsOfChecksumsThatTheCallerKnows(t *testing.T) {
 	if _, err := c.CompleteMultipartUpload(t.Context(), &in); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestWhichPartIsWrongIsSaid(t *testing.T) {
+	s, c := newSite(t)
+	in := oneUpload(t, c, client.CreateMultipartUploadInput{})
+	etag := strings.Trim(*in.MultipartUpload.Parts[0].ETag, `"`)
+	path := "/bucket/made%20of%20parts?uploadId=" + *in.UploadId
+	s.ask(t, "PUT", path+"&partNumber=2", "data").has(t, "the second part", 200)
+	complete := func(numbers ...string) answer {
+		var b strings.Builder
+		for _, n := range numbers {
+			b.WriteString("<Part><PartNumber>" + n + "</PartNumber><ETag>" + etag + "</ETag></Part>")
+		}
+		return s.ask(t, "POST", path, "<CompleteMultipartUpload>"+b.String()+"</CompleteMultipartUpload>")
+	}
+	complete("1", "2").has(
+		t, "a small part", 400, "<Code>EntityTooSmall</Code>", "<PartNumber>1</PartNumber>", "<ETag>"+etag+"</ETag>",
+		"<ProposedSize>4</ProposedSize>", "<MinSizeAllowed>5242880</MinSizeAllowed>",
+	)
+	complete("7").has(
+		t, "a part that is not there", 400, "<Code>InvalidPart</Code>", "<PartNumber>7</PartNumber>",
+		"<ETag>"+etag+"</ETag>", "<UploadId>"+*in.UploadId+"</UploadId>",
+	)
+}
+
+func TestAPageOfNothingIsNotFollowedByAnother(t *testing.T) {
+	s, c := newSite(t)
+	put(t, c, "k", "data")
+	in := oneUpload(t, c, client.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
+	upload := "/bucket/made%20of%20parts?uploadId=" + *in.UploadId
+	for _, path := range []string{
+		"/bucket?max-keys=0", "/bucket?list-type=2&max-keys=0", "/bucket?versions&max-keys=0", upload + "&max-parts=0",
+	} {
+		s.ask(t, "GET", path, "").has(t, path, 200, "<IsTruncated>false</IsTruncated>")
+	}
+	if _, err := c.CompleteMultipartUpload(t.Context(), &in); err != nil {
+		t.Fatal(err)
+	}
+	asked := []string{"x-amz-object-attributes: ObjectParts", "x-amz-max-parts: 0"}
+	s.ask(t, "GET", "/bucket/made%20of%20parts?attributes", "", asked...).
+		has(t, "attributes", 200, "<IsTruncated>false</IsTruncated>")
+}
+
+// A key may hold what XML may not. Written as U+FFFD it would be another key's.
+func TestAKeyIsNeverListedAsAnother(t *testing.T) {
+	s, c := newSite(t)
+	put(t, c, "d/a\x00b", "")
+	put(t, c, "d/\ufffe<&>\r\n", "")
+	for _, path := range []string{"/bucket?prefix=d/", "/bucket?list-type=2", "/bucket?versions"} {
+		a := s.ask(t, "GET", path, "")
+		a.has(t, path, 200, "<Key>d/a&#x0;b</Key>", "<Key>d/&#xFFFE;&#x3C;&#x26;&#x3E;&#xD;&#xA;</Key>")
+		if strings.Contains(a.body, "\ufffd") {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+	s.ask(t, "GET", "/bucket?delimiter=%00", "").
+		has(t, "a common prefix", 200, "<Prefix>d/a&#x0;</Prefix>", "<Delimiter>&#x0;</Delimiter>")
+	s.ask(t, "GET", "/bucket?max-keys=1", "").has(t, "a marker", 200, "<NextMarker>d/a&#x0;b</NextMarker>")
+	s.ask(t, "GET", "/bucket?encoding-type=url", "").has(t, "in an URL's spelling", 200, "<Key>d/a%00b</Key>")
 }

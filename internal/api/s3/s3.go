@@ -220,5 +220,8 @@ func checkBucketName(name string) error {
 			fault.Invalid, "The bucket name %q is reserved by Slipway.", name,
 		).Because(objects.ErrBucketName)
 	}
+	if strings.Contains(name, ".-") || strings.Contains(name, "-.") { // nor a host's name
+		return fault.New(fault.Invalid, "The specified bucket is not valid.").Because(objects.ErrBucketName)
+	}
 	return objects.CheckBucketName(name)
 }

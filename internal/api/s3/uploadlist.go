@@ -52,8 +52,9 @@ func (c *call) listParts() error {
 		return err
 	}
 	out := listPartsResult{
-		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit, IsTruncated: more,
-		Initiator: c.owner(), Owner: c.owner(),
+		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit,
+		IsTruncated: more && limit > 0,
+		Initiator:   c.owner(), Owner: c.owner(),
 		StorageClass: classOf(u.Header), ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
 	}
 	for _, p := range parts {
@@ -66,7 +67,7 @@ func (c *call) listParts() error {
 }
 
 type uploadXML struct {
-	Key               string
+	Key               text
 	UploadID          string `xml:"UploadId"`
 	Initiator         *owner
 	Owner             *owner
@@ -79,12 +80,12 @@ type uploadXML struct {
 type listUploadsResult struct {
 	XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
 	Bucket             string
-	KeyMarker          string
+	KeyMarker          text
 	UploadIDMarker     string `xml:"UploadIdMarker"`
-	NextKeyMarker      string
+	NextKeyMarker      text
 	NextUploadIDMarker string `xml:"NextUploadIdMarker"`
-	Prefix             string
-	Delimiter          string `xml:",omitempty"`
+	Prefix             text
+	Delimiter          text   `xml:",omitempty"`
 	EncodingType       string `xml:",omitempty"`
 	MaxUploads         int
 	IsTruncated        bool
@@ -96,6 +97,9 @@ func (c *call) listUploads() error {
 	limit, err := c.count("max-uploads", 1000, 1000)
 	if err != nil {
 		return err
+	}
+	if limit == 0 {
+		return argument("max-uploads", "0", "Argument max-uploads must be an integer between 1 and 2147483647")
 	}
 	all, err := c.store.Uploads(c.r.Context(), c.bucket, c.query.Get("prefix"))
 	if err != nil {

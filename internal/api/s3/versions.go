@@ -7,7 +7,7 @@ import (
 
 // version is an object in a listing of versions: each has one.
 type version struct {
-	Key               string
+	Key               text
 	VersionID         string `xml:"VersionId"`
 	IsLatest          bool
 	LastModified      timestamp
@@ -22,13 +22,13 @@ type version struct {
 type versionsResult struct {
 	XMLName             xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListVersionsResult"`
 	Name                string
-	Prefix              string
-	KeyMarker           string
+	Prefix              text
+	KeyMarker           text
 	VersionIDMarker     string `xml:"VersionIdMarker"`
-	NextKeyMarker       string `xml:",omitempty"`
+	NextKeyMarker       text   `xml:",omitempty"`
 	NextVersionIDMarker string `xml:"NextVersionIdMarker,omitempty"`
 	MaxKeys             int
-	Delimiter           string `xml:",omitempty"`
+	Delimiter           text   `xml:",omitempty"`
 	EncodingType        string `xml:",omitempty"`
 	IsTruncated         bool
 	Version             []version

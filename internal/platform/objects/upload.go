@@ -402,7 +402,7 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		}
 		if n < len(c.Parts)-1 && part.Size < minPartSize {
 			return i, fault.New(fault.Invalid, "Your proposed upload is smaller than the minimum allowed size").
-				Because(ErrPartSmall)
+				Because(&PartError{ErrPartSmall, p, part.Size})
 		}
 		i.Size += part.Size
 		if i.Size > MaxObject {
@@ -445,7 +445,7 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 func (s *Store) appendPart(d *draft, path string, want Part, a checksum.Algorithm) (Info, error) {
 	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. "+
 		"The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
-		Because(fmt.Errorf("%w: number %d", ErrPart, want.Number))
+		Because(&PartError{cause: ErrPart, Part: want})
 	f, i, err := openInfo(path)
 	if err != nil {
 		if missing(err) {
