@@ -159,7 +159,8 @@ func (c *call) createBucket() error {
 // usEast1 is the region that S3 means if none is named.
 const usEast1 = "us-east-1"
 
-var regionName = regexp.MustCompile(`^([a-z]{2,8}-)+\d+$`)
+// regionName is what a region may be called here, as in the configuration.
+var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)*-[0-9]+$`)
 
 // checkLocation refuses the place of a new bucket where S3 refuses it to a caller
 // who speaks to that region. Slipway is in one place, which has every name.

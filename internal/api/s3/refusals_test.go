@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,27 @@ func TestABucketElsewhereIsNotTheOneThatIsMeant(t *testing.T) {
 	if err != nil || len(out.Buckets) != 1 || aws.ToString(out.Buckets[0].BucketRegion) != "eu-west-1" ||
 		aws.ToString(out.Buckets[0].BucketArn) != "arn:aws:s3:::in-the-west" {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+func TestABucketMayBeInAnyRegion(t *testing.T) {
+	s, c := newSite(t)
+	for _, region := range []string{
+		"ap-northeast-1", "ap-southeast-7", "eu-central-2", "us-gov-west-1", "cn-north-1", "mx-central-1",
+		"il-central-1", "eusc-de-east-1", "us-isob-east-1", "home-lab2-1",
+	} {
+		there := s.client(func(o *client.Options) { o.Region = region })
+		name := "in-" + region
+		at := &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(region)}
+		in := &client.CreateBucketInput{Bucket: &name, CreateBucketConfiguration: at}
+		if _, err := there.CreateBucket(t.Context(), in); err != nil {
+			t.Errorf("%s: %v", region, err)
+			continue
+		}
+		out, err := c.ListBuckets(t.Context(), &client.ListBucketsInput{BucketRegion: &region})
+		if err != nil || !slices.ContainsFunc(out.Buckets, func(b types.Bucket) bool { return *b.Name == name }) {
+			t.Errorf("%s: %+v, %v", region, out, err)
+		}
 	}
 }
 
