@@ -171,7 +171,8 @@ var rules = []rule{
 	{"internal/bench", may(
 		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
 		domain("arn", "hosting", "outcome", "traffic"),
-		platform("bundle", "child", "connlimit", "http1", "store", "store/hosting"), service("router"), wire("sigv4"),
+		platform("bundle", "child", "connlimit", "http1", "store", "store/hosting"), service("mirror", "router"),
+		wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},

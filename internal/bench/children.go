@@ -104,7 +104,7 @@ func routerChild(ctx context.Context, args []string) error {
 	profile := fs.String("profile", "", "where to write a CPU profile")
 	open := fs.Bool("open", false, "verify no signatures")
 	nethttp := fs.Bool("nethttp", false, "be served by net/http")
-	observe := fs.String("observe", "", "have an observer: off or all")
+	observe := fs.String("observe", "", "have an observer: off, all, shadow or hangs")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

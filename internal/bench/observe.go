@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
+	"github.com/slipway-ml/slipway/internal/service/mirror"
 	"github.com/slipway-ml/slipway/internal/service/router"
 )
 
@@ -28,9 +30,53 @@ type onlooking struct{ body *connlimit.Shared }
 
 func (o onlooking) End(*router.Answer) { o.body.Release() }
 
+// shadowed has a part of the requests copied to a shadow of some instances at an
+// address.
+func shadowed(r *router.Router, rt *traffic.Route, ratio float64, addr string) error {
+	m, err := mirror.New(mirror.Config{Router: r})
+	if err != nil {
+		return err
+	}
+	m.Listen()
+	v := &rt.Variants[0]
+	f := traffic.Fleet{Config: v.Fleets[0].Config, Share: 1}
+	for i := range 16 {
+		f.Instances = append(f.Instances, traffic.Instance{ID: fmt.Sprint("s", i), Address: addr})
+	}
+	v.Shadows = []traffic.Shadow{{Name: "s", Ratio: ratio, Container: "primary", Fleets: []traffic.Fleet{f}}}
+	return nil
+}
+
+// silence returns an address where connections are taken and nothing is answered.
+func silence() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() { // until the process ends
+		var taken []net.Conn // nobody closes them
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			taken = append(taken, c)
+		}
+	}()
+	return l.Addr().String(), nil
+}
+
 // observed has the requests of a route looked at, with what of them is told.
 func observed(r *router.Router, rt *traffic.Route, how string) error {
 	switch how {
+	case "shadow":
+		return shadowed(r, rt, 0.1, rt.Variants[0].Fleets[0].Instances[0].Address)
+	case "hangs":
+		addr, err := silence()
+		if err != nil {
+			return err
+		}
+		return shadowed(r, rt, 1, addr)
 	case "":
 	case "off":
 		r.Listen("bench", onlooker{})
@@ -44,7 +90,8 @@ func observed(r *router.Router, rt *traffic.Route, how string) error {
 }
 
 // benchObserve compares the router without observers, with one that no route
-// asks for, and with one that looks at every request. The processor's time for a
+// asks for, with one that looks at every request, with a shadow that gets a tenth
+// of them, and with one that gets all and answers none. The processor's time for a
 // request is the figure that other work on the machine disturbs least.
 func benchObserve(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
@@ -63,8 +110,8 @@ func benchObserve(ctx context.Context, o options) error {
 		return err
 	}
 	a.servers["upstream"] = up
-	names := []string{"no observer", "observer off", "observer on"}
-	for i, how := range []string{"", "off", "all"} {
+	names := []string{"no observer", "observer off", "observer on", "shadow of 10 %", "shadow that hangs"}
+	for i, how := range []string{"", "off", "all", "shadow", "hangs"} {
 		p, err := startChild("child-router", "-observe="+how, "-upstream", up.addr)
 		if err != nil {
 			return err
