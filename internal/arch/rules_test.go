@@ -84,6 +84,7 @@ var rules = []rule{
 	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
 	{"internal/service/capture", may(platform("objects"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
+	{"internal/service/gates", nil},
 	{"internal/service/evidence", may(service("alarms", "metrics"))},
 	{"internal/service/fleet", may(platform("store/edge"))},
 	// It registers a device and gives it an identity in one transaction.
