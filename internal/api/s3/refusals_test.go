@@ -207,7 +207,7 @@ func TestACompositeChecksumIsOfChecksumsThatTheCallerKnows(t *testing.T) {
 	}{
 		"none": {nil, "InvalidRequest", "created using a crc32 checksum"},
 		"another": {
-			aws.String("AAAAAA=="), "BadDigest", "The crc32 you specified for part 1 did not match what we received.",
+			aws.String("AAAAAA=="), "InvalidPart", "One or more of the specified parts could not be found.",
 		},
 	} {
 		part.ChecksumCRC32 = x.sum
@@ -286,4 +286,25 @@ func TestAKeyIsNeverListedAsAnother(t *testing.T) {
 		has(t, "a common prefix", 200, "<Prefix>d/a&#x0;</Prefix>", "<Delimiter>&#x0;</Delimiter>")
 	s.ask(t, "GET", "/bucket?max-keys=1", "").has(t, "a marker", 200, "<NextMarker>d/a&#x0;b</NextMarker>")
 	s.ask(t, "GET", "/bucket?encoding-type=url", "").has(t, "in an URL's spelling", 200, "<Key>d/a%00b</Key>")
+}
+
+// As on S3, the checksum of a part is told where the object's is made of them.
+func TestAPartIsServedWithItsOwnChecksum(t *testing.T) {
+	s, c := newSite(t)
+	for kind, want := range map[types.ChecksumType]string{
+		types.ChecksumTypeComposite: "rfPzYw==", types.ChecksumTypeFullObject: "",
+	} {
+		in := oneUpload(t, c, client.CreateMultipartUploadInput{
+			ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: kind,
+		})
+		if _, err := c.CompleteMultipartUpload(t.Context(), &in); err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"GET", "HEAD"} {
+			a := s.ask(t, method, "/bucket/made%20of%20parts?partNumber=1", "", "x-amz-checksum-mode: ENABLED")
+			if a.status != 206 || a.header.Get("X-Amz-Checksum-Crc32") != want {
+				t.Errorf("%s %s: %d, %v", method, kind, a.status, a.header)
+			}
+		}
+	}
 }

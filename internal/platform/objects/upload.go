@@ -396,7 +396,7 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 		if err := ctx.Err(); err != nil {
 			return i, err
 		}
-		part, err := s.appendPart(d, s.part(bucket, u.ID, p.Number), p, u.Algorithm)
+		part, err := s.appendPart(d, s.part(bucket, u.ID, p.Number), p)
 		if err != nil {
 			return i, err
 		}
@@ -440,9 +440,8 @@ func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload,
 	return i, nil
 }
 
-// appendPart appends the part at path, if it is the one that is meant; a is the
-// upload's algorithm.
-func (s *Store) appendPart(d *draft, path string, want Part, a checksum.Algorithm) (Info, error) {
+// appendPart appends the part at path, if it is the one that is meant.
+func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
 	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. "+
 		"The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
 		Because(&PartError{cause: ErrPart, Part: want})
@@ -454,12 +453,9 @@ func (s *Store) appendPart(d *draft, path string, want Part, a checksum.Algorith
 		return i, storage(err)
 	}
 	defer func() { _ = f.Close() }() // it is only read
-	if i.ETag != want.ETag {
+	own := want.Algorithm == ""      // the checksum that was computed when the part came
+	if i.ETag != want.ETag || own && want.Checksum != "" && want.Checksum != i.Checksum {
 		return i, wrong
-	}
-	own := want.Algorithm == "" // the checksum that was computed when the part came
-	if own && want.Checksum != "" && want.Checksum != i.Checksum {
-		return i, badPart(a, want.Number)
 	}
 	data := io.LimitReader(f, i.Size)
 	var sum hash.Hash
@@ -476,15 +472,10 @@ func (s *Store) appendPart(d *draft, path string, want Part, a checksum.Algorith
 		_, err = io.Copy(d.f, data) // from file to file, by the kernel
 	}
 	if err == nil && sum != nil && checksum.Encode(sum) != want.Checksum {
-		return i, badPart(want.Algorithm, want.Number)
+		return i, fault.New(
+			fault.Invalid, "The %s you specified for part %d did not match what we received.",
+			strings.ToLower(string(want.Algorithm)), want.Number,
+		).Because(ErrChecksum)
 	}
 	return i, storage(err)
-}
-
-// badPart says that a part has another checksum than whoever sent it says.
-func badPart(a checksum.Algorithm, number int) error {
-	return fault.New(
-		fault.Invalid, "The %s you specified for part %d did not match what we received.",
-		strings.ToLower(string(a)), number,
-	).Because(ErrChecksum)
 }

@@ -118,7 +118,7 @@ func TestAnUploadIsCompletedOnlyWithItsOwnParts(t *testing.T) {
 		"another checksum": {objects.Complete{Parts: []objects.Part{{
 			Number: 1, ETag: p1.ETag,
 			Checksum: p2.Checksum,
-		}}, Size: -1}, objects.ErrChecksum},
+		}}, Size: -1}, objects.ErrPart},
 		"out of order": {objects.Complete{Parts: []objects.Part{p2, p1}, Size: -1}, objects.ErrPartOrder},
 		"twice":        {objects.Complete{Parts: []objects.Part{p2, p2}, Size: -1}, objects.ErrPartOrder},
 		"too small":    {objects.Complete{Parts: []objects.Part{p1, p2}, Size: -1}, objects.ErrPartSmall},
