@@ -30,7 +30,7 @@ func (e *Endpoint) mirror(name string, instances []Instance) *traffic.Mirror {
 		return nil
 	}
 	m := &traffic.Mirror{
-		Deployment: string(d.ID), Ratio: ratio,
+		Deployment: string(d.ID), From: string(e.Fleet.ID), Ratio: ratio,
 		To: traffic.Fleet{ID: string(d.Green.ID), Config: d.Green.ConfigName, Role: e.role(d.Green), Instances: to},
 	}
 	if g, ok := gate.Find(d.Plan.Policy.Gates, gate.Disagreement); ok {

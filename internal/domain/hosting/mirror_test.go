@@ -37,6 +37,9 @@ func mirrored(t *testing.T, share float64, strategy rollout.Strategy) (out []str
 		facts := e.Facts(is, nil, now)
 		facts.Observed.Until = now
 		if m := e.Route(is).Variants[0].Mirror; m != nil {
+			if m.From != "f-c1" {
+				t.Errorf("what %s answers is mirrored", m.From)
+			}
 			last = fmt.Sprintf("%s of %.3f on %d of %s, %d outputs", e.Deployment.State.Phase, m.Ratio,
 				len(m.To.Instances), m.To.Config, len(m.Outputs))
 		} else {

@@ -141,6 +141,7 @@ type Shadow struct {
 // answers, while a deployment runs, and that the answers are compared.
 type Mirror struct {
 	Deployment string  `json:"Deployment"`
+	From       string  `json:"From"`  // id of the old fleet
 	Ratio      float64 `json:"Ratio"` // of the requests drawn for the old fleet that are copied, 0 to 1
 	// To is the new fleet with the instances that get copies; its Share means nothing.
 	To Fleet `json:"To"`

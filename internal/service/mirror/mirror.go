@@ -162,8 +162,7 @@ type fleets struct{ m *Mirror }
 // answers compared. Streams are not mirrored.
 func (f fleets) Observe(q *router.Request) (router.Exchange, int) {
 	mi := q.Variant.Mirror
-	if mi == nil || q.Streaming || q.Draw.Role != traffic.OldFleet || mi.To.ID == q.Fleet.ID ||
-		rand.Float64() >= mi.Ratio {
+	if mi == nil || q.Streaming || q.Fleet.ID != mi.From || rand.Float64() >= mi.Ratio {
 		return nil, 0
 	}
 	b := f.m.pair(q)

@@ -283,7 +283,7 @@ func TestTheNewFleetsOwnRequestsAreNotMirrored(t *testing.T) {
 		Fleets: []traffic.Fleet{{
 			ID: "f2", Config: "c2", Share: 1, Role: traffic.NewFleet, Instances: []traffic.Instance{green},
 		}},
-		Mirror: &traffic.Mirror{Deployment: "d", Ratio: 1, To: traffic.Fleet{
+		Mirror: &traffic.Mirror{Deployment: "d", From: "f1", Ratio: 1, To: traffic.Fleet{
 			ID: "f2", Config: "c2", Role: traffic.NewFleet, Instances: []traffic.Instance{green},
 		}},
 	})

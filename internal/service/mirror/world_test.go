@@ -121,7 +121,7 @@ func (w *world) mirrored(old, green http.HandlerFunc, outputs ...traffic.Output)
 		Fleets: []traffic.Fleet{{
 			ID: "f1", Config: "c1", Share: 1, Role: traffic.OldFleet, Instances: []traffic.Instance{w.container(old)},
 		}},
-		Mirror: &traffic.Mirror{Deployment: "d", Ratio: 1, Outputs: outputs, To: traffic.Fleet{
+		Mirror: &traffic.Mirror{Deployment: "d", From: "f1", Ratio: 1, Outputs: outputs, To: traffic.Fleet{
 			ID: "f2", Config: "c2", Role: traffic.NewFleet, Instances: []traffic.Instance{in},
 		}},
 	})
