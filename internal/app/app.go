@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/trips"
 	"github.com/slipway-ml/slipway/internal/service/alarms"
+	"github.com/slipway-ml/slipway/internal/service/capture"
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
@@ -74,6 +75,7 @@ type App struct {
 	turns     *loop.Runner
 	watch     *evidence.Watch
 	notify    *notify.Service
+	capture   *capture.Service
 	fleet     *fleet.Service
 	packaging *packaging.Service
 	identity  *identity.Service

@@ -53,6 +53,7 @@ func (a *App) work(ctx context.Context, wg *sync.WaitGroup) {
 		a.manager.Run,
 		a.turns.Run,
 		a.watch.Run,
+		a.capture.Run,
 		a.metrics.Run,
 		a.alarms.Run,
 		func(ctx context.Context) { a.trips.Run(ctx, a.wakeups.trips, a.router.Trips) },

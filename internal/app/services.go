@@ -81,6 +81,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.onStop("router", func() error { a.router.Close(); return nil })
+	if err := a.buildCapture(); err != nil {
+		return err
+	}
 	if a.mirror, err = mirror.New(mirror.Config{
 		Router: a.router, Timeout: time.Duration(a.cfg.Limits.ModelTimeout),
 		StreamTimeout: time.Duration(a.cfg.Limits.StreamTimeout), Registerer: a.registry, Log: a.log,
@@ -124,8 +127,9 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
 		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
-		Gates:     a.cfg.Guardrails.Gates,
-		Allowance: a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
+		Gates:          a.cfg.Guardrails.Gates,
+		CaptureStopped: a.capture.Stopped,
+		Allowance:      a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
 	})
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,

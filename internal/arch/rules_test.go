@@ -82,7 +82,7 @@ var rules = []rule{
 	{"internal/service/alarms", may(platform("store/alarms", "store/hosting"), service("metrics"))},
 	// It resolves the resources that tags are of, whatever their kind.
 	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
-	{"internal/service/capture", may(platform("objects"))},
+	{"internal/service/capture", may(platform("connlimit", "objects"), service("router"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
 	{"internal/service/gates", nil},
 	{"internal/service/evidence", may(service("alarms", "metrics"))},
@@ -172,8 +172,8 @@ var rules = []rule{
 	{"internal/bench", may(
 		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
 		domain("arn", "hosting", "outcome", "traffic"),
-		platform("bundle", "child", "connlimit", "http1", "store", "store/hosting"), service("mirror", "router"),
-		wire("sigv4"),
+		platform("bundle", "child", "connlimit", "http1", "objects", "store", "store/hosting"),
+		service("capture", "mirror", "router"), wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},

@@ -45,6 +45,8 @@ type Config struct {
 	Log Log `json:"log"`
 	// Guardrails says what deployments have to hold beyond what a request asks.
 	Guardrails Guardrails `json:"guardrails"`
+	// Capture bounds what capturing requests may take of the server.
+	Capture Capture `json:"capture"`
 	// Devices says how devices are served, and how often they shall come.
 	Devices Devices `json:"devices"`
 	// Webhooks are told of everything that happens to endpoints, at most 20.
@@ -143,6 +145,19 @@ type Guardrails struct {
 	Gates map[string]string `json:"gates,omitempty"`
 }
 
+// Capture bounds what capturing requests may take of the server.
+type Capture struct {
+	// SpoolBytes is how much captured data may wait on the disk for its bucket, in
+	// bytes. With more nothing is captured, until less than seven tenths of it wait.
+	SpoolBytes int64 `json:"spoolBytes"`
+	// StopAtDiskPercent is how full the data directory's disk may become, in per
+	// cent: from there on nothing is captured, and CaptureStatus is Stopped. 100
+	// ignores the disk.
+	StopAtDiskPercent int `json:"stopAtDiskPercent"`
+	// ResumeBelowDiskPercent is how full that disk may be for capturing to go on.
+	ResumeBelowDiskPercent int `json:"resumeBelowDiskPercent"`
+}
+
 // Log says how to log.
 type Log struct {
 	// Level is one of debug, info, warn and error.
@@ -189,6 +204,7 @@ func Default() Config {
 			Connections:       16384, ConnectionsPerAddress: 4096, ConnectionsPerKey: 12288,
 			RequestMemoryBytes: 1 << 30,
 		},
+		Capture: Capture{SpoolBytes: 256 << 20, StopAtDiskPercent: 75, ResumeBelowDiskPercent: 70},
 		Devices: defaultDevices(),
 		Log:     Log{Level: "info", Format: "text", Requests: "info", Invocations: Off},
 	}
@@ -259,6 +275,7 @@ func (c Config) Validate() error {
 	for _, wrong := range gate.CheckServer(c.Guardrails.Gates) {
 		bad("guardrails.gates.%s", wrong)
 	}
+	faults = append(faults, c.Capture.faults()...)
 	faults = append(faults, c.Devices.faults()...)
 	faults = append(faults, webhookFaults(c.Webhooks)...)
 	levels := []string{"debug", "info", "warn", "error"}
@@ -275,6 +292,20 @@ func (c Config) Validate() error {
 		bad("log.format: %q is neither text nor json", c.Log.Format)
 	}
 	return errors.Join(faults...)
+}
+
+func (c Capture) faults() []error {
+	var faults []error
+	if c.SpoolBytes <= 0 {
+		faults = append(faults, errors.New("capture.spoolBytes: must be above 0"))
+	}
+	if c.StopAtDiskPercent < 1 || c.StopAtDiskPercent > 100 {
+		faults = append(faults, errors.New("capture.stopAtDiskPercent: must be 1 to 100"))
+	}
+	if c.ResumeBelowDiskPercent < 1 || c.ResumeBelowDiskPercent > c.StopAtDiskPercent {
+		faults = append(faults, errors.New("capture.resumeBelowDiskPercent: must be 1 to capture.stopAtDiskPercent"))
+	}
+	return faults
 }
 
 func (l Limits) faults() []error {

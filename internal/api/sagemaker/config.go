@@ -41,6 +41,7 @@ func endpointConfig(s arn.Scope, in sagemaker.CreateEndpointConfigInput) hosting
 		doc.ShadowProductionVariants = append(doc.ShadowProductionVariants, v)
 		c.Shadows = append(c.Shadows, variant(v))
 	}
+	c.Capture = capture(in.DataCaptureConfig)
 	c.Document = shape.Append(nil, doc)
 	return c
 }
@@ -52,6 +53,25 @@ func weighted(v sagemaker.ProductionVariant) sagemaker.ProductionVariant {
 	}
 	return v
 }
+
+// capture is what a configuration asks to be captured; nil: nothing.
+func capture(in *sagemaker.DataCaptureConfig) *traffic.Capture {
+	if in == nil || !enabled(*in) {
+		return nil
+	}
+	c := &traffic.Capture{Destination: *in.DestinationS3Uri, Percent: int(*in.InitialSamplingPercentage)}
+	for _, o := range in.CaptureOptions {
+		c.Input = c.Input || *o.CaptureMode != sagemaker.CaptureModeOutput
+		c.Output = c.Output || *o.CaptureMode != sagemaker.CaptureModeInput
+	}
+	if h := in.CaptureContentTypeHeader; h != nil {
+		c.CSV, c.JSON = h.CsvContentTypes, h.JsonContentTypes
+	}
+	return c
+}
+
+// enabled reports whether a capture is on, which it is unless it is switched off.
+func enabled(c sagemaker.DataCaptureConfig) bool { return c.EnableCapture == nil || *c.EnableCapture }
 
 func variant(v sagemaker.ProductionVariant) hosting.Variant {
 	routing := traffic.Random

@@ -54,9 +54,12 @@ func describeFleet(out *sagemaker.DescribeEndpointOutput, v hosting.View) error 
 	out.MetricsConfig = doc.MetricsConfig
 	if c := doc.DataCaptureConfig; c != nil {
 		out.DataCaptureConfig = &sagemaker.DataCaptureConfigSummary{
-			EnableCapture: new(shape.Val(c.EnableCapture)), CaptureStatus: new(sagemaker.CaptureStatusStopped),
+			EnableCapture: new(enabled(*c)), CaptureStatus: new(sagemaker.CaptureStatusStopped),
 			CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri,
 			KmsKeyId: new(shape.Val(c.KmsKeyId)),
+		}
+		if v.Capturing {
+			out.DataCaptureConfig.CaptureStatus = new(sagemaker.CaptureStatusStarted)
 		}
 	}
 	out.ProductionVariants = summaries(v.Variants, doc.ProductionVariants)

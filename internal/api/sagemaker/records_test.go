@@ -248,15 +248,6 @@ func TestWhatSlipwayLacksIsRefusedByName(t *testing.T) {
 			"CreateEndpointConfig", config(`"AsyncInferenceConfig":{"OutputConfig":{}},`, plain),
 			"AsyncInferenceConfig",
 		},
-		"capture": {
-			"CreateEndpointConfig",
-			config(
-				`"DataCaptureConfig":{"InitialSamplingPercentage":5,"DestinationS3Uri":"s3://b/",`+
-					`"CaptureOptions":[{"CaptureMode":"Input"}]},`,
-				plain,
-			),
-			"DataCaptureConfig",
-		},
 		"serverless": {
 			"CreateEndpointConfig",
 			config(``, `"ModelName":"m","ServerlessConfig":{"MemorySizeInMB":1024,"MaxConcurrency":1}`),

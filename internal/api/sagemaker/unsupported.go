@@ -71,12 +71,6 @@ func checkConfig(in sagemaker.CreateEndpointConfigInput) error {
 	if err := refuse(
 		feature{in.AsyncInferenceConfig != nil, "AsyncInferenceConfig"},
 		feature{in.ExplainerConfig != nil, "ExplainerConfig"},
-		// Capture is on unless it is switched off.
-		feature{
-			in.DataCaptureConfig != nil &&
-				(in.DataCaptureConfig.EnableCapture == nil || *in.DataCaptureConfig.EnableCapture),
-			"DataCaptureConfig",
-		},
 	); err != nil {
 		return err
 	}

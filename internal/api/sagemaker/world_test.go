@@ -1,6 +1,7 @@
 package sagemaker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	base "github.com/slipway-ml/slipway/internal/platform/store"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 	"github.com/slipway-ml/slipway/internal/service/control"
@@ -42,6 +44,8 @@ type world struct {
 	db  *store.DB
 	url string
 	*sagemaker.Client
+
+	notCaptured string // why requests are not, "" if they are
 }
 
 func newWorld(t *testing.T) *world {
@@ -51,11 +55,13 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	db := store.New(opened)
+	w := &world{t: t, db: db}
 	ctl := control.New(control.Config{
 		Store: db, Notify: func() {},
 		MissingAlarms: func(_ arn.Scope, names []string) []string {
 			return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "errors" })
 		},
+		CaptureStopped: func(context.Context, *traffic.Capture) string { return w.notCaptured },
 	})
 	h := api.NewHandler(ctl, slog.New(slog.NewTextHandler(t.Output(), nil)), nil, "ml.mine.large")
 	srv := httptest.NewServer(signedFor(shapetest.Complete(t, shapes.API(), h)))
@@ -65,7 +71,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, db: db, url: srv.URL}
+	w.url = srv.URL
 	w.Client = w.in("us-east-1")
 	return w
 }

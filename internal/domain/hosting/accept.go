@@ -59,13 +59,16 @@ func (c EndpointConfig) Check() error {
 				v.Name)
 		}
 	}
-	return c.checkShadows()
+	if err := c.checkShadows(); err != nil {
+		return err
+	}
+	return c.checkCapture()
 }
 
 // NewFleet is a snapshot of a launch's configuration and its models, with nothing
 // wanted yet. A model that is missing is refused.
 func NewFleet(l Launch) (*Fleet, error) {
-	f := &Fleet{ID: l.Fleet, ConfigName: l.Config.Name, ConfigDoc: l.Config.Document}
+	f := &Fleet{ID: l.Fleet, ConfigName: l.Config.Name, ConfigDoc: l.Config.Document, Capture: l.Config.Capture}
 	for i, v := range l.Config.All() {
 		m, ok := l.Models[v.ModelName]
 		if !ok {

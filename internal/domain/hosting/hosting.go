@@ -89,6 +89,8 @@ type EndpointConfig struct {
 	Created  time.Time `json:"Created"`
 	Variants []Variant `json:"Variants"`
 	Shadows  []Variant `json:"Shadows,omitempty"` // ShadowProductionVariants
+	// Capture is what its endpoints keep of their requests; nil: nothing.
+	Capture *traffic.Capture `json:"Capture,omitempty"`
 	// Document is CreateEndpointConfig's request as accepted with its
 	// defaults filled in; DescribeEndpointConfig echoes it.
 	Document json.RawMessage `json:"Document"`
@@ -155,6 +157,8 @@ type Fleet struct {
 	ConfigDoc  json.RawMessage `json:"ConfigDoc"` // the configuration's Document, for what Describe echoes
 	Variants   []FleetVariant  `json:"Variants"`
 	Shadows    []FleetVariant  `json:"Shadows,omitempty"` // they get copies of what the fleet's variants answer
+	// Capture is the configuration's.
+	Capture *traffic.Capture `json:"Capture,omitempty"`
 }
 
 // ref returns what routes know the fleet by.

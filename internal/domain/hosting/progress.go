@@ -342,7 +342,7 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 		from = v
 		fleet := traffic.Fleet{
 			ID: string(f.ID), Config: f.ConfigName, Role: e.role(f), Share: share,
-			Instances: serving(instances, f.ID, *v),
+			Instances: serving(instances, f.ID, *v), Capture: f.capture(),
 		}
 		fleet.Unhealthy = failing(instances, f.ID, *v, v.Active-len(fleet.Instances))
 		rv.Fleets = append(rv.Fleets, fleet)

@@ -13,6 +13,9 @@ type View struct {
 	Variants      []VariantView // of the fleet in service; empty while creating
 	Shadows       []VariantView // likewise
 	Pending       *PendingView  // only while a new configuration is brought up
+	// Capturing says that requests are captured as the configuration in service
+	// asks for; false if it does not.
+	Capturing bool
 }
 
 // PendingView is the fleet that a deployment brings up.

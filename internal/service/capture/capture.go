@@ -53,6 +53,9 @@ const (
 type Objects interface {
 	HeadBucket(ctx context.Context, name string) (objects.Bucket, error)
 	Put(ctx context.Context, bucket, key string, body io.Reader, p objects.Put) (objects.Info, error)
+	// Adopt is Put for a file on the same file system, which is not there any more
+	// afterwards; one on another is a syscall.EXDEV.
+	Adopt(ctx context.Context, bucket, key string, f objects.File, p objects.Put) (objects.Info, error)
 }
 
 // Config is what a Service is made of.

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +35,7 @@ type world struct {
 	stop     func() // and wait for it
 
 	mu     sync.Mutex
+	apart  bool          // the objects lie on another disk
 	fail   error         // of every Put
 	hang   chan struct{} // Puts wait for it to be closed; nil: they do not
 	puts   int
@@ -64,6 +67,26 @@ func (w *world) HeadBucket(ctx context.Context, name string) (objects.Bucket, er
 func (w *world) Put(
 	ctx context.Context, bucket, key string, body io.Reader, p objects.Put,
 ) (objects.Info, error) {
+	if err := w.trouble(ctx); err != nil {
+		return objects.Info{}, err
+	}
+	return w.store.Put(ctx, bucket, key, body, p)
+}
+
+func (w *world) Adopt(
+	ctx context.Context, bucket, key string, f objects.File, p objects.Put,
+) (objects.Info, error) {
+	if w.apart {
+		return objects.Info{}, fmt.Errorf("adopt: %w", syscall.EXDEV)
+	}
+	if err := w.trouble(ctx); err != nil {
+		return objects.Info{}, err
+	}
+	return w.store.Adopt(ctx, bucket, key, f, p)
+}
+
+// trouble is what the levers do to whoever puts something.
+func (w *world) trouble(ctx context.Context) error {
 	w.mu.Lock()
 	w.puts++
 	fail, hang := w.fail, w.hang
@@ -72,13 +95,10 @@ func (w *world) Put(
 		select {
 		case <-hang:
 		case <-ctx.Done():
-			return objects.Info{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if fail != nil {
-		return objects.Info{}, fail
-	}
-	return w.store.Put(ctx, bucket, key, body, p)
+	return fail
 }
 
 func (w *world) set(f func()) {
@@ -269,7 +289,7 @@ func (w *world) wantCaptured(when, bucket string, want int) {
 // spooled are the files of the spool.
 func (w *world) spooled() (names []string) {
 	w.t.Helper()
-	names, err := filepath.Glob(filepath.Join(w.dir, "*"))
+	names, err := filepath.Glob(filepath.Join(w.dir, "*.jsonl"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -317,4 +337,20 @@ func (w *world) plant(name, text string) {
 	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// plantLines leaves lines that are to become an object.
+func (w *world) plantLines(bucket, key, lines string) {
+	w.t.Helper()
+	header, err := json.Marshal(capture.Header{Bucket: bucket, Key: key})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.plant("x.json", string(header))
+	w.plant("x.jsonl", lines)
+}
+
+// shaped is a line that holds some text.
+func shaped(text string) string {
+	return `{"captureData":{"endpointInput":{"data":"` + text + `"}},"eventMetadata":{},"eventVersion":"0"}` + "\n"
 }

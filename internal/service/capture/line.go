@@ -18,9 +18,15 @@ const (
 	encodingBase64 = "BASE64"
 )
 
+// What every line begins and ends with.
+const (
+	lineBegin = `{"captureData":{`
+	lineEnd   = `},"eventVersion":"0"}` + "\n"
+)
+
 // appendLine appends a record's line (spec §5.2).
 func appendLine(b []byte, r *Record) []byte {
-	b = append(b, `{"captureData":{`...)
+	b = append(b, lineBegin...)
 	if r.Input.Taken {
 		b = appendSide(b, "endpointInput", "INPUT", &r.Input, r.Capture)
 	}
@@ -47,7 +53,7 @@ func appendLine(b []byte, r *Record) []byte {
 	if r.Input.Taken && r.Input.Truncated || r.Output.Taken && r.Output.Truncated {
 		b = append(b, `,"truncated":true`...)
 	}
-	return append(b, `},"eventVersion":"0"}`+"\n"...)
+	return append(b, lineEnd...)
 }
 
 func appendSide(b []byte, name, mode string, s *Side, c *traffic.Capture) []byte {

@@ -18,38 +18,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spool is a directory of files that wait for their bucket. A file begins with
-// a line that says where it goes, so that what a crash leaves needs nothing else.
+// spool is a directory of files of lines that wait for their bucket. Beside each
+// is another that says where it goes, so that what a crash leaves needs nothing
+// else. Lines have a file of their own because that becomes the object.
 type spool struct {
 	dir   string
-	bytes atomic.Int64 // in all files
+	bytes atomic.Int64 // of all lines
 	// brokeUntil is when the spool, which could not be written, is tried again. The
 	// writer alone uses it.
 	brokeUntil time.Time
 }
 
-// Header is the first line of a file of the spool.
+// Header says where a file of lines goes.
 type Header struct {
 	Bucket string `json:"bucket"`
 	Key    string `json:"key"`
 }
 
 const (
-	suffix    = ".spool"
-	maxHeader = 4096 // bytes
+	linesSuffix  = ".jsonl"
+	headerSuffix = ".json"
 )
 
-// file is a file of the spool.
+// file is a file of lines.
 type file struct {
 	Header
 	f      *os.File // nil: it is closed
 	path   string
-	begin  int64 // of the lines
 	end    int64 // of the last whole line
 	lines  int
 	opened time.Time
 	hour   time.Time
 }
+
+// header is the path of the file that says where f goes.
+func (f *file) header() string { return strings.TrimSuffix(f.path, linesSuffix) + headerSuffix }
 
 // split returns the bucket and the prefix of an s3 URI, without a slash at the
 // prefix's ends.
@@ -78,23 +81,28 @@ func (sp *spool) create(at place, first time.Time) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	text = append(text, '\n')
 	if err := os.MkdirAll(sp.dir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(sp.dir, uuid.NewString()+suffix)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	f := &file{
+		Header: h, path: filepath.Join(sp.dir, uuid.NewString()+linesSuffix), opened: time.Now(),
+		hour: first.UTC().Truncate(time.Hour),
+	}
+	if err := os.WriteFile(f.header(), text, 0o600); err != nil {
+		return nil, errors.Join(err, ignoreMissing(os.Remove(f.header())))
+	}
+	f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.Remove(f.header()))
 	}
-	if _, err := f.Write(text); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	return f, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	n := int64(len(text))
-	sp.bytes.Add(n)
-	return &file{
-		Header: h, f: f, path: path, begin: n, end: n, opened: time.Now(), hour: first.UTC().Truncate(time.Hour),
-	}, nil
+	return err
 }
 
 // append appends whole lines. After an error the file ends with what was there
@@ -116,14 +124,14 @@ func (f *file) close() error {
 	return err
 }
 
-// remove removes a file whose lines are where they were to go, or are given up.
+// remove removes a file whose lines are where they were to go, or are given up:
+// what says where they go last.
 func (sp *spool) remove(f *file) error {
-	err := os.Remove(f.path)
-	if err == nil || errors.Is(err, os.ErrNotExist) {
-		sp.bytes.Add(-f.end)
-		return nil
+	if err := ignoreMissing(os.Remove(f.path)); err != nil {
+		return err
 	}
-	return err
+	sp.bytes.Add(-f.end)
+	return ignoreMissing(os.Remove(f.header()))
 }
 
 // left returns the files that an earlier server left behind, oldest first. Half
@@ -134,15 +142,16 @@ func (sp *spool) left() (files []*file, err error) {
 		return nil, nil
 	}
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), suffix) || !e.Type().IsRegular() {
+		name, found := strings.CutSuffix(e.Name(), headerSuffix)
+		if !found || !e.Type().IsRegular() {
 			continue
 		}
-		f, ferr := readFile(filepath.Join(sp.dir, e.Name()))
+		f, ferr := readFile(filepath.Join(sp.dir, name+linesSuffix))
 		switch {
 		case ferr != nil:
 			err = errors.Join(err, fmt.Errorf("%s: %w", e.Name(), ferr))
-		case f == nil:
-			err = errors.Join(err, os.Remove(filepath.Join(sp.dir, e.Name())))
+		case f.lines == 0:
+			err = errors.Join(err, sp.remove(f))
 		default:
 			sp.bytes.Add(f.end)
 			files = append(files, f)
@@ -152,9 +161,13 @@ func (sp *spool) left() (files []*file, err error) {
 	return files, err
 }
 
-// readFile finds out what is in a file; nil: no whole line.
+// readFile finds out what is in a file and where it goes.
 func readFile(path string) (*file, error) {
+	f := &file{path: path}
 	in, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return f, nil // it is where it was to go, or was never begun
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -163,45 +176,51 @@ func readFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, opened: st.ModTime()}
-	r := bufio.NewReaderSize(in, 64<<10)
-	head, err := r.ReadSlice('\n')
-	if err != nil || len(head) > maxHeader || json.Unmarshal(head, &f.Header) != nil || f.Bucket == "" || f.Key == "" {
-		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull) {
-			return nil, nil // it was being made when the server ended
-		}
+	f.opened = st.ModTime()
+	text, err := os.ReadFile(f.header())
+	if err == nil {
+		err = json.Unmarshal(text, &f.Header)
+	}
+	if err == nil && (f.Bucket == "" || f.Key == "") {
+		err = errors.New("it does not say where the lines go")
+	}
+	if err != nil {
 		return nil, err
 	}
-	f.begin = int64(len(head))
-	f.end = f.begin
-	buf := make([]byte, 64<<10)
-	for at := f.begin; ; {
-		n, err := r.Read(buf)
-		if last := bytes.LastIndexByte(buf[:n], '\n'); last >= 0 {
-			f.lines += bytes.Count(buf[:n], []byte{'\n'})
-			f.end = at + int64(last) + 1
-		}
-		at += int64(n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if f.lines == 0 {
-		return nil, nil
-	}
-	return f, nil
+	return f, f.count(in)
 }
 
-// open returns the lines for reading.
-func (f *file) open() (io.Reader, io.Closer, error) {
-	in, err := os.Open(f.path)
-	if err != nil {
-		return nil, nil, err
+// count finds the whole lines. An object store that was about to take the file when
+// the server ended may have written something behind them.
+func (f *file) count(in io.Reader) error {
+	begin, end := []byte(lineBegin), []byte(lineEnd)
+	r := bufio.NewReaderSize(in, 64<<10)
+	head, tail := make([]byte, 0, len(begin)), make([]byte, 0, 2*len(end))
+	n := int64(0) // of the line
+	for {
+		part, err := r.ReadSlice('\n')
+		n += int64(len(part))
+		head = append(head, part[:min(len(part), cap(head)-len(head))]...)
+		if len(part) >= len(end) {
+			tail = append(tail[:0], part[len(part)-len(end):]...)
+		} else {
+			tail = append(tail, part...)
+			tail = append(tail[:0], tail[max(0, len(tail)-len(end)):]...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case !bytes.Equal(head, begin) || !bytes.Equal(tail, end):
+			return nil
+		}
+		f.end += n
+		f.lines++
+		n, head, tail = 0, head[:0], tail[:0]
 	}
-	return io.NewSectionReader(in, f.begin, f.end-f.begin), in, nil
 }
 
 // diskUsed returns how much of the disk of dir, or of the nearest directory

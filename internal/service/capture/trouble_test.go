@@ -1,7 +1,6 @@
 package capture_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -80,9 +79,9 @@ func TestABucketThatIsDeletedLosesNothingThatWasTaken(t *testing.T) {
 func TestWhatWaitsForAMissingBucketIsGivenUpAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.plant("x.spool", `{"bucket":"lost","key":"k"}`+"\n1\n2\n3\n")
+		w.plantLines("lost", "k", shaped("1")+shaped("2")+shaped("3"))
 		old := time.Now().Add(-24*time.Hour + time.Minute)
-		if err := os.Chtimes(filepath.Join(w.dir, "x.spool"), old, old); err != nil {
+		if err := os.Chtimes(filepath.Join(w.dir, "x.jsonl"), old, old); err != nil {
 			t.Fatal(err)
 		}
 		w.run()
@@ -304,37 +303,35 @@ func TestAServerThatStopsLeavesToTheNextWhatCannotBePut(t *testing.T) {
 }
 
 // Whatever byte of a file is the last that a crash left, the next start puts the
-// whole lines before it, once, and nothing else.
+// whole lines before it, once, and nothing else: also when the object store was
+// about to take the file.
 func TestACrashAtAnyByteLeavesNoHalfLine(t *testing.T) {
-	lines := []string{`{"a":"1"}` + "\n", `{"b":"` + strings.Repeat("2", 70<<10) + `"}` + "\n", `{"c":"3"}` + "\n"}
+	lines := []string{shaped("1"), shaped(strings.Repeat("2", 70<<10)), shaped("3")}
+	text := strings.Join(lines, "")
+	record := `{"size":1,"etag":"\n"}` + "\n\x00\n\x00\nslipobj1\n"
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			header, err := json.Marshal(capture.Header{Bucket: "kept", Key: "k"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := string(header) + "\n" + strings.Join(lines, "")
-			edge := rapid.SampledFrom([]int{
-				len(header), len(header) + 1, len(header) + 1 + len(lines[0]), len(text) - len(lines[2]), len(text),
-			})
+			w.apart = rapid.Bool().Draw(rt, "the objects lie on another disk")
+			edge := rapid.SampledFrom([]int{0, len(lines[0]), len(text) - len(lines[2]), len(text)})
 			near := rapid.Custom(func(t *rapid.T) int {
 				return max(0, min(len(text), edge.Draw(t, "edge")+rapid.IntRange(-2, 2).Draw(t, "offset")))
 			})
 			n := rapid.OneOf(near, rapid.IntRange(0, len(text))).Draw(rt, "length")
-			w.plant("x.spool", text[:n])
-			put := rapid.Bool().Draw(rt, "it was put before the crash")
-			want := ""
-			whole := len(header) + 1
+			left, want, whole := text[:n], "", 0
 			for _, l := range lines {
 				if whole += len(l); whole <= n {
 					want += l
 				}
 			}
-			if put && want != "" { // and not removed yet: the crash came between
+			if left == want { // a file that was closed
+				left += record[:rapid.IntRange(0, len(record)).Draw(rt, "record")]
+			}
+			w.plantLines("kept", "k", left)
+			if rapid.Bool().Draw(rt, "it was put before the crash") && want != "" { // and not removed yet
 				w.run()
 				w.stop()
-				w.plant("x.spool", text[:n])
+				w.plantLines("kept", "k", left)
 				w.service = w.create()
 			}
 			w.run()
@@ -346,24 +343,31 @@ func TestACrashAtAnyByteLeavesNoHalfLine(t *testing.T) {
 			case want != "" && (len(got) != 1 || got[0].key != "k" || got[0].text != want):
 				rt.Fatalf("of %d bytes, %d objects", n, len(got))
 			}
-			if left := w.spooled(); len(left) != 0 {
-				rt.Fatalf("of %d bytes, %q are left", n, left)
+			if left, err := os.ReadDir(w.dir); err != nil || len(left) != 0 {
+				rt.Fatalf("of %d bytes, %v are left, %v", n, left, err)
 			}
 		})
 	})
 }
 
-func TestFilesOfOthersInTheSpoolAreLeftAlone(t *testing.T) {
+func TestOfTheSpoolOnlyItsOwnFilesAreTouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.plant("notes.txt", "mine")
-		if err := os.Mkdir(filepath.Join(w.dir, "d.spool"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		w.plant("torn.spool", `{"bucket":"ke`)
+		w.plant("alone.jsonl", shaped("1")) // nobody knows where it goes
+		w.plant("torn.json", `{"bucket":"ke`)
+		w.plant("torn.jsonl", shaped("1"))
+		w.plant("empty.json", `{}`)
+		w.plant("done.json", `{"bucket":"kept","key":"k"}`) // its lines are where they were to go
 		w.run()
 		w.stop()
-		w.wantSpooled("afterwards", 2)
+		left, err := filepath.Glob(filepath.Join(w.dir, "*"))
+		if err != nil || len(left) != 4 {
+			t.Errorf("%q are left, %v", left, err)
+		}
+		if w.log.count("could not be read") != 1 {
+			t.Error("the log does not tell of the torn one")
+		}
 	})
 }
 
@@ -372,7 +376,7 @@ func TestFilesOfOthersInTheSpoolAreLeftAlone(t *testing.T) {
 func TestWhatIsLeftCountsAsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *capture.Config) { c.SpoolBytes = 1 << 20 })
-		w.plant("x.spool", `{"bucket":"kept","key":"k"}`+"\n"+strings.Repeat("1", 2<<20)+"\n")
+		w.plantLines("kept", "k", shaped(strings.Repeat("1", 2<<20)))
 		hang := make(chan struct{})
 		w.hang = hang
 		w.run()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -112,20 +114,29 @@ func (u *uploader) put(ctx context.Context, f *file) {
 func (u *uploader) try(ctx context.Context, f *file) error {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	lines, closer, err := f.open()
-	if err != nil {
-		return err
-	}
-	_, err = u.s.Objects.Put(ctx, f.Bucket, f.Key, bounded{ctx, lines}, objects.Put{
+	how := objects.Put{
 		Header: map[string]string{"content-type": "application/jsonlines"},
 		// Nothing that is there is ever replaced. The key is this file's alone: an
 		// object there is it, put before a crash.
 		If: objects.Condition{Absent: true},
-	})
-	if errors.Is(err, objects.ErrChanged) {
-		err = nil
 	}
-	return errors.Join(err, closer.Close())
+	_, err := u.s.Objects.Adopt(ctx, f.Bucket, f.Key, objects.File{Path: f.path, Size: f.end}, how)
+	if errors.Is(err, syscall.EXDEV) { // the objects have a disk of their own
+		err = u.copy(ctx, f, how)
+	}
+	if errors.Is(err, objects.ErrChanged) || errors.Is(err, os.ErrNotExist) { // somebody took it away
+		return nil
+	}
+	return err
+}
+
+func (u *uploader) copy(ctx context.Context, f *file, how objects.Put) error {
+	in, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	_, err = u.s.Objects.Put(ctx, f.Bucket, f.Key, bounded{ctx, io.NewSectionReader(in, 0, f.end)}, how)
+	return errors.Join(err, in.Close())
 }
 
 // bounded ends reading when its context ends.

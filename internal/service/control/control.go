@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
 )
@@ -26,6 +27,9 @@ type Config struct {
 	// ModelVersion returns which version of model data is there now; nil leaves it
 	// to the first instance of a fleet.
 	ModelVersion func(ctx context.Context, d hosting.ModelData) (string, error)
+	// CaptureStopped returns why requests are not captured now as c asks for, "" if
+	// they are; nil: nobody captures. It is asked at DescribeEndpoint.
+	CaptureStopped func(ctx context.Context, c *traffic.Capture) string
 	// MinimumRequests is how many requests a new fleet has to answer before a
 	// bake may end; 0 asks for none.
 	MinimumRequests int

@@ -85,7 +85,11 @@ func (c *Control) Endpoint(ctx context.Context, s arn.Scope, name string) (hosti
 	if err != nil {
 		return hosting.View{}, err
 	}
-	return e.View(instances), nil
+	v := e.View(instances)
+	if e.Fleet != nil && e.Fleet.Capture != nil && c.CaptureStopped != nil {
+		v.Capturing = c.CaptureStopped(ctx, e.Fleet.Capture) == ""
+	}
+	return v, nil
 }
 
 // ListEndpoints returns a page of endpoints and whether more follow.

@@ -47,6 +47,7 @@ type Call struct {
 	failed bool
 	mid    bool
 	late   bool // the answer did not come in time
+	sent   bool // an instance was reached
 	none   bool // there was no instance for it
 	quiet  bool // what becomes of it is counted nowhere
 	gone   bool // its caller has left
@@ -69,13 +70,14 @@ func (r *Router) Do(c *Call) error {
 		}
 		err := c.in.up.Do(&c.Request, &c.Response)
 		if err == nil {
+			c.sent = true
 			return nil
 		}
 		f, ok := errors.AsType[*http1.Failure](err)
 		again := ok && f.Step == http1.Dialling && !f.Timeout && !errors.Is(err, http1.ErrGone)
 		c.tried = append(c.tried, c.in)
 		if !again || len(c.tried) == attempts || !r.another(c) {
-			c.gone = errors.Is(err, http1.ErrGone)
+			c.gone, c.sent = errors.Is(err, http1.ErrGone), ok && f.Step != http1.Dialling
 			c.failed, c.late = !c.gone, ok && f.Timeout
 			return err
 		}
@@ -93,7 +95,7 @@ func (c *Call) reset(r *Router) {
 	c.in, c.tally, c.tried = nil, nil, c.tried[:0]
 	c.Account, c.Variant, c.Container, c.Slot = "", "", "", 0
 	c.model, c.first, c.failed, c.mid, c.none, c.quiet, c.gone = 0, 0, false, false, false, false, false
-	c.draw, c.late, c.retried, c.watched = traffic.Draw{}, false, false, false
+	c.draw, c.late, c.sent, c.retried, c.watched = traffic.Draw{}, false, false, false, false
 }
 
 // pick chooses and claims an instance. It repeats when the route changed between

@@ -106,6 +106,7 @@ type Answer struct {
 	// good until End returns.
 	Body      []byte
 	Truncated bool // more of it came than was asked for
+	Sent      bool // an instance was reached: it got the request, or some of it
 	Whole     bool // the answer came to its end: nothing broke it off, and nobody left
 	Timeout   bool // it did not come in time
 	// Dropped says that there was no room for the body: Body is nil, whatever the
@@ -191,7 +192,7 @@ func (c *Call) end(s *traffic.Sample) {
 	w := c.watch
 	s.Draw = c.draw
 	a := Answer{
-		Sample: *s, Status: c.Response.Status, Timeout: c.late,
+		Sample: *s, Status: c.Response.Status, Timeout: c.late, Sent: c.sent,
 		Whole: c.Response.Status != 0 && c.Response.Done() && !c.failed && !c.gone && !c.none, watch: w,
 	}
 	if a.Status != 0 {
