@@ -105,6 +105,7 @@ func routerChild(ctx context.Context, args []string) error {
 	open := fs.Bool("open", false, "verify no signatures")
 	nethttp := fs.Bool("nethttp", false, "be served by net/http")
 	observe := fs.String("observe", "", "have an observer: off, all, shadow or hangs")
+	captured := fs.String("capture", "", "a directory to capture every request into")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -119,15 +120,25 @@ func routerChild(ctx context.Context, args []string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	r, err := router.New(router.Config{Registerer: prometheus.NewRegistry()})
+	reg := prometheus.NewRegistry()
+	r, err := router.New(router.Config{Registerer: reg})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	fleet := traffic.Fleet{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: *upstream}}}
+	if *captured != "" {
+		wait, err := captureInto(ctx, r, reg, *captured)
+		if err != nil {
+			return err
+		}
+		defer wait()
+		fleet.Capture = whole()
+	}
 	scope := arn.Scope{Region: region, Account: account}
 	rt := traffic.Route{Scope: scope, Name: "bench", Variants: []traffic.Variant{{
 		Name: "v", Weight: 1, Container: "primary",
-		Fleets: []traffic.Fleet{{Config: "c", Share: 1, Instances: []traffic.Instance{{ID: "i", Address: *upstream}}}},
+		Fleets: []traffic.Fleet{fleet},
 	}}}
 	if err := observed(r, &rt, *observe); err != nil {
 		return err
@@ -261,8 +272,8 @@ func startChild(name string, args ...string) (*process, error) {
 
 // stop ends the process and waits for it.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)                                  // it may have ended
-	kill := time.AfterFunc(3*time.Second, func() { _ = p.cmd.Process.Kill() }) // as above
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)                                   // it may have ended
+	kill := time.AfterFunc(15*time.Second, func() { _ = p.cmd.Process.Kill() }) // as above
 	defer kill.Stop()
 	_ = p.cmd.Wait() // how it ended is of no interest
 }

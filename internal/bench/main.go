@@ -33,6 +33,7 @@ var benchmarks = []struct {
 }{
 	{"router", benchRouter},
 	{"observe", benchObserve},
+	{"capture", benchCapture},
 	{"control", benchControl},
 	{"rollback", benchRollback},
 	{"edge", benchEdge},
