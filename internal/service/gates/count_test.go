@@ -188,3 +188,16 @@ func BenchmarkSample(b *testing.B) {
 		})
 	}
 }
+
+// There are more chances than any deployment has steps: what is beyond is left out,
+// and said.
+func TestRequestsOfTooManySharesAreMissedAndSaid(t *testing.T) {
+	var c gates.Counter
+	c.Watch(place, ours)
+	for n := range 40 {
+		c.Sample(sample(true, 0, float64(n+1)/100))
+	}
+	if got := c.Take(place); len(got.Counts[evidence.Errors]) != 32 || got.Missed != 8 {
+		t.Errorf("%d shares were counted, %d requests missed", len(got.Counts[evidence.Errors]), got.Missed)
+	}
+}
