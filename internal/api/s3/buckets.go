@@ -205,7 +205,8 @@ func (c *call) headBucket() error {
 	if err != nil {
 		return err
 	}
-	who, _ := access.From(c.r.Context()) // serve made sure
+	who, _ := access.From(c.r.Context())                // serve made sure
+	c.w.Header().Set("Content-Type", "application/xml") // of nothing, as on S3
 	c.w.Header().Set("x-amz-bucket-region", whereIs(b, who.Region))
 	return c.w.empty(http.StatusOK)
 }

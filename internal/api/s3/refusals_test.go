@@ -220,10 +220,15 @@ func TestACompositeChecksumIsOfChecksumsThatTheCallerKnows(t *testing.T) {
 	part.ChecksumCRC32, in.MpuObjectSize = right, aws.Int64(5)
 	_, err := c.CompleteMultipartUpload(t.Context(), &in)
 	wantCode(t, err, "InvalidRequest")
-	in.MpuObjectSize, in.MultipartUpload.Parts = nil, []types.CompletedPart{}
+	in.MpuObjectSize = nil
+	parts := []types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag, ChecksumCRC32: right}}
+	in.MultipartUpload.Parts = []types.CompletedPart{}
+	_, err = c.CompleteMultipartUpload(t.Context(), &in)
+	wantCode(t, err, "MalformedXML")
+	in.MultipartUpload = nil
 	_, err = c.CompleteMultipartUpload(t.Context(), &in)
 	wantCode(t, err, "InvalidRequest")
-	in.MultipartUpload.Parts = []types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag, ChecksumCRC32: right}}
+	in.MultipartUpload = &types.CompletedMultipartUpload{Parts: parts}
 	if _, err := c.CompleteMultipartUpload(t.Context(), &in); err != nil {
 		t.Error(err)
 	}
@@ -306,5 +311,12 @@ func TestAPartIsServedWithItsOwnChecksum(t *testing.T) {
 				t.Errorf("%s %s: %d, %v", method, kind, a.status, a.header)
 			}
 		}
+	}
+}
+
+func TestABucketWithoutABodyIsStillXML(t *testing.T) {
+	s, _ := newSite(t)
+	if kind := s.ask(t, "HEAD", "/bucket", "").header.Get("Content-Type"); kind != "application/xml" {
+		t.Errorf("HeadBucket answers with the type %q", kind)
 	}
 }

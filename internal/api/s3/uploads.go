@@ -315,8 +315,11 @@ func (in *completeRequest) parts(u objects.Upload) (parts []objects.Part, err er
 		}
 		parts = append(parts, part)
 	}
-	if len(parts) == 0 {
+	switch {
+	case in.XMLName.Local == "": // there is no document
 		return nil, invalid("InvalidRequest", "You must specify at least one part")
+	case len(parts) == 0:
+		return nil, malformedXML()
 	}
 	return parts, nil
 }
@@ -333,7 +336,7 @@ type completeResult struct {
 
 func (c *call) completeUpload() error {
 	var in completeRequest
-	if err := c.decode(&in, true); err != nil {
+	if err := c.decode(&in, false); err != nil {
 		return err
 	}
 	id := c.query.Get("uploadId")
