@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,6 +129,30 @@ func TestNothingThatAShadowDoesReachesTheCaller(t *testing.T) {
 				t.Errorf("%v", w.counts)
 			}
 		})
+	}
+}
+
+// Times are compared within one run, in turns, so that it does not matter how busy
+// the machine is.
+func TestRequestsTakeAsLongWithAShadowThatHangs(t *testing.T) {
+	with, without := newWorld(t), newWorld(t)
+	with.shadowed(answers("blue"), hangs, 1)
+	without.shadowed(answers("blue"), hangs, 0)
+	body := strings.Repeat("x", 1<<10)
+	var slow, quick []time.Duration
+	for range 41 {
+		for w, all := range map[*world]*[]time.Duration{with: &slow, without: &quick} {
+			began := time.Now()
+			for range 20 {
+				w.wants(body, "blue")
+			}
+			*all = append(*all, time.Since(began))
+		}
+	}
+	slices.Sort(slow)
+	slices.Sort(quick)
+	if a, b := slow[len(slow)/2], quick[len(quick)/2]; a > 2*b {
+		t.Errorf("20 requests take %v with a shadow that hangs, and %v without", a, b)
 	}
 }
 
