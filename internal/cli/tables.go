@@ -154,6 +154,7 @@ func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
 		{"Ended", stamp(d.EndTime)},
 		{"Paused", stamp(d.PausedSince)},
 		{"Exposure", exposure},
+		{"Trouble", clean(shape.Val(d.PreviousFleetTrouble))},
 	}, modelData(d.ModelData)...)...)
 	p.line("")
 	steps, rows := 0, []table.Row{}

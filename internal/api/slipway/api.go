@@ -125,7 +125,10 @@ func (a *api) describeDeployment(
 	if _, err := caller(ctx, "DescribeDeployment", r.Name); err != nil {
 		return out, err
 	}
-	return detail(r, time.Now()), nil
+	out = detail(r, time.Now())
+	trouble, err := a.ctl.OldTrouble(ctx, c.Scope(), r)
+	out.PreviousFleetTrouble = shape.Text(trouble)
+	return out, err
 }
 
 func (a *api) planUpdateEndpoint(

@@ -41,6 +41,32 @@ func TestTheRecordOfADeploymentThatAnAlarmRolledBack(t *testing.T) {
 	})
 }
 
+func TestARunningDeploymentSaysHowTheOldFleetDoes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.endpoint()
+		w.ok("SageMaker.UpdateEndpoint", canary)
+		w.settle()
+		if d := w.describe(); strings.Contains(d, "PreviousFleetTrouble") {
+			w.t.Errorf("one that is well: %s", d)
+		}
+		e, is, err := w.db.EndpointView(w.t.Context(), scope, "e")
+		for _, i := range is {
+			if err == nil && i.Fleet == e.Fleet.ID {
+				_, err = w.db.ReportInstance(w.t.Context(), hosting.InstanceReport{
+					ID: i.ID, Status: hosting.InstanceUnhealthy, Address: "a", Detail: "/ping answered 503",
+				}, time.Now().UTC())
+			}
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if d := w.describe(); !strings.Contains(d, `"PreviousFleetTrouble":"0 of `) ||
+			!strings.Contains(d, "/ping answered 503") {
+			w.t.Errorf("of one whose checks all fail is said: %s", d)
+		}
+	})
+}
+
 func TestThoseWhoStepInAreInTheRecordWithWhatItDid(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.endpoint()

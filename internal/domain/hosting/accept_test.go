@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
 var (
@@ -356,5 +357,57 @@ func TestAnOrderIsGivenToTheDeploymentInProgress(t *testing.T) {
 	if e.Status != hosting.InService || e.ConfigName != "c1" ||
 		e.FailureReason != "Endpoint deployment was aborted by me." {
 		t.Errorf("%s of %s: %s", e.Status, e.ConfigName, e.FailureReason)
+	}
+}
+
+// While an update runs, a canary of a quarter must not get what the old fleet no
+// longer says it can take.
+func TestAnOldFleetThatFailsItsChecksKeepsItsShare(t *testing.T) {
+	e, is := inService(t, v("a", 4, 1))
+	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range is {
+		is[n].Status, is[n].Address, is[n].Detail = hosting.InstanceUnhealthy, "old", "/ping answered 503"
+	}
+	green := e.Deployment.Green
+	green.Variants[0].Active = 1
+	e.Deployment.State.Variants[0] = rollout.Split{
+		NewShare: 0.25, OldActive: 3, NewActive: 1, OldWanted: 4, NewWanted: 4,
+	}
+	e.Fleet.Variants[0].Active = 3
+	all := append(is, hosting.Instance{
+		ID: "new", Fleet: green.ID, Variant: "a", Wanted: true, Status: hosting.InstanceReady, Address: "new",
+	})
+	shares := func() (old, fresh traffic.Fleet) {
+		fs := e.Route(all).Variants[0].Fleets
+		if len(fs) != 2 {
+			t.Fatalf("%+v", fs)
+		}
+		return fs[0], fs[1]
+	}
+	old, fresh := shares()
+	if old.Share != 0.75 || len(old.Instances) != 3 || len(fresh.Instances) != 1 {
+		t.Errorf("old %+v, new %+v", old, fresh)
+	}
+	if got := e.OldTrouble(all); !strings.Contains(got, "0 of 3") || !strings.Contains(got, "/ping answered 503") ||
+		!strings.Contains(got, "all that run, 3") {
+		t.Errorf("said of it: %q", got)
+	}
+	for n := range is { // they have ended
+		all[n].Address = ""
+	}
+	if old, fresh = shares(); len(old.Instances) != 0 || len(fresh.Instances) != 1 {
+		t.Errorf("of an old fleet that has ended: %+v, %+v", old, fresh)
+	}
+	for n := range is {
+		all[n].Status, all[n].Address = hosting.InstanceReady, "old"
+	}
+	all[len(all)-1].Status = hosting.InstanceUnhealthy
+	if old, fresh = shares(); len(old.Instances) != 3 || len(fresh.Instances) != 0 || len(fresh.Unhealthy) != 1 {
+		t.Errorf("of a new fleet that fails: %+v, %+v", old, fresh)
+	}
+	if got := e.OldTrouble(all); got != "" {
+		t.Errorf("said of one that is well: %q", got)
 	}
 }

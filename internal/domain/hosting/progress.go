@@ -369,6 +369,7 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 	if from == nil {
 		return rv, false
 	}
+	e.holdShare(rv.Fleets)
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
 	rv.Mirror = e.mirror(name, instances)
 	return rv, true

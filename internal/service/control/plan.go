@@ -2,10 +2,12 @@ package control
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	store "github.com/slipway-ml/slipway/internal/platform/store/hosting"
@@ -74,6 +76,22 @@ func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p r
 	error,
 ) {
 	return c.Store.Deployments(ctx, s, name, p)
+}
+
+// OldTrouble says how the fleet does that a deployment leads away from; "" if it does
+// as it should, or the deployment is over.
+func (c *Control) OldTrouble(ctx context.Context, s arn.Scope, r record.Record) (string, error) {
+	if !r.Ended.IsZero() {
+		return "", nil
+	}
+	e, instances, err := c.Store.EndpointView(ctx, s, r.Name)
+	if errors.Is(err, fault.NotFound) || err == nil && (e.Deployment == nil || e.Deployment.ID != r.ID) {
+		return "", nil // it is over by now
+	}
+	if err != nil {
+		return "", err
+	}
+	return e.OldTrouble(instances), nil
 }
 
 // Deployment returns all that is known of a deployment.

@@ -105,6 +105,7 @@ var (
 		{Name: "ModelData", Shape: &sDeployedModelData},
 		{Name: "Plan", Shape: &sDeploymentPlan, Required: true},
 		{Name: "Steps", Shape: &sDeploymentSteps, Required: true},
+		{Name: "PreviousFleetTrouble", Shape: &sText},
 		{Name: "Orders", Shape: &sDeploymentOrders, Required: true},
 	}}
 	sDescribeEdgeDeploymentInput = shape.Shape{Name: "DescribeEdgeDeploymentInput", Kind: shape.Structure, Members: []shape.Member{

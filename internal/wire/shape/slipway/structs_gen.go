@@ -143,6 +143,7 @@ type DescribeDeploymentOutput struct {
 	ModelData                  []DeployedModelDatum `json:"ModelData,omitempty"`
 	Plan                       *DeploymentPlan      `json:"Plan"`
 	Steps                      []DeploymentStep     `json:"Steps"`
+	PreviousFleetTrouble       *string              `json:"PreviousFleetTrouble,omitempty"`
 	Orders                     []DeploymentOrder    `json:"Orders"`
 }
 
