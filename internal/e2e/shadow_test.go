@@ -217,3 +217,31 @@ func TestTheNewFleetsAnswersAreComparedBesideTheRequests(t *testing.T) {
 	c.awaitInService("digits")
 	s.stop()
 }
+
+// What was not sent of a shadow stays absent, so that a plan after the apply is
+// empty.
+func TestTerraformPlansAShadowClean(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.sdk().deployable("m", 1, nil)
+	tf := newTerraform(s, `
+resource "aws_sagemaker_endpoint_configuration" "c" {
+  name = "c"
+  production_variants {
+    variant_name           = "main"
+    model_name             = "m"
+    initial_instance_count = 1
+    instance_type          = "ml.m5.large"
+  }
+  shadow_production_variants {
+    variant_name           = "next"
+    model_name             = "m"
+    initial_instance_count = 1
+    instance_type          = "ml.m5.large"
+    initial_variant_weight = 0.5
+  }
+}
+`)
+	tf.settles()
+	tf.run(0, "destroy", "-auto-approve")
+}

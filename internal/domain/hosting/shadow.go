@@ -139,6 +139,7 @@ func (e *Endpoint) routeShadows(f *Fleet, variant string, instances []Instance) 
 			Name: v.Name, Ratio: ratio, Routing: v.Routing, Container: v.Container.Name,
 			Fleets: []traffic.Fleet{{
 				ID: string(f.ID), Config: f.ConfigName, Share: 1, Instances: serving(instances, f.ID, v),
+				Capture: f.capture(),
 			}},
 		})
 	}

@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -141,5 +142,30 @@ func TestAnInstanceThatGetsCopiesIsDrainedOfThem(t *testing.T) {
 	<-done
 	if err := r.Drained(t.Context(), "s0"); err != nil {
 		t.Error(err)
+	}
+}
+
+// seer remembers what observers are shown.
+type seer struct{ saw []string }
+
+func (s *seer) Observe(q *router.Request) (router.Exchange, int) {
+	s.saw = append(s.saw, q.Variant.Name+" was sent "+string(q.Body))
+	return s, 100
+}
+
+func (s *seer) End(a *router.Answer) { s.saw = append(s.saw, "and said "+string(a.Body)) }
+
+func TestWhatAShadowAnswersIsCapturedUnderItsName(t *testing.T) {
+	r := newRouter(t, router.Config{})
+	var s seer
+	r.Listen("capture", &s)
+	rt := withCopies(1, []traffic.Instance{{ID: "s0", Address: upstream(t, says("shadow"))}}, nil)
+	rt.Variants[0].Shadows[0].Fleets[0].Capture = &traffic.Capture{Percent: 100, Output: true}
+	r.Set(rt)
+	if _, err := copied(r, theShadow); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	if want := []string{"s was sent x", "and said shadow"}; !slices.Equal(s.saw, want) {
+		t.Errorf("%q, want %q", s.saw, want)
 	}
 }
