@@ -142,12 +142,13 @@ func NoisyPairs(ratio, tolerance float64) Gate {
 	return g
 }
 
-// MirrorFailures returns the gate of copies that failed on the new fleet though
-// the old one answered: Pair counts 1 for such a copy, 0 for any other that was
-// sent. allowed is a share of them, usually 0.05.
+// MirrorFailures returns the gate of copies that failed on the new fleet: of each
+// that was sent, Pair counts 1 if it failed where the old fleet answered, -1 if it
+// was answered where the old fleet failed, else 0; so what befalls both fleets
+// alike is no evidence. allowed is a share of the copies, usually 0.05.
 func MirrorFailures(allowed float64) Gate {
-	g := paired(MirrorFailure, []float64{0, 1}, allowed)
-	g.Sides[0].Beliefs, g.Proof[0].Beliefs = worse(), better()
+	g := paired(MirrorFailure, []float64{-1, 0, 1}, allowed)
+	g.stake()
 	return g
 }
 
@@ -157,9 +158,14 @@ func MirrorFailures(allowed float64) Gate {
 func Labels(loss float64) Gate {
 	g := paired(Accuracy, []float64{-1, 0, 1}, loss)
 	g.Cap = 0
+	g.stake()
+	return g
+}
+
+// stake lets the experts of a gate of differences, from -1 to 1, bet.
+func (g *Gate) stake() {
 	g.Sides[0].Stakes = []float64{0.05, 0.1, 0.2, 0.4, 0.8}
 	g.Proof[0].Stakes = []float64{-0.05, -0.1, -0.2, -0.4, -0.8}
-	return g
 }
 
 func paired(kind Kind, x []float64, allowed float64) Gate {

@@ -248,3 +248,33 @@ func TestAnOldFleetThatFailsIsNoDriftOfTheNew(t *testing.T) {
 		t.Errorf("no difference is evidence %v", v)
 	}
 }
+
+// A bad upstream lets a fifth of all requests fail, and of all copies.
+func TestCopiesThatFailWithTheirOriginalsAreNoEvidence(t *testing.T) {
+	run := func(old, fresh float64) float64 {
+		r := rand.New(rand.NewPCG(5, 6))
+		p := New(MirrorFailures(0.05))
+		for second := range 120 {
+			for i := range 5 {
+				x := 0.0
+				if r.Float64() < fresh {
+					x++
+				}
+				if r.Float64() < old {
+					x--
+				}
+				p.Pair(i%4, x)
+			}
+			if second%Stride == 9 {
+				p.Close()
+			}
+		}
+		return p.Value()
+	}
+	if v := run(0.2, 0.2); v > 0 {
+		t.Errorf("failures of both fleets are evidence %v", v)
+	}
+	if v := run(0.001, 0.2); v < 2 {
+		t.Errorf("failures of copies alone are evidence %v", v)
+	}
+}
