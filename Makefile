@@ -16,7 +16,7 @@ FUZZTIME ?= 30s
 SOAK     ?= 30m
 
 .PHONY: help build agents setup-build setup-test setup-bench demo test check fmt lint generated tidy race e2e sim \
-	bench soak soak-sim fuzz clean
+	gates bench soak soak-sim fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ e2e: setup-test build
 
 sim: ## 100,000 deployments under virtual time, every fifth of them through the store, all promises checked
 	SLIPWAY_SIM_ROLLOUTS=100000 go test -timeout 20m -v ./internal/sim
+	SLIPWAY_SIM_BAKES=2000 go test -timeout 10m ./internal/gates
+
+gates: ## measure on 100,000 bakes what gates promise (an hour of a core), and write it into docs/gates.md
+	go run ./internal/gates -keep .cache/gates -write .
 
 bench: setup-bench build ## measure the router against nginx and HAProxy, and the rest of the promises
 	go run ./internal/bench

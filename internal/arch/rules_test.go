@@ -169,6 +169,7 @@ var rules = []rule{
 	)},
 	{"internal/demo", may(agent("proto/edgemanager"), platform("child"), in("internal/openload", "models"))},
 	{"internal/openload", nil},
+	{"internal/gates", may(domain("evidence"))},
 	{"internal/bench", may(
 		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
 		domain("arn", "hosting", "outcome", "traffic"),
