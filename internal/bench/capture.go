@@ -17,7 +17,8 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/router"
 )
 
-// benchCapture compares the router with itself, capturing every request.
+// benchCapture compares the router with itself, capturing every request of both
+// sides: the most that capture can cost (docs/performance.md).
 func benchCapture(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
 		fmt.Println("SKIPPED: wrk is not installed (Debian package wrk)")
