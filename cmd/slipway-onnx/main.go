@@ -39,7 +39,7 @@ func main() {
 	var err error
 	switch args := os.Args[1:]; {
 	case len(args) > 0 && args[0] == "optimize":
-		err = optimize(args[1:], os.Getenv, os.Stdout, os.Stderr)
+		err = optimize(ctx, args[1:], os.Getenv, os.Stdout, os.Stderr)
 	case len(args) == 1 && slices.Contains([]string{"version", "--version", "-version"}, args[0]):
 		_, err = fmt.Println(build.Line("slipway-onnx"))
 	default:

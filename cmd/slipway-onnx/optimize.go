@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,7 +16,10 @@ import (
 // says on standard output by what:
 //
 //	slipway-onnx optimize --model F --out F --level basic
-func optimize(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+//
+// When ctx ends, the program does, with 130: the library, which is at work, cannot
+// be asked to stop.
+func optimize(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("slipway-onnx optimize", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	model := fs.String("model", "", "model file to read")
@@ -33,6 +37,13 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 	if *model == "" || *out == "" && !*loadOnly {
 		return errors.New("--model and --out are required")
 	}
+	// Under another name first: what has the right name is whole.
+	draft := *out + ".tmp"
+	stop := context.AfterFunc(ctx, func() {
+		_ = os.Remove(draft) // there may be none
+		os.Exit(130)
+	})
+	defer stop()
 	rt, err := onnx.Start(libraries(*lib, getenv("SLIPWAY_ONNXRUNTIME")))
 	if err != nil && *loadOnly {
 		_, err = fmt.Fprintf(stderr, "the model was not tried: %v\n", err)
@@ -48,8 +59,6 @@ func optimize(args []string, getenv func(string) string, stdout, stderr io.Write
 		}
 		return m.Close()
 	}
-	// Under another name first: what has the right name is whole.
-	draft := *out + ".tmp"
 	if err := rt.Optimize(*model, draft, onnx.Level(*level)); err != nil {
 		_ = os.Remove(draft) // there may be none
 		return fmt.Errorf("the model can't be optimised: %w", err)

@@ -138,6 +138,7 @@ var rules = []rule{
 	{"internal/agent", may(agent("..."), platform("build"))},
 	{"internal/agent/capture", may(agent("model"))},
 	{"internal/agent/cloudtest", may(wire("sigv4"))},
+	{"internal/agent/config", may(domain("spelling"))},
 	{"internal/agent/depot", may(agent("disk"))},
 	{"internal/agent/device", may(agent("depot", "disk", "model"))},
 	{"internal/agent/engine", may(agent("model"), platform("oiphttp"))},

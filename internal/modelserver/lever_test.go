@@ -23,6 +23,7 @@ type lever struct {
 	before func(in []tensor.Tensor) error // called in each run
 	runs   atomic.Int64
 	merge  bool // gives one row, however many it takes
+	rounds bool // its last digits depend on how many rows there are
 	closed atomic.Bool
 }
 
@@ -49,8 +50,12 @@ func (l *lever) Run(in []tensor.Tensor) ([]tensor.Tensor, error) {
 		}
 	}
 	out := tensor.Tensor{Name: "y", Type: tensor.Float32, Shape: append([]int64(nil), in[0].Shape...)}
+	factor := 2.0
+	if m := in[0].Shape[0]; l.rounds && m > 1 {
+		factor = 2.00001
+	}
 	for i := range in[0].Len() {
-		out.Data = binary.LittleEndian.AppendUint32(out.Data, math.Float32bits(float32(2*in[0].Float(i))))
+		out.Data = binary.LittleEndian.AppendUint32(out.Data, math.Float32bits(float32(factor*in[0].Float(i))))
 	}
 	if l.merge {
 		_, width, _ := out.Rows()

@@ -24,8 +24,9 @@ type batching struct {
 // every answer is then, bit for bit, the one that the request gets alone. It
 // takes a graph whose operators are all known to keep rows apart, and runs that
 // show it: rounding may depend on how many rows there are. Whoever made the
-// model may declare its rows independent instead; runs only speak against that
-// if they differ by more than rounding.
+// model may declare its rows independent in place of what the graph shows; the runs
+// have to show it all the same. Only who declares that callers tolerate differences
+// by rounding gets them: runs then speak against it if they differ by more.
 func proveBatching(m Model, o Options) batching {
 	sig, rows := m.Signature(), m.Rows()
 	switch why := oneNumberOfRows(sig); {
@@ -38,18 +39,24 @@ func proveBatching(m Model, o Options) batching {
 	case rows.Declared == tensor.Undeclared && rows.Mixed != "":
 		return batching{why: "by its graph, rows may depend on each other: " + rows.Mixed}
 	}
-	p := proof{model: m, rows: o.MaxBatch, loose: rows.Declared == tensor.Independent, until: time.Now().Add(proofTime)}
+	p := proof{model: m, rows: o.MaxBatch, loose: rows.Declared == tensor.Tolerant, until: time.Now().Add(proofTime)}
 	why, done := p.run()
 	switch {
 	case why != "":
 		return batching{why: why}
-	case rows.Declared == tensor.Independent:
-		return batching{allowed: true, why: "its rows are declared independent", rows: o.MaxBatch}
+	case rows.Declared == tensor.Tolerant:
+		return batching{
+			allowed: true, why: "its callers are declared to tolerate differences by rounding", rows: o.MaxBatch,
+		}
 	case !done:
 		return batching{why: "no runs on made-up rows could show, in " + proofTime.String() +
 			", that rows do not depend on each other"}
 	}
-	return batching{allowed: true, rows: p.largest, why: "its graph keeps rows apart, and " +
+	because := "its graph keeps rows apart, and "
+	if rows.Declared == tensor.Independent {
+		because = "its rows are declared independent, and "
+	}
+	return batching{allowed: true, rows: p.largest, why: because +
 		strconv.Itoa(p.compared) + " runs of rows together gave what each row gives alone"}
 }
 

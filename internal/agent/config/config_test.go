@@ -327,3 +327,34 @@ func FuzzAnyFileIsReadOrRefused(f *testing.F) {
 		}
 	})
 }
+
+// People mend what they are told of: where it is, what it is, and what was meant.
+func TestFaultsNameFileLineAndTheNearestKey(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n\n  \"slipway_sokcet\": \"x\",\n  \"slipway_onnx_threads\": \"two\",\n" +
+			"  \"slipway_log_level\": \"loud\"\n}": "" +
+			"F:3: slipway_sokcet: is no key of the agent's; did you mean slipway_socket?\n" +
+			"F:4: slipway_onnx_threads: must be a whole number, or a string with one\n" +
+			"F:5: slipway_log_level: ",
+		"{\"a\": 1,\n\"slipway_socket\": \"x\",\n\"slipway_socket\": \"y\"}": "F:3: slipway_socket: is given twice; " +
+			"the first is in line 2",
+		"{\n\"a\": 1,\n,}":     "F:3: not a JSON object: ",
+		"\n[]":                 "F:2: not a JSON object: ",
+		"{}\n{}":               "F:2: more than one JSON value",
+		"":                     "F:1: not a JSON object: ",
+		"{\"slipway_socket\":": "F:1: not a JSON object: ",
+	} {
+		path := filepath.Join(t.TempDir(), "agent.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.Load(path, "", func(string) string { return "" })
+		if err == nil {
+			t.Errorf("%s was taken", text)
+			continue
+		}
+		if got := strings.ReplaceAll(err.Error(), path, "F"); !strings.Contains(got, want) {
+			t.Errorf("%s:\n%s\nwant\n%s", text, got, want)
+		}
+	}
+}

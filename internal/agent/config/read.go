@@ -30,9 +30,9 @@ const ownPrefix = "slipway_"
 // it is "".
 type Place struct{ Dir, State, Runtime, Socket string }
 
-// Load reads the file at path over the defaults and validates the outcome.
-// socket, if not "", wins over the file's; getenv tells what systemd made for
-// the service.
+// Load reads the file at path over the defaults and validates the outcome. Every
+// fault is in the error, as a *Fault with its file, line and key. socket, if not
+// "", wins over the file's; getenv tells what systemd made for the service.
 func Load(path, socket string, getenv func(string) string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -51,51 +51,46 @@ func Load(path, socket string, getenv func(string) string) (Config, error) {
 		return Config{}, err
 	}
 	first := func(list string) string { dir, _, _ := strings.Cut(list, ":"); return dir }
-	c, err := Parse(text, Place{dir, first(getenv("STATE_DIRECTORY")), first(getenv("RUNTIME_DIRECTORY")), socket})
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return parse(
+		path, text, Place{dir, first(getenv("STATE_DIRECTORY")), first(getenv("RUNTIME_DIRECTORY")), socket},
+	)
 }
 
 // Parse reads the text of a file at a place. Every fault is in the error.
-func Parse(text []byte, at Place) (Config, error) {
+func Parse(text []byte, at Place) (Config, error) { return parse("", text, at) }
+
+func parse(file string, text []byte, at Place) (Config, error) {
 	c := Default()
 	c.DataRoot, c.Socket = filepath.Join(at.State, c.DataRoot), filepath.Join(at.Runtime, c.Socket)
 	if at.State != "" {
 		c.DataRoot = at.State
 	}
-	var file map[string]json.RawMessage
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := dec.Decode(&file); err != nil {
-		return Config{}, fmt.Errorf("not a JSON object: %w", err)
+	d := &document{file: file, text: text}
+	if !d.open() {
+		return Config{}, d.err()
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("more than one JSON value")
-	}
-	var faults []error
 	known := c.settings()
-	for _, key := range slices.Sorted(maps.Keys(file)) {
+	for _, key := range slices.Sorted(maps.Keys(d.keys)) {
 		set, ok := known[key]
-		if !ok {
-			if !loaded(key) {
-				c.Ignored = append(c.Ignored, key)
+		switch {
+		case ok && string(d.keys[key]) != "null":
+			if err := set(d.keys[key]); err != nil {
+				d.fault(d.lines[key], key, err.Error())
 			}
-			continue
-		}
-		if raw := file[key]; string(raw) != "null" {
-			if err := set(raw); err != nil {
-				faults = append(faults, fmt.Errorf("%s: %w", key, err))
-			}
+		case ok || loaded(key) || d.misspelt(key, known):
+		default:
+			c.Ignored = append(c.Ignored, key)
 		}
 	}
-	c.settle(file)
+	c.settle(d.keys)
 	c.anchor(at.Dir)
 	if at.Socket != "" {
 		c.Socket = at.Socket
 	}
-	faults = append(faults, c.Validate())
-	if err := errors.Join(faults...); err != nil {
+	if err := c.Validate(); err != nil {
+		d.refused(err)
+	}
+	if err := d.err(); err != nil {
 		return Config{}, err
 	}
 	return c, nil

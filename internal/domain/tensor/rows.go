@@ -15,4 +15,5 @@ const (
 	Undeclared  Declared = iota
 	Independent          // each row is computed from itself alone
 	Dependent            // rows of one request may depend on each other
+	Tolerant             // as Independent, and callers take answers that differ by rounding
 )

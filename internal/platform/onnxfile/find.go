@@ -134,7 +134,7 @@ func mapped(path string, f func(b []byte) error) error {
 }
 
 // RowsFile is the file beside a model that declares what its rows are:
-// {"rows": "independent"} or {"rows": "dependent"}.
+// {"rows": "independent"}, "dependent" or "tolerant".
 const RowsFile = "batching.json"
 
 // ReadRows says what is known of the rows of the model file at path, whose
@@ -174,6 +174,10 @@ func readDeclared(path string) (tensor.Declared, error) {
 		return tensor.Independent, nil
 	case err == nil && said.Rows == "dependent":
 		return tensor.Dependent, nil
+	case err == nil && said.Rows == "tolerant":
+		return tensor.Tolerant, nil
 	}
-	return tensor.Undeclared, fmt.Errorf(`%s must be {"rows": "independent"} or {"rows": "dependent"}`, RowsFile)
+	return tensor.Undeclared, fmt.Errorf(
+		`%s must be {"rows": "independent"}, {"rows": "dependent"} or {"rows": "tolerant"}`, RowsFile,
+	)
 }
