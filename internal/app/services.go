@@ -123,13 +123,14 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 // apis are the APIs that share the server's address; api serves the runtime's
 // requests that are not on its fast path.
 func (a *App) apis(api *runtime.API) gateway.Config {
+	plans := &evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}
 	a.ctl = control.New(control.Config{
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
 		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
 		Gates:          a.cfg.Guardrails.Gates,
 		CaptureStopped: a.capture.Stopped,
-		Allowance:      a.allowance(), Suspect: (&evidence.Plans{Alarms: a.alarms, Metrics: a.metrics}).Suspicions,
+		Allowance:      a.allowance(), Suspect: plans.Suspicions, Chances: plans.Chances,
 	})
 	return gateway.Config{
 		Verifier: a.callers, Keys: a.keys, Account: a.cfg.Account, Region: a.cfg.Region, Log: a.log,

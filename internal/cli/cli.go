@@ -65,7 +65,8 @@ func New() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
 	root.AddCommand(
-		newDeployments(), newDeployment(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(), newSimDevices(),
+		newDeployments(), newDeployment(), newGate(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(),
+		newSimDevices(),
 	)
 	root.AddCommand(newOrders()...)
 	checkArguments(root)

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-ml/slipway/internal/wire/shape"
+	"github.com/slipway-ml/slipway/internal/wire/shape/slipway"
 )
 
 func newPlan() *cobra.Command {
@@ -30,13 +34,15 @@ type updateFlags struct {
 func newPlanUpdate() *cobra.Command {
 	var c connection
 	var u updateFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "update-endpoint --endpoint-name NAME --endpoint-config-name NAME",
 		Short: "Show the timeline of an update of an endpoint",
 		Long: `Takes the arguments of 'aws sagemaker update-endpoint', lets the server judge them as it
 would an update, and shows what would run: each step with its instances, its traffic, its
 wait and how long it may take at most, the most instances at a time, which alarms are
-watched, and what is suspicious. Nothing is changed.`,
+watched, and what is suspicious. Nothing is changed. Exits 2 if something will go wrong for
+sure, such as a gate that waits for a proof which the traffic cannot give.`,
 		Example: `  slipway plan update-endpoint --endpoint-name e --endpoint-config-name v2 --deployment-config ` +
 			`file://canary.json`,
 		Args: cobra.ArbitraryArgs, // properties to exclude
@@ -45,11 +51,30 @@ watched, and what is suspicious. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			return ask(cmd, &c, "PlanUpdateEndpoint", in, showPlan)
+			r, err := c.remote(cmd)
+			if err != nil {
+				return err
+			}
+			var out slipway.PlanUpdateEndpointOutput
+			answer, err := r.call(cmd.Context(), "PlanUpdateEndpoint", in, &out)
+			switch {
+			case err != nil:
+				return err
+			case c.json:
+				err = printJSON(cmd.OutOrStdout(), answer)
+			default:
+				err = showPlan(cmd.OutOrStdout(), out)
+			}
+			doomed := func(f slipway.Finding) bool { return shape.Val(f.Severity) == "Error" }
+			if err == nil && !force && slices.ContainsFunc(out.Findings, doomed) {
+				return &exit{2, "this update would be rolled back; --force plans it all the same"}
+			}
+			return err
 		},
 	}
 	c.bind(cmd)
 	u.bind(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "exit 0 also if something will go wrong for sure")
 	return cmd
 }
 

@@ -215,6 +215,7 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 			p.line("\n%s %s", clockOnly(s.Time), clean(*s.Note))
 		}
 	}
+	p.gates(d.Gates)
 	if len(d.Orders) == 0 {
 		return
 	}

@@ -57,6 +57,7 @@ func NewHandler(s Services, log *slog.Logger) *rpc.Handler {
 		rpc.Config{Service: Service(), Protocols: []rpc.Speaker{awsjson.New}, Errors: awserr.SageMaker, Log: log},
 		rpc.Bind("ListDeployments", a.listDeployments),
 		rpc.Bind("DescribeDeployment", a.describeDeployment),
+		rpc.Bind("DescribeGates", a.describeGates),
 		rpc.Bind("PlanUpdateEndpoint", a.planUpdateEndpoint),
 		rpc.Bind("PauseDeployment", a.order("PauseDeployment", rollout.Pause)),
 		rpc.Bind("ResumeDeployment", a.order("ResumeDeployment", rollout.Resume)),

@@ -3,6 +3,7 @@ package slipway
 import (
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -52,6 +53,11 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 	}
 	for _, o := range r.Orders() {
 		out.Orders = append(out.Orders, order(o))
+	}
+	for _, j := range r.Gates() {
+		if j.Seen || j.Gate.Origin() != gate.BuiltIn { // else nobody set it, and it has nothing to tell
+			out.Gates = append(out.Gates, judgedBy(j))
+		}
 	}
 	return out
 }

@@ -21,6 +21,7 @@ import (
 	hostingapi "github.com/slipway-ml/slipway/internal/api/sagemaker"
 	api "github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -47,6 +48,7 @@ type world struct {
 	firing   []hosting.TrippedAlarm
 	gap      rollout.Gap
 	answered int64
+	seen     []gate.Fact
 	data     string // the version of the model data that is there
 }
 
@@ -66,6 +68,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 			Allowance: control.Allowance{
 				Download: 20 * time.Minute, Startup: 8 * time.Minute, Stop: 10 * time.Minute,
 			},
+			Seen:    w.Facts,
+			Chances: func(arn.Scope, []string) []float64 { return []float64{0.01} },
 			Suspect: func(context.Context, *hosting.Endpoint) ([]record.Finding, error) {
 				return []record.Finding{{Severity: record.Info, Code: "Looked", Message: "Somebody looked."}}, nil
 			},
@@ -78,7 +82,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.turns = &deployer.Deployer{
 			Log: slog.New(slog.DiscardHandler), Changed: func() {},
 			Change:   db.Change,
-			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Routers: w, Watch: w},
+			Evidence: &evidence.Source{Endpoints: db, Alarms: w, Gates: w, Routers: w, Watch: w},
 		}
 		f(w)
 	})
@@ -90,6 +94,9 @@ func (w *world) Firing(
 ) ([]hosting.TrippedAlarm, rollout.Gap, error) {
 	return w.firing, rollout.Gap{}, nil
 }
+
+// Facts implements evidence.Gates.
+func (w *world) Facts(hosting.DeploymentID) []gate.Fact { return w.seen }
 
 // LastGap implements evidence.Watcher.
 func (w *world) LastGap() rollout.Gap { return w.gap }

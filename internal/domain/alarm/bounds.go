@@ -44,6 +44,15 @@ func (j *Judge) OfEvidence() bool {
 	return len(j.stats) > 0
 }
 
+// Chance is how likely an alarm on evidence fires, at most, in a deployment whose
+// new instances are no worse than allowed; false if that is not known.
+func (j *Judge) Chance() (float64, bool) {
+	if !j.OfEvidence() || j.returned != "" || !j.d.upward() {
+		return 0, false
+	}
+	return min(1, math.Pow(10, -*j.d.Threshold)), true
+}
+
 // samplesOf returns what is known of a metric's samples (spec §7.1 and §7.2).
 // Of metrics that clients put themselves, nothing is.
 func samplesOf(id metric.ID) span {

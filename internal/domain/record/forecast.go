@@ -2,8 +2,10 @@ package record
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 )
@@ -56,7 +58,7 @@ func Foresee(p rollout.Plan, a Allowance) Forecast {
 		case rollout.Retiring, rollout.Committed:
 			s.Worst = a.Stop
 		case rollout.Baking:
-			if p.Policy.MinimumRequests > 0 {
+			if p.Policy.MinimumRequests > 0 || slices.ContainsFunc(p.Policy.Gates, holds) {
 				s.Worst = max(s.Wait, timeout-m.At)
 			}
 		case rollout.Shifting, rollout.Returning, rollout.Restoring, rollout.Withdrawing,
@@ -72,11 +74,14 @@ func Foresee(p rollout.Plan, a Allowance) Forecast {
 	return f
 }
 
+func holds(g gate.Gate) bool { return g.Action == gate.Hold }
+
 // Severity says how much a Finding matters.
 type Severity string
 
-// A warning is about what may go wrong unseen.
+// A warning is about what may go wrong unseen, an error about what will go wrong.
 const (
+	Error   Severity = "Error"
 	Warning Severity = "Warning"
 	Info    Severity = "Info"
 )
@@ -98,7 +103,7 @@ func Suspicious(e *hosting.Endpoint) (out []Finding) {
 		out = append(out, Finding{Warning, code, fmt.Sprintf(format, args...)})
 	}
 	wait := d.Plan.TotalWait()
-	switch alarms := len(p.Alarms) > 0; {
+	switch alarms := len(p.Alarms) > 0 || gate.AnyJudges(p.Gates); {
 	case !alarms && wait > 0:
 		warn("NothingWatched",
 			"No alarm is watched: the deployment waits %s, but only an instance that fails or the timeout can "+
@@ -192,8 +197,8 @@ func Starved(p rollout.Plan, requests int64, lately time.Duration) []Finding {
 		if m.State.Phase != rollout.Baking {
 			continue
 		}
-		if planned, _ := p.Wait(m.State.Step); planned == 0 {
-			continue // a glance at the alarms, of which Suspicious tells
+		if planned, _ := p.Wait(m.State.Step); planned == 0 || p.Mirrored(m.State.Step) {
+			continue // a glance at the alarms, of which Suspicious tells, or copies alone
 		}
 		share := 0.0
 		for _, v := range m.State.Variants {

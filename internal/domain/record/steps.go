@@ -78,14 +78,18 @@ func (r Record) judged(s Step) string {
 	if s.Phase == rollout.Baking && r.Counted() && !r.Exposure.AtLeast && s.Requests == 0 && r.meant(s.Number-1) {
 		return "No request reached the new fleet during this bake: it proves nothing."
 	}
+	if s.Phase == rollout.Baking && r.Plan.Mirrored(s.Number-1) {
+		return "The new fleet got copies of requests alone."
+	}
 	return ""
 }
 
 // meant reports whether step i was planned to be baked at all: the glance at
-// the alarms of a step without a wait was never to see requests.
+// the alarms of a step without a wait was never to see requests, nor was a step
+// of copies alone.
 func (r Record) meant(i int) bool {
 	wait, _ := r.Plan.Wait(i)
-	return wait > 0
+	return wait > 0 && !r.Plan.Mirrored(i)
 }
 
 // Share is the part of the variants' traffic that the new fleet takes in s, in

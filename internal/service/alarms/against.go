@@ -153,6 +153,18 @@ func (s *Service) Begin(ctx context.Context, sc arn.Scope, ids ...metric.ID) err
 	return s.carryOut(ctx, s.evaluateNow(es))
 }
 
+// Chances returns how likely each of the named alarms, or of those below them, goes
+// into ALARM by chance in a deployment, of those that watch evidence.
+func (s *Service) Chances(sc arn.Scope, names []string) (all []float64) {
+	leaves, _ := s.index.below(sc.Region, names)
+	for _, e := range leaves {
+		if c, known := e.judge.Chance(); known {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 // on returns the metric alarms that watch a metric.
 func (x *index) on(region string, k metric.Key) (es []*entry) {
 	x.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -36,6 +37,12 @@ type Config struct {
 	// Gates are the words of the gates that judge deployments whose configuration
 	// does not say otherwise, by kind.
 	Gates map[string]string
+	// Seen returns what gates have seen of a deployment by now; nil: nothing is
+	// known but what is stored.
+	Seen func(id hosting.DeploymentID) []gate.Fact
+	// Chances returns how likely each of the named alarms rolls back an update for
+	// nothing, of those on evidence; nil: nothing is known of alarms.
+	Chances func(s arn.Scope, names []string) []float64
 	// MissingAlarms returns those of the named alarms that do not exist; nil
 	// skips the check. It is asked at UpdateEndpoint (spec §4.5).
 	MissingAlarms func(s arn.Scope, names []string) []string

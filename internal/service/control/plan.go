@@ -93,8 +93,3 @@ func (c *Control) OldTrouble(ctx context.Context, s arn.Scope, r record.Record) 
 	}
 	return e.OldTrouble(instances), nil
 }
-
-// Deployment returns all that is known of a deployment.
-func (c *Control) Deployment(ctx context.Context, s arn.Scope, id hosting.DeploymentID) (record.Record, error) {
-	return c.Store.Deployment(ctx, s, id)
-}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -88,6 +89,8 @@ func (d *Deployer) step(
 	ev.Firing = d.Evidence.WithTrip(id, ev.Firing)
 	facts := e.Facts(is, ev.Firing, now)
 	facts.Observed = ev.Observed
+	seen := d.Evidence.Facts(id)
+	facts.Gates = e.GateFacts(seen)
 	next, due := rollout.Next(e.Deployment.Plan, before, facts)
 	if !due.Equal(now) {
 		return d.lookAgain(e, before, due, now), false, nil // nothing to do before then
@@ -96,6 +99,7 @@ func (d *Deployer) step(
 		e.Deployment.Tripped = ev.Firing
 	}
 	e.Apply(next, now)
+	e.Deployment.Note(seen, before, now)
 	if before.Phase != next.Phase {
 		d.Log.InfoContext(ctx, "deployment advanced", "endpoint", e.Name, "deployment", id,
 			"kind", e.Deployment.Plan.Kind, "from", before.Phase, "phase", next.Phase, "step", next.Step,
@@ -113,8 +117,8 @@ func (d *Deployer) step(
 }
 
 // How often a deployment is looked at while nothing else is due: for alarms,
-// which wake it besides when they trip, and for a count of requests, which does
-// not.
+// which wake it besides when they trip, and for a count of requests and what gates
+// make of it, which do not.
 const (
 	betweenAlarms = 10 * time.Second
 	betweenCounts = time.Second
@@ -135,7 +139,8 @@ func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time
 	if len(e.Watched().Alarms) > 0 {
 		soon(betweenAlarms)
 	}
-	if e.Deployment.Plan.Policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
+	counted := e.Deployment.Plan.Policy.MinimumRequests > 0 || gate.AnyJudges(e.Deployment.Plan.Policy.Gates)
+	if counted && s.Phase == rollout.Baking {
 		soon(betweenCounts)
 	}
 	return due

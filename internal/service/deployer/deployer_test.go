@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/outcome"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -38,6 +39,7 @@ type yard struct {
 	cut   atomic.Int64 // transactions that the end of their turn cut off
 
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
+	gates    atomic.Pointer[[]gate.Fact]
 	answered atomic.Int64
 	dropped  atomic.Pointer[rollout.Gap]
 	tripLate atomic.Bool // an alarm takes traffic back while a turn waits for the database
@@ -104,7 +106,7 @@ func (y *yard) start() (stop func()) {
 	})
 	d := &deployer.Deployer{
 		Log: log, Changed: y.turns.Notify,
-		Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Routers: y, Metrics: y, Watch: watch},
+		Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Gates: y, Routers: y, Metrics: y, Watch: watch},
 		Change: func(ctx context.Context, f func(store.Tx) error) error {
 			if y.fail.Add(-1) >= 0 || y.away.Load() {
 				return errors.New("the database is away")

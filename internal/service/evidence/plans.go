@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/service/alarms"
@@ -37,21 +38,35 @@ func (p *Plans) Suspicions(_ context.Context, e *hosting.Endpoint) (out []record
 		out = append(out, record.Finding{Severity: record.Warning, Code: string(s.Kind), Message: s.Text})
 	}
 	var answered float64
+	rate, failing := map[string]float64{}, map[string]float64{}
 	for _, v := range plan.Variants {
-		n, err := p.invocations(e, v.Name)
+		n, err := p.sum(e, v.Name, "Invocations")
+		if err != nil {
+			return nil, err
+		}
+		bad, err := p.sum(e, v.Name, "InvocationModelErrors")
 		if err != nil {
 			return nil, err
 		}
 		answered += n
+		rate[v.Name] = n / lately.Seconds()
+		if n > 0 {
+			failing[v.Name] = min(1, bad/n)
+		}
 	}
-	return append(out, record.Starved(plan, int64(answered), lately)...), nil
+	out = append(out, record.Starved(plan, int64(answered), lately)...)
+	return append(out, record.Blind(e, rate, failing)...), nil
 }
 
-// invocations counts the requests that a variant has answered lately.
-func (p *Plans) invocations(e *hosting.Endpoint, variant string) (n float64, err error) {
+// Chances returns how likely each of the named alarms rolls back a deployment
+// whose new instances are no worse than allowed, of those on evidence.
+func (p *Plans) Chances(sc arn.Scope, names []string) []float64 { return p.Alarms.Chances(sc, names) }
+
+// sum adds up a metric of a variant over the last minutes.
+func (p *Plans) sum(e *hosting.Endpoint, variant, name string) (n float64, err error) {
 	end := time.Now().Truncate(time.Second).Add(time.Second)
 	points, err := p.Metrics.Statistics(e.Scope, metrics.StatisticsQuery{
-		Metric: metric.ID{Namespace: metrics.Namespace, Name: "Invocations", Dimensions: []metric.Dimension{
+		Metric: metric.ID{Namespace: metrics.Namespace, Name: name, Dimensions: []metric.Dimension{
 			{Name: "EndpointName", Value: e.Name}, {Name: "VariantName", Value: variant},
 		}},
 		Start: end.Add(-lately), End: end, Period: time.Minute, Stats: []metric.Stat{metric.Sum},

@@ -69,6 +69,14 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 	return r, err
 }
 
+// UpdatesSince counts the updates of endpoints of all regions that were accepted
+// since then and are still on record.
+func (db *DB) UpdatesSince(ctx context.Context, since time.Time) (n int64, err error) {
+	err = db.Read().QueryRowContext(ctx,
+		`select count(*) from deployment where kind = 'Update' and begun >= $1`, since.UnixMicro()).Scan(&n)
+	return n, store.Wrap("count updates", err)
+}
+
 // pruneBatch is how many rows are forgotten in a transaction: the first time there
 // may be millions.
 const pruneBatch = 500

@@ -38,6 +38,11 @@ var api = shape.Service{
 			Output: &sDescribeEdgeDeploymentOutput,
 		},
 		{
+			Name: "DescribeGates", Method: "POST", URI: "/", Status: 200,
+			Input:  &sDescribeGatesInput,
+			Output: &sDescribeGatesOutput,
+		},
+		{
 			Name: "ListDeployments", Method: "POST", URI: "/", Status: 200,
 			Input:  &sListDeploymentsInput,
 			Output: &sListDeploymentsOutput,

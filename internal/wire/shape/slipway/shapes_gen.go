@@ -25,6 +25,27 @@ var (
 		{Name: "Version", Shape: &sText},
 		{Name: "PreviousVersion", Shape: &sText},
 	}}
+	sDeploymentGate = shape.Shape{Name: "DeploymentGate", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "GateName", Shape: &sText, Required: true},
+		{Name: "VariantName", Shape: &sText, Required: true},
+		{Name: "Action", Shape: &sText, Required: true},
+		{Name: "Origin", Shape: &sText, Required: true},
+		{Name: "Words", Shape: &sGateWords, Required: true},
+		{Name: "Alpha", Shape: &sValue, Required: true},
+		{Name: "Threshold", Shape: &sValue, Required: true},
+		{Name: "Evidence", Shape: &sValue},
+		{Name: "Proof", Shape: &sValue},
+		{Name: "ProofStepNumber", Shape: &sCount},
+		{Name: "Held", Shape: &sText},
+		{Name: "HeldSince", Shape: &sTime},
+		{Name: "Since", Shape: &sTime},
+		{Name: "Time", Shape: &sTime},
+		{Name: "Requests", Shape: &sRequests},
+		{Name: "PreviousRequests", Shape: &sRequests},
+		{Name: "Statements", Shape: &sGateTexts, Required: true},
+		{Name: "Points", Shape: &sGatePoints},
+	}}
+	sDeploymentGates = shape.Shape{Name: "DeploymentGates", Kind: shape.List, Elem: &sDeploymentGate}
 	sDeploymentId    = shape.Shape{Name: "DeploymentId", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
 	sDeploymentOrder = shape.Shape{Name: "DeploymentOrder", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Time", Shape: &sTime, Required: true},
@@ -107,6 +128,7 @@ var (
 		{Name: "Steps", Shape: &sDeploymentSteps, Required: true},
 		{Name: "PreviousFleetTrouble", Shape: &sText},
 		{Name: "Orders", Shape: &sDeploymentOrders, Required: true},
+		{Name: "Gates", Shape: &sDeploymentGates},
 	}}
 	sDescribeEdgeDeploymentInput = shape.Shape{Name: "DescribeEdgeDeploymentInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EdgeDeploymentPlanName", Shape: &sEntityName, Required: true},
@@ -118,6 +140,23 @@ var (
 		{Name: "Policy", Shape: &sEdgePolicy},
 		{Name: "Stages", Shape: &sEdgeStages},
 		{Name: "Events", Shape: &sEdgeEvents},
+	}}
+	sDescribeGatesInput = shape.Shape{Name: "DescribeGatesInput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
+	}}
+	sDescribeGatesOutput = shape.Shape{Name: "DescribeGatesOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
+		{Name: "EndpointArn", Shape: &sText, Required: true},
+		{Name: "Summary", Shape: &sText, Required: true},
+		{Name: "DeploymentId", Shape: &sDeploymentId},
+		{Name: "PreviousEndpointConfigName", Shape: &sText},
+		{Name: "EndpointConfigName", Shape: &sText},
+		{Name: "Phase", Shape: &sText},
+		{Name: "StepNumber", Shape: &sCount},
+		{Name: "Gates", Shape: &sDeploymentGates, Required: true},
+		{Name: "Updates", Shape: &sRequests},
+		{Name: "FalseRollbackChance", Shape: &sValue},
+		{Name: "ExpectedFalseRollbacks", Shape: &sValue},
 	}}
 	sDeviceCertificate = shape.Shape{Name: "DeviceCertificate", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "CertificateId", Shape: &sText, Required: true},
@@ -179,8 +218,21 @@ var (
 		{Name: "Code", Shape: &sText, Required: true},
 		{Name: "Message", Shape: &sText, Required: true},
 	}}
-	sFindings             = shape.Shape{Name: "Findings", Kind: shape.List, Elem: &sFinding}
-	sFlag                 = shape.Shape{Name: "Flag", Kind: shape.Boolean}
+	sFindings  = shape.Shape{Name: "Findings", Kind: shape.List, Elem: &sFinding}
+	sFlag      = shape.Shape{Name: "Flag", Kind: shape.Boolean}
+	sGatePoint = shape.Shape{Name: "GatePoint", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Time", Shape: &sTime, Required: true},
+		{Name: "Evidence", Shape: &sValue, Required: true},
+		{Name: "Proof", Shape: &sValue},
+	}}
+	sGatePoints = shape.Shape{Name: "GatePoints", Kind: shape.List, Elem: &sGatePoint}
+	sGateTexts  = shape.Shape{Name: "GateTexts", Kind: shape.List, Elem: &sText}
+	sGateWord   = shape.Shape{Name: "GateWord", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Word", Shape: &sText, Required: true},
+		{Name: "Value", Shape: &sText, Required: true},
+		{Name: "Origin", Shape: &sText, Required: true},
+	}}
+	sGateWords            = shape.Shape{Name: "GateWords", Kind: shape.List, Elem: &sGateWord}
 	sListDeploymentsInput = shape.Shape{Name: "ListDeploymentsInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EndpointName", Shape: &sEndpointName, Required: true},
 		{Name: "MaxResults", Shape: &sMaxResults},
@@ -304,6 +356,7 @@ var (
 		{Name: "TrafficTakenBackTime", Shape: &sTime},
 	}}
 	sTrippedAlarms = shape.Shape{Name: "TrippedAlarms", Kind: shape.List, Elem: &sTrippedAlarm}
+	sValue         = shape.Shape{Name: "Value", Kind: shape.Double}
 	sVariantName   = shape.Shape{Name: "VariantName", Kind: shape.String}
 )
 

@@ -41,6 +41,31 @@ type DeployedModelDatum struct {
 // Shape describes the members and their constraints.
 func (DeployedModelDatum) Shape() *shape.Shape { return &sDeployedModelDatum }
 
+// DeploymentGate is part of other structures; required: GateName, VariantName, Action, Origin, Words, Alpha, Threshold, Statements.
+type DeploymentGate struct {
+	GateName         *string     `json:"GateName"`
+	VariantName      *string     `json:"VariantName"`
+	Action           *string     `json:"Action"`
+	Origin           *string     `json:"Origin"`
+	Words            []GateWord  `json:"Words"`
+	Alpha            *float64    `json:"Alpha"`
+	Threshold        *float64    `json:"Threshold"`
+	Evidence         *float64    `json:"Evidence,omitempty"`
+	Proof            *float64    `json:"Proof,omitempty"`
+	ProofStepNumber  *int32      `json:"ProofStepNumber,omitempty"`
+	Held             *string     `json:"Held,omitempty"`
+	HeldSince        *shape.Time `json:"HeldSince,omitempty"`
+	Since            *shape.Time `json:"Since,omitempty"`
+	Time             *shape.Time `json:"Time,omitempty"`
+	Requests         *int64      `json:"Requests,omitempty"`
+	PreviousRequests *int64      `json:"PreviousRequests,omitempty"`
+	Statements       []string    `json:"Statements"`
+	Points           []GatePoint `json:"Points,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DeploymentGate) Shape() *shape.Shape { return &sDeploymentGate }
+
 // DeploymentOrder is part of other structures; required: Time, Order, By, Effect.
 type DeploymentOrder struct {
 	Time            *shape.Time `json:"Time"`
@@ -145,6 +170,7 @@ type DescribeDeploymentOutput struct {
 	Steps                      []DeploymentStep     `json:"Steps"`
 	PreviousFleetTrouble       *string              `json:"PreviousFleetTrouble,omitempty"`
 	Orders                     []DeploymentOrder    `json:"Orders"`
+	Gates                      []DeploymentGate     `json:"Gates,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -170,6 +196,33 @@ type DescribeEdgeDeploymentOutput struct {
 
 // Shape describes the members and their constraints.
 func (DescribeEdgeDeploymentOutput) Shape() *shape.Shape { return &sDescribeEdgeDeploymentOutput }
+
+// DescribeGatesInput is what DescribeGates takes; required: EndpointName.
+type DescribeGatesInput struct {
+	EndpointName *string `json:"EndpointName"`
+}
+
+// Shape describes the members and their constraints.
+func (DescribeGatesInput) Shape() *shape.Shape { return &sDescribeGatesInput }
+
+// DescribeGatesOutput is what DescribeGates answers; required: EndpointName, EndpointArn, Summary, Gates.
+type DescribeGatesOutput struct {
+	EndpointName               *string          `json:"EndpointName"`
+	EndpointArn                *string          `json:"EndpointArn"`
+	Summary                    *string          `json:"Summary"`
+	DeploymentId               *string          `json:"DeploymentId,omitempty"`
+	PreviousEndpointConfigName *string          `json:"PreviousEndpointConfigName,omitempty"`
+	EndpointConfigName         *string          `json:"EndpointConfigName,omitempty"`
+	Phase                      *string          `json:"Phase,omitempty"`
+	StepNumber                 *int32           `json:"StepNumber,omitempty"`
+	Gates                      []DeploymentGate `json:"Gates"`
+	Updates                    *int64           `json:"Updates,omitempty"`
+	FalseRollbackChance        *float64         `json:"FalseRollbackChance,omitempty"`
+	ExpectedFalseRollbacks     *float64         `json:"ExpectedFalseRollbacks,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DescribeGatesOutput) Shape() *shape.Shape { return &sDescribeGatesOutput }
 
 // DeviceCertificate is part of other structures; required: CertificateId, Status, CreationTime, Enrolled.
 type DeviceCertificate struct {
@@ -248,6 +301,26 @@ type Finding struct {
 
 // Shape describes the members and their constraints.
 func (Finding) Shape() *shape.Shape { return &sFinding }
+
+// GatePoint is part of other structures; required: Time, Evidence.
+type GatePoint struct {
+	Time     *shape.Time `json:"Time"`
+	Evidence *float64    `json:"Evidence"`
+	Proof    *float64    `json:"Proof,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (GatePoint) Shape() *shape.Shape { return &sGatePoint }
+
+// GateWord is part of other structures; required: Word, Value, Origin.
+type GateWord struct {
+	Word   *string `json:"Word"`
+	Value  *string `json:"Value"`
+	Origin *string `json:"Origin"`
+}
+
+// Shape describes the members and their constraints.
+func (GateWord) Shape() *shape.Shape { return &sGateWord }
 
 // ListDeploymentsInput is what ListDeployments takes; required: EndpointName.
 type ListDeploymentsInput struct {
