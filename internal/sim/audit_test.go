@@ -75,7 +75,7 @@ func (w *world) check(key string, c *call, how fate) {
 		if c.fired {
 			w.err = heeded(prev, s.stored)
 		}
-		w.err = errors.Join(w.err, watched(prev, s.stored, c.saw))
+		w.err = errors.Join(w.err, watched(prev, s.stored, c.saw), judgedByItsOwn(prev, s.stored, c.from.facts))
 	}
 	if w.err != nil {
 		w.err = fmt.Errorf("%s: %w", describe(prev, s), w.err)
@@ -277,7 +277,7 @@ func watched(prev, e *hosting.Endpoint, saw time.Duration) error {
 	if s.Phase != rollout.Baking || d == nil || d.State.Phase == rollout.Baking || !d.State.Turned.IsZero() {
 		return nil
 	}
-	if wait, _ := d.Plan.Wait(s.Step); !s.Promoted && saw < wait {
+	if wait := atLeast(d.Plan, s.Step); !s.Promoted && saw < wait {
 		return fmt.Errorf("a bake of %v ended after %v that were observed", wait, saw)
 	}
 	return nil

@@ -193,13 +193,17 @@ func (c *chain) turn() {
 			firing = []hosting.TrippedAlarm{{Name: e.Name}}
 		}
 		d.Exposure.Requests = c.requests
-		next, wake := rollout.Next(d.Plan, d.State, e.Facts(c.is, firing, c.now))
+		seen := c.seen(e, c.quota <= 0)
+		facts := e.Facts(c.is, firing, c.now)
+		facts.Gates = e.GateFacts(seen)
+		next, wake := rollout.Next(d.Plan, d.State, facts)
 		if c.wake = wake; !wake.Equal(c.now) {
 			return
 		}
 		prev := c.e
 		c.note("%s → %s", d.State.Phase, next.Phase)
 		e.Apply(next, c.now)
+		d.Note(seen, prev.Deployment.State, c.now)
 		if e.Ended() && d.Plan.Kind == rollout.Delete {
 			if len(c.is) > 0 {
 				c.broken("deleted with %d instances", len(c.is))
@@ -211,6 +215,11 @@ func (c *chain) turn() {
 		}
 		c.save(e)
 		rewound := c.now.Before(prev.Deployment.State.Since)
+		if c.err == nil && !rewound {
+			if err := judgedByItsOwn(prev, c.e, seen); err != nil {
+				c.broken("%s: %w", describe(prev, c.slot), err)
+			}
+		}
 		if c.err == nil && c.alarm && !rewound && len(d.Plan.Policy.Alarms) > 0 {
 			if err := heeded(prev, c.e); err != nil {
 				c.broken("%s: %w", describe(prev, c.slot), err)

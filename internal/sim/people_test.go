@@ -143,6 +143,7 @@ func (w *people) ask(e *hosting.Endpoint, now time.Time) (string, error) {
 			[]hosting.Property{hosting.DesiredInstanceCount, hosting.DesiredWeight}[d.IntN(2)],
 		}
 	}
+	u.Gates = w.gates()
 	what := "update"
 	if u.DeploymentConfig != nil {
 		what = "update " + string(u.DeploymentConfig.Policy.Strategy)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -99,6 +100,7 @@ type server struct {
 	name    string      // as a router
 	began   time.Time   // as a router
 	counts  map[string]int64
+	facts   []gate.Fact // what gates had seen when it last decided
 }
 
 func (w *world) boot(replica int) {
@@ -110,7 +112,7 @@ func (w *world) boot(replica int) {
 	}
 	d := &deployer.Deployer{
 		Log: w.log, Change: s.change, Changed: func() { s.changed = true },
-		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Routers: s, Metrics: s, Watch: s},
+		Evidence: &evidence.Source{Endpoints: s, Alarms: s, Gates: s, Routers: s, Metrics: s, Watch: s},
 	}
 	r := &loop.Runner{
 		Queue: s, Log: w.log, Wake: s.wakeup, Poll: 20 * time.Second, Lease: 30 * time.Second, Retry: time.Second,
@@ -181,6 +183,7 @@ func (s *server) Release(ctx context.Context, c loop.Claim, due time.Time) error
 
 func (s *server) change(ctx context.Context, f func(store.Tx) error) error {
 	return s.do("change", func(torn bool) error {
+		s.facts = nil
 		return s.w.db.Change(ctx, func(tx store.Tx) error {
 			if err := f(tx); err != nil || !torn {
 				return err
