@@ -69,7 +69,9 @@ func (p *page) gates(all []slipway.DeploymentGate) {
 		for _, w := range g.Words {
 			words = append(words, clean(shape.Val(w.Word)+"="+shape.Val(w.Value)))
 		}
-		p.line("\n%s of %s: %s", clean(shape.Val(g.GateName)), clean(shape.Val(g.VariantName)), strings.Join(words, " "))
+		p.line(
+			"\n%s of %s: %s", clean(shape.Val(g.GateName)), clean(shape.Val(g.VariantName)), strings.Join(words, " "),
+		)
 		for _, s := range g.Statements {
 			p.line("  %s", clean(s))
 		}

@@ -22,7 +22,9 @@ func (a *api) describeGates(
 		return out, err
 	}
 	e := v.Endpoint
-	out = slipway.DescribeGatesOutput{EndpointName: &e.Name, EndpointArn: new(e.ARN()), Gates: []slipway.DeploymentGate{}}
+	out = slipway.DescribeGatesOutput{
+		EndpointName: &e.Name, EndpointArn: new(e.ARN()), Gates: []slipway.DeploymentGate{},
+	}
 	if v.Record == nil {
 		out.Summary = new(fmt.Sprintf("Endpoint %q has no deployment in progress: nothing is compared.", e.Name))
 		return out, nil

@@ -33,7 +33,8 @@ func (w *world) saw(log10, proof float64, step int) {
 func TestTheGatesOfADeploymentInProgressAreShown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.endpoint()
-		if got := w.ok("Slipway.DescribeGates", `{"EndpointName":"e"}`); !strings.Contains(got, "nothing is compared") {
+		got := w.ok("Slipway.DescribeGates", `{"EndpointName":"e"}`)
+		if !strings.Contains(got, "nothing is compared") {
 			t.Errorf("without a deployment: %s", got)
 		}
 		w.tagged(gate.Errors, "action=hold ratio=2")
@@ -44,8 +45,8 @@ func TestTheGatesOfADeploymentInProgressAreShown(t *testing.T) {
 		w.after(time.Minute)
 		w.saw(0.4, 2.2, 0)
 		w.golden("gates.json", w.ok("Slipway.DescribeGates", `{"EndpointName":"e"}`))
-		w.refused("Slipway.DescribeGates", `{"EndpointName":"x"}`, `{"__type":"ValidationException","message":"Could not `+
-			`find endpoint \"arn:aws:sagemaker:us-east-1:000000000000:endpoint/x\"."}`)
+		w.refused("Slipway.DescribeGates", `{"EndpointName":"x"}`, `{"__type":"ValidationException","message":"Could `+
+			`not find endpoint \"arn:aws:sagemaker:us-east-1:000000000000:endpoint/x\"."}`)
 	})
 }
 

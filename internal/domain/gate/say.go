@@ -56,12 +56,12 @@ func (g Gate) Against(f Fact, n Names) string {
 			millis(time.Duration(g.Factor*float64(f.Seen.Cut))), percent(g.Factor-1), odds, thousands(fresh.Requests))
 	case Drift:
 		return fmt.Sprintf("%s of %s's answers are %s (%s), %s of %s's at the same time; %s points more were "+
-			"allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh, percent(old.Rate()), n.Old,
-			points(g.Tolerance), odds)
+			"allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh,
+			percent(old.Rate()), n.Old, points(g.Tolerance), odds)
 	case Disagreement:
 		return fmt.Sprintf("%s answers %s of requests differently than %s%s; %s was allowed; evidence %s after %s "+
-			"requests.", n.New, percent(fresh.Rate()), n.Old, between(fresh), percent(g.Tolerance), evidence.Odds(f.Log10),
-			thousands(fresh.Requests))
+			"requests.", n.New, percent(fresh.Rate()), n.Old, between(fresh), percent(g.Tolerance),
+			evidence.Odds(f.Log10), thousands(fresh.Requests))
 	case MirrorFailure:
 		return fmt.Sprintf("%s fails %s of the copies of what %s answers; %s was allowed; evidence %s after %s copies.",
 			n.New, percent(fresh.Rate()), n.Old, percent(g.Tolerance), evidence.Odds(f.Log10),

@@ -79,7 +79,8 @@ func TestWhatAGateHasAgainstAFleet(t *testing.T) {
 func TestWhatIsNotProvenAndWhatCouldNotBeSeen(t *testing.T) {
 	errors := one(t, gate.Errors, tag(gate.Errors, "action=hold alpha=0.01"), nil)
 	few := seen(gate.Errors, 0, 0, 36, 1, 684)
-	if got := errors.Lacking(few, names); !strings.HasPrefix(got, "Not proven: 36 of v3's requests were compared; about 2,") ||
+	const begins = "Not proven: 36 of v3's requests were compared; about 2,"
+	if got := errors.Lacking(few, names); !strings.HasPrefix(got, begins) ||
 		!strings.HasSuffix(got, "are needed to show that it fails at most 0.5 points more.") {
 		t.Error(got)
 	}
@@ -101,12 +102,13 @@ func TestWhatIsNotProvenAndWhatCouldNotBeSeen(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
-	if got := errors.Unseen(seen(gate.Errors, 0, 1, 1700, 32, 32300), names); !strings.Contains(got, "times v2's, could not") {
+	many := seen(gate.Errors, 0, 1, 1700, 32, 32300)
+	if got := errors.Unseen(many, names); !strings.Contains(got, "times v2's, could not") {
 		t.Error(got)
 	}
 	pairs := one(t, gate.Disagreement, tag(gate.Disagreement, mirrored+" action=hold"), nil)
 	f := seen(gate.Disagreement, 0, 0, 451, 0, 0)
-	if got := pairs.Lacking(f, names); !strings.HasPrefix(got, "Not proven: 451 pairs of answers were compared; about ") {
+	if got := pairs.Lacking(f, names); !strings.HasPrefix(got, "Not proven: 451 pairs of answers were compared; abo") {
 		t.Error(got)
 	}
 	f.Seen.Unseen = 0.3
@@ -114,8 +116,8 @@ func TestWhatIsNotProvenAndWhatCouldNotBeSeen(t *testing.T) {
 		t.Error(got)
 	}
 	p := gate.Proven{Kind: gate.Errors, Step: 0, Proof: 3.2, Requests: 1348}
-	const want = "Proven in step 1, for some time of it: v3 fails at most 0.5 points more than v2 (evidence 1:1,600 after " +
-		"1,348 requests)."
+	const want = "Proven in step 1, for some time of it: v3 fails at most 0.5 points more than v2 (evidence " +
+		"1:1,600 after 1,348 requests)."
 	if got := errors.ProofOf(p, names); got != want {
 		t.Error(got)
 	}

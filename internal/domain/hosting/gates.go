@@ -55,7 +55,8 @@ func (d *Deployment) Note(seen []gate.Fact, was rollout.State, now time.Time) {
 		over := was.Phase == rollout.Baking && d.State.Phase != rollout.Baking && d.State.Turned.IsZero()
 		if over && g.Shows(f, was.Begun, was.Step) {
 			d.Proven = append(slices.Clip(d.Proven), gate.Proven{
-				Kind: f.Kind, Variant: f.Variant, Step: was.Step, At: now, Proof: f.Proof, Requests: f.Seen.New.Requests,
+				Kind: f.Kind, Variant: f.Variant, Step: was.Step, At: now, Proof: f.Proof,
+				Requests: f.Seen.New.Requests,
 			})
 		}
 	}

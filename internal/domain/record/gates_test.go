@@ -55,7 +55,8 @@ func TestAPlanSaysWhatItsGatesCannotSee(t *testing.T) {
 			[]string{`GateBlind: Gate "errors": a rate of 1 % would be noticed after about 2,`},
 		},
 		"an alarm on errors needs as much": {
-			40, 10 * time.Minute, nil, 1, 0.001, []string{`GateBlind: Gate "errors": a rate of 1 % would be noticed after`},
+			40, 10 * time.Minute, nil, 1, 0.001,
+			[]string{`GateBlind: Gate "errors": a rate of 1 % would be noticed after`},
 		},
 		"a hold that lasts": {
 			40, 10 * time.Minute,
