@@ -35,6 +35,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/service/control"
 	"github.com/slipway-ml/slipway/internal/service/evidence"
 	"github.com/slipway-ml/slipway/internal/service/fleet"
+	"github.com/slipway-ml/slipway/internal/service/gates"
 	"github.com/slipway-ml/slipway/internal/service/identity"
 	"github.com/slipway-ml/slipway/internal/service/instance"
 	"github.com/slipway-ml/slipway/internal/service/metrics"
@@ -76,6 +77,7 @@ type App struct {
 	watch     *evidence.Watch
 	notify    *notify.Service
 	capture   *capture.Service
+	gates     *gates.Service
 	fleet     *fleet.Service
 	packaging *packaging.Service
 	identity  *identity.Service

@@ -56,6 +56,7 @@ func (a *App) work(ctx context.Context, wg *sync.WaitGroup) {
 		a.capture.Run,
 		a.metrics.Run,
 		a.alarms.Run,
+		a.gates.Run,
 		func(ctx context.Context) { a.trips.Run(ctx, a.wakeups.trips, a.router.Trips) },
 		a.notify.Run,
 		a.tidy,

@@ -21,6 +21,7 @@ import (
 	jobsapi "github.com/slipway-ml/slipway/internal/api/sagemaker/jobs"
 	"github.com/slipway-ml/slipway/internal/api/slipway"
 	"github.com/slipway-ml/slipway/internal/api/sts"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/artifact"
 	"github.com/slipway-ml/slipway/internal/platform/loop"
@@ -75,8 +76,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	if err := a.openAlarms(ctx); err != nil {
 		return err
 	}
+	a.openGates()
 	if a.router, err = router.New(router.Config{
-		Registerer: a.registry, OnSample: a.metrics.Sample, Bodies: a.admission.invocations, Log: a.log,
+		Registerer: a.registry, OnSample: a.sample, Bodies: a.admission.invocations, Log: a.log,
 	}); err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	}
 	if a.mirror, err = mirror.New(mirror.Config{
 		Router: a.router, Timeout: time.Duration(a.cfg.Limits.ModelTimeout),
-		StreamTimeout: time.Duration(a.cfg.Limits.StreamTimeout), Registerer: a.registry, Log: a.log,
+		StreamTimeout: time.Duration(a.cfg.Limits.StreamTimeout), Pairs: a.pair, Registerer: a.registry, Log: a.log,
 	}); err != nil {
 		return err
 	}
@@ -110,6 +112,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Log: a.log,
 		Evidence: &evidence.Source{
 			Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router, Metrics: a.metrics, Watch: a.watch,
+			Gates: a.gates, Follow: a.gates.Follow,
 		},
 	}
 	a.turns = &loop.Runner{
@@ -128,7 +131,7 @@ func (a *App) apis(api *runtime.API) gateway.Config {
 		Store: a.hosting, Notify: a.wakeups.rowsChanged,
 		ModelDataExists: a.modelDataExists, ModelVersion: a.models.Version, CheckContainer: a.checkContainer,
 		MissingAlarms: a.alarms.Missing, MinimumRequests: a.cfg.Guardrails.MinimumRequests,
-		Gates:          a.cfg.Guardrails.Gates,
+		Gates: a.cfg.Guardrails.Gates, Unweighed: gate.Gate.Unweighed, Seen: a.gates.Facts,
 		CaptureStopped: a.capture.Stopped,
 		Allowance:      a.allowance(), Suspect: plans.Suspicions, Chances: plans.Chances,
 	})

@@ -272,7 +272,7 @@ func (c Config) Validate() error {
 	if c.Guardrails.MinimumRequests < 0 {
 		bad("guardrails.minimumRequests: must not be negative")
 	}
-	for _, wrong := range gate.CheckServer(c.Guardrails.Gates) {
+	for _, wrong := range append(gate.CheckServer(c.Guardrails.Gates), gate.ServerUnweighed(c.Guardrails.Gates)...) {
 		bad("guardrails.gates.%s", wrong)
 	}
 	faults = append(faults, c.Capture.faults()...)

@@ -139,14 +139,17 @@ func TestAProgramBesideTheRunningOneIsFoundThere(t *testing.T) {
 }
 
 func TestGatesAreCheckedWhenAServerStarts(t *testing.T) {
-	c, err := Parse([]byte("guardrails: {gates: {errors: action=rollback ratio=2, latency: \"\"}}"))
+	c, err := Parse([]byte("guardrails: {gates: {errors: action=rollback ratio=2, retries: \"\"}}"))
 	if err != nil || c.Guardrails.Gates["errors"] != "action=rollback ratio=2" {
 		t.Errorf("%+v, %v", c.Guardrails, err)
 	}
-	_, err = Parse([]byte("guardrails:\n  gates:\n    errors: ratoi=2\n    latencies: factor=2\n"))
+	_, err = Parse([]byte("guardrails:\n  gates:\n    errors: ratoi=2\n    latencies: factor=2\n" +
+		"    drift: action=report\n    retries: action=hold\n"))
 	for _, want := range []string{
 		`line 3: guardrails.gates.errors: says "ratoi"`, `did you mean "ratio"?`,
 		`line 4: guardrails.gates.latencies: names no gate; did you mean "latency"?`,
+		`line 5: guardrails.gates.drift: Gate "drift" is not supported by this server: it compares errors, `,
+		`guardrails.gates.retries: Gate "retries" says "action=hold", which is not supported by this server`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nwant %s", err, want)

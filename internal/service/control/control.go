@@ -37,6 +37,10 @@ type Config struct {
 	// Gates are the words of the gates that judge deployments whose configuration
 	// does not say otherwise, by kind.
 	Gates map[string]string
+	// Unweighed says why nobody works out what a gate was told to do, "" if somebody
+	// does: what a configuration asks for in vain is refused, not left undone. nil:
+	// all of it is worked out.
+	Unweighed func(gate.Gate) string
 	// Seen returns what gates have seen of a deployment by now; nil: nothing is
 	// known but what is stored.
 	Seen func(id hosting.DeploymentID) []gate.Fact
@@ -137,7 +141,7 @@ func (c *Control) CreateEndpointConfig(ctx context.Context, cfg hosting.Endpoint
 		if err := cfg.Check(); err != nil {
 			return err
 		}
-		if _, err := hosting.Gates(tags, c.guardrails.Load().gates); err != nil {
+		if _, err := c.gatesBy(tags); err != nil {
 			return err
 		}
 		if err := tx.InsertEndpointConfig(ctx, cfg); err != nil {

@@ -157,7 +157,7 @@ func (c *Control) gates(ctx context.Context, tx store.Tx, cfg hosting.EndpointCo
 	if err != nil {
 		return nil, err
 	}
-	return hosting.Gates(tags, c.guardrails.Load().gates)
+	return c.gatesBy(tags)
 }
 
 // alarmsExist refuses an update that would be judged by alarms that are not
@@ -260,7 +260,7 @@ func (c *Control) AddTags(ctx context.Context, resource string, tags []hosting.T
 			return err
 		}
 		if _, kind, _, _ := arn.ParseSageMaker(resource); kind == arn.KindEndpointConfig {
-			_, err = hosting.Gates(all, c.guardrails.Load().gates)
+			_, err = c.gatesBy(all)
 		}
 		return err
 	})

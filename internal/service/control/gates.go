@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/record"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
@@ -55,4 +56,24 @@ func (c *Control) Deployment(ctx context.Context, s arn.Scope, id hosting.Deploy
 		r.Note(c.Seen(id), r.State, clock.Now())
 	}
 	return r, err
+}
+
+// gatesBy reads the gates that tags and the server set. Those of which nobody
+// works anything out are left out if nobody asked for them, and refused with
+// fault.Invalid if somebody did.
+func (c *Control) gatesBy(tags []hosting.Tag) (kept []gate.Gate, err error) {
+	all, err := hosting.Gates(tags, c.guardrails.Load().gates)
+	if err != nil || c.Unweighed == nil {
+		return all, err
+	}
+	for _, g := range all {
+		why := c.Unweighed(g)
+		if why != "" && g.Origin() != gate.BuiltIn {
+			return nil, fault.New(fault.Invalid, "%s", why)
+		}
+		if why == "" {
+			kept = append(kept, g)
+		}
+	}
+	return kept, nil
 }

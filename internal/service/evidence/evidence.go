@@ -68,6 +68,9 @@ type Source struct {
 	Routers   Routers
 	Metrics   Metrics
 	Watch     Watcher
+	// Follow, unless nil, hears how a deployment stands before anything is decided
+	// of it: of the endpoint that it changes, nil if it is over.
+	Follow func(ctx context.Context, id hosting.DeploymentID, e *hosting.Endpoint) error
 }
 
 // Evidence is what is known of a deployment at one moment.
@@ -81,8 +84,16 @@ type Evidence struct {
 // It may write: alarms are evaluated by the samples of this moment.
 func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, err error) {
 	e, err := s.Endpoints.EndpointOf(ctx, id)
-	if err != nil || e == nil {
+	if err != nil {
 		return ev, err
+	}
+	if s.Follow != nil {
+		if err := s.Follow(ctx, id, e); err != nil {
+			return ev, fmt.Errorf("begin evidence: %w", err)
+		}
+	}
+	if e == nil {
+		return ev, nil
 	}
 	w := e.Watched()
 	ev.Observed.Until = clock.Now() // what is looked at below is no older

@@ -1,9 +1,14 @@
 // Package gates counts what becomes of requests while a deployment divides them
-// between two fleets, so that package evidence can weigh it. It promises that a
-// request of an endpoint at rest costs a comparison and nothing else, and that a
-// count is of the fleet that was drawn, by the chance with which it was. What is
-// counted are events that a request has or has not; latencies, answers and pairs
-// are not counted yet, and weighing, publishing and storing are not its job.
+// between two fleets, has package evidence weigh it each second, publishes what
+// that says as series that alarms can watch, and has traffic taken back when a
+// gate fires. It promises that a request of an endpoint at rest costs a comparison
+// and nothing else, that a count is of the fleet that was drawn, by the chance
+// with which it was, and that evidence on one deployment is never part of that on
+// another. What is compared are events that a request has or has not, and pairs of
+// answers to one request; latencies, frequencies of answers and losses of
+// instances are not, and nothing is proven (see gate.Gate.Unweighed). Evidence is
+// in memory alone: a server that starts begins it anew at 0, and says so. What
+// follows from evidence is decided elsewhere, by package rollout.
 package gates
 
 import (

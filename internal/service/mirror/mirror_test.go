@@ -226,7 +226,7 @@ func TestWhatCannotBeComparedIsNoAgreement(t *testing.T) {
 	}{
 		"the new fleet fails":         {answers("{}"), status(500), "new failed"},
 		"it refuses":                  {answers("{}"), status(400), "new failed"},
-		"the old one fails":           {status(500), answers("{}"), ""},
+		"the old one fails":           {status(500), answers("{}"), "old failed"},
 		"both fail":                   {status(500), status(500), ""},
 		"the new answer is too long":  {answers("{}"), long, "shed size"},
 		"the old answer is too long":  {long, answers("{}"), "shed size"},

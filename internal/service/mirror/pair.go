@@ -20,10 +20,12 @@ const (
 // Kind is what came of a request that was meant for both fleets.
 type Kind string
 
-// The kinds of pairs. If the old fleet failed, or its caller left, there is none.
+// The kinds of pairs. If both fleets failed, or the old one's caller left, there is
+// none.
 const (
 	Compared  Kind = "compared"   // both answered: D is how far apart they are
 	NewFailed Kind = "new failed" // the old fleet answered, the new one did not, or not with 2xx
+	OldFailed Kind = "old failed" // the new fleet answered with 2xx, the old one not
 	Shed      Kind = "shed"       // no copy was sent, or the answers were not compared: Cause says why
 )
 
@@ -119,8 +121,10 @@ func (b *both) put(at **reply, r *reply) {
 	b.mu.Unlock()
 	switch {
 	case !ready:
-	case b.old.failed || b.green.given || b.m.closed.Load():
+	case b.green.given || b.m.closed.Load() || b.old.failed && b.green.failed:
 		b.finish("", "")
+	case b.old.failed:
+		b.finish(OldFailed, "")
 	case b.green.failed:
 		b.finish(NewFailed, "")
 	case b.old.cause != "":

@@ -6,12 +6,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 )
 
 // Deploying is the queue of deployments that are due for a turn. Its keys are
 // their ids.
 func (db *DB) Deploying() *store.Queue { return db.Queue("deployment", "id") }
+
+// InProgress returns the ids of the deployments that are not over.
+func (db *DB) InProgress(ctx context.Context) ([]hosting.DeploymentID, error) {
+	rows, err := db.Read().QueryContext(ctx, `select id from deployment where ended is null order by id`)
+	return store.Collect(rows, err, "list deployments in progress",
+		func(scan store.Scan) (id hosting.DeploymentID, err error) {
+			err = scan(&id)
+			return id, err
+		})
+}
 
 // WakeWatchers makes the unfinished updates of a region that an alarm stands
 // guard over due now. It may wake others that merely mention the name.
