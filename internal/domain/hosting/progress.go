@@ -372,6 +372,9 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 	e.holdShare(rv.Fleets)
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
 	rv.Mirror = e.mirror(name, instances)
+	if len(rv.Fleets) == 1 && rv.Mirror == nil { // a route changes only when what it says of traffic does
+		rv.Fleets[0].Role = traffic.NeitherFleet
+	}
 	return rv, true
 }
 
