@@ -2,6 +2,7 @@ package cloudwatch
 
 import (
 	"context"
+	"errors"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
@@ -21,7 +22,11 @@ func (a *api) putMetricAlarm(ctx context.Context, in cloudwatch.PutMetricAlarmIn
 	if err != nil {
 		return out, err
 	}
-	return out, declared(a.alarms.PutAlarm(ctx, s, d, tags.In(in.Tags)))
+	err = a.alarms.PutAlarm(ctx, s, d, tags.In(in.Tags))
+	if errors.Is(err, metric.ErrValue) { // of what PutMetricAlarm does not declare, CloudWatch names this alone
+		err = declared(err)
+	}
+	return out, err
 }
 
 // metricAlarm turns the request into the domain's alarm.
