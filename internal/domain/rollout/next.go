@@ -213,6 +213,8 @@ func (p Plan) rise(s State, f Facts) time.Time {
 	switch {
 	case ends.After(f.Now):
 		return ends
+	case baked.After(f.Now) && baked.Before(soon):
+		return baked
 	case p.lacking(s, f) || !p.observed(s, f):
 		return soon
 	}
