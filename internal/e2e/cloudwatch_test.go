@@ -177,3 +177,14 @@ func TestBoto3GuardsADeployment(t *testing.T) {
 	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })
 	s.stop()
 }
+
+// boto3 puts an alarm on evidence, and a tag: what fails more than the old fleet at
+// the same time is rolled back, and what does not is not, although it follows at
+// once.
+func TestBoto3RollsBackByEvidence(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.client(python(t), "testdata/py/evidence.py", s.modelData("v1"), s.modelData("v2"))
+	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(s.instances()) == 0 })
+	s.stop()
+}
