@@ -53,14 +53,14 @@ func silence() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	go func() { // until the process ends
-		var taken []net.Conn // nobody closes them
+	taken := make(chan net.Conn, 1<<16) // nobody closes them
+	go func() {                         // until the process ends
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			taken = append(taken, c)
+			taken <- c
 		}
 	}()
 	return l.Addr().String(), nil

@@ -66,7 +66,7 @@ func (e *Endpoint) PinDigest(f FleetID, variant, digest string) (news bool) {
 // none, or is not of this endpoint.
 func (e *Endpoint) FleetData(f FleetID, variant string) *ModelData {
 	for _, fleet := range e.fleets() {
-		if v := fleet.Variant(variant); fleet.ID == f && v != nil {
+		if v := fleet.any(variant); fleet.ID == f && v != nil {
 			return v.Container.ModelData
 		}
 	}

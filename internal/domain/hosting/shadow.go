@@ -79,7 +79,14 @@ func (e *Endpoint) shadowsMissing(instances []Instance) (n int) {
 	if f == nil {
 		return 0
 	}
+	grows := func(name string) bool {
+		to, from := weightOf(e.Deployment.ShadowWeights, name), weightOf(e.ShadowWeights, name)
+		return to != nil && (from == nil || to.DesiredCount > from.DesiredCount)
+	}
 	for _, v := range f.Shadows {
+		if e.Deployment.Plan.Kind == rollout.Scale && !grows(v.Name) {
+			continue // one that is broken keeps nobody else from being scaled
+		}
 		n += max(0, v.Wanted-tally(instances, f, v.Name).Ready)
 	}
 	return n

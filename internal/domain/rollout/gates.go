@@ -32,7 +32,7 @@ func (p Plan) With(gates []gate.Gate) (Plan, error) {
 		switch {
 		case !possible && g.Origin() == gate.BuiltIn:
 			continue
-		case g.Proves() && why != "" && g.From["action"] == gate.FromTag:
+		case p.idle(g, possible, why) && g.From["action"] == gate.FromTag:
 			return Plan{}, fault.New(fault.Invalid, "Gate %q cannot have action=%s here: %s", string(g.Kind),
 				string(g.Action), why)
 		case g.Proves() && why != "":
@@ -48,6 +48,12 @@ func (p Plan) With(gates []gate.Gate) (Plan, error) {
 			seconds(wait), seconds(gate.FirstOf(frozen)))
 	}
 	return p, nil
+}
+
+// idle reports whether g was told to do something that it never can: to prove, or to
+// judge what is not compared. Pairs are compared in the termination wait, too.
+func (p Plan) idle(g gate.Gate, possible bool, why string) bool {
+	return g.Proves() && why != "" || g.Judges() && (!possible || why != "" && !g.Kind.Paired())
 }
 
 // comparable reports whether g can compare anything in p, and why it cannot be

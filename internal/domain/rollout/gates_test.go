@@ -346,9 +346,20 @@ func TestWhatCanNeverBeProvenIsRefused(t *testing.T) {
 	}{
 		"hold, all at once":     {allAtOnce(30), fleet(4, 4), gate.Errors, "action=hold", "ALL_AT_ONCE"},
 		"early, all at once":    {allAtOnce(30), fleet(4, 4), gate.Errors, "action=early wait=1m", "ALL_AT_ONCE"},
-		"rollback, all at once": {allAtOnce(30), fleet(4, 4), gate.Errors, "action=rollback", ""},
-		"hold without a bake":   {canaryOf(0), fleet(4, 4), gate.Errors, "action=hold", "WaitIntervalInSeconds is 0"},
-		"hold":                  {canaryOf(1), fleet(4, 4), gate.Errors, "action=hold", ""},
+		"rollback, all at once": {allAtOnce(30), fleet(4, 4), gate.Errors, "action=rollback", "ALL_AT_ONCE"},
+		"rollback without a bake": {
+			canaryOf(0), fleet(4, 4), gate.Errors, "action=rollback", "WaitIntervalInSeconds is 0",
+		},
+		"rollback with one instance": {
+			canary(percent(25), 60, 0), fleet(1, 1), gate.Errors, "action=rollback", "first step moves all",
+		},
+		"rollback by pairs, all at once": {
+			allAtOnce(30), fleet(4, 4), gate.Disagreement, copies + "action=rollback", "first=",
+		},
+		"hold without a bake": {
+			canaryOf(0), fleet(4, 4), gate.Errors, "action=hold", "WaitIntervalInSeconds is 0",
+		},
+		"hold": {canaryOf(1), fleet(4, 4), gate.Errors, "action=hold", ""},
 		"hold with one instance": {
 			canary(percent(25), 60, 0), fleet(1, 1), gate.Errors, "action=hold", "first step moves all",
 		},

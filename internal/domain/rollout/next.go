@@ -38,6 +38,9 @@ func Next(p Plan, s State, f Facts) (State, time.Time) {
 	}
 	// A verdict comes before orders: no Pause may keep it from falling.
 	if why := p.verdict(s, f); why != "" {
+		if s.unobserved(f) { // what was missed is said, too
+			s = s.startOver(f)
+		}
 		return p.turnBack(p.resume(s, f.Now), f, why), f.Now
 	}
 	if s.unobserved(f) {

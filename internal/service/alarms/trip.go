@@ -23,7 +23,8 @@ func (s *Service) trip(e *entry, to alarm.State) {
 func (s *Service) TripFiring() {
 	for region, names := range s.Guards() {
 		for _, n := range names {
-			if t, against := s.index.tripped(region, n, time.Time{}); against {
+			t, against := s.index.tripped(region, n, time.Time{})
+			if against && (!t.OfEvidence || !t.Shown.IsZero()) { // evidence that nobody has seen says nothing
 				s.Trip(region, t)
 			}
 		}

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
@@ -35,11 +36,11 @@ func (s *Service) Observe(q *router.Request) (router.Exchange, int) {
 	for _, f := range q.Fields {
 		switch f.Name {
 		case "Content-Type":
-			x.r.Input.ContentType = f.Value
+			x.r.Input.ContentType = strings.Clone(f.Value) // not the whole head
 		case "X-Amzn-SageMaker-Custom-Attributes":
-			x.r.Attributes = f.Value
+			x.r.Attributes = strings.Clone(f.Value)
 		case "X-Amzn-SageMaker-Inference-Id":
-			x.r.Inference = f.Value
+			x.r.Inference = strings.Clone(f.Value)
 		}
 	}
 	if c.Input {
@@ -76,7 +77,7 @@ func (x *exchange) End(a *router.Answer) {
 		x.s.drop(&x.r, causeRoom)
 		return
 	default:
-		x.r.Output = Side{Taken: true, ContentType: a.ContentType, Truncated: a.Truncated}
+		x.r.Output = Side{Taken: true, ContentType: strings.Clone(a.ContentType), Truncated: a.Truncated}
 		if x.out = a.Hold(); x.out != nil {
 			x.r.Output.Data = x.out.Bytes()[:len(a.Body)]
 		}

@@ -247,8 +247,11 @@ func (s *Service) checkRoom(ctx context.Context) {
 	used, err := s.DiskUsed(s.Dir)
 	limit := float64(s.StopAt)
 	room := s.SpoolBytes
-	if was != nil {
-		limit, room = float64(s.ResumeBelow), room/10*7
+	if was != nil && *was == whyDisk {
+		limit = float64(s.ResumeBelow)
+	}
+	if was != nil && *was == whySpool {
+		room = room / 10 * 7
 	}
 	switch {
 	case err != nil || time.Now().Before(s.spool.brokeUntil):
@@ -262,7 +265,7 @@ func (s *Service) checkRoom(ctx context.Context) {
 	case now == "" && was != nil:
 		s.stopped.Store(nil)
 		s.Log.InfoContext(ctx, "requests are captured again")
-	case now != "" && was == nil:
+	case now != "" && (was == nil || *was != now):
 		s.stopped.Store(&now)
 		s.Log.ErrorContext(ctx, "no request is captured any more", "why", now, "spool", s.spool.bytes.Load(),
 			"disk", fmt.Sprintf("%.1f %%", used), "err", err)

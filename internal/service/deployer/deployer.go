@@ -139,8 +139,8 @@ func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time
 	if len(e.Watched().Alarms) > 0 {
 		soon(betweenAlarms)
 	}
-	counted := e.Deployment.Plan.Policy.MinimumRequests > 0 || gate.AnyJudges(e.Deployment.Plan.Policy.Gates)
-	if counted && s.Phase == rollout.Baking {
+	policy := e.Deployment.Plan.Policy
+	if gate.AnyJudges(policy.Gates) || policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
 		soon(betweenCounts)
 	}
 	return due

@@ -41,6 +41,7 @@ type variantOf struct {
 	heldSince time.Time
 	shed      int64
 	facts     []gate.Fact
+	spoken    map[gate.Kind]gate.Fact // with which gates fired
 }
 
 // scale is one gate of a variant.
@@ -212,6 +213,7 @@ func (s *Service) weigh(now time.Time) {
 		}
 		for _, v := range w.variants {
 			values = append(values, s.weighVariant(w, v, now)...)
+			v.keep(w)
 			if ended {
 				for _, c := range v.scales {
 					c.Close()
@@ -269,6 +271,21 @@ func (s *Service) weighVariant(w *watched, v *variantOf, now time.Time) (values 
 		v.facts = append(v.facts, f)
 	}
 	return values
+}
+
+// keep has a gate that fired go on saying so: the turn that acts on it may come late.
+func (v *variantOf) keep(w *watched) {
+	for i, f := range v.facts {
+		g, _ := gate.Find(w.gates, f.Kind)
+		if was, before := v.spoken[f.Kind]; before {
+			v.facts[i] = was
+		} else if g.Fired(f, w.begun) {
+			if v.spoken == nil {
+				v.spoken = map[gate.Kind]gate.Fact{}
+			}
+			v.spoken[f.Kind] = f
+		}
+	}
 }
 
 // fact is what a gate has seen, without its numbers.

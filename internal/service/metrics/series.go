@@ -29,7 +29,7 @@ type room struct {
 // of returns the room that a metric takes. Clients cannot put metrics into the
 // namespaces of endpoints.
 func (r *registry) of(id metric.ID) *room {
-	if id.Namespace == Namespace || id.Namespace == InstanceNamespace {
+	if id.Namespace == Namespace || id.Namespace == InstanceNamespace || id.Namespace == alarm.Evidence {
 		return &r.own
 	}
 	return &r.clients

@@ -48,6 +48,7 @@ type Pair struct {
 type both struct {
 	m       *Mirror
 	outputs []traffic.Output
+	from    string // id of the old fleet
 	pair    Pair
 
 	mu         sync.Mutex
@@ -69,7 +70,7 @@ type reply struct {
 // pair prepares for the answers to q.
 func (m *Mirror) pair(q *router.Request) *both {
 	mi := q.Variant.Mirror
-	return &both{m: m, outputs: mi.Outputs, pair: Pair{
+	return &both{m: m, outputs: mi.Outputs, from: mi.From, pair: Pair{
 		Key: q.Key, Deployment: mi.Deployment, Variant: q.Variant.Name, Epoch: q.Draw.Epoch,
 	}}
 }
@@ -81,6 +82,10 @@ func (b *both) hash(body []byte) uint64 {
 
 // End takes the answer that the caller got (router.Exchange).
 func (b *both) End(a *router.Answer) {
+	if a.Sample.Abandoned || a.Sample.Fleet != b.from { // nobody knows what the old fleet would have said
+		b.end()
+		return
+	}
 	r := &reply{contentType: strings.Clone(a.ContentType)}
 	switch {
 	case !a.Whole || a.Status < 200 || a.Status > 299:

@@ -66,8 +66,9 @@ func (r *Router) DoCopy(c *Call, to Receiver) error {
 		return err
 	}
 	err := c.in.up.Do(&c.Request, &c.Response)
-	c.gone = errors.Is(err, http1.ErrGone)
-	c.failed = err != nil && !c.gone
+	f, ok := errors.AsType[*http1.Failure](err)
+	c.gone, c.sent = errors.Is(err, http1.ErrGone), err == nil || ok && f.Step != http1.Dialling
+	c.failed, c.late = err != nil && !c.gone, ok && f.Timeout
 	return err
 }
 
