@@ -16,6 +16,11 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) {
 		a.log.ErrorContext(ctx, "the access keys stay as they were", "err", err)
 	}
 	next, changed, restart := a.live.Load().Reload(cfg)
+	if err := next.Validate(); err != nil { // each file is valid, but not what runs of both
+		a.log.ErrorContext(ctx, "the configuration stays as it was: what has changed needs a restart with the rest",
+			"err", err, "changed", changed, "keys", restart)
+		return
+	}
 	a.live.Store(&next)
 	a.ctl.SetGuardrails(next.Guardrails.MinimumRequests, next.Guardrails.Gates)
 	a.admission.takeOver(next.Limits.RequestMemoryBytes)

@@ -2,6 +2,7 @@ package hosting_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,10 @@ func TestRequestsAreCapturedIntoBucketsAlone(t *testing.T) {
 	c.Capture.Destination = "https://example.com/p"
 	if err := c.Check(); !errors.Is(err, fault.Invalid) {
 		t.Errorf("got %v", err)
+	}
+	c.Capture.Destination = "s3://b/" + strings.Repeat("\u5199", 300) // 300 characters, 900 bytes
+	if err := c.Check(); !errors.Is(err, fault.Invalid) {
+		t.Errorf("keys under it would be too long, and got %v", err)
 	}
 }
 

@@ -117,6 +117,34 @@ func TestWeightsAndCountsOfAShadowChangeByItsName(t *testing.T) {
 	}
 }
 
+// A shadow that is broken is waited for by whoever asks for more of it, and by
+// nobody else.
+func TestABrokenShadowKeepsNobodyElseFromBeingScaled(t *testing.T) {
+	for name, c := range map[string]struct {
+		desire hosting.Desire
+		want   rollout.Phase
+	}{
+		"its production variant": {hosting.Desire{Variant: "a", Count: new(3)}, rollout.Committed},
+		"a weight":               {hosting.Desire{Variant: "a", Weight: new(5.0)}, rollout.Committed},
+		"less of it":             {hosting.Desire{Variant: "s", Count: new(1)}, rollout.Committed},
+		"more of it":             {hosting.Desire{Variant: "s", Count: new(3)}, rollout.Launching},
+	} {
+		e, is := serves(t, 2)
+		for i := range is {
+			if is[i].Variant == "s" {
+				is[i].Status = hosting.InstanceUnhealthy
+			}
+		}
+		if err := e.Scale("d-2", []hosting.Desire{c.desire}, t0); err != nil {
+			t.Fatal(err)
+		}
+		next, _ := rollout.Next(e.Deployment.Plan, e.Deployment.State, e.Facts(is, nil, t0))
+		if next.Phase != c.want {
+			t.Errorf("%s: %s, want %s", name, next.Phase, c.want)
+		}
+	}
+}
+
 // steps drives an update under a canary and returns its transitions.
 func steps(t *testing.T, e *hosting.Endpoint, is []hosting.Instance, to hosting.Launch) (out, shadows []string) {
 	t.Helper()

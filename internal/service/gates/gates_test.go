@@ -227,6 +227,27 @@ func TestANewFleetThatFailsMoreIsTakenBackAndOneBehindABadUpstreamIsNot(t *testi
 	})
 }
 
+// A turn may come when the evidence has fallen again: what fired stays said.
+func TestAGateThatFiredSaysSoUntilTheDeploymentIsDecided(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", map[string]string{"errors": "action=rollback"})
+		y.bake(0.25)
+		for range 180 {
+			if y.requests(time.Second, 0.25, 0.5, 0); y.why("d-1") != "" {
+				break
+			}
+		}
+		y.requests(20*time.Minute, 0.25, 0, 0.5)
+		g, _ := gate.Find(y.e.Deployment.Plan.Policy.Gates, gate.Errors)
+		if x, _ := y.value("ErrorRateEvidence"); x > g.Threshold() {
+			t.Errorf(seed+"evidence is %v: it should have fallen", x)
+		}
+		if fs := y.s.Facts("d-1"); len(fs) != 1 || !g.Fired(fs[0], y.e.Deployment.State.Begun) {
+			t.Errorf(seed+"%+v", fs)
+		}
+	})
+}
+
 // Each second from the begin on there is a value, and nothing after the end. A
 // deployment has nothing of the one before.
 func TestSeriesBeginAtZeroWithEachDeploymentAndEndWithIt(t *testing.T) {

@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -153,7 +154,9 @@ func (s *seer) Observe(q *router.Request) (router.Exchange, int) {
 	return s, 100
 }
 
-func (s *seer) End(a *router.Answer) { s.saw = append(s.saw, "and said "+string(a.Body)) }
+func (s *seer) End(a *router.Answer) {
+	s.saw = append(s.saw, fmt.Sprintf("and said %s: sent %v, whole %v", a.Body, a.Sent, a.Whole))
+}
 
 func TestWhatAShadowAnswersIsCapturedUnderItsName(t *testing.T) {
 	r := newRouter(t, router.Config{})
@@ -165,7 +168,7 @@ func TestWhatAShadowAnswersIsCapturedUnderItsName(t *testing.T) {
 	if _, err := copied(r, theShadow); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	if want := []string{"s was sent x", "and said shadow"}; !slices.Equal(s.saw, want) {
+	if want := []string{"s was sent x", "and said shadow: sent true, whole true"}; !slices.Equal(s.saw, want) {
 		t.Errorf("%q, want %q", s.saw, want)
 	}
 }
