@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -81,11 +82,29 @@ func (s *supervisor) reason(ctx context.Context, err error) string {
 	text := e.text
 	if r, ok := s.provider.(provider.LogReader); ok && e.logs {
 		text += " " + strings.ToUpper(e.cause.Error()[:1]) + e.cause.Error()[1:] + "."
-		if tail, err := r.Logs(ctx, provider.ID(s.row.ID), 512); err == nil && len(tail) > 0 {
-			text += " Last lines of its log: " + strings.ToValidUTF8(strings.TrimSpace(string(tail)), "?")
+		if tail, err := r.Logs(ctx, provider.ID(s.row.ID), 8*maxLastLines); err == nil && len(tail) > 0 {
+			text += " Last lines of its log: " + lastLines(string(tail))
 		}
 	}
 	return truncate(text, maxReason)
+}
+
+// maxLastLines is how many bytes of an instance's log its FailureReason quotes.
+const maxLastLines = 512
+
+// lastLines is the end of a log without the records that tell of no trouble, or
+// with them if there is nothing else.
+func lastLines(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	loud := slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
+		return strings.HasPrefix(l, "{") &&
+			(strings.Contains(l, `"level":"INFO"`) || strings.Contains(l, `"level":"DEBUG"`))
+	})
+	if len(loud) == 0 {
+		loud = lines
+	}
+	text := strings.Join(loud, "\n")
+	return strings.ToValidUTF8(text[max(0, len(text)-maxLastLines):], "?")
 }
 
 // truncate shortens s to at most n bytes without cutting a character.
