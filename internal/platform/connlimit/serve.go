@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -49,7 +50,7 @@ func (l *listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	place *Place
-	armed time.Time // until when a write may take; of whoever writes
+	armed atomic.Int64 // until when a write may take, Unix nanoseconds; 0: nobody said. A close sets it, too
 	head  head
 }
 
@@ -73,20 +74,21 @@ func (c *conn) Read(p []byte) (int, error) {
 // SetDeadline takes the place of what arm has set; net/http does so after every
 // request and handshake.
 func (c *conn) SetDeadline(t time.Time) error {
-	c.armed = time.Time{}
+	c.armed.Store(0)
 	return c.Conn.SetDeadline(t)
 }
 
 // SetWriteDeadline takes the place of what arm has set.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	c.armed = time.Time{}
+	c.armed.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }
 
 func (c *conn) arm() {
-	if now := time.Now(); c.armed.Sub(now) < sendTimeout {
-		c.armed = now.Add(sendTimeout + sendTimeout/4)
-		_ = c.Conn.SetWriteDeadline(c.armed) // a failing connection says so at the write
+	if now := time.Now(); time.Unix(0, c.armed.Load()).Sub(now) < sendTimeout {
+		until := now.Add(sendTimeout + sendTimeout/4)
+		c.armed.Store(until.UnixNano())
+		_ = c.Conn.SetWriteDeadline(until) // a failing connection says so at the write
 	}
 }
 
