@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 
@@ -20,16 +19,10 @@ import (
 // benchCapture compares the router with itself, capturing every request of both
 // sides: the most that capture can cost (docs/performance.md).
 func benchCapture(ctx context.Context, o options) error {
-	if _, err := exec.LookPath("wrk"); err != nil {
-		fmt.Println("SKIPPED: wrk is not installed (Debian package wrk)")
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "slipway-bench-")
-	if err != nil {
+	a, err := newArena(o)
+	if a == nil || err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	a := &arena{dir: dir, o: o, servers: map[string]*process{}}
 	defer a.stop()
 	up, err := startChild("child-upstream")
 	if err != nil {
@@ -41,7 +34,7 @@ func benchCapture(ctx context.Context, o options) error {
 	for _, name := range names {
 		args := []string{"-upstream", up.addr}
 		if name == on {
-			args = append(args, "-capture", filepath.Join(dir, "data"))
+			args = append(args, "-capture", filepath.Join(a.dir, "data"))
 			if o.profile != "" {
 				args = append(args, "-profile", o.profile)
 			}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -94,16 +92,10 @@ func observed(r *router.Router, rt *traffic.Route, how string) error {
 // of them, and with one that gets all and answers none. The processor's time for a
 // request is the figure that other work on the machine disturbs least.
 func benchObserve(ctx context.Context, o options) error {
-	if _, err := exec.LookPath("wrk"); err != nil {
-		fmt.Println("SKIPPED: wrk is not installed (Debian package wrk)")
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "slipway-bench-")
-	if err != nil {
+	a, err := newArena(o)
+	if a == nil || err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	a := &arena{dir: dir, o: o, servers: map[string]*process{}}
 	defer a.stop()
 	up, err := startChild("child-upstream")
 	if err != nil {

@@ -35,16 +35,10 @@ type arena struct {
 
 // benchRouter compares the router with plain reverse proxies.
 func benchRouter(ctx context.Context, o options) error {
-	if _, err := exec.LookPath("wrk"); err != nil {
-		fmt.Println("SKIPPED: wrk is not installed (Debian package wrk)")
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "slipway-bench-")
-	if err != nil {
+	a, err := newArena(o)
+	if a == nil || err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	a := &arena{dir: dir, o: o, servers: map[string]*process{}}
 	defer a.stop()
 	if err := a.start(); err != nil {
 		return err
@@ -105,10 +99,26 @@ func (a *arena) add(name string, p *process) {
 	a.order = append(a.order, name)
 }
 
+// newArena returns an arena without servers; nil, said aloud, if there is no wrk to
+// measure with.
+func newArena(o options) (*arena, error) {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		fmt.Println("SKIPPED: wrk is not installed (Debian package wrk)")
+		return nil, nil
+	}
+	dir, err := os.MkdirTemp("", "slipway-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &arena{dir: dir, o: o, servers: map[string]*process{}}, nil
+}
+
+// stop ends the servers and removes what they wrote.
 func (a *arena) stop() {
 	for _, p := range a.servers {
 		p.stop()
 	}
+	_ = os.RemoveAll(a.dir) // of temporary files
 }
 
 // signed returns the headers of a signed request; they are good for five
