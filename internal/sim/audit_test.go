@@ -330,7 +330,8 @@ func statusFits(e *hosting.Endpoint, is []hosting.Instance) error {
 }
 
 // routeFits: the stored route is that of the stored rows, its shares sum to
-// one, and it names only instances that are ready and wanted.
+// one, and it names only instances that are ready and wanted; of an old fleet that
+// holds its share with none ready, those that run and fail their health checks.
 func routeFits(s *slot) error {
 	want := s.stored.Route(s.is)
 	want.Version = s.route.Version
@@ -340,9 +341,11 @@ func routeFits(s *slot) error {
 	if s.route.Gone == s.stored.Status.Serves() {
 		return fmt.Errorf("%s, but gone for routers: %v", s.stored.Status, s.route.Gone)
 	}
-	good := map[string]bool{}
+	good, ready, failing := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, i := range s.is {
-		good[string(i.ID)] = i.Wanted && i.Status == hosting.InstanceReady
+		ok := i.Wanted && i.Status == hosting.InstanceReady
+		good[string(i.ID)], ready[string(i.Fleet)+"/"+i.Variant] = ok, ready[string(i.Fleet)+"/"+i.Variant] || ok
+		failing[string(i.ID)] = i.Wanted && i.Status == hosting.InstanceUnhealthy
 	}
 	all := s.route.Variants
 	if g := s.route.Guard; g != nil {
@@ -352,8 +355,9 @@ func routeFits(s *slot) error {
 		sum := 0.0
 		for _, f := range v.Fleets {
 			sum += f.Share
+			held := f.Role == traffic.OldFleet && len(v.Fleets) > 1 && !ready[f.ID+"/"+v.Name]
 			for _, i := range f.Instances {
-				if !good[i.ID] {
+				if !good[i.ID] && !(held && failing[i.ID]) {
 					return fmt.Errorf("%s is routed to %s, which is not ready or not wanted", v.Name, i.ID)
 				}
 			}
