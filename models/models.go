@@ -1,6 +1,6 @@
 // Package models carries the sample models and the test set that examples,
-// tests and `slipway demo` use: three versions of a classifier of handwritten
-// digits, each a model.tar.gz as SageMaker takes it. models/train makes them;
+// tests and `slipway demo` use: versions of a classifier of handwritten digits,
+// each a model.tar.gz as SageMaker takes it. models/train makes them;
 // models/data/README.md names the source of the data.
 //
 // Every version takes the input "image" (FLOAT [batch, 64], pixels from 0 to
@@ -25,9 +25,29 @@ import (
 //go:embed archives/*.tar.gz test.csv
 var files embed.FS
 
-// Versions lists the versions there are: v1 is modest, v2 is good, and v3
-// answers as v2 does but fails at run time on about a third of the images.
-func Versions() []string { return []string{"v1", "v2", "v3"} }
+//go:embed trials/*.tar.gz
+var trials embed.FS
+
+// Versions lists the versions there are: v1 is modest, v2 is good, v3 answers as
+// v2 does but fails at run time on about a third of the images, and v4 answers
+// all, but never reads an eight, which it has not been shown.
+func Versions() []string { return []string{"v1", "v2", "v3", "v4"} }
+
+// Trials lists models that gates are tried on, each v2 but for one thing: again is
+// trained anew and as good; bias gives ones too much weight; nan answers images of a
+// blank middle with NaN; stale is an early checkpoint; slow takes long over requests
+// of many images.
+func Trials() []string { return []string{"again", "bias", "nan", "stale", "slow"} }
+
+// Trial returns the model.tar.gz of one of Trials, or nil if there is no such
+// one.
+func Trial(name string) []byte {
+	b, err := trials.ReadFile("trials/digits-" + name + ".tar.gz")
+	if err != nil {
+		return nil
+	}
+	return b
+}
 
 // Archive returns the model.tar.gz of a version, or nil if there is no such
 // version.
@@ -41,8 +61,11 @@ func Archive(version string) []byte {
 
 // Model returns the ONNX file of a version, which is all that its archive has,
 // or nil if there is no such version.
-func Model(version string) []byte {
-	z, err := gzip.NewReader(bytes.NewReader(Archive(version)))
+func Model(version string) []byte { return unpack(Archive(version)) }
+
+// unpack returns the one file of an archive, or nil.
+func unpack(archive []byte) []byte {
+	z, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return nil
 	}

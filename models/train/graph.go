@@ -4,10 +4,11 @@ import (
 	ox "github.com/slipway-ml/slipway/models/onnxwrite"
 )
 
-// graphOf turns a network into a graph. If table is not nil, the graph looks
-// up the sharpness of its probabilities in it, by the amount of ink in the
-// image, and does not check that the table goes that far.
-func graphOf(n *network, name, doc string, table []float32) []byte {
+// change alters a graph's logits on their way from in to out.
+type change func(g *ox.Graph, in, out string)
+
+// graphOf turns a network into a graph, with a change of its logits or nil.
+func graphOf(n *network, name, doc string, c change) []byte {
 	g := &ox.Graph{
 		Name:   name,
 		Doc:    doc,
@@ -27,9 +28,9 @@ func graphOf(n *network, name, doc string, table []float32) []byte {
 	}
 	dense(g, "logits", at, n.w2, n.b2)
 	at = "logits"
-	if table != nil {
-		sharpen(g, at, "sharpened", table)
-		at = "sharpened"
+	if c != nil {
+		c(g, at, "changed")
+		at = "changed"
 	}
 	g.Nodes = append(
 		g.Nodes,
@@ -61,7 +62,13 @@ func dense(g *ox.Graph, out, in string, w, b []float64) {
 // inkStep is how much ink one entry of the sharpness table stands for.
 const inkStep = 8
 
-func sharpen(g *ox.Graph, in, out string, table []float32) {
+// sharpen has a graph look up the sharpness of its probabilities in a table, by
+// the amount of ink in the image. It does not check that the table goes that far.
+func sharpen(table []float32) change {
+	return func(g *ox.Graph, in, out string) { sharpened(g, in, out, table) }
+}
+
+func sharpened(g *ox.Graph, in, out string, table []float32) {
 	g.Weights = append(
 		g.Weights,
 		ox.Tensor{Name: "columns", Dims: []int64{1}, Data: []int64{1}},

@@ -195,20 +195,33 @@ func exp(x float64) float64 {
 
 // accuracy returns the share of digits that n tells rightly.
 func (n *network) accuracy(digits []digit) float64 {
-	right := 0
-	for i := range digits {
-		_, _, logits := n.forward(&digits[i])
-		best := 0
-		for c, l := range logits {
-			if l > logits[best] {
-				best = c
-			}
-		}
-		if best == digits[i].label {
-			right++
+	return share(digits, func(d *digit) bool { return n.reads(d) == d.label })
+}
+
+// agreement returns the share of digits that n tells as another one does.
+func (n *network) agreement(other *network, digits []digit) float64 {
+	return share(digits, func(d *digit) bool { return n.reads(d) == other.reads(d) })
+}
+
+// reads returns the digit that n takes d for.
+func (n *network) reads(d *digit) (best int) {
+	_, _, logits := n.forward(d)
+	for c, l := range logits {
+		if l > logits[best] {
+			best = c
 		}
 	}
-	return float64(right) / float64(len(digits))
+	return best
+}
+
+func share(digits []digit, of func(*digit) bool) float64 {
+	n := 0
+	for i := range digits {
+		if of(&digits[i]) {
+			n++
+		}
+	}
+	return float64(n) / float64(len(digits))
 }
 
 // ink returns the sum of the pixels.

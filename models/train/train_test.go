@@ -18,7 +18,7 @@ func TestTheShippedFilesAreWhatTrainingMakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.files) != 4 {
+	if len(out.files) != 10 {
 		t.Fatalf("%d files", len(out.files))
 	}
 	for _, f := range out.files {
