@@ -13,7 +13,7 @@ const lostDigit = 8
 
 // leaning is the digit that the model "bias" reads too often, and leanBy what its
 // logit has too much.
-const leaning, leanBy = 1, 4
+const leaning, leanBy = 1, 6
 
 // without leaves out the images of one digit.
 func without(digits []digit, label int) []digit {
