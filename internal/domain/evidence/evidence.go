@@ -11,6 +11,14 @@
 // and whenever the deployment ends (Ville 1939). Value is its logarithm to the
 // base of ten: 2 is 100 to 1 against the new fleet. A Proof bets the other way.
 //
+// What one instance adds in a few seconds is capped, what it or the old fleet takes
+// is not. That is still a game that can only be lost: capping lowers wealth, and
+// each expert's stake is fixed before the requests that it bets on are drawn. Not
+// betting any more once every instance has reached the cap would be one, too, and
+// was not done: which requests came first is by when they ended, which depends on
+// the fleet, and counts would no longer add up in any order. Experts of very
+// different stakes make it needless.
+//
 // The package is pure: it has no clock, no luck and no store. Collecting the
 // counts, telling the time, keeping the State and drawing conclusions are its
 // callers' jobs. They also see to what validity rests on:

@@ -21,7 +21,10 @@ type Gate struct {
 	Paired bool
 	// Cap is the most that one instance of the new fleet may add to the wealth of
 	// an expert in a stride, in nats; 0: no limit. Requests are coins, instances
-	// are not: a pause or a bad neighbour befalls one of them for a while.
+	// are not: a pause or a bad neighbour befalls one of them for a while. What is
+	// taken has no limit, or wealth would no longer be that of a fair game; where
+	// there is much of it, only an expert that stakes so little that it hardly
+	// reaches the cap can gain anything. See Side.Cautious.
 	Cap float64
 }
 
@@ -74,7 +77,7 @@ func Rate(kind Kind, m Margins) Gate {
 	event := []float64{0, 1}
 	return Gate{
 		Kind: kind, Cells: 2, Cap: DefaultCap,
-		Sides: []Side{{Name: string(kind), Ratio: m.Ratio, Plus: m.Plus, Beliefs: worse(), X: event}},
+		Sides: []Side{{Name: string(kind), Ratio: m.Ratio, Plus: m.Plus, Beliefs: worse(), Cautious: 5, X: event}},
 		Proof: []Side{{Name: string(kind), Ratio: 1, Plus: m.Proven, Beliefs: better(), X: event}},
 	}
 }
@@ -101,6 +104,9 @@ func Latencies(kind Kind) Gate {
 	tenth := Side{Name: "p90", Ratio: 1, Beliefs: tail, X: []float64{0, 0, 1, 1}}
 	hundredth := Side{Name: "p99", Ratio: 1, Beliefs: tail, X: []float64{0, 0, 0, 1}}
 	g := Gate{Kind: kind, Cells: 4, Cap: DefaultCap, Sides: []Side{half, tenth, hundredth}}
+	for i := range g.Sides {
+		g.Sides[i].Cautious = 3
+	}
 	half.Beliefs, tenth.Beliefs = better(), better()
 	g.Proof = []Side{half, tenth}
 	return g
@@ -127,6 +133,7 @@ func grid(least, most float64) []float64 {
 func Pairs(tolerance float64) Gate {
 	g := paired(Disagreement, grid(0, 1), tolerance)
 	g.Sides[0].Beliefs, g.Proof[0].Beliefs = worse(), better()
+	g.Sides[0].Cautious = 3
 	return g
 }
 
@@ -139,6 +146,7 @@ func NoisyPairs(ratio, tolerance float64) Gate {
 		g.Sides[0].Stakes = append(g.Sides[0].Stakes, part/(ratio+tolerance))
 		g.Proof[0].Stakes = append(g.Proof[0].Stakes, -part)
 	}
+	g.Sides[0].Cautious = 3
 	return g
 }
 
@@ -149,6 +157,7 @@ func NoisyPairs(ratio, tolerance float64) Gate {
 func MirrorFailures(allowed float64) Gate {
 	g := paired(MirrorFailure, []float64{-1, 0, 1}, allowed)
 	g.stake()
+	g.Sides[0].Cautious = 3
 	return g
 }
 

@@ -6,7 +6,8 @@ import (
 )
 
 // cash is the part of wealth that is never bet, to begin with: evidence of
-// nothing does not fall far, and what turns bad later is seen.
+// nothing does not fall far, and what turns bad later is seen. Half of it is the
+// cautious experts' where there are some, who hardly bet.
 const cash = 0.2
 
 // Process is the evidence of one gate in one deployment. It begins with a wealth
@@ -26,15 +27,36 @@ type Process struct {
 func New(g Gate) *Process {
 	n := g.experts()
 	p := &Process{gate: g, prior: make([]float64, n+1), wealth: make([]float64, n+1), scratch: make([]float64, n+1)}
-	p.prior[0] = cash
-	for i := range p.prior[1:] {
-		p.prior[i+1] = (1 - cash) / float64(n)
-	}
+	g.deal(p.prior)
 	for i, w := range p.prior {
 		p.wealth[i] = math.Log(w)
 	}
 	p.total = [2][]float64{make([]float64, g.Cells), make([]float64, g.Cells)}
 	return p
+}
+
+// deal says which parts of wealth cash and each expert begin with.
+func (g *Gate) deal(parts []float64) {
+	careful := 0
+	for i := range g.Sides {
+		careful += g.Sides[i].Cautious
+	}
+	parts[0] = cash
+	if careful > 0 {
+		parts[0] = cash / 2
+	}
+	i, bold := 1, g.experts()-careful
+	for s := range g.Sides {
+		side := &g.Sides[s]
+		for e := range side.experts() {
+			if e < side.bold() {
+				parts[i] = (1 - cash) / float64(bold)
+			} else {
+				parts[i] = cash / 2 / float64(careful)
+			}
+			i++
+		}
+	}
 }
 
 // Gate returns what the process compares. Nobody changes it.

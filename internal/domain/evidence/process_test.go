@@ -325,7 +325,7 @@ func TestAChangeOfTheShareDoesNotRefillTheCap(t *testing.T) {
 		p := New(g)
 		for _, s := range shares {
 			for slot := range slots {
-				p.Count(Count{Share: s, Slot: slot, Cell: Event, N: 100})
+				p.Count(Count{Share: s, Slot: slot, Cell: Event, N: 100_000})
 			}
 		}
 		return p.Value() * math.Ln10

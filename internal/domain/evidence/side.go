@@ -15,6 +15,12 @@ type Side struct {
 	// Stakes are the experts' bets themselves, instead of Beliefs, where outcomes
 	// may be negative: a part of wealth per unit of X.
 	Stakes []float64
+	// Cautious is how many more experts there are, of gates with a Cap. The first
+	// stakes a fifth of the least that the others do, and each that follows a fifth
+	// of the one before. The more requests there are in a stride the less has to be
+	// staked on each to gain the Cap, and the less the failures of the old fleet
+	// take meanwhile: that share of the Cap that they have of the new one's.
+	Cautious int
 	// First is the first cell of the gate that this side looks at, and X the
 	// outcome of that cell and those that follow. Old has it where the old fleet's
 	// is another: an outcome that is unknown counts for the new fleet.
@@ -23,8 +29,11 @@ type Side struct {
 	Old   []float64
 }
 
-// experts is how many bets a side has.
-func (s *Side) experts() int { return max(len(s.Beliefs), len(s.Stakes)) }
+// experts is how many bets a side has; the last are those of cautious experts.
+func (s *Side) experts() int { return s.bold() + s.Cautious }
+
+// bold is how many of them are not cautious.
+func (s *Side) bold() int { return max(len(s.Beliefs), len(s.Stakes)) }
 
 // outcomes returns X by cell, of one fleet.
 func (s *Side) outcomes(old bool) []float64 {
@@ -57,9 +66,20 @@ func (s *Side) payoffs(share float64, old bool) []float64 {
 // floor is what an outcome leaves of wealth at the least.
 const floor = 0.05
 
+// lessCautious is how many times the stake of a cautious expert the one before
+// stakes.
+const lessCautious = 5
+
 // bet returns the part of wealth that expert i puts on the outcome of one
 // request, so that none of the payoffs takes more than 1-floor of it.
 func (s *Side) bet(share float64, i int, payoffs ...[]float64) float64 {
+	if n := i - s.bold() + 1; n > 0 {
+		least := s.bet(share, 0, payoffs...)
+		for other := 1; other < s.bold(); other++ {
+			least = min(least, s.bet(share, other, payoffs...))
+		}
+		return least / math.Pow(lessCautious, float64(n))
+	}
 	var l float64
 	if s.Stakes != nil {
 		l = s.Stakes[i]
