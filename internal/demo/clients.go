@@ -74,27 +74,33 @@ func (c *clients) put(ctx context.Context, bucket, key string, body []byte) erro
 	return err
 }
 
-// createModel makes the model of a version and an endpoint configuration of the
-// same name. The variant is called the same in each, as the guardrails demand;
-// who answered is told by the model server, in a header of its own.
+// createModel makes the model of a version. Who answered is told by the model
+// server, in a header of its own.
 func (c *clients) createModel(ctx context.Context, version string) error {
-	name := aws.String(configOf(version))
 	_, err := c.sagemaker.CreateModel(ctx, &sagemaker.CreateModelInput{
-		ModelName: name,
+		ModelName: aws.String(configOf(version)),
 		PrimaryContainer: &types.ContainerDefinition{
 			Image:        aws.String(image),
 			ModelDataUrl: aws.String("s3://" + bucket + "/" + version + "/model.tar.gz"),
 			Environment:  map[string]string{"SLIPWAY_ONNX_CUSTOM_ATTRIBUTES": version},
 		},
 	})
-	if err != nil {
-		return err
+	return err
+}
+
+// createConfig makes an endpoint configuration of a version's model, with gates by
+// what they look at. The variant is called the same in each, as the guardrails
+// demand.
+func (c *clients) createConfig(ctx context.Context, name, version string, gates map[string]string) error {
+	var tags []types.Tag
+	for kind, words := range gates {
+		tags = append(tags, types.Tag{Key: aws.String("slipway:gate:" + kind), Value: &words})
 	}
-	_, err = c.sagemaker.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
-		EndpointConfigName: name,
+	_, err := c.sagemaker.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: aws.String(configOf(name)), Tags: tags,
 		ProductionVariants: []types.ProductionVariant{{
 			VariantName:          aws.String(variant),
-			ModelName:            name,
+			ModelName:            aws.String(configOf(version)),
 			InitialInstanceCount: aws.Int32(instances),
 			InstanceType:         types.ProductionVariantInstanceTypeMlM5Large,
 		}},

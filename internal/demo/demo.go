@@ -36,8 +36,9 @@ const (
 	variant   = "main"
 	bucket    = "models"
 	instances = 4
-	rate      = 200 // requests per second
-	broken    = "v3"
+	rate      = 200  // requests per second
+	broken    = "v3" // fails on a third of what it is sent
+	wrong     = "v4" // answers all of it, and an eight never rightly
 	// How long one instance of a new version is watched before the others get
 	// traffic, and these before the old version is stopped, in seconds.
 	canaryBake, finalBake = 4, 2
@@ -47,13 +48,13 @@ const (
 	// bad answer.
 	promised = 2 * time.Second
 	// pause is how long the load goes on before, between and after the updates.
-	pause = 4 * time.Second
+	pause = 3 * time.Second
 	// limit bounds the whole demo, should something hang.
 	limit = 3 * time.Minute
 )
 
 // versions of the model, in the order in which they are deployed.
-func versions() []string { return []string{"v1", "v2", broken} }
+func versions() []string { return []string{"v1", "v2", broken, wrong} }
 
 // Run shows the demo and returns an error unless every check held.
 func Run(ctx context.Context, o Options) error {
@@ -66,8 +67,8 @@ func Run(ctx context.Context, o Options) error {
 	s := newScreen(o.Out, o.Plain)
 	defer s.close()
 	s.title(
-		"Slipway demo: a model goes live; a better one replaces it by canary; a broken one takes itself back;\n" +
-			"  and then the same on a fleet of devices",
+		"Slipway demo: a model goes live; a better one replaces it by canary; one that fails, and one that is only\n" +
+			"  wrong, take themselves back; and then the same on a fleet of devices",
 	)
 
 	began := time.Now()
@@ -157,10 +158,13 @@ func (d *show) upload(ctx context.Context) error {
 		if err := d.createModel(ctx, v); err != nil {
 			return err
 		}
+		if err := d.createConfig(ctx, v, v, gatesOf(v)); err != nil {
+			return err
+		}
 	}
 	d.done(
 		"upload",
-		fmt.Sprintf("three ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket),
+		fmt.Sprintf("four ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket),
 		time.Since(began),
 	)
 	return nil
@@ -184,8 +188,7 @@ func (d *show) create(ctx context.Context) error {
 	return nil
 }
 
-// deployUnderLoad is the heart of it: steady traffic, and two updates
-// meanwhile.
+// deployUnderLoad is the heart of it: steady traffic, and updates meanwhile.
 func (d *show) deployUnderLoad(ctx context.Context) error {
 	images, labels := models.TestSet()
 	d.note(fmt.Sprintf(
@@ -211,6 +214,12 @@ func (d *show) updates(ctx context.Context) error {
 	if err := d.breakIt(ctx); err != nil {
 		return err
 	}
+	if err := d.watch(ctx, pause); err != nil {
+		return err
+	}
+	if err := d.mislead(ctx); err != nil {
+		return err
+	}
 	return d.watch(ctx, pause)
 }
 
@@ -222,7 +231,7 @@ func (d *show) improve(ctx context.Context) error {
 		instances, canaryBake, tolerated,
 	))
 	began := time.Now()
-	out, err := d.replace(ctx, "v2", v2Began, v2Ended)
+	out, err := d.replace(ctx, "v2", canary{1, canaryBake}, v2Began)
 	if err != nil {
 		return err
 	}
@@ -244,7 +253,7 @@ func (d *show) improve(ctx context.Context) error {
 func (d *show) breakIt(ctx context.Context) error {
 	d.head("v3 the same way: it starts and passes its health check, but fails on about a third of what people send")
 	began := time.Now()
-	out, err := d.replace(ctx, broken, v3Began, v3Ended)
+	out, err := d.replace(ctx, broken, canary{1, canaryBake}, v3Began)
 	if err != nil {
 		return err
 	}
@@ -267,8 +276,8 @@ func (d *show) breakIt(ctx context.Context) error {
 // request was sent.
 func (d *show) verdict(ctx context.Context) {
 	at, reason, err := d.tripped(ctx, broken)
-	if err != nil {
-		d.check(false, "%v", err)
+	if err != nil || at.IsZero() {
+		d.check(false, "the alarm %s went off: %v", alarmOf(broken), err)
 		return
 	}
 	e := d.traffic.exposed()
@@ -289,16 +298,16 @@ func because(reason *string) string {
 }
 
 // replace updates the endpoint to a version and shows what happens until the
-// update is over.
+// update is over. The mark of its begin is given, that of its end follows it.
 func (d *show) replace(
-	ctx context.Context, version string, began, ended int,
+	ctx context.Context, version string, first canary, began int,
 ) (out *sagemaker.DescribeEndpointOutput, err error) {
 	if err := d.putAlarm(ctx, version); err != nil {
 		return nil, err
 	}
 	d.observed = nil
 	d.traffic.mark(began)
-	if err := d.update(ctx, version); err != nil {
+	if err := d.update(ctx, version, first); err != nil {
 		return nil, err
 	}
 	stages, over := make(chan stage), make(chan struct{})
@@ -312,7 +321,7 @@ func (d *show) replace(
 		})
 	}()
 	d.watchUntil(over, stages, version == broken)
-	d.traffic.mark(ended)
+	d.traffic.mark(began + 1)
 	return out, err
 }
 

@@ -79,7 +79,7 @@ func TestEveryRequestIsCountedInItsPhase(t *testing.T) {
 	if e := tr.broken; e.requests != 4 || e.lastSent.Sub(e.firstBad) != 690*time.Millisecond || e.image != 1 {
 		t.Errorf("the exposure is %+v, %s", e, e.lastSent.Sub(e.firstBad))
 	}
-	if got := tr.shares(); got != (shares{4, 5, 4}) {
+	if got := tr.shares(); got != (shares{4, 5, 4, 0}) {
 		t.Errorf("shares %v", got)
 	}
 	if len(tr.answers) != 0 {
@@ -174,10 +174,10 @@ func TestTheStagesOfBothFleetsAreRead(t *testing.T) {
 
 func TestTheCanarysShareIsTakenWhileItBakes(t *testing.T) {
 	d := &show{observed: []observed{
-		{stage{status: "Creating"}, shares{10, 0, 0}},
-		{stage{status: "Baking"}, shares{100, 1, 0}},
-		{stage{status: "Baking"}, shares{175, 26, 0}},
-		{stage{status: "Deleting"}, shares{175, 500, 0}},
+		{stage{status: "Creating"}, shares{10, 0, 0, 0}},
+		{stage{status: "Baking"}, shares{100, 1, 0, 0}},
+		{stage{status: "Baking"}, shares{175, 26, 0, 0}},
+		{stage{status: "Deleting"}, shares{175, 500, 0, 0}},
 	}}
 	if share, of := d.canaryShare("v2"); share != 0.25 || of != 100 {
 		t.Errorf("%v of %d", share, of)
@@ -208,8 +208,8 @@ func TestPlainOutputHasNoEscapesAndOneLinePerFact(t *testing.T) {
 	s.done("step", "detail", 1500*time.Millisecond)
 	s.head("act")
 	s.live(glance{
-		at: 12 * time.Second, sum: sum{sent: 10, ok: 8, broken: 1, lost: 1}, by: shares{5, 4, 1}, p50: time.Millisecond,
-		p99: 2 * time.Millisecond,
+		at: 12 * time.Second, sum: sum{sent: 10, ok: 8, broken: 1, lost: 1}, by: shares{5, 4, 1, 0},
+		p50: time.Millisecond, p99: 2 * time.Millisecond,
 	})
 	s.stage(12300*time.Millisecond, stage{"digits-v2", "Creating", "Launching 4 instance(s)."})
 	s.check(true, "held")
@@ -221,7 +221,7 @@ Title
   ok     step     detail (1.5 s)
 
   act
-    12.0 s  v1   5/s  v2   4/s  v3   1/s   500s of v3 1, lost 1   p50 1.0 ms, p99 2.0 ms
+    12.0 s  v1   5/s  v2   4/s  v3   1/s  v4   0/s   500s of v3 1, lost 1   p50 1.0 ms, p99 2.0 ms
     12.3 s  v2 Creating          Launching 4 instance(s).
   ok     held
   FAILED broke
@@ -236,7 +236,7 @@ func TestTheLiveViewShowsSharesAndTrend(t *testing.T) {
 	var out bytes.Buffer
 	s := &screen{w: &out, fancy: true}
 	s.live(glance{
-		sum: sum{sent: 10, ok: 7, broken: 1}, by: shares{30, 10, 0}, p99: 4 * time.Millisecond,
+		sum: sum{sent: 10, ok: 7, broken: 1}, by: shares{30, 10, 0, 0}, p99: 4 * time.Millisecond,
 		trend: []time.Duration{0, time.Millisecond, 4 * time.Millisecond},
 		stage: "v2: Baking for 4 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 " +
 			"instance(s).",

@@ -30,21 +30,26 @@ func (d *show) records(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(all) < 2 {
+	if len(all) < 3 {
 		return fmt.Errorf("%d deployments are on record", len(all))
 	}
-	bad, good := all[0], all[1] // the newest comes first
+	misled, bad, good := all[0], all[1], all[2] // the newest comes first
 	if err := d.command(ctx, "deployment", bad.ID); err != nil {
 		return err
 	}
-	d.check(good.To == configOf(
-		"v2",
-	) && good.Verdict == "Succeeded" && bad.To == configOf(broken) && bad.Verdict == "RolledBack",
-		"v2 is on record as %s, v3 as %s", good.Verdict, bad.Verdict)
+	d.check(
+		good.To == configOf("v2") && good.Verdict == "Succeeded" && bad.To == configOf(broken) &&
+			bad.Verdict == "RolledBack" && misled.To == configOf(wrong) && misled.Verdict == "RolledBack",
+		"v2 is on record as %s, v3 as %s, v4 as %s", good.Verdict, bad.Verdict, misled.Verdict,
+	)
 	got := d.traffic.exposed().requests
 	d.check(
 		bad.Requests == got, "so is what v3 was exposed to: %d requests of %d that the demo counted", bad.Requests, got,
 	)
+	d.check(misled.Requests == 0, "and v4: %d requests", misled.Requests)
+	if err := d.wantRecord(ctx, misled, "disagreement", configOf(wrong)+" answers "); err != nil {
+		return err
+	}
 
 	// SageMaker's waiters take a rolled-back update for a success.
 	_, err = d.server.run(ctx, "wait", endpoint)

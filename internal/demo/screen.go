@@ -186,7 +186,7 @@ func (s *screen) window() int {
 
 // stage says what an update does now, and returns what it said.
 func (s *screen) stage(at time.Duration, st stage) string {
-	version := strings.TrimPrefix(st.fleet, endpoint+"-")
+	version, _, _ := strings.Cut(strings.TrimPrefix(st.fleet, endpoint+"-"), "-")
 	s.event(at, version, s.bold(fmt.Sprintf("%-17s", st.status))+" "+st.message)
 	return version + ": " + st.message
 }
@@ -211,10 +211,9 @@ func (s *screen) colourOf(version, text string) string {
 // elsewhere.
 func (s *screen) live(g glance) {
 	if !s.fancy {
-		s.line(fmt.Sprintf("  %6.1f s  v1 %3d/s  v2 %3d/s  v3 %3d/s   500s of v3 %d, lost %d   p50 %s, p99 %s",
-			g.at.Seconds(), g.by[0], g.by[1], g.by[2], g.sum.broken, g.sum.lost, milliseconds(
-				g.p50,
-			), milliseconds(g.p99)))
+		s.line(fmt.Sprintf("  %6.1f s  v1 %3d/s  v2 %3d/s  v3 %3d/s  v4 %3d/s   500s of v3 %d, lost %d   p50 %s, p99 %s",
+			g.at.Seconds(), g.by[0], g.by[1], g.by[2], g.by[3], g.sum.broken, g.sum.lost, milliseconds(g.p50),
+			milliseconds(g.p99)))
 		return
 	}
 	lost := s.paint(green(), "0 lost")

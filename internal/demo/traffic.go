@@ -21,6 +21,8 @@ const (
 	servingV2
 	updatingV3
 	afterRollback
+	copyingV4
+	afterCopies
 	phases
 )
 
@@ -30,6 +32,8 @@ const (
 	v2Ended
 	v3Began
 	v3Ended
+	v4Began
+	v4Ended
 	marks
 )
 
@@ -191,7 +195,7 @@ func (t *traffic) score(a answer, image int) {
 // phaseOf goes by what the request could see: it is before an update if it
 // ended before that began, and after it if it was sent once that was over.
 func (t *traffic) phaseOf(r openload.Result) phase {
-	for p := servingV1; p < afterRollback; p += 2 {
+	for p := servingV1; p < phases-1; p += 2 {
 		began, ended := t.at[p].Load(), t.at[p+1].Load()
 		if began == nil || r.Ended.Before(*began) {
 			return p
@@ -200,7 +204,7 @@ func (t *traffic) phaseOf(r openload.Result) phase {
 			return p + 1
 		}
 	}
-	return afterRollback
+	return phases - 1
 }
 
 type sum struct{ sent, ok, broken, lost int }
@@ -219,9 +223,14 @@ func (t *traffic) sum() sum {
 
 // shares are the requests that each version answered or refused, in the order
 // of versions.
-type shares [3]int
+type shares [4]int
 
-func (s shares) total() int { return s[0] + s[1] + s[2] }
+func (s shares) total() (all int) {
+	for _, n := range s {
+		all += n
+	}
+	return all
+}
 
 func (s shares) since(before shares) shares {
 	for i := range s {

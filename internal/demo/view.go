@@ -52,14 +52,15 @@ func (t *traffic) glance(back int) glance {
 
 // rows is the account as a table: a heading, then a row per phase.
 func (t *traffic) rows() [][]string {
-	rows := [][]string{{"", "requests", "v1 / v2 / v3", "500s of v3", "lost", "p50", "p99", "max"}}
+	rows := [][]string{{"", "requests", "v1 / v2 / v3 / v4", "500s of v3", "lost", "p50", "p99", "max"}}
 	for i, name := range []string{
 		"v1 in service", "v2 by canary", "v2 in service", "v3 by canary", "v2 in service again",
+		"v4 beside v2", "v2 in service still",
 	} {
 		p := &t.phases[i]
 		rows = append(rows, []string{
 			name, strconv.Itoa(p.ok + p.broken + p.lost),
-			fmt.Sprintf("%d / %d / %d", p.by["v1"], p.by["v2"], p.by["v3"]), strconv.Itoa(p.broken),
+			fmt.Sprintf("%d / %d / %d / %d", p.by["v1"], p.by["v2"], p.by["v3"], p.by["v4"]), strconv.Itoa(p.broken),
 			strconv.Itoa(p.lost),
 			milliseconds(p.latency.Quantile(0.5)), milliseconds(p.latency.Quantile(0.99)),
 			milliseconds(p.latency.Max()),
