@@ -45,6 +45,8 @@ func (a *App) openProvider(ctx context.Context) (err error) {
 		// Below what kernels give to outgoing connections, which could
 		// otherwise take a port between its choice and its instance.
 		FirstPort: 20000, LastPort: 31999,
+		// This very program, also if its file was replaced.
+		Keeper: []string{"/proc/self/exe", "slipway", KeepLogsCommand},
 	})
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ func New() *cobra.Command {
 	root.SetVersionTemplate(build.Line("slipway") + "\n")
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServer(), newEnv(), newDemo(), newVersion())
+	root.AddCommand(newServer(), newKeepLogs(), newEnv(), newDemo(), newVersion())
 	root.AddCommand(
 		newDeployments(), newDeployment(), newGate(), newWait(), newPlan(), newEdge(), newDevice(), newSigning(),
 		newSimDevices(),

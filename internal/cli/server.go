@@ -81,6 +81,18 @@ func serve(cmd *cobra.Command, cfg config.Config, load func() (config.Config, er
 	return a.Run(cmd.Context())
 }
 
+// newKeepLogs is what a server starts before its first instance. Nobody types it.
+func newKeepLogs() *cobra.Command {
+	return &cobra.Command{
+		Use:    app.KeepLogsCommand + " DIR BYTES",
+		Short:  "Bound the logs of instances while no server runs (started by the server)",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return app.KeepLogs(cmd.Context(), args[0], args[1])
+		},
+	}
+}
+
 // addressFile is where a server leaves its address for 'slipway env', which
 // otherwise could not know the port that a server with port 0 was given.
 func addressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "address") }

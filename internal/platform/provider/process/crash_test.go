@@ -28,7 +28,7 @@ func beServer() int {
 }
 
 func serveSteps(dir string, steps []string) error {
-	p, err := process.New(process.Config{Dir: dir})
+	p, err := process.New(process.Config{Dir: dir, LogBytes: chatter, Keeper: keeper()})
 	if err != nil {
 		return err
 	}
@@ -46,6 +46,8 @@ func serveSteps(dir string, steps []string) error {
 		case "ensure-short-lived":
 			env := map[string]string{"TESTMODEL_EXIT": "7"}
 			_, err = p.Ensure(ctx, provider.ID(id), provider.Spec{Image: "testmodel", Command: command, Env: env})
+		case "ensure-chatty":
+			_, err = p.Ensure(ctx, provider.ID(id), chatty())
 		case "remove":
 			err = p.Remove(ctx, provider.ID(id))
 		case "await-change":

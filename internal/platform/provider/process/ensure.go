@@ -118,6 +118,7 @@ func (p *Provider) start(ctx context.Context, e *entry, s provider.Spec, modelDi
 	if err := p.paths.write(rec); err != nil {
 		return err
 	}
+	p.startKeeper()
 	failpoint.Hit(hitIntended)
 	r, err := p.fork(l, rec)
 	if err != nil {

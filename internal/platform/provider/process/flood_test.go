@@ -14,7 +14,7 @@ import (
 )
 
 // written is how many bytes a process has written, by the kernel's account.
-func written(t *testing.T, pid int) (n int64) {
+func written(t testing.TB, pid int) (n int64) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
 	if err != nil {

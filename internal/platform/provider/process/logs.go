@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +16,6 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/provider"
 )
-
-// logsEvery is how often sizes and ages of all logs are looked at. In between the
-// kernel tells of those that are written.
-const logsEvery = 2 * time.Second
 
 // Logs implements provider.LogReader. tail is cut to Config.LogBytes. If not
 // one line ends within tail bytes, the line's end is returned.
@@ -68,41 +62,6 @@ func readEnd(path string, n int64) (b []byte, whole bool, err error) {
 	return b, from == 0, err
 }
 
-// keepLogs bounds what instances leave behind, until Close. watch, if there is
-// one, tells of writes.
-func (p *Provider) keepLogs(watch *os.File) {
-	written := make(chan []provider.ID)
-	if watch != nil {
-		p.loops.Go(func() { p.watchLogs(watch, written) })
-		defer watch.Close() // ends the loop; nothing was written
-	}
-	tick := time.NewTicker(logsEvery)
-	defer tick.Stop()
-	copied := map[provider.ID]time.Time{} // when a log was last copied aside
-	for {
-		if err := p.tidyLogs(time.Now()); err != nil {
-			p.log.Warn("instance logs were not tidied", "err", err)
-		}
-		for tidied := true; tidied; {
-			select {
-			case <-p.closing.Done():
-				return
-			case <-tick.C:
-				tidied = false
-			case ids := <-written:
-				for _, id := range ids {
-					if id == "" {
-						tidied = false
-					} else if err := p.boundLog(id, copied); err != nil {
-						p.log.Warn("the log of an instance was not bounded", "instance", id, "err", err)
-					}
-				}
-			}
-		}
-		maps.DeleteFunc(copied, func(_ provider.ID, at time.Time) bool { return time.Since(at) > copyEvery })
-	}
-}
-
 // old is a log that no instance writes to any more.
 type old struct {
 	id   provider.ID
@@ -110,30 +69,20 @@ type old struct {
 	size int64
 }
 
-// tidyLogs rotates logs that grew past half of Config.LogBytes and deletes those
-// of removed instances past Config.LogAge, then the oldest past
-// Config.LogsTotal.
-func (p *Provider) tidyLogs(now time.Time) error {
+// pruneLogs deletes the logs of removed instances past Config.LogAge, then the
+// oldest past Config.LogsTotal.
+func (p *Provider) pruneLogs(now time.Time) error {
 	files, err := os.ReadDir(p.paths.logs())
 	if err != nil {
 		return err
 	}
-	var errs []error
 	removed := map[provider.ID]*old{}
 	for _, f := range files {
 		st, err := f.Info()
 		if err != nil {
 			continue // deleted meanwhile
 		}
-		if strings.HasSuffix(f.Name(), ".tmp") { // only this goroutine makes them: a crash left it
-			errs = append(errs, os.Remove(filepath.Join(p.paths.logs(), f.Name())))
-			continue
-		}
-		name, live := strings.CutSuffix(f.Name(), ".log")
-		if live && st.Size() > p.cfg.LogBytes/2 {
-			errs = append(errs, p.rotate(provider.ID(name)))
-		}
-		id := provider.ID(strings.TrimSuffix(name, ".log.1"))
+		id := provider.ID(strings.TrimSuffix(strings.TrimSuffix(f.Name(), ".1"), ".log"))
 		if !validID(id) || p.known(id) {
 			continue
 		}
@@ -146,7 +95,7 @@ func (p *Provider) tidyLogs(now time.Time) error {
 			o.at = st.ModTime()
 		}
 	}
-	return errors.Join(append(errs, p.prune(now, removed))...)
+	return p.prune(now, removed)
 }
 
 func (p *Provider) known(id provider.ID) bool {
@@ -195,43 +144,4 @@ func (p *Provider) dropLogs(id provider.ID) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// rotate copies the newest half of Config.LogBytes aside and empties the log.
-// The instance holds the file open, so it can't be renamed; what it writes
-// between the copy's end and the emptying is lost.
-func (p *Provider) rotate(id provider.ID) error {
-	log := p.paths.log(id)
-	if err := p.copyAside(id); err != nil {
-		// Rather lose this log than fill the disk with it.
-		return errors.Join(fmt.Errorf("rotate %s: %w", filepath.Base(log), err), os.Truncate(log, 0))
-	}
-	return os.Truncate(log, 0)
-}
-
-func (p *Provider) copyAside(id provider.ID) error {
-	from, err := os.Open(p.paths.log(id))
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	st, err := from.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := from.Seek(max(0, st.Size()-p.cfg.LogBytes/2), io.SeekStart); err != nil {
-		return err
-	}
-	tmp := p.paths.olderLog(id) + ".tmp"
-	to, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	// Bounded: an instance may write faster than this copies.
-	_, err = io.Copy(to, io.LimitReader(from, p.cfg.LogBytes/2))
-	if err = errors.Join(err, to.Close()); err != nil {
-		_ = os.Remove(tmp) // half a copy helps nobody
-		return err
-	}
-	return os.Rename(tmp, p.paths.olderLog(id))
 }

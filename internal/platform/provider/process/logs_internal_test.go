@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -50,6 +51,7 @@ func (p *Provider) names(t *testing.T) string {
 
 func TestALogIsRotatedUnderItsWriter(t *testing.T) {
 	p := smallLimits(t)
+	b := bounds{p.paths, 4000, p.log}
 	p.entries["x"] = &entry{id: "x", turn: make(chan struct{}, 1), run: &run{}}
 	w, err := p.claimLog(t.Context(), "x")
 	if err != nil {
@@ -69,7 +71,7 @@ func TestALogIsRotatedUnderItsWriter(t *testing.T) {
 		if upTo > 100 {
 			write(upTo-100, upTo) // past half of the limit
 		}
-		if err := p.tidyLogs(time.Now()); err != nil {
+		if err := b.all(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +115,7 @@ func TestLogsOfRemovedInstancesAreBoundedByAgeAndSum(t *testing.T) {
 	p.put(t, p.paths.log("next"), 1500, now.Add(-time.Minute))
 	p.put(t, p.paths.log("beyond-the-sum"), 1500, now.Add(-2*time.Minute))
 	p.put(t, p.paths.log("half-copied")+".1.tmp", 100, now)
-	if err := p.tidyLogs(now); err != nil {
+	if err := errors.Join(bounds{p.paths, 4000, p.log}.all(), p.pruneLogs(now)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := p.names(t), "lives.log:1000 new.log:1000 new.log.1:1500 next.log:1500"; got != want {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"os"
 	"strings"
@@ -21,25 +22,25 @@ const logPause = 2 * time.Millisecond
 // faster than it can be kept is dropped.
 const copyEvery = time.Second
 
-// openLogWatch has the kernel tell of every write to a log. Where it has no watch
+// watch has the kernel tell of every write to a log. Where it has no watch
 // left to give, sizes are looked at every logsEvery alone.
-func (p *Provider) openLogWatch() *os.File {
+func (b bounds) watch() *os.File {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil {
-		if _, err = unix.InotifyAddWatch(fd, p.paths.logs(), unix.IN_MODIFY); err != nil {
+		if _, err = unix.InotifyAddWatch(fd, b.paths.logs(), unix.IN_MODIFY); err != nil {
 			_ = unix.Close(fd) // nothing to lose
 		}
 	}
 	if err != nil {
-		p.log.Warn("instance logs are bounded every few seconds only", "err", err)
+		b.log.Warn("instance logs are bounded every few seconds only", "err", err)
 		return nil
 	}
 	return os.NewFile(uintptr(fd), "logs")
 }
 
-// watchLogs sends the ids of instances that write, until f is closed; the empty
-// id means that writes were missed.
-func (p *Provider) watchLogs(f *os.File, written chan<- []provider.ID) {
+// forward sends the ids of instances that write, until f is closed or ctx ends;
+// the empty id means that writes were missed.
+func forward(ctx context.Context, f *os.File, written chan<- []provider.ID) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := f.Read(buf)
@@ -48,7 +49,7 @@ func (p *Provider) watchLogs(f *os.File, written chan<- []provider.ID) {
 		}
 		select {
 		case written <- writers(buf[:n]):
-		case <-p.closing.Done():
+		case <-ctx.Done():
 			return
 		}
 		time.Sleep(logPause)
@@ -73,18 +74,4 @@ func writers(events []byte) (ids []provider.ID) {
 		}
 	}
 	return ids
-}
-
-// boundLog keeps a log that is just being written below half of Config.LogBytes;
-// the other half is what was copied aside.
-func (p *Provider) boundLog(id provider.ID, copied map[provider.ID]time.Time) error {
-	st, err := os.Stat(p.paths.log(id))
-	if err != nil || st.Size() <= p.cfg.LogBytes/2 {
-		return nil // small, or removed meanwhile
-	}
-	if time.Since(copied[id]) < copyEvery {
-		return os.Truncate(p.paths.log(id), 0)
-	}
-	copied[id] = time.Now()
-	return p.rotate(id)
 }

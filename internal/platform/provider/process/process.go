@@ -49,6 +49,12 @@ type Config struct {
 	LogsTotal int64         // kept of all removed instances' output; 0 means 1 GiB
 	LogAge    time.Duration // how long a removed instance's log is kept; 0 means 7 days
 
+	// Keeper is a program, by its path, and the arguments with which it calls
+	// KeepLogs, the zeroth included; the directory and LogBytes are appended. It is
+	// started before the first instance, so that logs are bounded also while no
+	// server runs. Without it they are bounded only while one does.
+	Keeper []string
+
 	// NoPidfd makes the provider poll instead of using process descriptors, as
 	// it does by itself where the kernel has none (before 5.4, some sandboxes).
 	NoPidfd bool
@@ -64,6 +70,9 @@ type Provider struct {
 	boot  string // this boot of the machine: start times are counted from it
 	lock  *os.File
 	ports *child.Ports
+
+	logLock *os.File // nil: another process bounds the logs
+	keeper  keeper
 
 	epoll, wake int // the watcher's descriptors
 	changes     chan struct{}
@@ -122,9 +131,9 @@ func New(cfg Config) (*Provider, error) {
 		p.shut()
 		return nil, fmt.Errorf("adopt instances in %s: %w", cfg.Dir, err)
 	}
+	p.takeLogs()
 	p.loops.Go(p.watch)
-	logs := p.openLogWatch()
-	p.loops.Go(func() { p.keepLogs(logs) })
+	p.loops.Go(func() { bounds{p.paths, p.cfg.LogBytes, p.log}.run(p.closing, p.tendLogs) })
 	return p, nil
 }
 
@@ -200,6 +209,9 @@ func (p *Provider) shut() {
 		if fd >= 0 {
 			_ = unix.Close(fd) // as above
 		}
+	}
+	if p.logLock != nil {
+		_ = p.logLock.Close() // as below; the keeper goes on
 	}
 	_ = p.lock.Close() // releases the lock; nothing was written
 }

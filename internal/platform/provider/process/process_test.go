@@ -26,6 +26,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == keepLogs {
+		os.Exit(beKeeper(os.Args[2], os.Args[3]))
+	}
 	if os.Getenv(serverEnv) != "" {
 		os.Exit(beServer())
 	}

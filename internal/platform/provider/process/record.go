@@ -77,6 +77,7 @@ func makePaths(dir string) (paths, error) {
 }
 
 func (p paths) lock() string      { return filepath.Join(p.root, "lock") }
+func (p paths) logLock() string   { return filepath.Join(p.root, "logs.lock") }
 func (p paths) instances() string { return filepath.Join(p.root, "instances") }
 func (p paths) logs() string      { return filepath.Join(p.root, "logs") }
 func (p paths) works() string     { return filepath.Join(p.root, "work") }

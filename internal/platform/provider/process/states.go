@@ -28,6 +28,10 @@ package process
 // it served nobody yet, and the next Ensure starts it anew. When the first
 // process of an instance ends, its children are killed, as in a container.
 //
+// Beside the instances runs a keeper, which waits for the server to end and then
+// bounds their logs in its place (keeper.go). It has no record: the next server
+// finds it by what it wrote into the lock that it holds, and ends it.
+//
 // The lock also finds children that left the process group. One that cleared
 // its environment and closed its standard output as well is out of reach.
 

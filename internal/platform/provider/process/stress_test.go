@@ -107,8 +107,8 @@ func TestCloseGivesEveryDescriptorBackAndLeavesInstancesRunning(t *testing.T) {
 	for i := range 5 {
 		mustEnsure(t, p, provider.ID(fmt.Sprintf("m-%d", i)), spec(t, nil))
 	}
-	if n := descriptors(t) - before; n != 5+4 {
-		t.Errorf("5 instances take %d descriptors, want one each, the lock, two of the watcher, one of the logs", n)
+	if n := descriptors(t) - before; n != 5+5 {
+		t.Errorf("5 instances take %d descriptors, want one each, two locks, two of the watcher, one of the logs", n)
 	}
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
