@@ -1,17 +1,24 @@
 // Package connlimit bounds the connections of a server, so that those who have
 // shown nothing cannot keep others out. It promises that a new connection finds
-// a place as long as another waits for its client: of those, the one that has
-// waited longest is closed, those first that have proven nothing, and none
-// that is being answered. One address gets a part of the places until its
-// connections have proven who is there; where proving takes a handshake, those who
-// began one are let end it, and who comes too many is turned away. What proves who
-// is there is not its job.
+// a place as long as another waits for its client and has had its turn: of those,
+// the one that has waited longest is closed, those first that have proven nothing,
+// and none that is being answered. One address gets a part of the places until its
+// connections have proven who is there.
+//
+// A turn is the time that a newcomer is left alone in (see Turn): it is drawn, so
+// that whoever floods an address cannot close what honest clients behind it have
+// begun, and can only take away places in proportion to how often he comes. With n
+// places for the strangers of an address, turns of m on average and c newcomers a
+// second from there, one of them gets a place at a try with probability
+// min(1, n/(m·c)), and keeps it until its turn is over. What proves who is there is
+// not its job.
 package connlimit
 
 import (
 	"cmp"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -30,11 +37,17 @@ type Config struct {
 	// ProveWithin is how long a connection may wait that has proven nothing; default:
 	// that is not bounded here.
 	ProveWithin time.Duration
-	// Handshake is how long a connection that has proven nothing is left alone after
-	// it came: others of its address, and of those with as many like it, are turned
-	// away meanwhile. Without that, a crowd that comes at once would close each
-	// other's connections half-way, for ever. Default: not at all.
-	Handshake time.Duration
+	// Turn is the longest time that a connection which has proven nothing is left alone
+	// in: others of its address, and of those with as many like it, are turned away
+	// meanwhile. Without that, a crowd that comes at once would close each other's
+	// connections half-way, for ever. Each draws its own between a hundredth and a tenth
+	// of Turn, ten times that once it was Greeted, small ones as likely as ten times
+	// larger ones: most of a crowd make room soon, and some of those that are slow are
+	// given time. Its average is 0.39 of the upper bound. Default: 10 s.
+	Turn time.Duration
+	// Handshake says that clients hear nothing before a handshake of TLS: there is no
+	// telling those of a crowded address that there are too many.
+	Handshake bool
 	// Heads pays for the heads of requests that are longer than 4 KiB, while they come
 	// and are answered. Default: nobody.
 	Heads *Budget
@@ -78,28 +91,29 @@ type Limiter struct {
 	unproven  int // places of those who have proven nothing
 	addresses map[netip.Addr]*address
 	keys      map[string]*holder
-	waiting   []candidate // of all, those that have waited longest
+	waiting   queue // of all
 }
 
 // address is where connections come from.
 type address struct {
 	ip       netip.Addr
 	places   int
-	unproven int         // of these
-	waiting  []candidate // of these, those that have waited longest
+	unproven int   // of these
+	waiting  queue // of these
 }
 
 // holder is who has proven to hold a key.
 type holder struct {
 	key     string
 	places  int
-	waiting []candidate // of these, those that have waited longest
+	waiting queue // of these
 }
 
 // New returns a Limiter without connections.
 func New(cfg Config) *Limiter {
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, max(1, cfg.Max/4))
 	cfg.PerKey = cmp.Or(cfg.PerKey, max(1, cfg.Max/4*3))
+	cfg.Turn = cmp.Or(cfg.Turn, 10*time.Second)
 	return &Limiter{
 		cfg: cfg, spare: min(64, max(1, cfg.Max/4)),
 		addresses: map[netip.Addr]*address{}, keys: map[string]*holder{},
@@ -115,6 +129,7 @@ type Place struct {
 	by      *holder // nil: nobody has proven anything, or no key
 	index   int     // in l.places
 	since   int64   // when it was given, in nanoseconds
+	turn    int64   // how long it is left alone in; set under l.mu
 	spare   bool
 	crowded bool // with its address full, too
 
@@ -123,6 +138,7 @@ type Place struct {
 	// for the body of a request, and emptied at the end.
 	state  atomic.Int64
 	proven atomic.Bool
+	had    atomic.Bool // its turn: it has made a request that proved nothing
 	timer  *time.Timer // of ProveWithin; set under l.mu
 }
 
@@ -133,24 +149,25 @@ const emptied = math.MinInt64
 // be closed; close is for later.
 func (l *Limiter) Enter(remote net.Addr, closer func() error) *Place {
 	p := &Place{l: l, close: closer, remote: remote, since: time.Now().UnixNano()}
+	p.turn = int64(float64(l.cfg.Turn) / 100 * math.Pow(10, rand.Float64()))
 	p.state.Store(p.since)
 	l.mu.Lock()
 	a := l.address(remote)
 	var out [2]*Place
 	if a.unproven >= l.cfg.PerAddress {
 		out[0] = l.empty(&a.waiting, search{
-			of: func(p *Place) bool { return p.from == a && !p.proven.Load() }, by: a, now: p.since,
+			of: func(p *Place) bool { return p.from == a && !p.proven.Load() }, by: a, now: p.since, patient: true,
 		})
 	}
 	crowded := a.unproven >= l.cfg.PerAddress
 	// Of a crowd, nobody costs somebody else the place only to be turned away.
-	if len(l.places) >= l.cfg.Max && !(crowded && l.cfg.Handshake > 0) {
-		out[1] = l.empty(&l.waiting, search{of: anyPlace, by: a, now: p.since, strangersFirst: true})
+	if len(l.places) >= l.cfg.Max && !crowded {
+		out[1] = l.empty(&l.waiting, search{of: anyPlace, by: a, now: p.since, strangersFirst: true, patient: true})
 	}
 	// Those whose address is full, too, are only told that the server is busy; where
 	// hearing that takes a handshake, not even that.
 	p.spare, p.crowded = len(l.places)-l.spares >= l.cfg.Max || crowded, crowded
-	fits := !p.spare || l.spares < l.spare && !(crowded && l.cfg.Handshake > 0)
+	fits := !p.spare || l.spares < l.spare && !(crowded && l.cfg.Handshake)
 	if fits {
 		l.add(p, a)
 		if d := l.cfg.ProveWithin; d > 0 {
@@ -245,10 +262,32 @@ func (l *Limiter) address(remote net.Addr) *address {
 
 // Wait says that the connection waits for a request since now. False: it was
 // closed.
-func (p *Place) Wait(now time.Time) bool { return p.become(now.UnixNano()) }
+func (p *Place) Wait(now time.Time) bool {
+	p.hadTurn()
+	return p.become(now.UnixNano())
+}
 
 // WaitForBody says that it waits for the body of a request.
-func (p *Place) WaitForBody(now time.Time) bool { return p.become(-now.UnixNano()) }
+func (p *Place) WaitForBody(now time.Time) bool {
+	p.hadTurn()
+	return p.become(-now.UnixNano())
+}
+
+func (p *Place) hadTurn() {
+	if !p.proven.Load() && !p.had.Load() {
+		p.had.Store(true)
+	}
+}
+
+// greet says that a handshake has begun, with a whole first message: who has proven
+// nothing yet gets ten times the time to end it.
+func (p *Place) greet() {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	if least := int64(p.l.cfg.Turn) / 10; p.turn < least {
+		p.turn = max(least, 10*p.turn)
+	}
+}
 
 // Answer says that a request is being answered: nobody closes the connection
 // meanwhile if it has proven anything. A stranger who does not take the answer

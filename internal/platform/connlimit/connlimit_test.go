@@ -222,6 +222,7 @@ func TestAStrangerWhoIsBeingAnsweredMakesRoom(t *testing.T) {
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") // and does not read
 			synctest.Wait()
 		}
+		time.Sleep(time.Second) // their turns are over
 		known := w.dial()
 		w.want("somebody else", known.get("/prove"), "200")
 	})
@@ -411,7 +412,7 @@ func TestProvingIsOneStep(t *testing.T) {
 }
 
 func TestNobodyKnownIsClosedWhileAStrangerWaits(t *testing.T) {
-	l := connlimit.New(connlimit.Config{Max: 3, PerKey: 3})
+	l := connlimit.New(connlimit.Config{Max: 3, PerKey: 3, Turn: 1})
 	var closed []int
 	enter := func(i int) *connlimit.Place {
 		at := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i))}

@@ -16,7 +16,7 @@ import (
 func TestACrowdDoesNotCloseWhatIsHalfDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := connlimit.New(connlimit.Config{
-			Max: 6, PerAddress: 4, Handshake: 10 * time.Second,
+			Max: 6, PerAddress: 4, Handshake: true,
 		})
 		var closed []string
 		enter := func(name string, at byte) *connlimit.Place {

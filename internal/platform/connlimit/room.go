@@ -3,7 +3,15 @@ package connlimit
 import (
 	"cmp"
 	"slices"
+	"time"
 )
+
+// queue are some that are to be emptied first, of those that somebody looks through.
+type queue struct {
+	first []candidate
+	since int64 // when somebody first looked and found none, in nanoseconds
+	vain  int   // how often that was
+}
 
 // candidate is a place as it was when somebody looked for one to empty.
 type candidate struct {
@@ -18,7 +26,7 @@ type rank int8
 
 const (
 	ofStranger rank = iota // of one who has proven nothing
-	ofBeginner             // of one who may be about to: see Config.Handshake
+	ofBeginner             // of one who may be about to: see Config.Turn
 	ofKnown                // of one who has proven something
 )
 
@@ -28,6 +36,7 @@ type search struct {
 	by             *address          // who needs room; nil: the host
 	now            int64
 	strangersFirst bool // whether there may be strangers besides those known
+	patient        bool // does not look again when others have just found none
 }
 
 func anyPlace(*Place) bool { return true }
@@ -37,7 +46,7 @@ func (l *Limiter) rankOf(p *Place, s search) (rank, bool) {
 	switch {
 	case p.proven.Load():
 		return ofKnown, true
-	case s.by == nil || s.now-p.since >= int64(l.cfg.Handshake):
+	case s.by == nil || p.had.Load() || s.now-p.since >= p.turn:
 		return ofStranger, true
 	}
 	// A crowd of one address makes room for those of others, so that it keeps nobody
@@ -49,17 +58,24 @@ func (l *Limiter) rankOf(p *Place, s search) (rank, bool) {
 // look later.
 const lookFor = 64
 
+// A flood would have all places looked at for each that comes: who is patient looks
+// so often in vain in such a time.
+const (
+	looksInVain = 4
+	inTime      = int64(20 * time.Millisecond)
+)
+
 // empty takes its place from the connection that s finds, and returns it to be
 // closed; nil if none waits. q keeps whom else such a search found. mu is held.
-func (l *Limiter) empty(q *[]candidate, s search) *Place {
+func (l *Limiter) empty(q *queue, s search) *Place {
 	for looked := false; ; looked = true {
-		for len(*q) > 0 {
-			c := (*q)[0]
+		for len(q.first) > 0 {
+			c := q.first[0]
 			// Since an earlier look strangers may have come to wait.
 			if c.rank == ofKnown && s.strangersFirst && !looked && l.unproven > 0 {
 				break
 			}
-			*q = (*q)[1:]
+			q.first = q.first[1:]
 			if r, ok := l.rankOf(c.Place, s); !ok || r > c.rank {
 				continue
 			}
@@ -70,12 +86,21 @@ func (l *Limiter) empty(q *[]candidate, s search) *Place {
 				return c.Place
 			}
 		}
-		if looked {
-			*q = nil
+		if looked || s.patient && q.enough(s.now) {
 			return nil
 		}
-		*q = l.longest(s)
+		if q.first = l.longest(s); len(q.first) == 0 {
+			q.vain++
+		}
 	}
+}
+
+// enough reports whether others have looked in vain often enough.
+func (q *queue) enough(now int64) bool {
+	if now-q.since >= inTime {
+		q.since, q.vain = now, 0
+	}
+	return q.vain >= looksInVain
 }
 
 // longest finds those that are emptied first: between requests and in a head; only

@@ -150,6 +150,14 @@ func inHTTP2(nc net.Conn) bool {
 	return ok && t.ConnectionState().NegotiatedProtocol == "h2"
 }
 
+// Greeted says that nc, a connection of a Listener, has sent the whole first message
+// of a handshake: tls.ClientHelloInfo.Conn. See Config.Turn.
+func Greeted(nc net.Conn) {
+	if p := placeOf(nc); p != nil {
+		p.greet()
+	}
+}
+
 type contextKey struct{}
 
 // placeIn returns the place of the connection of the request that ctx is of, nil

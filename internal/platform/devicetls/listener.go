@@ -33,6 +33,10 @@ func Config(ca *CA, names ...string) (*tls.Config, error) {
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.RequireAnyClientCert,
 		NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			connlimit.Greeted(hello.Conn)
+			return nil, nil // as it is
+		},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.certificate(time.Now())
 		},
@@ -91,12 +95,16 @@ const strangerFor = 10 * time.Second
 // Limit bounds the connections that are accepted from l, to be served by a
 // Server. Whoever recognises a device calls connlimit.Prove. Many devices may come
 // at once from one address, when their network or the server is back: those who
-// have begun a handshake end it, the others are turned away and come again.
+// have begun a handshake are given a second at least to end it, who comes too many is
+// turned away and comes again. So it is when somebody behind the same address opens
+// connections only to hold them: with the default of 1,024 for an address, some 260
+// handshakes a second begin there whatever he does, and a device that comes once a
+// second among 10,000 connections of his has one of them in half a minute.
 func Limit(l net.Listener, c connlimit.Config) net.Listener {
 	c.Max = cmp.Or(c.Max, MaxConns)
 	c.PerAddress = cmp.Or(c.PerAddress, PerAddress)
 	c.PerKey = cmp.Or(c.PerKey, PerCertificate)
-	c.ProveWithin, c.Handshake, c.Listener = strangerFor, strangerFor, "devices"
+	c.ProveWithin, c.Turn, c.Handshake, c.Listener = strangerFor, strangerFor, true, "devices"
 	return connlimit.New(c).Listener(l)
 }
 

@@ -47,6 +47,7 @@ type Server struct {
 // New returns a Server. Serve has to run for tunnels to be answered.
 func New(c Config) *Server {
 	c.Places.Max = cmp.Or(c.Places.Max, 1024)
+	c.Places.Handshake = true
 	c.Places.PerAddress = cmp.Or(c.Places.PerAddress, max(1, c.Places.Max/2))
 	c.Handshake, c.Idle = cmp.Or(c.Handshake, 10*time.Second), cmp.Or(c.Idle, 2*time.Minute)
 	s := &Server{Config: c, conns: make(chan net.Conn), done: make(chan struct{}), http: &http.Server{
@@ -70,6 +71,7 @@ func (s *Server) Serve() error {
 	device := plain.Clone()
 	device.ClientAuth = tls.RequireAnyClientCert
 	plain.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		connlimit.Greeted(hello.Conn)
 		if n, ok := awshost.Parse(hello.ServerName); ok && n.Service == awshost.Credentials {
 			return device, nil
 		}

@@ -199,7 +199,7 @@ func TestASilentTunnelEnds(t *testing.T) {
 }
 
 func TestANewTunnelTakesThePlaceOfTheLongestIdle(t *testing.T) {
-	w := newWorld(t, func(c *tunnel.Config) { c.Places.Max, c.Handshake = 4, 10*time.Minute })
+	w := newWorld(t, func(c *tunnel.Config) { c.Places.Max, c.Places.Turn, c.Handshake = 4, 1, 10*time.Minute })
 	first, _ := w.connect("sts.amazonaws.com:443")
 	for range 20 { // strangers, who say nothing
 		if _, line := w.connect("sts.amazonaws.com:443"); !strings.Contains(line, "200") {
