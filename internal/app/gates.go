@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/service/gates"
@@ -10,14 +12,18 @@ import (
 // openGates has what becomes of requests compared between the fleets of
 // deployments.
 func (a *App) openGates() {
+	l := a.cfg.Limits
+	const slack = 5 * time.Second // for what is passed on after the answer
 	a.gates = gates.New(gates.Config{
-		Deployments: a.hosting, Begin: a.alarms.Begin, Put: a.metrics.PutEvidence,
+		Deployments: a.hosting, Store: a.hosting, Begin: a.alarms.Begin, Put: a.metrics.PutEvidence,
 		Trip: func(id hosting.DeploymentID, why string) {
 			a.router.TripDeployment(id, why)
 			a.wakeups.trips.Notify()
 			a.wakeups.turns.Notify()
 		},
-		Log: a.log,
+		Longest:     max(time.Duration(l.ModelTimeout), time.Duration(l.StreamTimeout)) + slack,
+		LongestPair: time.Duration(l.ModelTimeout) + slack,
+		Anew:        a.directory.Accepted(), Log: a.log,
 	})
 }
 
@@ -29,15 +35,17 @@ func (a *App) sample(s traffic.Sample) {
 
 // pair tells of a request that both fleets were sent.
 func (a *App) pair(p mirror.Pair) {
-	id := hosting.DeploymentID(p.Deployment)
+	of := gates.Pair{
+		Deployment: hosting.DeploymentID(p.Deployment), Variant: p.Variant, Drawn: p.Drawn, Slot: p.Slot,
+	}
 	switch p.Kind {
 	case mirror.Compared:
-		a.gates.Pair(id, p.Variant, p.Slot, p.D)
+		a.gates.Compared(of, p.D)
 	case mirror.NewFailed:
-		a.gates.Failure(id, p.Variant, p.Slot, true)
+		a.gates.Failed(of, true)
 	case mirror.OldFailed:
-		a.gates.Failure(id, p.Variant, p.Slot, false)
+		a.gates.Failed(of, false)
 	case mirror.Shed:
-		a.gates.Shed(id, p.Variant)
+		a.gates.Shed(of)
 	}
 }

@@ -80,7 +80,8 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	}
 	a.openGates()
 	if a.router, err = router.New(router.Config{
-		Registerer: a.registry, OnSample: a.sample, Bodies: a.admission.invocations, Log: a.log,
+		Registerer: a.registry, OnSample: a.sample, OnDraw: a.gates.Started, Bodies: a.admission.invocations,
+		Log: a.log,
 	}); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return a.db.Change(ctx, func(*store.Tx) error { return nil })
 	})
 	d := &deployer.Deployer{
-		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Log: a.log,
+		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Keep: a.gates.Keep, Log: a.log,
 		Evidence: &evidence.Source{
 			Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router, Metrics: a.metrics, Watch: a.watch,
 			Gates: a.gates, Follow: a.gates.Follow,

@@ -36,6 +36,7 @@ func (a *App) openDirectory(ctx context.Context) error {
 func (a *App) reread(ctx context.Context) error {
 	a.manager.Reread()
 	a.metrics.Rewrite()
+	a.gates.Rewound(ctx)
 	err := errors.Join(a.follower.Reread(ctx), a.alarms.Reread(ctx), a.identity.Reread(ctx))
 	a.wakeups.rowsChanged()
 	a.wakeups.stages.Notify()

@@ -236,6 +236,15 @@ func (p *Proof) Value() float64 {
 	return decades(least)
 }
 
+// Peak returns the most that Value was since the step began, of the side whose most
+// is the least: what was shown stays shown. 0 if the gate has nothing to prove.
+func (p *Proof) Peak() float64 {
+	if len(p.peak) == 0 {
+		return 0
+	}
+	return decades(slices.Min(p.peak))
+}
+
 // Proven reports whether it was shown that the new fleet is within the margin,
 // at some time since the step began, with a chance of at most alpha to be wrong.
 // Nothing is shown by a gate that has nothing to prove.

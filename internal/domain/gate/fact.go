@@ -62,7 +62,15 @@ type Seen struct {
 	Needed int64 `json:"needed,omitempty"`
 	// Unseen is which part of the copies was not sent for want of room, 0 to 1.
 	Unseen float64 `json:"unseen,omitempty"`
+	// Missed is how many requests were not counted for want of room, and Unwatched for
+	// how long nobody counted, because the server did not run.
+	Missed    int64         `json:"missed,omitempty"`
+	Unwatched time.Duration `json:"unwatched,omitempty"`
 }
+
+// MostUnseen is the part of copies, 0 to 1, beyond which those that were compared
+// prove nothing: they may be the easy ones.
+const MostUnseen = 0.2
 
 // Tally is how many of some requests had the event that a gate looks for. Of
 // distances, Events is their sum.

@@ -116,6 +116,10 @@ func (g Gate) Lacking(f Fact, n Names) string {
 	if f.Held != "" {
 		compared += ", and none can be now: " + f.Held
 	}
+	if f.Seen.Unseen > MostUnseen {
+		return fmt.Sprintf("Not proven: %s, but %s of the copies were not, for want of room: with more than %s missing, "+
+			"those that were say nothing of the rest.", compared, percent(f.Seen.Unseen), percent(MostUnseen))
+	}
 	if needed := g.needed(f); needed > 0 {
 		return fmt.Sprintf("Not proven: %s; about %s are needed to show that it %s.", compared, thousands(needed),
 			g.margin())
@@ -173,7 +177,8 @@ func (g Gate) ProofOf(p Proven, n Names) string {
 func (g Gate) Unseen(f Fact, n Names) string {
 	var out []string
 	if f.Seen.New.Requests == 0 {
-		return "Nothing was compared, so nothing could be seen."
+		out = append(out, "Nothing was compared, so nothing could be seen.")
+		return strings.Join(append(out, f.unlooked()...), " ")
 	}
 	if t, ok := g.Test(); ok && g.Kind.Rate() && g.Kind != InstanceLoss {
 		old := f.Seen.Old.Rate()
@@ -198,7 +203,20 @@ func (g Gate) Unseen(f Fact, n Names) string {
 	if f.Seen.Unseen > 0 {
 		out = append(out, fmt.Sprintf("%s of the copies were not sent for want of room.", percent(f.Seen.Unseen)))
 	}
-	return strings.Join(out, " ")
+	return strings.Join(append(out, f.unlooked()...), " ")
+}
+
+// unlooked says what of the traffic was not looked at.
+func (f Fact) unlooked() (said []string) {
+	if f.Seen.Missed > 0 {
+		said = append(said, fmt.Sprintf("%s requests were not counted: the deployment had too many steps.",
+			thousands(f.Seen.Missed)))
+	}
+	if f.Seen.Unwatched > 0 {
+		said = append(said, fmt.Sprintf("For %s s nobody counted: the server was started meanwhile.",
+			thousands(int64(math.Ceil(f.Seen.Unwatched.Seconds())))))
+	}
+	return said
 }
 
 // between is the range of rates that pairs do not exclude.

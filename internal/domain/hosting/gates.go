@@ -61,3 +61,13 @@ func (d *Deployment) Note(seen []gate.Fact, was rollout.State, now time.Time) {
 		}
 	}
 }
+
+// KeptEvidence is what is kept of the evidence on a deployment, so that the next
+// server goes on with it.
+type KeptEvidence struct {
+	Deployment DeploymentID
+	// Life is the server's: of two of the same, that with the higher Number is newer.
+	Life      string
+	Number    int64
+	Documents map[string]string // as JSON, by variant
+}

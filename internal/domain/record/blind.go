@@ -100,6 +100,12 @@ func (b *blindness) look(g gate.Gate, i int, rate, failing float64) {
 	case g.Kind.Paired() && g.Mirror != nil:
 		pairs := rate * g.Mirror.Share * x.mirror.Seconds()
 		b.pairs(g, t, name, pairs)
+		if g.Action == gate.Hold && rate > 0 && x.mirror > 0 {
+			alike := make([]float64, t.Cells)
+			alike[0] = 1
+			need := t.NeededToProve(evidence.Outcomes{New: alike, Old: alike}, 1, g.Alpha)
+			b.holds(g, need, pairs, exposure{split: x.mirror, bake: x.mirror})
+		}
 		return
 	case g.Kind.Paired() || !known:
 		return
@@ -149,18 +155,22 @@ func (b *blindness) holds(g gate.Gate, need, gets float64, x exposure) {
 	if need <= gets/float64(max(1, b.splits(x))) {
 		return
 	}
-	per := gets / x.split.Seconds() // requests of the new fleet a second
+	what := "of the new fleet's requests"
+	if g.Kind.Paired() {
+		what = "pairs of answers"
+	}
+	per := gets / x.split.Seconds() // of them a second
 	longest := b.plan.Policy.MaximumExecutionTimeout - b.plan.TotalWait() + x.split
 	if lasts := need / per; per == 0 || math.IsInf(need, 0) || lasts > longest.Seconds() {
 		b.found = append(b.found, Finding{Error, "HoldNeverEnds", fmt.Sprintf(
-			"Gate %q holds the deployment until it is proven: about %s of the new fleet's requests are needed, and at "+
+			"Gate %q holds the deployment until it is proven: about %s %s are needed, and at "+
 				"this traffic MaximumExecutionTimeoutInSeconds (%.0f) ends it before: it would be rolled back as not "+
-				"proven.", g.Kind, about(need), b.plan.Policy.MaximumExecutionTimeout.Seconds(),
+				"proven.", g.Kind, about(need), what, b.plan.Policy.MaximumExecutionTimeout.Seconds(),
 		)})
 		return
 	}
-	b.warn("HoldLasts", "Gate %q holds a step until it is proven: about %s of the new fleet's requests are needed, which "+
-		"is about %s at this traffic.", g.Kind, about(need), round(time.Duration(need/per*float64(time.Second))))
+	b.warn("HoldLasts", "Gate %q holds a step until it is proven: about %s %s are needed, which "+
+		"is about %s at this traffic.", g.Kind, about(need), what, round(time.Duration(need/per*float64(time.Second))))
 }
 
 // splits is how many steps have both fleets answer requests.

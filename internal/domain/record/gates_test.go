@@ -116,6 +116,15 @@ func TestAPlanSaysWhatItsGatesCannotSee(t *testing.T) {
 			0.2, 0.001,
 			[]string{`GateBlind: Gate "disagreement": that 5 % of answers differ would be noticed after about `, "GateBlind"},
 		},
+		"a hold of pairs that never ends": {
+			40, 10 * time.Minute,
+			map[gate.Kind]string{gate.Disagreement: "tolerance=0.01 mirror=0.1 sideeffects=none action=hold"},
+			0.1, 0.001,
+			[]string{
+				`HoldNeverEnds: Gate "disagreement" holds the deployment until it is proven: about 900 pairs of `,
+				`GateBlind: Gate "disagreement"`, "GateBlind",
+			},
+		},
 		"no traffic is told of elsewhere": {
 			40, 10 * time.Minute, map[gate.Kind]string{gate.Errors: "action=rollback"}, 0, 0, nil,
 		},

@@ -24,7 +24,13 @@ type Directory struct {
 	tried   string // the token of a start of ours of which it is not known whether it was recorded
 	again   bool   // the database ran backwards, and not everything was read again yet
 	written bool   // whether the file could be written the last time
+
+	accepted bool // the database is not the one of the directory
 }
+
+// Accepted reports whether the database was not the one of the directory when that was opened, or
+// an older state of it, and was accepted all the same.
+func (d *Directory) Accepted() bool { return d.accepted }
 
 // Entry is what a server says when it opens its directory.
 type Entry struct {
@@ -59,6 +65,7 @@ func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
 	default:
 		e.Log.ErrorContext(ctx, "the database is not the one of this directory, and was accepted", "reason", why,
 			"remembered", seen.Name(), "accepted", now.Name())
+		d.accepted = true
 		// No counter may give a number that somebody has seen.
 		if err := db.advance(ctx, max(seen.Position, 1)); err != nil {
 			return nil, err

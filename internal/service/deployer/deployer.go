@@ -30,7 +30,10 @@ type Deployer struct {
 	Changed func()
 	// Evidence is what speaks for or against a deployment besides its rows.
 	Evidence *evidence.Source
-	Log      *slog.Logger
+	// Keep, unless nil, returns what is to be kept of the evidence on a deployment, if
+	// anything is: with each phase, so that the next server knows of both.
+	Keep func(id hosting.DeploymentID) (k hosting.KeptEvidence, some bool)
+	Log  *slog.Logger
 }
 
 // maxSteps bounds the transitions of one turn; rollout.Next needs fewer, and
@@ -113,7 +116,20 @@ func (d *Deployer) step(
 	if e.Ended() && e.Deployment.Plan.Kind == rollout.Delete {
 		return time.Time{}, true, tx.Write(ctx, outcome.OfDeletion(was, e))
 	}
-	return due, true, tx.Write(ctx, outcome.OfChange(was, e, is))
+	if err := tx.Write(ctx, outcome.OfChange(was, e, is)); err != nil {
+		return due, true, err
+	}
+	return due, true, d.keep(ctx, tx, id, next.Phase)
+}
+
+func (d *Deployer) keep(ctx context.Context, tx store.Tx, id hosting.DeploymentID, in rollout.Phase) error {
+	if d.Keep == nil || !in.Undoable() {
+		return nil
+	}
+	if k, some := d.Keep(id); some {
+		return tx.KeepEvidence(ctx, k)
+	}
+	return nil
 }
 
 // How often a deployment is looked at while nothing else is due: for alarms,

@@ -6,15 +6,16 @@
 // with which it was, and that evidence on one deployment is never part of that on
 // another. What is compared are events that a request has or has not, and pairs of
 // answers to one request; latencies, frequencies of answers and losses of
-// instances are not, and nothing is proven (see gate.Gate.Unweighed). Evidence is
-// in memory alone: a server that starts begins it anew at 0, and says so. What
-// follows from evidence is decided elsewhere, by package rollout.
+// instances are not (see gate.Gate.Unweighed). A server that starts goes on with
+// what the last one saved, and says what it did not look at. What follows from
+// evidence is decided elsewhere, by package rollout.
 package gates
 
 import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/evidence"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -61,14 +62,16 @@ const maxShares = 32
 // called at the same time.
 type Counter struct {
 	watched atomic.Pointer[map[Place]*watch] // nil: none is
+	longest time.Duration                    // that a request may take
 	mu      sync.Mutex                       // guards changes of watched
 }
 
 // watch is the counts of one place.
 type watch struct {
-	fleets Fleets
-	shares [maxShares]atomic.Pointer[share] // those in use first
-	missed atomic.Int64
+	fleets  Fleets
+	shares  [maxShares]atomic.Pointer[share] // those in use first
+	missed  atomic.Int64
+	cohorts *cohorts
 }
 
 // share is what was counted since the last Take of requests that were drawn with
@@ -84,7 +87,7 @@ type share struct {
 func (c *Counter) Watch(p Place, f Fleets) {
 	c.change(func(all map[Place]*watch) {
 		if w := all[p]; w == nil || w.fleets != f {
-			all[p] = &watch{fleets: f}
+			all[p] = &watch{fleets: f, cohorts: newCohorts(c.longest)}
 		}
 	})
 }
@@ -112,32 +115,41 @@ func (c *Counter) change(do func(map[Place]*watch)) {
 // Sample counts a request for the fleet that it was drawn for first, if there was a
 // draw between the two.
 func (c *Counter) Sample(s traffic.Sample) {
-	d := &s.Draw
-	if d.Role == traffic.NeitherFleet || !(d.Share > 0 && d.Share < 1) {
-		return
-	}
-	all := c.watched.Load()
-	if all == nil {
-		return
-	}
-	w := (*all)[Place{s.Key, d.Variant}]
+	w, row := c.watchOf(s.Key, &s.Draw)
 	if w == nil {
 		return
 	}
-	row := 0
-	switch {
-	case d.Role == traffic.NewFleet && d.Fleet == w.fleets.New:
-		row = 1 + max(0, d.Slot)%evidence.MaxSlots
-	case d.Role == traffic.OldFleet && d.Fleet == w.fleets.Old:
-	default:
-		return // of another deployment
+	set := eventsOf(&s)
+	if in := w.cohorts.of(s.Draw.At.Unix(), s.Draw.Share); in != nil {
+		in.ended[fleetOf(row)][set].Add(1)
 	}
-	n := w.of(d.Share)
+	n := w.of(s.Draw.Share)
 	if n == nil {
 		w.missed.Add(1)
 		return
 	}
-	n.counts[row][eventsOf(&s)].Add(1)
+	n.counts[row][set].Add(1)
+}
+
+// watchOf returns where a request counts that was drawn so, and the row of its
+// fleet; nil if nowhere.
+func (c *Counter) watchOf(k traffic.Key, d *traffic.Draw) (w *watch, row int) {
+	if d.Role == traffic.NeitherFleet || !(d.Share > 0 && d.Share < 1) {
+		return nil, 0
+	}
+	all := c.watched.Load()
+	if all == nil {
+		return nil, 0
+	}
+	w = (*all)[Place{k, d.Variant}]
+	switch {
+	case w == nil:
+	case d.Role == traffic.NewFleet && d.Fleet == w.fleets.New:
+		return w, 1 + max(0, d.Slot)%evidence.MaxSlots
+	case d.Role == traffic.OldFleet && d.Fleet == w.fleets.Old:
+		return w, 0
+	}
+	return nil, 0 // of another deployment
 }
 
 // of returns where requests of a chance are counted; nil if there is no room.

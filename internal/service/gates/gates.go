@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
+	"github.com/slipway-ml/slipway/internal/platform/id"
 )
 
 // Deployments are those in progress.
@@ -24,9 +25,18 @@ type Deployments interface {
 	EndpointOf(ctx context.Context, id hosting.DeploymentID) (*hosting.Endpoint, error)
 }
 
+// Store keeps what was weighed over the end of a server.
+type Store interface {
+	// Evidence returns what was kept last of a deployment, by variant, as JSON.
+	Evidence(ctx context.Context, id hosting.DeploymentID) (map[string]string, error)
+	// KeepEvidence keeps that of deployments that are not over, unless what is there is newer.
+	KeepEvidence(ctx context.Context, all []hosting.KeptEvidence) error
+}
+
 // Config is what a Service works with. Nothing of it may be nil.
 type Config struct {
 	Deployments Deployments
+	Store       Store
 	// Begin has series of evidence begin anew, and Put takes a value of one at a
 	// time, as those of packages alarms and metrics do.
 	Begin func(ctx context.Context, sc arn.Scope, ids ...metric.ID) error
@@ -34,6 +44,12 @@ type Config struct {
 	// Trip takes traffic back at once for what gates have against a deployment, as
 	// sentences, without waiting for anything. It may be told the same again.
 	Trip func(id hosting.DeploymentID, why string)
+	// Longest is how long a request may take, and LongestPair how long the two
+	// answers to one may.
+	Longest, LongestPair time.Duration
+	// Anew says that what the store has is from before the database ran backwards: it
+	// is of another course of things.
+	Anew bool
 	Log  *slog.Logger
 }
 
@@ -42,17 +58,25 @@ type Config struct {
 type Service struct {
 	Counter
 
-	cfg Config
+	cfg   Config
+	pairs pairs
 
 	mu      sync.Mutex // guards watched and what is in it
 	watched map[hosting.DeploymentID]*watched
-	stride  int64 // by number since 1970
+	stride  int64     // by number since 1970
+	weighed time.Time // the last time
+	anew    bool      // what the store has is not to be continued
+	life    string    // of the service
 }
 
-// New returns a service that has seen nothing. What an earlier one had seen of a
-// deployment in progress is forgotten: its evidence begins anew at 0.
+// New returns a service that has seen nothing. It goes on with what an earlier one
+// had kept of deployments in progress.
 func New(c Config) *Service {
-	return &Service{cfg: c, watched: map[hosting.DeploymentID]*watched{}, stride: strideOf(time.Now())}
+	now := time.Now()
+	return &Service{
+		Counter: Counter{longest: c.Longest}, cfg: c, watched: map[hosting.DeploymentID]*watched{},
+		stride: strideOf(now), weighed: now, anew: c.Anew, life: id.New("g"),
+	}
 }
 
 // strideOf is the stride that a time is in, by the clock.
@@ -67,6 +91,7 @@ func (s *Service) Run(ctx context.Context) {
 		s.look(ctx)
 		every(ctx, evidence.Stride*time.Second, func() { s.look(ctx) })
 	})
+	wg.Go(func() { s.keepOn(ctx) })
 	every(ctx, time.Second, func() { s.weigh(time.Now()) })
 }
 
@@ -103,62 +128,90 @@ func (s *Service) look(ctx context.Context) {
 	for i := 0; i < len(ids) && err == nil; i++ {
 		var e *hosting.Endpoint
 		if e, err = s.cfg.Deployments.EndpointOf(ctx, ids[i]); err == nil && e != nil {
-			err = s.Follow(ctx, ids[i], e)
+			err = pardoned(s.Follow(ctx, ids[i], e))
 		}
 		gone = slices.DeleteFunc(gone, func(id hosting.DeploymentID) bool { return id == ids[i] })
 	}
 	for i := 0; i < len(gone) && err == nil; i++ {
-		err = s.Follow(ctx, gone[i], nil)
+		err = pardoned(s.Follow(ctx, gone[i], nil))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.cfg.Log.WarnContext(ctx, "deployments were not looked at for their evidence", "err", err)
 	}
 }
 
+// pardoned is an error that is not told again.
+func pardoned(err error) error {
+	if errors.Is(err, fault.Limit) {
+		return nil
+	}
+	return err
+}
+
 // Follow takes note of how a deployment stands: e is the endpoint that it changes,
 // nil if it is over. Every turn tells of it before it decides, so that counting
-// begins before any traffic moves. Errors are those of the store of alarms, and
-// leave everything to the next call.
+// begins before any traffic moves. Errors are those of the stores, and leave
+// everything to the next call; fault.Limit says that there is no room for series:
+// gates judge all the same, and alarms on evidence see nothing.
 func (s *Service) Follow(ctx context.Context, id hosting.DeploymentID, e *hosting.Endpoint) error {
 	if e != nil && (e.Deployment == nil || e.Deployment.ID != id) {
 		e = nil
 	}
+	before, err := s.earlier(ctx, id, e)
+	if err != nil {
+		return err
+	}
+	w, ids := s.follow(ctx, id, e, before)
+	if len(ids) == 0 {
+		return nil
+	}
+	err = s.cfg.Begin(ctx, w.scope, ids...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, fault.Limit) && !w.over {
+		if !w.full {
+			s.cfg.Log.WarnContext(ctx, "there is no room for series of evidence: alarms see none",
+				"endpoint", w.key.Name, "deployment", id, "err", err)
+		}
+		w.full = true
+		return err
+	}
+	switch {
+	case err != nil && !errors.Is(err, fault.Limit):
+		return err
+	case w.over && s.watched[id] == w:
+		delete(s.watched, id)
+	case !w.over:
+		w.opened, w.full, w.left = true, false, nil
+	}
+	return nil
+}
+
+// follow takes note of how a deployment stands, and returns which series have to
+// begin anew before that is done.
+func (s *Service) follow(
+	ctx context.Context, id hosting.DeploymentID, e *hosting.Endpoint, before map[string]*Document,
+) (w *watched, ids []metric.ID) {
 	now := clock.Now()
 	s.mu.Lock()
-	w := s.watched[id]
-	began := w == nil && comparable(e)
+	defer s.mu.Unlock()
+	w = s.watched[id]
 	switch {
-	case began:
-		w = s.begin(e, now)
+	case w == nil && comparable(e):
+		w = s.begin(ctx, e, before, now)
 	case w == nil:
-		s.mu.Unlock()
-		return nil
+		return nil, nil
 	case e == nil:
-		s.forget(w)
+		s.end(w)
+	case w.over: // a turn that is late
+		return nil, nil
 	default:
 		s.stand(w, e, now)
 	}
-	anew := e == nil || !w.opened
-	s.mu.Unlock()
-	if began && !fresh(e) {
-		s.cfg.Log.WarnContext(ctx, "the evidence on a deployment begins anew: the server was started meanwhile",
-			"endpoint", e.Name, "deployment", id)
+	if w.over || !w.opened {
+		return w, append(w.series(), w.left...)
 	}
-	if !anew {
-		return nil
-	}
-	err := s.cfg.Begin(ctx, w.scope, w.series()...)
-	if errors.Is(err, fault.Limit) { // gates judge without series, too
-		s.cfg.Log.WarnContext(ctx, "there is no room for series of evidence: alarms see none",
-			"endpoint", w.key.Name, "deployment", id, "err", err)
-		return nil
-	}
-	if err == nil {
-		s.mu.Lock()
-		w.opened = true
-		s.mu.Unlock()
-	}
-	return err
+	return w, nil
 }
 
 // Facts returns what gates have seen of a deployment by the last second. It waits
@@ -166,45 +219,10 @@ func (s *Service) Follow(ctx context.Context, id hosting.DeploymentID, e *hostin
 func (s *Service) Facts(id hosting.DeploymentID) (all []gate.Fact) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w := s.watched[id]; w != nil {
+	if w := s.watched[id]; w != nil && !w.over {
 		for _, v := range w.variants {
 			all = append(all, v.facts...)
 		}
 	}
 	return all
-}
-
-// Pair takes how far the answers of both fleets to one request are apart, from 0 to
-// 1; slot is the place of the new fleet's instance.
-func (s *Service) Pair(id hosting.DeploymentID, variant string, slot int, distance float64) {
-	s.pairs(id, variant, func(v *variantOf) {
-		v.pair(evidence.Disagreement, slot, distance)
-		v.pair(evidence.MirrorFailure, slot, 0)
-	})
-}
-
-// Failure takes that one fleet alone failed a request that both were sent.
-func (s *Service) Failure(id hosting.DeploymentID, variant string, slot int, ofNew bool) {
-	x := -1.0
-	if ofNew {
-		x = 1
-	}
-	s.pairs(id, variant, func(v *variantOf) { v.pair(evidence.MirrorFailure, slot, x) })
-}
-
-// Shed takes that a copy was not sent, or not compared, for want of room.
-func (s *Service) Shed(id hosting.DeploymentID, variant string) {
-	s.pairs(id, variant, func(v *variantOf) { v.shed++ })
-}
-
-func (s *Service) pairs(id hosting.DeploymentID, variant string, do func(*variantOf)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := s.watched[id]; w != nil && w.running {
-		for _, v := range w.variants {
-			if v.place.Variant == variant {
-				do(v)
-			}
-		}
-	}
 }

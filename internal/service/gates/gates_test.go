@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -35,6 +37,30 @@ type yard struct {
 	puts    map[string]int     // values since the series began
 	begun   int                // times that series began
 	tripped map[hosting.DeploymentID]string
+	kept    map[string]string // by variant
+	full    bool              // there is no room for series
+	broken  error             // why series cannot begin
+	unread  error             // why what is kept cannot be read
+	anew    bool              // what is kept is of another course of things
+}
+
+// Evidence implements gates.Store.
+func (y *yard) Evidence(context.Context, hosting.DeploymentID) (map[string]string, error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return maps.Clone(y.kept), y.unread
+}
+
+// KeepEvidence implements gates.Store.
+func (y *yard) KeepEvidence(_ context.Context, all []hosting.KeptEvidence) error {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, k := range all {
+		if y.kept = map[string]string{}; k.Deployment == y.id {
+			y.kept = maps.Clone(k.Documents)
+		}
+	}
+	return nil
 }
 
 // InProgress implements gates.Deployments.
@@ -70,10 +96,17 @@ func inBubble(t *testing.T, f func(y *yard)) {
 // start begins a life of the service.
 func (y *yard) start() (stop func()) {
 	y.s = gates.New(gates.Config{
-		Deployments: y, Log: slog.New(slog.NewTextHandler(y.t.Output(), nil)),
+		Deployments: y, Store: y, Longest: time.Minute, LongestPair: time.Minute, Anew: y.anew,
+		Log: slog.New(slog.NewTextHandler(y.t.Output(), nil)),
 		Begin: func(context.Context, arn.Scope, ...metric.ID) error {
 			y.mu.Lock()
 			defer y.mu.Unlock()
+			if y.full {
+				return fault.New(fault.Limit, "There is no room.")
+			}
+			if y.broken != nil {
+				return y.broken
+			}
 			y.begun++
 			y.last, y.puts = map[string]float64{}, map[string]int{}
 			return nil
@@ -114,7 +147,7 @@ func (y *yard) deploy(id hosting.DeploymentID, tags map[string]string) {
 		y.t.Fatal(err)
 	}
 	y.mu.Lock()
-	y.id = id
+	y.id, y.kept = id, nil
 	y.e = &hosting.Endpoint{
 		Name: "e", Scope: arn.Scope{Region: key.Region, Account: "000000000000"}, Fleet: &hosting.Fleet{ID: "f-1"},
 		Deployment: &hosting.Deployment{
@@ -168,6 +201,7 @@ func (y *yard) requests(during time.Duration, share, newFails, oldFails float64)
 		}
 		s.ModelError = y.x.Float64() < fails
 		s.Status5XX = s.ModelError
+		y.s.Started(s.Key, s.Draw)
 		y.s.Sample(s)
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -297,30 +331,6 @@ func TestSeriesBeginAtZeroWithEachDeploymentAndEndWithIt(t *testing.T) {
 	})
 }
 
-// A server that was killed begins evidence anew at 0, also of a deployment of which
-// no turn tells it, and counts nothing twice.
-func TestAServerThatStartsBeginsEvidenceAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		y := &yard{t: t, x: rand.New(rand.NewPCG(7, 7)), tripped: map[hosting.DeploymentID]string{}}
-		stop := y.start()
-		y.deploy("d-1", nil)
-		y.bake(0.5)
-		y.requests(time.Minute, 0.5, 1, 0)
-		before := y.s.Facts("d-1")[0]
-		stop()
-		stop = y.start()
-		defer stop()
-		y.requests(3*time.Second, 0.5, 0, 0)
-		f := y.s.Facts("d-1")
-		if len(f) != 1 || f[0].Log10 > 0.1 || f[0].Since.Before(before.At) || f[0].Seen.New.Events > 0 {
-			t.Errorf(seed+"%+v", f)
-		}
-		if x, _ := y.value("ErrorRateEvidence"); x > 0.1 {
-			t.Errorf(seed+"evidence is %v", x)
-		}
-	})
-}
-
 // Pairs of answers speak before any traffic moves.
 func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 	inBubble(t, func(y *yard) {
@@ -334,14 +344,15 @@ func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 				if y.x.Float64() < differ {
 					d = 1
 				}
-				y.s.Pair("d-1", "v", y.x.IntN(4), d)
-				y.s.Pair("d-0", "v", 0, 1) // of another deployment
+				y.s.Compared(gates.Pair{Deployment: "d-1", Variant: "v", Drawn: time.Now(), Slot: y.x.IntN(4)}, d)
+				y.s.Compared(gates.Pair{Deployment: "d-0", Variant: "v", Drawn: time.Now()}, 1) // of another deployment
 				time.Sleep(100 * time.Millisecond)
 			}
 			synctest.Wait()
 		}
 		for range 300 { // a bad upstream fails both fleets' requests, one or the other
-			y.s.Failure("d-1", "v", y.x.IntN(4), y.x.IntN(2) == 0)
+			of := gates.Pair{Deployment: "d-1", Variant: "v", Drawn: time.Now(), Slot: y.x.IntN(4)}
+			y.s.Failed(of, y.x.IntN(2) == 0)
 			time.Sleep(100 * time.Millisecond)
 		}
 		pairs(0.03, 2000)

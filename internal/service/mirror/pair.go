@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/answer"
@@ -34,8 +35,9 @@ type Pair struct {
 	Key        traffic.Key
 	Deployment string
 	Variant    string
-	Slot       int   // place of the instance of the new fleet
-	Epoch      int64 // version of the route that the request was drawn from
+	Drawn      time.Time // the request, for the old fleet
+	Slot       int       // place of the instance of the new fleet
+	Epoch      int64     // version of the route that the request was drawn from
 	// RequestHash tells different requests apart, under a key of this process.
 	RequestHash uint64
 	Kind        Kind
@@ -72,6 +74,7 @@ func (m *Mirror) pair(q *router.Request) *both {
 	mi := q.Variant.Mirror
 	return &both{m: m, outputs: mi.Outputs, from: mi.From, pair: Pair{
 		Key: q.Key, Deployment: mi.Deployment, Variant: q.Variant.Name, Epoch: q.Draw.Epoch,
+		Drawn: q.Draw.At,
 	}}
 }
 

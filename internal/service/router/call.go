@@ -135,6 +135,9 @@ func (r *Router) pick(c *Call) error {
 				Variant: v.Name, Fleet: f.ID, Role: f.Role, Instance: in.ID, Slot: int(in.slot.Load()),
 				Share: v.newShare, Epoch: rt.Version, At: time.Now(),
 			}
+			if v.newShare > 0 && v.newShare < 1 && r.onDraw != nil {
+				r.onDraw(c.Key, c.draw)
+			}
 			if f.observed {
 				c.observe(rt, v, f)
 			}

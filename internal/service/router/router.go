@@ -33,14 +33,18 @@ type Config struct {
 	Client     *http1.Client         // nil: one with default bounds
 	Registerer prometheus.Registerer // where the counters are shown; nil: nowhere
 	OnSample   func(traffic.Sample)  // called once for each request that had a container to go to; nil: not
-	Bodies     *connlimit.Budget     // of what observers hold of bodies; default: one of its own, of 1 GiB
-	Log        *slog.Logger          // of endpoints that cannot serve; nil: discard
+	// OnDraw is called once for each request that was drawn for one of two fleets of
+	// a deployment, before it is sent; nil: not.
+	OnDraw func(traffic.Key, traffic.Draw)
+	Bodies *connlimit.Budget // of what observers hold of bodies; default: one of its own, of 1 GiB
+	Log    *slog.Logger      // of endpoints that cannot serve; nil: discard
 }
 
 // Router holds the table. Its methods may be called at the same time.
 type Router struct {
 	client   *http1.Client
 	onSample func(traffic.Sample)
+	onDraw   func(traffic.Key, traffic.Draw)
 	bodies   *connlimit.Budget
 	dropped  *prometheus.CounterVec
 	log      *slog.Logger
@@ -77,7 +81,7 @@ type entry struct {
 // New returns a router with an empty table.
 func New(cfg Config) (*Router, error) {
 	r := &Router{
-		client: cfg.Client, onSample: cfg.OnSample, bodies: cfg.Bodies,
+		client: cfg.Client, onSample: cfg.OnSample, onDraw: cfg.OnDraw, bodies: cfg.Bodies,
 		dropped: newDropped(), log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		name: id.New("r"), began: clock.Now(),
 		seed:      maphash.MakeSeed(),

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/trips"
 	"github.com/slipway-ml/slipway/internal/service/capture"
+	"github.com/slipway-ml/slipway/internal/service/gates"
 )
 
 // columns are all columns that hold JSON of our own, and what each holds. What
@@ -75,6 +76,7 @@ var files = map[string]reflect.Type{
 // coming are documents of columns that no filled database has yet. Those of
 // package evidence have golden documents beside it, with what they mean.
 var coming = map[string]reflect.Type{
+	"evidence.doc":     reflect.TypeFor[gates.Document](),
 	"evidence.state":   reflect.TypeFor[evidence.State](),
 	"evidence.proof":   reflect.TypeFor[evidence.ProofState](),
 	"evidence.ledger":  reflect.TypeFor[evidence.Ledger](),

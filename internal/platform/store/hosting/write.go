@@ -84,13 +84,17 @@ func (tx Tx) writeDeployment(ctx context.Context, e *hosting.Endpoint, d *hostin
 	if d.State.Phase.Terminal() {
 		ended, due = d.State.Since, sql.NullInt64{}
 	}
-	return tx.Run(ctx, "save deployment", `
+	err := tx.Run(ctx, "save deployment", `
 		insert into deployment (id, endpoint_id, region, name, name_key, kind, phase, reason, begun, ended, due, doc)
 		values ($1, $2, $10, $11, $12, $3, $4, $5, $6, $7, $8, $9)
 		on conflict (id) do update set phase = excluded.phase, reason = excluded.reason, ended = excluded.ended,
 			due = excluded.due, doc = excluded.doc, wakes = deployment.wakes + 1`,
 		d.ID, e.ID, d.Plan.Kind, d.State.Phase, d.State.Reason, store.Micros(d.Begun),
 		store.NullMicros(ended), due, store.JSON(d), e.Scope.Region, e.Name, strings.ToLower(e.Name))
+	if err != nil || ended.IsZero() {
+		return err
+	}
+	return tx.forgetEvidence(ctx)
 }
 
 // writeInstances gives every instance that is written a version of its own, so

@@ -1,0 +1,146 @@
+package gates
+
+import (
+	"sync"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/evidence"
+	"github.com/slipway-ml/slipway/internal/domain/hosting"
+)
+
+// maxPairs is how many pairs are kept between two looks, a second apart. Those
+// beyond count as shed, whatever came of them.
+const maxPairs = 1 << 14
+
+// pairs are those that were told since the last look. Whoever tells of one never
+// waits for what is made of it.
+type pairs struct {
+	mu   sync.Mutex // guards what follows; nobody does anything slow under it
+	told []pairOf
+	over map[of]int64 // of which there was no room
+}
+
+// of is a variant of a deployment.
+type of struct {
+	deployment hosting.DeploymentID
+	variant    string
+}
+
+// pairOf is what came of a pair.
+type pairOf struct {
+	of
+	drawn    time.Time // the request
+	slot     int
+	shed     bool
+	distance float64
+	failed   float64 // 1: the new fleet's alone, -1: the old one's
+}
+
+func (p *pairs) tell(n pairOf) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.told) < maxPairs {
+		p.told = append(p.told, n)
+		return
+	}
+	if p.over == nil {
+		p.over = map[of]int64{}
+	}
+	p.over[n.of]++
+}
+
+// take returns what was told since the last time.
+func (p *pairs) take() (told []pairOf, over map[of]int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	told, over = p.told, p.over
+	p.told, p.over = nil, nil
+	return told, over
+}
+
+// Pair is a request that both fleets of a deployment were sent.
+type Pair struct {
+	Deployment hosting.DeploymentID
+	Variant    string
+	Drawn      time.Time // the request, for the old fleet
+	Slot       int       // the place of the new fleet's instance
+}
+
+func (p Pair) of() of { return of{p.Deployment, p.Variant} }
+
+// Compared takes how far the answers of both fleets to one request are apart, from
+// 0 to 1.
+func (s *Service) Compared(p Pair, distance float64) {
+	s.pairs.tell(pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, distance: distance})
+}
+
+// Failed takes that one fleet alone failed a request that both were sent.
+func (s *Service) Failed(p Pair, ofNew bool) {
+	x := -1.0
+	if ofNew {
+		x = 1
+	}
+	s.pairs.tell(pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, failed: x})
+}
+
+// Shed takes that a copy was not sent, or not compared, for want of room.
+func (s *Service) Shed(p Pair) {
+	s.pairs.tell(pairOf{of: p.of(), shed: true})
+}
+
+// count counts what was told of pairs. s.mu is held.
+func (s *Service) countPairs() {
+	told, over := s.pairs.take()
+	for _, p := range told {
+		v := s.variant(p.of)
+		switch {
+		case v == nil:
+		case p.shed:
+			v.shed++
+		case p.failed != 0:
+			v.pair(evidence.MirrorFailure, p, p.failed)
+		default:
+			v.pair(evidence.Disagreement, p, p.distance)
+			v.pair(evidence.MirrorFailure, p, 0)
+		}
+	}
+	for o, n := range over {
+		if v := s.variant(o); v != nil {
+			v.shed += n
+		}
+	}
+}
+
+// variant is one that is watched and may still be rolled back; nil if it is not.
+func (s *Service) variant(o of) *variantOf {
+	if w := s.watched[o.deployment]; w != nil && w.running {
+		for _, v := range w.variants {
+			if v.place.Variant == o.variant {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+// pair counts what came of a pair. What the record says of copies that fail are
+// those of the new fleet alone.
+func (v *variantOf) pair(k evidence.Kind, p pairOf, x float64) {
+	c := v.scale(k)
+	if c == nil || !c.Pair(p.slot, x) {
+		return
+	}
+	c.sum += max(0, x)
+	if c.proof != nil {
+		c.proof.Pair(p.drawn.Unix(), x)
+	}
+}
+
+// unseen is which part of the copies was not compared for want of room, 0 to 1, of
+// so many that were.
+func (v *variantOf) unseen(compared int64) float64 {
+	if v.shed == 0 {
+		return 0
+	}
+	return float64(v.shed) / float64(v.shed+compared)
+}

@@ -1,0 +1,150 @@
+package gates_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-ml/slipway/internal/domain/gate"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/service/gates"
+)
+
+// step moves the traffic of a step.
+func (y *yard) step(n int, share float64) {
+	y.mu.Lock()
+	e, d := *y.e, *y.e.Deployment
+	d.State.Step = n
+	e.Deployment = &d
+	y.e = &e
+	y.mu.Unlock()
+	y.bake(share)
+}
+
+// shows reports whether a gate is proven, and what it has seen.
+func (y *yard) shows(k gate.Kind) (bool, gate.Fact) {
+	y.t.Helper()
+	d := y.e.Deployment
+	g, _ := gate.Find(d.Plan.Policy.Gates, k)
+	for _, f := range y.s.Facts(y.id) {
+		if f.Kind == k {
+			return g.Shows(f, d.State.Begun, d.State.Step), f
+		}
+	}
+	y.t.Fatalf("no gate %q", k)
+	return false, gate.Fact{}
+}
+
+const held = "action=hold proven=0.05"
+
+// Each step has to be proven by itself, by requests that were drawn since its
+// traffic moved.
+func TestANewFleetThatIsWithinItsMarginIsProvenInEachStepAnew(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", map[string]string{"errors": held})
+		y.step(0, 0.25)
+		y.requests(20*time.Second, 0.25, 0, 0)
+		if ok, f := y.shows(gate.Errors); ok {
+			t.Errorf(seed+"proven by %+v", f.Seen)
+		}
+		y.requests(2*time.Minute, 0.25, 0, 0)
+		ok, f := y.shows(gate.Errors)
+		if x, n := y.value("ErrorRateProof"); !ok || x < 3 || n < 100 || f.Proof < x {
+			t.Errorf(seed+"not proven: %v by %+v; %v of %d values", f.Proof, f.Seen, x, n)
+		}
+		y.requests(20*time.Second, 0.25, 0.06, 0) // what was shown stays shown
+		if ok, f := y.shows(gate.Errors); !ok {
+			t.Errorf(seed+"no longer proven: %v", f.Proof)
+		}
+		y.step(1, 0.5)
+		y.requests(3*time.Second, 0.5, 0, 0)
+		if ok, f := y.shows(gate.Errors); ok || f.Step != 1 || f.Proof > 1 {
+			t.Errorf(seed+"the next step is proven by the one before: %v in step %d", f.Proof, f.Step)
+		}
+		y.requests(3*time.Minute, 0.5, 0, 0)
+		if ok, f := y.shows(gate.Errors); !ok {
+			t.Errorf(seed+"the next step is not proven: %v", f.Proof)
+		}
+		for _, name := range []string{"RetryProof", "AbandonedProof"} { // nobody asked
+			if _, n := y.value(name); n > 0 {
+				t.Errorf("%s has %d values", name, n)
+			}
+		}
+	})
+}
+
+// While the new fleet hangs on some of its requests, those that it answered prove
+// nothing: the second that they were drawn in is not over.
+func TestAFleetThatHangsIsNotProvenByTheRequestsThatItAnswered(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", map[string]string{"errors": held})
+		y.step(0, 0.5)
+		var hanging []traffic.Sample
+		for range 3000 { // 50 s of a minute
+			s := sample(y.x.IntN(2) == 0, y.x.IntN(4), 0.5)
+			if s.Draw.Role == traffic.NewFleet {
+				s.Draw.Fleet = "f-d-1"
+			}
+			y.s.Started(s.Key, s.Draw)
+			if s.Draw.Role == traffic.NewFleet && y.x.IntN(12) == 0 {
+				hanging = append(hanging, s)
+			} else {
+				y.s.Sample(s)
+			}
+			time.Sleep(time.Second / 60)
+		}
+		synctest.Wait()
+		if ok, f := y.shows(gate.Errors); ok || f.Seen.New.Requests < 1000 {
+			t.Errorf(seed+"proven while %d requests hang: %v by %+v", len(hanging), f.Proof, f.Seen)
+		}
+		for _, s := range hanging {
+			s.ModelError = true
+			y.s.Sample(s)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if ok, f := y.shows(gate.Errors); ok {
+			t.Errorf(seed+"proven by a fleet that fails every twelfth: %v by %+v", f.Proof, f.Seen)
+		}
+	})
+}
+
+func TestPairsProveUnlessTooManyOfThemWereNotCompared(t *testing.T) {
+	words := map[string]string{
+		"disagreement": "action=hold tolerance=0.05 mirror=0.5 sideeffects=none output=json:label",
+	}
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", words)
+		y.bake(0)
+		of := func() gates.Pair {
+			return gates.Pair{Deployment: "d-1", Variant: "v", Drawn: time.Now(), Slot: y.x.IntN(4)}
+		}
+		for range 400 {
+			y.s.Compared(of(), 0)
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if ok, f := y.shows(gate.Disagreement); ok {
+			t.Errorf("proven before the answers that may be late can have come: %v", f.Proof)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ok, f := y.shows(gate.Disagreement); !ok {
+			t.Errorf("not proven by 400 pairs that agree: %v", f.Proof)
+		}
+		for range 150 {
+			y.s.Shed(of())
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		ok, f := y.shows(gate.Disagreement)
+		if ok || f.Proof != 0 {
+			t.Errorf("proven though %v of the copies were not compared", f.Seen.Unseen)
+		}
+		g, _ := gate.Find(y.e.Deployment.Plan.Policy.Gates, gate.Disagreement)
+		if said := g.Lacking(f, gate.Names{New: "v2", Old: "v1"}); !strings.Contains(said, "27 % of the copies") {
+			t.Error(said)
+		}
+	})
+}
