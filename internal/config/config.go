@@ -127,7 +127,8 @@ type Limits struct {
 	// RequestMemoryBytes is how much memory the bodies of invocations in flight
 	// may take together, and what of the heads is longer than 4 KiB, in bytes; the
 	// requests of all other APIs may take half as much besides. One key gets three
-	// quarters of it, one address that has shown no key one quarter.
+	// quarters of it, one address that has shown no key one quarter. Data capture
+	// and shadows hold a quarter as much besides, at most.
 	RequestMemoryBytes int64 `json:"requestMemoryBytes"`
 }
 

@@ -15,8 +15,9 @@ var ErrBusy = errors.New("connlimit: the memory for request bodies is used up")
 
 // Budget bounds the memory that all request bodies hold together, and what part
 // of it anybody may: who has not proven who they are at most half, one address of
-// such a quarter, one key three quarters; those who look on (see Share) a quarter,
-// and nothing while more than half of it is used. It may be shared.
+// such a quarter, one key three quarters. Those who look on (see Share) hold as
+// much as a quarter of it besides, of which no request has less, and take nothing
+// while more than half of all is used. It may be shared.
 type Budget struct {
 	spare buffers // for copies
 
@@ -62,7 +63,7 @@ func (b *Budget) Reserve(n int, by Payer) (Claim, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.used+c.n > b.limit,
+	case b.used-b.lookers+c.n > b.limit,
 		by.Key != "" && b.keys[by.Key]+c.n > b.limit*3/4,
 		!by.Proven && (b.unproven+c.n > b.limit/2 || b.addresses[by.Address]+c.n > b.limit/4):
 		return Claim{}, false
@@ -130,7 +131,7 @@ func (b *Budget) Looking() int64 {
 func (b *Budget) Scarce() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.used > b.limit/4
+	return b.used-b.lookers > b.limit/4
 }
 
 // ReadAll reads the whole of r, at most limit bytes, into memory that by is

@@ -34,6 +34,26 @@ func TestThoseWhoLookOnTakeAQuarterAndNothingOfTheSecondHalf(t *testing.T) {
 	}
 }
 
+// No request is refused, nor has its memory counted out, because somebody looks on.
+func TestRequestsHaveTheirMemoryWhoeverLooksOn(t *testing.T) {
+	b := connlimit.NewBudget(1000)
+	watched := b.Share(make([]byte, 250), 250, nil)
+	claim, ok := b.Reserve(200, connlimit.Payer{Proven: true})
+	if watched == nil || !ok || b.Scarce() {
+		t.Errorf("memory is scarce while requests hold a fifth of it, %v", ok)
+	}
+	rest, ok := b.Reserve(800, connlimit.Payer{Proven: true})
+	if !ok {
+		t.Error("a request is refused for what those hold who look on")
+	}
+	if _, more := b.Reserve(1, connlimit.Payer{Proven: true}); more {
+		t.Error("there is no bound")
+	}
+	claim.Release()
+	rest.Release()
+	watched.Release()
+}
+
 func TestSharedBytesGoBackWithTheirLastHolder(t *testing.T) {
 	b := connlimit.NewBudget(1 << 20)
 	for range 100 {
