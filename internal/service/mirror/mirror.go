@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
+	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 	"github.com/slipway-ml/slipway/internal/platform/http1"
 	"github.com/slipway-ml/slipway/internal/service/router"
 )
@@ -190,7 +191,7 @@ func (m *Mirror) send(q *router.Request, k kind, f *traffic.Fleet, to router.Rec
 	for _, h := range q.Fields {
 		fields = append(fields, http1.Field{Name: h.Name, Value: strings.Clone(h.Value)})
 	}
-	c := &router.Call{Key: q.Key, Streaming: q.Streaming, Arrived: time.Now()}
+	c := &router.Call{Key: q.Key, Streaming: q.Streaming, Arrived: time.Now(), Body: sharer{body}}
 	timeout := m.cfg.Timeout
 	if q.Streaming {
 		timeout = m.cfg.StreamTimeout
@@ -213,6 +214,13 @@ func (m *Mirror) send(q *router.Request, k kind, f *traffic.Fleet, to router.Rec
 	}()
 	return true
 }
+
+// sharer shares the body of a copy, which is the request's, with those who look on
+// at the copy.
+type sharer struct{ body *connlimit.Shared }
+
+// Share implements router.Sharer.
+func (s sharer) Share() *connlimit.Shared { return s.body.Hold() }
 
 // takeOff counts a copy in; the cause says why it may not be sent.
 func (m *Mirror) takeOff(fl flight, limit int) (cause string) {

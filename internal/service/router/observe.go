@@ -73,11 +73,16 @@ func (q *Request) Header(name string) string {
 
 // Hold returns the body to be kept beyond the answer, until it is released: once
 // for each Hold. Nil: there is no room for it among what observers hold of
-// bodies, which has been counted.
-func (q *Request) Hold() *connlimit.Shared {
-	s := q.call.share()
+// bodies, which has been counted. Who needs it only when the request is over
+// takes it from the Answer, and holds nothing meanwhile.
+func (q *Request) Hold() *connlimit.Shared { return q.by.hold(q.call) }
+
+// hold returns the call's request body for the observer, or counts that there is
+// no room for it.
+func (o *observer) hold(c *Call) *connlimit.Shared {
+	s := c.share()
 	if s == nil {
-		q.by.dropped.Inc()
+		o.dropped.Inc()
 	}
 	return s
 }
@@ -108,13 +113,23 @@ type Answer struct {
 	Truncated bool // more of it came than was asked for
 	Sent      bool // an instance was reached: it got the request, or some of it
 	Whole     bool // the answer came to its end: nothing broke it off, and nobody left
-	Timeout   bool // it did not come in time
+	// Cut says that its caller gets no more of it, so that nobody has read on: the
+	// error of a container that says more than errors have room for.
+	Cut     bool
+	Timeout bool // it did not come in time
 	// Dropped says that there was no room for the body: Body is nil, whatever the
 	// answer was. It has been counted.
 	Dropped bool
+	// Request is the request's body as it was received, good until End returns.
+	Request []byte
 
 	watch *watch
+	call  *Call
+	by    *observer
 }
+
+// HoldRequest is Hold of the Request: of the body that the answer answers.
+func (a *Answer) HoldRequest() *connlimit.Shared { return a.by.hold(a.call) }
 
 // Hold returns bytes of which Body is the beginning, and keeps Body beyond End,
 // until they are released: once for each Hold. Nil: the body was dropped.
@@ -193,7 +208,10 @@ func (c *Call) end(s *traffic.Sample) {
 	s.Draw = c.draw
 	a := Answer{
 		Sample: *s, Status: c.Response.Status, Timeout: c.late, Sent: c.sent,
-		Whole: c.Response.Status != 0 && c.Response.Done() && !c.failed && !c.gone && !c.none, watch: w,
+		Request: c.Request.Body, watch: w, call: c,
+	}
+	if a.Status != 0 && !c.failed && !c.gone && !c.none {
+		a.Whole, a.Cut = c.Response.Done(), !c.Response.Done()
 	}
 	if a.Status != 0 {
 		a.ContentType, _ = c.Response.Header("content-type")
@@ -205,6 +223,7 @@ func (c *Call) end(s *traffic.Sample) {
 		if a.Dropped {
 			o.dropped.Inc()
 		}
+		a.by = o.observer
 		o.x.End(&a)
 	}
 	clear(w.of)

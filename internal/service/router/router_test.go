@@ -386,7 +386,9 @@ func TestNoRequestLandsOnAnInstanceThatIsDraining(t *testing.T) {
 			}
 		})
 	}
-	r := newRouter(t, router.Config{})
+	r := newRouter(t, router.Config{ // connecting to so many may take a while
+		Client: http1.NewClient(http1.UpstreamConfig{DialTimeout: 10 * time.Second}),
+	})
 	set := func(g int) {
 		e := one(fmt.Sprint(g), traffic.Instance{ID: fmt.Sprint(g), Address: addr[g]})
 		e.Version = int64(g + 1)
