@@ -151,20 +151,32 @@ func (c *call) relay(x Exchange, part []byte, err error) {
 	for ; err == nil; part, err = c.Next() {
 		c.record.bytes += int64(len(part))
 		if _, werr := x.Write(part); werr != nil {
-			c.Abandon() // Finish closes the upstream connection
+			c.left() // Finish closes the upstream connection
 			return
 		}
 		if c.Response.Done() {
 			return
 		}
 		if x.Flush() != nil {
-			c.Abandon()
+			c.left()
 			return
 		}
 	}
-	if !errors.Is(err, io.EOF) {
-		x.Abort()
+	switch {
+	case errors.Is(err, io.EOF):
+		return
+	case errors.Is(err, http1.ErrGone):
+		c.left()
+	default:
+		c.record.code = "ModelError"
 	}
+	x.Abort()
+}
+
+// left says that the caller left in the middle of the answer.
+func (c *call) left() {
+	c.record.code = codeGone
+	c.Abandon()
 }
 
 // stream passes the body on as an event stream (spec §6.5).
@@ -175,11 +187,11 @@ func (c *call) stream(x Exchange, part []byte, err error) {
 		c.frame = eventstream.AppendEvent(c.frame[:0], "PayloadPart", part)
 		c.record.bytes += int64(len(c.frame))
 		if _, werr := x.Write(c.frame); werr != nil {
-			c.Abandon()
+			c.left()
 			return
 		}
 		if !c.Response.Done() && x.Flush() != nil {
-			c.Abandon()
+			c.left()
 			return
 		}
 	}
@@ -187,9 +199,11 @@ func (c *call) stream(x Exchange, part []byte, err error) {
 		return
 	}
 	if errors.Is(err, http1.ErrGone) {
+		c.left()
 		x.Abort()
 		return
 	}
+	c.record.code = "ModelStreamError"
 	exception := struct{ ErrorCode, Message string }{
 		"StreamBroken", "Container " + c.Container + " broke off its response.",
 	}

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -77,25 +78,50 @@ func TestALongErrorIsCutToWhatTheAPIAllows(t *testing.T) {
 	})
 }
 
-// rawContainer answers every connection with bytes of its own and hangs up.
-func rawContainer(t *testing.T, answer string) traffic.Instance {
+// rawContainer answers every request with bytes of its own. It hangs up after them,
+// or goes on until the other side does: a connection that may be used again must
+// not end while somebody takes it up.
+func rawContainer(t *testing.T, answer string, hangsUp bool) traffic.Instance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	var mu sync.Mutex
+	var open []net.Conn
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range open { // the last that are kept
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			buf := make([]byte, 4096)
-			_, _ = c.Read(buf)
-			_, _ = io.WriteString(c, answer)
-			_ = c.Close()
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			wg.Go(func() {
+				defer c.Close()
+				for in := bufio.NewReader(c); ; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(c, answer)
+					if hangsUp {
+						return
+					}
+				}
+			})
 		}
 	})
 	return traffic.Instance{ID: "raw", Address: l.Addr().String()}
@@ -117,19 +143,19 @@ func TestAContainerThatDoesNotAnswerProperlyIsAModelErrorOfStatusZero(t *testing
 			`with message "Could not connect to container primary.". `,
 		},
 		"hung up": {
-			rawContainer(t, ""),
+			rawContainer(t, "", true),
 			`with message "Container primary closed the connection or sent a malformed response.". `,
 		},
 		"not HTTP": {
-			rawContainer(t, "SSH-2.0-OpenSSH\r\n"),
+			rawContainer(t, "SSH-2.0-OpenSSH\r\n", true),
 			`with message "Container primary closed the connection or sent a malformed response.". `,
 		},
 		"two lengths": {
-			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true),
 			`with message "Container primary closed the connection or sent a malformed response.". `,
 		},
 		"a short body": {
-			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
+			rawContainer(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", true),
 			"and could not load the entire response body. ",
 		},
 	} {

@@ -130,6 +130,23 @@ func TestErrorsOfContainersAreSeen(t *testing.T) {
 	}
 }
 
+// Of an error that says more than errors have room for, observers see the beginning,
+// and that it was cut: nothing is wrong with it.
+func TestALongErrorIsSeenCut(t *testing.T) {
+	text := strings.Repeat("no ", 1<<20)
+	s, l, _ := watched(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, http.StatusTeapot) })
+	for i, url := range []string{s.url, s.rest} {
+		if r := do(t, request(t, url+"/endpoints/e/invocations", "x")); r.status != 424 {
+			t.Errorf("%d", r.status)
+		}
+		l.bodies[i].Release()
+		a := l.answers[i]
+		if n := len(l.texts[i]); a.Whole || !a.Cut || n < 64<<10 || !strings.HasPrefix(text, l.texts[i]) {
+			t.Errorf("saw %d bytes of %+v", n, a)
+		}
+	}
+}
+
 // Who leaves in the middle of an answer is no failure of the model's, and seen.
 func TestACallerWhoLeavesInTheAnswerIsSeen(t *testing.T) {
 	s, l, _ := watched(t, func(w http.ResponseWriter, q *http.Request) {

@@ -11,11 +11,14 @@ import (
 // outcome is what became of a request, for its record.
 type outcome struct {
 	caller, key string // "" if nobody verified
-	status      int
-	code        string // "" of a success
+	status      int    // of the answer's head
+	code        string // "" of a success: also an answer that broke off in the middle has one
 	bytes       int64  // of the answer's body, as far as it went out
 	told        bool   // a record has told of it
 }
+
+// codeGone is the code of a request whose caller left before it had its answer.
+const codeGone = "ClientGone"
 
 var names = [...]string{
 	invoke:       "InvokeEndpoint",
@@ -30,7 +33,7 @@ func (a *API) tell(x Exchange, c *call) {
 	case o.told:
 		return
 	case o.status == 0:
-		o.code = "ClientGone" // it left before there was an answer
+		o.code = codeGone // it left before there was an answer
 	}
 	facts := make([]slog.Attr, 0, 14)
 	facts = append(facts, slog.String("service", "sagemaker"))
