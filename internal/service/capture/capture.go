@@ -33,7 +33,11 @@ const (
 	maxAge     = time.Minute // of a file that is written
 	maxFile    = 5 << 20     // bytes after which a file is closed
 	maxWaiting = 4096        // records of one variant that wait for the writer
-	maxHeld    = 32 << 20    // bytes of their bodies
+	maxHeld    = 32 << 20    // bytes that they keep
+	// maxInline is how large both bodies of a request may be together for its line to
+	// be written on the request's own goroutine: as little as that is done sooner than
+	// the bodies are kept for somebody else. Bytes.
+	maxInline = 16 << 10
 	// gather is how long the writer lets records come together: a wake-up for each
 	// would cost the requests more than the lines do.
 	gather = 10 * time.Millisecond
@@ -83,7 +87,7 @@ type Record struct {
 	Key     traffic.Key
 	Variant string
 	Capture *traffic.Capture
-	At      time.Time // when it was over
+	At      time.Time // when it was over; zero: now
 
 	Attributes, Inference string // "": the caller sent none
 	Input, Output         Side
@@ -106,13 +110,23 @@ func (r *Record) release() {
 	}
 }
 
+// item is a record that waits for the writer: the record itself, or its line.
+type item struct {
+	at   time.Time
+	size int   // bytes that it keeps
+	line *line // nil: it is still to be written
+	rec  *Record
+}
+
 // Service captures. Its methods may be called at the same time.
 type Service struct {
 	Config
-	spool   *spool
-	up      *uploader
-	stopped atomic.Pointer[string] // why nothing is captured at all; nil: it is
-	counts  counters
+	lines     sync.Pool // *line that nobody uses
+	exchanges sync.Pool // *exchange, likewise
+	spool     *spool
+	up        *uploader
+	stopped   atomic.Pointer[string] // why nothing is captured at all; nil: it is
+	counts    counters
 
 	wake chan struct{} // a stream has records
 	mu   sync.Mutex    // guards what follows, and the queues of the streams
@@ -134,14 +148,15 @@ type stream struct {
 	capture *traffic.Capture
 
 	// Guarded by Service.mu.
-	waiting []Record
+	waiting []item
 	held    int // records that wait or are being written
-	bytes   int // of their bodies
+	bytes   int // that they keep
 	dropped int // since the log was told
 	told    time.Time
+	stamp   stamp
 
 	// The writer's own.
-	spare []Record
+	spare []item
 	text  []byte
 	file  *file // that is written; nil: none
 	lines int   // in text
@@ -154,22 +169,51 @@ func New(c Config) (*Service, error) {
 		c.DiskUsed = diskUsed
 	}
 	s := &Service{Config: c, counts: newCounters(), wake: make(chan struct{}, 1), streams: map[place]*stream{}}
-	s.spool = &spool{dir: c.Dir}
+	s.spool = &spool{dir: c.Dir, open: openFile}
 	s.up = newUploader(s)
 	return s, s.counts.register(c.Registerer, s)
 }
 
 // Take captures a request, or drops and counts it.
-func (s *Service) Take(r Record) {
+func (s *Service) Take(r Record) { s.take(&r) }
+
+// take is Take; it keeps nothing of a small request.
+func (s *Service) take(r *Record) {
 	if s.stopped.Load() != nil {
-		s.drop(&r, causeStopped)
+		s.drop(r, causeStopped)
 		return
 	}
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		s.drop(&r, causeStopped)
+	it := item{at: r.At}
+	if r.size() <= maxInline {
+		it.line = s.lineOf(r)
+		it.size = cap(it.line.text)
+	} else {
+		it.rec, it.size = new(*r), r.size()
+	}
+	switch first, cause := s.queue(r, it); {
+	case cause != "":
+		s.recycle(it.line)
+		s.drop(r, cause)
 		return
+	case first:
+		select {
+		case s.wake <- struct{}{}:
+		default: // the writer is woken already
+		}
+	}
+	if it.line != nil {
+		r.release()
+	}
+}
+
+// queue has a record wait for the writer, or says why it cannot; first says that
+// nothing else waits. A record without a time gets it here, so that those that
+// wait are in the order of their times.
+func (s *Service) queue(r *Record, it item) (first bool, cause string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false, causeStopped
 	}
 	at := place{r.Key, r.Variant, r.Capture.Destination}
 	st := s.streams[at]
@@ -177,27 +221,26 @@ func (s *Service) Take(r Record) {
 		st = &stream{place: at}
 		s.streams[at] = st
 	}
-	if st.held >= maxWaiting || st.held > 0 && st.bytes+r.size() > maxHeld {
+	if st.held >= maxWaiting || st.held > 0 && st.bytes+it.size > maxHeld {
 		st.dropped++
-		s.mu.Unlock()
-		s.drop(&r, causeFull)
-		return
+		return false, causeFull
+	}
+	if it.at.IsZero() {
+		it.at = time.Now()
+	}
+	if it.line != nil {
+		st.stamp.set(it.line, it.at)
+	} else {
+		it.rec.At = it.at
 	}
 	st.capture = r.Capture
 	st.held++
-	st.bytes += r.size()
+	st.bytes += it.size
 	if len(st.waiting) == 0 {
 		s.dirty = append(s.dirty, st)
 	}
-	st.waiting = append(st.waiting, r)
-	first := len(s.dirty) == 1 && len(st.waiting) == 1
-	s.mu.Unlock()
-	if first {
-		select {
-		case s.wake <- struct{}{}:
-		default: // the writer is woken already
-		}
-	}
+	st.waiting = append(st.waiting, it)
+	return len(s.dirty) == 1 && len(st.waiting) == 1, ""
 }
 
 func (s *Service) drop(r *Record, cause string) {

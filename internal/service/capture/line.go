@@ -1,12 +1,11 @@
 package capture
 
 import (
-	"encoding/base64"
+	"encoding/binary"
+	"math/rand/v2"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/google/uuid"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
@@ -24,8 +23,55 @@ const (
 	lineEnd   = `},"eventVersion":"0"}` + "\n"
 )
 
-// appendLine appends a record's line (spec §5.2).
-func appendLine(b []byte, r *Record) []byte {
+// timeFormat has one length for all years that there will be.
+const timeFormat = "2006-01-02T15:04:05Z"
+
+// line is a line that is written, in memory that is used again.
+type line struct {
+	text []byte
+	time int // where in it the time stands
+}
+
+// keptLine is how long a line may be for its memory to be used again; bytes.
+const keptLine = 64 << 10
+
+// lineOf writes a record's line.
+func (s *Service) lineOf(r *Record) *line {
+	l, ok := s.lines.Get().(*line)
+	if !ok {
+		l = &line{}
+	}
+	if n := r.size()/3*4 + 1<<10; cap(l.text) < n {
+		l.text = make([]byte, 0, n)
+	}
+	l.text, l.time = appendLine(l.text[:0], r)
+	return l
+}
+
+// recycle gives back a line's memory; nil is none.
+func (s *Service) recycle(l *line) {
+	if l != nil && cap(l.text) <= keptLine {
+		s.lines.Put(l)
+	}
+}
+
+// stamp is the text of a time, kept for as long as that is the same.
+type stamp struct {
+	second int64
+	text   []byte
+}
+
+// set writes the time into a line in place of the one that it has.
+func (s *stamp) set(l *line, t time.Time) {
+	if n := t.Unix(); n != s.second || s.text == nil {
+		s.second, s.text = n, t.UTC().AppendFormat(s.text[:0], timeFormat)
+	}
+	copy(l.text[l.time:], s.text)
+}
+
+// appendLine appends a record's line (spec §5.2), and says where in it the time
+// stands.
+func appendLine(b []byte, r *Record) (text []byte, at int) {
 	b = append(b, lineBegin...)
 	if r.Input.Taken {
 		b = appendSide(b, "endpointInput", "INPUT", &r.Input, r.Capture)
@@ -37,7 +83,7 @@ func appendLine(b []byte, r *Record) []byte {
 		b = appendSide(b, "endpointOutput", "OUTPUT", &r.Output, r.Capture)
 	}
 	b = append(b, `},"eventMetadata":{"eventId":"`...)
-	b = append(b, uuid.NewString()...)
+	b = appendID(b)
 	b = append(b, '"')
 	if r.Attributes != "" {
 		b = append(b, `,"customAttributes":[`...)
@@ -48,12 +94,30 @@ func appendLine(b []byte, r *Record) []byte {
 		b = appendText(b, r.Inference)
 	}
 	b = append(b, `,"inferenceTime":"`...)
-	b = r.At.UTC().AppendFormat(b, time.RFC3339)
+	at = len(b)
+	b = r.At.UTC().AppendFormat(b, timeFormat)
 	b = append(b, '"')
 	if r.Input.Taken && r.Input.Truncated || r.Output.Taken && r.Output.Truncated {
 		b = append(b, `,"truncated":true`...)
 	}
-	return append(b, lineEnd...)
+	return append(b, lineEnd...), at
+}
+
+// appendID appends a random UUID. It tells lines apart and is no secret, so that
+// it need not cost a system call.
+func appendID(b []byte) []byte {
+	const hex = "0123456789abcdef"
+	var id [16]byte
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4 (RFC 9562 §5.4)
+	for i, c := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			b = append(b, '-')
+		}
+		b = append(b, hex[c>>4], hex[c&15])
+	}
+	return b
 }
 
 func appendSide(b []byte, name, mode string, s *Side, c *traffic.Capture) []byte {
@@ -67,7 +131,7 @@ func appendSide(b []byte, name, mode string, s *Side, c *traffic.Capture) []byte
 	encoding, data := encodingOf(s, c)
 	if encoding == encodingBase64 {
 		b = append(b, '"')
-		b = base64.StdEncoding.AppendEncode(b, data)
+		b = appendBase64(b, data)
 		b = append(b, '"')
 	} else {
 		b = appendQuoted(b, data)
@@ -127,33 +191,4 @@ func wholeRunes(data []byte) []byte {
 // shown as such.
 func appendText(b []byte, s string) []byte {
 	return appendQuoted(b, []byte(strings.ToValidUTF8(s, "\uFFFD")))
-}
-
-// appendQuoted appends UTF-8 as a JSON string. encoding/json escapes what HTML
-// would need, which makes captured text longer and no safer.
-func appendQuoted(b, text []byte) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	from := 0
-	for i, c := range text {
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		b = append(b, text[from:i]...)
-		from = i + 1
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\r':
-			b = append(b, '\\', 'r')
-		case '\t':
-			b = append(b, '\\', 't')
-		default:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
-	}
-	b = append(b, text[from:]...)
-	return append(b, '"')
 }

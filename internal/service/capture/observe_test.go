@@ -3,6 +3,7 @@ package capture_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -78,21 +79,26 @@ func (r *routed) serve(c *traffic.Capture, address string) {
 	})
 }
 
-// invoke sends a request and reads the answer, up to so many bytes.
-func (r *routed) invoke(body string, upTo int, fields ...http1.Field) (status int, text string, err error) {
+// call is a request that is yet to be sent.
+func (r *routed) call(body string, fields ...http1.Field) *router.Call {
 	patience := 30 * time.Second
 	if body == "slow" {
 		patience = time.Second
 	}
-	c := router.Call{
+	return &router.Call{
 		Key: live, Arrived: time.Now(),
 		Request: http1.Outgoing{
 			Method: "POST", Path: "/invocations", Fields: fields, Body: []byte(body), Length: true,
 			Before: time.Now().Add(patience),
 		},
 	}
+}
+
+// invoke sends a request and reads the answer, up to so many bytes.
+func (r *routed) invoke(body string, upTo int, fields ...http1.Field) (status int, text string, err error) {
+	c := r.call(body, fields...)
 	defer c.Finish()
-	if err := r.router.Do(&c); err != nil {
+	if err := r.router.Do(c); err != nil {
 		return 0, "", err
 	}
 	var b bytes.Buffer
@@ -274,6 +280,29 @@ func TestALargeAnswerIsCut(t *testing.T) {
 	l := rt.all()["1"]
 	if n := len(l.CaptureData["endpointOutput"].Data); n != 8<<20 || !l.EventMetadata.Truncated { // in base 64
 		t.Errorf("%d letters are captured, truncated: %v", n, l.EventMetadata.Truncated)
+	}
+}
+
+// An error of which nobody reads on is captured as far as it was read.
+func TestALongErrorIsCapturedCut(t *testing.T) {
+	rt := newRouted(t, both, func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body) // its end is what the caller sent
+		http.Error(w, strings.Repeat("x", 1<<20), http.StatusTeapot)
+	})
+	rt.begin()
+	c := rt.call("1")
+	if err := rt.router.Do(c); err != nil {
+		t.Fatal(err)
+	}
+	part, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := base64.StdEncoding.EncodeToString(part)
+	c.Finish()
+	l := rt.all()["MQ=="]
+	if got := l.CaptureData["endpointOutput"].Data; got != want || !l.EventMetadata.Truncated {
+		t.Errorf("%d letters are captured, want %d; truncated: %v", len(got), len(want), l.EventMetadata.Truncated)
 	}
 }
 

@@ -23,10 +23,22 @@ import (
 // else. Lines have a file of their own because that becomes the object.
 type spool struct {
 	dir   string
+	open  func(path string) (output, error)
 	bytes atomic.Int64 // of all lines
 	// brokeUntil is when the spool, which could not be written, is tried again. The
 	// writer alone uses it.
 	brokeUntil time.Time
+}
+
+// output is where lines are written: a new file. (A test has one that breaks
+// half-way.)
+type output interface {
+	io.WriteCloser
+	Truncate(size int64) error
+}
+
+func openFile(path string) (output, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
 // Header says where a file of lines goes.
@@ -43,7 +55,7 @@ const (
 // file is a file of lines.
 type file struct {
 	Header
-	f      *os.File // nil: it is closed
+	f      output // nil: it is closed
 	path   string
 	end    int64 // of the last whole line
 	lines  int
@@ -91,8 +103,7 @@ func (sp *spool) create(at place, first time.Time) (*file, error) {
 	if err := os.WriteFile(f.header(), text, 0o600); err != nil {
 		return nil, errors.Join(err, ignoreMissing(os.Remove(f.header())))
 	}
-	f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
+	if f.f, err = sp.open(f.path); err != nil {
 		return nil, errors.Join(err, os.Remove(f.header()))
 	}
 	return f, nil
@@ -105,8 +116,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// append appends whole lines. After an error the file ends with what was there
-// before.
+// append appends whole lines. After an error half a line may stand behind f.end,
+// if not even that could be undone: nothing more may be appended.
 func (sp *spool) append(f *file, text []byte, lines int) error {
 	if _, err := f.f.Write(text); err != nil {
 		return errors.Join(err, f.f.Truncate(f.end))

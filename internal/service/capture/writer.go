@@ -9,9 +9,11 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 )
 
-// maxText is how much of a stream's lines is put together before it is written,
-// and how much room for that is kept; bytes.
-const maxText = 1 << 20
+// Bounds of a stream's lines, in bytes.
+const (
+	maxText  = 256 << 10 // put together before they are written: more would not stay in the processor's cache
+	keptText = 1 << 20   // room for them that is kept
+)
 
 // Run captures until ctx ends. Then it writes what was taken before, and tries to
 // put all files where they go.
@@ -83,7 +85,7 @@ func (s *Service) drain(ctx context.Context) {
 	s.mu.Lock()
 	dirty := s.dirty
 	s.dirty = nil
-	batches := make([][]Record, len(dirty))
+	batches := make([][]item, len(dirty))
 	for i, st := range dirty {
 		batches[i] = st.waiting
 		st.waiting, st.spare = st.spare[:0], nil
@@ -96,14 +98,14 @@ func (s *Service) drain(ctx context.Context) {
 	}
 }
 
-func (s *Service) writeBatch(ctx context.Context, st *stream, batch []Record) {
+func (s *Service) writeBatch(ctx context.Context, st *stream, batch []item) {
 	bytes := 0
 	for i := range batch {
-		bytes += batch[i].size()
-		s.writeRecord(ctx, st, &batch[i])
+		bytes += batch[i].size
+		s.writeItem(ctx, st, &batch[i])
 	}
 	s.flush(ctx, st)
-	if cap(st.text) > 2*maxText {
+	if cap(st.text) > keptText {
 		st.text = nil
 	}
 	s.mu.Lock()
@@ -112,49 +114,64 @@ func (s *Service) writeBatch(ctx context.Context, st *stream, batch []Record) {
 	s.mu.Unlock()
 }
 
-// writeRecord appends a record's line to the file that it belongs to.
-func (s *Service) writeRecord(ctx context.Context, st *stream, r *Record) {
+// writeItem appends a record's line to the file that it belongs to.
+func (s *Service) writeItem(ctx context.Context, st *stream, it *item) {
+	defer s.letGo(it)
 	if st.file != nil {
 		full := st.file.end+int64(len(st.text)) >= maxFile
-		if full || !st.file.hour.Equal(r.At.UTC().Truncate(time.Hour)) || r.At.Sub(st.file.opened) >= maxAge {
+		if full || !st.file.hour.Equal(it.at.UTC().Truncate(time.Hour)) || it.at.Sub(st.file.opened) >= maxAge {
 			s.close(ctx, st)
 		}
 	}
 	if st.file == nil {
 		if bucket, _ := split(st.destination); !s.up.ready(ctx, bucket) {
-			s.drop(r, causeDestination)
+			s.counts.dropped(causeDestination, 1)
 			return
 		}
 		var err error
-		if st.file, err = s.spool.create(st.place, r.At); err != nil {
+		if st.file, err = s.spool.create(st.place, it.at); err != nil {
 			s.failed(ctx, err)
-			s.drop(r, causeDisk)
+			s.counts.dropped(causeDisk, 1)
 			return
 		}
 	}
-	st.text = appendLine(st.text, r)
+	if it.line != nil {
+		st.text = append(st.text, it.line.text...)
+	} else {
+		st.text, _ = appendLine(st.text, it.rec)
+	}
 	st.lines++
-	r.release()
 	if len(st.text) >= maxText {
 		s.flush(ctx, st)
 	}
 }
 
-// flush appends a stream's lines to its file.
+// letGo gives back what a record kept.
+func (s *Service) letGo(it *item) {
+	if it.rec != nil {
+		it.rec.release()
+	}
+	s.recycle(it.line)
+}
+
+// flush appends a stream's lines to its file. One that could not be written is
+// closed: what it holds behind its last whole line is nobody's to add to.
 func (s *Service) flush(ctx context.Context, st *stream) {
 	if st.lines == 0 {
 		return
 	}
-	if err := s.spool.append(st.file, st.text, st.lines); err != nil {
+	lines, err := st.lines, s.spool.append(st.file, st.text, st.lines)
+	st.text, st.lines = st.text[:0], 0
+	if err != nil {
 		s.failed(ctx, err)
-		s.counts.dropped(causeDisk, st.lines)
-	} else {
-		s.counts.lines.Add(float64(st.lines))
+		s.counts.dropped(causeDisk, lines)
+		s.close(ctx, st)
+		return
 	}
+	s.counts.lines.Add(float64(lines))
 	if s.spool.bytes.Load() > s.SpoolBytes && s.stopped.Load() == nil {
 		s.checkRoom(ctx)
 	}
-	st.text, st.lines = st.text[:0], 0
 }
 
 // close hands a stream's file to the uploader.
