@@ -73,8 +73,9 @@ func (c *sdk) ask(id, attributes, body string) error {
 }
 
 // askUntil sends requests from four callers until end, which is called when so many
-// were answered, has returned. It returns the ids of those answered before that.
-func (c *sdk) askUntil(many int, end func()) (ids []string) {
+// were answered, has returned; it is told how many were sent by then. It returns
+// the ids of those answered before that.
+func (c *sdk) askUntil(many int, end func(sent int64)) (ids []string) {
 	c.t.Helper()
 	var mu sync.Mutex
 	var answered []string
@@ -104,7 +105,7 @@ func (c *sdk) askUntil(many int, end func()) (ids []string) {
 		ids = slices.Clone(answered)
 		return len(ids) >= many
 	})
-	end()
+	end(n.Load())
 	close(stop)
 	wg.Wait()
 	return ids
@@ -156,8 +157,12 @@ func TestCapturedRequestsSurviveAKill(t *testing.T) {
 	s, c := newCapturing(t)
 	c.captures("kept", "m", everything("deep/down"))
 	c.createEndpoint("live", "kept")
-	sure := c.askUntil(300, func() {
-		time.Sleep(time.Second) // what has been answered is on the disk some ten milliseconds later
+	sure := c.askUntil(300, func(sent int64) {
+		// Lines are written in the order of the answers: when there are as many as
+		// requests had been sent, those that had been answered are among them.
+		eventually(t, time.Minute, "what was answered is on the disk", func() bool {
+			return s.exposed("slipway_capture_lines_total") >= float64(sent)
+		})
 		s.kill()
 	})
 	if files, _ := filepath.Glob(filepath.Join(s.dataDir, "capture", "*.jsonl")); len(files) != 1 {
@@ -171,7 +176,7 @@ func TestCapturedRequestsSurviveAKill(t *testing.T) {
 	lines, keys := c.captured()
 	for _, id := range sure {
 		if _, ok := lines[id]; !ok {
-			t.Errorf("%s was answered a second before the kill and is not captured", id)
+			t.Errorf("%s was answered and counted before the kill and is not captured", id)
 		}
 	}
 	for _, k := range keys {
