@@ -21,7 +21,9 @@ func TestEncodedTextIsWhatTheStandardLibrarySays(t *testing.T) {
 			rt.Fatalf("base 64 of %q behind %q is %q", data, before, got)
 		}
 
-		letters := rapid.SampledFrom([]string{"a", "\"", "\\", "\x00", "\x1f", " ", "!", "#", "[", "]", "\x7f", "é", "\u2028", "𝄞"})
+		letters := rapid.SampledFrom([]string{
+			"a", "\"", "\\", "\x00", "\x1f", " ", "!", "#", "[", "]", "\x7f", "é", "\u2028", "𝄞",
+		})
 		text := strings.Join(rapid.SliceOfN(letters, 0, 40).Draw(rt, "text"), "")
 		got := string(appendQuoted(before, []byte(text))[len(before):])
 		var back string

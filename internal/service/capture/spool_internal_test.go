@@ -77,25 +77,7 @@ func TestHalfALineThatCannotBeUndoneBreaksNoOther(t *testing.T) {
 		take("after")
 		stop()
 		<-done
-		page, err := store.List(t.Context(), "kept", objects.List{Max: 10})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var all string
-		for _, o := range page.Objects {
-			r, _, err := store.Get(t.Context(), "kept", o.Key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := io.ReadAll(r)
-			if err := errors.Join(err, r.Close()); err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasPrefix(string(text), lineBegin) || !strings.HasSuffix(string(text), lineEnd) {
-				t.Errorf("%s is %q", o.Key, text)
-			}
-			all += string(text)
-		}
+		all := kept(t, store)
 		if strings.Contains(all, "torn") || strings.Count(all, "\n") != 2 ||
 			!strings.Contains(all, `"before"`) || !strings.Contains(all, `"after"`) {
 			t.Errorf("captured is %q", all)
@@ -104,4 +86,28 @@ func TestHalfALineThatCannotBeUndoneBreaksNoOther(t *testing.T) {
 			t.Errorf("%q are left, %v", left, err)
 		}
 	})
+}
+
+// kept is the text of all objects of the bucket "kept".
+func kept(t *testing.T, store *objects.Store) (all string) {
+	t.Helper()
+	page, err := store.List(t.Context(), "kept", objects.List{Max: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range page.Objects {
+		r, _, err := store.Get(t.Context(), "kept", o.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(string(text), lineBegin) || !strings.HasSuffix(string(text), lineEnd) {
+			t.Errorf("%s is %q", o.Key, text)
+		}
+		all += string(text)
+	}
+	return all
 }
