@@ -81,8 +81,8 @@ e2e: setup-test build
 	SLIPWAY_REQUIRE_POSTGRES=1 go test -vet=off -parallel 3 -timeout 30m $(E2E)
 
 sim: ## 100,000 deployments under virtual time, every fifth of them through the store, all promises checked
-	SLIPWAY_SIM_ROLLOUTS=100000 go test -timeout 20m -v ./internal/sim
-	SLIPWAY_SIM_BAKES=2000 go test -timeout 10m ./internal/gates
+	SLIPWAY_SIM_ROLLOUTS=100000 go test -timeout 30m -v ./internal/sim
+	SLIPWAY_SIM_BAKES=2000 go test -timeout 20m ./internal/gates
 
 gates: ## measure on 100,000 bakes what gates promise (an hour of a core), and write it into docs/gates.md
 	go run ./internal/gates -keep .cache/gates -write .

@@ -297,7 +297,7 @@ func (r *reader) terminal(i int, b block) string {
 func (r *reader) run() string {
 	r.t.Helper()
 	r.write("script.sh", r.script.String(), 0o600)
-	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "script.sh")
 	cmd.Dir, cmd.Env = r.dir, r.env
