@@ -18,7 +18,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -28,20 +27,18 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/config"
 	"github.com/slipway-ml/slipway/internal/agent/enroll"
 	"github.com/slipway-ml/slipway/internal/platform/build"
+	"github.com/slipway-ml/slipway/internal/platform/interrupt"
 )
 
 func main() {
 	// Edge Manager's unit stops its agent with SIGHUP (spec §7.2).
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx := interrupt.Context(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
-		if errors.Is(err, context.Canceled) {
-			os.Exit(128 + int(syscall.SIGINT)) // whoever presses Ctrl-C knows it
-		}
-		if !errors.Is(err, flag.ErrHelp) {
+		code, interrupted := interrupt.Code(ctx, err)
+		if !interrupted && !errors.Is(err, flag.ErrHelp) { // whoever interrupts it knows that
 			fmt.Fprintf(os.Stderr, "slipway-agent: %v\n", err)
 		}
-		os.Exit(1)
+		os.Exit(code)
 	}
 }
 
@@ -74,11 +71,11 @@ func runEnroll(ctx context.Context, args []string, stdin io.Reader, stderr io.Wr
 		return errors.New("enroll needs --token and --dir, and nothing else")
 	}
 	if *token == "-" {
-		line, err := bufio.NewReader(io.LimitReader(stdin, 16<<10)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		line, err := firstLine(ctx, stdin)
+		if err != nil {
 			return fmt.Errorf("read the token: %w", err)
 		}
-		*token = strings.TrimSpace(line)
+		*token = line
 	}
 	if err := enroll.Run(ctx, *token, *dir); err != nil {
 		return err
@@ -86,6 +83,29 @@ func runEnroll(ctx context.Context, args []string, stdin io.Reader, stderr io.Wr
 	fmt.Fprintf(stderr,
 		"enrolled; start with: slipway-agent --config %s/%s\n", strings.TrimRight(*dir, "/"), enroll.ConfigFile)
 	return nil
+}
+
+// firstLine reads until the end of a line. Nothing interrupts a read from a terminal:
+// when ctx ends first, it is left to end with the program.
+func firstLine(ctx context.Context, in io.Reader) (string, error) {
+	type read struct {
+		line string
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() {
+		line, err := bufio.NewReader(io.LimitReader(in, 16<<10)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		done <- read{strings.TrimSpace(line), err}
+	}()
+	select {
+	case r := <-done:
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {

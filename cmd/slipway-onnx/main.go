@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,12 +29,12 @@ import (
 	"github.com/slipway-ml/slipway/internal/modelserver"
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
 	"github.com/slipway-ml/slipway/internal/platform/build"
+	"github.com/slipway-ml/slipway/internal/platform/interrupt"
 	"github.com/slipway-ml/slipway/internal/platform/onnxfile"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx := interrupt.Context(syscall.SIGTERM, syscall.SIGINT)
 	var err error
 	switch args := os.Args[1:]; {
 	case len(args) > 0 && args[0] == "optimize":

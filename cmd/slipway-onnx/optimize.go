@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/slipway-ml/slipway/internal/modelserver/onnx"
+	"github.com/slipway-ml/slipway/internal/platform/interrupt"
 )
 
 // optimize rewrites a model as ONNX Runtime's own optimiser would run it, and
@@ -17,8 +18,8 @@ import (
 //
 //	slipway-onnx optimize --model F --out F --level basic
 //
-// When ctx ends, the program does, with 130: the library, which is at work, cannot
-// be asked to stop.
+// When ctx ends, the program does, with the code of its cause: the library, which is
+// at work, cannot be asked to stop.
 func optimize(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("slipway-onnx optimize", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -41,7 +42,8 @@ func optimize(ctx context.Context, args []string, getenv func(string) string, st
 	draft := *out + ".tmp"
 	stop := context.AfterFunc(ctx, func() {
 		_ = os.Remove(draft) // there may be none
-		os.Exit(130)
+		code, _ := interrupt.Code(ctx, ctx.Err())
+		os.Exit(code)
 	})
 	defer stop()
 	rt, err := onnx.Start(libraries(*lib, getenv("SLIPWAY_ONNXRUNTIME")))

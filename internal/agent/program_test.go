@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ml/slipway/internal/agent/cloudtest"
 	"github.com/slipway-ml/slipway/internal/platform/provider/testmodel/build"
@@ -278,6 +281,43 @@ func TestTheCommandLineIsEdgeManagersAndOurs(t *testing.T) {
 	for line := range strings.Lines(p.log.String()) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("a line of the log is not JSON: %s", line)
+		}
+	}
+}
+
+// Whoever is asked for a token at a terminal can leave by Ctrl-C.
+func TestAnEnrollmentThatWaitsForItsTokenCanBeInterrupted(t *testing.T) {
+	path := program(t)
+	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		in, typed, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		cmd := exec.CommandContext(ctx, path, "enroll", "--token", "-", "--dir", t.TempDir())
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &said, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := typed.WriteString("half a token"); err != nil {
+			t.Fatal(err)
+		}
+		for left := -1; left != 0 && ctx.Err() == nil; time.Sleep(time.Millisecond) { // until it has read that
+			if left, err = unix.IoctlGetInt(int(typed.Fd()), unix.TIOCINQ); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // its code says how it ended
+		cancel()
+		if got := cmd.ProcessState.ExitCode(); got != want || said.Len() > 0 {
+			t.Errorf("%v: it exits with %d and says %q", sig, got, &said)
+		}
+		if err := errors.Join(in.Close(), typed.Close()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -47,6 +47,7 @@ var rules = []rule{
 	{"internal/platform/devicetls", may(domain("fault"), platform("connlimit"))},
 	{"internal/platform/failpoint", nil},
 	{"internal/platform/filelock", nil},
+	{"internal/platform/interrupt", nil},
 	{"internal/platform/http1", may(platform("connlimit"))},
 	{"internal/platform/id", nil},
 	{"internal/platform/loop", nil},
@@ -164,7 +165,7 @@ var rules = []rule{
 	)},
 	{"internal/config", may(domain("gate", "hosting", "notice", "spelling"))},
 	{"internal/cli", may(
-		agent("enroll"), domain("enroll", "spelling"), platform("build", "bundle"),
+		agent("enroll"), domain("enroll", "spelling"), platform("build", "bundle", "interrupt"),
 		wire("shape", "shape/slipway", "tunnel"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
 	)},
@@ -179,8 +180,10 @@ var rules = []rule{
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},
-	{"cmd/slipway-agent", may(agent("config", "enroll"), platform("build"), in("internal/agent"))},
-	{"cmd/slipway-onnx", may(platform("build", "onnxfile"), in("internal/modelserver", "internal/modelserver/onnx"))},
+	{"cmd/slipway-agent", may(agent("config", "enroll"), platform("build", "interrupt"), in("internal/agent"))},
+	{"cmd/slipway-onnx", may(
+		platform("build", "interrupt", "onnxfile"), in("internal/modelserver", "internal/modelserver/onnx"),
+	)},
 
 	// The samples, and the tools and tests that nothing imports.
 	{"models", nil},

@@ -4,13 +4,11 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,25 +16,19 @@ import (
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/demo"
 	"github.com/slipway-ml/slipway/internal/platform/build"
+	"github.com/slipway-ml/slipway/internal/platform/interrupt"
 )
 
 // Main runs the command line of this process and returns its exit code. The
 // first SIGINT or SIGTERM asks the command to stop; a second one ends the
 // process at once.
 func Main() int {
-	uninterrupted, stopInt := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stopInt()
-	ctx, stop := signal.NotifyContext(uninterrupted, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
-
+	ctx := interrupt.Context(os.Interrupt, syscall.SIGTERM)
 	if err := New().ExecuteContext(ctx); err != nil {
-		switch canceled := errors.Is(err, context.Canceled); {
-		case canceled && uninterrupted.Err() != nil:
-			return 128 + int(syscall.SIGINT) // whoever presses Ctrl-C knows it
-		case canceled && ctx.Err() != nil:
-			return 128 + int(syscall.SIGTERM)
-		case err.Error() != "":
+		if code, interrupted := interrupt.Code(ctx, err); interrupted {
+			return code // whoever presses Ctrl-C knows it
+		}
+		if err.Error() != "" {
 			fmt.Fprintln(os.Stderr, "slipway:", err)
 		}
 		if e, ok := errors.AsType[*exit](err); ok {

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -158,4 +161,61 @@ func pids(s *server) []int {
 	}
 	slices.Sort(p)
 	return p
+}
+
+// keepers returns the processes that bound the logs of s's instances, or wait to.
+func keepers(s *server) (found []string) {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, path := range lines {
+		line, err := os.ReadFile(path) // it may have ended meanwhile
+		if err == nil && strings.HasPrefix(string(line), "slipway\x00keep-logs\x00"+s.dataDir+"/") {
+			found = append(found, filepath.Dir(path))
+		}
+	}
+	return found
+}
+
+// What bounds the logs of instances outlives the server as they do, and no longer
+// than they do. Ctrl-C ends the server like SIGTERM: it has done what it was asked to.
+func TestLogsAreKeptByAProcessThatGoesWithTheLastInstance(t *testing.T) {
+	s := startServer(t)
+	c := s.sdk()
+	c.deployable("m", 1, nil)
+	if got := keepers(s); len(got) != 0 {
+		t.Errorf("without instances %v run", got)
+	}
+	c.createEndpoint("live", "m")
+	first := keepers(s)
+	if len(first) != 1 {
+		t.Fatalf("%v run", first)
+	}
+	s.kill()
+	if got := keepers(s); !slices.Equal(got, first) {
+		t.Errorf("after the kill %v run, not %v", got, first)
+	}
+	s.restart()
+	eventually(t, 30*time.Second, "this server's keeper is the only one", func() bool {
+		now := keepers(s)
+		return len(now) == 1 && now[0] != first[0]
+	})
+	s.dying.Store(true)
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-s.exited
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the server ended with %v", s.cmd.ProcessState)
+	}
+	if got := keepers(s); len(got) != 1 || len(s.instances()) != 1 {
+		t.Errorf("without a server %v and %v run", got, s.instances())
+	}
+	for _, i := range s.instances() {
+		if err := syscall.Kill(i.pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 30*time.Second, "no keeper is left", func() bool { return len(keepers(s)) == 0 })
 }
