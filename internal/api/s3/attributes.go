@@ -26,7 +26,11 @@ type checksumXML struct {
 }
 
 type partsXML struct {
-	PartsCount           int
+	PartsCount int
+	*partsPage
+}
+
+type partsPage struct {
 	PartNumberMarker     int
 	NextPartNumberMarker int
 	MaxParts             int
@@ -83,8 +87,8 @@ func (c *call) getAttributes() error {
 	return c.w.xml(http.StatusOK, out)
 }
 
-// partsOf returns a page of the parts that an object is made of: of one with a
-// checksum, as on S3, each, and of any other their number.
+// partsOf returns a page of the parts that an object is made of: as on S3, of one with
+// a checksum of its parts' checksums each, and of any other their number alone.
 func (c *call) partsOf(o objects.Info) (*partsXML, error) {
 	after, err := c.headerCount("X-Amz-Part-Number-Marker", 0)
 	if err != nil {
@@ -94,24 +98,29 @@ func (c *call) partsOf(o objects.Info) (*partsXML, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &partsXML{PartsCount: len(o.Parts), PartNumberMarker: after, MaxParts: min(limit, 1000)}
+	out := &partsXML{PartsCount: len(o.Parts)}
+	if o.ChecksumType != objects.Composite {
+		return out, nil
+	}
+	page := &partsPage{PartNumberMarker: after, MaxParts: min(limit, 1000)}
+	out.partsPage = page
 	for i, size := range o.Parts {
 		number := i + 1
 		if o.PartNumbers != nil {
 			number = o.PartNumbers[i]
 		}
 		switch {
-		case number <= after || o.Algorithm == "":
-		case len(out.Part) == out.MaxParts:
-			out.IsTruncated = out.MaxParts > 0 // or nobody would ever see the end
+		case number <= after:
+		case len(page.Part) == page.MaxParts:
+			page.IsTruncated = page.MaxParts > 0 // or nobody would ever see the end
 			return out, nil
 		default:
 			part := attributePart{PartNumber: number, Size: size}
 			if i < len(o.PartChecksums) {
 				part.sums = sumsOf(o.Algorithm, o.PartChecksums[i])
 			}
-			out.Part = append(out.Part, part)
-			out.NextPartNumberMarker = number
+			page.Part = append(page.Part, part)
+			page.NextPartNumberMarker = number
 		}
 	}
 	return out, nil

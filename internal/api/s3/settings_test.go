@@ -213,7 +213,15 @@ func TestTheAttributesOfAnObject(t *testing.T) {
 		strings.Contains(*out.Checksum.ChecksumCRC32, "-") || out.Checksum.ChecksumType != "COMPOSITE" {
 		t.Errorf("%+v, %v", out, err)
 	}
+	full := oneUpload(t, c, client.CreateMultipartUploadInput{
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject,
+	})
+	if _, err := c.CompleteMultipartUpload(t.Context(), &full); err != nil {
+		t.Fatal(err)
+	}
 	const path = "/bucket/made%20of%20parts?attributes"
+	s.ask(t, "GET", path, "", "x-amz-object-attributes: ObjectParts").has(
+		t, "of a full object", 200, "<ObjectParts><PartsCount>1</PartsCount></ObjectParts>")
 	s.ask(t, "GET", path, "").has(t, "none", 400, "<Code>InvalidRequest</Code>")
 	s.ask(t, "GET", path, "", "x-amz-object-attributes: Taste").has(t, "another", 400, "InvalidArgument")
 	s.ask(t, "GET", path, "", "x-amz-object-attributes: ETag").has(t, "one", 200, "<ETag>")

@@ -42,17 +42,16 @@ func (c *call) listParts() error {
 	if err != nil {
 		return err
 	}
-	id := c.query.Get("uploadId")
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
+	u, err := c.upload()
 	if err != nil {
 		return err
 	}
-	parts, more, err := c.store.Parts(c.r.Context(), c.bucket, c.key, id, after, limit)
+	parts, more, err := c.store.Parts(c.r.Context(), c.bucket, c.key, u.ID, after, limit)
 	if err != nil {
 		return err
 	}
 	out := listPartsResult{
-		Bucket: c.bucket, Key: c.key, UploadID: id, PartNumberMarker: after, MaxParts: limit,
+		Bucket: c.bucket, Key: c.key, UploadID: u.ID, PartNumberMarker: after, MaxParts: limit,
 		IsTruncated: more && limit > 0,
 		Initiator:   c.owner(), Owner: c.owner(),
 		StorageClass: classOf(u.Header), ChecksumAlgorithm: string(u.Algorithm), ChecksumType: u.ChecksumType,
@@ -110,12 +109,12 @@ func (c *call) listUploads() error {
 		return err
 	}
 	prefix, delimiter := c.query.Get("prefix"), c.query.Get("delimiter")
-	key, id, err := c.uploadMarker()
+	at, err := c.uploadMarker()
 	if err != nil {
 		return err
 	}
 	out := listUploadsResult{
-		Bucket: c.bucket, KeyMarker: encode(key), UploadIDMarker: id, Prefix: encode(prefix),
+		Bucket: c.bucket, KeyMarker: encode(at.Key), UploadIDMarker: at.ID, Prefix: encode(prefix),
 		Delimiter: encode(delimiter), EncodingType: c.query.Get("encoding-type"), MaxUploads: limit,
 	}
 	rolledUp := ""
@@ -123,8 +122,8 @@ func (c *call) listUploads() error {
 		rest, _, found := strings.Cut(u.Key[len(prefix):], delimiter)
 		common := prefix + rest + delimiter
 		rolls := found && delimiter != ""
-		if u.Key < key || u.Key == key && (id == "" || u.ID <= id) && key != "" ||
-			rolls && (common == rolledUp || common == key) {
+		passed := u.Compare(at) <= 0 || at.ID == "" && at.Key != "" && u.Key == at.Key
+		if passed || rolls && (common == rolledUp || common == at.Key) {
 			continue
 		}
 		if len(out.Uploads)+len(out.CommonPrefixes) == limit {
@@ -147,21 +146,19 @@ func (c *call) listUploads() error {
 }
 
 // uploadMarker reads where a page of uploads begins: after an upload of a key,
-// which may have ended since, or after all of the key's. An upload without a key
-// says nothing, as on S3; one of another key is refused.
-func (c *call) uploadMarker() (key, id string, err error) {
-	if key = c.query.Get("key-marker"); key == "" {
-		return "", "", nil
+// which may have ended since, or after all of the key's, where it has no ID. An upload
+// without a key says nothing, as on S3; one of another key is refused.
+func (c *call) uploadMarker() (at objects.Upload, err error) {
+	key, id := c.query.Get("key-marker"), c.query.Get("upload-id-marker")
+	if key == "" || id == "" {
+		return objects.Upload{Key: key}, nil
 	}
-	if id = c.query.Get("upload-id-marker"); id == "" {
-		return key, "", nil
+	if at, err = c.store.UploadAt(c.r.Context(), c.bucket, id); err != nil {
+		return at, err
 	}
-	of, err := c.store.KeyOfUpload(c.r.Context(), c.bucket, id)
-	if err != nil {
-		return "", "", err
+	if at.Key != "" && at.Key != key {
+		return at, argument("upload-id-marker", id, "Invalid uploadId marker")
 	}
-	if of != "" && of != key {
-		return "", "", argument("upload-id-marker", id, "Invalid uploadId marker")
-	}
-	return key, id, nil
+	at.Key = key
+	return at, nil
 }

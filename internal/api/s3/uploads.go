@@ -136,6 +136,11 @@ func checksumType(a checksum.Algorithm, asked string) (string, error) {
 	)
 }
 
+// upload returns the upload under way that the request is about.
+func (c *call) upload() (objects.Upload, error) {
+	return c.store.Upload(c.r.Context(), c.bucket, c.key, c.query.Get("uploadId"))
+}
+
 func (c *call) partNumber() (int, error) {
 	text := c.query.Get("partNumber")
 	n, err := strconv.Atoi(text)
@@ -157,15 +162,14 @@ func (c *call) uploadPart() error {
 	if err != nil {
 		return err
 	}
-	id := c.query.Get("uploadId")
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
+	u, err := c.upload()
 	if err != nil {
 		return err
 	}
 	if sent != "" && u.Algorithm != "" && sent != u.Algorithm {
 		return mismatch(u.Algorithm, sent)
 	}
-	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, id, n, c.r.Body)
+	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, u.ID, n, c.r.Body)
 	if err != nil {
 		return err
 	}
@@ -226,12 +230,11 @@ func (c *call) uploadPartCopy() error {
 	if s.n > objects.MaxPut {
 		return sourceTooLarge()
 	}
-	id := c.query.Get("uploadId")
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, id)
+	u, err := c.upload()
 	if err != nil {
 		return err
 	}
-	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, id, n, io.NewSectionReader(o, s.off, s.n))
+	p, err := c.store.PutPart(c.r.Context(), c.bucket, c.key, u.ID, n, io.NewSectionReader(o, s.off, s.n))
 	if err != nil {
 		return err
 	}
@@ -242,7 +245,7 @@ func (c *call) uploadPartCopy() error {
 }
 
 func (c *call) abortUpload() error {
-	u, err := c.store.Upload(c.r.Context(), c.bucket, c.key, c.query.Get("uploadId"))
+	u, err := c.upload()
 	if err != nil {
 		return err
 	}
@@ -255,7 +258,7 @@ func (c *call) abortUpload() error {
 			return preconditionFailed("x-amz-if-match-initiated-time", http.StatusPreconditionFailed)
 		}
 	}
-	if err := c.store.Abort(c.r.Context(), c.bucket, c.key, c.query.Get("uploadId")); err != nil {
+	if err := c.store.Abort(c.r.Context(), c.bucket, c.key, u.ID); err != nil {
 		return err
 	}
 	return c.w.empty(http.StatusNoContent)

@@ -152,6 +152,14 @@ func (d *Definition) upward() bool {
 	return d.ComparisonOperator == Greater || d.ComparisonOperator == GreaterOrEqual
 }
 
+// worse reports whether a is nearer to a breach than b, or further beyond it.
+func (d *Definition) worse(a, b float64) bool {
+	if d.upward() {
+		return a > b
+	}
+	return a < b
+}
+
 // State is what is remembered of an alarm between evaluations. It is stored.
 type State struct {
 	Value        StateValue `json:"Value"`

@@ -142,6 +142,9 @@ type Question struct {
 	Unit   metric.Unit // "": any
 	Stat   metric.Stat
 	Window metric.Window
+	// Worse says which of two values counts, where samples of one period have several
+	// units: those are never added up. Nil: those of one unit alone count.
+	Worse func(a, b float64) bool
 }
 
 // Reader answers questions: one point for each period of the window, oldest
@@ -158,7 +161,9 @@ func (j *Judge) points(read Reader, end time.Time) []Datapoint {
 	}
 	if j.returned == "" {
 		a := j.stats[0]
-		for i, p := range read(Question{Key: a.key, Metric: a.metric, Unit: a.unit, Stat: a.stat, Window: w}) {
+		for i, p := range read(Question{
+			Key: a.key, Metric: a.metric, Unit: a.unit, Stat: a.stat, Window: w, Worse: j.d.worse,
+		}) {
 			if i < n && p.Known() {
 				ps[i].Known, ps[i].Value, ps[i].Samples = true, p.Value, p.Samples
 			}

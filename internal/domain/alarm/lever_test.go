@@ -15,7 +15,10 @@ var errors5xx = metric.ID{Namespace: "AWS/SageMaker", Name: "Invocation5XXErrors
 	{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "v"},
 }}
 
-var custom = metric.ID{Namespace: "Shop", Name: "Orders"}
+var (
+	custom  = metric.ID{Namespace: "Shop", Name: "Orders"}
+	twofold = metric.ID{Namespace: "Shop", Name: "Twofold"} // has samples in two units
+)
 
 // threshold returns an alarm on the Sum of the endpoint's 5XX errors being at
 // least 1 in one period of a minute, changed as the test likes.

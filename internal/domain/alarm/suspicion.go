@@ -23,6 +23,7 @@ const (
 	OnlyIfAllFail   SuspicionKind = "OnlyIfAllFail"   // only a period in which every request fails breaches
 	NoData          SuspicionKind = "NoData"          // its metric has had no sample lately
 	WrongUnit       SuspicionKind = "WrongUnit"       // its metric has samples, but in other units
+	SeveralUnits    SuspicionKind = "SeveralUnits"    // it names no unit, and its metric has samples in several
 	LongerThanKept  SuspicionKind = "LongerThanKept"  // it looks back further than samples are kept so finely
 	SilentOnMissing SuspicionKind = "SilentOnMissing" // it takes missing data for good
 	MisreadEvidence SuspicionKind = "MisreadEvidence" // its odds are not what they are in the highest value
@@ -157,6 +158,12 @@ func (j *Judge) suspectData(l Look, add finding) {
 		}
 		ps := l.Read(Question{Key: a.key, Metric: a.metric, Unit: a.unit, Stat: metric.SampleCount, Window: w})
 		if len(ps) > 0 && ps[0].Known() {
+			if l.Units != nil && a.unit == "" {
+				if units := slices.Sorted(slices.Values(l.Units(a.key))); len(units) > 1 {
+					add(SeveralUnits, "names no unit, and the samples of %s are in several: %v. Each is looked at alone.",
+						a.metric.Name, units)
+				}
+			}
 			continue
 		}
 		silent = true

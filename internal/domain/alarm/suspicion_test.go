@@ -107,6 +107,11 @@ var doubts = map[string]struct {
 		[]alarm.SuspicionKind{alarm.WrongUnit},
 		"in Seconds, but its samples are in None.",
 	},
+	"no unit where there are two": {
+		func(d *alarm.Definition) { d.Metric, d.Statistic = twofold, "Average" }, "OK", time.Hour,
+		[]alarm.SuspicionKind{alarm.SeveralUnits},
+		"the samples of Twofold are in several: [Count Seconds].",
+	},
 	"a day of seconds": {
 		func(d *alarm.Definition) { d.Period, d.EvaluationPeriods = 1, 86400 }, "OK", 24 * time.Hour,
 		[]alarm.SuspicionKind{alarm.LongerThanKept},
@@ -130,6 +135,8 @@ func TestADoubtfulGuardIsPointedOut(t *testing.T) {
 				s.series(id, metric.UnitNone).Add(t0.Add(-10*time.Minute), 1)
 			}
 			s.series(custom, metric.UnitNone).Add(t0, 1)
+			s.series(twofold, "Seconds").Add(t0.Add(-time.Minute), 1)
+			s.series(twofold, "Count").Add(t0.Add(-time.Minute), 1)
 			state := ok()
 			state.Value = c.state
 			found := newJudge(t, threshold(c.change)).Suspicions(alarm.Look{

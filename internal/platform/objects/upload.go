@@ -3,13 +3,12 @@ package objects
 import (
 	"cmp"
 	"context"
-	"crypto/md5"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
-	"github.com/slipway-ml/slipway/internal/platform/failpoint"
 	"github.com/slipway-ml/slipway/internal/platform/objects/checksum"
 )
 
@@ -72,6 +70,22 @@ func validID(id string) bool {
 	return err == nil && len(id) == 32
 }
 
+// newUploadID returns an ID that was never used before. Its first half is when the
+// upload begins, in nanoseconds: a list that goes on after an upload that has ended
+// since knows where that was.
+func newUploadID(begun time.Time) string {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(begun.UnixNano()))
+	b = b[:16]
+	_, _ = rand.Read(b[8:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// Compare says which of two uploads of a bucket is listed first: by key, then by when
+// they began.
+func (u Upload) Compare(v Upload) int {
+	return cmp.Or(cmp.Compare(u.Key, v.Key), u.Begun.Compare(v.Begun), cmp.Compare(u.ID, v.ID))
+}
+
 // Begin begins a multipart upload and returns its ID.
 func (s *Store) Begin(ctx context.Context, bucket string, u Upload) (string, error) {
 	if err := CheckKey(u.Key); err != nil {
@@ -80,7 +94,7 @@ func (s *Store) Begin(ctx context.Context, bucket string, u Upload) (string, err
 	if _, err := s.HeadBucket(ctx, bucket); err != nil {
 		return "", err
 	}
-	u.Begun = now()
+	u.Begun = time.Now().UTC() // as finely as there is: uploads of a key are listed by it
 	record, err := json.Marshal(u)
 	if err != nil {
 		return "", err
@@ -93,9 +107,7 @@ func (s *Store) Begin(ctx context.Context, bucket string, u Upload) (string, err
 	if err := errors.Join(writeFile(filepath.Join(tmp, "upload.json"), record), syncDir(tmp)); err != nil {
 		return "", storage(err)
 	}
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails (crypto/rand)
-	id := hex.EncodeToString(b)
+	id := newUploadID(u.Begun)
 	if err := os.Rename(tmp, s.upload(bucket, id)); err != nil {
 		if missing(err) {
 			return "", noBucket(bucket)
@@ -128,7 +140,7 @@ func (s *Store) Upload(ctx context.Context, bucket, key, id string) (Upload, err
 }
 
 // Uploads returns the uploads of a bucket whose keys begin with prefix, by key
-// and then by ID.
+// and then by when they began.
 func (s *Store) Uploads(ctx context.Context, bucket, prefix string) ([]Upload, error) {
 	if _, err := s.HeadBucket(ctx, bucket); err != nil {
 		return nil, err
@@ -154,18 +166,25 @@ func (s *Store) Uploads(ctx context.Context, bucket, prefix string) ([]Upload, e
 			all = append(all, u)
 		}
 	}
-	slices.SortFunc(all, func(a, b Upload) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all, Upload.Compare)
 	return all, nil
 }
 
-// KeyOfUpload returns the key of an upload under way, and "" if there is none of
-// that id.
-func (s *Store) KeyOfUpload(ctx context.Context, bucket, id string) (string, error) {
+// UploadAt returns the place of an upload in the lists of uploads: as it is under
+// way, or, if there is none of that ID, without a key and as its ID has it.
+func (s *Store) UploadAt(ctx context.Context, bucket, id string) (Upload, error) {
 	u, err := s.Upload(ctx, bucket, "", id) // no key is empty
-	if errors.Is(err, ErrNoUpload) {
-		err = nil
+	if !errors.Is(err, ErrNoUpload) || u.Key != "" {
+		if errors.Is(err, ErrNoUpload) {
+			err = nil
+		}
+		return u, err
 	}
-	return u.Key, err
+	u = Upload{ID: id}
+	if b, err := hex.DecodeString(id); err == nil && len(b) == 16 {
+		u.Begun = time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC()
+	}
+	return u, nil
 }
 
 func (s *Store) part(bucket, id string, number int) string {
@@ -269,213 +288,4 @@ func (s *Store) dropUpload(bucket, id string) error {
 		return storage(err)
 	}
 	return nil
-}
-
-// Complete is how an upload is to become an object.
-type Complete struct {
-	Parts    []Part    // Number and ETag; Checksum where it is to be compared
-	Checksum string    // of the object, to be compared; "" for none
-	Size     int64     // of the object, to be compared; -1 for none
-	If       Condition // of the object that is there
-}
-
-// Completing returns the upload that a request to complete it speaks of: also
-// one that became the object of its key already.
-func (s *Store) Completing(ctx context.Context, bucket, key, id string) (Upload, error) {
-	u, err := s.Upload(ctx, bucket, key, id)
-	if !errors.Is(err, ErrNoUpload) {
-		return u, err
-	}
-	if i, err := s.Stat(ctx, bucket, key); err == nil && i.Upload == id && id != "" {
-		return Upload{ID: id, Key: key, Algorithm: i.Algorithm, ChecksumType: i.ChecksumType}, nil
-	}
-	return u, err
-}
-
-// Complete makes the object of an upload's parts and ends the upload. Its
-// errors are faults because of ErrPart, ErrPartOrder, ErrPartSmall, ErrChecksum
-// or ErrSize; the upload is as it was then. Completing an upload again, of the
-// same parts, answers with the object that it became, as long as that is there:
-// whoever did not hear the first answer asks twice.
-func (s *Store) Complete(ctx context.Context, bucket, key, id string, c Complete) (Info, error) {
-	if err := checkParts(c.Parts); err != nil {
-		return Info{}, err
-	}
-	i, err := s.completeOnce(ctx, bucket, key, id, c)
-	if err == nil {
-		return i, nil
-	}
-	there, statErr := s.Stat(ctx, bucket, key)
-	if statErr != nil || !there.madeOf(id, c) {
-		return i, err
-	}
-	return there, s.dropUpload(bucket, id)
-}
-
-// madeOf reports whether an object is what an upload with these parts makes.
-func (i Info) madeOf(id string, c Complete) bool {
-	if i.Upload != id || i.ETag != etagOf(c.Parts) || c.Size >= 0 && c.Size != i.Size ||
-		c.Checksum != "" && c.Checksum != i.Checksum {
-		return false
-	}
-	return slices.Equal(i.PartNumbers, partNumbers(c.Parts))
-}
-
-// partNumbers returns the numbers of parts, nil for those that count from one.
-func partNumbers(parts []Part) (numbers []int) {
-	if parts[len(parts)-1].Number == len(parts) { // they are in order
-		return nil
-	}
-	for _, p := range parts {
-		numbers = append(numbers, p.Number)
-	}
-	return numbers
-}
-
-// etagOf returns the ETag of the object that parts make.
-func etagOf(parts []Part) string {
-	h := md5.New()
-	for _, p := range parts {
-		raw, _ := hex.DecodeString(p.ETag) // another's is not found among the parts
-		_, _ = h.Write(raw)                // a hash never fails
-	}
-	return hex.EncodeToString(h.Sum(nil)) + "-" + strconv.Itoa(len(parts))
-}
-
-func checkParts(parts []Part) error {
-	if len(parts) == 0 || len(parts) > MaxParts {
-		return fault.New(fault.Invalid, "You must specify between 1 and %d parts", MaxParts).Because(ErrPart)
-	}
-	for n, p := range parts[1:] {
-		if p.Number <= parts[n].Number {
-			return fault.New(fault.Invalid,
-				"The list of parts was not in ascending order. Parts must be ordered by part number.").
-				Because(ErrPartOrder)
-		}
-	}
-	return nil
-}
-
-func (s *Store) completeOnce(ctx context.Context, bucket, key, id string, c Complete) (Info, error) {
-	u, err := s.Upload(ctx, bucket, key, id)
-	if err != nil {
-		return Info{}, err
-	}
-	full := u.Algorithm
-	if u.ChecksumType != FullObject {
-		full = ""
-	}
-	d, err := s.newDraft(full)
-	if err != nil {
-		return Info{}, err
-	}
-	defer d.discard()
-	i, err := s.assemble(ctx, d, bucket, u, c)
-	if err != nil {
-		return Info{}, err
-	}
-	if err := d.seal(i); err != nil {
-		return Info{}, err
-	}
-	c.If.upload = id
-	if err := s.commit(d, bucket, key, c.If); err != nil {
-		return Info{}, err
-	}
-	failpoint.Hit(FailAssembled)
-	return i, s.dropUpload(bucket, id)
-}
-
-// assemble writes the parts, one after the other, to d.
-func (s *Store) assemble(ctx context.Context, d *draft, bucket string, u Upload, c Complete) (Info, error) {
-	i := Info{
-		Key: u.Key, Modified: now(), Header: u.Header, Tags: u.Tags, ETag: etagOf(c.Parts), Upload: u.ID,
-		PartNumbers: partNumbers(c.Parts),
-	}
-	var sums []byte
-	for n, p := range c.Parts {
-		if err := ctx.Err(); err != nil {
-			return i, err
-		}
-		part, err := s.appendPart(d, s.part(bucket, u.ID, p.Number), p)
-		if err != nil {
-			return i, err
-		}
-		if n < len(c.Parts)-1 && part.Size < minPartSize {
-			return i, fault.New(fault.Invalid, "Your proposed upload is smaller than the minimum allowed size").
-				Because(&PartError{ErrPartSmall, p, part.Size})
-		}
-		i.Size += part.Size
-		if i.Size > MaxObject {
-			return i, tooLarge()
-		}
-		i.Parts = append(i.Parts, part.Size)
-		if u.Algorithm != "" {
-			sum, _ := u.Algorithm.Decode(part.Checksum) // we wrote it
-			sums = append(sums, sum...)
-			i.PartChecksums = append(i.PartChecksums, part.Checksum)
-		}
-	}
-	if c.Size >= 0 && c.Size != i.Size {
-		return i, fault.New(
-			fault.Invalid, "The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d",
-			c.Size, i.Size,
-		).Because(ErrSize)
-	}
-	if u.Algorithm != "" {
-		i.Algorithm, i.ChecksumType = u.Algorithm, u.ChecksumType
-		if d.sum != nil {
-			i.Checksum = checksum.Encode(d.sum)
-		} else {
-			h := u.Algorithm.New()
-			_, _ = h.Write(sums) // a hash never fails
-			i.Checksum = checksum.Encode(h) + "-" + strconv.Itoa(len(c.Parts))
-		}
-		if c.Checksum != "" && c.Checksum != i.Checksum {
-			return i, fault.New(fault.Invalid,
-				"The upload was created with a %s checksum. "+
-					"The checksum given for the whole object does not match the one that was computed.", u.Algorithm).
-				Because(ErrChecksum)
-		}
-	}
-	return i, nil
-}
-
-// appendPart appends the part at path, if it is the one that is meant.
-func (s *Store) appendPart(d *draft, path string, want Part) (Info, error) {
-	wrong := fault.New(fault.Invalid, "One or more of the specified parts could not be found. "+
-		"The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.").
-		Because(&PartError{cause: ErrPart, Part: want})
-	f, i, err := openInfo(path)
-	if err != nil {
-		if missing(err) {
-			return i, wrong
-		}
-		return i, storage(err)
-	}
-	defer func() { _ = f.Close() }() // it is only read
-	own := want.Algorithm == ""      // the checksum that was computed when the part came
-	if i.ETag != want.ETag || own && want.Checksum != "" && want.Checksum != i.Checksum {
-		return i, wrong
-	}
-	data := io.LimitReader(f, i.Size)
-	var sum hash.Hash
-	if !own {
-		sum = want.Algorithm.New()
-		data = io.TeeReader(data, sum)
-	}
-	if d.sum != nil {
-		data = io.TeeReader(data, d.sum)
-	}
-	if d.sum != nil || sum != nil {
-		_, err = io.CopyBuffer(struct{ io.Writer }{d.f}, data, make([]byte, copyBuffer))
-	} else {
-		_, err = io.Copy(d.f, data) // from file to file, by the kernel
-	}
-	if err == nil && sum != nil && checksum.Encode(sum) != want.Checksum {
-		return i, fault.New(
-			fault.Invalid, "The %s you specified for part %d did not match what we received.",
-			strings.ToLower(string(want.Algorithm)), want.Number,
-		).Because(ErrChecksum)
-	}
-	return i, storage(err)
 }

@@ -3,6 +3,8 @@ package objects_test
 import (
 	"bytes"
 	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/platform/objects"
@@ -251,17 +255,36 @@ func TestCompletingAnUploadAgainGivesTheSameAnswer(t *testing.T) {
 	}
 	renumbered := slices.Clone(p)
 	renumbered[1].Number = 6
+	wrong, foreign, right := slices.Clone(p), slices.Clone(p), slices.Clone(p)
+	wrong[0].Checksum = p[1].Checksum
+	foreign[1].Algorithm, foreign[1].Checksum = checksum.SHA256, "2l26x0trnT0r2AvakoFk2MB7eKVKzYESLMxSAKAzoik="
+	sum := sha256.Sum256([]byte("5"))
+	right[1].Algorithm, right[1].Checksum = checksum.SHA256, base64.StdEncoding.EncodeToString(sum[:])
+	if _, err := s.Complete(t.Context(), bucket, "k", id, objects.Complete{Parts: right, Size: -1}); err != nil {
+		t.Error("with a checksum of another algorithm:", err)
+	}
 	for name, c := range map[string]struct {
 		key   string
 		parts []objects.Part
+		want  error
 	}{
-		"other parts": {"k", p[:1]}, "other numbers": {"k", renumbered}, "the key of its copy": {"other", p},
+		"other parts":                           {"k", p[:1], objects.ErrNoUpload},
+		"other numbers":                         {"k", renumbered, objects.ErrNoUpload},
+		"the key of its copy":                   {"other", p, objects.ErrNoUpload},
+		"the checksum of another part":          {"k", wrong, objects.ErrPart},
+		"another checksum of another algorithm": {"k", foreign, objects.ErrChecksum},
 	} {
 		_, err := s.Complete(t.Context(), bucket, c.key, id, objects.Complete{Parts: c.parts, Size: -1})
-		if !errors.Is(err, objects.ErrNoUpload) {
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	overwritten(t, s, id, once)
+}
+
+// overwritten has another object take the place of the one that an upload became.
+func overwritten(t *testing.T, s *objects.Store, id string, once objects.Complete) {
+	t.Helper()
 	put(t, s, "k", "another")
 	if _, err := s.Complete(t.Context(), bucket, "k", id, once); !errors.Is(err, objects.ErrNoUpload) {
 		t.Errorf("when the object is another: %v", err)
@@ -269,4 +292,36 @@ func TestCompletingAnUploadAgainGivesTheSameAnswer(t *testing.T) {
 	if got, err := get(s, "k"); got != "another" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
+}
+
+// Uploads of one key are listed in the order in which they began, whatever their IDs,
+// and the place of one that has ended is known.
+func TestUploadsOfAKeyAreListedAsTheyBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, t.TempDir())
+		var want []string
+		for range 8 {
+			time.Sleep(time.Microsecond)
+			want = append(want, begin(t, s, objects.Upload{}))
+		}
+		all, err := s.Uploads(t.Context(), bucket, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, u := range all {
+			got = append(got, u.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("listed %q, begun %q", got, want)
+		}
+		if err := s.Abort(t.Context(), bucket, "k", want[3]); err != nil {
+			t.Fatal(err)
+		}
+		at, err := s.UploadAt(t.Context(), bucket, want[3])
+		at.Key = "k"
+		if err != nil || all[2].Compare(at) >= 0 || all[4].Compare(at) <= 0 {
+			t.Errorf("the place of one that has ended: %+v, %v", at, err)
+		}
+	})
 }

@@ -178,41 +178,30 @@ func (m *metricSeries) restore(u metric.Unit, chunks []metric.Chunk) error {
 	return err
 }
 
-// points answers a question from one unit, or from all of them together.
-func (m *metricSeries) points(u metric.Unit, w metric.Window, stat metric.Stat) []metric.Point {
+// points answers a question. Samples of different units are never added up: of each
+// period the worse value counts, or, where nobody says what is worse, the first unit,
+// in the order of their names, that has any in the window.
+func (m *metricSeries) points(q alarm.Question) (ps []metric.Point) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var some []*metric.Series
+	var of metric.Unit
 	for _, s := range m.series {
-		if u == "" || u == s.unit {
-			some = append(some, s.Series)
-		}
-	}
-	switch len(some) {
-	case 0:
-		return nil
-	case 1:
-		return some[0].Points(w, stat)
-	}
-	sums := some[0].Distributions(w)
-	for _, s := range some[1:] {
-		for i, d := range s.Distributions(w) {
-			switch {
-			case d == nil:
-			case sums[i] == nil:
-				sums[i] = d
-			default:
-				sums[i].Merge(d)
-			}
-		}
-	}
-	ps := make([]metric.Point, len(sums))
-	for i, d := range sums {
-		if d == nil {
+		if q.Unit != "" && q.Unit != s.unit {
 			continue
 		}
-		if v, ok := stat.Of(d); ok {
-			ps[i] = metric.Point{Value: v, Samples: d.Count}
+		more := s.Points(q.Window, q.Stat)
+		switch {
+		case ps == nil:
+			ps, of = more, s.unit
+		case q.Worse != nil:
+			for i, p := range more {
+				if p.Known() && (!ps[i].Known() || q.Worse(p.Value, ps[i].Value)) {
+					ps[i] = p
+				}
+			}
+		case slices.ContainsFunc(more, metric.Point.Known) &&
+			(s.unit < of || !slices.ContainsFunc(ps, metric.Point.Known)):
+			ps, of = more, s.unit
 		}
 	}
 	return ps
@@ -268,7 +257,7 @@ func (s *Service) Reader(region string) alarm.Reader {
 			if m.id.Namespace == alarm.Evidence {
 				return m.sinceOrigin(q.Unit, q.Window, q.Stat)
 			}
-			return m.points(q.Unit, q.Window, q.Stat)
+			return m.points(q)
 		}
 		return nil
 	}
