@@ -84,7 +84,7 @@ sim: ## 100,000 deployments under virtual time, every fifth of them through the 
 	SLIPWAY_SIM_ROLLOUTS=100000 go test -timeout 30m -v ./internal/sim
 	SLIPWAY_SIM_BAKES=2000 go test -timeout 20m ./internal/gates
 
-gates: ## measure on 100,000 bakes what gates promise (an hour of a core), and write it into docs/gates.md
+gates: ## measure on 100,000 bakes what gates promise (half an hour of a core), and write it into docs/gates.md
 	go run ./internal/gates -keep .cache/gates -write .
 
 bench: setup-bench build ## measure the router against nginx and HAProxy, and the rest of the promises

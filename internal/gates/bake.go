@@ -289,6 +289,9 @@ func (l life) live() [judges + peers]found {
 	s := l.usual()
 	name := fnv.New64a()
 	_, _ = name.Write([]byte(s.name)) // a hash takes everything
+	if s.counted {
+		return l.countedBake(s, name.Sum64())
+	}
 	return newWatch(newWorld(s, l.tables, l.seed^name.Sum64(), l.run), !s.alone).run(l.until)
 }
 

@@ -71,7 +71,7 @@ func run(o options) error {
 	if o.wants("extra") {
 		todo <- func() error { return o.extra(t) }
 	}
-	for _, s := range append(harmless(), harmful()...) {
+	for _, s := range everything() {
 		if o.wants(s.name) {
 			todo <- func() error { return o.scenario(s, t) }
 		}

@@ -33,6 +33,8 @@ type scenario struct {
 	hangs       float64 // share of the new fleet's requests that hang for a minute
 	sheds       bool    // the old fleet refuses its heaviest 2 %; the new one answers them
 	uncapped    bool    // without the guard against one instance's bad moments
+	counted     bool    // only failures, drawn as counts
+	edge        bool    // the new fleet fails as much as is allowed at every moment (counted alone)
 }
 
 // usual fills in what a scenario does not say.
@@ -66,17 +68,32 @@ func (s *scenario) split(t int) float64 {
 	return 0.5
 }
 
+// everything is all scenarios of the page.
+func everything() []scenario { return append(append(harmless(), counted()...), harmful()...) }
+
 // exact is a spread that is none.
 const exact = 1e-9
 
 // harmless are the deployments that no alarm should stop.
 func harmless() []scenario {
-	edge := scenario{runs: 4000, alone: true, errNew: 0.0025, slower: 1.10, flip: 0.004, spread: exact, uncapped: true}
+	edge := scenario{runs: 1000, alone: true, errNew: 0.0025, slower: 1.10, flip: 0.004, spread: exact, uncapped: true}
 	burst := edge
 	edge.name, edge.about = "edge", "errors, latency and pairs exactly at the allowance, no guard"
 	burst.name, burst.about, burst.bursts = "edge-bursts", "the same, bursts and drift in both fleets", true
+	failing := edge
+	failing.name, failing.about = "edge-failing", "the same, the old fleet fails 5 %"
+	failing.errOld, failing.errNew, failing.rps, failing.runs = 0.05, 0.076, 10, 2000
+	much := scenario{rps: 10, errOld: 0.05, alone: true, bursts: true, runs: 6000}
+	moments, shared := much, much
+	moments.name, moments.about = "failing-incidents-10", "both fail 5 %, bursts, bad moments of instances — 10 rps"
+	moments.incidents = true
+	shared.name, shared.about = "failing-hosts-10", "both fail 5 %, bursts, bad moments of hosts — 10 rps"
+	shared.hosts = true
+	much = moments
+	much.name, much.about = "failing-one-10", "the same, one new instance with half of the traffic — 10 rps"
+	much.share, much.instances, much.incidents = 0.5, 1, false
 	many := func(s scenario) scenario {
-		s.name, s.about, s.rps, s.runs, s.alone = s.name+"-10", "— 10 requests a second", 10, 22_000, true
+		s.name, s.about, s.rps, s.runs, s.alone = s.name+"-10", "— 10 requests a second", 10, 17_500, true
 		return s
 	}
 	same := scenario{name: "same", about: "no change"}
@@ -96,10 +113,10 @@ func harmless() []scenario {
 			name: "same-sheds", about: "the old fleet refuses its heaviest 2 %, the new one answers them",
 			sheds: true,
 		},
-		edge, burst,
+		moments, shared, much, edge, burst, failing,
 	}
 	for i := range all {
-		all[i].runs = cmp.Or(all[i].runs, 2000)
+		all[i].runs = cmp.Or(all[i].runs, 1000)
 	}
 	return all
 }
@@ -111,6 +128,14 @@ func harmful() []scenario {
 	all := []scenario{
 		{name: "dead", about: "the new fleet fails every request", errNew: 0.999},
 		one(scenario{name: "one-dead", about: "— one new instance", errNew: 0.999}),
+		{name: "failing-dead", about: "— beside an old one that fails 5 %", errOld: 0.05, errNew: 0.999},
+		one(scenario{
+			name: "failing-one-dead", about: "— one new instance, the old fleet fails 5 %", errOld: 0.05, errNew: 0.999,
+		}),
+		{
+			name: "busy-one-dead", about: "— one new instance with half of 500 rps, the old fleet fails 1 %", rps: 500,
+			errOld: 0.01, errNew: 0.999, share: 0.5, instances: 1,
+		},
 		{name: "hangs", about: "every request hangs, callers leave after 2 s", hangs: 1, patience: 2},
 		{name: "err-0.1-1", about: "errors 0.1 → 1 %", errNew: 0.01},
 		one(scenario{name: "one-err-0.1-1", about: "— one new instance", errNew: 0.01}),
@@ -133,7 +158,7 @@ func harmful() []scenario {
 		{name: "busy-lat+15", about: "500 rps, latency +15 %", rps: 500, slower: 1.15},
 	}
 	for i := range all {
-		all[i].runs = 500
+		all[i].runs = 200
 	}
 	return all
 }

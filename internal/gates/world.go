@@ -186,9 +186,13 @@ func (w *world) distance(i int) (d float64, failed bool) {
 
 // past is the old fleet's latencies before the deployment.
 func (w *world) past(h *evidence.History) {
+	var by [bins]float64
 	for i := range 3000 {
 		if a := w.serve(old, i%4); !a.failed {
-			h.Add(a.seconds, 1)
+			by[bin(a.ln)]++
 		}
+	}
+	for i, n := range by {
+		h.Add(w.middles[i], n)
 	}
 }

@@ -65,7 +65,8 @@ const (
 // taken from it between strides, always from requests that came earlier: that is
 // all validity needs, a bad estimate costs power only.
 type History struct {
-	bins [binCount]float64
+	bins        [binCount]float64
+	first, past int // those with something in them are from first on, and before past
 }
 
 // Add adds n requests that took some seconds.
@@ -77,13 +78,17 @@ func (h *History) Add(seconds, n float64) {
 	if seconds > 0 {
 		bin = (math.Log(seconds) - binFirst) / binWidth
 	}
-	h.bins[int(max(0, min(binCount-1, bin)))] += n
+	i := int(max(0, min(binCount-1, bin)))
+	if h.bins[i] += n; h.past == 0 {
+		h.first = i
+	}
+	h.first, h.past = min(h.first, i), max(h.past, i+1)
 }
 
 // Age lets some seconds pass.
 func (h *History) Age(seconds float64) {
 	factor := math.Exp2(-seconds / halfLife)
-	for i := range h.bins {
+	for i := h.first; i < h.past; i++ {
 		h.bins[i] *= factor
 	}
 }
@@ -91,18 +96,21 @@ func (h *History) Age(seconds float64) {
 // Cuts returns the cuts for the requests to come, and whether enough is
 // remembered; else those that were in force stay so.
 func (h *History) Cuts() (c Cuts, ok bool) {
-	sum, below, k := 0.0, 0.0, 0
-	for _, n := range h.bins {
+	sum, below, k, used := 0.0, 0.0, 0, h.bins[h.first:h.past]
+	for _, n := range used {
 		sum += n
 	}
 	if sum < fewest {
 		return c, false
 	}
 	q := quantiles()
-	for i, n := range h.bins {
+	for i, n := range used {
+		if k == len(c) {
+			break
+		}
 		below += n
 		for k < len(c) && below >= q[k]*sum*(1-1e-12) {
-			c[k] = math.Exp(binFirst + binWidth*float64(i+1))
+			c[k] = math.Exp(binFirst + binWidth*float64(h.first+i+1))
 			k++
 		}
 	}

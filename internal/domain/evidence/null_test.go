@@ -261,3 +261,61 @@ func TestManyRequestsHideNoSlowFleet(t *testing.T) {
 		}
 	}
 }
+
+// outage is the highest value while something lets both fleets fail a share of
+// their requests for a minute, those of the old one so many seconds later.
+func outage(g Gate, share, perSecond, rate float64, instances, later, begin int) (top float64) {
+	p := New(g)
+	fails := func(s int) float64 {
+		if s >= begin && s < begin+60 {
+			return rate
+		}
+		return 0.001
+	}
+	count := func(c Count, n, rate float64) {
+		c.Cell, c.N = Event, n*rate
+		p.Count(c)
+		c.Cell, c.N = None, n*(1-rate)
+		p.Count(c)
+	}
+	for s := 1; s <= begin+180; s++ {
+		for slot := range instances {
+			count(Count{Share: share, Slot: slot}, share*perSecond/float64(instances), fails(s))
+		}
+		count(Count{Share: share, Old: true}, (1-share)*perSecond, fails(s-later))
+		if top = max(top, p.Value()); s%Stride == 0 {
+			p.Close()
+		}
+	}
+	return top
+}
+
+// What docs/gates.md says of failures that come sooner in the new fleet: this is no
+// promise but a limit, and somebody who moves it has to say so.
+func TestWhatFailsSoonerCountsFirst(t *testing.T) {
+	lax := Rate(Errors, DefaultMargins())
+	strict := lax
+	strict.Cap = Patience(time.Minute, 0.001)
+	for _, c := range []struct {
+		instances, later int
+		lax, strict      float64
+	}{{1, 0, 0, 0}, {4, 0, 0, 0}, {1, 30, 1.1, 1.7}, {4, 2, 1.75, 2.7}, {4, 5, 2.1, 3.1}, {4, 20, 3.6, 5.5}} {
+		most := [2]float64{}
+		for begin := 100; begin < 100+Stride; begin++ {
+			for _, share := range []float64{0.05, 0.5} {
+				for _, perSecond := range []float64{10, 50, 500} {
+					for _, rate := range []float64{0.2, 1} {
+						for i, g := range []Gate{lax, strict} {
+							most[i] = max(most[i], outage(g, share, perSecond, rate, c.instances, c.later, begin))
+						}
+					}
+				}
+			}
+		}
+		for i, want := range []float64{c.lax, c.strict} {
+			if most[i] > want || most[i] < want-0.15 {
+				t.Errorf("%d instances, %d s later: %.2f, want %v", c.instances, c.later, most[i], want)
+			}
+		}
+	}
+}

@@ -151,9 +151,13 @@ func (p *Process) Close() {
 // (fixed share: Herbster & Warmuth 1998).
 func (p *Process) deal() {
 	part := min(0.005, 0.9/float64(p.strides))
-	sum := logSum(p.wealth)
+	most, sum := slices.Max(p.wealth), 0.0
 	for i, w := range p.wealth {
-		p.wealth[i] = sum + math.Log((1-part)*math.Exp(w-sum)+part*p.prior[i])
+		p.scratch[i] = math.Exp(w - most)
+		sum += p.scratch[i]
+	}
+	for i, w := range p.scratch {
+		p.wealth[i] = most + math.Log((1-part)*w+part*p.prior[i]*sum)
 	}
 }
 
