@@ -26,6 +26,7 @@ type Deployment struct {
 	Name        string
 	OnFailure   FailurePolicy
 	Definitions []Definition
+	Mirror      *Mirror // compare the models first; nil: don't
 }
 
 // Definition is the part of a deployment about one model handle.
@@ -47,6 +48,7 @@ type Package struct {
 type Order struct {
 	OnFailure FailurePolicy  `json:"OnFailure"`
 	Models    []OrderedModel `json:"Models"`
+	Mirror    *Mirror        `json:"Mirror,omitempty"` // compare the models first
 }
 
 // OrderedModel is the package that a handle gets.
@@ -88,6 +90,14 @@ type Heartbeat struct {
 	Metrics       []Metric
 	Dropped       int // metrics that made no sense
 	Result        *Result
+	Comparisons   []DeviceComparison // that go on
+}
+
+// DeviceComparison is the comparison that a device makes of what a handle leads to
+// and what a deployment brings.
+type DeviceComparison struct {
+	Deployment, Handle string
+	Comparison
 }
 
 // Metric is one value that an agent measured.
@@ -117,6 +127,9 @@ type ModelResult struct {
 	Status          string `json:"Status"` // SUCCESS or FAIL
 	Reason          string `json:"Reason"`
 	RollbackFailure string `json:"RollbackFailure"` // why going back failed
+	// Comparison is what was compared before the model took its place, where that
+	// was asked for.
+	Comparison *Comparison `json:"Comparison,omitempty"`
 }
 
 // Outcome is what a result means.

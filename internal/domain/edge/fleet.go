@@ -96,6 +96,8 @@ func (d Device) Acts(c Caller) bool {
 type Caller struct {
 	Thing string
 	Alias string // the role alias through which a device got its credentials
+	// Mirrors says that its agent can compare models on live requests.
+	Mirrors bool
 }
 
 // LoadedModel is a model that a device has loaded, as it said in a heartbeat.

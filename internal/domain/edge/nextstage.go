@@ -125,6 +125,8 @@ func ended(p Policy, s Stage) Stage {
 	case over == 0 && s.Verdict != RolledBack:
 		s.Status = StageFailed
 		s.Message = fmt.Sprintf("nobody was reached: all %d devices left the fleet", s.Counts.Stopped)
+	case s.Status == StageDeployed && s.uncompared() != "":
+		s.Message = "not passed: " + s.uncompared()
 	case s.Status == StageDeployed && over < sample(p, s):
 		s.Message = fmt.Sprintf("not passed: %d devices reported, the policy wants %d", over, sample(p, s))
 	case s.Verdict == Passed && s.Status == StageFailed:
@@ -212,7 +214,7 @@ func applyThresholds(p Policy, s Stage, f Facts) Stage {
 		waits := f.Reachable && s.Counts.Pending() > 0
 		passed = !waits && enough && float64(s.Counts.Deployed)*100 >= p.SuccessThreshold*float64(over)
 	}
-	if passed {
+	if passed && s.uncompared() == "" {
 		s.Verdict, s.Judged, s.Late = Passed, f.Now, s.Counts.Pending()
 		if s.Late > 0 {
 			s.Message = fmt.Sprintf("passed its policy: %d of %d devices succeeded, %d not reachable",

@@ -40,6 +40,10 @@ type Policy struct {
 	// DeviceTimeout fails a device that has not reported so long after it was
 	// given its order, or after the stage started if it never came; 0: never.
 	DeviceTimeout time.Duration `json:"DeviceTimeout,omitempty"`
+	// Mirror has devices compare a new model with the old one on live requests
+	// before it takes its place; nil: they do not. A stage that has started keeps
+	// to what it started with.
+	Mirror *Mirror `json:"Mirror,omitempty"`
 }
 
 // Check refuses a policy that makes no sense.
@@ -56,8 +60,13 @@ func (p Policy) Check() error {
 		return fault.New(fault.Invalid, "A failure threshold needs a reaction: STOP or ROLLBACK.")
 	case p.Bake > 0 && !p.AutoNext:
 		return fault.New(fault.Invalid, "A bake needs the automatic next stage.")
+	case p.Mirror == nil:
+		return nil
+	case p.DeviceTimeout > 0 && p.DeviceTimeout <= p.Mirror.Time:
+		return fault.New(fault.Invalid, "A device that compares models for %s would not be done after %s.",
+			p.Mirror.Time, p.DeviceTimeout)
 	}
-	return nil
+	return p.Mirror.Check()
 }
 
 // Window is how long ago a reachable device was heard of at most.
@@ -87,5 +96,8 @@ func (p Policy) String() string {
 	say(p.OnFailure == StopStage, "a stage is stopped when more than %g %% fail", p.FailureThreshold)
 	say(p.OnFailure == RollBackPlan, "the plan is rolled back when more than %g %% fail", p.FailureThreshold)
 	say(p.DeviceTimeout > 0, "a device fails after %s", p.DeviceTimeout)
+	if p.Mirror != nil {
+		parts = append(parts, p.Mirror.String())
+	}
 	return strings.Join(parts, "; ")
 }

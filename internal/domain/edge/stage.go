@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -51,6 +52,10 @@ type Stage struct {
 	// order, of those that failed if one has.
 	Trouble string `json:"Trouble,omitempty"`
 	Fatal   bool   `json:"Fatal,omitempty"` // that device failed
+	// Mirror is the comparison that the order in hand asks for, of the policy as it
+	// was at the start; nil: none.
+	Mirror   *Mirror  `json:"Mirror,omitempty"`
+	Mirrored Mirrored `json:"Mirrored,omitzero"` // what devices told of theirs
 }
 
 // Cut is what a stage selects from, frozen at its first start (spec §4.4).
@@ -199,6 +204,22 @@ func (s Stage) Troubled(device, reason string, failed bool) (Stage, bool) {
 		s.Message = s.Trouble
 	}
 	return s, true
+}
+
+// uncompared says what speaks against passing a stage whose order asks for a
+// comparison; "" if nothing does. Where nothing was compared nothing was shown.
+func (s Stage) uncompared() string {
+	if s.Mirror == nil || s.Counts.Deployed == 0 {
+		return ""
+	}
+	if n := s.Counts.Deployed - s.Mirrored.Agreed - s.Mirrored.Fresh; n > 0 {
+		return fmt.Sprintf("%d of %d devices took the new models without comparing them, as the policy wants", n,
+			s.Counts.Deployed)
+	}
+	if s.Mirrored.Agreed == 0 {
+		return "no device had a model to compare the new one with, as the policy wants"
+	}
+	return ""
 }
 
 func (s Stage) order(name string, now time.Time) Stage {
