@@ -211,7 +211,8 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 	a.device, err = device.Open(ctx, device.Config{
 		Fleet: a.cfg.Fleet, Name: a.cfg.Device, AgentVersion: Version,
 		Disk: a.models, Cloud: server, Engine: timed{a.engine, a.metrics.loaded}, Table: a.table,
-		Verifier: a.verifier, Machine: device.Here(), Golden: runGolden, Metrics: a.metrics.collect, Log: a.log,
+		Verifier: a.verifier, Machine: device.Here(), Golden: runGolden, Mirrors: mirrors{a.table},
+		Metrics: a.metrics.collect, Log: a.log,
 		Settings: &settings,
 	})
 	if err != nil {

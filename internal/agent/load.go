@@ -10,6 +10,8 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/agent/device"
 	"github.com/slipway-ml/slipway/internal/agent/golden"
+	"github.com/slipway-ml/slipway/internal/agent/handles"
+	"github.com/slipway-ml/slipway/internal/agent/mirror"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
@@ -22,6 +24,18 @@ func runGolden(ctx context.Context, r model.Runner, text []byte) error {
 		return err
 	}
 	return golden.Run(ctx, r, cases)
+}
+
+// mirrors lets models run beside those of a table.
+type mirrors struct{ table *handles.Table }
+
+// Begin implements device.Mirrors.
+func (m mirrors) Begin(handle string, fresh model.Runner, asked *edge.Mirror) (device.Mirroring, error) {
+	r, err := mirror.Begin(m.table, handle, fresh, asked)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // goldenTime bounds the golden cases of a package that an application loads.

@@ -65,9 +65,14 @@ func (c *Client) Deployments(ctx context.Context) ([]edge.Deployment, edge.Hints
 				Checksum    struct{ Type, Sum string }
 				State       string
 			}
+			Mirror *beatMirror
 		}
 	}
-	hints, err := c.ask(ctx, "ask for deployments", "/GetDeployments", c.who(), &said)
+	question := struct {
+		who
+		Understands []string // beyond the API: what the server may ask of this agent
+	}{c.who(), []string{edge.UnderstandsMirror}}
+	hints, err := c.ask(ctx, "ask for deployments", "/GetDeployments", question, &said)
 	if err != nil {
 		return nil, edge.Hints{}, err
 	}
@@ -79,6 +84,7 @@ func (c *Client) Deployments(ctx context.Context) ([]edge.Deployment, edge.Hints
 				Handle: m.ModelHandle, S3URL: m.S3Url, SHA1: m.Checksum.Sum, State: m.State,
 			})
 		}
+		deployment.Mirror = d.Mirror.mirror()
 		all = append(all, deployment)
 	}
 	return all, hints, nil
@@ -170,14 +176,55 @@ func hint(h http.Header, name string) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// The wire's form of a heartbeat.
+// beatMirror is the wire's form of edge.Mirror, which is beyond the API.
+type beatMirror struct {
+	MaxDisagreement, TimeInSeconds, Share float64
+	MinimumPairs                          int
+	Outputs                               []edge.ComparedOutput
+}
+
+func (m *beatMirror) mirror() *edge.Mirror {
+	if m == nil {
+		return nil
+	}
+	return &edge.Mirror{
+		MaxDisagreement: m.MaxDisagreement, Time: edge.SecondsOf(m.TimeInSeconds), MinPairs: m.MinimumPairs,
+		Share: m.Share, Outputs: m.Outputs,
+	}
+}
+
+// The wire's form of a heartbeat. Comparisons are beyond the API.
 type (
 	beat struct {
 		AgentVersion string
 		who
-		Models           *[]beatModel `json:",omitempty"` // absent: unchanged; empty: nothing is loaded
-		AgentMetrics     []beatMetric `json:",omitempty"`
-		DeploymentResult *beatResult  `json:",omitempty"`
+		Models           *[]beatModel           `json:",omitempty"` // absent: unchanged; empty: nothing is loaded
+		AgentMetrics     []beatMetric           `json:",omitempty"`
+		DeploymentResult *beatResult            `json:",omitempty"`
+		Comparisons      []beatDeviceComparison `json:",omitempty"`
+	}
+	beatDeviceComparison struct {
+		DeploymentName, ModelHandle string
+		Comparison                  *beatComparison
+	}
+	beatComparison struct {
+		Finding               string
+		PreviousModelVersion  string  `json:",omitempty"`
+		Since                 epoch   `json:",omitzero"`
+		RanInSeconds          float64 `json:",omitempty"`
+		Compared              int64   `json:",omitempty"`
+		Differing             int64   `json:",omitempty"`
+		Failed                int64   `json:",omitempty"`
+		Late                  int64   `json:",omitempty"`
+		PreviousFailed        int64   `json:",omitempty"`
+		Shed                  int64   `json:",omitempty"`
+		Repeated              int64   `json:",omitempty"`
+		Incomparable          int64   `json:",omitempty"`
+		PreviousTimeInSeconds float64 `json:",omitempty"`
+		TimeInSeconds         float64 `json:",omitempty"`
+		PreviousMemory        int64   `json:",omitempty"`
+		Memory                int64   `json:",omitempty"`
+		Evidence              float64 `json:",omitempty"`
 	}
 	beatModel struct {
 		ModelName, ModelVersion string
@@ -199,13 +246,14 @@ type (
 	}
 	beatModelResult struct {
 		ModelHandle           string
-		ModelName             string `json:",omitempty"`
-		ModelVersion          string `json:",omitempty"`
-		DesiredState          string `json:",omitempty"`
-		State                 string `json:",omitempty"`
-		Status                string `json:",omitempty"`
-		StatusReason          string `json:",omitempty"`
-		RollbackFailureReason string `json:",omitempty"`
+		ModelName             string          `json:",omitempty"`
+		ModelVersion          string          `json:",omitempty"`
+		DesiredState          string          `json:",omitempty"`
+		State                 string          `json:",omitempty"`
+		Status                string          `json:",omitempty"`
+		StatusReason          string          `json:",omitempty"`
+		RollbackFailureReason string          `json:",omitempty"`
+		Comparison            *beatComparison `json:",omitempty"`
 	}
 )
 
@@ -229,11 +277,28 @@ func heartbeatOf(w who, h edge.Heartbeat) beat {
 		for _, m := range r.Models {
 			result.DeploymentModels = append(result.DeploymentModels, beatModelResult{
 				m.Handle, m.Name, m.Version, m.Desired, m.State, m.Status, m.Reason, m.RollbackFailure,
+				comparisonOf(m.Comparison),
 			})
 		}
 		b.DeploymentResult = result
 	}
+	for _, c := range h.Comparisons {
+		b.Comparisons = append(b.Comparisons, beatDeviceComparison{c.Deployment, c.Handle, comparisonOf(&c.Comparison)})
+	}
 	return b
+}
+
+func comparisonOf(c *edge.Comparison) *beatComparison {
+	if c == nil {
+		return nil
+	}
+	return &beatComparison{
+		Finding: string(c.Finding), PreviousModelVersion: c.Old, Since: epoch{c.Since}, RanInSeconds: c.Ran.Seconds(),
+		Compared: c.Compared, Differing: c.Differing, Failed: c.Failed, Late: c.Late, PreviousFailed: c.OldFailed,
+		Shed: c.Shed, Repeated: c.Repeated, Incomparable: c.Apart,
+		PreviousTimeInSeconds: c.OldTime.Seconds(), TimeInSeconds: c.NewTime.Seconds(), PreviousMemory: c.OldBytes,
+		Memory: c.NewBytes, Evidence: c.Evidence,
+	}
 }
 
 // epoch is a time as seconds since 1970, to the millisecond (spec §1.2).

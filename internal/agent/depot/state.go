@@ -65,6 +65,11 @@ type Job struct {
 	Notes  []string           `json:"notes,omitempty"` // for the operator
 
 	Refused bool `json:"refused,omitempty"` // as a whole: it makes no sense
+
+	// Mirror asks that the models run beside what they replace before the flip. The
+	// phase is Preparing until then: an agent that knows nothing of it must not take
+	// the job for one that has flipped.
+	Mirror *edge.Mirror `json:"mirror,omitempty"`
 }
 
 // Model is the part of a Job about one handle.
@@ -86,6 +91,10 @@ type Model struct {
 	Before  Handle `json:"before"` // what the handle was before the flip
 	Failed  string `json:"failed,omitempty"`
 	Stuck   string `json:"stuck,omitempty"` // why going back failed
+
+	// Trial is how the model does beside the one that it shall replace, as far as it
+	// was saved; never changed, only replaced.
+	Trial *edge.TrialState `json:"trial,omitempty"`
 }
 
 // Handle returns the handle called name.

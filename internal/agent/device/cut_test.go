@@ -25,6 +25,7 @@ type update struct {
 	status     string
 	levers     func(w *wares, e *engine)
 	lever      func(w *wares, b *box)
+	pairs      *edge.Pairs // what each look at models that are compared brings
 }
 
 // wares are the packages of a test.
@@ -121,6 +122,20 @@ var updates = map[string]update{
 		lever: func(_ *wares, b *box) { b.cloud.fetch = cutShort(700) },
 		old:   "a=1.0", new: "a=2.0", ends: "a=2.0", status: "SUCCESS",
 	},
+	"compared before, and the models agree": {
+		before: installed(a1, b1), pairs: &edge.Pairs{Compared: 30},
+		deployment: func(w *wares) edge.Deployment {
+			return compared(deploy("d-1", edge.RollbackOnFailure, w.a2.definition("a"), w.b2.definition("b")))
+		},
+		old: "a=1.0 b=1.0", new: "a=2.0 b=2.0", ends: "a=2.0 b=2.0", status: "SUCCESS",
+	},
+	"compared before, and the models disagree": {
+		before: installed(a1, b1), pairs: &edge.Pairs{Compared: 30, Differing: 3},
+		deployment: func(w *wares) edge.Deployment {
+			return compared(deploy("d-1", edge.RollbackOnFailure, w.a2.definition("a"), w.b2.definition("b")))
+		},
+		old: "a=1.0 b=1.0", new: "a=1.0 b=1.0", ends: "a=1.0 b=1.0", status: "FAIL",
+	},
 	"the new one cannot be loaded after a cut": {
 		before: installed(a1, b1),
 		deployment: func(w *wares) edge.Deployment {
@@ -213,6 +228,9 @@ func (c *cutting) box(d *disk.Memory) *box {
 	b := newBox(c.t, c.f, newCloud())
 	b.cloud.put(c.w.all()...)
 	b.disk = d
+	if c.u.pairs != nil {
+		b.alter = withMirrors(&scene{look: func(string) edge.Pairs { return *c.u.pairs }})
+	}
 	if c.u.levers != nil {
 		b.levers = func(e *engine) { c.u.levers(c.w, e) }
 	}

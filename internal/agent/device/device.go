@@ -14,7 +14,9 @@
 //
 //	(offered) → preparing: fetch → verify → load, each model
 //	               │  all ready                     │ one failed
-//	               ▼                                ▼ ROLLBACK_ON_FAILURE: as before; DO_NOTHING: flip what is ready
+//	               │                                ▼ ROLLBACK_ON_FAILURE: as before; DO_NOTHING: flip what is ready
+//	               │ if asked for: each runs beside what it replaces, and they are compared ──▶ one disagrees: failed
+//	               ▼
 //	            flipped (one save of the state) → pointers flipped → old ones drained → result
 package device
 
@@ -55,8 +57,22 @@ type Table interface {
 	List() []model.Info
 }
 
-// Config is a device and what it works with. Golden, Metrics, Rand, Log and
-// Settings may be left out.
+// Mirrors lets models that are ready run beside those that serve.
+type Mirrors interface {
+	// Begin gives fresh what applications ask of handle from now on. It fails while
+	// the handle means no model.
+	Begin(handle string, fresh model.Runner, m *edge.Mirror) (Mirroring, error)
+}
+
+// Mirroring is a model that runs beside another.
+type Mirroring interface {
+	Take() edge.Pairs           // what was counted since it was last asked
+	Memory() (old, fresh int64) // bytes, 0 if not known
+	End()
+}
+
+// Config is a device and what it works with. Golden, Mirrors, Metrics, Rand, Log
+// and Settings may be left out.
 type Config struct {
 	Fleet, Name, AgentVersion string
 
@@ -68,7 +84,10 @@ type Config struct {
 	Machine  Machine
 	// Golden runs the cases of a package's golden.json on a model and says
 	// which failed. Without it a package that has some is refused.
-	Golden   func(ctx context.Context, r model.Runner, cases []byte) error
+	Golden func(ctx context.Context, r model.Runner, cases []byte) error
+	// Mirrors compares models on live requests. Without it a deployment that asks for
+	// that is refused.
+	Mirrors  Mirrors
 	Metrics  func() []edge.Metric
 	Rand     *rand.Rand
 	Log      *slog.Logger
@@ -88,6 +107,7 @@ type Settings struct {
 	SliceTime        time.Duration // and how long that may take; 30 s
 	Tries            int           // of a download that brings nothing new; 8
 	Loads            int           // of a model that ends the process or the machine; 5
+	Look, Keep       time.Duration // at models that are compared, and between saves of that; 5 s, 30 s
 	Reserve          uint64        // bytes of the disk that stay free; 1 MiB
 	Growth           int64         // a package is expected to unpack to so many times its size; 2
 	MaxBackoff       time.Duration // between attempts; 5 min
@@ -108,6 +128,7 @@ func (s *Settings) WithDefaults() *Settings {
 	d.Drain, d.Gap = cmp.Or(d.Drain, 30*time.Second), cmp.Or(d.Gap, 2*time.Minute)
 	d.Slice, d.SliceTime = cmp.Or(d.Slice, 8<<20), cmp.Or(d.SliceTime, 30*time.Second)
 	d.Tries, d.Loads = cmp.Or(d.Tries, 8), cmp.Or(d.Loads, 5)
+	d.Look, d.Keep = cmp.Or(d.Look, 5*time.Second), cmp.Or(d.Keep, 30*time.Second)
 	d.Reserve, d.Growth = cmp.Or(d.Reserve, 1<<20), cmp.Or(d.Growth, 2)
 	d.MaxBackoff = cmp.Or(d.MaxBackoff, 5*time.Minute)
 	if s != nil && d == *s {
@@ -162,12 +183,15 @@ type working struct {
 	refetch map[depot.ID]bool            // on the disk, but damaged
 	tight   map[string]bool              // does not fit beside the old one
 	gaps    map[string]context.CancelFunc
+	beside  map[string]*beside // what runs beside the model that serves
+	kept    time.Duration      // when that was last saved
 }
 
 func newWorking() *working {
 	return &working{
 		ready: map[string]*model.Loaded{}, known: map[depot.ID]bundle.Manifest{},
 		refetch: map[depot.ID]bool{}, tight: map[string]bool{}, gaps: map[string]context.CancelFunc{},
+		beside: map[string]*beside{},
 	}
 }
 

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -32,7 +33,7 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 		d.cfg.Log.ErrorContext(ctx, "a deployment without a proper name is left alone")
 		return
 	}
-	job := &depot.Job{Name: o.Name, Policy: o.OnFailure, Start: d.last, Phase: depot.Preparing}
+	job := &depot.Job{Name: o.Name, Policy: o.OnFailure, Start: d.last, Phase: depot.Preparing, Mirror: o.Mirror}
 	if job.Policy != edge.DoNothing {
 		job.Policy = edge.RollbackOnFailure // the default
 	}
@@ -40,6 +41,7 @@ func (d *Device) accept(ctx context.Context, o edge.Deployment) {
 	if len(o.Definitions) == 0 || len(o.Definitions) > maxModels {
 		reason = fmt.Sprintf("the deployment has %d models; a device takes 1 to %d", len(o.Definitions), maxModels)
 	}
+	reason = cmp.Or(reason, d.mayCompare(o.Mirror))
 	for _, def := range o.Definitions[:min(len(o.Definitions), maxModels)] {
 		m, why := newModel(def)
 		twice := slices.ContainsFunc(job.Models, func(other depot.Model) bool { return other.Handle == m.Handle })
@@ -143,6 +145,11 @@ func (d *Device) turn(ctx context.Context) {
 			return
 		}
 	}
+	if late >= 0 && job.Mirror != nil {
+		d.failModel(ctx, late, "not proven: the memory cannot hold the model beside the one that serves, so that they "+
+			"cannot be compared")
+		return
+	}
 	// What needs a gap comes last, so that the gap is short.
 	if late >= 0 && !d.loadInGap(ctx, late) {
 		return
@@ -150,6 +157,9 @@ func (d *Device) turn(ctx context.Context) {
 	if slices.ContainsFunc(d.state.Job.Models, func(m depot.Model) bool {
 		return m.Failed == "" && m.Desired == edge.Deploy && !d.settled(&m)
 	}) {
+		return
+	}
+	if d.compares(ctx) {
 		return
 	}
 	d.flip(ctx)
@@ -221,6 +231,7 @@ func (d *Device) failModel(ctx context.Context, i int, reason string) {
 	d.state = next
 	d.cfg.Log.ErrorContext(ctx, "model could not be deployed", "deployment", next.Job.Name, "handle", m.Handle,
 		"reason", reason)
+	d.endBeside(m.Handle)
 	d.restore(ctx, m.Handle)
 	d.workAt = d.clock
 	if next.Job.Policy == edge.RollbackOnFailure {
@@ -228,7 +239,11 @@ func (d *Device) failModel(ctx context.Context, i int, reason string) {
 		d.finish(ctx)
 		return
 	}
-	_ = d.setAndSave(ctx, next) // should the disk refuse, it fails again
+	if l := d.work.ready[m.Handle]; l != nil {
+		d.close(ctx, m.Handle, l)
+		delete(d.work.ready, m.Handle)
+	}
+	_ = d.setAndSave(ctx, d.state) // should the disk refuse, it fails again
 }
 
 // undo lets go of what was made ready, and brings back what had to make room.
@@ -249,6 +264,7 @@ func (d *Device) dropReady(ctx context.Context) {
 		return
 	}
 	for handle, l := range d.work.ready {
+		d.endBeside(handle)
 		d.close(ctx, handle, l)
 	}
 	clear(d.work.ready)
@@ -346,6 +362,9 @@ func result(s *depot.State, now time.Time) edge.Result {
 		mr := edge.ModelResult{
 			Handle: m.Handle, Name: m.Name, Version: m.Version, Desired: m.Desired,
 			State: edge.Undeploy, Status: success, Reason: m.Failed, RollbackFailure: m.Stuck,
+		}
+		if m.Trial != nil {
+			mr.Comparison = &m.Trial.Comparison
 		}
 		if h.Current != "" {
 			mr.State = edge.Deploy

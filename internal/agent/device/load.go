@@ -21,7 +21,8 @@ func (d *Device) loadBeside(ctx context.Context, i int) {
 	d.workAt = d.clock
 	m := d.state.Job.Models[i]
 	if m.Loads >= d.cfg.Settings.Loads {
-		d.failModel(ctx, i, fmt.Sprintf("the device restarted %d times while it loaded the model", m.Loads))
+		d.failModel(ctx, i, fmt.Sprintf("the device restarted %d times while it loaded the model%s", m.Loads,
+			map[bool]string{true: " or compared it"}[d.state.Job.Mirror != nil]))
 		return
 	}
 	// Saved first: a model that takes the machine down is not tried for ever.

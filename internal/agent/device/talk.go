@@ -95,6 +95,7 @@ func (d *Device) heartbeat(ctx context.Context) {
 	if d.cfg.Metrics != nil {
 		h.Metrics = d.cfg.Metrics()
 	}
+	h.Comparisons = d.comparisons()
 	// A result is only told once a cut cannot take it back.
 	reports := len(d.state.Results) > 0 && !d.unsaved
 	if reports {

@@ -87,3 +87,23 @@ func (p *process) restorePriority() {
 		schedule(p.members(), schedOther, 2)
 	}
 }
+
+// Yield makes the worker run only when no other work of the device wants to, from
+// now on and also after a restart, or ends that; where the system does not allow
+// to take it back, nothing happens.
+func (w *Worker) Yield(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.yields = on && w.e.mayLowerPriority
+	policy := schedOther
+	if w.yields {
+		policy = unix.SCHED_IDLE
+	}
+	if p := w.cur.Load(); p != nil && !p.ended() && w.e.mayLowerPriority {
+		schedule(p.members(), policy, 2)
+	}
+}
+
+// Memory returns the bytes that the worker holds, files that it maps left out; 0
+// if it is not running.
+func (w *Worker) Memory() int64 { return w.rss() }

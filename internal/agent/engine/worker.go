@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
 )
@@ -37,6 +39,7 @@ type Worker struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew when cur is set
 	closed  bool
+	yields  bool          // it gives way to all other work
 	running int           // calls that have begun
 	idle    chan struct{} // closed when it is closed and running is 0
 }
@@ -139,6 +142,9 @@ func (w *Worker) publish(p *process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cur.Store(p)
+	if w.yields {
+		schedule(p.members(), unix.SCHED_IDLE, 2)
+	}
 	close(w.changed)
 	w.changed = make(chan struct{})
 }

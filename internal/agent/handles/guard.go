@@ -18,6 +18,8 @@ type guard struct {
 	idle   chan struct{} // closed when the last call ends after Close began
 	rested atomic.Bool   // idle is closed
 
+	watcher atomic.Pointer[Watcher] // nil: nobody watches
+
 	last    atomic.Int64 // when a call last ended well, Unix nanoseconds
 	calls   atomic.Int64
 	failed  atomic.Int64
@@ -58,6 +60,9 @@ func (g *guard) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	end := time.Now()
 	g.elapsed.Add(int64(end.Sub(start)))
 	g.calls.Add(1)
+	if w := g.watcher.Load(); w != nil {
+		(*w)(Answered{In: in, Out: out, Err: err, Took: end.Sub(start), Running: g.running()})
+	}
 	if err != nil {
 		g.failed.Add(1)
 		return nil, err
@@ -81,13 +86,12 @@ func (g *guard) Close(ctx context.Context) error {
 	return g.Runner.Close(ctx)
 }
 
+// running is how many calls are under way.
+func (g *guard) running() int64 { return g.refs.Load() % closing }
+
 func (g *guard) stats(handle string) Stats {
-	running := g.refs.Load()
-	if running >= closing {
-		running -= closing
-	}
 	return Stats{
 		Handle: handle, Calls: g.calls.Load(), Failed: g.failed.Load(),
-		Elapsed: time.Duration(g.elapsed.Load()), Running: running,
+		Elapsed: time.Duration(g.elapsed.Load()), Running: g.running(),
 	}
 }

@@ -186,6 +186,36 @@ func (t *Table) Stats() []Stats {
 	return all
 }
 
+// Answered is a call that has ended. What it points to is the caller's again once
+// the watcher returns.
+type Answered struct {
+	In, Out []tensor.Tensor
+	Err     error
+	Took    time.Duration
+	Running int64 // calls of the model that are under way, this one among them
+}
+
+// Watcher is told of each call of a model, on the way to its caller: it must be
+// quick, and must not change what it is given.
+type Watcher func(Answered)
+
+// Watch has w told of the calls of the model that handle means now, instead of
+// whoever was told before, until stop is called; calls that go to another model
+// later are not told. It returns the model's own Runner, which the caller may look
+// at and must not use. An error is that of Info.
+func (t *Table) Watch(handle string, w Watcher) (r model.Runner, stop func(), err error) {
+	if _, err := t.Info(handle); err != nil {
+		return nil, nil, err
+	}
+	e := (*t.now.Load())[handle]
+	if e == nil || e.gap != nil {
+		return nil, nil, unavailable(handle)
+	}
+	g := e.loaded.Runner.(*guard)
+	g.watcher.Store(&w)
+	return g.Runner, func() { g.watcher.CompareAndSwap(&w, nil) }, nil
+}
+
 // retries bounds how often a call follows a handle that flips under it.
 const retries = 100
 

@@ -14,13 +14,43 @@ var (
 	sChecksumType   = shape.Shape{Name: "ChecksumType", Kind: shape.String, Enum: []string{
 		"SHA1",
 	}}
-	sDefinition = shape.Shape{Name: "Definition", Kind: shape.Structure, Members: []shape.Member{
+	sComparedOutput = shape.Shape{Name: "ComparedOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Name", Shape: &sString},
+		{Name: "Tolerance", Shape: &sValue},
+	}}
+	sComparedOutputs = shape.Shape{Name: "ComparedOutputs", Kind: shape.List, Elem: &sComparedOutput}
+	sComparison      = shape.Shape{Name: "Comparison", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Finding", Shape: &sString},
+		{Name: "PreviousModelVersion", Shape: &sReportedName},
+		{Name: "Since", Shape: &sTimestamp},
+		{Name: "RanInSeconds", Shape: &sValue},
+		{Name: "Compared", Shape: &sLong},
+		{Name: "Differing", Shape: &sLong},
+		{Name: "Failed", Shape: &sLong},
+		{Name: "Late", Shape: &sLong},
+		{Name: "PreviousFailed", Shape: &sLong},
+		{Name: "Shed", Shape: &sLong},
+		{Name: "Repeated", Shape: &sLong},
+		{Name: "Incomparable", Shape: &sLong},
+		{Name: "PreviousTimeInSeconds", Shape: &sValue},
+		{Name: "TimeInSeconds", Shape: &sValue},
+		{Name: "PreviousMemory", Shape: &sLong},
+		{Name: "Memory", Shape: &sLong},
+		{Name: "Evidence", Shape: &sValue},
+	}}
+	sComparisons = shape.Shape{Name: "Comparisons", Kind: shape.List, Elem: &sDeploymentComparison}
+	sDefinition  = shape.Shape{Name: "Definition", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelHandle", Shape: &sEntityName},
 		{Name: "S3Url", Shape: &sS3Uri},
 		{Name: "Checksum", Shape: &sChecksum},
 		{Name: "State", Shape: &sModelState},
 	}}
-	sDefinitions     = shape.Shape{Name: "Definitions", Kind: shape.List, Elem: &sDefinition}
+	sDefinitions          = shape.Shape{Name: "Definitions", Kind: shape.List, Elem: &sDefinition}
+	sDeploymentComparison = shape.Shape{Name: "DeploymentComparison", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "DeploymentName", Shape: &sEntityName},
+		{Name: "ModelHandle", Shape: &sEntityName},
+		{Name: "Comparison", Shape: &sComparison},
+	}}
 	sDeploymentModel = shape.Shape{Name: "DeploymentModel", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelHandle", Shape: &sEntityName},
 		{Name: "ModelName", Shape: &sReportedName},
@@ -30,6 +60,7 @@ var (
 		{Name: "Status", Shape: &sDeploymentStatus},
 		{Name: "StatusReason", Shape: &sString},
 		{Name: "RollbackFailureReason", Shape: &sString},
+		{Name: "Comparison", Shape: &sComparison},
 	}}
 	sDeploymentModels = shape.Shape{Name: "DeploymentModels", Kind: shape.List, Elem: &sDeploymentModel}
 	sDeploymentResult = shape.Shape{Name: "DeploymentResult", Kind: shape.Structure, Members: []shape.Member{
@@ -55,6 +86,7 @@ var (
 		{Name: "Type", Shape: &sDeploymentType},
 		{Name: "FailureHandlingPolicy", Shape: &sFailureHandlingPolicy},
 		{Name: "Definitions", Shape: &sDefinitions},
+		{Name: "Mirror", Shape: &sMirror},
 	}}
 	sEdgeDeployments = shape.Shape{Name: "EdgeDeployments", Kind: shape.List, Elem: &sEdgeDeployment}
 	sEdgeMetric      = shape.Shape{Name: "EdgeMetric", Kind: shape.Structure, Members: []shape.Member{
@@ -71,6 +103,7 @@ var (
 	sGetDeploymentsRequest = shape.Shape{Name: "GetDeploymentsRequest", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "DeviceName", Shape: &sDeviceName, Required: true},
 		{Name: "DeviceFleetName", Shape: &sDeviceFleetName, Required: true},
+		{Name: "Understands", Shape: &sWords},
 	}}
 	sGetDeploymentsResult = shape.Shape{Name: "GetDeploymentsResult", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Deployments", Shape: &sEdgeDeployments},
@@ -85,8 +118,16 @@ var (
 		{Name: "DeviceRegistration", Shape: &sDeviceRegistration},
 		{Name: "CacheTTL", Shape: &sCacheTTLSeconds},
 	}}
+	sLong   = shape.Shape{Name: "Long", Kind: shape.Long}
 	sMetric = shape.Shape{Name: "Metric", Kind: shape.String, Min: shape.Bound{Set: true, N: 4}, Max: shape.Bound{Set: true, N: 100}, Pattern: &pattern3}
-	sModel  = shape.Shape{Name: "Model", Kind: shape.Structure, Members: []shape.Member{
+	sMirror = shape.Shape{Name: "Mirror", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "MaxDisagreement", Shape: &sValue},
+		{Name: "TimeInSeconds", Shape: &sValue},
+		{Name: "MinimumPairs", Shape: &sLong},
+		{Name: "Share", Shape: &sValue},
+		{Name: "Outputs", Shape: &sComparedOutputs},
+	}}
+	sModel = shape.Shape{Name: "Model", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "ModelName", Shape: &sReportedName},
 		{Name: "ModelVersion", Shape: &sReportedName},
 		{Name: "LatestSampleTime", Shape: &sTimestamp},
@@ -107,6 +148,7 @@ var (
 		{Name: "DeviceName", Shape: &sDeviceName, Required: true},
 		{Name: "DeviceFleetName", Shape: &sDeviceFleetName, Required: true},
 		{Name: "DeploymentResult", Shape: &sDeploymentResult},
+		{Name: "Comparisons", Shape: &sComparisons},
 	}}
 	sSendHeartbeatResult = shape.Shape{Name: "SendHeartbeatResult", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "PollAfter", Shape: &sSeconds, Location: "header", Wire: "X-Slipway-Poll-After"},
@@ -116,6 +158,7 @@ var (
 	sTimestamp = shape.Shape{Name: "Timestamp", Kind: shape.Timestamp}
 	sValue     = shape.Shape{Name: "Value", Kind: shape.Double}
 	sVersion   = shape.Shape{Name: "Version", Kind: shape.String, Min: shape.Bound{Set: true, N: 1}, Max: shape.Bound{Set: true, N: 64}, Pattern: &pattern5}
+	sWords     = shape.Shape{Name: "Words", Kind: shape.List, Elem: &sString}
 )
 
 // Shared by the shapes that have the same one.

@@ -14,7 +14,10 @@ func TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, stru
 
 var structs = []shape.Value{
 	&sagemakeredge.Checksum{},
+	&sagemakeredge.ComparedOutput{},
+	&sagemakeredge.Comparison{},
 	&sagemakeredge.Definition{},
+	&sagemakeredge.DeploymentComparison{},
 	&sagemakeredge.DeploymentModel{},
 	&sagemakeredge.DeploymentResult{},
 	&sagemakeredge.EdgeDeployment{},
@@ -23,6 +26,7 @@ var structs = []shape.Value{
 	&sagemakeredge.GetDeploymentsResult{},
 	&sagemakeredge.GetDeviceRegistrationRequest{},
 	&sagemakeredge.GetDeviceRegistrationResult{},
+	&sagemakeredge.Mirror{},
 	&sagemakeredge.Model{},
 	&sagemakeredge.SendHeartbeatRequest{},
 	&sagemakeredge.SendHeartbeatResult{},

@@ -13,6 +13,39 @@ type Checksum struct {
 // Shape describes the members and their constraints.
 func (Checksum) Shape() *shape.Shape { return &sChecksum }
 
+// ComparedOutput is part of other structures; nothing is required.
+type ComparedOutput struct {
+	Name      *string  `json:"Name,omitempty"`
+	Tolerance *float64 `json:"Tolerance,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (ComparedOutput) Shape() *shape.Shape { return &sComparedOutput }
+
+// Comparison is part of other structures; nothing is required.
+type Comparison struct {
+	Finding               *string     `json:"Finding,omitempty"`
+	PreviousModelVersion  *string     `json:"PreviousModelVersion,omitempty"`
+	Since                 *shape.Time `json:"Since,omitempty"`
+	RanInSeconds          *float64    `json:"RanInSeconds,omitempty"`
+	Compared              *int64      `json:"Compared,omitempty"`
+	Differing             *int64      `json:"Differing,omitempty"`
+	Failed                *int64      `json:"Failed,omitempty"`
+	Late                  *int64      `json:"Late,omitempty"`
+	PreviousFailed        *int64      `json:"PreviousFailed,omitempty"`
+	Shed                  *int64      `json:"Shed,omitempty"`
+	Repeated              *int64      `json:"Repeated,omitempty"`
+	Incomparable          *int64      `json:"Incomparable,omitempty"`
+	PreviousTimeInSeconds *float64    `json:"PreviousTimeInSeconds,omitempty"`
+	TimeInSeconds         *float64    `json:"TimeInSeconds,omitempty"`
+	PreviousMemory        *int64      `json:"PreviousMemory,omitempty"`
+	Memory                *int64      `json:"Memory,omitempty"`
+	Evidence              *float64    `json:"Evidence,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (Comparison) Shape() *shape.Shape { return &sComparison }
+
 // Definition is part of other structures; nothing is required.
 type Definition struct {
 	ModelHandle *string     `json:"ModelHandle,omitempty"`
@@ -24,6 +57,16 @@ type Definition struct {
 // Shape describes the members and their constraints.
 func (Definition) Shape() *shape.Shape { return &sDefinition }
 
+// DeploymentComparison is part of other structures; nothing is required.
+type DeploymentComparison struct {
+	DeploymentName *string     `json:"DeploymentName,omitempty"`
+	ModelHandle    *string     `json:"ModelHandle,omitempty"`
+	Comparison     *Comparison `json:"Comparison,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DeploymentComparison) Shape() *shape.Shape { return &sDeploymentComparison }
+
 // DeploymentModel is part of other structures; nothing is required.
 type DeploymentModel struct {
 	ModelHandle           *string           `json:"ModelHandle,omitempty"`
@@ -34,6 +77,7 @@ type DeploymentModel struct {
 	Status                *DeploymentStatus `json:"Status,omitempty"`
 	StatusReason          *string           `json:"StatusReason,omitempty"`
 	RollbackFailureReason *string           `json:"RollbackFailureReason,omitempty"`
+	Comparison            *Comparison       `json:"Comparison,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -58,6 +102,7 @@ type EdgeDeployment struct {
 	Type                  *DeploymentType        `json:"Type,omitempty"`
 	FailureHandlingPolicy *FailureHandlingPolicy `json:"FailureHandlingPolicy,omitempty"`
 	Definitions           []Definition           `json:"Definitions,omitempty"`
+	Mirror                *Mirror                `json:"Mirror,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -76,8 +121,9 @@ func (EdgeMetric) Shape() *shape.Shape { return &sEdgeMetric }
 
 // GetDeploymentsRequest is what GetDeployments takes; required: DeviceName, DeviceFleetName.
 type GetDeploymentsRequest struct {
-	DeviceName      *string `json:"DeviceName"`
-	DeviceFleetName *string `json:"DeviceFleetName"`
+	DeviceName      *string  `json:"DeviceName"`
+	DeviceFleetName *string  `json:"DeviceFleetName"`
+	Understands     []string `json:"Understands,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -111,6 +157,18 @@ type GetDeviceRegistrationResult struct {
 // Shape describes the members and their constraints.
 func (GetDeviceRegistrationResult) Shape() *shape.Shape { return &sGetDeviceRegistrationResult }
 
+// Mirror is part of other structures; nothing is required.
+type Mirror struct {
+	MaxDisagreement *float64         `json:"MaxDisagreement,omitempty"`
+	TimeInSeconds   *float64         `json:"TimeInSeconds,omitempty"`
+	MinimumPairs    *int64           `json:"MinimumPairs,omitempty"`
+	Share           *float64         `json:"Share,omitempty"`
+	Outputs         []ComparedOutput `json:"Outputs,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (Mirror) Shape() *shape.Shape { return &sMirror }
+
 // Model is part of other structures; nothing is required.
 type Model struct {
 	ModelName        *string        `json:"ModelName,omitempty"`
@@ -125,12 +183,13 @@ func (Model) Shape() *shape.Shape { return &sModel }
 
 // SendHeartbeatRequest is what SendHeartbeat takes; required: AgentVersion, DeviceName, DeviceFleetName.
 type SendHeartbeatRequest struct {
-	AgentMetrics     shape.Document    `json:"AgentMetrics,omitempty"`
-	Models           []Model           `json:"Models,omitempty"`
-	AgentVersion     *string           `json:"AgentVersion"`
-	DeviceName       *string           `json:"DeviceName"`
-	DeviceFleetName  *string           `json:"DeviceFleetName"`
-	DeploymentResult *DeploymentResult `json:"DeploymentResult,omitempty"`
+	AgentMetrics     shape.Document         `json:"AgentMetrics,omitempty"`
+	Models           []Model                `json:"Models,omitempty"`
+	AgentVersion     *string                `json:"AgentVersion"`
+	DeviceName       *string                `json:"DeviceName"`
+	DeviceFleetName  *string                `json:"DeviceFleetName"`
+	DeploymentResult *DeploymentResult      `json:"DeploymentResult,omitempty"`
+	Comparisons      []DeploymentComparison `json:"Comparisons,omitempty"`
 }
 
 // Shape describes the members and their constraints.

@@ -5,8 +5,13 @@ package slipway
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
 var (
-	sAlarmNames                  = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
-	sCertificateIds              = shape.Shape{Name: "CertificateIds", Kind: shape.List, Elem: &sText}
+	sAlarmNames     = shape.Shape{Name: "AlarmNames", Kind: shape.List, Elem: &sText}
+	sCertificateIds = shape.Shape{Name: "CertificateIds", Kind: shape.List, Elem: &sText}
+	sComparedOutput = shape.Shape{Name: "ComparedOutput", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "OutputName", Shape: &sText, Required: true},
+		{Name: "Tolerance", Shape: &sTolerance},
+	}}
+	sComparedOutputs             = shape.Shape{Name: "ComparedOutputs", Kind: shape.List, Elem: &sComparedOutput}
 	sCount                       = shape.Shape{Name: "Count", Kind: shape.Integer}
 	sCreateDeviceEnrollmentInput = shape.Shape{Name: "CreateDeviceEnrollmentInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "DeviceFleetName", Shape: &sEntityName, Required: true},
@@ -179,7 +184,19 @@ var (
 		{Name: "Message", Shape: &sText},
 		{Name: "By", Shape: &sText},
 	}}
-	sEdgeEvents  = shape.Shape{Name: "EdgeEvents", Kind: shape.List, Elem: &sEdgeEvent}
+	sEdgeEvents = shape.Shape{Name: "EdgeEvents", Kind: shape.List, Elem: &sEdgeEvent}
+	sEdgeMirror = shape.Shape{Name: "EdgeMirror", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Summary", Shape: &sText, Required: true},
+		{Name: "MaximumDisagreement", Shape: &sEdgePercent},
+		{Name: "Disagreement", Shape: &sEdgePercent},
+		{Name: "Compared", Shape: &sRequests},
+		{Name: "Differing", Shape: &sRequests},
+		{Name: "Failed", Shape: &sRequests},
+		{Name: "DevicesAgreed", Shape: &sCount},
+		{Name: "DevicesDisagreed", Shape: &sCount},
+		{Name: "DevicesNotProven", Shape: &sCount},
+		{Name: "DevicesWithoutModel", Shape: &sCount},
+	}}
 	sEdgePercent = shape.Shape{Name: "EdgePercent", Kind: shape.Double, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 100}}
 	sEdgePolicy  = shape.Shape{Name: "EdgePolicy", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "AutoNext", Shape: &sFlag},
@@ -190,6 +207,11 @@ var (
 		{Name: "FailureThreshold", Shape: &sEdgePercent},
 		{Name: "OnFailure", Shape: &sEdgeReaction},
 		{Name: "DeviceTimeoutInSeconds", Shape: &sEdgeSeconds},
+		{Name: "MaximumDisagreement", Shape: &sEdgePercent},
+		{Name: "MirrorInSeconds", Shape: &sEdgeSeconds},
+		{Name: "MinimumPairs", Shape: &sSample},
+		{Name: "MirrorShare", Shape: &sEdgePercent},
+		{Name: "ComparedOutputs", Shape: &sComparedOutputs},
 	}}
 	sEdgeReaction = shape.Shape{Name: "EdgeReaction", Kind: shape.String, Enum: []string{
 		"NONE", "STOP", "ROLLBACK",
@@ -208,6 +230,7 @@ var (
 		{Name: "Stopped", Shape: &sCount},
 		{Name: "Late", Shape: &sCount},
 		{Name: "StartTime", Shape: &sTime},
+		{Name: "Mirror", Shape: &sEdgeMirror},
 	}}
 	sEdgeStages        = shape.Shape{Name: "EdgeStages", Kind: shape.List, Elem: &sEdgeStage}
 	sEndpointName      = shape.Shape{Name: "EndpointName", Kind: shape.String, Min: shape.Bound{Set: true, N: 0}, Max: shape.Bound{Set: true, N: 63}, Pattern: &pattern0}
@@ -349,6 +372,7 @@ var (
 	sStepVariants = shape.Shape{Name: "StepVariants", Kind: shape.List, Elem: &sStepVariant}
 	sText         = shape.Shape{Name: "Text", Kind: shape.String}
 	sTime         = shape.Shape{Name: "Time", Kind: shape.Timestamp}
+	sTolerance    = shape.Shape{Name: "Tolerance", Kind: shape.Double, Min: shape.Bound{Set: true, N: 0}}
 	sTrippedAlarm = shape.Shape{Name: "TrippedAlarm", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "AlarmName", Shape: &sText, Required: true},
 		{Name: "StateReason", Shape: &sText},

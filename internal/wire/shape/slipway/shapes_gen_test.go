@@ -13,6 +13,7 @@ import (
 func TestEveryStructLinesUpWithItsShape(t *testing.T) { shapetest.LineUp(t, structs) }
 
 var structs = []shape.Value{
+	&slipway.ComparedOutput{},
 	&slipway.CreateDeviceEnrollmentInput{},
 	&slipway.CreateDeviceEnrollmentOutput{},
 	&slipway.CreateSigningKeyInput{},
@@ -31,6 +32,7 @@ var structs = []shape.Value{
 	&slipway.DeviceCertificate{},
 	&slipway.DeviceIdentity{},
 	&slipway.EdgeEvent{},
+	&slipway.EdgeMirror{},
 	&slipway.EdgePolicy{},
 	&slipway.EdgeStage{},
 	&slipway.Finding{},

@@ -4,6 +4,15 @@ package slipway
 
 import "github.com/slipway-ml/slipway/internal/wire/shape"
 
+// ComparedOutput is part of other structures; required: OutputName.
+type ComparedOutput struct {
+	OutputName *string  `json:"OutputName"`
+	Tolerance  *float64 `json:"Tolerance,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (ComparedOutput) Shape() *shape.Shape { return &sComparedOutput }
+
 // CreateDeviceEnrollmentInput is what CreateDeviceEnrollment takes; required: DeviceFleetName, DeviceName.
 type CreateDeviceEnrollmentInput struct {
 	DeviceFleetName *string `json:"DeviceFleetName"`
@@ -258,16 +267,38 @@ type EdgeEvent struct {
 // Shape describes the members and their constraints.
 func (EdgeEvent) Shape() *shape.Shape { return &sEdgeEvent }
 
+// EdgeMirror is part of other structures; required: Summary.
+type EdgeMirror struct {
+	Summary             *string  `json:"Summary"`
+	MaximumDisagreement *float64 `json:"MaximumDisagreement,omitempty"`
+	Disagreement        *float64 `json:"Disagreement,omitempty"`
+	Compared            *int64   `json:"Compared,omitempty"`
+	Differing           *int64   `json:"Differing,omitempty"`
+	Failed              *int64   `json:"Failed,omitempty"`
+	DevicesAgreed       *int32   `json:"DevicesAgreed,omitempty"`
+	DevicesDisagreed    *int32   `json:"DevicesDisagreed,omitempty"`
+	DevicesNotProven    *int32   `json:"DevicesNotProven,omitempty"`
+	DevicesWithoutModel *int32   `json:"DevicesWithoutModel,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (EdgeMirror) Shape() *shape.Shape { return &sEdgeMirror }
+
 // EdgePolicy is part of other structures; nothing is required.
 type EdgePolicy struct {
-	AutoNext               *bool         `json:"AutoNext,omitempty"`
-	BakeInSeconds          *int32        `json:"BakeInSeconds,omitempty"`
-	SuccessThreshold       *float64      `json:"SuccessThreshold,omitempty"`
-	MinimumSample          *int32        `json:"MinimumSample,omitempty"`
-	ReachableInSeconds     *int32        `json:"ReachableInSeconds,omitempty"`
-	FailureThreshold       *float64      `json:"FailureThreshold,omitempty"`
-	OnFailure              *EdgeReaction `json:"OnFailure,omitempty"`
-	DeviceTimeoutInSeconds *int32        `json:"DeviceTimeoutInSeconds,omitempty"`
+	AutoNext               *bool            `json:"AutoNext,omitempty"`
+	BakeInSeconds          *int32           `json:"BakeInSeconds,omitempty"`
+	SuccessThreshold       *float64         `json:"SuccessThreshold,omitempty"`
+	MinimumSample          *int32           `json:"MinimumSample,omitempty"`
+	ReachableInSeconds     *int32           `json:"ReachableInSeconds,omitempty"`
+	FailureThreshold       *float64         `json:"FailureThreshold,omitempty"`
+	OnFailure              *EdgeReaction    `json:"OnFailure,omitempty"`
+	DeviceTimeoutInSeconds *int32           `json:"DeviceTimeoutInSeconds,omitempty"`
+	MaximumDisagreement    *float64         `json:"MaximumDisagreement,omitempty"`
+	MirrorInSeconds        *int32           `json:"MirrorInSeconds,omitempty"`
+	MinimumPairs           *int32           `json:"MinimumPairs,omitempty"`
+	MirrorShare            *float64         `json:"MirrorShare,omitempty"`
+	ComparedOutputs        []ComparedOutput `json:"ComparedOutputs,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -287,6 +318,7 @@ type EdgeStage struct {
 	Stopped               *int32      `json:"Stopped,omitempty"`
 	Late                  *int32      `json:"Late,omitempty"`
 	StartTime             *shape.Time `json:"StartTime,omitempty"`
+	Mirror                *EdgeMirror `json:"Mirror,omitempty"`
 }
 
 // Shape describes the members and their constraints.
