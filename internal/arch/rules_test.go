@@ -31,7 +31,7 @@ var rules = []rule{
 	{"internal/domain/alarm/formula", may(domain("fault"))},
 	{"internal/domain/alarm/metric", may(domain("fault"))},
 	{"internal/domain/alarm/rule", may(domain("fault"))},
-	{"internal/domain/edge", may(domain("arn", "fault"))},
+	{"internal/domain/edge", may(domain("arn", "evidence", "fault"))},
 	{"internal/domain/packaging", may(domain("arn", "fault"))},
 	{"internal/domain/trust", may(domain("arn", "fault"))},
 
@@ -146,6 +146,7 @@ var rules = []rule{
 	{"internal/agent/enroll", may(agent("config"))},
 	{"internal/agent/golden", may(agent("model"))},
 	{"internal/agent/handles", may(agent("model"))},
+	{"internal/agent/mirror", may(agent("handles", "model"), platform("answer"))},
 	{"internal/agent/serve", may(agent("capture", "handles", "model", "proto/...", "shm"), platform("oiphttp"))},
 
 	// So is the model server.
@@ -165,7 +166,7 @@ var rules = []rule{
 	)},
 	{"internal/config", may(domain("gate", "hosting", "notice", "spelling"))},
 	{"internal/cli", may(
-		agent("enroll"), domain("enroll", "spelling"), platform("build", "bundle", "interrupt"),
+		agent("enroll"), domain("edge", "enroll", "spelling"), platform("build", "bundle", "interrupt"),
 		wire("shape", "shape/slipway", "tunnel"),
 		in("internal/app", "internal/config", "internal/demo", "internal/simdevices"),
 	)},

@@ -48,15 +48,10 @@ type policyFlags struct {
 	minSample                      int32
 	onFailure                      string
 	off                            bool
+	compare                        comparisonFlags
 }
 
-func newEdgePolicy() *cobra.Command {
-	var c connection
-	var f policyFlags
-	cmd := &cobra.Command{
-		Use:   "policy PLAN",
-		Short: "Set what Slipway does with a plan beyond AWS",
-		Long: `Replaces the policy of an edge deployment plan. Without one a plan does what it does on
+const policyHelp = `Replaces the policy of an edge deployment plan. Without one a plan does what it does on
 AWS: every stage is started by hand and waits for all of its devices, and a device that
 fails stops nothing. Without any flag of the policy the command shows what is set.
 
@@ -68,7 +63,24 @@ fails stops nothing. Without any flag of the policy the command shows what is se
   --on-failure stop      ... stop the stage, or 'rollback': undo it and the stages before it
   --min-sample 20        neither is judged before 20 devices reported, or all of them
   --reachable 1h         a device is reachable that was heard of so recently
-  --device-timeout 2h    a device that did not report after so long has failed`,
+  --device-timeout 2h    a device that did not report after so long has failed
+  --max-disagreement 1%  a new model first runs beside the old one: what applications ask is
+                         given to both, they get the old one's answers, and the new one takes
+                         its place if it answers at most 1 % of requests differently ...
+  --mirror 10m           ... for so long (10m), with both models in memory
+  --min-pairs 100        ... and of so many compared requests (100); with less, nothing is
+                         proven: the device keeps the old model, and has failed
+  --mirror-share 25%     ... given only a part of the requests
+  --compare label        ... by these outputs alone, perhaps with a tolerance for their numbers:
+                         --compare scores=0.05; repeat it for more. Otherwise by all of them`
+
+func newEdgePolicy() *cobra.Command {
+	var c connection
+	var f policyFlags
+	cmd := &cobra.Command{
+		Use:   "policy PLAN",
+		Short: "Set what Slipway does with a plan beyond AWS",
+		Long:  policyHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.remote(cmd)
 			if err != nil {
@@ -119,6 +131,7 @@ func (f *policyFlags) bind(cmd *cobra.Command) {
 	fl.DurationVar(&f.reachable, "reachable", time.Hour, "how long ago a reachable device was heard of")
 	fl.DurationVar(&f.deviceTimeout, "device-timeout", 0, "how long a device may take; 0: for ever")
 	fl.BoolVar(&f.off, "off", false, "remove the policy")
+	f.compare.bind(fl)
 }
 
 // policy reads the flags, and reports whether any of them was given.
@@ -128,6 +141,7 @@ func (f *policyFlags) policy(cmd *cobra.Command) (p slipway.EdgePolicy, set bool
 	} {
 		set = set || cmd.Flags().Changed(name)
 	}
+	set = f.compare.given(cmd) || set
 	if !set || f.off {
 		return p, set, nil
 	}
@@ -136,12 +150,13 @@ func (f *policyFlags) policy(cmd *cobra.Command) (p slipway.EdgePolicy, set bool
 		return p, set, fmt.Errorf("--on-failure is stop, rollback or none, not %q", f.onFailure)
 	}
 	seconds := func(d time.Duration) *int32 { return new(int32(d / time.Second)) }
-	return slipway.EdgePolicy{
+	p = slipway.EdgePolicy{
 		AutoNext: &f.autoNext, BakeInSeconds: seconds(f.bake), SuccessThreshold: &f.success,
 		MinimumSample:      &f.minSample,
 		ReachableInSeconds: seconds(f.reachable), FailureThreshold: &f.failure, OnFailure: &on,
 		DeviceTimeoutInSeconds: seconds(f.deviceTimeout),
-	}, set, nil
+	}
+	return p, set, f.compare.fill(cmd, &p)
 }
 
 func newEdgeFloor() *cobra.Command {
@@ -211,6 +226,9 @@ func policyLines(p *slipway.EdgePolicy) (lines []string) {
 	if d := seconds(p.DeviceTimeoutInSeconds); d > 0 {
 		add("a device has failed that did not report after %s", d)
 	}
+	if p.MaximumDisagreement != nil {
+		lines = append(lines, comparisonLines(p)...)
+	}
 	if len(lines) == 0 {
 		return policyLines(nil)
 	}
@@ -239,6 +257,12 @@ func showEdge(w io.Writer, d slipway.DescribeEdgeDeploymentOutput) error {
 		table.Row{"STAGE", "STATUS", "VERDICT", "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE", "STARTED", "REASON"},
 		rows, "SUCCESS", "PENDING", "FAILED", "STOPPED", "LATE",
 	)
+	for _, s := range d.Stages {
+		if m := s.Mirror; m != nil {
+			p.line("")
+			p.facts([2]string{"Compared in " + clean(shape.Val(s.StageName)), clean(shape.Val(m.Summary))})
+		}
+	}
 	if len(d.Events) > 0 {
 		p.line("")
 		rows = nil

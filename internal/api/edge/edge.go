@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -115,6 +116,7 @@ func (a *api) deployments(
 	if err != nil {
 		return out, err
 	}
+	c.Mirrors = slices.Contains(in.Understands, edge.UnderstandsMirror)
 	all, hints, err := a.fleets.Deployments(ctx, s, c, *in.DeviceFleetName, *in.DeviceName)
 	if err != nil {
 		return out, err
@@ -140,6 +142,17 @@ func deployment(d edge.Deployment) shapes.EdgeDeployment {
 			def.Checksum = &shapes.Checksum{Type: new(shapes.ChecksumTypeSha1), Sum: &m.SHA1}
 		}
 		out.Definitions = append(out.Definitions, def)
+	}
+	if m := d.Mirror; m != nil {
+		out.Mirror = &shapes.Mirror{
+			MaxDisagreement: &m.MaxDisagreement, TimeInSeconds: new(m.Time.Seconds()),
+			MinimumPairs: new(int64(m.MinPairs)), Share: &m.Share,
+		}
+		for _, o := range m.Outputs {
+			out.Mirror.Outputs = append(out.Mirror.Outputs, shapes.ComparedOutput{
+				Name: &o.Name, Tolerance: &o.Tolerance,
+			})
+		}
 	}
 	return out
 }

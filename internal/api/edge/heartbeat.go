@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -64,6 +65,17 @@ func beat(in shapes.SendHeartbeatRequest) (edge.Heartbeat, error) {
 		}
 		h.Result = &r
 	}
+	if n := len(in.Comparisons); n > maxResults {
+		return h, fault.New(fault.Invalid, "A heartbeat can report at most %d comparisons, not %d.", maxResults, n)
+	}
+	for _, c := range in.Comparisons {
+		if c.Comparison != nil {
+			h.Comparisons = append(h.Comparisons, edge.DeviceComparison{
+				Deployment: shape.Val(c.DeploymentName), Handle: shape.Val(c.ModelHandle),
+				Comparison: *comparison(c.Comparison),
+			})
+		}
+	}
 	return h, nil
 }
 
@@ -113,9 +125,30 @@ func result(in shapes.DeploymentResult) (edge.Result, error) {
 			Desired: string(shape.Val(m.DesiredState)), State: string(shape.Val(m.State)),
 			Status: string(shape.Val(m.Status)),
 			Reason: shape.Val(m.StatusReason), RollbackFailure: shape.Val(m.RollbackFailureReason),
+			Comparison: comparison(m.Comparison),
 		})
 	}
 	return r, nil
+}
+
+// comparison reads what a device says of one; counts that make no sense are none.
+func comparison(in *shapes.Comparison) *edge.Comparison {
+	if in == nil {
+		return nil
+	}
+	count := func(n *int64) int64 { return max(0, shape.Val(n)) }
+	took := func(s *float64) time.Duration { return edge.SecondsOf(shape.Val(s)) }
+	return &edge.Comparison{
+		Finding: edge.Finding(shape.Val(in.Finding)), Old: name(in.PreviousModelVersion), Since: shape.TimeOf(in.Since),
+		Ran: took(in.RanInSeconds), OldBytes: count(in.PreviousMemory), NewBytes: count(in.Memory),
+		Evidence: shape.Val(in.Evidence),
+		Pairs: edge.Pairs{
+			Compared: count(in.Compared), Differing: count(in.Differing), Failed: count(in.Failed),
+			Late: count(in.Late), OldFailed: count(in.PreviousFailed), Shed: count(in.Shed),
+			Repeated: count(in.Repeated),
+			Apart:    count(in.Incomparable), OldTime: took(in.PreviousTimeInSeconds), NewTime: took(in.TimeInSeconds),
+		},
+	}
 }
 
 // name is what a device calls a model, cut to what is kept.

@@ -24,7 +24,10 @@ func (a *api) setEdgePolicy(
 	if err != nil {
 		return out, err
 	}
-	p := policyIn(*in.Policy)
+	p, err := policyIn(*in.Policy)
+	if err != nil {
+		return out, err
+	}
 	if err := a.fleets.SetPolicy(ctx, c.Scope(), *in.EdgeDeploymentPlanName, p, c.ARN); err != nil {
 		return out, err
 	}
@@ -62,7 +65,7 @@ func (a *api) describeEdgeDeployment(
 			FailureHandlingPolicy: new(string(s.OnFailure)), DeploymentName: shape.Text(s.Deployment),
 			StartTime: shape.At(s.Started),
 			Success:   shape.Int(n.Success()), Pending: shape.Int(n.Pending()), Failed: shape.Int(n.Failed),
-			Stopped: shape.Int(n.Stopped), Late: shape.Int(s.Late),
+			Stopped: shape.Int(n.Stopped), Late: shape.Int(s.Late), Mirror: mirrored(s),
 		})
 	}
 	for _, e := range events {
@@ -108,7 +111,7 @@ func (a *api) setPackageFloor(
 	}, a.jobs.SetFloor(ctx, c.Scope(), *in.ModelName, serial)
 }
 
-func policyIn(in slipway.EdgePolicy) edge.Policy {
+func policyIn(in slipway.EdgePolicy) (edge.Policy, error) {
 	p := edge.Policy{
 		AutoNext: shape.Val(in.AutoNext), Bake: shape.SecondsOf(in.BakeInSeconds),
 		SuccessThreshold: shape.Val(in.SuccessThreshold),
@@ -122,7 +125,28 @@ func policyIn(in slipway.EdgePolicy) edge.Policy {
 	case slipway.EdgeReactionRollback:
 		p.OnFailure = edge.RollBackPlan
 	}
-	return p
+	if in.MaximumDisagreement == nil {
+		if in.MirrorInSeconds != nil || in.MinimumPairs != nil || in.MirrorShare != nil || in.ComparedOutputs != nil {
+			return p, fault.New(fault.Invalid, "How models are compared says nothing without MaximumDisagreement.")
+		}
+		return p, nil
+	}
+	p.Mirror = &edge.Mirror{
+		MaxDisagreement: *in.MaximumDisagreement, Time: shape.SecondsOf(in.MirrorInSeconds),
+		MinPairs: int(shape.Val(in.MinimumPairs)), Share: shape.Val(in.MirrorShare),
+	}
+	if in.MirrorInSeconds == nil {
+		p.Mirror.Time = edge.DefaultMirrorTime
+	}
+	if in.MinimumPairs == nil {
+		p.Mirror.MinPairs = edge.DefaultMinPairs
+	}
+	for _, o := range in.ComparedOutputs {
+		p.Mirror.Outputs = append(p.Mirror.Outputs, edge.ComparedOutput{
+			Name: *o.OutputName, Tolerance: shape.Val(o.Tolerance),
+		})
+	}
+	return p, nil
 }
 
 func policyOut(p edge.Policy) *slipway.EdgePolicy {
@@ -131,10 +155,38 @@ func policyOut(p edge.Policy) *slipway.EdgePolicy {
 	if p.OnFailure != edge.NoReaction {
 		on = slipway.EdgeReaction(p.OnFailure)
 	}
-	return &slipway.EdgePolicy{
+	out := &slipway.EdgePolicy{
 		AutoNext: &p.AutoNext, BakeInSeconds: seconds(p.Bake), SuccessThreshold: &p.SuccessThreshold,
 		MinimumSample:      shape.Int(p.MinSample),
 		ReachableInSeconds: seconds(p.Window()), FailureThreshold: &p.FailureThreshold, OnFailure: &on,
 		DeviceTimeoutInSeconds: seconds(p.DeviceTimeout),
+	}
+	if m := p.Mirror; m != nil {
+		out.MaximumDisagreement, out.MirrorInSeconds = &m.MaxDisagreement, seconds(m.Time)
+		out.MinimumPairs, out.MirrorShare = shape.Int(m.MinPairs), new(m.Share)
+		if m.Share == 0 {
+			*out.MirrorShare = 100
+		}
+		for _, o := range m.Outputs {
+			out.ComparedOutputs = append(out.ComparedOutputs, slipway.ComparedOutput{
+				OutputName: &o.Name, Tolerance: &o.Tolerance,
+			})
+		}
+	}
+	return out
+}
+
+// mirrored tells what the devices of a stage have told of models that they
+// compared; nil if its order does not ask for that.
+func mirrored(s edge.Stage) *slipway.EdgeMirror {
+	if s.Mirror == nil {
+		return nil
+	}
+	m := s.Mirrored
+	return &slipway.EdgeMirror{
+		Summary: new(m.String()), MaximumDisagreement: &s.Mirror.MaxDisagreement, Disagreement: new(m.Percent()),
+		Compared: &m.Compared, Differing: &m.Differing, Failed: &m.Failed,
+		DevicesAgreed: shape.Int(m.Agreed), DevicesDisagreed: shape.Int(m.Refused),
+		DevicesNotProven: shape.Int(m.Unproven), DevicesWithoutModel: shape.Int(m.Fresh),
 	}
 }

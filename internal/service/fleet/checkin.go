@@ -54,10 +54,12 @@ func (s *Service) Deployments(
 	}
 	hints := s.hints(p)
 	for _, o := range p.Offers {
-		if o.Status != edge.DeviceReady {
+		if o.Status != edge.DeviceReady && !beyond(caller, o) {
 			continue
 		}
-		c := &checkin{scope: sc, fleet: fleet, device: p.Device.Name, id: p.Device.ID, offers: p.Offers}
+		c := &checkin{
+			scope: sc, fleet: fleet, device: p.Device.Name, caller: caller, id: p.Device.ID, offers: p.Offers,
+		}
 		if err := s.submit(ctx, c); err != nil {
 			return nil, hints, err
 		}
@@ -75,11 +77,17 @@ func (s *Service) Deployments(
 	return out, hints, nil
 }
 
+// beyond reports whether an agent would leave out a part of an order: that is no
+// order for it.
+func beyond(c edge.Caller, o edge.Offer) bool {
+	return o.Order.Mirror != nil && !o.Undoing && !c.Mirrors
+}
+
 // deployment is an offer in the words of the API.
 func (s *Service) deployment(ctx context.Context, device int64, o edge.Offer) (edge.Deployment, error) {
 	d := edge.Deployment{Name: o.Deployment, OnFailure: o.Order.OnFailure}
 	if !o.Undoing {
-		d.Definitions = o.Order.Definitions(nil)
+		d.Definitions, d.Mirror = o.Order.Definitions(nil), o.Order.Mirror
 		return d, nil
 	}
 	had, err := s.Store.Before(ctx, device, o.Plan)
@@ -119,6 +127,7 @@ func (s *Service) Heartbeat(
 		m := &h.Models[i]
 		m.Name, m.Version = clean(m.Name), clean(m.Version)
 	}
+	h.Comparisons = h.Comparisons[:min(len(h.Comparisons), edge.MaxModels)]
 	c := &checkin{scope: sc, fleet: h.Fleet, device: h.Device, caller: caller, heartbeat: &h}
 	if r := h.Result; r != nil {
 		c.outcome = edge.OutcomeOf(*r)

@@ -126,6 +126,8 @@ type batch struct {
 	deltas  map[int64]*edge.Counts
 	plans   map[int64]bool // whose rows have changed
 	trouble map[int64]bool // stages with a reason for what went wrong; true: of a device that failed
+	// by stage, what devices told of models that they compared
+	mirrored map[int64]*edge.Mirrored
 }
 
 type place struct{ region, fleet, device string }
@@ -138,6 +140,7 @@ func newBatch(tx store.Tx) *batch {
 		map[int64]*edge.Counts{},
 		map[int64]bool{},
 		map[int64]bool{},
+		map[int64]*edge.Mirrored{},
 	}
 }
 
@@ -171,7 +174,24 @@ func (b *batch) write(ctx context.Context, cs []*checkin) error {
 		plans = append(plans, id)
 	}
 	slices.Sort(plans)
-	return b.tx.CountRows(ctx, plans, b.deltas, at)
+	if err := b.tx.CountRows(ctx, plans, b.deltas, at); err != nil {
+		return err
+	}
+	return b.saveMirrored(ctx)
+}
+
+// concerns are the deployments that a heartbeat says something of.
+func (c *checkin) concerns() (names []string) {
+	if c.heartbeat == nil {
+		return nil
+	}
+	if c.heartbeat.Result != nil {
+		names = append(names, c.heartbeat.Result.Deployment)
+	}
+	for _, o := range c.heartbeat.Comparisons {
+		names = append(names, o.Deployment)
+	}
+	return names
 }
 
 // lock locks the plans whose rows may change.
@@ -181,8 +201,8 @@ func (b *batch) lock(ctx context.Context, cs []*checkin) error {
 		for _, o := range c.offers {
 			plans[o.Plan] = true
 		}
-		if c.heartbeat != nil && c.heartbeat.Result != nil {
-			o, err := b.ordered(ctx, c.heartbeat.Result.Deployment)
+		for _, deployment := range c.concerns() {
+			o, err := b.ordered(ctx, deployment)
 			if err != nil {
 				return err
 			}
@@ -249,7 +269,10 @@ func (b *batch) heartbeat(ctx context.Context, c *checkin) error {
 	if same {
 		save = b.tx.SaveHeartbeat
 	}
-	if err := save(ctx, *d); err != nil || h.Result == nil {
+	if err := save(ctx, *d); err != nil {
+		return err
+	}
+	if err := b.comparisons(ctx, c); err != nil || h.Result == nil {
 		return err
 	}
 	return b.result(ctx, c, *h.Result)
@@ -277,6 +300,9 @@ func (b *batch) result(ctx context.Context, c *checkin, r edge.Result) error {
 	b.plans[o.Plan] = true
 	if err := move(ctx, b.tx, o.Stage, row, e, b.deltas); err != nil {
 		return err
+	}
+	if o.Order.Mirror != nil && !row.Undoing && row.Status != next.Status {
+		b.mirror(o.Stage, o.Order.Mirror.Of(r, next.Status))
 	}
 	if e.Outcome != edge.Success {
 		if err := b.troubled(ctx, o.Stage, row.Device, e); err != nil {
@@ -333,12 +359,20 @@ func (b *batch) deliver(ctx context.Context, c *checkin) error {
 			continue
 		}
 		b.plans[o.Plan] = true
+		o.Undoing = row.Undoing
 		e := edge.Event{Kind: edge.Delivered, At: c.at, Attempt: o.Attempt}
+		if beyond(c.caller, o) {
+			e.Kind, e.Outcome, e.Message = edge.Reported, edge.Failure, edge.TooOld
+			if err := b.troubled(ctx, o.Stage, row.Device, e); err != nil {
+				return err
+			}
+		}
 		if err := move(ctx, b.tx, o.Stage, row, e, b.deltas); err != nil {
 			return err
 		}
-		o.Undoing = row.Undoing
-		given = append(given, o)
+		if e.Kind == edge.Delivered {
+			given = append(given, o)
+		}
 	}
 	c.given = given
 	return nil

@@ -348,7 +348,8 @@ func (b preparedStart) write(ctx context.Context, tx store.Tx) error {
 		}
 		st.Cut = st.Selection.Freeze(newest, f.Devices)
 	}
-	o := edge.Order{OnFailure: st.OnFailure}
+	st.Mirror = p.Policy.Mirror
+	o := edge.Order{OnFailure: st.OnFailure, Mirror: st.Mirror}
 	for i, m := range p.Models {
 		pkg := b.packages[i]
 		id, err := tx.PackageID(ctx, pkg)

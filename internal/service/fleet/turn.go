@@ -211,6 +211,9 @@ func (s *Service) record(ctx context.Context, tx store.Tx, p *edge.Plan, st, nex
 		if next.Message != "" {
 			text += "; " + next.Message
 		}
+		if next.Mirror != nil && next.Mirrored != (edge.Mirrored{}) {
+			text += "; " + next.Mirrored.String()
+		}
 		if err := tell(ctx, tx, p, st.Name, edge.EventStage, "", "%s", text); err != nil {
 			return err
 		}
