@@ -70,8 +70,9 @@ func TestTheNextStageFollowsDevicesThatComparedTheModels(t *testing.T) {
 		w.compared("d001", order, "SUCCESS", edge.Comparison{Finding: edge.NothingBefore})
 		w.settle()
 		w.want("p", "canary", edge.StageDeployed, edge.Counts{Deployed: 2})
-		if st := w.stage("p", "canary"); st.Mirrored != (edge.Mirrored{Agreed: 1, Fresh: 1, Compared: 300, Differing: 2}) {
-			t.Errorf("the stage knows %+v", st.Mirrored)
+		want := edge.Mirrored{Agreed: 1, Fresh: 1, Compared: 300, Differing: 2}
+		if got := w.stage("p", "canary").Mirrored; got != want {
+			t.Errorf("the stage knows %+v", got)
 		}
 		w.want("p", "rest", edge.StageInProgress, edge.Counts{Ready: 2})
 		if o := w.poll("d002"); len(o) != 1 || o[0].Mirror != nil {
@@ -102,7 +103,8 @@ func TestAStageWhoseDevicesDisagreeOrComparedNothingGoesNoFurther(t *testing.T) 
 			w.want(plan, "canary", want, counts)
 			w.want(plan, "rest", edge.StageReady, edge.Counts{})
 			st := w.stage(plan, "canary")
-			if status == "SUCCESS" && !strings.Contains(st.Message, "1 of 1 devices took the new models without comparing") {
+			const without = "1 of 1 devices took the new models without comparing"
+			if status == "SUCCESS" && !strings.Contains(st.Message, without) {
 				t.Errorf("%s: %q", plan, st.Message)
 			}
 			if st.Mirrored.Compared != c.Compared || st.Verdict == edge.Passed {
