@@ -44,6 +44,17 @@ func (j *Judge) OfEvidence() bool {
 	return len(j.stats) > 0
 }
 
+// WatchesEvidence reports whether the alarm watches series of Evidence, perhaps
+// beside others.
+func (j *Judge) WatchesEvidence() bool {
+	for _, a := range j.stats {
+		if a.metric.Namespace == Evidence {
+			return true
+		}
+	}
+	return false
+}
+
 // Chance is how likely an alarm on evidence fires, at most, in a deployment whose
 // new instances are no worse than allowed; false if that is not known.
 func (j *Judge) Chance() (float64, bool) {

@@ -108,3 +108,32 @@ func TestADeploymentWithoutConsentMirrorsNothing(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// A gate may fire while the new fleet gets nothing but copies: then those stop at
+// once, though no traffic moves.
+func TestARouteSaysHowCopiesStop(t *testing.T) {
+	for _, share := range []float64{0, 0.25} {
+		e, is := inService(t, v("a", 4, 1))
+		if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+			t.Fatal(err)
+		}
+		e.Deployment.Begun = t0
+		e.Deployment.Plan.Policy.Gates = []gate.Gate{{
+			Kind: gate.Disagreement, Action: gate.Rollback, Alpha: 0.01,
+			Mirror: &gate.Mirror{Share: 1, First: time.Minute},
+		}}
+		is = ready(e, is, "")
+		active := int(4 * share)
+		e.Apply(rollout.State{Phase: rollout.Baking, Since: t0, Variants: []rollout.Split{
+			{OldWanted: 4, OldActive: 4 - active, NewWanted: 4, NewActive: active, NewShare: share},
+		}}, t0)
+		r := e.Route(is)
+		if r.Variants[0].Mirror == nil {
+			t.Fatal("nothing is copied")
+		}
+		g := r.Guard
+		if g == nil || g.Variants[0].Mirror != nil || !g.Begun.Equal(t0) || len(g.Variants[0].Fleets) != 1 {
+			t.Errorf("with %v of the traffic the guard is %+v", share, r.Guard)
+		}
+	}
+}

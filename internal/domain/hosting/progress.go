@@ -299,7 +299,8 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 		return nil
 	}
 	splits, moved := d.Plan.Back(d.State, e.Facts(instances, nil, d.State.Since))
-	if !moved {
+	copied := func(v traffic.Variant) bool { return v.Mirror != nil }
+	if !moved && !slices.ContainsFunc(e.routeVariants(instances), copied) { // copies stop, too
 		return nil
 	}
 	back, deployment := *e, *d
@@ -315,6 +316,7 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 	}
 	return &traffic.Guard{
 		Deployment: string(d.ID), Alarms: d.Plan.Policy.Alarms, Variants: unmirrored(back.routeVariants(instances)),
+		Begun: d.Begun,
 	}
 }
 

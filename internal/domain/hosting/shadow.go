@@ -103,12 +103,20 @@ func (e *Endpoint) applyToShadows(s rollout.State) {
 		want(d.Green, d.ShadowWeights, forward)
 	}
 	switch {
+	case s.Phase == rollout.RollbackFailed && d.Green != nil: // each fleet that serves keeps its own
+		want(d.Green, e.ShadowWeights, serves(d.Green))
+		want(e.Fleet, e.ShadowWeights, serves(e.Fleet))
 	case e.Fleet == nil || d.Plan.Kind == rollout.Delete:
 	case d.Plan.Kind == rollout.Scale && forward:
 		want(e.Fleet, d.ShadowWeights, true)
 	default:
 		want(e.Fleet, e.ShadowWeights, d.Green == nil || !past)
 	}
+}
+
+// serves reports whether a fleet takes traffic of a production variant.
+func serves(f *Fleet) bool {
+	return slices.ContainsFunc(f.Variants, func(v FleetVariant) bool { return v.Active > 0 })
 }
 
 func want(f *Fleet, weights []Weight, stays bool) {

@@ -334,3 +334,31 @@ func TestRetainedPropertiesAreRetainedOfShadows(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// When a rolling update and its rollback both failed, a shadow gets copies of what
+// its own fleet answers, and one of a fleet that answers nothing is not wanted.
+func TestAMixKeepsTheShadowsOfWhoServes(t *testing.T) {
+	for name, c := range map[string]struct {
+		end      rollout.Split
+		old, new int
+	}{
+		"both serve": {
+			rollout.Split{OldWanted: 2, OldActive: 2, NewWanted: 2, NewActive: 2, NewShare: 0.5}, 2, 2,
+		},
+		"the old one alone": {rollout.Split{OldWanted: 2, OldActive: 2}, 2, 0},
+		"the new one alone": {rollout.Split{NewWanted: 2, NewActive: 2, NewShare: 1}, 0, 2},
+	} {
+		e, _ := serves(t, 2)
+		to := shadowed(launch("c2", v("a", 4, 2)), v("s", 1, 1))
+		if err := e.Update(hosting.Update{Launch: to}); err != nil {
+			t.Fatal(err)
+		}
+		e.Apply(rollout.State{
+			Phase: rollout.RollbackFailed, Reason: "No luck.", Since: t0, Turned: t0,
+			Variants: []rollout.Split{c.end},
+		}, t0)
+		if old, fresh := e.Fleet.Shadows[0].Wanted, e.Remnant.Shadows[0].Wanted; old != c.old || fresh != c.new {
+			t.Errorf("%s: %d of the old shadow are wanted, %d of the new one", name, old, fresh)
+		}
+	}
+}

@@ -111,6 +111,29 @@ func (x *index) tripped(region, name string, since time.Time) (hosting.TrippedAl
 	return hosting.TrippedAlarm{}, false
 }
 
+// shownBy is ofEvidence of an alarm that may just change.
+func (x *index) shownBy(e *entry) (of bool, shown time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.in(e.Region)
+	if now := c.alarms[e.Definition.Name]; now != nil && !e.Definition.Composite() {
+		return now.judge.OfEvidence(), now.shown
+	}
+	return c.ofEvidence(e, deepest)
+}
+
+// OnEvidence returns those of the named alarms that watch evidence, or others that
+// do.
+func (s *Service) OnEvidence(sc arn.Scope, names []string) (on []string) {
+	for _, n := range names {
+		leaves, _ := s.index.below(sc.Region, []string{n})
+		if slices.ContainsFunc(leaves, func(e *entry) bool { return e.judge.WatchesEvidence() }) {
+			on = append(on, n)
+		}
+	}
+	return on
+}
+
 // ofEvidence reports whether an alarm watches nothing but evidence, by itself or
 // through alarms below it, and until when some of that is known to be bad: it
 // may be in ALARM because none came.

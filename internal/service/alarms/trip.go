@@ -10,10 +10,18 @@ import (
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
-// trip tells of an alarm that goes into ALARM.
+// trip tells of an alarm that goes into ALARM, unless it watches evidence and none
+// of that is known to be bad.
 func (s *Service) trip(e *entry, to alarm.State) {
-	if to.Value == alarm.StateAlarm && e.State.Value != alarm.StateAlarm {
-		s.Trip(e.Region, hosting.TrippedAlarm{Name: e.Definition.Name, Reason: to.Reason, Since: to.Transitioned})
+	if to.Value != alarm.StateAlarm || e.State.Value == alarm.StateAlarm {
+		return
+	}
+	t := hosting.TrippedAlarm{Name: e.Definition.Name, Reason: to.Reason, Since: to.Transitioned}
+	if t.OfEvidence, t.Shown = s.index.shownBy(e); to.ByHand {
+		t.Shown = to.Transitioned
+	}
+	if !t.OfEvidence || !t.Shown.IsZero() {
+		s.Trip(e.Region, t)
 	}
 }
 
@@ -122,7 +130,9 @@ func (l *look) value(name string) alarm.StateValue {
 	l.values[name] = e.State.Value // in case that it depends on itself
 	to := e.State
 	if !e.Definition.Composite() {
-		to = e.judge.Evaluate(l.s.Metrics.Reader(l.region), e.State, l.now).State
+		o := e.judge.Evaluate(l.s.Metrics.Reader(l.region), e.State, l.now)
+		l.s.index.saw(e, o.Points)
+		to = o.State
 	} else if cause, due := l.due(e); due {
 		state := func(a string) alarm.StateValue { return l.value(nameOf(a)) }
 		to = e.judge.EvaluateComposite(state, cause, e.State, l.now).State

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
+	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
@@ -161,6 +162,43 @@ func TestTheNextServerTellsOfAlarmsThatFiredUnderTheLast(t *testing.T) {
 		next.TripFiring()
 		if a, told := r.of("a"); len(r.told) != 1 || !told || a.Reason != "by hand" {
 			w.t.Errorf("told of %+v", r.told)
+		}
+	})
+}
+
+// An alarm on evidence whose missing data are breaching goes into ALARM while there
+// are none, as after a restart: that says nothing against a fleet. On what is bad it
+// is told at once, and so is one above it.
+func TestTheRouterIsToldOfEvidenceOnlyWhenItIsBad(t *testing.T) {
+	odds := metric.ID{Namespace: alarm.Evidence, Name: "AnyEvidence", Dimensions: []metric.Dimension{
+		{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "v"},
+	}}
+	inBubble(t, func(old *world) {
+		r := &tripped{guards: []string{"odds", "above"}}
+		w := newWorld(old.t, old.db, func(a *alarms.Config, _ *metrics.Config) { a.Trip, a.Guards = r.trip, r.names })
+		w.put(watching(func(d *alarm.Definition) {
+			d.Name, d.Metric, d.TreatMissingData, d.Threshold = "odds", odds, alarm.Breaching, new(2.0)
+		}))
+		w.put(alarm.Definition{Name: "above", Rule: `ALARM("odds")`})
+		defer w.run()()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := w.state("odds").Value; got != alarm.StateAlarm {
+			w.t.Fatalf("it is in %s without data", got)
+		}
+		if len(r.told) > 0 {
+			w.t.Errorf("without evidence the router is told of %+v", r.told)
+		}
+		ok(w.t, w.Begin(w.t.Context(), scope, odds))
+		for _, x := range []float64{0, 0, 0, 0, 0, 0, 0, 0, 5, 5} {
+			ok(w.t, w.Metrics.PutEvidence(scope, odds, time.Now(), x))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		for _, n := range r.guards {
+			if a, told := r.of(n); !told || !a.OfEvidence || a.Shown.IsZero() {
+				w.t.Errorf("on bad evidence the router is told %+v of %s", a, n)
+			}
 		}
 	})
 }

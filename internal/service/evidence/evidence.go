@@ -8,11 +8,13 @@ package evidence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -70,7 +72,10 @@ type Source struct {
 	Watch     Watcher
 	// Follow, unless nil, hears how a deployment stands before anything is decided
 	// of it: of the endpoint that it changes, nil if it is over.
+	// fault.Limit says that alarms on evidence see none of this deployment.
 	Follow func(ctx context.Context, id hosting.DeploymentID, e *hosting.Endpoint) error
+	// OnEvidence, unless nil, returns those of the named alarms that watch evidence.
+	OnEvidence func(sc arn.Scope, names []string) []string
 }
 
 // Evidence is what is known of a deployment at one moment.
@@ -87,8 +92,10 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 	if err != nil {
 		return ev, err
 	}
+	full := false
 	if s.Follow != nil {
-		if err := s.Follow(ctx, id, e); err != nil {
+		err := s.Follow(ctx, id, e)
+		if full = errors.Is(err, fault.Limit); err != nil && !full {
 			return ev, fmt.Errorf("begin evidence: %w", err)
 		}
 	}
@@ -98,6 +105,12 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 	w := e.Watched()
 	ev.Observed.Until = clock.Now() // what is looked at below is no older
 	ev.see(s.Watch.LastGap())
+	if full && s.OnEvidence != nil {
+		if blind := s.OnEvidence(e.Scope, w.Alarms); len(blind) > 0 {
+			ev.see(rollout.Gap{Until: ev.Observed.Until, Missed: fmt.Sprintf(
+				"there was no room for the series of evidence that alarm %q watches", blind[0])})
+		}
+	}
 	k, brings := traffic.Key{Region: e.Scope.Region, Name: e.Name}, w.Fleet != traffic.FleetRef{}
 	if s.Routers != nil && brings {
 		ev.Answered = s.Routers.Answered(k, w.Fleet)

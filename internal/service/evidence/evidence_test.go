@@ -3,11 +3,14 @@ package evidence_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -144,6 +147,34 @@ func TestATripIsEvidence(t *testing.T) {
 		s := &evidence.Source{Endpoints: w, Alarms: w, Routers: w, Metrics: w, Watch: w}
 		if ev, err := s.Of(t.Context(), "d"); err != nil || len(ev.Firing) != want {
 			t.Errorf("%s: %+v, %v", name, ev.Firing, err)
+		}
+	}
+}
+
+// An alarm that sees nothing of the evidence that it watches is no evidence of calm:
+// the bake starts over until there is room.
+func TestADeploymentWhoseAlarmsSeeNoEvidenceIsNotObserved(t *testing.T) {
+	full := fault.New(fault.Limit, "There is no room.")
+	for name, c := range map[string]struct {
+		on  []string
+		err error
+		gap string
+	}{
+		"an alarm on evidence":    {[]string{"b"}, full, `no room for the series of evidence that alarm "b" watches`},
+		"no alarm on evidence":    {nil, full, ""},
+		"there is room":           {[]string{"b"}, nil, ""},
+		"no room, said otherwise": {[]string{"a"}, fmt.Errorf("begin: %w", full), `alarm "a"`},
+	} {
+		w := &world{endpoint: under(rollout.Baking, 0)}
+		s := &evidence.Source{
+			Endpoints: w, Alarms: w, Watch: w,
+			Follow:     func(context.Context, hosting.DeploymentID, *hosting.Endpoint) error { return c.err },
+			OnEvidence: func(arn.Scope, []string) []string { return c.on },
+		}
+		ev, err := s.Of(t.Context(), "d")
+		last := ev.Observed.Last
+		if err != nil || !strings.Contains(last.Missed, c.gap) || (last.Missed == "") != (c.gap == "") {
+			t.Errorf("%s: %+v, %v", name, last, err)
 		}
 	}
 }

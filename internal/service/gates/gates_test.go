@@ -138,6 +138,13 @@ func (y *yard) start() (stop func()) {
 // deploy begins an update with gates by tags.
 func (y *yard) deploy(id hosting.DeploymentID, tags map[string]string) {
 	y.t.Helper()
+	y.deployed(id, tags)
+	y.turn()
+}
+
+// deployed is deploy before anybody was told.
+func (y *yard) deployed(id hosting.DeploymentID, tags map[string]string) {
+	y.t.Helper()
 	words := map[string]string{}
 	for k, w := range tags {
 		words[gate.TagPrefix+k] = w
@@ -162,7 +169,6 @@ func (y *yard) deploy(id hosting.DeploymentID, tags map[string]string) {
 		},
 	}
 	y.mu.Unlock()
-	y.turn()
 }
 
 // turn tells what a deployer's turn does.
@@ -365,6 +371,59 @@ func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 		}
 		if x, _ := y.value("MirrorFailureEvidence"); x > 2 {
 			t.Errorf(seed+"failures of both fleets: evidence %v", x)
+		}
+	})
+}
+
+// Without room for series a deployment is followed all the same, and whoever asks is
+// told until there is some.
+func TestThatThereIsNoRoomForSeriesIsSaidUntilThereIs(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.full = true
+		y.deployed("d-1", map[string]string{"errors": "action=rollback"})
+		for range 3 {
+			if err := y.s.Follow(t.Context(), y.id, y.e); !errors.Is(err, fault.Limit) {
+				t.Errorf("got %v", err)
+			}
+		}
+		time.Sleep(11 * time.Second)
+		if _, n := y.value("ErrorRateEvidence"); n > 0 || len(y.s.Facts("d-1")) != 1 {
+			t.Errorf("%d values, %+v", n, y.s.Facts("d-1"))
+		}
+		y.mu.Lock()
+		y.full = false
+		y.mu.Unlock()
+		y.turn()
+		time.Sleep(2 * time.Second)
+		if _, n := y.value("ErrorRateEvidence"); n == 0 {
+			t.Error("no series once there is room")
+		}
+	})
+}
+
+// The series of a deployment that is over end, if not at once, then later: else an
+// alarm stays in ALARM for want of anything newer.
+func TestSeriesEndThoughTheStoreOfAlarmsWasAwayAtTheEnd(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", nil)
+		y.mu.Lock()
+		begun := y.begun
+		e := y.e
+		y.e, y.broken = nil, errors.New("the store of alarms is away")
+		y.mu.Unlock()
+		if err := y.s.Follow(t.Context(), y.id, nil); !errors.Is(err, y.broken) {
+			t.Errorf("got %v", err)
+		}
+		if err := y.s.Follow(t.Context(), y.id, e); err != nil || len(y.s.Facts("d-1")) > 0 {
+			t.Errorf("a turn that is late begins it anew: %v, %+v", err, y.s.Facts("d-1"))
+		}
+		y.mu.Lock()
+		y.broken = nil
+		y.mu.Unlock()
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if y.begun != begun+1 {
+			t.Errorf("its series ended %d times", y.begun-begun)
 		}
 	})
 }

@@ -19,7 +19,10 @@ const tripsKept = 24 * time.Hour
 // route that has no guard of that deployment: when the rollback is written.
 // Tripping twice is tripping once.
 func (r *Router) Trip(region string, a hosting.TrippedAlarm) {
-	guards := func(g *traffic.Guard) bool { return g != nil && slices.Contains(g.Alarms, a.Name) }
+	guards := func(g *traffic.Guard) bool {
+		// What was bad of evidence before the deployment began is nothing to it.
+		return g != nil && slices.Contains(g.Alarms, a.Name) && !(a.OfEvidence && !a.Shown.After(g.Begun))
+	}
 	r.Each(func(rt traffic.Route) {
 		if rt.Scope.Region == region && guards(rt.Guard) {
 			r.trip(rt.Key(), a, guards)

@@ -3,6 +3,7 @@ package router_test
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -101,5 +102,29 @@ func TestAGateTakesTrafficBackByTheRouteAlone(t *testing.T) {
 	}
 	if a, ok := r.Tripped("d1"); !ok || !a.Gate || a.Reason != "It answers otherwise." || a.Taken.IsZero() {
 		t.Errorf("tripped by %+v", a)
+	}
+}
+
+// An alarm on evidence may be in ALARM for the deployment before: that takes nothing
+// from the one that follows.
+func TestEvidenceFromBeforeADeploymentTakesNothingBack(t *testing.T) {
+	begun := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		alarm hosting.TrippedAlarm
+		trips bool
+	}{
+		"bad before it began":        {hosting.TrippedAlarm{Name: "a", OfEvidence: true, Shown: begun}, false},
+		"known to be bad at no time": {hosting.TrippedAlarm{Name: "a", OfEvidence: true}, false},
+		"bad since":                  {hosting.TrippedAlarm{Name: "a", OfEvidence: true, Shown: begun.Add(1)}, true},
+		"no evidence":                {hosting.TrippedAlarm{Name: "a"}, true},
+	} {
+		rt := to(1)
+		rt.Guard = &traffic.Guard{Deployment: "d1", Alarms: []string{"a"}, Begun: begun}
+		r := newRouter(t, router.Config{})
+		r.Set(rt)
+		r.Trip(key.Region, c.alarm)
+		if _, tripped := r.Tripped("d1"); tripped != c.trips {
+			t.Errorf("%s: tripped %v", name, tripped)
+		}
 	}
 }
