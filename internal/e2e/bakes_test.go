@@ -128,6 +128,51 @@ func TestTrafficThatWasTakenBackStaysBackThoughTheServerIsKilledBeforeItIsWritte
 	s.stop()
 }
 
+// Whatever becomes of the database while a bad model bakes, its traffic is taken
+// back: from some moment on no request fails any more, and only after that is there
+// a database to write it to.
+func TestTrafficIsTakenBackWhateverBecomesOfTheDatabase(t *testing.T) {
+	for name, begin := range map[string]func(db *pgtest.Server, way *pgtest.Slow) (end func()){
+		"frozen": func(db *pgtest.Server, _ *pgtest.Slow) func() { db.Freeze(); return db.Thaw },
+		"locked": func(db *pgtest.Server, _ *pgtest.Slow) func() { db.Lock(); return db.Unlock },
+		"slow": func(_ *pgtest.Server, way *pgtest.Slow) func() {
+			way.By(3 * time.Second)
+			return func() { way.By(0) }
+		},
+		"gone": func(db *pgtest.Server, _ *pgtest.Slow) func() { db.Kill(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := pgtest.Start(t)
+			way := db.Slow()
+			s, c := bakingBadly(t, 300, func(cfg *config.Config) { cfg.Database.URL = way.DSN })
+			end := begin(db, way)
+			l := startCensus(c, "live", guardedRate)
+			eventually(t, 30*time.Second, "the traffic is taken back, and that is noted", func() bool {
+				_, err := os.Stat(filepath.Join(s.dataDir, "trips.json"))
+				return err == nil
+			})
+			l.answers(t, 20) // those in flight have ended
+			before := l.failed()
+			l.answers(t, 40)
+			if now := l.failed(); before == 0 || now != before {
+				t.Errorf("%d requests had failed when the traffic was back, then %d", before, now)
+			}
+			if end == nil {
+				l.finish()
+				s.kill()
+				return
+			}
+			end()
+			got := c.awaitInService("live")
+			l.finish()
+			if now := l.failed(); got != "good" || now != before {
+				t.Errorf("%s is in service, %d requests have failed, before that %d", got, now, before)
+			}
+			s.stop()
+		})
+	}
+}
+
 // failed counts the requests that have failed so far.
 func (l *census) failed() (n int) {
 	l.mu.Lock()

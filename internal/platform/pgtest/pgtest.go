@@ -66,7 +66,7 @@ func DSN(t testing.TB) string {
 
 // needed skips the test if there is no PostgreSQL, and fails it if that did not
 // start.
-func needed(t testing.TB, err error) {
+func needed(t TB, err error) {
 	t.Helper()
 	if errors.Is(err, errNotInstalled) && os.Getenv(RequireVariable) == "" {
 		t.Skip(err)

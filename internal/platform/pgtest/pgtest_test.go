@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"database/sql"
 	"os"
 	"os/exec"
@@ -61,4 +62,42 @@ func open(t *testing.T, dsn string) *sql.DB {
 	}
 	t.Cleanup(func() { _ = db.Close() }) // the database is dropped anyway
 	return db
+}
+
+// Whoever reads a table of a locked server waits until it is unlocked, and on a slow
+// way an answer takes as long as it was told to.
+func TestALockedServerAndASlowWayKeepWaiting(t *testing.T) {
+	s := Start(t)
+	way := s.Slow()
+	db, err := sql.Open("pgx", way.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	read := func(patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := db.ExecContext(ctx, "select * from t")
+		return err
+	}
+	if _, err := db.ExecContext(t.Context(), "create table t (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	s.Lock()
+	if read(100*time.Millisecond) == nil {
+		t.Error("a locked table was read")
+	}
+	s.Unlock()
+	if err := read(time.Minute); err != nil {
+		t.Errorf("unlocked: %v", err)
+	}
+	way.By(200 * time.Millisecond)
+	began := time.Now()
+	if err := read(time.Minute); err != nil || time.Since(began) < 200*time.Millisecond {
+		t.Errorf("slow: %v after %v", err, time.Since(began))
+	}
+	way.By(0)
+	if err := read(time.Minute); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
 }

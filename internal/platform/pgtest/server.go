@@ -7,28 +7,38 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"testing"
 	"time"
 )
 
-// A Server is a PostgreSQL of one test's own, which may be frozen and killed.
+// TB is what a Server needs of a test (testing.TB), or of a benchmark that is none.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Skip(args ...any)
+	Fatal(args ...any)
+}
+
+// A Server is a PostgreSQL of one test's own, which may be frozen, locked, slowed
+// down and killed.
 type Server struct {
 	DSN string // the URL of an empty database
 
-	t    testing.TB
-	c    cluster
-	pids []int // that are frozen
+	t      TB
+	c      cluster
+	pids   []int // that are frozen
+	unlock func()
 }
 
 // Start starts a Server, which ends with the test. The test is skipped as DSN
 // does it.
-func Start(t testing.TB) *Server {
+func Start(t TB) *Server {
 	t.Helper()
 	c, err := startCluster()
 	needed(t, err)
 	s := &Server{DSN: c.dsn("postgres"), t: t, c: c}
 	t.Cleanup(func() {
 		s.Thaw()
+		s.Unlock()
 		_ = c.alive.Close() // ends it
 	})
 	return s
@@ -52,6 +62,7 @@ func (s *Server) Thaw() {
 func (s *Server) Kill() {
 	s.t.Helper()
 	s.Thaw()
+	s.Unlock()
 	_ = s.c.alive.Close() // ends it, and then its directory is removed
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(s.c.dir); os.IsNotExist(err) {
