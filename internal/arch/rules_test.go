@@ -176,7 +176,7 @@ var rules = []rule{
 	{"internal/bench", may(
 		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
 		domain("arn", "hosting", "outcome", "traffic"),
-		platform("bundle", "child", "connlimit", "http1", "objects", "store", "store/hosting"),
+		platform("bundle", "child", "connlimit", "http1", "objects", "pgtest", "store", "store/hosting"),
 		service("capture", "mirror", "router"), wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},

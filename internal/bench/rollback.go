@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -25,16 +23,11 @@ const (
 	rollbackRounds = 25
 )
 
-// benchRollback measures what a bad model costs: the time from the first bad
+// rollbacks measures what a bad model costs: the time from the first bad
 // answer of a canary to the last request that its fleet got, with an alarm of a
 // 1 s period, at 200 requests per second. The client's own times count.
-func benchRollback(ctx context.Context, _ options) error {
-	dir, bins, err := buildPrograms(ctx)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	s, err := startBenchServer(ctx, filepath.Join(dir, "rollback"), bins)
+func rollbacks(ctx context.Context, dir string, bins map[string]string) error {
+	s, err := startBenchServer(ctx, dir, bins)
 	if err != nil {
 		return err
 	}
@@ -109,43 +102,69 @@ func (s *benchServer) goodAndBad(ctx context.Context) error {
 	return s.inService(ctx, "e")
 }
 
-// rollback updates to the bad model under load and returns how long its fleet
-// took requests after its first bad answer, and how many answers were bad.
-func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) {
+// exposure is what requests saw of the bad model.
+type exposure struct {
+	mu          sync.Mutex // guards what follows
+	first, last time.Time  // when the first bad answer came, and when the last that got one was sent
+	bad, all    int        // answers
+}
+
+// took returns for how long the bad fleet got requests after its first bad answer,
+// and how many answers were bad.
+func (e *exposure) took() (time.Duration, int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.bad == 0 {
+		return 0, 0, errors.New("the bad model never answered")
+	}
+	return max(0, e.last.Sub(e.first)), e.bad, nil
+}
+
+// answers returns how many requests were answered, and how many of them badly.
+func (e *exposure) answers() (all, bad int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.all, e.bad
+}
+
+// load sends requests until stop is called, which waits for their answers.
+func (s *benchServer) load(ctx context.Context, e *exposure) (stop func() error) {
 	runtime := sagemakerruntime.NewFromConfig(s.aws, func(o *sagemakerruntime.Options) { o.RetryMaxAttempts = 1 })
-	var mu sync.Mutex
-	var first, last time.Time
-	bad := 0
-	stop := make(chan struct{})
+	halt := make(chan struct{})
 	done := make(chan error, 1)
-	go func() { // ends when stop is closed
+	go func() { // ends when halt is closed
 		_, err := openload.Run(ctx, openload.Config{
-			Rate: rollbackRate, Duration: time.Minute, Stop: stop,
+			Rate: rollbackRate, Duration: time.Minute, Stop: halt,
 		}, func(ctx context.Context, _ int) error {
 			sent := time.Now()
 			in := &sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("e"), Body: []byte("x")}
 			_, err := runtime.InvokeEndpoint(ctx, in)
-			if err == nil {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if e.all++; err == nil {
 				return nil
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			if bad++; first.IsZero() {
-				first = time.Now()
+			if e.bad++; e.first.IsZero() {
+				e.first = time.Now()
 			}
-			if sent.After(last) {
-				last = sent
+			if sent.After(e.last) {
+				e.last = sent
 			}
 			return err
 		})
 		done <- err
 	}()
+	return func() error { close(halt); return <-done }
+}
+
+// update begins a canary of the bad model, with an alarm on what it answers.
+func (s *benchServer) update(ctx context.Context, waitSeconds int32) error {
 	_, err := s.api.UpdateEndpoint(ctx, &sagemaker.UpdateEndpointInput{
 		EndpointName: aws.String("e"), EndpointConfigName: aws.String("bad"),
 		DeploymentConfig: &types.DeploymentConfig{
 			BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
 				TrafficRoutingConfiguration: &types.TrafficRoutingConfig{
-					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: aws.Int32(30),
+					Type: types.TrafficRoutingConfigTypeCanary, WaitIntervalInSeconds: &waitSeconds,
 					CanarySize: &types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)},
 				},
 			},
@@ -154,22 +173,25 @@ func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) 
 			},
 		},
 	})
+	return err
+}
+
+// rollback updates to the bad model under load and returns how long its fleet
+// took requests after its first bad answer, and how many answers were bad.
+func (s *benchServer) rollback(ctx context.Context) (time.Duration, int, error) {
+	var e exposure
+	stop := s.load(ctx, &e)
+	err := s.update(ctx, 30)
 	if err == nil {
 		err = s.inService(ctx, "e")
 	}
 	if err == nil {
 		err = s.alarmIsOK(ctx) // before the next round; and by then a late request was seen
 	}
-	close(stop)
-	if err = errors.Join(err, <-done); err != nil {
+	if err = errors.Join(err, stop()); err != nil {
 		return 0, 0, err
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if bad == 0 {
-		return 0, 0, fmt.Errorf("the bad model never answered")
-	}
-	return max(0, last.Sub(first)), bad, nil
+	return e.took()
 }
 
 func (s *benchServer) alarmIsOK(ctx context.Context) error {
