@@ -16,6 +16,7 @@ func (a *App) openGates() {
 	const slack = 5 * time.Second // for what is passed on after the answer
 	a.gates = gates.New(gates.Config{
 		Deployments: a.hosting, Store: a.hosting, Begin: a.alarms.Begin, Put: a.metrics.PutEvidence,
+		Route: func(k traffic.Key) (traffic.Route, bool) { return a.router.Route(k) },
 		Trip: func(id hosting.DeploymentID, why string) {
 			a.router.TripDeployment(id, why)
 			a.wakeups.trips.Notify()

@@ -141,11 +141,10 @@ func TestGatesThatNobodyWeighsAreRefused(t *testing.T) {
 		&sagemaker.DescribeEndpointConfigInput{EndpointConfigName: aws.String("fine")})
 	s.ok(err)
 	_, err = s.AddTags(t.Context(), &sagemaker.AddTagsInput{ResourceArn: config.EndpointConfigArn, Tags: []types.Tag{
-		{Key: aws.String("slipway:gate:latency"), Value: aws.String("action=rollback")},
+		{Key: aws.String("slipway:gate:accuracy"), Value: aws.String("action=rollback")},
 	}})
-	const latency = `Gate "latency" is not supported by this server: it compares errors, server-errors, client-errors, ` +
-		`retries, abandoned, disagreement and any.`
-	if err == nil || !strings.Contains(err.Error(), latency) {
+	const accuracy = `Gate "accuracy" is not supported by this server: no ground truth can be sent yet.`
+	if err == nil || !strings.Contains(err.Error(), accuracy) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -57,6 +57,9 @@ type Seen struct {
 	Side string `json:"side,omitempty"`
 	// Cut is, of times, that quantile of the old fleet.
 	Cut time.Duration `json:"cut,omitempty"`
+	// Load is, of times, how many requests an instance of the new fleet gets for each
+	// that one of the old fleet does, where that is not about one; else 0.
+	Load float64 `json:"load,omitempty"`
 	// Needed is after about how many of the new fleet's requests, or pairs, a fleet
 	// that is no worse would be proven; 0 leaves it to the numbers here.
 	Needed int64 `json:"needed,omitempty"`
@@ -129,7 +132,7 @@ func (t Trail) Add(p Point) Trail {
 	switch {
 	case n > 0 && p.At.Before(points[n-1].At): // the clock was set back
 		return Trail{Points: append(points[:0], p)}
-	case n > 1 && p.At.Sub(points[n-2].At) < t.Every && points[n-1].Log10 <= p.Log10:
+	case n > 1 && p.At.Sub(points[n-2].At) < t.Every && (points[n-1].Log10 <= p.Log10 || top(points) != n-1):
 		points[n-1] = p
 	default:
 		points = append(points, p)
@@ -145,17 +148,22 @@ func (t Trail) Add(p Point) Trail {
 // thin leaves out points that follow the one before them too closely. The first
 // and the last stay, and the highest.
 func thin(points []Point, every time.Duration) (kept []Point) {
-	top := 0
+	highest := top(points)
+	for i, p := range points {
+		last := i == len(points)-1
+		if i == 0 || last || i == highest || p.At.Sub(kept[len(kept)-1].At) >= every {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// top is the place of the highest point, the first if there are several.
+func top(points []Point) (top int) {
 	for i, p := range points {
 		if p.Log10 > points[top].Log10 {
 			top = i
 		}
 	}
-	for i, p := range points {
-		last := i == len(points)-1
-		if i == 0 || last || i == top || p.At.Sub(kept[len(kept)-1].At) >= every {
-			kept = append(kept, p)
-		}
-	}
-	return kept
+	return top
 }

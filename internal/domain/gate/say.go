@@ -47,13 +47,19 @@ func (g Gate) Against(f Fact, n Names) string {
 			fmt.Sprintf(does[g.Kind], n.New, percent(fresh.Rate())), fresh, n.Old, percent(old.Rate()),
 			percent(g.Ratio*old.Rate()+g.Plus), number(g.Ratio), n.Old, points(g.Plus), odds)
 	case Latency, FirstChunk:
-		what := "requests take"
+		what, take := "requests take", "take"
 		if g.Kind == FirstChunk {
-			what = "streams begin after"
+			what, take = "streams wait for their beginning", "wait"
 		}
-		return fmt.Sprintf("%s of %s's %s longer than %s; %s of %s's take longer than %s (%s slower was allowed). "+
+		text := fmt.Sprintf("%s of %s's %s longer than %s; %s of %s's %s longer than %s (%s slower was allowed). "+
 			"%s after %s requests.", tail(f.Seen.Side), n.Old, what, millis(f.Seen.Cut), percent(fresh.Rate()), n.New,
-			millis(time.Duration(g.Factor*float64(f.Seen.Cut))), percent(g.Factor-1), odds, thousands(fresh.Requests))
+			take, millis(time.Duration(g.Factor*float64(f.Seen.Cut))), percent(g.Factor-1), odds,
+			thousands(fresh.Requests))
+		if f.Seen.Load > 0 {
+			text += fmt.Sprintf(" An instance of %s gets %s times as many requests as one of %s.", n.New,
+				strconv.FormatFloat(round2(f.Seen.Load), 'f', -1, 64), n.Old)
+		}
+		return text
 	case Drift:
 		return fmt.Sprintf("%s of %s's answers are %s (%s), %s of %s's at the same time; %s points more were "+
 			"allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh,

@@ -10,17 +10,28 @@ import (
 // if somebody does.
 func (g Gate) Unweighed() string {
 	switch g.Kind {
-	case InstanceLoss, Latency, FirstChunk, Drift, Accuracy:
+	case Accuracy:
+		return fmt.Sprintf("Gate %q is not supported by this server: no ground truth can be sent yet.", string(g.Kind))
+	case InstanceLoss, Drift:
 		return fmt.Sprintf("Gate %q is not supported by this server: it compares %s.", string(g.Kind), list(compared()))
-	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, Disagreement, MirrorFailure, Any:
+	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Disagreement, MirrorFailure, Any:
+	}
+	if g.Proves() && !g.Kind.Provable() {
+		return fmt.Sprintf("Gate %q says \"action=%s\", which is not supported by this server: nothing is proven of times "+
+			"yet, so such a gate may report or roll back.", string(g.Kind), string(g.Action))
 	}
 	return ""
 }
 
+// Provable reports whether somebody works out proofs of k.
+func (k Kind) Provable() bool { return k.Paired() || k.Rate() && k != InstanceLoss }
+
 // compared are the kinds that somebody works out.
 func compared() []string {
 	var names []string
-	for _, k := range []Kind{Errors, ServerErrors, ClientErrors, Retries, Abandoned, Disagreement, Any} {
+	for _, k := range []Kind{
+		Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Disagreement, Any,
+	} {
 		names = append(names, string(k))
 	}
 	return names

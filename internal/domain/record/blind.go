@@ -125,9 +125,26 @@ func (b *blindness) look(g gate.Gate, i int, rate, failing float64) {
 	if g.Action == gate.Hold && g.Kind.Rate() {
 		b.holds(g, t.NeededToProve(evidence.Rates(failing, failing), x.share, g.Alpha), gets, x)
 	}
-	if warm := g.Warmup; g.Kind.Times() && g.Judges() && x.bake > 0 && warm > x.bake/5 {
-		b.warn("GateBlind", "Gate %q compares nothing for %s after each step, and the shortest bake with both fleets "+
-			"lasts %s: warmup= should be a fifth of it at most.", g.Kind, warm, x.bake)
+	if g.Kind.Times() && g.Judges() && x.bake > 0 {
+		b.times(g, t, x, rate)
+	}
+}
+
+// times says after how many requests a slow fleet would be noticed, and which
+// warm-up is too long for the bakes.
+func (b *blindness) times(g gate.Gate, t evidence.Gate, x exposure, rate float64) {
+	warmup := b.plan.Warmup(g.Warmup)
+	if warmup < g.Warmup {
+		b.warn("ShortWarmup", "Gate %q compares from %s on after each step, a fifth of the shortest bake with both "+
+			"fleets, and not after warmup=%s only: a fleet that is cold for longer is taken for a slow one.",
+			g.Kind, warmup, g.Warmup)
+	}
+	compared := x.split - time.Duration(b.splits(x))*warmup
+	gets := rate * x.share * compared.Seconds()
+	o := evidence.Outcomes{New: []float64{0.5, 0.3, 0.18, 0.02}, Old: []float64{0.5, 0.4, 0.09, 0.01}}
+	if need := t.Needed(o, x.share, g.Alpha); need > gets {
+		b.warn("GateBlind", "Gate %q: that a fifth of the new fleet's requests take as long as a tenth of the old one's "+
+			"would be noticed after about %s of its requests; it will get %s.", g.Kind, about(need), about(gets))
 	}
 }
 

@@ -107,7 +107,16 @@ func TestAPlanSaysWhatItsGatesCannotSee(t *testing.T) {
 			40, 2 * time.Minute,
 			map[gate.Kind]string{gate.Latency: "action=rollback"},
 			1000, 0.001,
-			[]string{`GateBlind: Gate "latency" compares nothing for 1m0s after each step`},
+			[]string{`ShortWarmup: Gate "latency" compares from 24s on after each step, a fifth of the shortest bake`},
+		},
+		"too few to see that they are slow": {
+			40, 10 * time.Minute,
+			map[gate.Kind]string{gate.Latency: "action=rollback", gate.Errors: "ratio=1"},
+			5, 0,
+			[]string{
+				`GateBlind: Gate "latency": that a fifth of the new fleet's requests take as long as a tenth of the old ` +
+					`one's would be noticed after about `, "GateBlind",
+			},
 		},
 		"pairs enough": {40, 10 * time.Minute, map[gate.Kind]string{gate.Disagreement: pairs}, 100, 0.001, nil},
 		"few pairs": {

@@ -241,6 +241,19 @@ func (p Plan) TotalWait() (total time.Duration) {
 	return total
 }
 
+// Warmup bounds how long after each step nothing is compared that a cold fleet does
+// slower: at most a fifth of the shortest bake in which both fleets answer requests,
+// if there is one.
+func (p Plan) Warmup(wanted time.Duration) time.Duration {
+	for i := range p.Steps() {
+		last := p.Policy.Strategy != Rolling && i == p.Steps()-1
+		if wait, _ := p.Wait(i); wait > 0 && !last && !p.Mirrored(i) {
+			wanted = min(wanted, wait/5)
+		}
+	}
+	return wanted
+}
+
 // green returns how many new instances of v take traffic once step i moved.
 func (p Plan) green(v Variant, i int) int {
 	if i -= p.lead(); i < 0 {

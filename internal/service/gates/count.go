@@ -5,8 +5,8 @@
 // and nothing else, that a count is of the fleet that was drawn, by the chance
 // with which it was, and that evidence on one deployment is never part of that on
 // another. What is compared are events that a request has or has not, and pairs of
-// answers to one request; latencies, frequencies of answers and losses of
-// instances are not (see gate.Gate.Unweighed). A server that starts goes on with
+// answers to one request, and how long it took; frequencies of answers and losses
+// of instances are not (see gate.Gate.Unweighed). A server that starts goes on with
 // what the last one saved, and says what it did not look at. What follows from
 // evidence is decided elsewhere, by package rollout.
 package gates
@@ -72,6 +72,7 @@ type watch struct {
 	shares  [maxShares]atomic.Pointer[share] // those in use first
 	missed  atomic.Int64
 	cohorts *cohorts
+	times   times
 }
 
 // share is what was counted since the last Take of requests that were drawn with
@@ -80,16 +81,22 @@ type share struct {
 	chance float64
 	// counts are those of the old fleet, and of the new one's slots, by set of events.
 	counts [1 + evidence.MaxSlots][sets]atomic.Uint32
+	levels [1 + evidence.MaxSlots][timings][levels]atomic.Uint32
 }
 
 // Watch counts the requests of a place that are drawn for one of two fleets, from
 // zero unless it counts those already.
-func (c *Counter) Watch(p Place, f Fleets) {
+func (c *Counter) Watch(p Place, f Fleets) { c.watch(p, f) }
+
+// watch is Watch, and returns what counts them.
+func (c *Counter) watch(p Place, f Fleets) (w *watch) {
 	c.change(func(all map[Place]*watch) {
-		if w := all[p]; w == nil || w.fleets != f {
-			all[p] = &watch{fleets: f, cohorts: newCohorts(c.longest)}
+		if w = all[p]; w == nil || w.fleets != f {
+			w = &watch{fleets: f, cohorts: newCohorts(c.longest)}
+			all[p] = w
 		}
 	})
+	return w
 }
 
 // Forget counts the requests of a place no more.
@@ -129,6 +136,7 @@ func (c *Counter) Sample(s traffic.Sample) {
 		return
 	}
 	n.counts[row][set].Add(1)
+	w.times.count(&s, row == 0, &n.levels[row])
 }
 
 // watchOf returns where a request counts that was drawn so, and the row of its
@@ -189,7 +197,9 @@ func (c *Counter) Take(p Place) Taken {
 			break
 		}
 		for row := range n.counts {
-			t.add(&n.counts[row], evidence.Count{Share: n.chance, Old: row == 0, Slot: max(0, row-1)})
+			as := evidence.Count{Share: n.chance, Old: row == 0, Slot: max(0, row-1)}
+			t.add(&n.counts[row], as)
+			t.addLevels(&n.levels[row], as)
 		}
 	}
 	return t
@@ -210,6 +220,18 @@ func (t *Taken) add(from *[sets]atomic.Uint32, as evidence.Count) {
 		for cell, n := range cells[i] {
 			if as.Cell, as.N = cell, n; n > 0 {
 				t.Counts[kinds[i]] = append(t.Counts[kinds[i]], as)
+			}
+		}
+	}
+}
+
+// addLevels takes how long requests took.
+func (t *Taken) addLevels(from *[timings][levels]atomic.Uint32, as evidence.Count) {
+	for i := range from {
+		for cell := range from[i] {
+			if n := from[i][cell].Swap(0); n > 0 {
+				as.Cell, as.N = cell, float64(n)
+				t.Counts[timed[i]] = append(t.Counts[timed[i]], as)
 			}
 		}
 	}

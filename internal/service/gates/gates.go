@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
+	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/id"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	// time, as those of packages alarms and metrics do.
 	Begin func(ctx context.Context, sc arn.Scope, ids ...metric.ID) error
 	Put   func(sc arn.Scope, id metric.ID, at time.Time, value float64) error
+	// Route returns where an endpoint's requests go now, from memory.
+	Route func(k traffic.Key) (traffic.Route, bool)
 	// Trip takes traffic back at once for what gates have against a deployment, as
 	// sentences, without waiting for anything. It may be told the same again.
 	Trip func(id hosting.DeploymentID, why string)

@@ -37,6 +37,8 @@ type yard struct {
 	puts    map[string]int     // values since the series began
 	begun   int                // times that series began
 	tripped map[hosting.DeploymentID]string
+	routed  traffic.Variant   // what the route says beside its fleets
+	version int64             // of the route
 	kept    map[string]string // by variant
 	full    bool              // there is no room for series
 	broken  error             // why series cannot begin
@@ -121,6 +123,7 @@ func (y *yard) start() (stop func()) {
 			y.puts[id.Name]++
 			return nil
 		},
+		Route: y.route,
 		Trip: func(id hosting.DeploymentID, why string) {
 			y.mu.Lock()
 			defer y.mu.Unlock()
@@ -221,6 +224,16 @@ func (y *yard) value(name string) (x float64, n int) {
 	return y.last[name], y.puts[name]
 }
 
+// errors is what was seen of errors.
+func (y *yard) errors(id hosting.DeploymentID) (seen []gate.Fact) {
+	for _, f := range y.s.Facts(id) {
+		if f.Kind == gate.Errors {
+			seen = append(seen, f)
+		}
+	}
+	return seen
+}
+
 // why is what traffic was taken back for.
 func (y *yard) why(id hosting.DeploymentID) string {
 	y.mu.Lock()
@@ -230,7 +243,7 @@ func (y *yard) why(id hosting.DeploymentID) string {
 
 var published = []string{
 	"ErrorRateEvidence", "ServerErrorEvidence", "ClientErrorEvidence", "RetryEvidence", "AbandonedEvidence",
-	"AnyEvidence",
+	"LatencyEvidence", "AnyEvidence",
 }
 
 const seed = "seed 7: "
@@ -282,7 +295,7 @@ func TestAGateThatFiredSaysSoUntilTheDeploymentIsDecided(t *testing.T) {
 		if x, _ := y.value("ErrorRateEvidence"); x > g.Threshold() {
 			t.Errorf(seed+"evidence is %v: it should have fallen", x)
 		}
-		if fs := y.s.Facts("d-1"); len(fs) != 1 || !g.Fired(fs[0], y.e.Deployment.State.Begun) {
+		if fs := y.errors("d-1"); len(fs) != 1 || !g.Fired(fs[0], y.e.Deployment.State.Begun) {
 			t.Errorf(seed+"%+v", fs)
 		}
 	})
@@ -300,7 +313,7 @@ func TestSeriesBeginAtZeroWithEachDeploymentAndEndWithIt(t *testing.T) {
 				t.Errorf("without traffic %s is %v, %d times in 30 s", name, x, n)
 			}
 		}
-		if f := y.s.Facts("d-1"); len(f) != 1 || f[0].Held != "no traffic is on the new fleet" {
+		if f := y.errors("d-1"); len(f) != 1 || f[0].Held != "no traffic is on the new fleet" {
 			t.Errorf("%+v", f)
 		}
 		y.bake(0.5)
@@ -308,7 +321,7 @@ func TestSeriesBeginAtZeroWithEachDeploymentAndEndWithIt(t *testing.T) {
 		if x, _ := y.value("ErrorRateEvidence"); x < 3 {
 			t.Errorf(seed+"evidence is %v", x)
 		}
-		if f := y.s.Facts("d-1"); len(f) != 1 || f[0].Log10 < 3 || f[0].Held != "" || f[0].Deployment != "d-1" ||
+		if f := y.errors("d-1"); len(f) != 1 || f[0].Log10 < 3 || f[0].Held != "" || f[0].Deployment != "d-1" ||
 			f[0].Seen.New.Events != float64(f[0].Seen.New.Requests) || f[0].Seen.Old.Requests == 0 {
 			t.Errorf(seed+"%+v", f)
 		}

@@ -35,6 +35,7 @@ type watched struct {
 // variantOf is one variant of it.
 type variantOf struct {
 	place     Place
+	pace      *pace
 	scales    []*scale
 	any       []*scale // the mean of which Any is
 	anyTrail  gate.Trail
@@ -73,9 +74,20 @@ func (v *variantOf) scale(k evidence.Kind) *scale {
 var (
 	always = [...]evidence.Kind{
 		evidence.Errors, evidence.ServerErrors, evidence.ClientErrors, evidence.Retries, evidence.Abandoned,
+		evidence.Latency,
 	}
-	inAny = map[evidence.Kind]bool{evidence.Errors: true, evidence.Retries: true, evidence.Abandoned: true}
+	inAny = map[evidence.Kind]bool{
+		evidence.Errors: true, evidence.Retries: true, evidence.Abandoned: true, evidence.Latency: true,
+	}
 )
+
+// standard is what a gate compares that nobody asked for.
+func standard(k evidence.Kind) evidence.Gate {
+	if _, timed := timingOf(k); timed {
+		return evidence.Latencies(k)
+	}
+	return evidence.Rate(k, evidence.DefaultMargins())
+}
 
 // comparable reports whether e's deployment has two fleets to compare.
 func comparable(e *hosting.Endpoint) bool {
@@ -106,7 +118,8 @@ func (s *Service) begin(ctx context.Context, e *hosting.Endpoint, before map[str
 		v := &variantOf{place: Place{w.key, of.Name}, heldSince: now}
 		s.weighs(v, w.gates, now)
 		w.variants = append(w.variants, v)
-		s.Watch(v.place, Fleets{Old: string(e.Fleet.ID), New: string(d.Green.ID)})
+		fleets := Fleets{Old: string(e.Fleet.ID), New: string(d.Green.ID)}
+		v.pace = newPace(s.watch(v.place, fleets), d.Plan, now)
 	}
 	s.resume(ctx, w, e, before, now)
 	s.watched[w.id] = w
@@ -128,26 +141,26 @@ func moved(d *hosting.Deployment) int {
 func (s *Service) weighs(v *variantOf, gates []gate.Gate, now time.Time) {
 	add := func(k evidence.Kind, t evidence.Gate, asked bool) {
 		c := &scale{kind: k, asked: asked, since: now, Process: evidence.New(t)}
-		if longest, tracked := s.cfg.Longest, true; asked && len(t.Proof) > 0 {
+		if longest, tracked := s.cfg.Longest, true; asked && len(t.Proof) > 0 && gate.Kind(k).Provable() {
 			if t.Paired { // of pairs it is not told that they begin
 				longest, tracked = s.cfg.LongestPair, false
 			}
 			c.proof = evidence.NewProof(t, int(longest/time.Second)+1, tracked, now.Unix()+1)
 		}
 		v.scales = append(v.scales, c)
-		if said := asked && k != evidence.Errors; said || inAny[k] {
+		if asked || inAny[k] {
 			v.any = append(v.any, c)
 		}
 	}
 	for _, k := range always {
 		g, asked := gate.Find(gates, gate.Kind(k))
-		t := evidence.Rate(k, evidence.DefaultMargins())
+		t := standard(k)
 		if asked {
 			t, _ = g.Test()
 		}
 		add(k, t, asked)
 	}
-	for _, k := range []evidence.Kind{evidence.Disagreement, evidence.MirrorFailure} {
+	for _, k := range []evidence.Kind{evidence.FirstChunk, evidence.Disagreement, evidence.MirrorFailure} {
 		if g, asked := gate.Find(gates, gate.Kind(k)); asked {
 			t, _ := g.Test()
 			add(k, t, true)

@@ -39,6 +39,7 @@ func (s *Service) weigh(now time.Time) {
 			w.proveAnew(now)
 		}
 		for _, v := range w.variants {
+			s.setPace(v, now, ended)
 			values = append(values, s.weighVariant(w, v, now)...)
 			v.stick(w)
 			if ended {
@@ -101,7 +102,7 @@ func (s *Service) weighVariant(w *watched, v *variantOf, now time.Time) (values 
 		f := w.fact(v, gate.Any, now, x)
 		f.Trail, f.Since = v.anyTrail, v.anySince()
 		loud := v.loudest()
-		f.Seen = loud.seen()
+		f.Seen = v.seen(loud)
 		f.Seen.Side = string(loud.kind)
 		v.facts = append(v.facts, f)
 	}
@@ -151,7 +152,7 @@ func (v *variantOf) stick(w *watched) {
 // factOf is what the gate of a scale has seen.
 func (w *watched) factOf(v *variantOf, c *scale, now time.Time, x float64) gate.Fact {
 	f := w.fact(v, gate.Kind(c.kind), now, x)
-	f.Since, f.Seen = c.since, c.seen()
+	f.Since, f.Seen = c.since, v.seen(c)
 	f.Seen.Missed, f.Seen.Unwatched = v.missed, v.unwatched
 	if f.Kind.Paired() {
 		f.Seen.Missed, f.Seen.Unseen = 0, v.unseen(f.Seen.New.Requests)
@@ -176,6 +177,10 @@ func (w *watched) fact(v *variantOf, k gate.Kind, now time.Time, x float64) gate
 		f.Held, f.HeldSince = "all traffic is on the new fleet", v.heldSince
 	case v.share <= 0 && !k.Paired():
 		f.Held, f.HeldSince = "no traffic is on the new fleet", v.heldSince
+	default:
+		if t, timed := timingOf(evidence.Kind(k)); timed {
+			f.Held, f.HeldSince = v.pace.heldFor(t)
+		}
 	}
 	return f
 }
@@ -204,7 +209,15 @@ func (v *variantOf) anySince() (since time.Time) {
 	return since
 }
 
-// seen are the numbers behind a value.
+// seen are the numbers behind the value of one of v's gates.
+func (v *variantOf) seen(c *scale) gate.Seen {
+	if t, timed := timingOf(c.kind); timed {
+		return v.pace.seen(c.Process, t)
+	}
+	return c.seen()
+}
+
+// seen are the numbers behind the value of a gate of events, or of pairs.
 func (c *scale) seen() (n gate.Seen) {
 	sum := func(cells []float64) (all float64) {
 		for _, x := range cells {
