@@ -11,10 +11,10 @@ import (
 
 // openGates has what becomes of requests compared between the fleets of
 // deployments.
-func (a *App) openGates() {
+func (a *App) openGates() (err error) {
 	l := a.cfg.Limits
 	const slack = 5 * time.Second // for what is passed on after the answer
-	a.gates = gates.New(gates.Config{
+	a.gates, err = gates.New(gates.Config{
 		Deployments: a.hosting, Store: a.hosting, Begin: a.alarms.Begin, Put: a.metrics.PutEvidence,
 		Route: func(k traffic.Key) (traffic.Route, bool) { return a.router.Route(k) },
 		Trip: func(id hosting.DeploymentID, why string) {
@@ -24,8 +24,9 @@ func (a *App) openGates() {
 		},
 		Longest:     max(time.Duration(l.ModelTimeout), time.Duration(l.StreamTimeout)) + slack,
 		LongestPair: time.Duration(l.ModelTimeout) + slack,
-		Anew:        a.directory.Accepted(), Log: a.log,
+		Anew:        a.directory.Accepted(), Registerer: a.registry, Log: a.log,
 	})
+	return err
 }
 
 // sample tells of a request.

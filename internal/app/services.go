@@ -78,7 +78,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	if err := a.openAlarms(ctx); err != nil {
 		return err
 	}
-	a.openGates()
+	if err := a.openGates(); err != nil {
+		return err
+	}
 	if a.router, err = router.New(router.Config{
 		Registerer: a.registry, OnSample: a.sample, OnDraw: a.gates.Started, Bodies: a.admission.invocations,
 		Log: a.log,
@@ -96,6 +98,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.mirror.Listen()
+	a.gates.Listen(a.router)
 	a.onStop("copies of requests", func() error { a.mirror.Close(); return nil })
 	a.follower = router.NewFollower(a.hosting, a.router, a.wakeups.routes, time.Second, a.log)
 	a.manager = instance.New(instance.Config{

@@ -85,7 +85,7 @@ var rules = []rule{
 	{"internal/service/control", may(platform("store/edge", "store/hosting", "store/jobs"))},
 	{"internal/service/capture", may(platform("connlimit", "objects"), service("router"))},
 	{"internal/service/deployer", may(platform("store/hosting"), service("evidence"))},
-	{"internal/service/gates", nil},
+	{"internal/service/gates", may(platform("answer", "connlimit"), service("router"))},
 	{"internal/service/evidence", may(service("alarms", "metrics"))},
 	{"internal/service/fleet", may(platform("store/edge"))},
 	// It registers a device and gives it an identity in one transaction.

@@ -144,11 +144,11 @@ func TestGatesAreCheckedWhenAServerStarts(t *testing.T) {
 		t.Errorf("%+v, %v", c.Guardrails, err)
 	}
 	_, err = Parse([]byte("guardrails:\n  gates:\n    errors: ratoi=2\n    latencies: factor=2\n" +
-		"    drift: action=report\n    accuracy: action=hold\n    retries: action=hold\n"))
+		"    drift: labels=public\n    accuracy: action=hold\n    retries: action=hold\n"))
 	for _, want := range []string{
 		`line 3: guardrails.gates.errors: says "ratoi"`, `did you mean "ratio"?`,
 		`line 4: guardrails.gates.latencies: names no gate; did you mean "latency"?`,
-		`line 5: guardrails.gates.drift: Gate "drift" is not supported by this server: it compares errors, `,
+		`line 5: guardrails.gates.drift: Gate "drift" says "labels=public", which is not supported by this server`,
 		`guardrails.gates.accuracy: may only report or roll back`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

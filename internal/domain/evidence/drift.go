@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// maxLabels is how many labels of the old fleet's past are told apart; the
+// MaxLabels is how many labels of the old fleet's past are told apart; the
 // others are one.
-const maxLabels = 15
+const MaxLabels = 15
 
 // DefaultDrift is by how much the share of an answer may differ.
 const DefaultDrift = 0.03
@@ -36,7 +36,7 @@ func LabelProfile(labels []uint64, counts []float64, bad float64) Profile {
 	if !(sum > 0) {
 		return p
 	}
-	for i := range min(len(labels), len(counts), maxLabels) {
+	for i := range min(len(labels), len(counts), MaxLabels) {
 		p.Labels = append(p.Labels, labels[i])
 		p.Shares = append(p.Shares, counts[i]/sum)
 	}
@@ -79,6 +79,9 @@ func (p *Profile) Number(v float64) int {
 	}
 	return n
 }
+
+// Another is the cell of an answer that is none of the labels of the past.
+func (p *Profile) Another() int { return p.kinds() - 1 }
 
 // NoAnswer is the cell of an answer that is none: NaN, empty.
 func (p *Profile) NoAnswer() int { return p.kinds() }

@@ -214,7 +214,7 @@ func TestAnswersHaveACell(t *testing.T) {
 			t.Errorf("a side is called %q", s.Name)
 		}
 	}
-	if wide := LabelProfile(make([]uint64, 40), make([]float64, 40), 1); len(wide.Labels) != maxLabels {
+	if wide := LabelProfile(make([]uint64, 40), make([]float64, 40), 1); len(wide.Labels) != MaxLabels {
 		t.Errorf("%d labels are told apart", len(wide.Labels))
 	}
 	if none := LabelProfile(nil, nil, 0); none.Cells() != 3 || none.Bad != 0 {

@@ -37,6 +37,10 @@ func New(g Gate) *Process {
 
 // deal says which parts of wealth cash and each expert begin with.
 func (g *Gate) deal(parts []float64) {
+	if len(parts) == 1 { // nothing is compared yet: nothing can be won or lost
+		parts[0] = 1
+		return
+	}
 	careful := 0
 	for i := range g.Sides {
 		careful += g.Sides[i].Cautious

@@ -210,8 +210,8 @@ func TestAStoredProcessGoesOnWhereItWas(t *testing.T) {
 // The largest state is not too large; what had no room is not counted, and the
 // rest is.
 func TestAStateTakesNoMoreThanAKilobyte(t *testing.T) {
-	many := make([]float64, maxLabels)
-	hashes := make([]uint64, maxLabels)
+	many := make([]float64, MaxLabels)
+	hashes := make([]uint64, MaxLabels)
 	for i := range many {
 		many[i], hashes[i] = 1000, uint64(i)
 	}

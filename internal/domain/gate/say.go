@@ -61,8 +61,8 @@ func (g Gate) Against(f Fact, n Names) string {
 		}
 		return text
 	case Drift:
-		return fmt.Sprintf("%s of %s's answers are %s (%s), %s of %s's at the same time; %s points more were "+
-			"allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh,
+		return fmt.Sprintf("%s of %s's answers are %s (%s), %s of %s's at the same time; a difference of %s "+
+			"points was allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh,
 			percent(old.Rate()), n.Old, points(g.Tolerance), odds)
 	case Disagreement:
 		return fmt.Sprintf("%s answers %s of requests differently than %s%s; %s was allowed; evidence %s after %s "+
@@ -207,7 +207,11 @@ func (g Gate) Unseen(f Fact, n Names) string {
 		out = append(out, fmt.Sprintf("Up to %s of answers may differ (95 %%).", percent(most)))
 	}
 	if f.Seen.Unseen > 0 {
-		out = append(out, fmt.Sprintf("%s of the copies were not sent for want of room.", percent(f.Seen.Unseen)))
+		what := "copies were not sent"
+		if g.Kind == Drift {
+			what = "answers were not read"
+		}
+		out = append(out, fmt.Sprintf("%s of the %s for want of room.", percent(f.Seen.Unseen), what))
 	}
 	return strings.Join(append(out, f.unlooked()...), " ")
 }

@@ -46,7 +46,7 @@ func TestWhatAGateHasAgainstAFleet(t *testing.T) {
 			"slower was allowed). Evidence 1:10 after 50 requests.": {
 			"factor=1.2", sided(seen(gate.FirstChunk, 1, 30, 50, 0, 0), "p50", 1200*time.Millisecond),
 		},
-		"12 % of v3's answers are label 3 (12 of 100), 20 % of v2's at the same time; 3 points more were allowed. " +
+		"12 % of v3's answers are label 3 (12 of 100), 20 % of v2's at the same time; a difference of 3 points was allowed. " +
 			"Evidence more than 1:1,000,000.": {
 			"", sided(seen(gate.Drift, 7, 12, 100, 200, 1000), "label 3", 0),
 		},

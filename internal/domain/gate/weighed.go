@@ -12,13 +12,18 @@ func (g Gate) Unweighed() string {
 	switch g.Kind {
 	case Accuracy:
 		return fmt.Sprintf("Gate %q is not supported by this server: no ground truth can be sent yet.", string(g.Kind))
-	case InstanceLoss, Drift:
+	case InstanceLoss:
 		return fmt.Sprintf("Gate %q is not supported by this server: it compares %s.", string(g.Kind), list(compared()))
-	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Disagreement, MirrorFailure, Any:
+	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Drift, Disagreement,
+		MirrorFailure, Any:
+	}
+	if g.PublicLabels {
+		return fmt.Sprintf("Gate %q says \"labels=public\", which is not supported by this server: labels are told by "+
+			"their number.", string(g.Kind))
 	}
 	if g.Proves() && !g.Kind.Provable() {
-		return fmt.Sprintf("Gate %q says \"action=%s\", which is not supported by this server: nothing is proven of times "+
-			"yet, so such a gate may report or roll back.", string(g.Kind), string(g.Action))
+		return fmt.Sprintf("Gate %q says \"action=%s\", which is not supported by this server: nothing is proven of "+
+			"times and frequencies yet, so such a gate may report or roll back.", string(g.Kind), string(g.Action))
 	}
 	return ""
 }
@@ -30,7 +35,7 @@ func (k Kind) Provable() bool { return k.Paired() || k.Rate() && k != InstanceLo
 func compared() []string {
 	var names []string
 	for _, k := range []Kind{
-		Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Disagreement, Any,
+		Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Drift, Disagreement, Any,
 	} {
 		names = append(names, string(k))
 	}

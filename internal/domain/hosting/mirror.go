@@ -64,10 +64,26 @@ func instancesOf(instances []Instance, f FleetID, v FleetVariant) []traffic.Inst
 	return serving(instances, f, v)
 }
 
-// unmirrored takes out what is mirrored: nothing is compared once a verdict fell.
+// reads returns the deployment whose gates read answers of a variant, from its begin
+// on: what the old fleet answered before is what both are compared with. "" if none
+// does.
+func (e *Endpoint) reads(name string) string {
+	d := e.Deployment
+	if d == nil || d.Green == nil || !d.State.Phase.Undoable() {
+		return ""
+	}
+	_, asked := gate.Find(d.Plan.Policy.Gates, gate.Drift)
+	if !asked || e.Fleet.Variant(name) == nil || d.Green.Variant(name) == nil {
+		return ""
+	}
+	return string(d.ID)
+}
+
+// unmirrored takes out what is mirrored and read: nothing is compared once a verdict
+// fell.
 func unmirrored(vs []traffic.Variant) []traffic.Variant {
 	for i := range vs {
-		vs[i].Mirror = nil
+		vs[i].Mirror, vs[i].Reads = nil, ""
 	}
 	return vs
 }

@@ -137,3 +137,27 @@ func TestARouteSaysHowCopiesStop(t *testing.T) {
 		}
 	}
 }
+
+// Answers are read from the begin of a deployment on whose gates compare them, and of
+// no other.
+func TestAnswersAreReadWhileAGateComparesThem(t *testing.T) {
+	e, is := inService(t, v("a", 4, 1))
+	if by := e.Route(is).Variants[0].Reads; by != "" {
+		t.Errorf("without a deployment %q reads", by)
+	}
+	if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+		t.Fatal(err)
+	}
+	if by := e.Route(is).Variants[0].Reads; by != "" {
+		t.Errorf("without a gate %q reads", by)
+	}
+	e.Deployment.Plan.Policy.Gates = []gate.Gate{{Kind: gate.Drift, Action: gate.Rollback, Alpha: 0.01}}
+	route := e.Route(ready(e, is, ""))
+	if by := route.Variants[0].Reads; by != string(e.Deployment.ID) {
+		t.Errorf("%q reads before traffic moves", by)
+	}
+	e.Deployment.State.Phase = rollout.RolledBack
+	if by := e.Route(is).Variants[0].Reads; by != "" {
+		t.Errorf("%q reads though it is decided", by)
+	}
+}

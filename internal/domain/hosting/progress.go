@@ -373,7 +373,7 @@ func (e *Endpoint) routeVariant(name string, instances []Instance) (traffic.Vari
 	}
 	e.holdShare(rv.Fleets)
 	rv.Routing, rv.Container = from.Routing, from.Container.Name
-	rv.Mirror = e.mirror(name, instances)
+	rv.Mirror, rv.Reads = e.mirror(name, instances), e.reads(name)
 	if len(rv.Fleets) == 1 && rv.Mirror == nil { // a route changes only when what it says of traffic does
 		rv.Fleets[0].Role = traffic.NeitherFleet
 	}

@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -107,7 +108,7 @@ func (b *blindness) look(g gate.Gate, i int, rate, failing float64) {
 			b.holds(g, need, pairs, exposure{split: x.mirror, bake: x.mirror})
 		}
 		return
-	case g.Kind.Paired() || !known:
+	case g.Kind.Paired() || !known && g.Kind != gate.Drift:
 		return
 	case !x.promise:
 		if g.Judges() {
@@ -127,6 +128,26 @@ func (b *blindness) look(g gate.Gate, i int, rate, failing float64) {
 	}
 	if g.Kind.Times() && g.Judges() && x.bake > 0 {
 		b.times(g, t, x, rate)
+	}
+	if g.Kind == gate.Drift && g.Judges() {
+		b.answers(g, x, gets)
+	}
+}
+
+// answers says whether it would be noticed that a class of answers is never given.
+func (b *blindness) answers(g gate.Gate, x exposure, gets float64) {
+	const classes = 10
+	p := evidence.LabelProfile(make([]uint64, classes), slices.Repeat([]float64{1}, classes), 0)
+	t := evidence.Drifts(g.Tolerance, p)
+	o := evidence.Outcomes{New: make([]float64, t.Cells), Old: make([]float64, t.Cells)}
+	for i := range classes {
+		o.New[i], o.Old[i] = 1.0/classes, 1.0/classes
+	}
+	o.New[0], o.New[1] = 0, 2.0/classes
+	if need := t.Needed(o, x.share, g.Alpha); need > gets {
+		b.warn("GateBlind", "Gate %q: that one of ten equally frequent labels is never answered would be noticed after "+
+			"about %s of the new fleet's answers, once hundreds of the old fleet's are known; it will give %s.",
+			g.Kind, about(need), about(gets))
 	}
 }
 

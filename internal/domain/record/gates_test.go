@@ -109,6 +109,18 @@ func TestAPlanSaysWhatItsGatesCannotSee(t *testing.T) {
 			1000, 0.001,
 			[]string{`ShortWarmup: Gate "latency" compares from 24s on after each step, a fifth of the shortest bake`},
 		},
+		"too few to see that a class is missing": {
+			40, 10 * time.Minute,
+			map[gate.Kind]string{gate.Drift: "action=rollback", gate.Errors: "ratio=1"},
+			2, 0,
+			[]string{
+				`GateBlind: Gate "drift": that one of ten equally frequent labels is never answered would be noticed after ` +
+					`about `, "GateBlind",
+			},
+		},
+		"enough for that": {
+			40, 10 * time.Minute, map[gate.Kind]string{gate.Drift: "action=rollback"}, 100, 0, nil,
+		},
 		"too few to see that they are slow": {
 			40, 10 * time.Minute,
 			map[gate.Kind]string{gate.Latency: "action=rollback", gate.Errors: "ratio=1"},

@@ -59,6 +59,8 @@ type Variant struct {
 	Fleets    []Fleet  `json:"Fleets"`
 	Shadows   []Shadow `json:"Shadows,omitempty"` // that get copies of its requests
 	Mirror    *Mirror  `json:"Mirror,omitempty"`  // nil: the new fleet gets no copies
+	// Reads is the deployment whose gates read some of the answers; "": none does.
+	Reads string `json:"Reads,omitempty"`
 }
 
 // Role is what a fleet is to the deployment that divides its variant's requests

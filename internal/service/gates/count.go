@@ -5,8 +5,8 @@
 // and nothing else, that a count is of the fleet that was drawn, by the chance
 // with which it was, and that evidence on one deployment is never part of that on
 // another. What is compared are events that a request has or has not, and pairs of
-// answers to one request, and how long it took; frequencies of answers and losses
-// of instances are not (see gate.Gate.Unweighed). A server that starts goes on with
+// answers to one request, how long it took, and how often it is answered with what;
+// losses of instances are not (see gate.Gate.Unweighed). A server that starts goes on with
 // what the last one saved, and says what it did not look at. What follows from
 // evidence is decided elsewhere, by package rollout.
 package gates
@@ -73,6 +73,7 @@ type watch struct {
 	missed  atomic.Int64
 	cohorts *cohorts
 	times   times
+	reading atomic.Pointer[reading] // nil: nobody reads answers
 }
 
 // share is what was counted since the last Take of requests that were drawn with

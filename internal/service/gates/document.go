@@ -59,6 +59,9 @@ func (w *watched) keep(life string, at time.Time) hosting.KeptEvidence {
 			At: at.Round(0).UTC(), Step: w.step, Shed: v.shed, Missed: v.missed, Unwatched: v.unwatched,
 		}
 		for _, c := range v.scales {
+			if c.kind == evidence.Drift { // whose labels nobody can read without its key, which is not kept
+				continue
+			}
 			n := Weighed{Since: c.since, State: c.State(), Sum: c.sum}
 			if c.proof != nil {
 				n.Proof = new(c.proof.State())

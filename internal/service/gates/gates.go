@@ -3,10 +3,13 @@ package gates
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -34,7 +37,7 @@ type Store interface {
 	KeepEvidence(ctx context.Context, all []hosting.KeptEvidence) error
 }
 
-// Config is what a Service works with. Nothing of it may be nil.
+// Config is what a Service works with. Nothing else of it may be nil.
 type Config struct {
 	Deployments Deployments
 	Store       Store
@@ -53,7 +56,9 @@ type Config struct {
 	// Anew says that what the store has is from before the database ran backwards: it
 	// is of another course of things.
 	Anew bool
-	Log  *slog.Logger
+	// Registerer is where it is counted what was not read; nil: nowhere.
+	Registerer prometheus.Registerer
+	Log        *slog.Logger
 }
 
 // Service weighs, while deployments divide traffic, what becomes of requests. Its
@@ -61,8 +66,10 @@ type Config struct {
 type Service struct {
 	Counter
 
-	cfg   Config
-	pairs pairs
+	cfg     Config
+	pairs   pairs
+	answers chan *exchange // to be read
+	unread  *prometheus.CounterVec
 
 	mu      sync.Mutex // guards watched and what is in it
 	watched map[hosting.DeploymentID]*watched
@@ -74,12 +81,19 @@ type Service struct {
 
 // New returns a service that has seen nothing. It goes on with what an earlier one
 // had kept of deployments in progress.
-func New(c Config) *Service {
+func New(c Config) (*Service, error) {
 	now := time.Now()
-	return &Service{
+	s := &Service{
 		Counter: Counter{longest: c.Longest}, cfg: c, watched: map[hosting.DeploymentID]*watched{},
 		stride: strideOf(now), weighed: now, anew: c.Anew, life: id.New("g"),
+		answers: make(chan *exchange, allHands), unread: newUnread(),
 	}
+	if c.Registerer != nil {
+		if err := c.Registerer.Register(s.unread); err != nil {
+			return nil, fmt.Errorf("register the metrics of gates: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // strideOf is the stride that a time is in, by the clock.
@@ -95,6 +109,9 @@ func (s *Service) Run(ctx context.Context) {
 		every(ctx, evidence.Stride*time.Second, func() { s.look(ctx) })
 	})
 	wg.Go(func() { s.keepOn(ctx) })
+	for range readers() {
+		wg.Go(func() { s.readAnswers(ctx) })
+	}
 	every(ctx, time.Second, func() { s.weigh(time.Now()) })
 }
 

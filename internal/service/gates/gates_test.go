@@ -97,7 +97,8 @@ func inBubble(t *testing.T, f func(y *yard)) {
 
 // start begins a life of the service.
 func (y *yard) start() (stop func()) {
-	y.s = gates.New(gates.Config{
+	var err error
+	y.s, err = gates.New(gates.Config{
 		Deployments: y, Store: y, Longest: time.Minute, LongestPair: time.Minute, Anew: y.anew,
 		Log: slog.New(slog.NewTextHandler(y.t.Output(), nil)),
 		Begin: func(context.Context, arn.Scope, ...metric.ID) error {
@@ -132,6 +133,9 @@ func (y *yard) start() (stop func()) {
 			}
 		},
 	})
+	if err != nil {
+		y.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(y.t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { y.s.Run(ctx) })

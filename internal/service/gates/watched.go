@@ -36,6 +36,9 @@ type watched struct {
 type variantOf struct {
 	place     Place
 	pace      *pace
+	looks     []look    // at answers; none: too little is known of the old fleet's past
+	known     time.Time // since when there are looks
+	unread    int64     // answers that there was no room to read
 	scales    []*scale
 	any       []*scale // the mean of which Any is
 	anyTrail  gate.Trail
@@ -120,6 +123,9 @@ func (s *Service) begin(ctx context.Context, e *hosting.Endpoint, before map[str
 		w.variants = append(w.variants, v)
 		fleets := Fleets{Old: string(e.Fleet.ID), New: string(d.Green.ID)}
 		v.pace = newPace(s.watch(v.place, fleets), d.Plan, now)
+		if g, asked := gate.Find(w.gates, gate.Drift); asked {
+			v.pace.reading.Store(newReading(fleets, g))
+		}
 	}
 	s.resume(ctx, w, e, before, now)
 	s.watched[w.id] = w
@@ -160,7 +166,9 @@ func (s *Service) weighs(v *variantOf, gates []gate.Gate, now time.Time) {
 		}
 		add(k, t, asked)
 	}
-	for _, k := range []evidence.Kind{evidence.FirstChunk, evidence.Disagreement, evidence.MirrorFailure} {
+	for _, k := range []evidence.Kind{
+		evidence.FirstChunk, evidence.Drift, evidence.Disagreement, evidence.MirrorFailure,
+	} {
 		if g, asked := gate.Find(gates, gate.Kind(k)); asked {
 			t, _ := g.Test()
 			add(k, t, true)

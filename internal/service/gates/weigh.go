@@ -40,6 +40,7 @@ func (s *Service) weigh(now time.Time) {
 		}
 		for _, v := range w.variants {
 			s.setPace(v, now, ended)
+			s.setAnswers(w, v, now)
 			values = append(values, s.weighVariant(w, v, now)...)
 			v.stick(w)
 			if ended {
@@ -181,6 +182,9 @@ func (w *watched) fact(v *variantOf, k gate.Kind, now time.Time, x float64) gate
 		if t, timed := timingOf(evidence.Kind(k)); timed {
 			f.Held, f.HeldSince = v.pace.heldFor(t)
 		}
+		if k == gate.Drift && len(v.looks) == 0 {
+			f.Held = "too few answers of the old fleet have been read"
+		}
 	}
 	return f
 }
@@ -213,6 +217,9 @@ func (v *variantOf) anySince() (since time.Time) {
 func (v *variantOf) seen(c *scale) gate.Seen {
 	if t, timed := timingOf(c.kind); timed {
 		return v.pace.seen(c.Process, t)
+	}
+	if c.kind == evidence.Drift {
+		return v.answersSeen(c.Process)
 	}
 	return c.seen()
 }

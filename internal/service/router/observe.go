@@ -11,8 +11,9 @@ import (
 )
 
 // Observer looks at requests beside the answer to their callers: data capture,
-// copies for shadows. It is asked once for each request whose route says that
-// somebody listens (a fleet with a Capture, a variant with Shadows or a Mirror),
+// copies for shadows, gates that read answers. It is asked once for each request
+// whose route says that somebody listens (a fleet with a Capture, a variant with
+// Shadows or a Mirror, or one that a deployment Reads),
 // when its first instance has been claimed and nothing has been sent yet. A
 // second instance that the request is offered to changes nothing.
 //
@@ -161,7 +162,7 @@ func (r *Router) Listen(kind string, o Observer) {
 // observed reports whether observers are asked about the requests of a fleet.
 // r.mu is held.
 func (r *Router) observed(v *traffic.Variant, f *traffic.Fleet) bool {
-	return len(r.observers) > 0 && (f.Capture != nil || len(v.Shadows) > 0 || v.Mirror != nil)
+	return len(r.observers) > 0 && (f.Capture != nil || len(v.Shadows) > 0 || v.Mirror != nil || v.Reads != "")
 }
 
 // watch is what observers see of a call. It is used again by the next.
