@@ -404,8 +404,8 @@ func TestThatThereIsNoRoomForSeriesIsSaidUntilThereIs(t *testing.T) {
 			}
 		}
 		time.Sleep(11 * time.Second)
-		if _, n := y.value("ErrorRateEvidence"); n > 0 || len(y.s.Facts("d-1")) != 1 {
-			t.Errorf("%d values, %+v", n, y.s.Facts("d-1"))
+		if _, n := y.value("ErrorRateEvidence"); n > 0 || len(y.errors("d-1")) != 1 {
+			t.Errorf("%d values, %+v", n, y.errors("d-1"))
 		}
 		y.mu.Lock()
 		y.full = false
