@@ -48,6 +48,6 @@ func (a *App) pair(p mirror.Pair) {
 	case mirror.OldFailed:
 		a.gates.Failed(of, false)
 	case mirror.Shed:
-		a.gates.Shed(of)
+		a.gates.Shed(of, p.Answered, p.Unread)
 	}
 }

@@ -69,6 +69,8 @@ type Seen struct {
 	// how long nobody counted, because the server did not run.
 	Missed    int64         `json:"missed,omitempty"`
 	Unwatched time.Duration `json:"unwatched,omitempty"`
+	// Unread are pairs of answers in which nothing was compared.
+	Unread Unread `json:"unread,omitzero"`
 }
 
 // MostUnseen is the part of copies, 0 to 1, beyond which those that were compared

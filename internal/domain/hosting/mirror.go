@@ -34,6 +34,7 @@ func (e *Endpoint) mirror(name string, instances []Instance) *traffic.Mirror {
 		To: traffic.Fleet{ID: string(d.Green.ID), Config: d.Green.ConfigName, Role: e.role(d.Green), Instances: to},
 	}
 	if g, ok := gate.Find(d.Plan.Policy.Gates, gate.Disagreement); ok {
+		m.Judged = g.Judges()
 		for _, o := range g.Outputs {
 			m.Outputs = append(m.Outputs, traffic.Output{Selector: o.Selector, Within: o.Within})
 		}

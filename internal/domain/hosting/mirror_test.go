@@ -14,7 +14,7 @@ import (
 
 // mirrored begins a canary of one instance of four that mirrors a share, and
 // returns the route's words on that in each phase until it is over.
-func mirrored(t *testing.T, share float64, strategy rollout.Strategy) (out []string) {
+func mirrored(t *testing.T, share float64, strategy rollout.Strategy, action gate.Action) (out []string) {
 	t.Helper()
 	e, is := inService(t, v("a", 4, 1))
 	policy := &rollout.Policy{
@@ -27,9 +27,10 @@ func mirrored(t *testing.T, share float64, strategy rollout.Strategy) (out []str
 		t.Fatal(err)
 	}
 	e.Deployment.Plan.Policy.Gates = []gate.Gate{{
-		Kind: gate.Disagreement, Action: gate.Report, Alpha: 0.01, Mirror: &gate.Mirror{Share: share},
+		Kind: gate.Disagreement, Action: action, Alpha: 0.01, Mirror: &gate.Mirror{Share: share},
 		Outputs: []gate.Output{{Selector: "json:label"}, {Selector: "csv:1", Within: 0.5}},
 	}}
+	judged := action == gate.Rollback
 	now, last := t0, ""
 	for range 100 {
 		now = now.Add(10 * time.Second)
@@ -37,8 +38,8 @@ func mirrored(t *testing.T, share float64, strategy rollout.Strategy) (out []str
 		facts := e.Facts(is, nil, now)
 		facts.Observed.Until = now
 		if m := e.Route(is).Variants[0].Mirror; m != nil {
-			if m.From != "f-c1" {
-				t.Errorf("what %s answers is mirrored", m.From)
+			if m.From != "f-c1" || m.Judged != judged {
+				t.Errorf("what %s answers is mirrored, judged %v", m.From, m.Judged)
 			}
 			last = fmt.Sprintf("%s of %.3f on %d of %s, %d outputs", e.Deployment.State.Phase, m.Ratio,
 				len(m.To.Instances), m.To.Config, len(m.Outputs))
@@ -76,7 +77,7 @@ func TestCopiesGoToInstancesThatAnswerNothing(t *testing.T) {
 		"Baking of 0.800 on 3 of c2, 2 outputs",
 		"Shifting of nothing",
 		"Committed of nothing",
-	}, mirrored(t, 0.8, rollout.Canary)); diff != "" {
+	}, mirrored(t, 0.8, rollout.Canary, gate.Report)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -92,7 +93,7 @@ func TestCopiesNeverMakeANewInstanceBusierThanAnOldOne(t *testing.T) {
 		"Shifting of nothing",
 		"Baking of nothing",
 		"Committed of nothing",
-	}, mirrored(t, 1, rollout.Rolling)); diff != "" {
+	}, mirrored(t, 1, rollout.Rolling, gate.Rollback)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -151,6 +151,9 @@ type Mirror struct {
 	To Fleet `json:"To"`
 	// Outputs are the parts of an answer that are compared; none: all of it.
 	Outputs []Output `json:"Outputs,omitempty"`
+	// Judged says that what comes of it may undo the deployment: answers of which no
+	// more is known than whether they are equal, byte by byte, do not count then.
+	Judged bool `json:"Judged,omitempty"`
 }
 
 // Output is a part of an answer, and how it is compared.

@@ -40,6 +40,7 @@ type Answer struct {
 	body     []byte // of an answer that is compared as bytes
 	measure  Measure
 	selected bool   // by a selector: what it does not name was left out
+	asked    bool   // to be compared as bytes
 	first    leaf   // that was read
 	leaves   []leaf // by place once they are sorted
 	text     textual
@@ -69,7 +70,7 @@ const (
 func Read(contentType string, body []byte, sel Selector) Answer {
 	a := Answer{size: len(body), measure: sel.Measure, selected: sel.Format != Whole && sel.Format != Bytes}
 	if sel.Format == Bytes {
-		a.Why, a.body = "it is compared as it is", body[:min(len(body), MaxBody)]
+		a.Why, a.body, a.asked = "it is compared as it is", body[:min(len(body), MaxBody)], true
 		return a
 	}
 	err := a.read(contentType, body, sel)

@@ -39,6 +39,9 @@ func (h How) String() string { return hows[h] }
 type Difference struct {
 	D   float64
 	How How
+	// Loose says that D is 0 or 1 by equality alone, of texts or of what could not be
+	// read, and nobody asked for that: two answers of one model may well differ so.
+	Loose bool
 }
 
 // ErrNothing is why two answers are not compared: in neither is what the selector
@@ -58,13 +61,15 @@ func Distance(old, green Answer, tol Tolerance) (Difference, error) {
 	case old.Reading == AsValues && green.Reading == AsValues:
 		return distance(&old, &green, tol)
 	case old.Reading == AsText && green.Reading == AsText:
-		return Difference{share(!old.text.same(&green.text)), ByText}, nil
+		return Difference{D: share(!old.text.same(&green.text)), How: ByText, Loose: true}, nil
 	case old.Reading != green.Reading: // what one answers cannot even be read in the other
-		return Difference{1, ByBytes}, nil
+		return Difference{D: 1, How: ByBytes}, nil
 	case old.selected:
 		return Difference{}, ErrNothing
 	}
-	return Difference{share(!bytes.Equal(old.body, green.body)), ByBytes}, nil
+	d := Difference{D: share(!bytes.Equal(old.body, green.body)), How: ByBytes}
+	d.Loose = !old.asked || !green.asked
+	return d, nil
 }
 
 func share(differs bool) float64 {
@@ -80,16 +85,16 @@ func distance(old, green *Answer, tol Tolerance) (Difference, error) {
 		return Difference{}, ErrNothing
 	case !old.selected:
 		d := merge(old.leaves, green.leaves, func(a, b *leaf) float64 { return share(a.apart(b, tol, ByKind) >= 1) })
-		return Difference{d, ByLeaves}, nil
+		return Difference{D: d, How: ByLeaves}, nil
 	case old.measure == Embedding:
-		return Difference{angle(old.leaves, green.leaves), ByEmbedding}, nil
+		return Difference{D: angle(old.leaves, green.leaves), How: ByEmbedding}, nil
 	}
 	how := ByNumbers
 	if old.measure == Labels || old.measure == ByKind && (texts(old.leaves) || texts(green.leaves)) {
 		how = ByLabels
 	}
 	d := merge(old.leaves, green.leaves, func(a, b *leaf) float64 { return a.apart(b, tol, old.measure) })
-	return Difference{d, how}, nil
+	return Difference{D: d, How: how}, nil
 }
 
 func texts(leaves []leaf) bool {

@@ -23,6 +23,7 @@ type Document struct {
 	Gates []Weighed `json:"gates"`
 
 	Shed      int64         `json:"shed,omitempty"`      // copies that were not compared
+	Unread    gate.Unread   `json:"unread,omitzero"`     // pairs in which nothing was
 	Missed    int64         `json:"missed,omitempty"`    // requests that were not counted
 	Unwatched time.Duration `json:"unwatched,omitempty"` // for how long nobody counted
 	// Spoken is what gates had seen when they fired, without how it came about.
@@ -56,7 +57,8 @@ func (w *watched) keep(life string, at time.Time) hosting.KeptEvidence {
 	k := hosting.KeptEvidence{Deployment: w.id, Life: life, Number: w.kept, Documents: map[string]string{}}
 	for _, v := range w.variants {
 		d := Document{
-			At: at.Round(0).UTC(), Step: w.step, Shed: v.shed, Missed: v.missed, Unwatched: v.unwatched,
+			At: at.Round(0).UTC(), Step: w.step, Shed: v.shed, Unread: v.unread, Missed: v.missed,
+			Unwatched: v.unwatched,
 		}
 		for _, c := range v.scales {
 			if c.kind == evidence.Drift { // whose labels nobody can read without its key, which is not kept
@@ -160,7 +162,7 @@ func (s *Service) resume(
 		}
 		away := max(0, now.Sub(d.At))
 		lost = max(lost, away)
-		v.shed, v.missed, v.unwatched = d.Shed, d.Missed, d.Unwatched+away
+		v.shed, v.unread, v.missed, v.unwatched = d.Shed, d.Unread, d.Missed, d.Unwatched+away
 		for _, f := range d.Spoken {
 			if v.spoken == nil {
 				v.spoken = map[gate.Kind]gate.Fact{}

@@ -354,6 +354,34 @@ func TestSeriesBeginAtZeroWithEachDeploymentAndEndWithIt(t *testing.T) {
 	})
 }
 
+// The new fleet may fail a twentieth of the copies: that nothing in the others could be
+// compared makes it no larger part.
+func TestCopiesThatAreAnsweredHaveNotFailedThoughNothingIsCompared(t *testing.T) {
+	for name, why := range map[string]gate.Unread{
+		"a part that is not there": {Blank: 1}, "texts": {Loose: 1}, "long answers": {Long: 1}, "no room": {},
+	} {
+		inBubble(t, func(y *yard) {
+			y.deploy("d-1", map[string]string{
+				"disagreement": "action=rollback tolerance=0.05 mirror=0.5 sideeffects=none output=json:label",
+			})
+			y.bake(0)
+			for i := range 3000 {
+				p := gates.Pair{Deployment: "d-1", Variant: "v", Drawn: time.Now(), Slot: i % 4}
+				if y.x.IntN(50) == 0 {
+					y.s.Failed(p, true)
+				} else {
+					y.s.Shed(p, true, why)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			synctest.Wait()
+			if x, n := y.value("MirrorFailureEvidence"); x > 1 || n == 0 {
+				t.Errorf(seed+"%s: evidence %v after %d seconds", name, x, n)
+			}
+		})
+	}
+}
+
 // Pairs of answers speak before any traffic moves.
 func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 	inBubble(t, func(y *yard) {
@@ -378,7 +406,20 @@ func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 			y.s.Failed(of, y.x.IntN(2) == 0)
 			time.Sleep(100 * time.Millisecond)
 		}
+		shed := func(id hosting.DeploymentID, why gate.Unread) {
+			y.s.Shed(gates.Pair{Deployment: id, Variant: "v", Drawn: time.Now(), Slot: y.x.IntN(4)}, true, why)
+		}
+		shed("d-1", gate.Unread{Blank: 1})
+		shed("d-0", gate.Unread{Blank: 1})
+		shed("d-1", gate.Unread{Loose: 1})
+		shed("d-1", gate.Unread{})
 		pairs(0.03, 2000)
+		for _, f := range y.s.Facts("d-1") {
+			want := gate.Unread{Blank: 1, Loose: 1}
+			if f.Kind == gate.Disagreement && (f.Seen.Unread != want || f.Seen.Unseen == 0) {
+				t.Errorf("%+v were not compared, want %+v; %v had no room", f.Seen.Unread, want, f.Seen.Unseen)
+			}
+		}
 		if x, _ := y.value("DisagreementEvidence"); x > 2 || y.why("d-1") != "" {
 			t.Errorf(seed+"within the tolerance: evidence %v, %s", x, y.why("d-1"))
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/evidence"
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 )
 
@@ -31,7 +32,9 @@ type pairOf struct {
 	of
 	drawn    time.Time // the request
 	slot     int
-	shed     bool
+	shed     bool        // it was not compared
+	unread   gate.Unread // why, if it was not for want of room
+	answered bool        // both fleets did
 	distance float64
 	failed   float64 // 1: the new fleet's alone, -1: the old one's
 }
@@ -83,9 +86,11 @@ func (s *Service) Failed(p Pair, ofNew bool) {
 	s.pairs.tell(pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, failed: x})
 }
 
-// Shed takes that a copy was not sent, or not compared, for want of room.
-func (s *Service) Shed(p Pair) {
-	s.pairs.tell(pairOf{of: p.of(), shed: true})
+// Shed takes that a copy was not sent, or not compared: because nothing in the
+// answers could be, as why says, or for want of room. answered says that both fleets
+// did: such a copy has not failed.
+func (s *Service) Shed(p Pair, answered bool, why gate.Unread) {
+	s.pairs.tell(pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, shed: true, unread: why, answered: answered})
 }
 
 // count counts what was told of pairs. s.mu is held.
@@ -96,7 +101,14 @@ func (s *Service) countPairs() {
 		switch {
 		case v == nil:
 		case p.shed:
-			v.shed++
+			if p.unread != (gate.Unread{}) {
+				v.unread.Add(p.unread)
+			} else {
+				v.shed++
+			}
+			if p.answered {
+				v.pair(evidence.MirrorFailure, p, 0)
+			}
 		case p.failed != 0:
 			v.pair(evidence.MirrorFailure, p, p.failed)
 		default:

@@ -134,7 +134,7 @@ func TestPairsProveUnlessTooManyOfThemWereNotCompared(t *testing.T) {
 			t.Errorf("not proven by 400 pairs that agree: %v", f.Proof)
 		}
 		for range 150 {
-			y.s.Shed(of())
+			y.s.Shed(of(), false, gate.Unread{})
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()

@@ -45,6 +45,7 @@ type variantOf struct {
 	share     float64 // of the new fleet
 	heldSince time.Time
 	shed      int64         // copies that were not compared for want of room
+	unread    gate.Unread   // of which nothing could be
 	missed    int64         // requests that there was no room to count
 	unwatched time.Duration // for so long nobody counted
 	facts     []gate.Fact

@@ -158,7 +158,10 @@ func (w *watched) factOf(v *variantOf, c *scale, now time.Time, x float64) gate.
 	if f.Kind.Paired() {
 		f.Seen.Missed, f.Seen.Unseen = 0, v.unseen(f.Seen.New.Requests)
 	}
-	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Seen.Unseen <= gate.MostUnseen {
+	if c.kind == evidence.Disagreement {
+		f.Seen.Unread = v.unread
+	}
+	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Seen.Uncompared() <= gate.MostUnseen {
 		if f.Proof = c.proof.Value(); c.proof.Proven(g.Alpha) {
 			f.Proof = c.proof.Peak()
 		}

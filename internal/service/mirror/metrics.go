@@ -15,6 +15,7 @@ const (
 	causeRepeated = "repeated" // the same request was compared a short while ago
 	causeDistinct = "distinct" // too many different requests to remember them
 	causeNothing  = "nothing"  // the answers hold nothing that could be compared
+	causeLoose    = "loose"    // they are texts, or could not be read, and that counts for nothing
 	causeClosed   = "closed"   // the server stops
 )
 

@@ -255,6 +255,60 @@ func TestWhatCannotBeComparedIsNoAgreement(t *testing.T) {
 	}
 }
 
+// Two answers of one model may be different texts, or bytes that nobody can read. A gate
+// that can undo a deployment learns nothing from that; where it only tells, it may.
+func TestTextsAndBytesAreNotComparedWhereADeploymentDependsOnIt(t *testing.T) {
+	typed := func(contentType, body string) http.HandlerFunc {
+		return func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", contentType)
+			_, _ = io.WriteString(rw, body)
+		}
+	}
+	chat := func(text string) http.HandlerFunc {
+		return answers(`{"choices":[{"message":{"role":"assistant","content":"` + text + `"}}]}`)
+	}
+	said, absent := outputs("json:choices.0.message.content"), outputs("json:b")
+	for name, c := range map[string]struct {
+		old, green     http.HandlerFunc
+		outputs        []traffic.Output
+		judged, report string // what comes of it
+	}{
+		"chat":        {chat("Yes."), chat("Indeed."), nil, "shed loose", "compared 1"},
+		"equal chats": {chat("Yes."), chat("Yes."), nil, "shed loose", "compared 0"},
+		"plain text":  {typed("text/plain", "a"), typed("text/plain", "b"), nil, "shed loose", "compared 1"},
+		"binary":      {typed("image/png", "\x89a"), typed("image/png", "\x89b"), nil, "shed loose", "compared 1"},
+		"broken JSON": {answers(`{"a":`), answers(`{"b":`), nil, "shed loose", "compared 1"},
+		// What can be read in one answer alone is a difference, whatever the other is.
+		"now binary":     {answers(`{"a":1}`), typed("image/png", "\x89"), nil, "compared 1", "compared 1"},
+		"another shape":  {answers(`[[1,2]]`), answers(`[1,2]`), nil, "compared 1", "compared 1"},
+		"one more":       {answers(`[1,2,3]`), answers(`[1,2,3,4]`), nil, "compared 0.25", "compared 0.25"},
+		"a part of it":   {chat("Yes."), chat("No."), said, "compared 1", "compared 1"},
+		"not that part":  {answers(`{"a":1}`), answers(`{"a":2}`), absent, "shed nothing", "shed nothing"},
+		"text, selected": {typed("text/plain", "a"), typed("text/plain", "b"), absent, "shed nothing", "shed nothing"},
+	} {
+		for judged, want := range map[bool]string{true: c.judged, false: c.report} {
+			w := newWorld(t)
+			w.mirrored(c.old, c.green, c.outputs...)
+			w.judge(judged)
+			_, _ = w.invoke(`{"x":1}`, false)
+			w.eventually("a pair", func() bool { return len(w.outcomes()) > 0 })
+			w.mu.Lock()
+			p := w.pairs[0]
+			w.mu.Unlock()
+			got := fmt.Sprintf("%s %s", p.Kind, p.Cause)
+			if p.Kind == mirror.Compared {
+				got = fmt.Sprintf("%s %v", p.Kind, p.D)
+			}
+			if got != want {
+				t.Errorf("%s, judged %v: %s, want %s", name, judged, got, want)
+			}
+			if n := p.Unread.Blank + p.Unread.Loose; (n == 1) != (p.Kind == mirror.Shed) {
+				t.Errorf("%s: %+v of %s", name, p.Unread, p.Kind)
+			}
+		}
+	}
+}
+
 func TestOneRequestMakesOnePair(t *testing.T) {
 	w := newWorld(t)
 	w.mirrored(answers(`1`), answers(`2`))

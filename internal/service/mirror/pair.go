@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/answer"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
@@ -44,12 +45,31 @@ type Pair struct {
 	D           float64 // of Compared: 0 if the answers agree, at most 1; of several outputs the largest
 	How         answer.How
 	Cause       string // of Shed
+	// Unread is, of Shed, one pair by why nothing was compared though both answers were
+	// there; zero if it was for want of room.
+	Unread gate.Unread
+	// Answered says, of Shed, that both fleets answered all the same.
+	Answered bool
+}
+
+// unread says which of the causes are no want of room.
+func unread(cause string) gate.Unread {
+	switch cause {
+	case causeNothing:
+		return gate.Unread{Blank: 1}
+	case causeSize:
+		return gate.Unread{Long: 1}
+	case causeLoose:
+		return gate.Unread{Loose: 1}
+	}
+	return gate.Unread{}
 }
 
 // both are the two answers to one request, as they come.
 type both struct {
 	m       *Mirror
 	outputs []traffic.Output
+	judged  bool   // traffic.Mirror's
 	from    string // id of the old fleet
 	pair    Pair
 
@@ -72,7 +92,7 @@ type reply struct {
 // pair prepares for the answers to q.
 func (m *Mirror) pair(q *router.Request) *both {
 	mi := q.Variant.Mirror
-	return &both{m: m, outputs: mi.Outputs, from: mi.From, pair: Pair{
+	return &both{m: m, outputs: mi.Outputs, judged: mi.Judged, from: mi.From, pair: Pair{
 		Key: q.Key, Deployment: mi.Deployment, Variant: q.Variant.Name, Epoch: q.Draw.Epoch,
 		Drawn: q.Draw.At,
 	}}
@@ -150,7 +170,7 @@ func (b *both) put(at **reply, r *reply) {
 
 // finish lets go of the answers and tells of the pair; k "" is none.
 func (b *both) finish(k Kind, cause string) {
-	b.pair.Slot = b.green.slot
+	b.pair.Slot, b.pair.Answered = b.green.slot, k == Shed
 	b.end()
 	if k == Shed {
 		b.m.counters[mirrorKind].dropped.WithLabelValues(cause).Inc()
@@ -174,7 +194,7 @@ func (b *both) end() {
 
 func (b *both) tell(k Kind, cause string) {
 	p := b.pair
-	p.Kind, p.Cause = k, cause
+	p.Kind, p.Cause, p.Unread = k, cause, unread(cause)
 	b.m.pairs.WithLabelValues(string(k)).Inc()
 	if k == Compared {
 		b.m.distance.Observe(p.D)
@@ -220,6 +240,9 @@ func (b *both) measure() (k Kind, cause string) {
 		d, err := answer.Distance(old, green, answer.Tolerance{Absolute: o.Within})
 		if err != nil {
 			return Shed, causeNothing
+		}
+		if d.Loose && b.judged {
+			return Shed, causeLoose
 		}
 		if i == 0 || d.D > b.pair.D {
 			b.pair.D, b.pair.How = d.D, d.How

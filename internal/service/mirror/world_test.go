@@ -127,6 +127,16 @@ func (w *world) mirrored(old, green http.HandlerFunc, outputs ...traffic.Output)
 	})
 }
 
+// judge says whether a gate that judges has the answers compared.
+func (w *world) judge(judged bool) {
+	rt, _ := w.r.Route(key)
+	v := rt.Variants[0]
+	m := *v.Mirror
+	m.Judged = judged
+	v.Mirror = &m
+	w.route(v)
+}
+
 // invoke sends one request and returns its answer.
 func (w *world) invoke(body string, streaming bool) (string, error) {
 	c := &router.Call{Key: key, Arrived: time.Now(), Streaming: streaming, Request: http1.Outgoing{
