@@ -57,7 +57,7 @@ func (w *watched) keep(life string, at time.Time) hosting.KeptEvidence {
 	k := hosting.KeptEvidence{Deployment: w.id, Life: life, Number: w.kept, Documents: map[string]string{}}
 	for _, v := range w.variants {
 		d := Document{
-			At: at.Round(0).UTC(), Step: w.step, Shed: v.shed, Unread: v.unread, Missed: v.missed,
+			At: at.Round(0).UTC(), Step: w.step, Shed: v.shed, Unread: v.incomparable, Missed: v.missed,
 			Unwatched: v.unwatched,
 		}
 		for _, c := range v.scales {
@@ -162,7 +162,7 @@ func (s *Service) resume(
 		}
 		away := max(0, now.Sub(d.At))
 		lost = max(lost, away)
-		v.shed, v.unread, v.missed, v.unwatched = d.Shed, d.Unread, d.Missed, d.Unwatched+away
+		v.shed, v.incomparable, v.missed, v.unwatched = d.Shed, d.Unread, d.Missed, d.Unwatched+away
 		for _, f := range d.Spoken {
 			if v.spoken == nil {
 				v.spoken = map[gate.Kind]gate.Fact{}

@@ -102,7 +102,7 @@ func (s *Service) countPairs() {
 		case v == nil:
 		case p.shed:
 			if p.unread != (gate.Unread{}) {
-				v.unread.Add(p.unread)
+				v.incomparable.Add(p.unread)
 			} else {
 				v.shed++
 			}

@@ -34,22 +34,22 @@ type watched struct {
 
 // variantOf is one variant of it.
 type variantOf struct {
-	place     Place
-	pace      *pace
-	looks     []look    // at answers; none: too little is known of the old fleet's past
-	known     time.Time // since when there are looks
-	unread    int64     // answers that there was no room to read
-	scales    []*scale
-	any       []*scale // the mean of which Any is
-	anyTrail  gate.Trail
-	share     float64 // of the new fleet
-	heldSince time.Time
-	shed      int64         // copies that were not compared for want of room
-	unread    gate.Unread   // of which nothing could be
-	missed    int64         // requests that there was no room to count
-	unwatched time.Duration // for so long nobody counted
-	facts     []gate.Fact
-	spoken    map[gate.Kind]gate.Fact // with which gates fired
+	place        Place
+	pace         *pace
+	looks        []look    // at answers; none: too little is known of the old fleet's past
+	known        time.Time // since when there are looks
+	unread       int64     // answers that there was no room to read
+	scales       []*scale
+	any          []*scale // the mean of which Any is
+	anyTrail     gate.Trail
+	share        float64 // of the new fleet
+	heldSince    time.Time
+	shed         int64         // copies that were not compared for want of room
+	incomparable gate.Unread   // pairs of answers in which nothing could be compared
+	missed       int64         // requests that there was no room to count
+	unwatched    time.Duration // for so long nobody counted
+	facts        []gate.Fact
+	spoken       map[gate.Kind]gate.Fact // with which gates fired
 }
 
 // scale is one gate of a variant.

@@ -159,7 +159,7 @@ func (w *watched) factOf(v *variantOf, c *scale, now time.Time, x float64) gate.
 		f.Seen.Missed, f.Seen.Unseen = 0, v.unseen(f.Seen.New.Requests)
 	}
 	if c.kind == evidence.Disagreement {
-		f.Seen.Unread = v.unread
+		f.Seen.Unread = v.incomparable
 	}
 	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Seen.Uncompared() <= gate.MostUnseen {
 		if f.Proof = c.proof.Value(); c.proof.Proven(g.Alpha) {
