@@ -82,7 +82,7 @@ func TestFalseAlarmsAreRareWhereMuchFails(t *testing.T) {
 	for _, s := range counted() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			runs := bakes(t, 60)
+			runs := min(500, bakes(t, 60)) // of each of ten
 			allowed := 0.01*float64(runs) + 3*math.Sqrt(0.01*float64(runs))
 			if s.incidents {
 				allowed *= 2 // single instances are no coins: see the page
