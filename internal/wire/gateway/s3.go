@@ -33,7 +33,7 @@ func (g *gateway) s3(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	connlimit.Prove(r.Context(), id.Holder())
-	r = r.WithContext(access.With(r.Context(), c))
+	r = r.WithContext(access.With(heard(r), c))
 	r.Body = payload
 	g.S3.ServeHTTP(w, r)
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -56,12 +57,23 @@ func (g *gateway) whole(a api) http.HandlerFunc {
 			g.logRefusal(w, r, a.service, e.Status, e.Code)
 			a.protocol.Refuse(w, e)
 		default:
-			r = r.WithContext(access.With(r.Context(), c))
+			ctx, cancel := context.WithTimeout(heard(r), longest)
+			defer cancel()
+			r = r.WithContext(access.With(ctx, c))
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 			a.handler.ServeHTTP(w, r)
 		}
 	}
 }
+
+// longest is how long a request takes that has come whole, whatever it waits for.
+const longest = 5 * time.Minute
+
+// heard returns the context of a request that is carried out whether its client
+// listens or not. Who only closes his sending side has not left, though net/http
+// takes it for that and ends the context: he was told of an internal error now and
+// then, of something that had been done or not.
+func heard(r *http.Request) context.Context { return context.WithoutCancel(r.Context()) }
 
 // verify returns who calls and the request's body. The head is looked at first,
 // so that only those who hold a key that may come here have their body read.

@@ -186,6 +186,11 @@ func newPayload(r *http.Request, form payloadForm, chain *chunkChain) (*Payload,
 			br: bufio.NewReaderSize(r.Body, 16<<10), chain: chain, room: n, trailer: form.trailer, sum: sha256.New(),
 		}
 		p.src = p.chunks
+	} else if text, given := r.Header["X-Amz-Decoded-Content-Length"]; given &&
+		text[0] != strconv.FormatInt(r.ContentLength, 10) {
+		// The chunks that the client speaks of would be stored as the object.
+		return nil, fail(reasonPayload, "x-amz-decoded-content-length is not the length of a body that "+
+			"x-amz-content-sha256 says is in no chunks.")
 	} else if form.hash != unsignedPayload {
 		want, err := hex.DecodeString(form.hash)
 		if err != nil {

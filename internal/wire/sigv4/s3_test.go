@@ -165,3 +165,17 @@ func TestALengthOfNothingIsSignedEmptyOrAsZero(t *testing.T) {
 		t.Errorf("a header that was signed empty is full: %v", e)
 	}
 }
+
+// A body that one header says is in chunks and another says is not would be stored
+// with its chunks' frames.
+func TestADecodedLengthHoldsWithoutChunks(t *testing.T) {
+	v := sigv4.NewVerifier(testRing())
+	for length, want := range map[string]bool{"3": false, "13": true, "x": false, "-13": false} {
+		r := put("3\r\nabc\r\n0\r\n\r\n"[:13], http.Header{
+			"X-Amz-Decoded-Content-Length": {length}, "Content-Encoding": {"aws-chunked"},
+		}, "").signed(t)
+		if got := verifies(v, r); got != want {
+			t.Errorf("%s of 13: %v", length, got)
+		}
+	}
+}
