@@ -118,7 +118,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		Change: a.hosting.Change, Changed: a.wakeups.rowsChanged, Keep: a.gates.Keep, Log: a.log,
 		Evidence: &evidence.Source{
 			Endpoints: a.hosting, Alarms: a.alarms, Routers: a.router, Metrics: a.metrics, Watch: a.watch,
-			Gates: a.gates, Follow: a.gates.Follow, OnEvidence: a.alarms.OnEvidence,
+			Gates: a.gates, Follow: a.gates.Follow, Stands: a.gates.Stands, OnEvidence: a.alarms.OnEvidence,
 		},
 	}
 	a.turns = &loop.Runner{

@@ -21,6 +21,9 @@ func (g Gate) Test() (t evidence.Gate, ok bool) {
 		t = evidence.Rate(k, evidence.Margins{Ratio: g.Ratio, Plus: g.Plus, Proven: g.Proven})
 	case InstanceLoss:
 		t = evidence.Losses()
+		for i := range t.Sides {
+			t.Sides[i].Ratio, t.Sides[i].Plus = g.Ratio, g.Plus
+		}
 	case Latency, FirstChunk:
 		t = evidence.Latencies(k)
 	case Disagreement:

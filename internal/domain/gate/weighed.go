@@ -12,9 +12,7 @@ func (g Gate) Unweighed() string {
 	switch g.Kind {
 	case Accuracy:
 		return fmt.Sprintf("Gate %q is not supported by this server: no ground truth can be sent yet.", string(g.Kind))
-	case InstanceLoss:
-		return fmt.Sprintf("Gate %q is not supported by this server: it compares %s.", string(g.Kind), list(compared()))
-	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Drift, Disagreement,
+	case Errors, ServerErrors, ClientErrors, Retries, Abandoned, InstanceLoss, Latency, FirstChunk, Drift, Disagreement,
 		MirrorFailure, Any:
 	}
 	if g.PublicLabels {
@@ -30,17 +28,6 @@ func (g Gate) Unweighed() string {
 
 // Provable reports whether somebody works out proofs of k.
 func (k Kind) Provable() bool { return k.Paired() || k.Rate() && k != InstanceLoss }
-
-// compared are the kinds that somebody works out.
-func compared() []string {
-	var names []string
-	for _, k := range []Kind{
-		Errors, ServerErrors, ClientErrors, Retries, Abandoned, Latency, FirstChunk, Drift, Disagreement, Any,
-	} {
-		names = append(names, string(k))
-	}
-	return names
-}
 
 // ServerUnweighed returns what the words of a server's configuration ask for, by
 // kind, that nobody works out, each as a sentence.

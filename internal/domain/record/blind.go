@@ -132,6 +132,19 @@ func (b *blindness) look(g gate.Gate, i int, rate, failing float64) {
 	if g.Kind == gate.Drift && g.Judges() {
 		b.answers(g, x, gets)
 	}
+	if g.Kind == gate.InstanceLoss && g.Judges() {
+		b.losses(g, t, x, max(1, x.share*float64(b.plan.Variants[i].New)))
+	}
+}
+
+// losses says after how long a fleet would be noticed of which so many instances, on
+// average, are lost every 20 seconds each.
+func (b *blindness) losses(g gate.Gate, t evidence.Gate, x exposure, instances float64) {
+	need := t.Needed(evidence.Rates(0.05, 0), x.share, g.Alpha) / instances
+	if need > x.split.Seconds() {
+		b.warn("GateBlind", "Gate %q: that each new instance is lost every 20 s would be noticed after about %s s in which "+
+			"both fleets answer requests; there will be %s s.", g.Kind, about(need), about(x.split.Seconds()))
+	}
 }
 
 // answers says whether it would be noticed that a class of answers is never given.

@@ -118,6 +118,15 @@ func TestAPlanSaysWhatItsGatesCannotSee(t *testing.T) {
 					`about `, "GateBlind",
 			},
 		},
+		"too short to see that instances crash": {
+			10, time.Minute,
+			map[gate.Kind]string{gate.InstanceLoss: "action=rollback"},
+			1000, 0,
+			[]string{
+				`GateBlind: Gate "instance-loss": that each new instance is lost every 20 s would be noticed after `,
+				"OneInstance",
+			},
+		},
 		"enough for that": {
 			40, 10 * time.Minute, map[gate.Kind]string{gate.Drift: "action=rollback"}, 100, 0, nil,
 		},

@@ -89,6 +89,9 @@ func (d *Deployer) step(
 	if len(ev.Answered) > 0 {
 		e.Deployment.Exposure = e.Deployment.Exposure.Add(ev.Answered, e.Deployment.Begun)
 	}
+	if d.Evidence.Stands != nil {
+		d.Evidence.Stands(id, e, is)
+	}
 	ev.Firing = d.Evidence.WithTrip(id, ev.Firing)
 	facts := e.Facts(is, ev.Firing, now)
 	facts.Observed = ev.Observed
@@ -156,7 +159,8 @@ func (d *Deployer) lookAgain(e *hosting.Endpoint, s rollout.State, due, now time
 		soon(betweenAlarms)
 	}
 	policy := e.Deployment.Plan.Policy
-	if gate.AnyJudges(policy.Gates) || policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
+	_, losses := gate.Find(policy.Gates, gate.InstanceLoss)
+	if losses || gate.AnyJudges(policy.Gates) || policy.MinimumRequests > 0 && s.Phase == rollout.Baking {
 		soon(betweenCounts)
 	}
 	return due

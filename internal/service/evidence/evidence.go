@@ -74,6 +74,9 @@ type Source struct {
 	// of it: of the endpoint that it changes, nil if it is over.
 	// fault.Limit says that alarms on evidence see none of this deployment.
 	Follow func(ctx context.Context, id hosting.DeploymentID, e *hosting.Endpoint) error
+	// Stands, unless nil, hears how the instances of a deployment's fleets do. It does
+	// not block.
+	Stands func(id hosting.DeploymentID, e *hosting.Endpoint, is []hosting.Instance)
 	// OnEvidence, unless nil, returns those of the named alarms that watch evidence.
 	OnEvidence func(sc arn.Scope, names []string) []string
 }

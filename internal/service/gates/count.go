@@ -5,8 +5,8 @@
 // and nothing else, that a count is of the fleet that was drawn, by the chance
 // with which it was, and that evidence on one deployment is never part of that on
 // another. What is compared are events that a request has or has not, and pairs of
-// answers to one request, how long it took, and how often it is answered with what;
-// losses of instances are not (see gate.Gate.Unweighed). A server that starts goes on with
+// answers to one request, how long it took, how often it is answered with what, and
+// how often instances are lost. A server that starts goes on with
 // what the last one saved, and says what it did not look at. What follows from
 // evidence is decided elsewhere, by package rollout.
 package gates

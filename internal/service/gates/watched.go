@@ -39,6 +39,7 @@ type variantOf struct {
 	looks        []look    // at answers; none: too little is known of the old fleet's past
 	known        time.Time // since when there are looks
 	unread       int64     // answers that there was no room to read
+	lives        lives
 	scales       []*scale
 	any          []*scale // the mean of which Any is
 	anyTrail     gate.Trail
@@ -168,7 +169,7 @@ func (s *Service) weighs(v *variantOf, gates []gate.Gate, now time.Time) {
 		add(k, t, asked)
 	}
 	for _, k := range []evidence.Kind{
-		evidence.FirstChunk, evidence.Drift, evidence.Disagreement, evidence.MirrorFailure,
+		evidence.InstanceLoss, evidence.FirstChunk, evidence.Drift, evidence.Disagreement, evidence.MirrorFailure,
 	} {
 		if g, asked := gate.Find(gates, gate.Kind(k)); asked {
 			t, _ := g.Test()

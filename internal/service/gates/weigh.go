@@ -41,6 +41,7 @@ func (s *Service) weigh(now time.Time) {
 		for _, v := range w.variants {
 			s.setPace(v, now, ended)
 			s.setAnswers(w, v, now)
+			v.setLosses()
 			values = append(values, s.weighVariant(w, v, now)...)
 			v.stick(w)
 			if ended {

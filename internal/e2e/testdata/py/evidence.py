@@ -33,10 +33,10 @@ for name, path, environment in [
     configure(name, name, {"errors": "patience=10s"})
 configure("v2-by-tag", "v2", {"errors": "patience=10s action=rollback"})
 try:
-    configure("slow", "v2", {"latency": "action=rollback"})
+    configure("right", "v2", {"accuracy": "action=rollback"})
     check("a gate that nobody works out", "accepted", "refused")
 except ClientError as e:
-    check_true("a gate that nobody works out", 'Gate "latency" is not supported by this server' in str(e), str(e))
+    check_true("a gate that nobody works out", 'Gate "accuracy" is not supported by this server' in str(e), str(e))
 sm.create_endpoint(EndpointName="live", EndpointConfigName="v1")
 wait(sm, "endpoint_in_service", "live")
 
