@@ -38,7 +38,12 @@ func (d *show) cost(ctx context.Context) error {
 		t.only(updatingV3, "v2", broken) && t.only(afterRollback, "v2"),
 		"v3 took a part of the traffic, and v2 all of it after the rollback",
 	)
-	d.check(t.only(copyingV4, "v2") && t.only(afterCopies, "v2"), "nobody got an answer of v4")
+	d.check(t.only(copyingV4, "v2") && t.only(afterCopies, "v2"), "while v4 got copies, nobody got an answer of it")
+	d.check(
+		t.only(driftingV4, "v2", wrong) && t.only(afterDrift, "v2"),
+		"without copies it took a part of the traffic, %d requests, and v2 all of it after the rollback",
+		t.phases[driftingV4].by[wrong],
+	)
 	d.check(
 		t.sum().broken > 0, "v3 is broken: it failed on %d of the %d requests that it got", t.sum().broken, e.requests,
 	)

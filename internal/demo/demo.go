@@ -39,6 +39,8 @@ const (
 	rate      = 200  // requests per second
 	broken    = "v3" // fails on a third of what it is sent
 	wrong     = "v4" // answers all of it, and an eight never rightly
+	// unmirrored is v4 in a configuration that asks for no copies of requests.
+	unmirrored = wrong + "-unmirrored"
 	// How long one instance of a new version is watched before the others get
 	// traffic, and these before the old version is stopped, in seconds.
 	canaryBake, finalBake = 4, 2
@@ -162,6 +164,9 @@ func (d *show) upload(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.createConfig(ctx, unmirrored, wrong, gatesOf(unmirrored)); err != nil {
+		return err
+	}
 	d.done(
 		"upload",
 		fmt.Sprintf("four ONNX models that read handwritten digits (%.0f KiB) to s3://%s", float64(size)/1024, bucket),
@@ -218,6 +223,12 @@ func (d *show) updates(ctx context.Context) error {
 		return err
 	}
 	if err := d.mislead(ctx); err != nil {
+		return err
+	}
+	if err := d.watch(ctx, pause); err != nil {
+		return err
+	}
+	if err := d.drift(ctx); err != nil {
 		return err
 	}
 	return d.watch(ctx, pause)

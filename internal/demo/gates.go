@@ -26,13 +26,18 @@ const (
 // gatesOf returns the gates with which a version is deployed, as the tags of its
 // endpoint configuration say it.
 func gatesOf(version string) map[string]string {
-	if version != wrong {
-		return nil
+	switch version {
+	case wrong:
+		return map[string]string{"disagreement": fmt.Sprintf(
+			"action=rollback tolerance=%v output=json:predictions.0.label mirror=0.5 sideeffects=none first=%s "+
+				"patience=10s", allowed/100., copiesFirst,
+		)}
+	case unmirrored:
+		return map[string]string{
+			"drift": fmt.Sprintf("action=rollback tolerance=%v output=json:predictions.0.label@label", allowed/100.),
+		}
 	}
-	return map[string]string{"disagreement": fmt.Sprintf(
-		"action=rollback tolerance=%v output=json:predictions.0.label mirror=0.5 sideeffects=none first=%s patience=10s",
-		allowed/100., copiesFirst,
-	)}
+	return nil
 }
 
 // mislead tries to replace v2 by v4, which no alarm on errors or latency finds: its
@@ -66,6 +71,35 @@ func (d *show) mislead(ctx context.Context) error {
 		return err
 	}
 	d.check(at.IsZero(), "its alarm on errors had nothing to say: every answer was a 200%s", short(why, 90))
+	return nil
+}
+
+// drift tries v4 once more, and nobody copies requests: how often it answers which
+// digit gives it away.
+func (d *show) drift(ctx context.Context) error {
+	d.head(fmt.Sprintf(
+		"v4 again, without copies: half of the traffic at once, and each digit may be answered %d points more or less\n"+
+			"  often than v2 does; the first ten seconds it is learnt how often that is", allowed,
+	))
+	began := time.Now()
+	out, err := d.replace(ctx, unmirrored, canary{instances / 2, 60}, driftBegan)
+	if err != nil {
+		return err
+	}
+	d.done("rollback", "v2 serves everything, v4 stopped, under load", time.Since(began))
+	reason := aws.ToString(out.FailureReason)
+	d.note("FailureReason: " + reason)
+	d.note("(labels are told by number, the most frequent first: which digit it is stays with the endpoint)")
+	serves := aws.ToString(out.EndpointConfigName)
+	d.check(
+		out.EndpointStatus == types.EndpointStatusInService && serves == configOf("v2"), "the endpoint is %s on %s",
+		out.EndpointStatus, serves,
+	)
+	d.check(
+		strings.Contains(reason, `gate "drift" fired: `) &&
+			strings.Contains(reason, configOf(unmirrored)+"'s answers are"),
+		"a gate found that it answers other digits than v2",
+	)
 	return nil
 }
 

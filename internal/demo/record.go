@@ -30,24 +30,33 @@ func (d *show) records(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(all) < 3 {
+	if len(all) < 4 {
 		return fmt.Errorf("%d deployments are on record", len(all))
 	}
-	misled, bad, good := all[0], all[1], all[2] // the newest comes first
+	drifted, misled, bad, good := all[0], all[1], all[2], all[3] // the newest comes first
 	if err := d.command(ctx, "deployment", bad.ID); err != nil {
 		return err
 	}
 	d.check(
 		good.To == configOf("v2") && good.Verdict == "Succeeded" && bad.To == configOf(broken) &&
-			bad.Verdict == "RolledBack" && misled.To == configOf(wrong) && misled.Verdict == "RolledBack",
-		"v2 is on record as %s, v3 as %s, v4 as %s", good.Verdict, bad.Verdict, misled.Verdict,
+			bad.Verdict == "RolledBack" && misled.To == configOf(wrong) && misled.Verdict == "RolledBack" &&
+			drifted.To == configOf(unmirrored) && drifted.Verdict == "RolledBack",
+		"v2 is on record as %s, v3 as %s, v4 as %s, twice", good.Verdict, bad.Verdict, misled.Verdict,
 	)
 	got := d.traffic.exposed().requests
 	d.check(
 		bad.Requests == got, "so is what v3 was exposed to: %d requests of %d that the demo counted", bad.Requests, got,
 	)
-	d.check(misled.Requests == 0, "and v4: %d requests", misled.Requests)
+	took := d.traffic.phases[driftingV4].by[wrong]
+	d.check(
+		misled.Requests == 0 && drifted.Requests == took,
+		"and v4: %d requests with copies first, %d without, of %d that the demo counted", misled.Requests,
+		drifted.Requests, took,
+	)
 	if err := d.wantRecord(ctx, misled, "disagreement", configOf(wrong)+" answers "); err != nil {
+		return err
+	}
+	if err := d.wantRecord(ctx, drifted, "drift", configOf(unmirrored)+"'s answers are "); err != nil {
 		return err
 	}
 

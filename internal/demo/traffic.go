@@ -23,6 +23,8 @@ const (
 	afterRollback
 	copyingV4
 	afterCopies
+	driftingV4
+	afterDrift
 	phases
 )
 
@@ -34,6 +36,8 @@ const (
 	v3Ended
 	v4Began
 	v4Ended
+	driftBegan
+	driftEnded
 	marks
 )
 

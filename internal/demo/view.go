@@ -55,7 +55,7 @@ func (t *traffic) rows() [][]string {
 	rows := [][]string{{"", "requests", "v1 / v2 / v3 / v4", "500s of v3", "lost", "p50", "p99", "max"}}
 	for i, name := range []string{
 		"v1 in service", "v2 by canary", "v2 in service", "v3 by canary", "v2 in service again",
-		"v4 beside v2", "v2 in service still",
+		"v4 beside v2", "v2 in service still", "v4 by canary", "v2 in the end",
 	} {
 		p := &t.phases[i]
 		rows = append(rows, []string{

@@ -12,6 +12,7 @@ import (
 // the gate that looks for what is wrong with it, by boto3 and real processes, and one
 // that is as good as the old one passes the same gates.
 func TestEveryBrokenModelIsCaughtByTheGateThatShould(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	dir := t.TempDir()
 	put := func(name string, archive []byte) {

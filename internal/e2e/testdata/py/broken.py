@@ -19,8 +19,12 @@ sm, runtime, s3, cw = client("sagemaker"), client("sagemaker-runtime"), client("
 LABELS = "output=json:predictions.0.label tolerance=0.04"
 ONES = "output=json:predictions.0.probabilities.1@0.5 tolerance=0.02"
 COPIES = "mirror=1 sideeffects=none first=%s patience=10s action=%s"
+# How often they answer which label, how likely a one is, and how long they take.
+FREQUENCIES = "output=json:predictions.0.label@label tolerance=0.03 action=%s"
+CHANCES = "output=json:predictions.0.probabilities.1 tolerance=0.03 action=%s"
+TIMES = "warmup=1s patience=10s action=rollback factor=1.5"
 
-MODELS = ["v2", "v4", "bias", "nan", "stale", "again"]
+MODELS = ["v2", "v4", "bias", "nan", "stale", "slow", "again"]
 COUNT = 2  # instances
 
 
@@ -58,6 +62,7 @@ class Load:
         self.images = [line.strip().rsplit(",", 1)[0] for line in open(images)]
         self.at, self.lock, self.over = 0, threading.Lock(), threading.Event()
         self.by, self.failed = {name: 0 for name in MODELS}, []
+        self.long = False  # a request in four is of many images
         self.threads = [threading.Thread(target=self.call) for _ in range(4)]
 
     def call(self):
@@ -67,6 +72,8 @@ class Load:
                 self.at += 1
                 times, which = divmod(self.at, len(self.images))
                 image = f"{times / 1000}," + self.images[which].split(",", 1)[1]
+                if self.long and self.at % 4 == 0:
+                    image = "\n".join([image] + self.images[:400])
             try:
                 out = mine.invoke_endpoint(EndpointName="digits", ContentType="text/csv", Accept="application/json",
                                            Body=image)
@@ -113,15 +120,15 @@ def caught(load, model, gate, words, alarms=(), exposed=False):
         check(f"{name}: the reason", reason, "Endpoint deployment was rolled back because the following CloudWatch "
               f"alarm(s) are in ALARM state: [{', '.join(alarms)}].")
     else:
-        check_true(f"{name}: the reason", f'because gate "{gate}" fired: {name} ' in reason, reason)
+        check_true(f"{name}: the reason", f'because gate "{gate}" fired: ' in reason and name in reason, reason)
     got = load.by[model] - before
     check_true(f"{name}: {got} requests reached it", (got > 0) == exposed, got)
 
 
-def passes(name, words):
+def passes(name, words, seconds=2):
     """What is as good as v2 passes a gate, and v2 comes back."""
     configure(name, "again", words)
-    end = update(name, 2)
+    end = update(name, seconds)
     check(f"{name}: who serves", (end["EndpointConfigName"], end.get("FailureReason")), (name, None))
     check("who serves then", update("v2", 0)["EndpointConfigName"], "v2")
 
@@ -130,6 +137,7 @@ def main():
     make(sys.argv[1])
     alarm("disagrees", "DisagreementEvidence")
     alarm("worse", "AnyEvidence")
+    alarm("drifts", "OutputDriftEvidence")
     with Load(sys.argv[2]) as load:
         judge = COPIES % ("60s", "rollback")
         tell = COPIES % ("60s", "report")
@@ -137,6 +145,14 @@ def main():
         caught(load, "stale", "disagreement", f"{LABELS} {tell}", ["disagrees"])
         caught(load, "bias", "disagreement", f"{ONES} {judge}")
         caught(load, "nan", "disagreement", f"{ONES} {tell}", ["worse"])
+        # Nobody copies a request: what is seen is what callers get.
+        caught(load, "v4", "drift", FREQUENCIES % "rollback", exposed=True)
+        caught(load, "nan", "drift", CHANCES % "report", ["drifts"], exposed=True)
+        load.long = True
+        caught(load, "slow", "latency", TIMES, exposed=True)
+        passes("again-times", {"latency": TIMES}, 15)
+        load.long = False
+        passes("again-frequencies", {"drift": FREQUENCIES % "rollback"}, 25)
         soon = COPIES % ("5s", "rollback")
         passes("again-labels", {"disagreement": f"{LABELS} {soon}"})
         passes("again-ones", {"disagreement": f"{ONES} {soon}"})
