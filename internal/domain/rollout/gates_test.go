@@ -443,3 +443,33 @@ func TestGatesAreStoredWithThePlan(t *testing.T) {
 		t.Errorf("planned until %s, waits %s: %s", line[len(line)-1].At, p.TotalWait(), diff)
 	}
 }
+
+// Two gates that disagree: a deployment goes on only when each that holds it is
+// proven, and one that fires undoes it whatever the other has shown.
+func TestOfTwoGatesThatDisagreeTheOneThatIsNotContentCounts(t *testing.T) {
+	c := canary(count(1), 60, 30)
+	c.MaximumExecutionTimeout = secs(900)
+	p := gated(t, c, fleet(4, 4), map[gate.Kind]string{gate.Errors: "action=hold", gate.Retries: "action=hold"})
+	until := func(r *ride, at time.Duration, bend func(*rollout.Facts)) {
+		for r.now.Sub(t0) < at && !r.state.Phase.Terminal() {
+			if !r.turn(bend) {
+				r.now = r.wake
+			}
+		}
+	}
+	r := start(t, p)
+	until(r, secs(300), saw(proof(gate.Errors, 9, 0), proof(gate.Retries, 2.9, 0)))
+	if r.state.Phase != rollout.Baking || r.state.Step != 0 {
+		t.Errorf("with one of two proven it is %s in step %d", line(r.state), r.state.Step)
+	}
+	r.rest(saw(proof(gate.Errors, 9, 0), proof(gate.Retries, 3.1, 0)))
+	if r.state.Step != 1 {
+		t.Errorf("with both proven it is %s in step %d", line(r.state), r.state.Step)
+	}
+	r = start(t, p)
+	until(r, secs(30), nil)
+	r.end(saw(proof(gate.Errors, 9, 0), against(gate.Retries, 4)))
+	if r.state.Phase != rollout.RolledBack || !strings.Contains(r.state.Reason, `gate "retries" fired`) {
+		t.Errorf("%s: %s", line(r.state), r.state.Reason)
+	}
+}

@@ -148,3 +148,50 @@ func TestPairsProveUnlessTooManyOfThemWereNotCompared(t *testing.T) {
 		}
 	})
 }
+
+// One bad instance of four fires its fleet's gate, but not before it has been in
+// trouble for as long as the gate is patient.
+func TestOneBadInstanceOfFourTakesItsFleetBackAfterThePatience(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", map[string]string{"errors": "action=rollback patience=60s"})
+		y.bake(0.5)
+		began := time.Now()
+		for y.why("d-1") == "" && time.Since(began) < 20*time.Minute {
+			s := sample(y.x.IntN(2) == 0, y.x.IntN(4), 0.5)
+			if s.Draw.Role == traffic.NewFleet {
+				s.Draw.Fleet = "f-d-1"
+				s.ModelError = s.Draw.Slot == 0
+			}
+			y.s.Started(s.Key, s.Draw)
+			y.s.Sample(s)
+			time.Sleep(20 * time.Millisecond)
+		}
+		if took := time.Since(began); took < time.Minute || took > 5*time.Minute {
+			t.Errorf(seed+"it took %v: %s", took, y.why("d-1"))
+		}
+	})
+}
+
+// What one gate has proven is nothing against what another one has found.
+func TestAGateThatFiresIsHeardThoughAnotherIsProven(t *testing.T) {
+	inBubble(t, func(y *yard) {
+		y.deploy("d-1", map[string]string{"errors": held, "retries": "action=rollback"})
+		y.step(0, 0.25)
+		y.requests(3*time.Minute, 0.25, 0, 0)
+		if ok, _ := y.shows(gate.Errors); !ok || y.why("d-1") != "" {
+			t.Fatalf(seed+"proven: %v; %s", ok, y.why("d-1"))
+		}
+		for n := 0; n < 600 && y.why("d-1") == ""; n++ {
+			s := sample(y.x.IntN(4) == 0, y.x.IntN(4), 0.25)
+			if s.Draw.Role == traffic.NewFleet {
+				s.Draw.Fleet, s.Retried = "f-d-1", true
+			}
+			y.s.Started(s.Key, s.Draw)
+			y.s.Sample(s)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if why := y.why("d-1"); !strings.HasPrefix(why, `gate "retries" fired: v2 needs a second instance`) {
+			t.Errorf(seed+"%q", why)
+		}
+	})
+}
