@@ -56,7 +56,9 @@ type routed struct {
 func newRouted(t *testing.T, c *traffic.Capture, container http.HandlerFunc) *routed {
 	t.Helper()
 	w := newWorld(t)
-	r, err := router.New(router.Config{Registerer: w.registry})
+	r, err := router.New(router.Config{ // on a busy machine, connecting takes a while
+		Registerer: w.registry, Client: http1.NewClient(http1.UpstreamConfig{DialTimeout: 10 * time.Second}),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,7 @@ func (r *routed) serve(c *traffic.Capture, address string) {
 
 // call is a request that is yet to be sent.
 func (r *routed) call(body string, fields ...http1.Field) *router.Call {
-	patience := 30 * time.Second
+	patience := time.Minute
 	if body == "slow" {
 		patience = time.Second
 	}
