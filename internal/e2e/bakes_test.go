@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	runtimetypes "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 
 	"github.com/slipway-ml/slipway/internal/config"
 	"github.com/slipway-ml/slipway/internal/openload"
@@ -129,8 +131,8 @@ func TestTrafficThatWasTakenBackStaysBackThoughTheServerIsKilledBeforeItIsWritte
 }
 
 // Whatever becomes of the database while a bad model bakes, its traffic is taken
-// back: from some moment on no request fails any more, and only after that is there
-// a database to write it to.
+// back: from some moment on the model gets no request any more, and only after that
+// is there a database to write it to.
 func TestTrafficIsTakenBackWhateverBecomesOfTheDatabase(t *testing.T) {
 	for name, begin := range map[string]func(db *pgtest.Server, way *pgtest.Slow) (end func()){
 		"frozen": func(db *pgtest.Server, _ *pgtest.Slow) func() { db.Freeze(); return db.Thaw },
@@ -173,12 +175,13 @@ func TestTrafficIsTakenBackWhateverBecomesOfTheDatabase(t *testing.T) {
 	}
 }
 
-// failed counts the requests that have failed so far.
+// failed counts the requests so far that the bad model took: those that it failed.
+// What a busy machine has failed is none of it.
 func (l *census) failed() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range l.outcomes {
-		if o.err != nil {
+		if m, ok := errors.AsType[*runtimetypes.ModelError](o.err); ok && aws.ToInt32(m.OriginalStatusCode) == 500 {
 			n++
 		}
 	}
