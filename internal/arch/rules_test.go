@@ -175,9 +175,9 @@ var rules = []rule{
 	{"internal/gates", may(domain("evidence"))},
 	{"internal/bench", may(
 		agent("engine", "handles", "model", "proto/edgemanager", "serve"),
-		domain("arn", "hosting", "outcome", "traffic"),
+		domain("alarm/metric", "arn", "hosting", "outcome", "rollout", "traffic"),
 		platform("bundle", "child", "connlimit", "http1", "objects", "pgtest", "store", "store/hosting"),
-		service("capture", "mirror", "router"), wire("sigv4"),
+		service("capture", "gates", "mirror", "router"), wire("sigv4"),
 		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},

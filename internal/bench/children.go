@@ -104,7 +104,7 @@ func routerChild(ctx context.Context, args []string) error {
 	profile := fs.String("profile", "", "where to write a CPU profile")
 	open := fs.Bool("open", false, "verify no signatures")
 	nethttp := fs.Bool("nethttp", false, "be served by net/http")
-	observe := fs.String("observe", "", "have an observer: off, all, shadow or hangs")
+	observe := fs.String("observe", "", "have an observer: off, all, shadow or hangs; or two fleets: split, evidence")
 	captured := fs.String("capture", "", "a directory to capture every request into")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -121,7 +121,15 @@ func routerChild(ctx context.Context, args []string) error {
 		defer pprof.StopCPUProfile()
 	}
 	reg := prometheus.NewRegistry()
-	r, err := router.New(router.Config{Registerer: reg})
+	cfg := router.Config{Registerer: reg}
+	if *observe == "evidence" {
+		wait, err := weighed(ctx, &cfg)
+		if err != nil {
+			return err
+		}
+		defer wait()
+	}
+	r, err := router.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ var benchmarks = []struct {
 	{"router", benchRouter},
 	{"observe", benchObserve},
 	{"capture", benchCapture},
+	{"evidence", benchEvidence},
 	{"control", benchControl},
 	{"rollback", benchRollback},
 	{"edge", benchEdge},

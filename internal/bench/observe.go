@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
@@ -76,6 +77,8 @@ func observed(r *router.Router, rt *traffic.Route, how string) error {
 		}
 		return shadowed(r, rt, 1, addr)
 	case "":
+	case "split", "evidence":
+		divide(rt)
 	case "off":
 		r.Listen("bench", onlooker{})
 	case "all":
@@ -88,8 +91,9 @@ func observed(r *router.Router, rt *traffic.Route, how string) error {
 }
 
 // benchObserve compares the router without observers, with one that no route
-// asks for, with one that looks at every request, with a shadow that gets a tenth
-// of them, and with one that gets all and answers none. The processor's time for a
+// asks for, with one that looks at every request, with all of them captured, with
+// two fleets of a deployment, whose requests are weighed or not, with a shadow that
+// gets a tenth of them, and with one that gets all and answers none. The processor's time for a
 // request is the figure that other work on the machine disturbs least.
 func benchObserve(ctx context.Context, o options) error {
 	a, err := newArena(o)
@@ -102,9 +106,16 @@ func benchObserve(ctx context.Context, o options) error {
 		return err
 	}
 	a.servers["upstream"] = up
-	names := []string{"no observer", "observer off", "observer on", "shadow of 10 %", "shadow that hangs"}
-	for i, how := range []string{"", "off", "all", "shadow", "hangs"} {
-		p, err := startChild("child-router", "-observe="+how, "-upstream", up.addr)
+	names := []string{
+		"no observer", "observer off", "observer on", "all captured", "two fleets", "with evidence", "shadow of 10 %",
+		"shadow that hangs",
+	}
+	for i, how := range []string{"", "off", "all", "", "split", "evidence", "shadow", "hangs"} {
+		args := []string{"-observe=" + how, "-upstream", up.addr}
+		if names[i] == "all captured" {
+			args = append(args, "-capture", filepath.Join(a.dir, "data"))
+		}
+		p, err := startChild("child-router", args...)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemakerruntime"
+	runtimetypes "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 
 	"github.com/slipway-ml/slipway/internal/openload"
 )
@@ -107,6 +108,7 @@ type exposure struct {
 	mu          sync.Mutex // guards what follows
 	first, last time.Time  // when the first bad answer came, and when the last that got one was sent
 	bad, all    int        // answers
+	other       int        // errors that are not the bad model's: of a busy machine
 }
 
 // took returns for how long the bad fleet got requests after its first bad answer,
@@ -116,6 +118,9 @@ func (e *exposure) took() (time.Duration, int, error) {
 	defer e.mu.Unlock()
 	if e.bad == 0 {
 		return 0, 0, errors.New("the bad model never answered")
+	}
+	if e.other > 0 {
+		fmt.Printf("(%d of %d requests failed otherwise than by the bad model)\n", e.other, e.all)
 	}
 	return max(0, e.last.Sub(e.first)), e.bad, nil
 }
@@ -141,8 +146,12 @@ func (s *benchServer) load(ctx context.Context, e *exposure) (stop func() error)
 			_, err := runtime.InvokeEndpoint(ctx, in)
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			if e.all++; err == nil {
-				return nil
+			e.all++
+			if m, ok := errors.AsType[*runtimetypes.ModelError](err); !ok || aws.ToInt32(m.OriginalStatusCode) != 500 {
+				if err != nil {
+					e.other++
+				}
+				return err
 			}
 			if e.bad++; e.first.IsZero() {
 				e.first = time.Now()
