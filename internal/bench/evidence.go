@@ -62,12 +62,16 @@ func (b baking) KeepEvidence(context.Context, []hosting.KeptEvidence) error { re
 // ends; then wait waits for it.
 func weighing(ctx context.Context) (s *gates.Service, wait func(), err error) {
 	b := newBaking()
-	s = gates.New(gates.Config{
+	s, err = gates.New(gates.Config{
 		Deployments: b, Store: b, Longest: time.Minute, LongestPair: time.Minute, Log: slog.New(slog.DiscardHandler),
+		Route: func(traffic.Key) (traffic.Route, bool) { return traffic.Route{}, false },
 		Begin: func(context.Context, arn.Scope, ...metric.ID) error { return nil },
 		Put:   func(arn.Scope, metric.ID, time.Time, float64) error { return nil },
 		Trip:  func(hosting.DeploymentID, string) {},
 	})
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := s.Follow(ctx, bakingID, b.e); err != nil {
 		return nil, nil, err
 	}
