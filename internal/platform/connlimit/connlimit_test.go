@@ -457,3 +457,20 @@ func TestAHandlersOwnDeadlineHolds(t *testing.T) {
 		}
 	})
 }
+
+// Who sends a body without an end is not kept at the cost of somebody known.
+func TestAStrangerInABodyMakesRoomBeforeAnybodyKnown(t *testing.T) {
+	l := connlimit.New(connlimit.Config{Max: 2})
+	var closed []string
+	enter := func(name string, at byte) *connlimit.Place {
+		from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, at)}
+		return l.Enter(from, func() error { closed = append(closed, name); return nil })
+	}
+	known := enter("known", 1)
+	known.Prove("k")
+	known.Wait(time.Now())
+	enter("stranger", 2).WaitForBody(time.Now())
+	if enter("new", 3) == nil || !slices.Equal(closed, []string{"stranger"}) {
+		t.Error("closed:", closed)
+	}
+}

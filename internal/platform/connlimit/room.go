@@ -103,8 +103,9 @@ func (q *queue) enough(now int64) bool {
 	return q.vain >= looksInVain
 }
 
-// longest finds those that are emptied first: between requests and in a head; only
-// where there is none, the one that is longest in a body.
+// longest finds those that are emptied first: of the first rank that there is, those
+// between requests and in a head; only where there is none, the one that is longest in
+// a body.
 func (l *Limiter) longest(s search) []candidate {
 	var found []candidate
 	var body *candidate
@@ -120,11 +121,12 @@ func (l *Limiter) longest(s search) []candidate {
 		switch {
 		case c.state > 0:
 			found = keepFirst(found, c)
-		case c.state < 0 && c.state != emptied && (body == nil || c.state > body.state):
+		case c.state < 0 && c.state != emptied &&
+			(body == nil || r < body.rank || r == body.rank && c.state > body.state):
 			body = &c
 		}
 	}
-	if len(found) == 0 && body != nil {
+	if body != nil && (len(found) == 0 || body.rank < found[0].rank) {
 		return []candidate{*body}
 	}
 	return found
