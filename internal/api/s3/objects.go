@@ -245,16 +245,9 @@ func deleteCondition(etag []string, modified, size string) (cond objects.Conditi
 
 // source opens what x-amz-copy-source names, and checks the conditions on it.
 func (c *call) source() (*objects.Object, string, string, error) {
-	text, version, _ := strings.Cut(c.r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
-	if version != "" && version != "null" {
-		return nil, "", "", argument("x-amz-copy-source", version, "Invalid version id specified")
-	}
-	text, err := url.QueryUnescape(text)
-	bucket, key, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
-	if err != nil || !ok || bucket == "" || key == "" {
-		return nil, "", "", argument(
-			"x-amz-copy-source", text, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-		)
+	bucket, key, err := copySource(c.r.Header.Get("X-Amz-Copy-Source"))
+	if err != nil {
+		return nil, "", "", err
 	}
 	o, err := c.store.Open(c.r.Context(), bucket, key)
 	if err != nil {
@@ -272,6 +265,22 @@ func (c *call) source() (*objects.Object, string, string, error) {
 		return nil, "", "", err
 	}
 	return o, bucket, key, nil
+}
+
+// copySource reads which object is to be copied: the bucket and the key, as in a URL.
+func copySource(header string) (bucket, key string, err error) {
+	text, version, _ := strings.Cut(header, "?versionId=")
+	if version != "" && version != "null" {
+		return "", "", argument("x-amz-copy-source", version, "Invalid version id specified")
+	}
+	text, err = url.QueryUnescape(text)
+	bucket, key, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
+	if err != nil || !ok || bucket == "" || key == "" {
+		return "", "", argument(
+			"x-amz-copy-source", text, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+		)
+	}
+	return bucket, key, nil
 }
 
 type copyResult struct {

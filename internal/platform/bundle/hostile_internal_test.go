@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -270,6 +271,15 @@ func FuzzDecodeManifest(f *testing.F) {
 				t.Fatalf("%T %v", err, err)
 			}
 			return
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := DecodeManifest(text, Limits{})
+		twice, _ := json.Marshal(again) // as above
+		if err != nil || !bytes.Equal(text, twice) {
+			t.Fatalf("written again it is another: %v\n%s\n%s", err, text, twice)
 		}
 		for _, f := range m.Files {
 			if strings.ContainsAny(f.Path, "/\\\x00") || f.Path == "" || f.Path == ".." || f.Size < 0 {

@@ -72,6 +72,12 @@ func FuzzJSON(f *testing.F) {
 		`{"inputs":[{"name":"n","shape":[],"datatype":"UINT64","data":7}]}`, `[[[[1,2],[3,4]]]]`, `{"inputs":7}`)
 }
 
+func FuzzLines(f *testing.F) {
+	fuzz(f, "application/jsonlines", "[1,2]\n[3,4]\n", `{"a":[1,2],"b":"x"}`+"\r\n\n", "\"x\"\n\"\\ud800\"", "1\n2",
+		"[[1,2],[3,4]]",
+		"{\"inputs\":[1,2]}\n{\"features\":[3,4]}", "\n\n", "[1,2] [3,4]")
+}
+
 func FuzzNPY(f *testing.F) {
 	fuzz(f, "application/x-npy", npy("<f4", "True", "(3, 2)", string(floatBytes(1, 2, 3, 4, 5, 6))),
 		npy(">U1", "False", "(1, 1)", "\x00\x00\x00a"),

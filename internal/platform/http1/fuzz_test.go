@@ -70,6 +70,9 @@ func FuzzResponseHead(f *testing.F) {
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "HTTP/1.0 404\r\n\r\n",
 		"HTTP/1.1 204 \r\nConnection: close\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 99 x\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+		"HTTP/1.1 304 N\r\nContent-Length: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 1\r\n\r\n",
 	} {
 		f.Add(s)
 	}
@@ -82,9 +85,21 @@ func FuzzResponseHead(f *testing.F) {
 		if h.status < 100 || h.status > 999 || h.length < -1 {
 			t.Fatalf("%+v", h)
 		}
-		resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(s)), nil)
-		if err == nil && resp.StatusCode != h.status {
-			t.Fatalf("net/http reads %d, we read %d", resp.StatusCode, h.status)
+		for _, method := range []string{"POST", "HEAD"} {
+			resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(s)), &http.Request{Method: method})
+			none := bodyless(method, h.status) || h.status < 200 // those are read over
+			switch {
+			case h.err != nil && !none: // it is refused
+			case err != nil && !none && (strings.Contains(err.Error(), "Content-Length") ||
+				strings.Contains(err.Error(), "transfer encoding")):
+				t.Fatalf("net/http refuses the framing: %v", err)
+			case err != nil:
+			case resp.StatusCode != h.status:
+				t.Fatalf("net/http reads %d, we read %d", resp.StatusCode, h.status)
+			case none || resp.ProtoMinor != 1:
+			case len(resp.TransferEncoding) == 1 != h.chunked, !h.chunked && resp.ContentLength != h.length:
+				t.Fatalf("net/http reads %d %v, we read %+v", resp.ContentLength, resp.TransferEncoding, h.framing)
+			}
 		}
 	})
 }
