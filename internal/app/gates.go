@@ -39,6 +39,7 @@ func (a *App) sample(s traffic.Sample) {
 func (a *App) pair(p mirror.Pair) {
 	of := gates.Pair{
 		Deployment: hosting.DeploymentID(p.Deployment), Variant: p.Variant, Drawn: p.Drawn, Slot: p.Slot,
+		Example: p.Example,
 	}
 	switch p.Kind {
 	case mirror.Compared:

@@ -32,6 +32,8 @@ type Fact struct {
 	Seen Seen `json:"seen,omitzero"`
 	// Trail is how Log10 and Proof became what they are.
 	Trail Trail `json:"trail,omitzero"`
+	// Examples are pairs that differ the most, of those that are captured.
+	Examples []Example `json:"examples,omitempty"`
 }
 
 // Proven is that a gate was proven in a step when its bake ended. It is stored as

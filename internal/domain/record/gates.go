@@ -58,7 +58,7 @@ func (r Record) said(j Judged) (said []string) {
 	if !proven && j.Gate.Proves() {
 		said = append(said, j.Gate.Lacking(j.Fact, n))
 	}
-	said = append(said, j.Gate.Unread(j.Fact)...)
+	said = append(append(said, j.Gate.Unread(j.Fact)...), j.Fact.Differs()...)
 	if !fired && j.Gate.Kind != gate.Any {
 		if unseen := j.Gate.Unseen(j.Fact, n); unseen != "" {
 			said = append(said, unseen)

@@ -413,8 +413,13 @@ func TestPairsThatDifferTakeCopiesBackAtZeroTraffic(t *testing.T) {
 		shed("d-0", gate.Unread{Blank: 1})
 		shed("d-1", gate.Unread{Loose: 1})
 		shed("d-1", gate.Unread{})
+		captured := gate.Example{Under: "s3://b/e/v/2026/01/02/14/", Inference: "order 7"}
+		y.s.Compared(gates.Pair{Deployment: "d-1", Variant: "v", Drawn: time.Now(), Example: captured}, 0.5)
 		pairs(0.03, 2000)
 		for _, f := range y.s.Facts("d-1") {
+			if f.Kind == gate.Disagreement && (len(f.Examples) != 1 || f.Examples[0].Inference != "order 7") {
+				t.Errorf("the examples are %+v", f.Examples)
+			}
 			want := gate.Unread{Blank: 1, Loose: 1}
 			if f.Kind == gate.Disagreement && (f.Seen.Unread != want || f.Seen.Unseen == 0) {
 				t.Errorf("%+v were not compared, want %+v; %v had no room", f.Seen.Unread, want, f.Seen.Unseen)

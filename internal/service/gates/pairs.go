@@ -36,6 +36,7 @@ type pairOf struct {
 	unread   gate.Unread // why, if it was not for want of room
 	answered bool        // both fleets did
 	distance float64
+	example  gate.Example
 	failed   float64 // 1: the new fleet's alone, -1: the old one's
 }
 
@@ -67,6 +68,8 @@ type Pair struct {
 	Variant    string
 	Drawn      time.Time // the request, for the old fleet
 	Slot       int       // the place of the new fleet's instance
+	// Example says where it is captured; zero: nowhere.
+	Example gate.Example
 }
 
 func (p Pair) of() of { return of{p.Deployment, p.Variant} }
@@ -74,7 +77,9 @@ func (p Pair) of() of { return of{p.Deployment, p.Variant} }
 // Compared takes how far the answers of both fleets to one request are apart, from
 // 0 to 1.
 func (s *Service) Compared(p Pair, distance float64) {
-	s.pairs.tell(pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, distance: distance})
+	n := pairOf{of: p.of(), drawn: p.Drawn, slot: p.Slot, distance: distance, example: p.Example}
+	n.example.Distance = distance
+	s.pairs.tell(n)
 }
 
 // Failed takes that one fleet alone failed a request that both were sent.
@@ -113,6 +118,7 @@ func (s *Service) countPairs() {
 			v.pair(evidence.MirrorFailure, p, p.failed)
 		default:
 			v.pair(evidence.Disagreement, p, p.distance)
+			v.examples = gate.WithExample(v.examples, p.example)
 			v.pair(evidence.MirrorFailure, p, 0)
 		}
 	}

@@ -45,8 +45,9 @@ type variantOf struct {
 	anyTrail     gate.Trail
 	share        float64 // of the new fleet
 	heldSince    time.Time
-	shed         int64         // copies that were not compared for want of room
-	incomparable gate.Unread   // pairs of answers in which nothing could be compared
+	shed         int64       // copies that were not compared for want of room
+	incomparable gate.Unread // pairs of answers in which nothing could be compared
+	examples     []gate.Example
 	missed       int64         // requests that there was no room to count
 	unwatched    time.Duration // for so long nobody counted
 	facts        []gate.Fact

@@ -160,7 +160,7 @@ func (w *watched) factOf(v *variantOf, c *scale, now time.Time, x float64) gate.
 		f.Seen.Missed, f.Seen.Unseen = 0, v.unseen(f.Seen.New.Requests)
 	}
 	if c.kind == evidence.Disagreement {
-		f.Seen.Unread = v.incomparable
+		f.Seen.Unread, f.Examples = v.incomparable, v.examples
 	}
 	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Seen.Uncompared() <= gate.MostUnseen {
 		if f.Proof = c.proof.Value(); c.proof.Proven(g.Alpha) {

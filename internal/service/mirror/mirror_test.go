@@ -309,6 +309,40 @@ func TestTextsAndBytesAreNotComparedWhereADeploymentDependsOnIt(t *testing.T) {
 	}
 }
 
+// A pair says where its request is captured, if that is sure, and nothing of it.
+func TestAPairSaysWhereItsRequestIsCaptured(t *testing.T) {
+	for name, c := range map[string]struct {
+		capture *traffic.Capture
+		want    string
+	}{
+		"all are":     {&traffic.Capture{Destination: "s3://b/p/", Percent: 100, Input: true}, "s3://b/p/e/v/"},
+		"some are":    {&traffic.Capture{Destination: "s3://b/p/", Percent: 99, Input: true}, ""},
+		"none is":     {nil, ""},
+		"in a bucket": {&traffic.Capture{Destination: "s3://b", Percent: 100, Output: true}, "s3://b/e/v/"},
+	} {
+		w := newWorld(t)
+		w.mirrored(answers(`{"a":1}`), answers(`{"a":2}`))
+		rt, _ := w.r.Route(key)
+		v := rt.Variants[0]
+		v.Fleets = slices.Clone(v.Fleets)
+		v.Fleets[0].Capture = c.capture
+		w.route(v)
+		before := time.Now().UTC().Truncate(time.Second)
+		w.wants(`{"x":1}`, `{"a":1}`)
+		w.eventually("a pair", func() bool { return len(w.outcomes()) > 0 })
+		w.mu.Lock()
+		got := w.pairs[0].Example
+		w.mu.Unlock()
+		want := c.want
+		if want != "" {
+			want += got.At.Format("2006/01/02/15/")
+		}
+		if got.Under != want || c.want != "" && got.At.Before(before) {
+			t.Errorf("%s: %+v, want %s", name, got, want)
+		}
+	}
+}
+
 func TestOneRequestMakesOnePair(t *testing.T) {
 	w := newWorld(t)
 	w.mirrored(answers(`1`), answers(`2`))

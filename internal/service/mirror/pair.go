@@ -50,6 +50,9 @@ type Pair struct {
 	Unread gate.Unread
 	// Answered says, of Shed, that both fleets answered all the same.
 	Answered bool
+	// Example says where the request and the caller's answer are captured; zero if that
+	// is not sure.
+	Example gate.Example
 }
 
 // unread says which of the causes are no want of room.
@@ -82,6 +85,7 @@ type both struct {
 type reply struct {
 	slot        int
 	contentType string
+	at          time.Time // when the request was over, of the old fleet's
 	body        []byte
 	shared      *connlimit.Shared // whose bytes body is; nil: its own
 	failed      bool
@@ -94,8 +98,18 @@ func (m *Mirror) pair(q *router.Request) *both {
 	mi := q.Variant.Mirror
 	return &both{m: m, outputs: mi.Outputs, judged: mi.Judged, from: mi.From, pair: Pair{
 		Key: q.Key, Deployment: mi.Deployment, Variant: q.Variant.Name, Epoch: q.Draw.Epoch,
-		Drawn: q.Draw.At,
+		Drawn: q.Draw.At, Example: example(q),
 	}}
+}
+
+// example refers to where q is captured, if every request of the fleet is, and by what
+// its caller gave it.
+func example(q *router.Request) (e gate.Example) {
+	if c := q.Fleet.Capture; c != nil && c.Percent >= 100 {
+		e.Under = strings.TrimRight(c.Destination, "/") + "/" + q.Key.Name + "/" + q.Variant.Name
+		e.Inference = strings.Clone(q.Header("X-Amzn-SageMaker-Inference-Id")) // not the whole head
+	}
+	return e
 }
 
 func (b *both) hash(body []byte) uint64 {
@@ -109,7 +123,7 @@ func (b *both) End(a *router.Answer) {
 		b.end()
 		return
 	}
-	r := &reply{contentType: strings.Clone(a.ContentType)}
+	r := &reply{contentType: strings.Clone(a.ContentType), at: time.Now()}
 	switch {
 	case !a.Whole || a.Status < 200 || a.Status > 299:
 		r.failed = true
@@ -171,6 +185,9 @@ func (b *both) put(at **reply, r *reply) {
 // finish lets go of the answers and tells of the pair; k "" is none.
 func (b *both) finish(k Kind, cause string) {
 	b.pair.Slot, b.pair.Answered = b.green.slot, k == Shed
+	if b.pair.Example.Under != "" {
+		b.pair.Example = b.pair.Example.Captured(b.old.at)
+	}
 	b.end()
 	if k == Shed {
 		b.m.counters[mirrorKind].dropped.WithLabelValues(cause).Inc()
