@@ -272,5 +272,10 @@ func TestARequestIsTimedByTheCutsOfItsDraw(t *testing.T) {
 		if n := counted(func(s *traffic.Sample) { s.Draw.Epoch = 9 }); n != 0 {
 			t.Errorf("%v were counted of one by a route that is not known", n)
 		}
+		s := sample(true, 0, 0.25)
+		s.Draw.Fleet = "f-d-1"
+		if n := testing.AllocsPerRun(1000, func() { y.s.Sample(s) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
 	})
 }
