@@ -21,8 +21,10 @@ type Name struct {
 // by which devices reach the credentials provider, with their certificates.
 const Credentials = "credentials.iot"
 
-// region is a region of AWS, such as us-east-1, us-gov-west-1 or cn-north-1.
-var region = regexp.MustCompile(`^[a-z]{2,3}(-[a-z]+){1,3}-[0-9]{1,2}$`)
+// region is a region of any partition of AWS, by the patterns that its SDKs know
+// them by: us-east-1, us-gov-west-1, cn-north-1, us-isob-east-1, eusc-de-east-1.
+var region = regexp.MustCompile(
+	`^(us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov|us-iso[bf]?|eu-isoe|eusc-de)-[a-z]+-[0-9]+$`)
 
 // Services returns the services that names are known of, as people are told.
 func Services() []string { return []string{"iot", "monitoring", "s3", "sagemaker", "sts"} }
@@ -53,7 +55,10 @@ func Parse(host string) (Name, bool) {
 
 // Domains returns those that all names are below.
 func Domains() []string {
-	return []string{"amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn"}
+	return []string{
+		"amazonaws.com", "amazonaws.com.cn", "amazonaws.eu",
+		"api.aws", "api.amazonwebservices.com.cn", "api.amazonwebservices.eu",
+	}
 }
 
 // parse reads what is before amazonaws.com.

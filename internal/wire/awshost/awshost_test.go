@@ -82,3 +82,23 @@ func TestOnlyNamesOfServicesThatAreServedAreKnown(t *testing.T) {
 		}
 	}
 }
+
+// Regions as the SDKs' list of partitions had them when this was written.
+func TestRegionsOfEveryPartitionAreKnown(t *testing.T) {
+	for region, known := range map[string]bool{
+		"us-east-1": true, "us-west-2": true, "eu-central-2": true, "ap-northeast-1": true, "ap-southeast-7": true,
+		"sa-east-1": true, "ca-west-1": true, "me-south-1": true, "af-south-1": true, "il-central-1": true,
+		"mx-central-1": true, "cn-north-1": true, "cn-northwest-1": true, "us-gov-east-1": true,
+		"us-gov-west-1": true, "us-iso-east-1": true, "us-iso-west-1": true, "us-isob-east-1": true,
+		"us-isof-south-1": true, "eu-isoe-west-1": true, "eusc-de-east-1": true,
+
+		"aws-global": false, "us-east": false, "us-east-1a": false, "eusc-east-1": false, "xx-east-1": false,
+		"us-isoz-east-1": false, "us-east-1-1": false,
+	} {
+		for _, domain := range []string{"amazonaws.com", "amazonaws.eu", "api.aws"} {
+			if _, ok := awshost.Parse("api.sagemaker." + region + "." + domain); ok != known {
+				t.Errorf("%s below %s: known %v, want %v", region, domain, ok, known)
+			}
+		}
+	}
+}

@@ -145,7 +145,7 @@ func TestTheAuthorityIsGoodForNamesOfAWSAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := pair.Leaf; !c.IsCA || !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) != 4 ||
+	if c := pair.Leaf; !c.IsCA || !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) != 6 ||
 		len(c.ExcludedIPRanges) != 2 {
 		t.Errorf("%+v", c)
 	}
