@@ -59,7 +59,8 @@ func (c *cursor) each(f func() error) error {
 }
 
 // members calls f for every member of the object that starts here, with the
-// cursor at the member's value. A key that comes twice is refused.
+// cursor at the member's value. It is called again for a key that comes again: which
+// of them may do so is f's to say, and none that carries a tensor may.
 func (c *cursor) members(f func(key string) error) error {
 	if c.peek() != '{' {
 		return errNotObject

@@ -65,8 +65,6 @@ func TestEveryWayToWriteAValueIsRead(t *testing.T) {
 		"an empty list":             {`a1 "OKActions" 80`, `{"OKActions":[]}`},
 		"null":                      {`a2 "AlarmName" f6 "OKActions" f6`, `{}`},
 		"undefined":                 {`a1 "AlarmName" f7`, `{}`},
-		"null after a value":        {`a2 "AlarmName" "a" "AlarmName" f6`, `{}`},
-		"a member twice":            {`a2 "AlarmName" "a" "AlarmName" "b"`, `{"AlarmName":"b"}`},
 		"unknown members": {
 			`a4 "x" bf 9f 01 ff 5f 4101 ff "y" f97e00 ff "z" c2 49 010000000000000000 "n" 20 "AlarmName" "a"`,
 			`{"AlarmName":"a"}`,
@@ -127,6 +125,8 @@ func TestWhatIsNotTheWantedKindIsRefused(t *testing.T) {
 		`bb ffffffffffffffff "a" 00`:            "The request body is not valid CBOR",
 		`9b 7fffffffffffffff`:                   "The request body is not valid CBOR",
 		`a1 "AlarmName" 7f 41 61 ff`:            "The request body is not valid CBOR",
+		`a2 "AlarmName" "a" "AlarmName" "b"`:    `The member "AlarmName" comes twice.`,
+		`a2 "AlarmName" "a" "AlarmName" f6`:     `The member "AlarmName" comes twice.`,
 		`a1 "AlarmName" 01`:                     "NUMBER_VALUE can not be converted to a String",
 		`a1 "AlarmName" 41 61`:                  "BLOB_VALUE can not be converted to a String",
 		`a1 "AlarmName" 61 ff`:                  "The request body is not valid UTF-8.",

@@ -31,7 +31,7 @@ var syntax = sync.OnceValue(func() cbor.DecMode {
 
 // Decode reads one CBOR map into v, a pointer to a generated struct. Names are
 // compared by case, unknown members are skipped, null and undefined mean absent,
-// and the last of two members of one name wins. Tags that it does not know are
+// and a member that comes twice is an error. Tags that it does not know are
 // looked through. Any error is a *shape.DecodeError. What it reads is bounded
 // in depth and in the memory it takes per byte.
 func Decode(data []byte, v shape.Value) error {
@@ -164,10 +164,14 @@ func (d *decoder) value(s *shape.Shape, v reflect.Value) error {
 }
 
 func (d *decoder) structure(s *shape.Shape, v reflect.Value) error {
+	var seen shape.Seen
 	return d.object(func(name []byte) error {
 		for i := range s.Members {
 			if s.Members[i].Name != string(name) {
 				continue
+			}
+			if err := seen.Once(i, name); err != nil {
+				return err
 			}
 			if d.absent() {
 				v.Field(i).SetZero()

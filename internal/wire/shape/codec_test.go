@@ -43,6 +43,11 @@ func TestABodyOfTheWrongTypesIsRefusedWithTheReason(t *testing.T) {
 		"a number for a boolean": {
 			`{"EnableNetworkIsolation":1}`, "NUMBER_VALUE can not be converted to a Boolean",
 		},
+		"a member twice": {`{"KmsKeyId":"a","KmsKeyId":"a"}`, `The member "KmsKeyId" comes twice.`},
+		"a guard, and then none": {
+			`{"DataCaptureConfig":{"EnableCapture":true},"DataCaptureConfig":null}`,
+			`The member "DataCaptureConfig" comes twice.`,
+		},
 		"a string for a list":        {`{"ProductionVariants":"x"}`, "Expected list or null"},
 		"an object for a list":       {`{"ProductionVariants":{}}`, "Expected list or null"},
 		"a list for a structure":     {`{"DataCaptureConfig":[]}`, "Expected structure or null"},
@@ -109,18 +114,6 @@ func TestAbsentIsNotZeroAndUnknownIsNothing(t *testing.T) {
 		ExcludeRetainedVariantProperties: []sagemaker.VariantProperty{},
 	}
 	if !reflect.DeepEqual(in, want) {
-		t.Errorf("got %s", shape.Append(nil, in))
-	}
-}
-
-func TestTheLastOfTwoMembersWins(t *testing.T) {
-	var in sagemaker.ListTagsInput
-	if err := shape.Decode(
-		[]byte(`{"NextToken":"a","MaxResults":50,"NextToken":"b","MaxResults":null}`), &in,
-	); err != nil {
-		t.Fatal(err)
-	}
-	if *in.NextToken != "b" || in.MaxResults != nil {
 		t.Errorf("got %s", shape.Append(nil, in))
 	}
 }

@@ -38,7 +38,8 @@ func decodeError(format string, args ...any) error {
 
 // Decode reads one JSON object into v, a pointer to a generated struct. Names
 // are compared by case, unknown members and those that travel elsewhere are
-// skipped, null means absent, and the last of two members of one name wins.
+// skipped and null means absent. A member that comes twice is an error: whichever of
+// the two were dropped, it may be the guard that the caller relies on.
 // Any error is a *DecodeError.
 // What it reads is bounded in depth and in the memory it takes per byte.
 func Decode(data []byte, v Value) error {
@@ -133,10 +134,14 @@ func (d *decoder) structure(s *Shape, v reflect.Value) error {
 	if d.peek() != '{' {
 		return d.unexpected("Expected structure or null")
 	}
+	var seen Seen
 	return d.object(func(name []byte) error {
 		for i := range s.Members {
 			if s.Members[i].Name != string(name) || s.Members[i].Location != "" {
 				continue
+			}
+			if err := seen.Once(i, name); err != nil {
+				return err
 			}
 			if d.null() {
 				v.Field(i).SetZero()
@@ -148,6 +153,21 @@ func (d *decoder) structure(s *Shape, v reflect.Value) error {
 	})
 }
 
+// Seen are the members of one structure that were read.
+type Seen [4]uint64
+
+// Once notes member i, called name. That it was noted before is a *DecodeError.
+func (s *Seen) Once(i int, name []byte) error {
+	word, bit := &s[i/64], uint64(1)<<(i%64)
+	if *word&bit != 0 {
+		return errTwice(name)
+	}
+	*word |= bit
+	return nil
+}
+
+func errTwice(name []byte) error { return decodeError("The member %.100q comes twice.", name) }
+
 func (d *decoder) mapping(s *Shape, v reflect.Value) error {
 	if d.peek() != '{' {
 		return d.unexpected("Expected map or null")
@@ -158,6 +178,9 @@ func (d *decoder) mapping(s *Shape, v reflect.Value) error {
 		key.SetString(string(name))
 		if d.null() {
 			return errNullElement
+		}
+		if v.MapIndex(key).IsValid() {
+			return errTwice(name)
 		}
 		elem := reflect.New(v.Type().Elem()).Elem()
 		if err := d.value(s.Elem, elem); err != nil {
