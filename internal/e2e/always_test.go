@@ -97,7 +97,8 @@ func (c *sdk) unasked() []answer {
 			must(c.sagemaker.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String("e")}))(t),
 			"EndpointConfigName ProductionVariants[].CurrentWeight ProductionVariants[].DesiredWeight " +
 				"ProductionVariants[].CurrentInstanceCount ProductionVariants[].DesiredInstanceCount " +
-				"ProductionVariants[].DeployedImages[].SpecifiedImage ProductionVariants[].DeployedImages[].ResolvedImage " +
+				"ProductionVariants[].DeployedImages[].SpecifiedImage " +
+				"ProductionVariants[].DeployedImages[].ResolvedImage " +
 				"ProductionVariants[].DeployedImages[].ResolutionTime",
 		},
 		{must(c.sagemaker.ListTags(ctx, &sagemaker.ListTagsInput{ResourceArn: model.ModelArn}))(t), "Tags"},
