@@ -35,7 +35,7 @@ deleting it. They are known also after the endpoint is gone.`,
 			if !c.json {
 				return showDeployments(cmd.OutOrStdout(), all)
 			}
-			answer, err := json.Marshal(slipway.ListDeploymentsOutput{Deployments: all})
+			answer, err := json.Marshal(all)
 			if err != nil {
 				return err
 			}
@@ -47,19 +47,21 @@ deleting it. They are known also after the endpoint is gone.`,
 	return cmd
 }
 
-// deployments reads the newest deployments of an endpoint, over several pages.
+// deployments reads the newest deployments of an endpoint, over several pages, and
+// what else happened to it.
 func (r *remote) deployments(
 	ctx context.Context, endpoint string, limit int,
-) (all []slipway.DeploymentSummary, err error) {
+) (all slipway.ListDeploymentsOutput, err error) {
 	in := slipway.ListDeploymentsInput{EndpointName: &endpoint}
 	for {
 		var page slipway.ListDeploymentsOutput
-		in.MaxResults = new(int32(min(100, limit-len(all))))
+		in.MaxResults = new(int32(min(100, limit-len(all.Deployments))))
 		if _, err := r.call(ctx, "ListDeployments", in, &page); err != nil {
-			return nil, err
+			return all, err
 		}
-		all, in.NextToken = append(all, page.Deployments...), page.NextToken
-		if in.NextToken == nil || len(all) >= limit {
+		all.Deployments, all.Events = append(all.Deployments, page.Deployments...), append(all.Events, page.Events...)
+		in.NextToken = page.NextToken
+		if in.NextToken == nil || len(all.Deployments) >= limit {
 			return all, nil
 		}
 	}

@@ -74,7 +74,7 @@ func (p *page) widths(header table.Row, rows []table.Row) []int {
 				widths[i] = max(widths[i], text.StringWidth(fmt.Sprint(row[i])))
 			}
 		}
-		if name := header[i]; name == "REASON" || name == "EFFECT" {
+		if name := header[i]; name == "REASON" || name == "EFFECT" || name == "EVENT" {
 			widths[i] = min(widths[i], widest)
 		}
 		total += widths[i] + len("  ")
@@ -103,9 +103,9 @@ func (p *page) print(w io.Writer) error {
 	return err
 }
 
-func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
+func showDeployments(w io.Writer, all slipway.ListDeploymentsOutput) error {
 	var rows []table.Row
-	for _, d := range all {
+	for _, d := range all.Deployments {
 		requests := "-"
 		if d.Requests != nil {
 			requests = fmt.Sprint(*d.Requests)
@@ -129,7 +129,20 @@ func showDeployments(w io.Writer, all []slipway.DeploymentSummary) error {
 		table.Row{"STARTED", "DEPLOYMENT", "KIND", "STRATEGY", "FROM", "TO", "VERDICT", "TOOK", "REQUESTS", "REASON"},
 		rows, "TOOK", "REQUESTS",
 	)
+	p.events(all.Events)
 	return p.print(w)
+}
+
+// events prints what happened beside the steps of deployments.
+func (p *page) events(all []slipway.DeploymentEvent) {
+	var rows []table.Row
+	for _, e := range all {
+		rows = append(rows, table.Row{clock(e.Time), clean(shape.Val(e.Message))})
+	}
+	if len(rows) > 0 {
+		p.line("")
+		p.table(table.Row{"TIME", "EVENT"}, rows)
+	}
 }
 
 func showDeployment(w io.Writer, d slipway.DescribeDeploymentOutput) error {
@@ -215,6 +228,7 @@ func (p *page) remarks(d slipway.DescribeDeploymentOutput) {
 			p.line("\n%s %s", clockOnly(s.Time), clean(*s.Note))
 		}
 	}
+	p.events(d.Events)
 	p.gates(d.Gates)
 	if len(d.Orders) == 0 {
 		return

@@ -57,9 +57,14 @@ func TestWhatPeopleSeeOfDeployments(t *testing.T) {
 		})
 	}
 	golden(t, "list.txt", func(b *strings.Builder) error {
-		all := answer[slipway.ListDeploymentsOutput](t, "list.json").Deployments
+		all := answer[slipway.ListDeploymentsOutput](t, "list.json")
 		bad := answer[slipway.DeploymentSummary](t, "rolled-back.json")
-		return showDeployments(b, append([]slipway.DeploymentSummary{bad}, all...))
+		all.Deployments = append([]slipway.DeploymentSummary{bad}, all.Deployments...)
+		all.Events = []slipway.DeploymentEvent{{
+			Time: bad.EndTime, Kind: new("EndpointStatus"), Message: new("The endpoint was InService and is " +
+				"OutOfService. No instance passes its health checks: requests go to all that run, 2."),
+		}}
+		return showDeployments(b, all)
 	})
 	golden(t, "plan.txt", func(b *strings.Builder) error {
 		return showPlan(b, answer[slipway.PlanUpdateEndpointOutput](t, "plan.json"))

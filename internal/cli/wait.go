@@ -102,7 +102,7 @@ func (r *remote) await(
 		} else if _, gone := errors.AsType[*away](err); !gone || ctx.Err() != nil || time.Since(seen) > patience {
 			return nil, err
 		}
-		for _, d := range all {
+		for _, d := range all.Deployments {
 			if last != nil && shape.Val(last.DeploymentId) != shape.Val(d.DeploymentId) {
 				continue
 			}

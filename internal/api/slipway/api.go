@@ -109,6 +109,13 @@ func (a *api) listDeployments(
 	if more {
 		out.NextToken = pages.Next(rs[len(rs)-1].Cursor())
 	}
+	if in.NextToken == nil { // they do not belong to a page
+		events, err := a.ctl.Events(ctx, c.Scope(), *in.EndpointName, p.Limit)
+		if err != nil {
+			return out, err
+		}
+		out.Events = eventsOf(events)
+	}
 	return out, nil
 }
 

@@ -51,6 +51,7 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 	for _, st := range r.Steps(now) {
 		out.Steps = append(out.Steps, step(r, st))
 	}
+	out.Events = eventsOf(r.Events)
 	for _, o := range r.Orders() {
 		out.Orders = append(out.Orders, order(o))
 	}
@@ -58,6 +59,16 @@ func detail(r record.Record, now time.Time) slipway.DescribeDeploymentOutput {
 		if j.Seen || j.Gate.Origin() != gate.BuiltIn { // else nobody set it, and it has nothing to tell
 			out.Gates = append(out.Gates, judgedBy(j))
 		}
+	}
+	return out
+}
+
+func eventsOf(in []record.Event) (out []slipway.DeploymentEvent) {
+	for _, e := range in {
+		out = append(out, slipway.DeploymentEvent{
+			Time: shape.At(e.At), Kind: new(string(e.Kind)), Message: new(e.Message),
+			DeploymentId: shape.Text(string(e.Deployment)),
+		})
 	}
 	return out
 }

@@ -64,6 +64,49 @@ func TestARunningDeploymentSaysHowTheOldFleetDoes(t *testing.T) {
 			!strings.Contains(d, "/ping answered 503") {
 			w.t.Errorf("of one whose checks all fail is said: %s", d)
 		}
+		events := w.ok("Slipway.ListDeployments", `{"EndpointName":"e"}`)
+		for _, d := range []string{w.describe(), events} {
+			if strings.Count(d, `"Kind":"PreviousFleet","Message":"0 of `) != 1 {
+				w.t.Errorf("what happened to it is told: %s", d)
+			}
+		}
+		w.settle()
+	})
+}
+
+// What happened beside the steps of deployments is told, too: none healthy, and yet
+// requests go to those that run.
+func TestAnOutageIsTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.endpoint()
+		report := func(status hosting.InstanceStatus) {
+			w.t.Helper()
+			_, is, err := w.db.EndpointView(w.t.Context(), scope, "e")
+			for _, i := range is {
+				if err == nil {
+					_, err = w.db.ReportInstance(w.t.Context(), hosting.InstanceReport{
+						ID: i.ID, Status: status, Address: "a",
+					}, time.Now().UTC())
+				}
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		report(hosting.InstanceUnhealthy)
+		const outage = "No instance passes its health checks: requests go to all that run, "
+		if d := w.ok("SageMaker.DescribeEndpoint", `{"EndpointName":"e"}`); !strings.Contains(d, outage) {
+			w.t.Errorf("while it lasts, DescribeEndpoint says %s", d)
+		}
+		report(hosting.InstanceReady)
+		if d := w.ok("SageMaker.DescribeEndpoint", `{"EndpointName":"e"}`); strings.Contains(d, outage) {
+			w.t.Errorf("afterwards, DescribeEndpoint says %s", d)
+		}
+		d := w.ok("Slipway.ListDeployments", `{"EndpointName":"e","MaxResults":3}`)
+		if !strings.Contains(d, "The endpoint was InService and is OutOfService. "+outage) ||
+			!strings.Contains(d, "The endpoint was OutOfService and is InService.") {
+			w.t.Errorf("of what happened is told %s", d)
+		}
 	})
 }
 

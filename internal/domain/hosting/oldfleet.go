@@ -23,6 +23,26 @@ func (e *Endpoint) holdShare(fleets []traffic.Fleet) {
 	}
 }
 
+// OldServes says how well the fleet that a deployment leads away from serves: 2 as it
+// should, or nothing is under way; 1 with fewer instances; 0 with none that is ready.
+// The variant that does worst counts.
+func (e *Endpoint) OldServes(instances []Instance) int {
+	serves := 2
+	if e.Deployment == nil || e.Deployment.Green == nil || e.Fleet == nil {
+		return serves
+	}
+	for _, v := range e.Fleet.Variants {
+		switch ready := len(serving(instances, e.Fleet.ID, v)); {
+		case v.Active == 0:
+		case ready == 0:
+			serves = 0
+		case ready < v.Active:
+			serves = min(serves, 1)
+		}
+	}
+	return serves
+}
+
 // OldTrouble says how the fleet that a deployment leads away from does while it
 // serves; "" if it does as it should, or nothing is under way.
 func (e *Endpoint) OldTrouble(instances []Instance) string {

@@ -1,6 +1,8 @@
 package hosting
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
@@ -16,6 +18,9 @@ type View struct {
 	// Capturing says that requests are captured as the configuration in service
 	// asks for; false if it does not.
 	Capturing bool
+	// OldTrouble says how the fleet that a deployment leads away from does; "" if as it
+	// should.
+	OldTrouble string
 }
 
 // PendingView is the fleet that a deployment brings up.
@@ -37,7 +42,7 @@ type VariantView struct {
 // View puts together what DescribeEndpoint shows from the endpoint and its
 // instances.
 func (e *Endpoint) View(instances []Instance) View {
-	v := View{Endpoint: e, FailureReason: e.Reason(instances)}
+	v := View{Endpoint: e, FailureReason: e.Reason(instances), OldTrouble: e.OldTrouble(instances)}
 	statuses := map[rollout.Side]map[string][]rollout.VariantStatus{rollout.Old: {}, rollout.New: {}}
 	d := e.Deployment
 	if d != nil {
@@ -93,14 +98,36 @@ func shadowViews(f *Fleet, current, desired []Weight, instances []Instance) (vs 
 	return vs
 }
 
-// Reason is the endpoint's FailureReason. At rest it is why an instance cannot be
-// started, as long as that lasts: after its first failure if nothing else serves,
-// and else once it was given up, for most instances that end are back at once.
+// Reason is the endpoint's FailureReason. At rest it is that requests go to
+// instances that fail their checks, and why an instance cannot be started, as long
+// as that lasts: after its first failure if nothing else serves, and else once it was
+// given up, for most instances that end are back at once.
 func (e *Endpoint) Reason(instances []Instance) string {
-	reason := e.FailureReason
 	if e.Deployment != nil {
-		return reason
+		return e.FailureReason
 	}
+	if n := e.standIns(instances); n > 0 && e.Status == OutOfService {
+		reason := fmt.Sprintf("No instance passes its health checks: requests go to all that run, %d.", n)
+		if why := e.unstarted(instances); why != "" {
+			reason += " " + why
+		}
+		return clip(reason)
+	}
+	return cmp.Or(e.unstarted(instances), e.FailureReason)
+}
+
+// standIns counts the instances that get requests though they fail their checks.
+func (e *Endpoint) standIns(instances []Instance) (n int) {
+	for _, v := range e.Route(instances).Variants {
+		for _, f := range v.Fleets {
+			n += len(f.Unhealthy)
+		}
+	}
+	return n
+}
+
+// unstarted is why an instance cannot be started; "" if none is in the way.
+func (e *Endpoint) unstarted(instances []Instance) (reason string) {
 	for _, i := range instances {
 		switch {
 		case !i.Wanted || i.Attempts == 0 || i.Detail == "":

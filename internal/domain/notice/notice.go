@@ -74,6 +74,7 @@ func Compose(k Kind, s Subject) ([]byte, error) {
 		e.Detail.ProductionVariants = brief(v)
 	} else {
 		e.Detail.ProductionVariants = full(v.Variants)
+		e.Detail.PreviousFleetTrouble = v.OldTrouble
 		if p := v.Pending; p != nil {
 			e.Detail.PendingDeploymentSummary = &pending{p.ConfigName, p.Start.UnixMilli(), full(p.Variants)}
 		}
@@ -109,6 +110,7 @@ type detail struct {
 	LastModifiedTime         int64
 	Tags                     map[string]string
 	PendingDeploymentSummary *pending `json:",omitempty"`
+	PreviousFleetTrouble     string   `json:",omitempty"` // Slipway's own
 }
 
 type pending struct {

@@ -6,7 +6,6 @@
 package outcome
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -48,6 +47,7 @@ type Standing struct {
 	Status     hosting.Status
 	Deployment hosting.DeploymentID
 	Phase      rollout.Phase // of the deployment
+	Restarted  time.Time     // when its present bake started over, because nobody had watched
 }
 
 // StandingOf returns how e stands. It is asked for after e was read and before
@@ -55,7 +55,7 @@ type Standing struct {
 func StandingOf(e *hosting.Endpoint) Standing {
 	s := Standing{Status: e.Status}
 	if d := e.Deployment; d != nil {
-		s.Deployment, s.Phase = d.ID, d.State.Phase
+		s.Deployment, s.Phase, s.Restarted = d.ID, d.State.Phase, d.State.Restarted
 	}
 	return s
 }
@@ -74,7 +74,10 @@ func OfChange(was Standing, e *hosting.Endpoint, instances []hosting.Instance) O
 	o := Outcome{Endpoint: e, Deployment: e.Deployment, At: e.Modified}
 	o.Add, o.Retire = e.Reconcile(instances)
 	instances = reconciled(e, instances, o.Add, o.Retire)
-	moved := o.phaseChanged(was, e)
+	moved := o.phaseChanged(was, e) || restarted(was, e)
+	if d := e.Deployment; d != nil && d.ID != was.Deployment && e.OldServes(instances) < 2 {
+		o.addLine(e, record.PreviousFleet, record.FleetTrouble{Text: e.OldTrouble(instances)}) // from the start
+	}
 	if e.Ended() {
 		e.Deployment = nil // its own record is what remains
 	}
@@ -101,7 +104,7 @@ func OfDeletion(was Standing, e *hosting.Endpoint) Outcome {
 // cleared away.
 func OfReport(e *hosting.Endpoint, instances []hosting.Instance, r hosting.InstanceReport, now time.Time) Outcome {
 	o := Outcome{Report: &r, At: now}
-	instances = slices.Clone(instances)
+	served, instances := oldServes(e, instances), slices.Clone(instances)
 	for n := range instances {
 		if i := &instances[n]; i.ID == r.ID {
 			i.Status, i.Address, i.Detail, i.Attempts = r.Status, r.Address, r.Detail, r.Attempts
@@ -110,19 +113,28 @@ func OfReport(e *hosting.Endpoint, instances []hosting.Instance, r hosting.Insta
 			}
 		}
 	}
-	return o.withEndpoint(e, instances)
+	return o.withEndpoint(e, instances, served)
 }
 
 // OfRemoval returns what follows when an instance of e, which has these, is
 // gone; see OfReport.
 func OfRemoval(e *hosting.Endpoint, instances []hosting.Instance, id hosting.InstanceID, now time.Time) Outcome {
 	o := Outcome{Remove: id, At: now}
-	instances = slices.Clone(instances)
-	return o.withEndpoint(e, slices.DeleteFunc(instances, func(i hosting.Instance) bool { return i.ID == id }))
+	served, instances := oldServes(e, instances), slices.Clone(instances)
+	return o.withEndpoint(e, slices.DeleteFunc(instances, func(i hosting.Instance) bool { return i.ID == id }), served)
 }
 
-// withEndpoint adds what an instance of e that changed means to e.
-func (o Outcome) withEndpoint(e *hosting.Endpoint, instances []hosting.Instance) Outcome {
+// oldServes is how well the old fleet of e serves; e may be nil.
+func oldServes(e *hosting.Endpoint, instances []hosting.Instance) int {
+	if e == nil {
+		return 0
+	}
+	return e.OldServes(instances)
+}
+
+// withEndpoint adds what an instance of e that changed means to e, whose old fleet
+// served as well as said.
+func (o Outcome) withEndpoint(e *hosting.Endpoint, instances []hosting.Instance, served int) Outcome {
 	if e == nil {
 		return o
 	}
@@ -134,8 +146,18 @@ func (o Outcome) withEndpoint(e *hosting.Endpoint, instances []hosting.Instance)
 	if e.Status != was.Status {
 		o.Endpoint = e
 	}
+	if e.OldServes(instances) != served {
+		o.addLine(e, record.PreviousFleet, record.FleetTrouble{Text: e.OldTrouble(instances)})
+		o.Events = append(o.Events, notice.DeploymentChange)
+	}
 	o.view(e, instances)
 	return o
+}
+
+// restarted reports whether the bake of e's deployment has just started over.
+func restarted(was Standing, e *hosting.Endpoint) bool {
+	d := e.Deployment
+	return d != nil && d.ID == was.Deployment && !d.State.Restarted.IsZero() && !d.State.Restarted.Equal(was.Restarted)
 }
 
 // phaseChanged reports whether e's deployment is in another phase than it was,
@@ -167,29 +189,16 @@ func (o *Outcome) statusAndRoute(was Standing, e *hosting.Endpoint, instances []
 	route := e.Route(instances)
 	if e.Status != was.Status {
 		change := record.StatusChange{From: was.Status, To: e.Status, Reason: e.Reason(instances)}
-		if n := standIns(route); n > 0 && e.Status == hosting.OutOfService {
-			change.Reason = fmt.Sprintf("No instance passes its health checks: requests go to all that run, %d.", n)
-		}
 		o.addLine(e, record.EndpointStatus, change)
 		o.Events = append(o.Events, notice.StateChange)
 	}
 	o.Route = &route
 }
 
-// standIns counts the instances that get requests though they fail their checks.
-func standIns(r traffic.Route) (n int) {
-	for _, v := range r.Variants {
-		for _, f := range v.Fleets {
-			n += len(f.Unhealthy)
-		}
-	}
-	return n
-}
-
 // addLine appends to the history of e, and of the deployment in hand or the one
 // that has just been filed.
 func (o *Outcome) addLine(e *hosting.Endpoint, kind record.Kind, what any) {
-	l := record.Line{Endpoint: e.ID, At: e.Modified, Kind: kind, What: what}
+	l := record.Line{Endpoint: e.ID, At: o.At, Kind: kind, What: what}
 	switch {
 	case e.Deployment != nil:
 		l.Deployment = e.Deployment.ID

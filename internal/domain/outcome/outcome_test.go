@@ -188,6 +188,8 @@ func says(o outcome.Outcome) (out []string) {
 			say("history of %s: %s→%s %v", l.Deployment, w.From, w.To, w.Tripped)
 		case record.StatusChange:
 			say("%s", strings.TrimSpace(fmt.Sprintf("history of %q: %s→%s %s", l.Deployment, w.From, w.To, w.Reason)))
+		case record.FleetTrouble:
+			say("old fleet of %s: %s", l.Deployment, w.Message())
 		}
 	}
 	for _, k := range o.Events {
@@ -308,6 +310,58 @@ func TestWhatFollowsFromAChange(t *testing.T) {
 				`history of "": InService→OutOfService No instance passes its health checks: ` +
 					`requests go to all that run, 2.`, state + "OutOfService",
 			},
+		},
+		"an old fleet that gets into trouble during an update is told of": {
+			func(t *testing.T) outcome.Outcome {
+				r := updating(t)
+				r.report("i-0", hosting.InstanceUnhealthy)
+				return r.report("i-1", hosting.InstanceUnhealthy)
+			},
+			[]string{
+				"wake the deployment of e-1", "i-1 is Unhealthy", "route c1 100% on 0",
+				"old fleet of d-c2: 0 of 2 instances of variant a that serve the configuration before are ready. " +
+					"None passes its health checks: their requests go to all that run, 2.", deployment + "Updating",
+			},
+		},
+		"trouble that goes on is told of once": {
+			func(t *testing.T) outcome.Outcome {
+				r := updating(t)
+				r.report("i-0", hosting.InstanceUnhealthy)
+				r.report("i-1", hosting.InstanceUnhealthy)
+				return r.report("i-1", hosting.InstanceUnhealthy)
+			},
+			[]string{"wake the deployment of e-1", "i-1 is Unhealthy", "route c1 100% on 0"},
+		},
+		"an old fleet that has recovered is told of": {
+			func(t *testing.T) outcome.Outcome {
+				r := updating(t)
+				r.report("i-0", hosting.InstanceUnhealthy)
+				return r.report("i-0", hosting.InstanceReady)
+			},
+			[]string{
+				"wake the deployment of e-1", "i-0 is Ready", "route c1 100% on 2",
+				"old fleet of d-c2: The previous fleet serves as it should again.", deployment + "Updating",
+			},
+		},
+		"a bake that starts over is told of": {
+			func(t *testing.T) outcome.Outcome {
+				r := updating(t)
+				for r.ready(); r.e.Deployment.State.Phase != rollout.Baking; {
+					r.turn()
+				}
+				o := r.change(func(e *hosting.Endpoint) error {
+					s := &e.Deployment.State
+					s.Restarted = later.Add(time.Second)
+					s.Gaps = append(s.Gaps, rollout.Gap{Missed: "the server was away"})
+					return nil
+				})
+				said := o.View.Pending.Variants[0].Statuses[0].Message
+				if !strings.HasSuffix(said, " It started over at 03:05:06, because the server was away.") {
+					t.Errorf("subscribers are told %q", said)
+				}
+				return o
+			},
+			[]string{"endpoint Updating", "deployment d-c2 Baking", "route c2 100% on 2", deployment + "Updating"},
 		},
 		"an instance that is gone wakes the deployment that waits for it": {
 			func(t *testing.T) outcome.Outcome {

@@ -6,6 +6,8 @@
 package record
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/arn"
@@ -21,7 +23,7 @@ type Line struct {
 	Deployment hosting.DeploymentID // the one in hand, or that had just ended; "": none
 	At         time.Time
 	Kind       Kind
-	What       any // a Transition or a StatusChange
+	What       any // a Transition, a StatusChange or a FleetTrouble
 }
 
 // Kind says what a line tells of.
@@ -31,6 +33,7 @@ type Kind string
 const (
 	DeploymentPhase Kind = "DeploymentPhase" // Transition
 	EndpointStatus  Kind = "EndpointStatus"  // StatusChange
+	PreviousFleet   Kind = "PreviousFleet"   // FleetTrouble
 )
 
 // StatusChange tells of another EndpointStatus. It is stored as JSON.
@@ -38,6 +41,34 @@ type StatusChange struct {
 	From   hosting.Status `json:"from"` // "" at the beginning
 	To     hosting.Status `json:"to"`   // "Deleted" at the end
 	Reason string         `json:"reason,omitempty"`
+}
+
+// FleetTrouble tells how the fleet does that a deployment leads away from. It is
+// stored as JSON.
+type FleetTrouble struct {
+	Text string `json:"text,omitempty"` // "": it serves as it should again
+}
+
+// Event is a line of the history other than a Transition, for people.
+type Event struct {
+	At         time.Time
+	Deployment hosting.DeploymentID // the one in hand; "": none
+	Kind       Kind
+	Message    string
+}
+
+// Message says what a change of status was.
+func (c StatusChange) Message() string {
+	text := fmt.Sprintf("The endpoint was %s and is %s.", cmp.Or(string(c.From), "not there"), c.To)
+	if c.Reason != "" {
+		text += " " + c.Reason
+	}
+	return text
+}
+
+// Message says how the fleet does.
+func (t FleetTrouble) Message() string {
+	return cmp.Or(t.Text, "The previous fleet serves as it should again.")
 }
 
 // Transition tells of another phase of a deployment. It is stored as JSON.
@@ -58,6 +89,7 @@ type Record struct {
 	Name        string       // of the endpoint, which may be gone
 	Ended       time.Time    // zero while it runs
 	Transitions []Transition // oldest first; not read for listings
+	Events      []Event      // what else happened meanwhile, oldest first; not read for listings
 }
 
 // NoDeployment is the fault of naming a deployment that is not known, or was

@@ -117,11 +117,12 @@ func (p Plan) status(s State, f Facts, i int) VariantStatus {
 		word, n := p.capacity(v, s.Step)
 		wait, governs := p.Wait(s.Step)
 		if p.Mirrored(s.Step) {
-			return told(New, "Baking", c.NewWanted, "Baking for "+seconds(wait)+
-				" seconds (first) with copies of requests alone on %d instance(s).")
+			return s.unwatched(told(New, "Baking", c.NewWanted, "Baking for "+seconds(wait)+
+				" seconds (first) with copies of requests alone on %d instance(s)."))
 		}
-		return told(New, "Baking", n, "Baking for "+seconds(wait)+" seconds ("+governs+") with traffic enabled on "+
+		st := told(New, "Baking", n, "Baking for "+seconds(wait)+" seconds ("+governs+") with traffic enabled on "+
 			word+" capacity of %d instance(s).")
+		return s.unwatched(st)
 	case Retiring, Committed:
 		if p.Kind == Scale {
 			return scaling(v.Old, v.New)
@@ -143,6 +144,15 @@ func (p Plan) status(s State, f Facts, i int) VariantStatus {
 	case Succeeded, RolledBack, RollbackFailed, Failed:
 	}
 	return VariantStatus{}
+}
+
+// unwatched adds to what is said of a bake that it started over, and why.
+func (s State) unwatched(st VariantStatus) VariantStatus {
+	if n := len(s.Gaps); n > 0 && st.Status != "" && s.Restarted.After(s.Since) {
+		st.Message += fmt.Sprintf(" It started over at %s, because %s.",
+			s.Restarted.Format(time.TimeOnly), s.Gaps[n-1].Missed)
+	}
+	return st
 }
 
 // told returns an entry about n instances, none if there are none.

@@ -78,6 +78,12 @@ func (c *Control) Deployments(ctx context.Context, s arn.Scope, name string, p r
 	return c.Store.Deployments(ctx, s, name, p)
 }
 
+// Events returns what happened to an endpoint beside the steps of its deployments,
+// newest first and limit at most.
+func (c *Control) Events(ctx context.Context, s arn.Scope, name string, limit int) ([]record.Event, error) {
+	return c.Store.Events(ctx, s, name, limit)
+}
+
 // OldTrouble says how the fleet does that a deployment leads away from; "" if it does
 // as it should, or the deployment is over.
 func (c *Control) OldTrouble(ctx context.Context, s arn.Scope, r record.Record) (string, error) {

@@ -76,6 +76,8 @@ var files = map[string]reflect.Type{
 // coming are documents of columns that no filled database has yet. Those of
 // package evidence have golden documents beside it, with what they mean.
 var coming = map[string]reflect.Type{
+	"event.doc/PreviousFleet": reflect.TypeFor[record.FleetTrouble](),
+
 	"evidence.doc":     reflect.TypeFor[gates.Document](),
 	"evidence.state":   reflect.TypeFor[evidence.State](),
 	"evidence.proof":   reflect.TypeFor[evidence.ProofState](),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -64,9 +65,48 @@ func (db *DB) Deployment(ctx context.Context, s arn.Scope, id hosting.Deployment
 				err = scan(store.Time(&t.At), store.JSON(&t))
 				return t, err
 			})
+		if err != nil {
+			return err
+		}
+		rows, err = q.QueryContext(ctx, `
+			select at, deployment_id, kind, doc from event where deployment_id = $1 and `+untold+` order by seq`, id)
+		r.Events, err = store.Collect(rows, err, "read history", scanEvent)
 		return err
 	})
 	return r, err
+}
+
+// untold selects what neither the steps of a deployment say nor its verdict: how its
+// previous fleet did, and when an endpoint was out of service.
+const untold = `(kind = 'PreviousFleet' or kind = 'EndpointStatus' and doc like '%"OutOfService"%')`
+
+// Events returns what happened to an endpoint beside the steps of its deployments, or
+// to those that had its name before, newest first and limit at most.
+func (db *DB) Events(ctx context.Context, s arn.Scope, name string, limit int) ([]record.Event, error) {
+	rows, err := db.Read().QueryContext(ctx, `
+		select at, deployment_id, kind, doc from event
+		where endpoint_id in (select endpoint_id from deployment where region = $1 and name_key = $2) and `+untold+`
+		order by seq desc limit $3`, s.Region, strings.ToLower(name), limit)
+	return store.Collect(rows, err, "read history", scanEvent)
+}
+
+func scanEvent(scan store.Scan) (e record.Event, err error) {
+	var doc string
+	if err := scan(store.Time(&e.At), &e.Deployment, &e.Kind, &doc); err != nil {
+		return e, err
+	}
+	switch e.Kind {
+	case record.EndpointStatus:
+		var c record.StatusChange
+		err = json.Unmarshal([]byte(doc), &c)
+		e.Message = c.Message()
+	case record.PreviousFleet:
+		var t record.FleetTrouble
+		err = json.Unmarshal([]byte(doc), &t)
+		e.Message = t.Message()
+	case record.DeploymentPhase: // not asked for
+	}
+	return e, err
 }
 
 // UpdatesSince counts the updates of endpoints of all regions that were accepted

@@ -30,7 +30,14 @@ var (
 		{Name: "Version", Shape: &sText},
 		{Name: "PreviousVersion", Shape: &sText},
 	}}
-	sDeploymentGate = shape.Shape{Name: "DeploymentGate", Kind: shape.Structure, Members: []shape.Member{
+	sDeploymentEvent = shape.Shape{Name: "DeploymentEvent", Kind: shape.Structure, Members: []shape.Member{
+		{Name: "Time", Shape: &sTime, Required: true},
+		{Name: "Kind", Shape: &sText, Required: true},
+		{Name: "Message", Shape: &sText, Required: true},
+		{Name: "DeploymentId", Shape: &sDeploymentId},
+	}}
+	sDeploymentEvents = shape.Shape{Name: "DeploymentEvents", Kind: shape.List, Elem: &sDeploymentEvent}
+	sDeploymentGate   = shape.Shape{Name: "DeploymentGate", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "GateName", Shape: &sText, Required: true},
 		{Name: "VariantName", Shape: &sText, Required: true},
 		{Name: "Action", Shape: &sText, Required: true},
@@ -134,6 +141,7 @@ var (
 		{Name: "PreviousFleetTrouble", Shape: &sText},
 		{Name: "Orders", Shape: &sDeploymentOrders, Required: true},
 		{Name: "Gates", Shape: &sDeploymentGates},
+		{Name: "Events", Shape: &sDeploymentEvents},
 	}}
 	sDescribeEdgeDeploymentInput = shape.Shape{Name: "DescribeEdgeDeploymentInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "EdgeDeploymentPlanName", Shape: &sEntityName, Required: true},
@@ -264,6 +272,7 @@ var (
 	sListDeploymentsOutput = shape.Shape{Name: "ListDeploymentsOutput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "Deployments", Shape: &sDeploymentSummaries, Required: true},
 		{Name: "NextToken", Shape: &sNextToken},
+		{Name: "Events", Shape: &sDeploymentEvents},
 	}}
 	sListDeviceIdentitiesInput = shape.Shape{Name: "ListDeviceIdentitiesInput", Kind: shape.Structure, Members: []shape.Member{
 		{Name: "DeviceFleetName", Shape: &sEntityName, Required: true},

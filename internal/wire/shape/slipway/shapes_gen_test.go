@@ -18,6 +18,7 @@ var structs = []shape.Value{
 	&slipway.CreateDeviceEnrollmentOutput{},
 	&slipway.CreateSigningKeyInput{},
 	&slipway.DeployedModelDatum{},
+	&slipway.DeploymentEvent{},
 	&slipway.DeploymentGate{},
 	&slipway.DeploymentOrder{},
 	&slipway.DeploymentPlan{},

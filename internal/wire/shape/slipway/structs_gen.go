@@ -50,6 +50,17 @@ type DeployedModelDatum struct {
 // Shape describes the members and their constraints.
 func (DeployedModelDatum) Shape() *shape.Shape { return &sDeployedModelDatum }
 
+// DeploymentEvent is part of other structures; required: Time, Kind, Message.
+type DeploymentEvent struct {
+	Time         *shape.Time `json:"Time"`
+	Kind         *string     `json:"Kind"`
+	Message      *string     `json:"Message"`
+	DeploymentId *string     `json:"DeploymentId,omitempty"`
+}
+
+// Shape describes the members and their constraints.
+func (DeploymentEvent) Shape() *shape.Shape { return &sDeploymentEvent }
+
 // DeploymentGate is part of other structures; required: GateName, VariantName, Action, Origin, Words, Alpha, Threshold, Statements.
 type DeploymentGate struct {
 	GateName         *string     `json:"GateName"`
@@ -180,6 +191,7 @@ type DescribeDeploymentOutput struct {
 	PreviousFleetTrouble       *string              `json:"PreviousFleetTrouble,omitempty"`
 	Orders                     []DeploymentOrder    `json:"Orders"`
 	Gates                      []DeploymentGate     `json:"Gates,omitempty"`
+	Events                     []DeploymentEvent    `json:"Events,omitempty"`
 }
 
 // Shape describes the members and their constraints.
@@ -368,6 +380,7 @@ func (ListDeploymentsInput) Shape() *shape.Shape { return &sListDeploymentsInput
 type ListDeploymentsOutput struct {
 	Deployments []DeploymentSummary `json:"Deployments"`
 	NextToken   *string             `json:"NextToken,omitempty"`
+	Events      []DeploymentEvent   `json:"Events,omitempty"`
 }
 
 // Shape describes the members and their constraints.
