@@ -154,9 +154,11 @@ func wrkScript(ctx context.Context, addr string, size int) (string, error) {
 type figure struct {
 	rate     float64 // requests/s
 	p50, p99 time.Duration
+	failed   int // requests that were answered with an error
 }
 
-var wrkLines = regexp.MustCompile(`(?m)^\s+(50|99)%\s+(\S+)$|^Requests/sec:\s+(\S+)$|(Non-2xx.*|Socket errors.*)`)
+var wrkLines = regexp.MustCompile(
+	`(?m)^\s+(50|99)%\s+(\S+)$|^Requests/sec:\s+(\S+)$|(Socket errors.*)|Non-2xx[^:]*:\s+(\d+)`)
 
 // wrk loads one server.
 func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, error) {
@@ -180,6 +182,8 @@ func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, 
 		switch {
 		case m[4] != "":
 			return f, fmt.Errorf("%s: %s", name, m[4])
+		case m[5] != "":
+			f.failed, err = strconv.Atoi(m[5])
 		case m[3] != "":
 			f.rate, err = strconv.ParseFloat(m[3], 64)
 		case m[1] == "50":
@@ -190,6 +194,10 @@ func (a *arena) wrk(ctx context.Context, name string, size, conns int) (figure, 
 		if err != nil {
 			return f, err
 		}
+	}
+	// On a machine that has other work too, now and then a connection takes too long.
+	if all := f.rate * a.o.length.Seconds(); f.failed > 0 && float64(f.failed) > all/100 {
+		return f, fmt.Errorf("%s: %d of %.0f requests failed", name, f.failed, all)
 	}
 	return f, nil
 }
@@ -223,6 +231,9 @@ func (a *arena) print(got map[string][]figure, size int) {
 		line := fmt.Sprintf("%-18s %8.0f req/s %8.1f MiB/s  p50 %-9v p99 %-9v", name, rate, rate*float64(size)/(1<<20),
 			time.Duration(median(fs, func(f figure) float64 { return float64(f.p50) })),
 			time.Duration(median(fs, func(f figure) float64 { return float64(f.p99) })))
+		if n := failures(fs); n > 0 {
+			line += fmt.Sprintf("  (%d failed)", n)
+		}
 		for _, base := range []string{"nginx", "haproxy"} {
 			if _, peer := peers[name]; len(got[base]) > 0 && !peer && name != "direct" {
 				ratios := make([]float64, len(fs))
@@ -235,6 +246,13 @@ func (a *arena) print(got map[string][]figure, size int) {
 		}
 		fmt.Println(line)
 	}
+}
+
+func failures(fs []figure) (n int) {
+	for _, f := range fs {
+		n += f.failed
+	}
+	return n
 }
 
 func median[T any](xs []T, f func(T) float64) float64 {
