@@ -71,6 +71,9 @@ type Seen struct {
 	// how long nobody counted, because the server did not run.
 	Missed    int64         `json:"missed,omitempty"`
 	Unwatched time.Duration `json:"unwatched,omitempty"`
+	// Sized has a bit for each output, by its place, of whose answers only the size is
+	// compared, because most of the old fleet's have nothing else to count.
+	Sized uint8 `json:"sized,omitempty"`
 	// Unread are pairs of answers in which nothing was compared.
 	Unread Unread `json:"unread,omitzero"`
 }

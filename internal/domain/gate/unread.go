@@ -36,6 +36,12 @@ func (s Seen) Uncompared() float64 {
 
 // Unread says in how many answers g compared nothing, and why, as sentences.
 func (g Gate) Unread(f Fact) (said []string) {
+	for i, o := range g.Outputs {
+		if f.Seen.Sized>>i&1 == 1 && o.Selector != "bytes" {
+			said = append(said, fmt.Sprintf("Of %s only the size of the answers is compared: most of the old fleet's "+
+				"have no such part, or are longer than 64 KiB.", o.Selector))
+		}
+	}
 	u := f.Seen.Unread
 	if u.Blank > 0 {
 		names := make([]string, len(g.Outputs))

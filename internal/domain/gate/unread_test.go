@@ -46,3 +46,19 @@ func TestWhatIsLeftOfPairsProvesNothingIfTooManyAreMissing(t *testing.T) {
 		t.Errorf("of copies that were all left out %v are missing", got)
 	}
 }
+
+func TestThatOnlySizesAreComparedIsSaid(t *testing.T) {
+	all, err := gate.Read(map[string]string{gate.TagPrefix + "drift": "output=json:a output=json:b output=bytes"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _ := gate.Find(all, gate.Drift)
+	f := gate.Fact{Seen: gate.Seen{Sized: 0b110}}
+	want := []string{
+		"Of json:b only the size of the answers is compared: most of the old fleet's have no such part, or are longer than " +
+			"64 KiB.",
+	}
+	if got := g.Unread(f); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}

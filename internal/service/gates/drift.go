@@ -236,6 +236,11 @@ func (v *variantOf) answersSeen(p *evidence.Process) (n gate.Seen) {
 			n.Side = v.looks[k].say(name, v.looks[len(v.looks)-1].output+1)
 		}
 	}
+	for i := range v.looks {
+		if l := &v.looks[i]; l.what == sizes {
+			n.Sized |= 1 << l.output
+		}
+	}
 	if v.unread > 0 {
 		n.Unseen = float64(v.unread) / float64(v.unread+n.New.Requests+n.Old.Requests)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,6 +145,26 @@ func TestAModelThatIsWrongOnOneClassIsFoundInAMinute(t *testing.T) {
 			t.Logf(seed+"share %v: %d requests, %s: %s", share, n, took, y.why("d-1"))
 			if took > time.Minute {
 				t.Errorf(seed+"share %v: found after %s", share, took)
+			}
+		})
+	}
+}
+
+// A gate that is told to look where nothing is compares sizes, and that is said.
+func TestWhereOnlySizesAreComparedTheFactSaysSo(t *testing.T) {
+	for output, want := range map[string]uint8{
+		"json:predictions.0.label": 0, "json:nowhere": 1, "json:predictions.0.label output=json:nowhere": 2,
+	} {
+		inBubble(t, func(y *yard) {
+			y.deploy("d-1", map[string]string{"drift": "action=rollback output=" + output})
+			y.bake(0.5)
+			y.said(30*time.Second, 0.5, "application/json", func(bool) (string, bool) {
+				return digit(y.x.IntN(10)), true
+			})
+			facts := y.s.Facts("d-1")
+			i := slices.IndexFunc(facts, func(f gate.Fact) bool { return f.Kind == gate.Drift })
+			if i < 0 || facts[i].Seen.Sized != want {
+				t.Errorf(seed+"%s: %+v, want %b", output, facts, want)
 			}
 		})
 	}
