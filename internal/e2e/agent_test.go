@@ -30,10 +30,11 @@ import (
 // field is a device with a real agent, and the fleet that it belongs to.
 type field struct {
 	*sdk
-	dir   string // of the device's identity
-	log   string
-	cmd   *exec.Cmd
-	ended chan struct{}
+	server *server
+	dir    string // of the device's identity
+	log    string
+	cmd    *exec.Cmd
+	ended  chan struct{}
 }
 
 const (
@@ -55,7 +56,7 @@ func newField(t *testing.T) *field {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	f := &field{sdk: s.sdk(), dir: filepath.Join(dir, "cam-01"), log: filepath.Join(dir, "agent.log")}
+	f := &field{sdk: s.sdk(), server: s, dir: filepath.Join(dir, "cam-01"), log: filepath.Join(dir, "agent.log")}
 	_, err = f.sagemaker.CreateDeviceFleet(t.Context(), &sagemaker.CreateDeviceFleetInput{
 		DeviceFleetName: aws.String("plant"), RoleArn: aws.String(edgeRole),
 		OutputConfig: &types.EdgeOutputConfig{S3OutputLocation: aws.String("s3://models/captured")},
@@ -133,7 +134,10 @@ func (f *field) packaged(model, version string) {
 }
 
 // roll starts a plan of one stage that gives the device a package.
-func (f *field) roll(plan, job string) {
+func (f *field) roll(plan, job string) { f.rollWith(plan, job) }
+
+// rollWith is roll for a plan with a policy, as arguments of slipway edge policy.
+func (f *field) rollWith(plan, job string, policy ...string) {
 	f.t.Helper()
 	_, err := f.sagemaker.CreateEdgeDeploymentPlan(f.t.Context(), &sagemaker.CreateEdgeDeploymentPlanInput{
 		EdgeDeploymentPlanName: &plan, DeviceFleetName: aws.String("plant"),
@@ -146,6 +150,9 @@ func (f *field) roll(plan, job string) {
 			}},
 		},
 	})
+	if err == nil && len(policy) > 0 {
+		f.server.client(program(f.t, "slipway"), append([]string{"edge", "policy", plan}, policy...)...)
+	}
 	if err == nil {
 		_, err = f.sagemaker.StartEdgeDeploymentStage(f.t.Context(), &sagemaker.StartEdgeDeploymentStageInput{
 			EdgeDeploymentPlanName: &plan, StageName: aws.String("all"),
@@ -239,31 +246,44 @@ func (f *field) reads() (float32, error) {
 	return f.ask(func(ctx context.Context, a edgemanager.AgentClient) (float32, error) {
 		right := 0
 		for i, pixels := range images {
-			var data bytes.Buffer
-			for _, p := range pixels {
-				data.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(p)))
-			}
-			out, err := a.Predict(ctx, &edgemanager.PredictRequest{Name: "digits", Tensors: []*edgemanager.Tensor{{
-				TensorMetadata: &edgemanager.TensorMetadata{
-					Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64},
-				},
-				Data: &edgemanager.Tensor_ByteData{ByteData: data.Bytes()},
-			}}})
+			out, err := a.Predict(ctx, imageRequest(pixels))
 			if err != nil {
 				return 0, err
 			}
-			label := slices.IndexFunc(
-				out.Tensors, func(x *edgemanager.Tensor) bool { return string(x.TensorMetadata.Name) == "label" },
-			)
-			if label < 0 {
-				return 0, fmt.Errorf("no label among %v", out.Tensors)
+			label, err := labelIn(out)
+			if err != nil {
+				return 0, err
 			}
-			if int(out.Tensors[label].GetByteData()[0]) == labels[i] {
+			if label == labels[i] {
 				right++
 			}
 		}
 		return float32(right) / float32(len(labels)), nil
 	})
+}
+
+// imageRequest asks the digits what an image shows.
+func imageRequest(pixels []float32) *edgemanager.PredictRequest {
+	var data bytes.Buffer
+	for _, p := range pixels {
+		data.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(p)))
+	}
+	return &edgemanager.PredictRequest{Name: "digits", Tensors: []*edgemanager.Tensor{{
+		TensorMetadata: &edgemanager.TensorMetadata{
+			Name: []byte("image"), DataType: edgemanager.DataType_FLOAT32, Shape: []int32{1, 64},
+		},
+		Data: &edgemanager.Tensor_ByteData{ByteData: data.Bytes()},
+	}}}
+}
+
+func labelIn(out *edgemanager.PredictResponse) (int, error) {
+	label := slices.IndexFunc(
+		out.Tensors, func(x *edgemanager.Tensor) bool { return string(x.TensorMetadata.Name) == "label" },
+	)
+	if label < 0 {
+		return 0, fmt.Errorf("no label among %v", out.Tensors)
+	}
+	return int(out.Tensors[label].GetByteData()[0]), nil
 }
 
 // version is what the server says that the device has.
