@@ -42,9 +42,9 @@ func (f *fraction) Set(text string) error {
 // simulation are the flags of sim-devices.
 type simulation struct {
 	simdevices.Config
-	loss, offline, fail fraction
-	duration            time.Duration
-	untilIdle           bool
+	loss, offline, fail, differ fraction
+	duration                    time.Duration
+	untilIdle                   bool
 }
 
 func newSimDevices() *cobra.Command {
@@ -61,6 +61,9 @@ byte, and unpacks them. It runs until it is stopped, for --duration, or --until-
   --loss 5%      of the calls fail, half of them after the server acted
   --offline 20%  of the devices are away at a time, each for --away
   --fail 2%      of the devices refuse a package; which ones depends on --seed alone
+  --differ 2%    of the devices see a new version answer, or fail, one of ten requests
+                 otherwise than the old one, where a policy has them compare the two;
+                 applications make --requests a second of each model
 
 The devices share the credentials of the command and a few hundred connections. The
 server's wishes about --poll and --heartbeat are followed if those are 0.`,
@@ -70,6 +73,7 @@ server's wishes about --poll and --heartbeat are followed if those are 0.`,
 				return err
 			}
 			f.Loss, f.Offline, f.Fail = float64(f.loss), float64(f.offline), float64(f.fail)
+			f.Differ = float64(f.differ)
 			remote := simdevices.NewRemote(r.url, r.region, r.credentials, f.Workers)
 			defer remote.Close()
 			f.Server = remote
@@ -102,6 +106,8 @@ func (f *simulation) bind(cmd *cobra.Command) {
 	flags.Var(&f.offline, "offline", "devices that are away at a time")
 	flags.DurationVar(&f.Away, "away", 2*time.Minute, "for how long, about")
 	flags.Var(&f.fail, "fail", "devices that refuse a package")
+	flags.Var(&f.differ, "differ", "devices on which a new version is worse than the old one")
+	flags.Float64Var(&f.Requests, "requests", 5, "requests a second that applications make of a model")
 	flags.DurationVar(&f.Poll, "poll", time.Minute, "time between two polls; 0: what the server asks for")
 	flags.DurationVar(
 		&f.Heartbeat, "heartbeat", time.Minute, "time between two heartbeats; 0: what the server asks for",

@@ -147,8 +147,8 @@ func TestADeviceComparesANewModelOnLiveRequestsBeforeItTakesItsPlace(t *testing.
 	})
 	t.Log(seen)
 	status, says := f.outcome("strict")
-	if status != types.StageStatusFailed || !strings.Contains(says, "% of requests differently than 2.0; 1 % is allowed") ||
-		!strings.Contains(says, "evidence ") {
+	const wrong = "% of requests differently than 2.0; 1 % is allowed"
+	if status != types.StageStatusFailed || !strings.Contains(says, wrong) || !strings.Contains(says, "evidence ") {
 		t.Errorf("with a model that is wrong on one digit: %s, %q", status, says)
 	}
 	t.Log(says)

@@ -87,9 +87,23 @@ func (h *edgeWorld) promisesOf(p *edge.Plan, st edge.Stage, owners map[int64]str
 		return fmt.Errorf("stage %s has baked for %s, of which nobody watched more than %s: %+v %+v", st.Name, h.bake,
 			time.Since(h.watched), st, p.Policy)
 	}
+	followed := st.Chained && !h.chained[at]
 	h.chained[at] = st.Chained
 	if h.stopped[at] && st.Offers() && st.Verdict != edge.RolledBack {
 		return fmt.Errorf("stage %s was stopped and is %s", st.Name, st.Status)
+	}
+	return comparedIn(st, followed)
+}
+
+// comparedIn checks what a stage knows of devices that compared models, and that it
+// is enough if the next stage has just followed it.
+func comparedIn(st edge.Stage, followed bool) error {
+	m, taken := st.Mirrored, st.Mirrored.Agreed+st.Mirrored.Fresh
+	if st.Mirror != nil && followed && (m.Agreed == 0 || taken < st.Counts.Deployed-st.Late) {
+		return fmt.Errorf("stage %s was followed by the next, and compared too little: %+v %+v", st.Name, m, st.Counts)
+	}
+	if taken > st.Counts.Deployed && st.Verdict != edge.RolledBack {
+		return fmt.Errorf("stage %s counts devices twice that compared models: %+v %+v", st.Name, m, st.Counts)
 	}
 	return nil
 }

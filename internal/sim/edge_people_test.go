@@ -112,6 +112,9 @@ func (h *edgeWorld) newPolicy() (p edge.Policy) {
 	if h.rng.IntN(4) == 0 {
 		p.DeviceTimeout = time.Duration(1+h.rng.IntN(5)) * time.Hour
 	}
+	if h.rng.IntN(3) == 0 {
+		p.Mirror = &edge.Mirror{MaxDisagreement: 1, Time: 10 * time.Minute, MinPairs: 100}
+	}
 	return p
 }
 
@@ -140,11 +143,34 @@ func (h *edgeWorld) checkIn(d *simDevice) error {
 	if lost() || h.dead {
 		return nil
 	}
-	orders, _, err := h.s.Deployments(h.ctx, edgeScope, edge.Caller{Thing: d.name}, "f", d.name)
+	caller := edge.Caller{Thing: d.name, Mirrors: d.mirrors}
+	orders, _, err := h.s.Deployments(h.ctx, edgeScope, caller, "f", d.name)
 	if err != nil || lost() {
 		return h.note(err, "poll of %s", d.name)
 	}
 	return h.obey(d, orders)
+}
+
+// compare is what a device says that was told to compare models: mostly the truth.
+func (h *edgeWorld) compare(r edge.Result, o edge.Deployment) edge.Result {
+	found := edge.Comparison{Finding: edge.Agrees, Ran: o.Mirror.Time, Pairs: edge.Pairs{Compared: 300}}
+	switch n := h.rng.IntN(20); {
+	case r.Status == "FAIL":
+		found.Finding, found.Differing = edge.Disagrees, 100
+	case n < 3:
+		found = edge.Comparison{Finding: edge.NothingBefore}
+	case n < 4:
+		found.Compared = 1 // that is no agreement, whatever it says
+	case n < 5:
+		return r // it says nothing of it
+	}
+	h.tally["compared"]++
+	for _, def := range o.Definitions {
+		r.Models = append(r.Models, edge.ModelResult{
+			Handle: def.Handle, Desired: def.State, State: def.State, Status: r.Status, Comparison: &found,
+		})
+	}
+	return r
 }
 
 // obey does what a device was told, once for each order, and checks what it was
@@ -158,19 +184,25 @@ func (h *edgeWorld) obey(d *simDevice, orders []edge.Deployment) error {
 			}
 			handles[def.Handle] = o.Name
 		}
-		if known := d.done[o.Name]; known != "" {
-			d.waiting = append(d.waiting, edge.Result{Deployment: o.Name, Status: known})
+		if o.Mirror != nil && !d.mirrors {
+			return fmt.Errorf("%s cannot compare models, and is given %s", d.name, o.Name)
+		}
+		if known, ok := d.done[o.Name]; ok {
+			d.waiting = append(d.waiting, known)
 			continue
 		}
 		if !h.calm && h.rng.IntN(3) == 0 {
 			continue // it takes its time
 		}
-		outcome := "SUCCESS"
+		r := edge.Result{Deployment: o.Name, Status: "SUCCESS"}
 		if h.rng.IntN(5) == 0 {
-			outcome = "FAIL"
+			r.Status = "FAIL"
 		}
-		d.done[o.Name] = outcome
-		d.waiting = append(d.waiting, edge.Result{Deployment: o.Name, Status: outcome})
+		if o.Mirror != nil {
+			r = h.compare(r, o)
+		}
+		d.done[o.Name] = r
+		d.waiting = append(d.waiting, r)
 		h.tally["orders"]++
 	}
 	return nil

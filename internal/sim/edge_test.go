@@ -79,9 +79,10 @@ type edgeWorld struct {
 // simDevice is a device that does what it is told, badly.
 type simDevice struct {
 	name    string
-	done    map[string]string // by order: what came of it
-	waiting []edge.Result     // to be reported
+	done    map[string]edge.Result // by order: what came of it
+	waiting []edge.Result          // to be reported
 	silent  bool
+	mirrors bool // its agent can compare models
 }
 
 func edgeLife(t *testing.T, template []byte, seed uint64, tally map[string]int) {
@@ -241,7 +242,9 @@ func (h *edgeWorld) step() error {
 }
 
 func (h *edgeWorld) register() error {
-	d := &simDevice{name: fmt.Sprintf("d%03d", len(h.devices)), done: map[string]string{}}
+	d := &simDevice{
+		name: fmt.Sprintf("d%03d", len(h.devices)), done: map[string]edge.Result{}, mirrors: h.rng.IntN(4) > 0,
+	}
 	if h.rng.IntN(10) == 0 && len(h.devices) > 0 {
 		d.name = h.devices[h.rng.IntN(len(h.devices))].name // perhaps one that left
 	}

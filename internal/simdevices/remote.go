@@ -98,7 +98,9 @@ func (r *Remote) Registration(ctx context.Context, fleet, device string) (active
 func (r *Remote) Deployments(ctx context.Context, fleet, device string) ([]edge.Deployment, edge.Hints, error) {
 	var out sagemakeredge.GetDeploymentsResult
 	head, err := r.post(ctx, "/GetDeployments",
-		"", sagemakeredge.GetDeploymentsRequest{DeviceName: &device, DeviceFleetName: &fleet}, &out)
+		"", sagemakeredge.GetDeploymentsRequest{
+			DeviceName: &device, DeviceFleetName: &fleet, Understands: []string{edge.UnderstandsMirror},
+		}, &out)
 	if err != nil {
 		return nil, edge.Hints{}, err
 	}
@@ -118,6 +120,7 @@ func (r *Remote) Deployments(ctx context.Context, fleet, device string) ([]edge.
 			}
 			o.Definitions = append(o.Definitions, def)
 		}
+		o.Mirror = mirrorOf(d.Mirror)
 		all = append(all, o)
 	}
 	return all, hints(head), nil
@@ -148,6 +151,11 @@ func (r *Remote) Heartbeat(ctx context.Context, h edge.Heartbeat) (edge.Hints, e
 	if h.Result != nil {
 		in.DeploymentResult = result(h.Result)
 	}
+	for _, c := range h.Comparisons {
+		in.Comparisons = append(in.Comparisons, sagemakeredge.DeploymentComparison{
+			DeploymentName: &c.Deployment, ModelHandle: &c.Handle, Comparison: comparison(&c.Comparison),
+		})
+	}
 	head, err := r.post(ctx, "/SendHeartbeat", "", in, nil)
 	return hints(head), err
 }
@@ -163,10 +171,32 @@ func result(r *edge.Result) *sagemakeredge.DeploymentResult {
 			ModelHandle: &m.Handle, ModelName: word[string](m.Name), ModelVersion: word[string](m.Version),
 			DesiredState: word[sagemakeredge.ModelState](m.Desired), State: word[sagemakeredge.ModelState](m.State),
 			Status: word[sagemakeredge.DeploymentStatus](m.Status), StatusReason: word[string](m.Reason),
-			RollbackFailureReason: word[string](m.RollbackFailure),
+			RollbackFailureReason: word[string](m.RollbackFailure), Comparison: comparison(m.Comparison),
 		})
 	}
 	return out
+}
+
+func mirrorOf(m *sagemakeredge.Mirror) *edge.Mirror {
+	if m == nil {
+		return nil
+	}
+	return &edge.Mirror{
+		MaxDisagreement: aws.ToFloat64(m.MaxDisagreement), Time: edge.SecondsOf(aws.ToFloat64(m.TimeInSeconds)),
+		MinPairs: int(aws.ToInt64(m.MinimumPairs)), Share: aws.ToFloat64(m.Share),
+	}
+}
+
+// comparison is what simulated devices know of one.
+func comparison(c *edge.Comparison) *sagemakeredge.Comparison {
+	if c == nil {
+		return nil
+	}
+	return &sagemakeredge.Comparison{
+		Finding: word[string](string(c.Finding)), PreviousModelVersion: word[string](c.Old), Since: shape.At(c.Since),
+		RanInSeconds: new(c.Ran.Seconds()), Compared: &c.Compared, Differing: &c.Differing, Failed: &c.Failed,
+		Evidence: &c.Evidence,
+	}
 }
 
 // word is a string of the wire; an empty one is absent.

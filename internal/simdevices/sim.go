@@ -87,7 +87,7 @@ func (s *sim) open(ctx context.Context) bool {
 	d, err := device.Open(ctx, device.Config{
 		Fleet: f.cfg.Fleet, Name: s.name, AgentVersion: Version,
 		Disk: s.disk, Cloud: s, Engine: s, Table: s, Verifier: f.cfg.Verifier, Machine: device.Machine{},
-		Golden: readGolden, Rand: rand.New(&s.agent), Settings: f.settings,
+		Golden: readGolden, Mirrors: s, Rand: rand.New(&s.agent), Settings: f.settings,
 	})
 	if err != nil { // of a disk in memory that nobody breaks
 		f.tally.trouble("a device did not start: " + err.Error())

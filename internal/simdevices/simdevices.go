@@ -67,6 +67,10 @@ type Config struct {
 	// Fail is the fraction of the devices that refuse a package: half of them
 	// cannot load it, the others find its golden inputs wrong if it has any.
 	Fail float64
+	// Requests is how many applications make of each model in a second, Differ the
+	// fraction of the devices on which a new version answers one of ten wrongly, or,
+	// of every second such device, fails it.
+	Requests, Differ float64
 
 	// Poll and Heartbeat are the times between two; 0 is what the server asks for.
 	Poll, Heartbeat time.Duration
@@ -86,6 +90,9 @@ func (c *Config) validate() error {
 	}
 	if c.Fail < 0 || c.Fail > 1 {
 		faults = append(faults, errors.New("fail must be 0 to 100 %"))
+	}
+	if !(c.Differ >= 0 && c.Differ <= 1) || !(c.Requests >= 0 && c.Requests <= 1000) {
+		faults = append(faults, errors.New("differ must be 0 to 100 %, requests 0 to 1000 a second"))
 	}
 	if c.Poll < 0 || c.Heartbeat < 0 || c.Away < 0 || c.Workers < 0 {
 		faults = append(faults, errors.New("a time or a number is negative"))
