@@ -22,6 +22,7 @@ type looker struct {
 	headers []string
 	answers []router.Answer
 	texts   []string
+	asked   []string // the requests' bodies as they were at the end
 }
 
 func (l *looker) Observe(q *router.Request) (router.Exchange, int) {
@@ -37,6 +38,7 @@ func (l *looker) End(a *router.Answer) {
 	defer l.mu.Unlock()
 	l.answers = append(l.answers, *a)
 	l.texts = append(l.texts, string(a.Body))
+	l.asked = append(l.asked, string(a.Request))
 }
 
 // watched serves endpoint e before a container, with an observer.
@@ -96,6 +98,9 @@ func TestBodiesAreHeldAsTheyWereSent(t *testing.T) {
 	for i, want := range sent {
 		if got := l.bodies[i].Bytes(); !bytes.Equal(got, []byte(want)) {
 			t.Errorf("request %d: holds %d bytes, %d were sent", i, len(got), len(want))
+		}
+		if l.asked[i] != want {
+			t.Errorf("request %d: is %d bytes at its end, %d were sent", i, len(l.asked[i]), len(want))
 		}
 		if a := l.answers[i]; l.texts[i] != want || a.Status != 200 || !a.Whole || a.Truncated || a.Sample.Abandoned {
 			t.Errorf("request %d: saw %d bytes of %d in the answer %+v", i, len(l.texts[i]), len(want), a.Sample)
