@@ -55,9 +55,9 @@ func (g Gate) Against(f Fact, n Names) string {
 			what, take = "streams wait for their beginning", "wait"
 		}
 		text := fmt.Sprintf("%s of %s's %s longer than %s; %s of %s's %s longer than %s (%s slower was allowed). "+
-			"%s after %s requests.", tail(f.Seen.Side), n.Old, what, millis(f.Seen.Cut), percent(fresh.Rate()), n.New,
+			"%s after %s.", tail(f.Seen.Side), n.Old, what, millis(f.Seen.Cut), percent(fresh.Rate()), n.New,
 			take, millis(time.Duration(g.Factor*float64(f.Seen.Cut))), percent(g.Factor-1), odds,
-			thousands(fresh.Requests))
+			requests(fresh.Requests))
 		if f.Seen.Load > 0 {
 			text += fmt.Sprintf(" An instance of %s gets %s times as many requests as one of %s.", n.New,
 				strconv.FormatFloat(round2(f.Seen.Load), 'f', -1, 64), n.Old)
@@ -68,9 +68,9 @@ func (g Gate) Against(f Fact, n Names) string {
 			"points was allowed. %s.", percent(fresh.Rate()), n.New, orElse(f.Seen.Side, "other than before"), fresh,
 			percent(old.Rate()), n.Old, points(g.Tolerance), odds)
 	case Disagreement:
-		return fmt.Sprintf("%s answers %s of requests differently than %s%s; %s was allowed; evidence %s after %s "+
-			"requests.", n.New, percent(fresh.Rate()), n.Old, between(fresh), percent(g.Tolerance),
-			evidence.Odds(f.Log10), thousands(fresh.Requests))
+		return fmt.Sprintf("%s answers %s of requests differently than %s%s; %s was allowed; evidence %s after %s.",
+			n.New, percent(fresh.Rate()), n.Old, between(fresh), percent(g.Tolerance),
+			evidence.Odds(f.Log10), requests(fresh.Requests))
 	case MirrorFailure:
 		return fmt.Sprintf("%s fails %s of the copies of what %s answers; %s was allowed; evidence %s after %s copies.",
 			n.New, percent(fresh.Rate()), n.Old, percent(g.Tolerance), evidence.Odds(f.Log10),
@@ -297,6 +297,13 @@ func millis(d time.Duration) string {
 		return strconv.FormatFloat(round2(d.Seconds()), 'f', -1, 64) + " s"
 	}
 	return strconv.FormatFloat(round2(float64(d)/float64(time.Millisecond)), 'f', -1, 64) + " ms"
+}
+
+func requests(n int64) string {
+	if n == 1 {
+		return "1 request"
+	}
+	return thousands(n) + " requests"
 }
 
 func thousands(n int64) string {

@@ -50,6 +50,10 @@ func TestWhatAGateHasAgainstAFleet(t *testing.T) {
 			"Evidence more than 1:1,000,000.": {
 			"", sided(seen(gate.Drift, 7, 12, 100, 200, 1000), "label 3", 0),
 		},
+		"v3 answers 100 % of requests differently than v2 (2.5 % to 100 %, 95 %); 1 % was allowed; evidence 1:1 after " +
+			"1 request.": {
+			mirrored, seen(gate.Disagreement, 0, 1, 1, 0, 0),
+		},
 		"v3 answers 4.9 % of requests differently than v2 (2.4 % to 8.7 %, 95 %); 1 % was allowed; evidence 1:12,000 after " +
 			"612 requests.": {
 			mirrored, seen(gate.Disagreement, 4.0792, 30, 612, 0, 0),
