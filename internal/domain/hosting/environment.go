@@ -21,6 +21,9 @@ func (c Container) CheckEnvironment(allowed []string) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Environment)) {
 		usual, contract := contractVariable(name)
 		switch {
+		case !variableName(name) || strings.Contains(c.Environment[name], "\x00"): // no process could get it
+			return fault.New(fault.Invalid,
+				"Environment variable %q of container %q has a name or a value that no variable can have.", name, c.Name)
 		case contract && c.Environment[name] == usual: // as SDKs write it; the server sets its own
 		case ReservedVariable(name):
 			return fault.New(fault.Invalid,

@@ -60,7 +60,8 @@ func FuzzAModelSetsOnlyWhatItsImageAllows(f *testing.F) {
 		}
 		dangerous := strings.HasPrefix(name, "LD_") || name == "GLIBC_TUNABLES" || name == "GCONV_PATH" ||
 			name == "LOCPATH" || name == "SLIPWAY_" || name == "PATH"
-		if !listed || dangerous && !contains(allowed, name) || strings.ContainsAny(name, "=\x00") {
+		impossible := strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00")
+		if !listed || dangerous && !contains(allowed, name) || impossible {
 			t.Errorf("%q passes where [%s] are allowed", name, list)
 		}
 	})
