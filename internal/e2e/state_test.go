@@ -3,6 +3,7 @@ package e2e
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -241,4 +242,40 @@ func TestAFullDiskKeepsNoRestartFromRouting(t *testing.T) {
 	c.deleteEndpoint("e")
 	eventually(t, time.Minute, "no instance runs", func() bool { return len(s.instances()) == 0 })
 	s.stop()
+}
+
+// A file that is valid by itself is refused as a whole if what may change while the
+// server runs does not go with what it runs on.
+func TestAHangUpWhoseHalvesDoNotGoTogetherChangesNothing(t *testing.T) {
+	s := startServer(t)
+	d := config.Default().Limits
+	s.replaceInConfig(fmt.Sprint("maxBodyBytes: ", d.MaxBodyBytes), "maxBodyBytes: 1000")
+	s.replaceInConfig(fmt.Sprint("requestMemoryBytes: ", d.RequestMemoryBytes), "requestMemoryBytes: 4000")
+	s.replaceInConfig("minimumRequests: 0", "minimumRequests: 7")
+	if cfg, err := config.Load(s.file); err != nil || cfg.Guardrails.MinimumRequests != 7 ||
+		cfg.Limits.RequestMemoryBytes != 4000 {
+		t.Fatalf("the file says %+v, %v", cfg, err)
+	}
+	logged := func(what ...string) func() bool {
+		return func() bool {
+			log, err := os.ReadFile(s.logPath())
+			for _, w := range what {
+				if err != nil || !strings.Contains(string(log), w) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	hangUp := func() {
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangUp()
+	eventually(t, time.Minute, "it is refused", logged("the configuration stays as it was", "limits.maxBodyBytes"))
+	s.replaceInConfig("requestMemoryBytes: 4000", fmt.Sprint("requestMemoryBytes: ", d.RequestMemoryBytes))
+	hangUp() // what goes together is taken over, the guardrail among it, which was not before
+	eventually(t, time.Minute, "the guardrail is taken over", logged(
+		"configuration and access keys were read again", "changed=[guardrails.minimumRequests]"))
 }
