@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,9 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/tensor"
+	"github.com/slipway-ml/slipway/internal/platform/child"
 )
 
 func TestNoPredictionFailsWhenTheWorkerIsKilledUnderLoad(t *testing.T) {
@@ -191,7 +195,7 @@ func TestAWorkerThatEndsAtOnceIsReportedWithItsLastWord(t *testing.T) {
 func TestWhatAnEarlierAgentsWorkerStartedIsEnded(t *testing.T) {
 	c := bare(t)
 	orphan := exec.CommandContext(t.Context(), "sleep", "1000")
-	orphan.Env = []string{"SLIPWAY_AGENT_RUN_DIR=" + c.RunDir}
+	orphan.Env = marks(t, c.RunDir)
 	other := exec.CommandContext(t.Context(), "sleep", "1000")
 	other.Env = []string{"SLIPWAY_AGENT_RUN_DIR=" + c.RunDir + "-2"}
 	for _, cmd := range []*exec.Cmd{orphan, other} {
@@ -208,4 +212,51 @@ func TestWhatAnEarlierAgentsWorkerStartedIsEnded(t *testing.T) {
 	}
 	_ = other.Process.Kill() // it is ours
 	_ = other.Wait()         // as above
+}
+
+// marks is what a worker of the agent of a run directory, which had none before, has
+// in its environment.
+func marks(t *testing.T, runDir string) []string {
+	t.Helper()
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock := filepath.Join(runDir, "lock")
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var s unix.Stat_t
+	if err := unix.Stat(lock, &s); err != nil {
+		t.Fatal(err)
+	}
+	boot, err := child.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"SLIPWAY_AGENT_RUN_DIR=" + runDir,
+		fmt.Sprintf("SLIPWAY_AGENT_RUN_MARK=%s/%d/%d", boot, s.Dev, s.Ino),
+	}
+}
+
+// A copy of a run directory that has come to its path is another's.
+func TestTheAgentOfACopyLeavesTheWorkersOfTheOriginalAlone(t *testing.T) {
+	c := bare(t)
+	worker := exec.CommandContext(t.Context(), "sleep", "1000")
+	worker.Env = marks(t, c.RunDir)
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(c.RunDir, c.RunDir+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(c.RunDir, os.DirFS(c.RunDir+"-moved")); err != nil {
+		t.Fatal(err)
+	}
+	open(t, c)
+	if !alive(worker.Process.Pid) {
+		t.Error("a worker of the original was ended")
+	}
+	_ = worker.Process.Kill() // it is ours
+	_ = worker.Wait()         // as above
 }

@@ -142,6 +142,7 @@ func (c *Config) Validate() error {
 type Engine struct {
 	cfg              Config
 	lock             *os.File // held while the run directory is in use
+	mark             string   // of its workers
 	memory           *memory
 	mayLowerPriority bool         // loading workers give way to serving ones
 	serial           atomic.Int64 // of processes
@@ -177,23 +178,43 @@ func New(c Config) (*Engine, error) {
 		_ = lock.Close() // not held
 		return nil, fmt.Errorf("the run directory %s is in use by another agent: %w", c.RunDir, err)
 	}
+	mark, err := markOf(lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	e := &Engine{
-		cfg: c, lock: lock, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{},
+		cfg: c, lock: lock, mark: mark, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{},
 	}
 	e.closing, e.close = context.WithCancel(context.Background())
-	if n := endLeftovers(c.RunDir); n > 0 {
+	if n := endLeftovers(c.RunDir, mark); n > 0 {
 		c.Log.Warn("ended workers that an earlier agent left behind", "processes", n)
 	}
 	return e, nil
 }
 
+// markOf tells the workers of a run directory from those of every other, also of a
+// copy that has come to its path: by this boot, and the lock file itself.
+func markOf(lock *os.File) (string, error) {
+	boot, err := child.BootID()
+	if err != nil {
+		return "", err
+	}
+	var s unix.Stat_t
+	if err := unix.Fstat(int(lock.Fd()), &s); err != nil {
+		return "", fmt.Errorf("look at the lock of the run directory: %w", err)
+	}
+	return fmt.Sprintf("%s/%d/%d", boot, s.Dev, s.Ino), nil
+}
+
 // endLeftovers kills the workers of an agent that used the run directory before
 // and was killed, and removes its sockets. The kernel has ended the workers
 // themselves by then; what they started may have stayed.
-func endLeftovers(runDir string) (ended int) {
+func endLeftovers(runDir, mark string) (ended int) {
 	pids, _ := child.PIDs() // what could be seen is something
 	for _, pid := range pids {
-		if child.Kill(pid, func(pid int) bool { return child.Env(pid, envRunDir) == runDir }) {
+		if child.Kill(pid, func(pid int) bool {
+			return child.Env(pid, envRunDir) == runDir && child.Env(pid, envRunMark) == mark
+		}) {
 			ended++
 		}
 	}

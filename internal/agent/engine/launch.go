@@ -106,8 +106,9 @@ func inherited() []string {
 }
 
 const (
-	envRunDir = "SLIPWAY_AGENT_RUN_DIR" // marks a process as a worker of the agent with that run directory
-	envToken  = "SLIPWAY_WORKER_TOKEN"
+	envRunDir  = "SLIPWAY_AGENT_RUN_DIR"  // marks a process as a worker of the agent with that run directory
+	envRunMark = "SLIPWAY_AGENT_RUN_MARK" // says which directory at that path, in which boot
+	envToken   = "SLIPWAY_WORKER_TOKEN"
 )
 
 // choosePlace chooses where process number n listens.

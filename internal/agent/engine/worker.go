@@ -80,6 +80,7 @@ func (w *Worker) spawn(ctx context.Context, background bool) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	at.env = append(at.env, envRunMark+"="+w.e.mark)
 	p, err := startProcess(at, w.e.cfg.RunDir, w.launch.connections(at, w.e.cfg.MaxBody))
 	if err != nil {
 		return nil, err
