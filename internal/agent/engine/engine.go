@@ -183,7 +183,8 @@ func New(c Config) (*Engine, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	e := &Engine{
-		cfg: c, lock: lock, mark: mark, memory: newMemory(&c), mayLowerPriority: canLowerPriority(), workers: map[*Worker]bool{},
+		cfg: c, lock: lock, mark: mark, memory: newMemory(&c), mayLowerPriority: canLowerPriority(),
+		workers: map[*Worker]bool{},
 	}
 	e.closing, e.close = context.WithCancel(context.Background())
 	if n := endLeftovers(c.RunDir, mark); n > 0 {
