@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -66,6 +68,7 @@ func (o *owner) try(f func() error) (err error) {
 // decides against it, while the database is in trouble: the traffic is taken back
 // without it.
 func benchTroubled(ctx context.Context, o options, dir string, bins map[string]string) error {
+	defer endInstances(bins["testmodel"])
 	for _, tr := range troubles {
 		var took []time.Duration
 		var exposed []int
@@ -92,6 +95,20 @@ func benchTroubled(ctx context.Context, o options, dir string, bins map[string]s
 			exposed[len(exposed)/2], exposed[len(exposed)-1])
 	}
 	return nil
+}
+
+// endInstances ends the instances of servers that could not do so: they outlive
+// them.
+func endInstances(program string) {
+	all, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is a good one
+	for _, at := range all {
+		if exe, err := os.Readlink(at); err != nil || exe != program {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(at))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+	}
 }
 
 // troubled is one rollback: the trouble begins as the canary bakes, before it has
