@@ -139,6 +139,42 @@ func TestARouteSaysHowCopiesStop(t *testing.T) {
 	}
 }
 
+// Before the first shift alarms decide nothing: one that fires while the last new
+// instances start, and recovers, must not be remembered against the deployment because
+// the first of them get copies already. What gates find in those counts.
+func TestAlarmsGuardNoRouteBeforeTheFirstShift(t *testing.T) {
+	for name, c := range map[string]struct {
+		phase rollout.Phase
+		step  int
+		want  int // alarms
+	}{
+		"launching":              {rollout.Launching, 0, 0},
+		"copies alone":           {rollout.Baking, 0, 1},
+		"launching a next batch": {rollout.Launching, 1, 1},
+	} {
+		e, is := inService(t, v("a", 4, 1))
+		if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
+			t.Fatal(err)
+		}
+		e.Deployment.Plan.Policy.Alarms = []string{"errors"}
+		e.Deployment.Plan.Policy.Gates = []gate.Gate{{
+			Kind: gate.Disagreement, Action: gate.Rollback, Alpha: 0.01,
+			Mirror: &gate.Mirror{Share: 1, First: time.Minute},
+		}}
+		is = ready(e, is, "")
+		s := e.Deployment.State
+		s.Phase, s.Step = c.phase, c.step
+		e.Apply(s, t0)
+		r := e.Route(is)
+		if r.Variants[0].Mirror == nil || r.Guard == nil {
+			t.Fatalf("%s: nothing is copied, or that is not guarded: %+v", name, r)
+		}
+		if got := len(r.Guard.Alarms); got != c.want {
+			t.Errorf("%s: %d alarms guard the route, want %d", name, got, c.want)
+		}
+	}
+}
+
 // Answers are read from the begin of a deployment on whose gates compare them, and of
 // no other.
 func TestAnswersAreReadWhileAGateComparesThem(t *testing.T) {

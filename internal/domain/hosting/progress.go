@@ -303,6 +303,12 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 	if !moved && !slices.ContainsFunc(e.routeVariants(instances), copied) { // copies stop, too
 		return nil
 	}
+	alarms := of.Alarms
+	if !moved && d.State.Phase == rollout.Launching && d.State.Step == 0 {
+		// Before the first shift, alarms are only read, just before it, as they are then
+		// (spec §4.5): one that fires meanwhile and recovers has nothing to say.
+		alarms = nil
+	}
 	back, deployment := *e, *d
 	back.Deployment, deployment.State.Variants = &deployment, splits
 	back.Fleet, deployment.Green = e.Fleet.clone(), d.Green.clone()
@@ -315,7 +321,7 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 		}
 	}
 	return &traffic.Guard{
-		Deployment: string(d.ID), Alarms: d.Plan.Policy.Alarms, Variants: unmirrored(back.routeVariants(instances)),
+		Deployment: string(d.ID), Alarms: alarms, Variants: unmirrored(back.routeVariants(instances)),
 		Begun: d.Begun,
 	}
 }
