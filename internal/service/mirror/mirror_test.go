@@ -188,7 +188,11 @@ func TestASecondAnswerIsComparedWithTheCallers(t *testing.T) {
 		"half":        {`{"label":"a","p":1}`, `{"p":1,"label":"b"}`, nil, "compared 0.5 leaves "},
 		"of a label":  {`{"label":"a","p":1}`, `{"p":2,"label":"a"}`, outputs("json:label"), "compared 0 labels "},
 		"the farther": {`{"l":"a","p":1}`, `{"p":2,"l":"a"}`, outputs("json:l", "json:p"), "compared 1 numbers "},
-		"nothing":     {`{"p":1}`, `{"p":2}`, outputs("json:label"), "shed 0 labels nothing"},
+		// One output that cannot be compared hides nothing of the others, wherever it is.
+		"the second absent": {`{"l":"a"}`, `{"l":"b"}`, outputs("json:l", "json:p"), "compared 1 labels "},
+		"the first absent":  {`{"l":"a"}`, `{"l":"b"}`, outputs("json:p", "json:l"), "compared 1 labels "},
+		"both absent":       {`{"x":"a"}`, `{"x":"b"}`, outputs("json:p", "json:l"), "shed 0 labels nothing"},
+		"nothing":           {`{"p":1}`, `{"p":2}`, outputs("json:label"), "shed 0 labels nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

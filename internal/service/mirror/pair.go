@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -234,8 +235,10 @@ func (m *Mirror) work() {
 }
 
 // measure says how far the answers are apart: of several outputs, those that are
-// the farthest. Answers are a model's, and so anybody's: what they do to the
-// reader must not reach anything else.
+// the farthest. An output that cannot be compared says nothing of the others: it is
+// passed over, whatever they say, and the pair is shed only if there is none. Answers
+// are a model's, and so anybody's: what they do to the reader must not reach anything
+// else.
 func (b *both) measure() (k Kind, cause string) {
 	defer func() {
 		if why := recover(); why != nil {
@@ -247,7 +250,8 @@ func (b *both) measure() (k Kind, cause string) {
 	if len(outputs) == 0 {
 		outputs = []traffic.Output{{}}
 	}
-	for i, o := range outputs {
+	k = Shed
+	for _, o := range outputs {
 		sel, err := answer.ParseSelector(o.Selector)
 		if err != nil {
 			return Shed, causeNothing // it was checked when it was accepted
@@ -255,15 +259,21 @@ func (b *both) measure() (k Kind, cause string) {
 		old := answer.Read(b.old.contentType, b.old.body, sel)
 		green := answer.Read(b.green.contentType, b.green.body, sel)
 		d, err := answer.Distance(old, green, answer.Tolerance{Absolute: o.Within})
-		if err != nil {
-			return Shed, causeNothing
+		switch {
+		case err != nil:
+			cause = cmp.Or(cause, causeNothing)
+			continue
+		case d.Loose && b.judged:
+			cause = cmp.Or(cause, causeLoose)
+			continue
 		}
-		if d.Loose && b.judged {
-			return Shed, causeLoose
-		}
-		if i == 0 || d.D > b.pair.D {
+		if k == Shed || d.D > b.pair.D {
 			b.pair.D, b.pair.How = d.D, d.How
 		}
+		k = Compared
 	}
-	return Compared, ""
+	if k == Compared {
+		return k, ""
+	}
+	return k, cause
 }
