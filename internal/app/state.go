@@ -27,16 +27,20 @@ func (a *App) openDirectory(ctx context.Context) error {
 	}
 	a.directory, err = a.db.OpenDirectory(ctx, store.Entry{
 		File: filepath.Join(a.cfg.DataDir, "database.json"), Instances: len(ids), Known: known,
-		Accept: a.cfg.Database.Accept, Rewound: a.reread, Log: a.log,
+		Accept: a.cfg.Database.Accept, Rewound: a.rewound, Reread: a.reread,
+		Log: a.log,
 	})
 	return err
 }
 
-// reread reads all again that follows the database: it ran backwards.
+// rewound forgets what was made of what the database has lost. The directory is opened
+// before the gates are.
+func (a *App) rewound(ctx context.Context) { a.gates.Rewound(ctx) }
+
+// reread reads all again that follows the database: it ran backwards, or may have.
 func (a *App) reread(ctx context.Context) error {
 	a.manager.Reread()
 	a.metrics.Rewrite()
-	a.gates.Rewound(ctx)
 	err := errors.Join(a.follower.Reread(ctx), a.alarms.Reread(ctx), a.identity.Reread(ctx))
 	a.wakeups.rowsChanged()
 	a.wakeups.stages.Notify()

@@ -19,10 +19,11 @@ type Directory struct {
 	path    string
 	log     *slog.Logger
 	seen    Generation
-	rewound func(context.Context) error
+	rewound func(context.Context)
+	reread  func(context.Context) error
 	server  string // see DB.server
 	tried   string // the token of a start of ours of which it is not known whether it was recorded
-	again   bool   // the database ran backwards, and not everything was read again yet
+	again   bool   // the database ran backwards, or may have, and not everything was read again yet
 	written bool   // whether the file could be written the last time
 
 	accepted bool // the database is not the one of the directory
@@ -39,16 +40,20 @@ type Entry struct {
 	// these the database knows.
 	Instances, Known int
 	Accept           string // the name of a generation that may be used whatever the file says
-	// Rewound is called when the database ran backwards: all that was read of it has
-	// to be read again from nothing. It is called again until it has succeeded.
-	Rewound func(context.Context) error
-	Log     *slog.Logger
+	// Rewound is called once when the database has lost what this server had seen of it,
+	// before Reread: what was made of that is of another course of things.
+	Rewound func(context.Context)
+	// Reread is called when the database ran backwards, and when it was restarted or is
+	// on another server, so that it may have: all that was read of it has to be read
+	// again from nothing. It is called again until it has succeeded.
+	Reread func(context.Context) error
+	Log    *slog.Logger
 }
 
 // OpenDirectory fails unless the database is the one that was last used with the
 // directory, and has lost nothing since. Then it records this start.
 func (db *DB) OpenDirectory(ctx context.Context, e Entry) (*Directory, error) {
-	d := &Directory{db: db, path: e.File, log: e.Log, rewound: e.Rewound, written: true}
+	d := &Directory{db: db, path: e.File, log: e.Log, rewound: e.Rewound, reread: e.Reread, written: true}
 	seen, found, err := d.read()
 	if err != nil {
 		return nil, err
@@ -188,6 +193,7 @@ func (d *Directory) look(ctx context.Context) {
 		d.log.ErrorContext(ctx, "the database ran backwards: it was restored, or a replica took over that had not "+
 			"seen everything; all is read again", "was", d.seen.Position, "is", now.Position)
 		d.begin(ctx, now)
+		d.rewound(ctx)
 		d.again = true
 	case errors.Is(err, ErrOtherDatabase), errors.Is(err, ErrOlderDatabase):
 		d.db.lose(fmt.Errorf("the database was replaced while the server ran: %w", err))
@@ -206,7 +212,7 @@ func (d *Directory) look(ctx context.Context) {
 		d.server, d.again = server, true
 	}
 	if d.again {
-		err := d.rewound(ctx)
+		err := d.reread(ctx)
 		if err != nil && ctx.Err() == nil {
 			d.log.ErrorContext(ctx, "not everything could be read again yet", "err", err)
 		}

@@ -17,7 +17,8 @@ import (
 func entry(t *testing.T, dir string) store.Entry {
 	return store.Entry{
 		File: filepath.Join(dir, "database.json"), Instances: 1, Known: 1,
-		Rewound: func(context.Context) error { return nil }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Rewound: func(context.Context) {}, Reread: func(context.Context) error { return nil },
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 
@@ -167,8 +168,9 @@ func TestADatabaseThatRunsBackwardsIsReadAgain(t *testing.T) {
 				run(t, db, "insert into generation (term, token, position, started) values (0, 'first', 0, 0)")
 				again := make(chan struct{}, 1)
 				e := entry(t, t.TempDir())
-				calls := 0
-				e.Rewound = func(context.Context) error {
+				calls, losses := 0, 0
+				e.Rewound = func(context.Context) { losses++ }
+				e.Reread = func(context.Context) error {
 					if calls++; calls == 1 {
 						return errors.New("away")
 					}
@@ -188,6 +190,9 @@ func TestADatabaseThatRunsBackwardsIsReadAgain(t *testing.T) {
 				<-done
 				if len(again) != 0 {
 					t.Error("it was read twice")
+				}
+				if losses != 1 {
+					t.Errorf("it was told %d times that something was lost", losses)
 				}
 				if err := start(t, db, e); err != nil {
 					t.Errorf("the next start: %v", err)
@@ -224,7 +229,9 @@ func TestADatabaseThatWasRestoredAndHasComeFurtherSinceIsReadAgain(t *testing.T)
 		db.OnServerOf("select name from on_server")
 		again := make(chan struct{}, 2)
 		e := entry(t, t.TempDir())
-		e.Rewound = func(context.Context) error { again <- struct{}{}; return nil }
+		lost := false
+		e.Rewound = func(context.Context) { lost = true }
+		e.Reread = func(context.Context) error { again <- struct{}{}; return nil }
 		d, err := db.OpenDirectory(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
@@ -245,6 +252,9 @@ func TestADatabaseThatWasRestoredAndHasComeFurtherSinceIsReadAgain(t *testing.T)
 		<-done
 		if len(again) != 0 {
 			t.Error("it was read twice")
+		}
+		if lost { // most are restarts: nobody knows of anything that is missing
+			t.Error("it was told that something was lost")
 		}
 	})
 }

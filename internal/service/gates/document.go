@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/id"
 )
 
 // Document is what is kept of the evidence on one variant of a deployment, so that
@@ -204,18 +205,22 @@ func (c *scale) resume(d *Document, step int, now time.Time) bool {
 }
 
 // Rewound says that the database ran backwards: what was kept in it is of another
-// course of things, and so is what was counted. All evidence begins anew.
+// course of things, and so is what was counted. All evidence begins anew, and is kept
+// as that of another service: it is numbered from 1 again.
 func (s *Service) Rewound(ctx context.Context) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.anew = true
-	for id, w := range s.watched {
-		s.cfg.Log.WarnContext(ctx, "the evidence on a deployment begins anew: the database ran backwards",
-			"endpoint", w.key.Name, "deployment", id)
+	s.anew, s.life = true, id.New("g")
+	gone := s.watched
+	s.watched = map[hosting.DeploymentID]*watched{}
+	for _, w := range gone {
 		for _, v := range w.variants {
 			s.Forget(v.place)
 		}
-		delete(s.watched, id)
+	}
+	s.mu.Unlock()
+	for of, w := range gone {
+		s.cfg.Log.WarnContext(ctx, "the evidence on a deployment begins anew: the database ran backwards",
+			"endpoint", w.key.Name, "deployment", of)
 	}
 }
 
