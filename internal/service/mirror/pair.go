@@ -145,8 +145,11 @@ func (b *both) End(a *router.Answer) {
 // shed says that there will be no comparison.
 func (b *both) shed(cause string) {
 	b.end()
-	if cause == causeRepeated || cause == causeClosed {
-		return // what was seen already is not unseen, and at the end nobody asks
+	switch cause {
+	case causeRepeated, causeDistinct, causeClosed:
+		// What was seen already is not unseen, a part that is drawn by the requests alone
+		// stands for all of them, and at the end nobody asks.
+		return
 	}
 	b.tell(Shed, cause)
 }
