@@ -30,6 +30,9 @@ type Fact struct {
 	HeldSince time.Time `json:"heldSince,omitzero"`
 
 	Seen Seen `json:"seen,omitzero"`
+	// Uncompared is which part of the pairs was not compared since Step's traffic moved,
+	// 0 to 1 (Seen.Uncompared): beyond MostUnseen they prove nothing of that step.
+	Uncompared float64 `json:"uncompared,omitempty"`
 	// Trail is how Log10 and Proof became what they are.
 	Trail Trail `json:"trail,omitzero"`
 	// Examples are pairs that differ the most, of those that are captured.

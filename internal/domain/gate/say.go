@@ -125,13 +125,13 @@ func (g Gate) Lacking(f Fact, n Names) string {
 	if f.Held != "" {
 		compared += ", and none can be now: " + f.Held
 	}
-	if missing := f.Seen.Uncompared(); missing > MostUnseen {
+	if missing := f.Uncompared; missing > MostUnseen {
 		why := ", for want of room"
 		if f.Seen.Unread != (Unread{}) {
 			why = ""
 		}
-		return fmt.Sprintf("Not proven: %s, but %s of the copies were not%s: with more than %s missing, those that were "+
-			"say nothing of the rest.", compared, percent(missing), why, percent(MostUnseen))
+		return fmt.Sprintf("Not proven: %s, but %s of the copies in this step were not%s: with more than %s missing, "+
+			"those that were say nothing of the rest.", compared, percent(missing), why, percent(MostUnseen))
 	}
 	if needed := g.needed(f); needed > 0 {
 		return fmt.Sprintf("Not proven: %s; about %s are needed to show that it %s.", compared, thousands(needed),

@@ -37,6 +37,8 @@ type Weighed struct {
 	State evidence.State       `json:"state"`
 	Proof *evidence.ProofState `json:"proof,omitempty"`
 	Sum   float64              `json:"sum,omitempty"` // of distances
+	// Before is, of a proof of pairs, how many there were when it began; nil: none.
+	Before *Mark `json:"before,omitempty"`
 }
 
 // Keep returns what is to be kept of a deployment as of now; false if there is
@@ -68,6 +70,9 @@ func (w *watched) keep(life string, at time.Time) hosting.KeptEvidence {
 			n := Weighed{Since: c.since, State: c.State(), Sum: c.sum}
 			if c.proof != nil {
 				n.Proof = new(c.proof.State())
+				if c.before != (Mark{}) {
+					n.Before = new(c.before)
+				}
 			}
 			d.Gates = append(d.Gates, n)
 		}
@@ -172,7 +177,7 @@ func (s *Service) resume(
 			v.spoken[f.Kind] = f
 		}
 		for _, c := range v.scales {
-			if !c.resume(d, w.step, now) {
+			if !v.resume(c, d, w.step, now) {
 				log.WarnContext(ctx, "the evidence of a gate begins anew: what was saved is of another one",
 					"variant", v.place.Variant, "gate", c.kind)
 			}
@@ -186,7 +191,8 @@ func (s *Service) resume(
 
 // resume has c go on with what was kept, its proof if that is of the step that the
 // traffic is at; false if there is nothing of it.
-func (c *scale) resume(d *Document, step int, now time.Time) bool {
+func (v *variantOf) resume(c *scale, d *Document, step int, now time.Time) bool {
+	c.before = v.mark(c)
 	i := slices.IndexFunc(d.Gates, func(n Weighed) bool { return n.State.Kind == c.kind })
 	if i < 0 {
 		return false
@@ -197,9 +203,13 @@ func (c *scale) resume(d *Document, step int, now time.Time) bool {
 		return false
 	}
 	c.Process, c.since, c.sum = p, n.Since, n.Sum
-	if c.proof != nil && n.Proof != nil && d.Step == step {
-		// One that cannot be continued has begun anew, and shows nothing yet.
-		_ = evidence.RestoreProof(c.proof, *n.Proof, now.Unix()+1)
+	// A proof that is not continued begins with what comes from now on.
+	c.before = v.mark(c)
+	if c.proof != nil && n.Proof != nil && d.Step == step &&
+		evidence.RestoreProof(c.proof, *n.Proof, now.Unix()+1) == nil {
+		if c.before = (Mark{}); n.Before != nil {
+			c.before = *n.Before
+		}
 	}
 	return true
 }

@@ -156,9 +156,40 @@ func (v *variantOf) pair(k evidence.Kind, p pairOf, x float64) {
 
 // unseen is which part of the copies was not compared for want of room, 0 to 1, of
 // so many that were.
-func (v *variantOf) unseen(compared int64) float64 {
-	if v.shed == 0 {
+func unseen(shed, compared int64) float64 {
+	if shed == 0 {
 		return 0
 	}
-	return float64(v.shed) / float64(v.shed+compared)
+	return float64(shed) / float64(shed+compared)
+}
+
+// Mark is how many pairs there were when the traffic of a step moved: what is not
+// compared in one step says nothing of the next. It is stored as JSON.
+type Mark struct {
+	Pairs  int64       `json:"pairs,omitempty"` // that the gate counts
+	Shed   int64       `json:"shed,omitempty"`  // copies that were not compared
+	Unread gate.Unread `json:"unread,omitzero"` // pairs in which nothing was
+}
+
+// mark is how many there are now, of a gate of pairs.
+func (v *variantOf) mark(c *scale) (m Mark) {
+	if !c.Gate().Paired {
+		return m
+	}
+	if m = (Mark{Pairs: c.seen().New.Requests, Shed: v.shed}); c.kind == evidence.Disagreement {
+		m.Unread = v.incomparable
+	}
+	return m
+}
+
+// uncompared is which part of the pairs was not compared since the proof of c began.
+func (v *variantOf) uncompared(c *scale) float64 {
+	now, was := v.mark(c), c.before
+	pairs := now.Pairs - was.Pairs
+	return gate.Seen{
+		New: gate.Tally{Requests: pairs}, Unseen: unseen(now.Shed-was.Shed, pairs), Unread: gate.Unread{
+			Blank: now.Unread.Blank - was.Unread.Blank, Long: now.Unread.Long - was.Unread.Long,
+			Loose: now.Unread.Loose - was.Unread.Loose,
+		},
+	}.Uncompared()
 }

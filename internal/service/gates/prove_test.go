@@ -149,6 +149,62 @@ func TestPairsProveUnlessTooManyOfThemWereNotCompared(t *testing.T) {
 	})
 }
 
+// What was not compared in one step says nothing of the next, and what was makes up
+// for nothing there; a server that is killed meanwhile knows it still.
+func TestEachStepIsProvenByWhatWasComparedInIt(t *testing.T) {
+	words := map[string]string{
+		"disagreement": "action=hold tolerance=0.05 mirror=0.5 sideeffects=none output=json:label",
+	}
+	for name, killed := range map[string]bool{"in one life": false, "in two": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubbles(t, func(y *yard) {
+				stop := y.start()
+				send := func(compared, shed int, why gate.Unread) {
+					of := gates.Pair{Deployment: "d-1", Variant: "v"}
+					for i := range max(compared, shed) {
+						of.Drawn, of.Slot = time.Now(), y.x.IntN(4)
+						if i < compared {
+							y.s.Compared(of, 0)
+						}
+						if i < shed {
+							y.s.Shed(of, false, why)
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+					time.Sleep(70 * time.Second) // until they can prove something
+					if killed {
+						y.kill(stop)
+						stop = y.start()
+						time.Sleep(2 * time.Second)
+					}
+					synctest.Wait()
+				}
+				y.deploy("d-1", words)
+				y.step(0, 0)
+				send(100, 400, gate.Unread{})
+				if ok, f := y.shows(gate.Disagreement); ok || f.Uncompared < 0.7 {
+					t.Errorf("step 1 is proven: %v with %v missing", f.Proof, f.Uncompared)
+				}
+				y.step(1, 0)
+				send(600, 0, gate.Unread{})
+				if ok, f := y.shows(gate.Disagreement); !ok || f.Uncompared != 0 || f.Seen.Unseen < 0.3 {
+					t.Errorf("step 2 is not proven: %v with %v missing, %v in all", f.Proof, f.Uncompared,
+						f.Seen.Unseen)
+				}
+				send(3000, 0, gate.Unread{})
+				for step, why := range []gate.Unread{{}, {Blank: 1}} {
+					y.step(2+step, 0)
+					send(400, 200, why)
+					if ok, f := y.shows(gate.Disagreement); ok || f.Uncompared < 0.3 || f.Uncompared > 0.35 {
+						t.Errorf("step %d is proven: %v with %v missing", step+3, f.Proof, f.Uncompared)
+					}
+				}
+				stop()
+			})
+		})
+	}
+}
+
 // One bad instance of four fires its fleet's gate, but not before it has been in
 // trouble for as long as the gate is patient.
 func TestOneBadInstanceOfFourTakesItsFleetBackAfterThePatience(t *testing.T) {

@@ -61,8 +61,9 @@ type scale struct {
 	since time.Time // when counting began
 	sum   float64
 	*evidence.Process
-	proof *evidence.Proof // nil: nobody asks for one, or it cannot be
-	trail gate.Trail
+	proof  *evidence.Proof // nil: nobody asks for one, or it cannot be
+	before Mark            // the proof began
+	trail  gate.Trail
 }
 
 func (v *variantOf) scale(k evidence.Kind) *scale {
@@ -211,6 +212,7 @@ func (w *watched) proveAnew(now time.Time) {
 		for _, c := range v.scales {
 			if c.proof != nil {
 				c.proof.Begin(now.Unix() + 1)
+				c.before = v.mark(c)
 			}
 		}
 	}

@@ -157,12 +157,15 @@ func (w *watched) factOf(v *variantOf, c *scale, now time.Time, x float64) gate.
 	f.Since, f.Seen = c.since, v.seen(c)
 	f.Seen.Missed, f.Seen.Unwatched = v.missed, v.unwatched
 	if f.Kind.Paired() {
-		f.Seen.Missed, f.Seen.Unseen = 0, v.unseen(f.Seen.New.Requests)
+		f.Seen.Missed, f.Seen.Unseen = 0, unseen(v.shed, f.Seen.New.Requests)
 	}
 	if c.kind == evidence.Disagreement {
 		f.Seen.Unread, f.Examples = v.incomparable, v.examples
 	}
-	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Seen.Uncompared() <= gate.MostUnseen {
+	if f.Uncompared = f.Seen.Uncompared(); f.Kind.Paired() {
+		f.Uncompared = v.uncompared(c)
+	}
+	if g, _ := gate.Find(w.gates, f.Kind); c.proof != nil && f.Uncompared <= gate.MostUnseen {
 		if f.Proof = c.proof.Value(); c.proof.Proven(g.Alpha) {
 			f.Proof = c.proof.Peak()
 		}
