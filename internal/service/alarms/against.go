@@ -164,16 +164,21 @@ func (c *region) ofEvidence(e *entry, deep int) (of bool, shown time.Time) {
 // Begin has series of evidence begin anew, at the begin and the end of a
 // deployment, and evaluates the alarms that watch them at once: what they had
 // against the deployment before is nothing against the next. Errors are those of
-// the store, and fault.Limit if there is no room for a series.
+// the store, and fault.Limit if there is no room for a series: those before it have
+// begun, and their alarms are evaluated all the same.
 func (s *Service) Begin(ctx context.Context, sc arn.Scope, ids ...metric.ID) error {
 	var es []*entry
+	var full error
 	for _, id := range ids {
-		if err := s.Metrics.Begin(sc, id); err != nil {
-			return err
+		if full = s.Metrics.Begin(sc, id); full != nil {
+			break
 		}
 		es = append(es, s.index.on(sc.Region, id.Key())...)
 	}
-	return s.carryOut(ctx, s.evaluateNow(es))
+	if err := s.carryOut(ctx, s.evaluateNow(es)); err != nil {
+		return err
+	}
+	return full
 }
 
 // Chances returns how likely each of the named alarms, or of those below them, goes

@@ -2,6 +2,7 @@ package alarms_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/slipway-ml/slipway/internal/domain/alarm"
 	"github.com/slipway-ml/slipway/internal/domain/alarm/metric"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/platform/store"
 	"github.com/slipway-ml/slipway/internal/platform/store/storetest"
@@ -199,6 +201,39 @@ func TestTheRouterIsToldOfEvidenceOnlyWhenItIsBad(t *testing.T) {
 			if a, told := r.of(n); !told || !a.OfEvidence || a.Shown.IsZero() {
 				w.t.Errorf("on bad evidence the router is told %+v of %s", a, n)
 			}
+		}
+	})
+}
+
+// Series for which there is room begin though there is none for the next: what their
+// alarms had against the deployment before is nothing against this one.
+func TestSeriesThatBeginBeforeThereIsNoRoomHaveTheirAlarmsEvaluated(t *testing.T) {
+	series := func(name string) metric.ID {
+		return metric.ID{Namespace: alarm.Evidence, Name: name, Dimensions: []metric.Dimension{
+			{Name: "EndpointName", Value: "e"}, {Name: "VariantName", Value: "v"},
+		}}
+	}
+	inBubble(t, func(old *world) {
+		w := newWorld(old.t, old.db, func(_ *alarms.Config, m *metrics.Config) { m.MaxSeries, m.MaxOwn = 1, 1 })
+		w.put(watching(func(d *alarm.Definition) {
+			d.Name, d.Metric, d.Threshold = "odds", series("AnyEvidence"), new(2.0)
+		}))
+		ok(w.t, w.Begin(w.t.Context(), scope, series("AnyEvidence")))
+		defer w.run()()
+		for range 10 {
+			ok(w.t, w.Metrics.PutEvidence(scope, series("AnyEvidence"), time.Now(), 5))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if got := w.state("odds").Value; got != alarm.StateAlarm {
+			w.t.Fatalf("it is in %s on bad evidence", got)
+		}
+		err := w.Begin(w.t.Context(), scope, series("AnyEvidence"), series("ErrorRateEvidence"))
+		if !errors.Is(err, fault.Limit) {
+			w.t.Fatalf("there is room: %v", err)
+		}
+		if got := w.state("odds").Value; got == alarm.StateAlarm {
+			w.t.Error("it is in ALARM by the deployment before")
 		}
 	})
 }
