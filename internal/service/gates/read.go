@@ -76,7 +76,7 @@ func (s *Service) Listen(r *router.Router) { r.Listen("gates", reader{s}) }
 func newUnread() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "slipway_gate_unread_total",
-		Help: "Answers that gates did not get to read for want of room, by cause.",
+		Help: "Answers that gates did not get to read, by cause: queue (for want of room), or panic (of the reader).",
 	}, []string{"cause"})
 }
 
@@ -128,7 +128,7 @@ type exchange struct {
 func (x *exchange) End(a *router.Answer) {
 	s := &a.Sample
 	switch {
-	case a.Status >= 400 && a.Status < 500 && a.Whole && !s.Abandoned:
+	case a.Status >= 400 && a.Status < 500 && (a.Whole || a.Cut) && !s.Abandoned: // however long it is
 		x.refused = true
 	case !a.Whole || a.Status < 200 || a.Status > 299 || a.Dropped:
 		x.unknown = true
@@ -189,7 +189,9 @@ func (s *Service) read(x *exchange) {
 	defer x.release()
 	defer func() {
 		if why := recover(); why != nil {
-			s.cfg.Log.Error("an answer could not be read", "endpoint", x.draw.Fleet, "panic", why)
+			s.cfg.Log.Error("an answer could not be read", "fleet", x.draw.Fleet, "panic", why)
+			s.unread.WithLabelValues("panic").Inc()
+			x.reading.add(x.draw, nil)
 		}
 	}()
 	if x.unknown {
