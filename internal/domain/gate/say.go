@@ -229,6 +229,10 @@ func (f Fact) unlooked() (said []string) {
 		said = append(said, fmt.Sprintf("%s requests were not counted: the deployment had too many steps.",
 			thousands(f.Seen.Missed)))
 	}
+	if f.Seen.Unwatched > 0 && f.Kind == Drift {
+		return append(said, fmt.Sprintf("It began anew at %s: the server was started, and what answers are compared "+
+			"with is not saved. What it had seen before is not in this.", f.Since.Format(time.TimeOnly)))
+	}
 	if f.Seen.Unwatched > 0 {
 		said = append(said, fmt.Sprintf("For %s s nobody counted: the server was started meanwhile.",
 			thousands(int64(math.Ceil(f.Seen.Unwatched.Seconds())))))

@@ -160,33 +160,53 @@ func (s *Service) resume(
 	log := s.cfg.Log.With("endpoint", e.Name, "deployment", w.id)
 	lost := time.Duration(0)
 	for _, v := range w.variants {
-		d := before[v.place.Variant]
+		d, variant := before[v.place.Variant], v.place.Variant
 		if d == nil {
-			log.WarnContext(ctx, "the evidence on a deployment begins anew: nothing of it was saved, or of another course "+
-				"of things", "variant", v.place.Variant)
+			s.later(func() {
+				log.WarnContext(ctx, "the evidence on a deployment begins anew: nothing of it was saved, or of another "+
+					"course of things", "variant", variant)
+			})
 			continue
 		}
 		away := max(0, now.Sub(d.At))
 		lost = max(lost, away)
-		v.shed, v.incomparable, v.missed, v.unwatched = d.Shed, d.Unread, d.Missed, d.Unwatched+away
-		for _, f := range d.Spoken {
-			if v.spoken == nil {
-				v.spoken = map[gate.Kind]gate.Fact{}
-			}
-			f.Deployment = string(w.id)
-			v.spoken[f.Kind] = f
-		}
-		for _, c := range v.scales {
-			if !v.resume(c, d, w.step, now) {
+		for _, kind := range v.goOn(w, d, now, away) {
+			s.later(func() {
+				if kind == evidence.Drift {
+					log.WarnContext(ctx, "the evidence of a gate begins anew: what it compares with is not saved, and is "+
+						"learnt again from the old fleet", "variant", variant, "gate", kind)
+					return
+				}
 				log.WarnContext(ctx, "the evidence of a gate begins anew: what was saved is of another one",
-					"variant", v.place.Variant, "gate", c.kind)
-			}
+					"variant", variant, "gate", kind)
+			})
 		}
 	}
 	if lost > 0 {
-		log.WarnContext(ctx, "the evidence on a deployment goes on where it was saved: nobody counted since",
-			"seconds", lost.Seconds())
+		s.later(func() {
+			log.WarnContext(ctx, "the evidence on a deployment goes on where it was saved: nobody counted since",
+				"seconds", lost.Seconds())
+		})
 	}
+}
+
+// goOn has v go on with what was kept of it, after nobody counted for so long, and
+// returns the gates of which nothing was.
+func (v *variantOf) goOn(w *watched, d *Document, now time.Time, away time.Duration) (anew []evidence.Kind) {
+	v.shed, v.incomparable, v.missed, v.unwatched = d.Shed, d.Unread, d.Missed, d.Unwatched+away
+	for _, f := range d.Spoken {
+		if v.spoken == nil {
+			v.spoken = map[gate.Kind]gate.Fact{}
+		}
+		f.Deployment = string(w.id)
+		v.spoken[f.Kind] = f
+	}
+	for _, c := range v.scales {
+		if !v.resume(c, d, w.step, now) {
+			anew = append(anew, c.kind)
+		}
+	}
+	return anew
 }
 
 // resume has c go on with what was kept, its proof if that is of the step that the

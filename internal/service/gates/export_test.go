@@ -1,9 +1,23 @@
 package gates
 
 import (
+	"runtime"
+
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
 )
+
+// Free reports whether nobody holds what guards the evidence, within a while.
+func (s *Service) Free() bool {
+	for range 1_000_000 {
+		if s.mu.TryLock() {
+			s.mu.Unlock()
+			return true
+		}
+		runtime.Gosched()
+	}
+	return false
+}
 
 // Answered has an answer read as if a router had shown it; unknown: the request
 // failed. It reports whether anybody reads answers.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -77,6 +78,7 @@ type Service struct {
 	weighed time.Time // the last time
 	anew    bool      // what the store has is not to be continued
 	life    string    // of the service
+	said    []func()  // to be logged once mu is free
 }
 
 // New returns a service that has seen nothing. It goes on with what an earlier one
@@ -132,32 +134,49 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 // lookTime bounds a look at the database.
 const lookTime = 5 * time.Second
 
+// later has something logged once s.mu is free, which a log that is slow must not
+// hold. s.mu is held.
+func (s *Service) later(log func()) { s.said = append(s.said, log) }
+
+// unlock frees s.mu, and logs what was to be logged.
+func (s *Service) unlock() {
+	said := s.said
+	s.said = nil
+	s.mu.Unlock()
+	for _, log := range said {
+		log()
+	}
+}
+
 // look finds the deployments in progress, once in a stride: turns tell of all of
 // them at once, but not of those that a server finds when it starts, nor of the
 // end of those that were deleted.
 func (s *Service) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	inTime, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	s.mu.Lock()
-	var gone []hosting.DeploymentID
-	for id := range s.watched {
-		gone = append(gone, id)
+	if err := s.lookAt(inTime); err != nil && ctx.Err() == nil {
+		s.cfg.Log.WarnContext(ctx, "deployments were not looked at for their evidence", "err", err)
 	}
+}
+
+// lookAt ends what is over first: that takes one look at the database, the others take
+// one each.
+func (s *Service) lookAt(ctx context.Context) error {
+	s.mu.Lock()
+	gone := slices.Collect(maps.Keys(s.watched))
 	s.mu.Unlock()
 	ids, err := s.cfg.Deployments.InProgress(ctx)
+	gone = slices.DeleteFunc(gone, func(id hosting.DeploymentID) bool { return slices.Contains(ids, id) })
+	for i := 0; i < len(gone) && err == nil; i++ {
+		err = pardoned(s.Follow(ctx, gone[i], nil))
+	}
 	for i := 0; i < len(ids) && err == nil; i++ {
 		var e *hosting.Endpoint
 		if e, err = s.cfg.Deployments.EndpointOf(ctx, ids[i]); err == nil && e != nil {
 			err = pardoned(s.Follow(ctx, ids[i], e))
 		}
-		gone = slices.DeleteFunc(gone, func(id hosting.DeploymentID) bool { return id == ids[i] })
 	}
-	for i := 0; i < len(gone) && err == nil; i++ {
-		err = pardoned(s.Follow(ctx, gone[i], nil))
-	}
-	if err != nil && ctx.Err() == nil {
-		s.cfg.Log.WarnContext(ctx, "deployments were not looked at for their evidence", "err", err)
-	}
+	return err
 }
 
 // pardoned is an error that is not told again.
@@ -187,11 +206,13 @@ func (s *Service) Follow(ctx context.Context, id hosting.DeploymentID, e *hostin
 	}
 	err = s.cfg.Begin(ctx, w.scope, ids...)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if errors.Is(err, fault.Limit) && !w.over {
 		if !w.full {
-			s.cfg.Log.WarnContext(ctx, "there is no room for series of evidence: alarms see none",
-				"endpoint", w.key.Name, "deployment", id, "err", err)
+			s.later(func() {
+				s.cfg.Log.WarnContext(ctx, "there is no room for series of evidence: alarms see none",
+					"endpoint", w.key.Name, "deployment", id, "err", err)
+			})
 		}
 		w.full = true
 		return err
@@ -214,7 +235,7 @@ func (s *Service) follow(
 ) (w *watched, ids []metric.ID) {
 	now := clock.Now()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	w = s.watched[id]
 	switch {
 	case w == nil && comparable(e):

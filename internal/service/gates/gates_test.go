@@ -44,6 +44,8 @@ type yard struct {
 	broken  error             // why series cannot begin
 	unread  error             // why what is kept cannot be read
 	anew    bool              // what is kept is of another course of things
+	slow    bool              // the database does not answer about endpoints in time
+	logged  []string
 }
 
 // Evidence implements gates.Store.
@@ -78,13 +80,6 @@ func (y *yard) InProgress(context.Context) ([]hosting.DeploymentID, error) {
 	return []hosting.DeploymentID{y.id}, nil
 }
 
-// EndpointOf implements gates.Deployments.
-func (y *yard) EndpointOf(context.Context, hosting.DeploymentID) (*hosting.Endpoint, error) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	return y.e, nil
-}
-
 // inBubble runs f with a service that runs.
 func inBubble(t *testing.T, f func(y *yard)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -100,7 +95,7 @@ func (y *yard) start() (stop func()) {
 	var err error
 	y.s, err = gates.New(gates.Config{
 		Deployments: y, Store: y, Longest: time.Minute, LongestPair: time.Minute, Anew: y.anew,
-		Log: slog.New(slog.NewTextHandler(y.t.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(y, nil)),
 		Begin: func(context.Context, arn.Scope, ...metric.ID) error {
 			y.mu.Lock()
 			defer y.mu.Unlock()

@@ -54,7 +54,7 @@ func (s *Service) weigh(now time.Time) {
 			fired, whys = append(fired, w), append(whys, why)
 		}
 	}
-	s.mu.Unlock()
+	s.unlock()
 	for i, w := range fired {
 		s.cfg.Trip(w.id, whys[i])
 	}
@@ -75,7 +75,9 @@ func (s *Service) clocked(now time.Time) bool {
 func (s *Service) weighVariant(w *watched, v *variantOf, now time.Time) (values []value) {
 	taken := s.Take(v.place)
 	if v.missed += taken.Missed; taken.Missed > 0 && v.missed == taken.Missed {
-		s.cfg.Log.Warn("some requests are not compared: the deployment has too many steps", "deployment", w.id)
+		s.later(func() {
+			s.cfg.Log.Warn("some requests are not compared: the deployment has too many steps", "deployment", w.id)
+		})
 	}
 	s.prove(v, now)
 	v.facts = nil
