@@ -221,6 +221,29 @@ func TestAStoredProofGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
+// A clock that was set back while the server was down delays no proof.
+func TestAProofDoesNotWaitForAClockThatWasSetBack(t *testing.T) {
+	g, c := Rate(Errors, DefaultMargins()), Count{Share: 0.5, N: 5000}
+	p := NewProof(g, 5, true, 4000)
+	p.Started(4000, c)
+	p.Count(4000, c)
+	if p.Close(4001); !p.Proven(0.01) {
+		t.Fatal("five thousand requests prove nothing")
+	}
+	again := NewProof(g, 5, true, 0)
+	if err := RestoreProof(again, p.State(), 400); err != nil {
+		t.Fatal(err)
+	}
+	if again.Proven(0.5) || again.Value() != 0 {
+		t.Errorf("it begins with %v", again.Value())
+	}
+	again.Started(400, c)
+	again.Count(400, c)
+	if again.Close(401); !again.Proven(0.01) || again.State().Begun != 400 {
+		t.Errorf("what came since is not looked at: %v", again.Value())
+	}
+}
+
 // What was proven in one step says nothing of the next.
 func TestAProofBeginsAnewWithEachStep(t *testing.T) {
 	p := NewProof(Rate(Errors, DefaultMargins()), 10, true, 0)

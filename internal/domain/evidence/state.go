@@ -160,7 +160,9 @@ func (p *Proof) State() ProofState {
 }
 
 // RestoreProof continues a proof where its State was written, with the requests
-// that are drawn from a second on. See NewProof.
+// that are drawn from a second on. If that is before the step began, the clock was
+// set back meanwhile: the proof begins anew, and does not wait until it has caught
+// up. See NewProof.
 func RestoreProof(p *Proof, s ProofState, second int64) error {
 	n := NewProof(p.gate, int(p.timeout), p.tracked, s.Begun)
 	wealth, peak := reader{rest: s.Wealth}, reader{rest: s.Peak}
@@ -173,7 +175,9 @@ func RestoreProof(p *Proof, s ProofState, second int64) error {
 	if s.Kind != p.gate.Kind || !wealth.done() || !peak.done() {
 		return errState
 	}
-	n.next = max(second, s.Begun)
+	if n.next = second; second < s.Begun {
+		n.Begin(second)
+	}
 	*p = *n
 	return nil
 }
