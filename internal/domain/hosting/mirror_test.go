@@ -118,14 +118,14 @@ func TestARouteSaysHowCopiesStop(t *testing.T) {
 		if err := e.Update(hosting.Update{Launch: launch("c2", v("a", 4, 1))}); err != nil {
 			t.Fatal(err)
 		}
-		e.Deployment.Begun = t0
+		e.Deployment.Begun = t0.Add(time.Hour) // by a clock that was set back
 		e.Deployment.Plan.Policy.Gates = []gate.Gate{{
 			Kind: gate.Disagreement, Action: gate.Rollback, Alpha: 0.01,
 			Mirror: &gate.Mirror{Share: 1, First: time.Minute},
 		}}
 		is = ready(e, is, "")
 		active := int(4 * share)
-		e.Apply(rollout.State{Phase: rollout.Baking, Since: t0, Variants: []rollout.Split{
+		e.Apply(rollout.State{Phase: rollout.Baking, Begun: t0, Since: t0, Variants: []rollout.Split{
 			{OldWanted: 4, OldActive: 4 - active, NewWanted: 4, NewActive: active, NewShare: share},
 		}}, t0)
 		r := e.Route(is)

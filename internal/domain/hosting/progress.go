@@ -322,7 +322,7 @@ func (e *Endpoint) guard(instances []Instance) *traffic.Guard {
 	}
 	return &traffic.Guard{
 		Deployment: string(d.ID), Alarms: alarms, Variants: unmirrored(back.routeVariants(instances)),
-		Begun: d.Begun,
+		Begun: d.State.Begun,
 	}
 }
 

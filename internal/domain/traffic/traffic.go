@@ -42,7 +42,8 @@ type Guard struct {
 	Deployment string    `json:"Deployment"`
 	Alarms     []string  `json:"Alarms"`
 	Variants   []Variant `json:"Variants"` // as the rollback has them at once
-	// Begun is when the deployment began: what was evidence before is of another one.
+	// Begun is when the deployment began, by a clock that may have been set back since:
+	// what was evidence before is of another one.
 	Begun time.Time `json:"Begun,omitzero"`
 }
 

@@ -127,7 +127,7 @@ func (s *Source) Of(ctx context.Context, id hosting.DeploymentID) (ev Evidence, 
 			return ev, fmt.Errorf("look at alarms: %w", err)
 		}
 		ev.Firing = slices.DeleteFunc(ev.Firing, func(a hosting.TrippedAlarm) bool {
-			return a.OfEvidence && !a.Shown.After(e.Deployment.Begun)
+			return a.OfEvidence && !a.Shown.After(e.Deployment.State.Begun) // as of a clock that was set back
 		})
 		ev.see(late)
 	}

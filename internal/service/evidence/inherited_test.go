@@ -111,7 +111,7 @@ func (j *judged) begin() {
 		j.t.Fatal(err)
 	}
 	j.begun = time.Now()
-	j.phase = rollout.State{Phase: rollout.Launching, Since: j.begun}
+	j.phase = rollout.State{Phase: rollout.Launching, Begun: j.begun, Since: j.begun}
 }
 
 // A deployment is rolled back by its evidence, and a next one begins at once:
@@ -141,7 +141,7 @@ func TestNoVerdictIsInherited(t *testing.T) {
 				if stood := j.say(0, 2*time.Minute); len(stood) > 0 {
 					t.Errorf("in Launching, the verdict on the deployment before stood so many seconds: %v", stood)
 				}
-				j.phase = rollout.State{Phase: rollout.Baking, Since: time.Now()}
+				j.phase = rollout.State{Phase: rollout.Baking, Begun: j.begun, Since: time.Now()}
 				if stood := j.say(0, c.next); len(stood) > 0 {
 					t.Errorf("in Baking, the verdict on the deployment before stood so many seconds: %v", stood)
 				}
@@ -154,6 +154,22 @@ func TestNoVerdictIsInherited(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What began by a clock that was set back since is judged by evidence at once, and not
+// only when the clock has caught up.
+func TestEvidenceCountsAtOnceWhenTheClockWasSetBack(t *testing.T) {
+	inAWorld(t, func(t *testing.T, j *judged) {
+		j.define(1, 10)
+		j.begin()
+		j.begun = j.begun.Add(time.Hour)
+		stood := j.say(5, 3*time.Minute)
+		for _, n := range j.names {
+			if stood[n] == 0 {
+				t.Errorf("%s never fired", n)
+			}
+		}
+	})
 }
 
 // inAWorld runs a test under virtual time with the real store, metrics and alarms.
