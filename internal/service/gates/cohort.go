@@ -70,6 +70,19 @@ func (c *cohorts) of(second int64, chance float64) *cohortShare {
 	return nil
 }
 
+// dropCohorts forgets what was counted of a place by the second, and seconds that lie
+// ahead since the clock was set back: they would keep the room of those that come.
+func (c *Counter) dropCohorts(p Place) {
+	places := c.watched.Load()
+	if places == nil || (*places)[p] == nil {
+		return
+	}
+	w := (*places)[p]
+	for i := range w.cohorts.ring {
+		w.cohorts.ring[i].Store(nil)
+	}
+}
+
 // Started counts that a request was drawn for a fleet, before it was sent anywhere.
 func (c *Counter) Started(k traffic.Key, d traffic.Draw) {
 	if w, row := c.watchOf(k, &d); w != nil {

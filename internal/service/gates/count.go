@@ -128,8 +128,10 @@ func (c *Counter) Sample(s traffic.Sample) {
 		return
 	}
 	set := eventsOf(&s)
-	if in := w.cohorts.of(s.Draw.At.Unix(), s.Draw.Share); in != nil {
-		in.ended[fleetOf(row)][set].Add(1)
+	if second := s.Draw.At.Unix(); second <= time.Now().Unix() { // else the clock was set back meanwhile
+		if in := w.cohorts.of(second, s.Draw.Share); in != nil {
+			in.ended[fleetOf(row)][set].Add(1)
+		}
 	}
 	n := w.of(s.Draw.Share)
 	if n == nil {

@@ -2,6 +2,7 @@ package gates
 
 import (
 	"runtime"
+	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/traffic"
 	"github.com/slipway-ml/slipway/internal/platform/connlimit"
@@ -17,6 +18,13 @@ func (s *Service) Free() bool {
 		runtime.Gosched()
 	}
 	return false
+}
+
+// SetBack has the clock look as if it had been that far ahead until now.
+func (s *Service) SetBack(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead += by
 }
 
 // Answered has an answer read as if a router had shown it; unknown: the request

@@ -74,11 +74,13 @@ type Service struct {
 
 	mu      sync.Mutex // guards watched and what is in it
 	watched map[hosting.DeploymentID]*watched
-	stride  int64     // by number since 1970
-	weighed time.Time // the last time
-	anew    bool      // what the store has is not to be continued
-	life    string    // of the service
-	said    []func()  // to be logged once mu is free
+	stride  int64         // by number since 1970
+	weighed time.Time     // the last time
+	since   time.Time     // when the service began
+	ahead   time.Duration // of the clock then, how far it was set since
+	anew    bool          // what the store has is not to be continued
+	life    string        // of the service
+	said    []func()      // to be logged once mu is free
 }
 
 // New returns a service that has seen nothing. It goes on with what an earlier one
@@ -87,7 +89,7 @@ func New(c Config) (*Service, error) {
 	now := time.Now()
 	s := &Service{
 		Counter: Counter{longest: c.Longest}, cfg: c, watched: map[hosting.DeploymentID]*watched{},
-		stride: strideOf(now), weighed: now, anew: c.Anew, life: id.New("g"),
+		stride: strideOf(now), weighed: now, since: now, anew: c.Anew, life: id.New("g"),
 		answers: make(chan *exchange, allHands), unread: newUnread(),
 	}
 	if c.Registerer != nil {

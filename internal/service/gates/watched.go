@@ -188,6 +188,10 @@ func (s *Service) stand(w *watched, e *hosting.Endpoint, now time.Time) {
 		w.proveAnew(now)
 	}
 	w.running = d.State.Phase.Undoable()
+	if !d.State.Begun.Equal(w.begun) { // the clock was set back; what was seen is of this deployment all the same
+		w.begun = d.State.Begun
+		w.sinceBegun()
+	}
 	for _, v := range w.variants {
 		for i, of := range d.Plan.Variants {
 			if of.Name != v.place.Variant || i >= len(d.State.Variants) {
@@ -201,6 +205,18 @@ func (s *Service) stand(w *watched, e *hosting.Endpoint, now time.Time) {
 		}
 		if !w.running {
 			s.Forget(v.place)
+		}
+	}
+}
+
+// sinceBegun has no gate count from before the deployment began: nothing that it says
+// would be heard.
+func (w *watched) sinceBegun() {
+	for _, v := range w.variants {
+		for _, c := range v.scales {
+			if c.since.Before(w.begun) {
+				c.since = w.begun
+			}
 		}
 	}
 }

@@ -35,8 +35,8 @@ func (s *Service) weigh(now time.Time) {
 		if !w.running {
 			continue
 		}
-		if clocked { // requests of two times would be of one second
-			w.proveAnew(now)
+		if clocked != 0 {
+			s.setClock(w, clocked, now)
 		}
 		for _, v := range w.variants {
 			s.setPace(v, now, ended)
@@ -64,11 +64,29 @@ func (s *Service) weigh(now time.Time) {
 	}
 }
 
-// clocked reports whether the clock was set since the last time. s.mu is held.
-func (s *Service) clocked(now time.Time) bool {
+// clocked says how far ahead the clock was set since the last time: it was set back
+// if that is negative. 0 if not by much. s.mu is held.
+func (s *Service) clocked(now time.Time) time.Duration {
 	const slack = 3 * time.Second
-	off := now.Round(0).Sub(s.weighed.Round(0)) - now.Sub(s.weighed)
-	return off > slack || off < -slack
+	ahead := now.Round(0).Sub(s.since.Round(0)) - now.Sub(s.since)
+	by := ahead - s.ahead
+	if s.ahead = ahead; by > slack || by < -slack {
+		return by
+	}
+	return 0
+}
+
+// setClock has proofs begin anew, and requests be counted anew, since those of two
+// times would be of one second. If the clock was set back, series begin anew, too:
+// until it has caught up, they would take no value. s.mu is held.
+func (s *Service) setClock(w *watched, by time.Duration, now time.Time) {
+	w.proveAnew(now)
+	for _, v := range w.variants {
+		s.dropCohorts(v.place)
+	}
+	if by < 0 {
+		w.opened = false
+	}
 }
 
 // weighVariant takes what was counted of a variant, and returns what to publish.
