@@ -1,6 +1,6 @@
 // Command interfaces lists the interfaces of a module that fewer than two types
-// implement, those of tests included: nothing is abstracted by them, and the
-// type itself would say more (docs/STYLE.md, "Interfaces").
+// implement, those of tests and of the packages that are imported included: nothing
+// is abstracted by them, and the type itself would say more (docs/STYLE.md, "Interfaces").
 //
 // usage: interfaces <module folder>
 package main
@@ -54,7 +54,7 @@ func find(dir string) ([]string, error) {
 		if len(p.Errors) > 0 {
 			return nil, errors.Join(p.Errors[0])
 		}
-		for _, d := range declarations(p) {
+		for _, d := range append(declarations(p), imported(p)...) {
 			all[d.at] = d
 		}
 	}
@@ -96,6 +96,27 @@ func declarations(p *packages.Package) (out []declared) {
 			d.methods = methods(named)
 		}
 		out = append(out, d)
+	}
+	return out
+}
+
+// imported returns the types that the packages which p imports from elsewhere
+// offer, such as *os.File.
+func imported(p *packages.Package) (out []declared) {
+	for _, from := range p.Types.Imports() {
+		if p.Module != nil && (from.Path() == p.Module.Path || strings.HasPrefix(from.Path(), p.Module.Path+"/")) {
+			continue
+		}
+		for _, name := range from.Scope().Names() {
+			o, ok := from.Scope().Lookup(name).(*types.TypeName)
+			if !ok || !o.Exported() || o.IsAlias() || types.IsInterface(o.Type()) {
+				continue
+			}
+			if named, ok := o.Type().(*types.Named); ok && named.TypeParams().Len() == 0 {
+				all := methods(types.NewPointer(named))
+				out = append(out, declared{name: name, at: from.Path() + "." + name, implement: true, methods: all})
+			}
+		}
 	}
 	return out
 }
