@@ -40,6 +40,7 @@ type yard struct {
 
 	firing   atomic.Pointer[[]hosting.TrippedAlarm]
 	gates    atomic.Pointer[[]gate.Fact]
+	asked    atomic.Int64 // how often evidence was to be kept
 	answered atomic.Int64
 	dropped  atomic.Pointer[rollout.Gap]
 	tripLate atomic.Bool // an alarm takes traffic back while a turn waits for the database
@@ -105,7 +106,7 @@ func (y *yard) start() (stop func()) {
 		return y.db.Change(ctx, func(store.Tx) error { return nil })
 	})
 	d := &deployer.Deployer{
-		Log: log, Changed: y.turns.Notify,
+		Log: log, Changed: y.turns.Notify, Keep: y.keep,
 		Evidence: &evidence.Source{Endpoints: y.db, Alarms: y, Gates: y, Routers: y, Metrics: y, Watch: watch},
 		Change: func(ctx context.Context, f func(store.Tx) error) error {
 			if y.fail.Add(-1) >= 0 || y.away.Load() {

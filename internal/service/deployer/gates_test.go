@@ -1,6 +1,7 @@
 package deployer_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,14 @@ func (y *yard) Facts(hosting.DeploymentID) []gate.Fact {
 		return *f
 	}
 	return nil
+}
+
+// keep is what is to be kept of the evidence: the phases in which it was asked for.
+func (y *yard) keep(id hosting.DeploymentID) (hosting.KeptEvidence, bool) {
+	n := y.asked.Add(1)
+	return hosting.KeptEvidence{
+		Deployment: id, Life: "g", Number: n, Documents: map[string]string{"a": fmt.Sprint(n)},
+	}, true
 }
 
 // saw says what the errors gate of a deployment has seen by now.
@@ -91,6 +100,10 @@ func TestAHeldBakeEndsWithinASecondOfItsProof(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		y.want(hosting.Updating, "c1", rollout.Baking)
+		asked := fmt.Sprint(y.asked.Load())
+		if kept, err := y.db.Evidence(y.t.Context(), "d-c2"); err != nil || kept["a"] != asked || asked == "0" {
+			y.t.Errorf("kept with the phases is %v, of %s: %v", kept, asked, err)
+		}
 		if step := y.endpoint().Deployment.State.Step; step != 0 {
 			y.t.Errorf("step %d was reached without a proof", step)
 		}
@@ -108,6 +121,9 @@ func TestAHeldBakeEndsWithinASecondOfItsProof(t *testing.T) {
 		y.obey(hosting.InstanceReady)
 		y.obey(hosting.InstanceReady)
 		y.want(hosting.InService, "c2", "")
+		if kept, err := y.db.Evidence(y.t.Context(), "d-c2"); err != nil || len(kept) > 0 {
+			y.t.Errorf("after the end %v is kept: %v", kept, err)
+		}
 		r, err := y.db.Deployment(y.t.Context(), scope, "d-c2")
 		if err != nil || len(r.Proven) != 1 || strings.Contains(r.State.Reason, "gate") {
 			y.t.Errorf("%+v, %q, %v", r.Proven, r.State.Reason, err)
