@@ -1,8 +1,10 @@
 package process_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -145,4 +147,97 @@ func TestAKeeperGoesWithTheLastInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the keeper ended", func() bool { return len(h.keepers()) == 0 })
+}
+
+// logSize returns the bytes of an instance's logs on the disk.
+func logSize(t testing.TB, dir, id string) (size int64) {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/logs/" + id + ".log*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if st, err := os.Stat(f); err == nil {
+			size += st.Size()
+		}
+	}
+	return size
+}
+
+// A keeper that cannot write down who it is has to make room all the same.
+func TestAKeeperBoundsLogsOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("mounting a small disk needs root:", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, sub := range []string{"instances", "logs"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(dir+"/instances/x.json", []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.OpenFile(dir+"/logs/x.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if err := syscall.Flock(int(log.Fd()), syscall.LOCK_EX); err != nil { // as an instance does
+		t.Fatal(err)
+	}
+	if n, err := log.Write(make([]byte, 1<<20)); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%d bytes did not fill the disk: %v", n, err)
+	}
+	argv := keeper()
+	cmd := exec.Command(argv[0], append(argv[2:], dir, strconv.Itoa(64<<10))...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the log was bounded", func() bool { return logSize(t, dir, "x") <= 64<<10 })
+	until(t, "the keeper signed when there was room", func() bool {
+		b, err := os.ReadFile(dir + "/logs.lock")
+		return err == nil && strings.Contains(string(b), fmt.Sprintf(`"pid":%d,`, cmd.Process.Pid))
+	})
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+}
+
+func TestTheLogsOfACopyOfHardLinksAreBounded(t *testing.T) {
+	h := newHome(t, process.Config{LogBytes: chatter, Keeper: keeper()})
+	h.dieAt("process.recorded", "ensure=x")
+	until(t, "the original's keeper signed", func() bool {
+		b, err := os.ReadFile(h.cfg.Dir + "/logs.lock")
+		return err == nil && strings.Contains(string(b), `"pid"`)
+	})
+	before := h.keepers()
+	other := h.at(h.cfg.Dir + "-copy")
+	run(t, "cp", "-al", h.cfg.Dir, other.cfg.Dir)
+	p := other.open()
+	mustEnsure(t, p, "y", chatty())
+	pid := other.pid("y")
+	var most int64
+	begun := written(t, pid)
+	until(t, "the copy's instance wrote much", func() bool {
+		most = max(most, logSize(t, other.cfg.Dir, "y"))
+		return most > 1<<28 || written(t, pid)-begun > 1<<30
+	})
+	if most > 1<<28 {
+		t.Errorf("%d MiB were on the disk at one time", most>>20)
+	}
+	if now := h.keepers(); len(before) != 1 || len(now) != 1 || now[0] != before[0] {
+		t.Errorf("the original's keepers: %v, then %v", before, now)
+	}
+	if err := p.Remove(t.Context(), "y"); err != nil {
+		t.Error(err)
+	}
 }
