@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/agent/device"
@@ -35,18 +36,30 @@ func Differs(seed uint64, differ float64, device, name, version string) string {
 // beside is a simulated model that runs beside another.
 type beside struct {
 	s    *sim
+	old  model.Info
 	how  string
 	from time.Duration // when the requests were last counted
 	rest float64       // of a request
 }
 
-// Begin is device.Mirrors'. All simulated handles mean a model.
-func (s *sim) Begin(_ string, fresh model.Runner, m *edge.Mirror) (device.Mirroring, error) {
+// Begin is device.Mirrors'.
+func (s *sim) Begin(handle string, fresh model.Runner, m *edge.Mirror) (device.Mirroring, error) {
 	r := fresh.(*runner)
+	i := slices.IndexFunc(s.loaded, func(o *model.Loaded) bool { return o.Handle == handle })
+	if i < 0 {
+		return nil, model.ErrNotLoaded
+	}
 	return &beside{
-		s: s, how: Differs(s.fleet.cfg.Seed, s.fleet.cfg.Differ, s.name, r.name, r.version), from: s.fleet.clock(),
+		s: s, old: s.loaded[i].Info,
+		how: Differs(s.fleet.cfg.Seed, s.fleet.cfg.Differ, s.name, r.name, r.version), from: s.fleet.clock(),
 	}, nil
 }
+
+// Old is device.Mirroring's.
+func (b *beside) Old() model.Info { return b.old }
+
+// On is device.Mirroring's: no application loads models of its own here.
+func (*beside) On() bool { return true }
 
 // Take is device.Mirroring's: what came since the last time, at the pace of the
 // configuration.

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 )
 
@@ -15,7 +16,7 @@ func TestASimulatedComparisonComesToWhatTheSeedSays(t *testing.T) {
 		f := &Fleet{cfg: Config{Seed: 3, Differ: 0.3, Requests: 2}, begun: time.Now()}
 		seen := map[string]int{}
 		for i := range 300 {
-			s := &sim{fleet: f, name: Name(i)}
+			s := &sim{fleet: f, name: Name(i), loaded: []*model.Loaded{{Info: model.Info{Handle: "m"}}}}
 			run, err := s.Begin("m", &runner{name: "digits", version: "2.0"}, m)
 			if err != nil {
 				t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/agent/device"
+	"github.com/slipway-ml/slipway/internal/agent/handles"
 	"github.com/slipway-ml/slipway/internal/agent/model"
 	"github.com/slipway-ml/slipway/internal/domain/edge"
 	"github.com/slipway-ml/slipway/internal/domain/fault"
@@ -13,6 +14,7 @@ import (
 
 // scene is what happens while models run beside others.
 type scene struct {
+	b      *box
 	look   func(handle string) edge.Pairs // what a look brings
 	absent int                            // how often the handle means no model
 	begun  int
@@ -24,20 +26,34 @@ func (s *scene) Begin(handle string, _ model.Runner, _ *edge.Mirror) (device.Mir
 		s.absent--
 		return nil, fault.New(fault.NotFound, "no model")
 	}
+	w, err := s.b.table.Watch(handle, func(handles.Answered) {})
+	if err != nil {
+		return nil, err
+	}
 	if s.open == nil {
 		s.open = map[string]bool{}
 	}
 	s.begun++
 	s.open[handle] = true
-	return act{s, handle}, nil
+	return act{s, handle, w}, nil
 }
 
 type act struct {
 	*scene
 	handle string
+	w      *handles.Watched
 }
 
-func (a act) Take() edge.Pairs       { return a.look(a.handle) }
+func (a act) Old() model.Info { return a.w.Info }
+func (a act) On() bool        { return a.w.On() }
+
+// Take brings something only while what is watched serves.
+func (a act) Take() edge.Pairs {
+	if !a.w.On() {
+		return edge.Pairs{}
+	}
+	return a.look(a.handle)
+}
 func (a act) Memory() (int64, int64) { return 40 << 20, 42 << 20 }
 func (a act) End()                   { delete(a.open, a.handle) }
 
@@ -65,7 +81,7 @@ func stage(t *testing.T, s *scene) (*box, *wares) {
 	w := newWares(t, f)
 	b := newBox(t, f, newCloud())
 	b.cloud.put(w.all()...)
-	b.alter = withMirrors(s)
+	b.alter, s.b = withMirrors(s), b
 	must(t, b.boot())
 	b.cloud.offered = []edge.Deployment{deploy("d-0", edge.RollbackOnFailure, a1(w), b1(w))}
 	b.run(nil)

@@ -229,7 +229,7 @@ func (c *cutting) box(d *disk.Memory) *box {
 	b.cloud.put(c.w.all()...)
 	b.disk = d
 	if c.u.pairs != nil {
-		b.alter = withMirrors(&scene{look: func(string) edge.Pairs { return *c.u.pairs }})
+		b.alter = withMirrors(&scene{b: b, look: func(string) edge.Pairs { return *c.u.pairs }})
 	}
 	if c.u.levers != nil {
 		b.levers = func(e *engine) { c.u.levers(c.w, e) }

@@ -66,6 +66,8 @@ type Mirrors interface {
 
 // Mirroring is a model that runs beside another.
 type Mirroring interface {
+	Old() model.Info            // the model that serves meanwhile
+	On() bool                   // the handle still means that model
 	Take() edge.Pairs           // what was counted since it was last asked
 	Memory() (old, fresh int64) // bytes, 0 if not known
 	End()

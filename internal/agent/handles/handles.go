@@ -199,22 +199,41 @@ type Answered struct {
 // quick, and must not change what it is given.
 type Watcher func(Answered)
 
+// Watched is a model whose calls a Watcher is told of.
+type Watched struct {
+	Info   model.Info
+	Runner model.Runner // the model's own: the caller may look at it, and must not use it
+
+	t       *Table
+	guard   *guard
+	watcher *Watcher
+}
+
 // Watch has w told of the calls of the model that handle means now, instead of
-// whoever was told before, until stop is called; calls that go to another model
-// later are not told. It returns the model's own Runner, which the caller may look
-// at and must not use. An error is that of Info.
-func (t *Table) Watch(handle string, w Watcher) (r model.Runner, stop func(), err error) {
-	if _, err := t.Info(handle); err != nil {
-		return nil, nil, err
-	}
+// whoever was told before, until Stop is called; calls that go to another model
+// later are not told. An error is that of Info.
+func (t *Table) Watch(handle string, w Watcher) (*Watched, error) {
 	e := (*t.now.Load())[handle]
-	if e == nil || e.gap != nil {
-		return nil, nil, unavailable(handle)
+	switch {
+	case e == nil:
+		return nil, notLoaded(handle)
+	case e.gap != nil:
+		return nil, unavailable(handle)
 	}
 	g := e.loaded.Runner.(*guard)
 	g.watcher.Store(&w)
-	return g.Runner, func() { g.watcher.CompareAndSwap(&w, nil) }, nil
+	return &Watched{e.info(handle), g.Runner, t, g, &w}, nil
 }
+
+// On reports whether the handle still means the model that is watched. Once it does
+// not, it never will again as far as the watcher can know: watch anew.
+func (w *Watched) On() bool {
+	e := (*w.t.now.Load())[w.Info.Handle]
+	return e != nil && e.gap == nil && e.loaded.Runner == model.Runner(w.guard) && !w.guard.closed.Load()
+}
+
+// Stop ends the watching, unless somebody else watches instead.
+func (w *Watched) Stop() { w.guard.watcher.CompareAndSwap(w.watcher, nil) }
 
 // retries bounds how often a call follows a handle that flips under it.
 const retries = 100

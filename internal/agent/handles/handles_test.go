@@ -328,3 +328,29 @@ func BenchmarkPredictThroughTheTable(b *testing.B) {
 		}
 	})
 }
+
+func TestAWatcherKnowsWhenAnotherModelServes(t *testing.T) {
+	table := New(Options{})
+	add := func() *model.Loaded {
+		l := &model.Loaded{Runner: &runner{}, Info: model.Info{ModelVersion: "1.0"}}
+		table.Swap("m", l)
+		return l
+	}
+	if _, err := table.Watch("m", nil); !errors.Is(err, model.ErrNotLoaded) {
+		t.Errorf("nothing is watched: %v", err)
+	}
+	l := add()
+	w, err := table.Watch("m", func(Answered) {})
+	if err != nil || !w.On() || w.Info.ModelVersion != "1.0" {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	_ = l.Runner.Close(t.Context())
+	if w.On() {
+		t.Error("a model that is closed serves")
+	}
+	add()
+	if w.On() {
+		t.Error("the model before is taken for that of the same version after it")
+	}
+	w.Stop()
+}

@@ -42,12 +42,12 @@ type Sizer interface{ Memory() int64 }
 
 // Run is a model that runs beside the one that a handle means.
 type Run struct {
-	old, fresh model.Runner
-	outputs    []answer.Output
-	share      float64 // of calls, up to 1
-	busy       int64
+	old     *handles.Watched
+	fresh   model.Runner
+	outputs []answer.Output
+	share   float64 // of calls, up to 1
+	busy    int64
 
-	stop   func()        // watching
 	tokens chan struct{} // one for each copy that waits or is under way
 	copies chan pair
 	cancel context.CancelFunc
@@ -84,7 +84,7 @@ func Begin(t *handles.Table, handle string, fresh model.Runner, m *edge.Mirror) 
 		r.outputs = append(r.outputs, answer.Output{Name: o.Name, Tolerance: answer.Tolerance{Absolute: o.Tolerance}})
 	}
 	var err error
-	if r.old, r.stop, err = t.Watch(handle, r.offer); err != nil {
+	if r.old, err = t.Watch(handle, r.offer); err != nil {
 		return nil, err
 	}
 	if y, ok := fresh.(Yielder); ok {
@@ -99,7 +99,7 @@ func Begin(t *handles.Table, handle string, fresh model.Runner, m *edge.Mirror) 
 // End stops what Begin began, and waits for it. Copies that were not compared are
 // not counted. The model is the caller's again.
 func (r *Run) End() {
-	r.stop()
+	r.old.Stop()
 	r.cancel()
 	r.done.Wait()
 	if y, ok := r.fresh.(Yielder); ok {
@@ -117,6 +117,13 @@ func (r *Run) Take() edge.Pairs {
 	return p
 }
 
+// Old describes the model that answers applications meanwhile.
+func (r *Run) Old() model.Info { return r.old.Info }
+
+// On reports whether the handle still means that model. Once it does not, nothing
+// is compared any more.
+func (r *Run) On() bool { return r.old.On() }
+
 // Memory returns the bytes that the two models hold, 0 of one that does not say.
 func (r *Run) Memory() (old, fresh int64) {
 	size := func(m model.Runner) int64 {
@@ -125,7 +132,7 @@ func (r *Run) Memory() (old, fresh int64) {
 		}
 		return 0
 	}
-	return size(r.old), size(r.fresh)
+	return size(r.old.Runner), size(r.fresh)
 }
 
 // offer is told of a call on its way to the caller. It copies what may be
