@@ -275,8 +275,11 @@ func (r *Run) hash(in []tensor.Tensor) uint64 {
 		}
 		maphash.WriteComparable(&h, len(t.Data))
 		_, _ = h.Write(t.Data) // nor does this
-		for _, s := range t.Strings {
-			text(s)
+		for _, list := range [][]string{t.Strings, t.Keys} {
+			maphash.WriteComparable(&h, len(list))
+			for _, s := range list {
+				text(s)
+			}
 		}
 	}
 	return h.Sum64()

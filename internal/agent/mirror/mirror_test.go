@@ -278,3 +278,17 @@ func BenchmarkCallsWithAModelBeside(b *testing.B) {
 		})
 	}
 }
+
+func TestInputsThatDifferInTheirKeysAreNotTheSame(t *testing.T) {
+	beside(t, plain, plain, edge.Mirror{}, func(w *world) {
+		for _, key := range []string{"a", "b"} {
+			in := floats("x", 1)
+			in.Keys = []string{key}
+			if _, err := w.table.Predict(t.Context(), "m", []tensor.Tensor{in}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		w.want(edge.Pairs{Compared: 2})
+	})
+}

@@ -205,3 +205,13 @@ func TestAPolicyWithAComparisonIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherAttemptTellsNothingOfWhatFailedBefore(t *testing.T) {
+	s := edge.Stage{Name: "s", Status: edge.StageFailed, Mirrored: edge.Mirrored{
+		Agreed: 1, Fresh: 2, Refused: 3, Unproven: 4, Compared: 5, Differing: 6, Failed: 7,
+	}}
+	s, _, err := s.Start("d-2", time.Now())
+	if want := (edge.Mirrored{Agreed: 1, Fresh: 2}); err != nil || s.Mirrored != want {
+		t.Errorf("%+v, %v", s.Mirrored, err)
+	}
+}

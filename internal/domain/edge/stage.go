@@ -185,6 +185,8 @@ func (s Stage) Start(order string, now time.Time) (Stage, bool, error) {
 	}
 	s.Status, s.Message, s.Started, s.StopAsked = StageStarting, "", now, time.Time{}
 	s.Verdict, s.Judged, s.Late, s.Chained = Undecided, time.Time{}, 0, false
+	// Devices that were deployed to stay so; all others compare anew.
+	s.Mirrored = Mirrored{Agreed: s.Mirrored.Agreed, Fresh: s.Mirrored.Fresh}
 	s.Sweep = Sweep{Kind: Write}
 	if s.Written {
 		s.Sweep.Kind = Restart
