@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,16 +141,16 @@ func TestATransferThatIsCutShortIsNoWholeOne(t *testing.T) {
 
 func TestATransferThatStandsStillEndsAndASlowOneDoesNot(t *testing.T) {
 	s, data := stocked(t, 100)
-	const stall = 150 * time.Millisecond
+	const stall = 2 * time.Second // much more than a busy machine lets a connection wait
 	c := dial(t, s, func(cfg *cloud.Config) { cfg.Stall = stall })
 	beat(t, c)
-	// A hundred bytes, each within the time, all together far beyond it.
+	// Twenty parts, each within the time, all together far beyond it.
 	lever(s, func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", "100")
-		for i := range data {
-			_, _ = w.Write(data[i : i+1])
+		for part := range slices.Chunk(data, 5) {
+			_, _ = w.Write(part)
 			w.(http.Flusher).Flush()
-			wait(r.Context(), stall/15)
+			wait(r.Context(), stall/10)
 		}
 		return true
 	})
