@@ -133,7 +133,7 @@ func harmful() []scenario {
 			name: "failing-one-dead", about: "— one new instance, the old fleet fails 5 %", errOld: 0.05, errNew: 0.999,
 		}),
 		{
-			name: "busy-one-dead", about: "— one new instance with half of 500 rps, the old fleet fails 1 %", rps: 500,
+			name: "busy-one-dead", about: "— one, half of 500 rps; the old fail 1 %", rps: 500,
 			errOld: 0.01, errNew: 0.999, share: 0.5, instances: 1,
 		},
 		{name: "hangs", about: "every request hangs, callers leave after 2 s", hangs: 1, patience: 2},
@@ -146,7 +146,7 @@ func harmful() []scenario {
 		{name: "lat+30", about: "latency +30 %", slower: 1.3},
 		one(scenario{name: "one-lat+30", about: "— one new instance", slower: 1.3}),
 		{name: "tail-x2", about: "only the slowest 2 % doubled", tail: 2},
-		{name: "one-of-4-bad", about: "1 of 4 new instances: +5 points of errors, 2× latency", badInstance: true},
+		{name: "one-of-4-bad", about: "1 of 4: +5 points of errors, 2× latency", badInstance: true},
 		{name: "flip-1", about: "1 % of labels wrong (0.5 % allowed)", flip: 0.01},
 		{name: "flip-5", about: "5 % of labels wrong", flip: 0.05},
 		{name: "bias-0.2", about: "number biased by 0.2 sd", bias: 0.2},
