@@ -47,7 +47,8 @@ func TestASimulatedComparisonComesToWhatTheSeedSays(t *testing.T) {
 func TestASimulatedModelThatNobodyAsksProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &edge.Mirror{MaxDisagreement: 1, Time: time.Minute, MinPairs: 100}
-		s := &sim{fleet: &Fleet{begun: time.Now()}, name: Name(1)}
+		old := &model.Loaded{Info: model.Info{Handle: "m"}}
+		s := &sim{fleet: &Fleet{begun: time.Now()}, name: Name(1), loaded: []*model.Loaded{old}}
 		run, err := s.Begin("m", &runner{name: "digits", version: "2.0"}, m)
 		if err != nil {
 			t.Fatal(err)
