@@ -1,11 +1,13 @@
 package fleet_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/edge"
+	"github.com/slipway-ml/slipway/internal/domain/fault"
 )
 
 // compares is a policy that has devices compare models, and starts the next stage.
@@ -161,6 +163,50 @@ func TestARollbackComparesNothing(t *testing.T) {
 		w.settle()
 		if o := w.poll("d000"); len(o) != 1 || o[0].Mirror != nil || o[0].Name == order {
 			t.Errorf("the order to go back is %+v", o)
+		}
+	})
+}
+
+// What was deployed without a comparison stays so: a stage that could never pass is
+// not started again.
+func TestAStageThatDeployedUncomparedIsNotStartedAgainWithAComparison(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 2)
+		w.plan("p", percent("s", 100))
+		w.start("p", "s")
+		order := w.ask("d000")[0].Name
+		w.ask("d001")
+		w.compared("d000", order, "SUCCESS", edge.Comparison{})
+		w.compared("d001", order, "FAIL", edge.Comparison{})
+		w.settle()
+		w.want("p", "s", edge.StageFailed, edge.Counts{Deployed: 1, Failed: 1})
+		w.policy("p", compares())
+		err := w.StartStage(t.Context(), scope, "p", "s")
+		if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "1 of its devices took the new models") {
+			t.Errorf("the start: %v", err)
+		}
+		w.want("p", "s", edge.StageFailed, edge.Counts{Deployed: 1, Failed: 1})
+		w.policy("p", edge.Policy{AutoNext: true})
+		w.start("p", "s")
+		order = w.ask("d001")[0].Name
+		w.compared("d001", order, "SUCCESS", edge.Comparison{})
+		w.settle()
+		w.want("p", "s", edge.StageDeployed, edge.Counts{Deployed: 2})
+	})
+}
+
+// Where no device has taken anything yet, a comparison may be asked for later.
+func TestAStageThatDeployedNothingMayBeStartedAgainWithAComparison(t *testing.T) {
+	onWorlds(t, func(w *world) {
+		makeFleet(t, w.Service, "f", 1)
+		w.plan("p", percent("s", 100))
+		w.start("p", "s")
+		w.compared("d000", w.ask("d000")[0].Name, "FAIL", edge.Comparison{})
+		w.settle()
+		w.policy("p", compares())
+		w.start("p", "s")
+		if o := w.ask("d000"); len(o) != 1 || o[0].Mirror == nil {
+			t.Errorf("it was given %+v", o)
 		}
 	})
 }

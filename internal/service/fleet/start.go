@@ -338,6 +338,9 @@ func (b preparedStart) write(ctx context.Context, tx store.Tx) error {
 	}
 	p.Modified = clock.Now()
 	st, _, err := p.Stages[i].Start(b.order, p.Modified)
+	if err == nil {
+		err = checkMirror(p, &p.Stages[i])
+	}
 	if err != nil {
 		return err
 	}
@@ -367,4 +370,19 @@ func (b preparedStart) write(ctx context.Context, tx store.Tx) error {
 		return err
 	}
 	return tx.SaveStage(ctx, p, st, p.Modified)
+}
+
+// checkMirror refuses to start a stage again under a policy that has devices compare
+// the models, if devices of the stage took them without: they keep them, so that
+// such a stage never passes, whatever all others find.
+func checkMirror(p *edge.Plan, st *edge.Stage) error {
+	without := st.Counts.Deployed - st.Mirrored.Agreed - st.Mirrored.Fresh
+	if !st.Written || st.Mirror != nil || p.Policy.Mirror == nil || without <= 0 {
+		return nil
+	}
+	return fault.New(
+		fault.Invalid, "Stage '%s' cannot be started again with a comparison, as the policy wants: %d of its devices "+
+			"took the new models without one, so that it could never pass. Take the comparison out of the policy of "+
+			"plan '%s', or create another plan.", st.Name, without, p.Name,
+	)
 }
