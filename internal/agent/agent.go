@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/agent/disk"
 	"github.com/slipway-ml/slipway/internal/agent/engine"
 	"github.com/slipway-ml/slipway/internal/agent/handles"
+	"github.com/slipway-ml/slipway/internal/agent/mirror"
 	"github.com/slipway-ml/slipway/internal/agent/serve"
 	"github.com/slipway-ml/slipway/internal/platform/build"
 	"github.com/slipway-ml/slipway/internal/platform/bundle"
@@ -211,7 +212,7 @@ func (a *Agent) openDevice(ctx context.Context) (err error) {
 	a.device, err = device.Open(ctx, device.Config{
 		Fleet: a.cfg.Fleet, Name: a.cfg.Device, AgentVersion: Version,
 		Disk: a.models, Cloud: server, Engine: timed{a.engine, a.metrics.loaded}, Table: a.table,
-		Verifier: a.verifier, Machine: device.Here(), Golden: runGolden, Mirrors: mirrors{a.table},
+		Verifier: a.verifier, Machine: device.Here(), Golden: runGolden, Mirrors: mirrors{a.table, new(mirror.Budget)},
 		Metrics: a.metrics.collect, Log: a.log,
 		Settings: &settings,
 	})

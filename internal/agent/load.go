@@ -27,11 +27,14 @@ func runGolden(ctx context.Context, r model.Runner, text []byte) error {
 }
 
 // mirrors lets models run beside those of a table.
-type mirrors struct{ table *handles.Table }
+type mirrors struct {
+	table  *handles.Table
+	budget *mirror.Budget // of all of them together
+}
 
 // Begin implements device.Mirrors.
 func (m mirrors) Begin(handle string, fresh model.Runner, asked *edge.Mirror) (device.Mirroring, error) {
-	r, err := mirror.Begin(m.table, handle, fresh, asked)
+	r, err := mirror.Begin(m.table, handle, fresh, asked, m.budget)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type Run struct {
 	outputs []answer.Output
 	share   float64 // of calls, up to 1
 	busy    int64
+	budget  *Budget
 
 	tokens chan struct{} // one for each copy that waits or is under way
 	copies chan pair
@@ -54,9 +55,11 @@ type Run struct {
 	done   sync.WaitGroup
 
 	failed, shed atomic.Int64 // old calls; copies
+	late         atomic.Bool  // the new model is still at a call that took too long
 
 	mu    sync.Mutex
 	pairs edge.Pairs // since the last Take; guarded by mu
+	ended bool       // no copy is taken any more; guarded by mu
 
 	seed  maphash.Seed
 	asked [2]map[uint64]struct{} // hashes of inputs: lately, and before
@@ -67,13 +70,14 @@ type Run struct {
 type pair struct {
 	in, out []tensor.Tensor
 	took    time.Duration
+	bytes   int // taken from the budget
 }
 
 // Begin lets fresh, which nobody else uses, run beside the model that handle means
-// in t. An error is that of Table.Info.
-func Begin(t *handles.Table, handle string, fresh model.Runner, m *edge.Mirror) (*Run, error) {
+// in t. What it keeps is taken from budget. An error is that of Table.Info.
+func Begin(t *handles.Table, handle string, fresh model.Runner, m *edge.Mirror, budget *Budget) (*Run, error) {
 	r := &Run{
-		fresh: fresh, share: 1, busy: int64(busyAbove * runtime.GOMAXPROCS(0)),
+		fresh: fresh, share: 1, budget: budget, busy: int64(busyAbove * runtime.GOMAXPROCS(0)),
 		tokens: make(chan struct{}, queued), copies: make(chan pair, queued),
 		seed: maphash.MakeSeed(), asked: [2]map[uint64]struct{}{{}, {}}, turn: time.Now(),
 	}
@@ -100,8 +104,12 @@ func Begin(t *handles.Table, handle string, fresh model.Runner, m *edge.Mirror) 
 // not counted. The model is the caller's again.
 func (r *Run) End() {
 	r.old.Stop()
+	r.mu.Lock()
+	r.ended = true // a call on its way may still offer a copy
+	r.mu.Unlock()
 	r.cancel()
 	r.done.Wait()
+	r.discard()
 	if y, ok := r.fresh.(Yielder); ok {
 		y.Yield(false)
 	}
@@ -147,7 +155,8 @@ func (r *Run) offer(a handles.Answered) {
 	if r.share < 1 && rand.Float64() >= r.share {
 		return
 	}
-	if a.Running > r.busy || bytesOf(a.In)+bytesOf(a.Out) > maxBytes {
+	n := bytesOf(a.In) + bytesOf(a.Out)
+	if a.Running > r.busy || n > maxBytes || r.late.Load() {
 		r.shed.Add(1)
 		return
 	}
@@ -157,7 +166,38 @@ func (r *Run) offer(a handles.Answered) {
 		r.shed.Add(1)
 		return
 	}
-	r.copies <- pair{clone(a.In), clone(a.Out), a.Took} // there is room for as many as there are tokens
+	if !r.budget.take(n) {
+		<-r.tokens
+		r.shed.Add(1)
+		return
+	}
+	p := pair{clone(a.In), clone(a.Out), a.Took, n}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		r.release(p)
+		return
+	}
+	r.copies <- p // there is room for as many as there are tokens
+}
+
+// release gives back what a copy has taken.
+func (r *Run) release(p pair) {
+	r.budget.give(p.bytes)
+	<-r.tokens
+}
+
+// discard drops the copies that wait, and returns how many those were.
+func (r *Run) discard() (n int64) {
+	for {
+		select {
+		case p := <-r.copies:
+			r.release(p)
+			n++
+		default:
+			return n
+		}
+	}
 }
 
 func bytesOf(ts []tensor.Tensor) (n int) {
@@ -194,7 +234,7 @@ func (r *Run) run(ctx context.Context) {
 			return
 		case p := <-r.copies:
 			r.compare(ctx, p)
-			<-r.tokens
+			r.release(p)
 		}
 	}
 }
@@ -206,15 +246,12 @@ func (r *Run) compare(ctx context.Context, p pair) {
 		r.count(edge.Pairs{Repeated: 1})
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, edge.MirrorPatience)
-	defer cancel()
 	start := time.Now()
-	out, err := r.fresh.Predict(limited, p.in)
+	out, late, err := r.ask(ctx, p.in)
 	took := time.Since(start)
 	switch {
+	case late: // counted as such
 	case ctx.Err() != nil: // being ended
-	case limited.Err() != nil:
-		r.count(edge.Pairs{Late: 1})
 	case errors.Is(err, model.ErrBusy):
 		r.count(edge.Pairs{Shed: 1})
 	case err != nil: // it refuses, or fails on, what the old one answered
@@ -230,6 +267,26 @@ func (r *Run) compare(ctx context.Context, p pair) {
 		}
 		r.count(n)
 	}
+}
+
+// ask gives the new model a copy, and reports whether that took too long: it is
+// counted at once then. A model cannot be told to give a call up, and would be at
+// two with the next: until it has ended no copy is made, and those that wait are
+// left out. How long that may take is the engine's to bound.
+func (r *Run) ask(ctx context.Context, in []tensor.Tensor) (out []tensor.Tensor, late bool, err error) {
+	counted := make(chan struct{})
+	patience := time.AfterFunc(edge.MirrorPatience, func() {
+		defer close(counted)
+		r.late.Store(true)
+		r.shed.Add(r.discard())
+		r.count(edge.Pairs{Late: 1})
+	})
+	out, err = r.fresh.Predict(ctx, in)
+	if late = !patience.Stop(); late {
+		<-counted
+		r.late.Store(false)
+	}
+	return out, late, err
 }
 
 func (r *Run) count(p edge.Pairs) {

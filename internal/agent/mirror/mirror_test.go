@@ -74,7 +74,7 @@ func beside(t *testing.T, old, fresh func(context.Context, float32) (int32, floa
 		w := &world{t: t, table: handles.New(handles.Options{}), old: &fake{answer: old}, fresh: &fake{answer: fresh}}
 		w.table.Swap("m", &model.Loaded{Runner: w.old})
 		var err error
-		if w.run, err = mirror.Begin(w.table, "m", w.fresh, &m); err != nil {
+		if w.run, err = mirror.Begin(w.table, "m", w.fresh, &m, new(mirror.Budget)); err != nil {
 			t.Fatal(err)
 		}
 		f(w)
@@ -201,8 +201,90 @@ func TestASlowCopyDelaysNoCall(t *testing.T) {
 		}
 		w.want(edge.Pairs{Shed: 96})
 		time.Sleep(4 * edge.MirrorPatience)
-		w.want(edge.Pairs{Late: 4})
-		_, _ = w.ask(200) // End does not wait for it
+		w.want(edge.Pairs{Late: 1, Shed: 3})
+		_, _ = w.ask(200)
+		w.want(edge.Pairs{Shed: 1}) // it is still at the first, for which End does not wait
+	})
+}
+
+// A worker goes on with a call whose caller has left: the next copy waits for it.
+func TestACopyThatIsLateIsAwaitedBeforeTheNext(t *testing.T) {
+	var at, most atomic.Int64
+	slow := func(ctx context.Context, x float32) (int32, float32, error) {
+		if x >= 60 {
+			return plain(ctx, x)
+		}
+		if n := at.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		done := make(chan struct{})
+		go func() { // the worker, which ends by itself
+			time.Sleep(2*edge.MirrorPatience + edge.MirrorPatience/2)
+			at.Add(-1)
+			close(done)
+		}()
+		select {
+		case <-done:
+			return plain(ctx, x)
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
+	}
+	beside(t, plain, slow, edge.Mirror{}, func(w *world) {
+		for x := range 60 {
+			_, _ = w.ask(float32(x))
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		if n := most.Load(); n != 1 {
+			t.Errorf("the new model was at %d copies at a time", n)
+		}
+		synctest.Wait()
+		if p := w.run.Take(); p.Late != 3 || p.Late+p.Shed != 60 || p.Compared != 0 {
+			t.Errorf("counted %+v", p)
+		}
+		_, _ = w.ask(60)
+		w.want(edge.Pairs{Compared: 1})
+	})
+}
+
+// However many handles have a model beside theirs, what is kept of calls is bounded.
+func TestAllModelsOfADeviceShareWhatCopiesMayTake(t *testing.T) {
+	hangs := func(ctx context.Context, x float32) (int32, float32, error) {
+		<-ctx.Done()
+		return 0, 0, ctx.Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		table, budget := handles.New(handles.Options{}), new(mirror.Budget)
+		for range 2 { // the second time what the first has taken is free again
+			var runs []*mirror.Run
+			kept, asked := 0, 0
+			for _, handle := range []string{"a", "b", "c"} {
+				table.Swap(handle, &model.Loaded{Runner: &fake{answer: plain}})
+				r, err := mirror.Begin(table, handle, &fake{answer: hangs}, &edge.Mirror{}, budget)
+				if err != nil {
+					t.Fatal(err)
+				}
+				runs = append(runs, r)
+				for x := range 4 {
+					in := []tensor.Tensor{
+						floats("x", float32(x)), {Name: "y", Type: tensor.Uint8, Data: make([]byte, 3<<20)},
+					}
+					if _, err := table.Predict(t.Context(), handle, in); err != nil {
+						t.Fatal(err)
+					}
+					asked++
+				}
+				synctest.Wait()
+				kept += 4 - int(r.Take().Shed)
+			}
+			if kept != mirror.DeviceBytes/(3<<20) {
+				t.Errorf("%d of %d calls of 3 MiB were kept", kept, asked)
+			}
+			for _, r := range runs {
+				r.End()
+			}
+		}
 	})
 }
 
@@ -253,7 +335,7 @@ func TestCopiesAreLeftOutWhileTheDeviceIsBusy(t *testing.T) {
 }
 
 func TestAHandleWithoutAModelHasNothingBesideIt(t *testing.T) {
-	if _, err := mirror.Begin(handles.New(handles.Options{}), "m", &fake{answer: plain}, &edge.Mirror{}); err == nil {
+	if _, err := mirror.Begin(handles.New(handles.Options{}), "m", &fake{answer: plain}, &edge.Mirror{}, new(mirror.Budget)); err == nil {
 		t.Error("a model runs beside nothing")
 	}
 }
@@ -265,7 +347,7 @@ func BenchmarkCallsWithAModelBeside(b *testing.B) {
 			table := handles.New(handles.Options{})
 			table.Swap("m", &model.Loaded{Runner: &fake{answer: plain}})
 			if on {
-				r, err := mirror.Begin(table, "m", &fake{answer: plain}, &edge.Mirror{})
+				r, err := mirror.Begin(table, "m", &fake{answer: plain}, &edge.Mirror{}, new(mirror.Budget))
 				if err != nil {
 					b.Fatal(err)
 				}
