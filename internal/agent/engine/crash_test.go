@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -259,4 +260,59 @@ func TestTheAgentOfACopyLeavesTheWorkersOfTheOriginalAlone(t *testing.T) {
 	}
 	_ = worker.Process.Kill() // it is ours
 	_ = worker.Wait()         // as above
+}
+
+// A worker that gives way does so also while it is loaded again after a crash, and
+// no longer than it is asked to.
+func TestAWorkerThatGivesWayDoesSoWhileItStartsAgain(t *testing.T) {
+	c := bare(t)
+	p := echo(t, &c, "", map[string]string{"TESTMODEL_LOAD_MS": "1500"})
+	w := load(t, open(t, c), p)
+	policy := func(pid int) uint32 {
+		a, err := unix.SchedGetAttr(pid, 0)
+		if err != nil {
+			return unix.SCHED_NORMAL
+		}
+		return a.Policy
+	}
+	w.Yield(true)
+	old := w.PID()
+	if policy(old) != unix.SCHED_IDLE {
+		t.Skip("this user may not lower the priority of a process and restore it")
+	}
+	crash := func() (pid int) {
+		if err := unix.Kill(w.PID(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the next process", func() bool {
+			for _, name := range marked(t, "SLIPWAY_AGENT_RUN_DIR="+c.RunDir) {
+				n, err := strconv.Atoi(strings.Split(name, "/")[2])
+				if err == nil && n != old {
+					pid = n
+				}
+			}
+			return pid != 0
+		})
+		return pid
+	}
+	pid := crash()
+	eventually(t, "it gives way while it loads", func() bool { return policy(pid) == unix.SCHED_IDLE || w.PID() == pid })
+	if w.PID() == pid {
+		t.Error("it did not give way before it was ready")
+	}
+	eventually(t, "it is ready", func() bool { return w.PID() == pid })
+	if policy(pid) != unix.SCHED_IDLE {
+		t.Error("it does not give way once it is ready")
+	}
+	old = pid
+	pid = crash()
+	eventually(t, "it gives way", func() bool { return policy(pid) == unix.SCHED_IDLE })
+	w.Yield(false)
+	if policy(pid) != unix.SCHED_NORMAL {
+		t.Error("it gives way though it need not any more")
+	}
+	eventually(t, "it is ready again", func() bool { return w.PID() == pid })
+	if policy(pid) != unix.SCHED_NORMAL {
+		t.Error("it gives way again though it need not any more")
+	}
 }

@@ -89,7 +89,7 @@ func (p *process) restorePriority() {
 }
 
 // Yield makes the worker run only when no other work of the device wants to, from
-// now on and also after a restart, or ends that; where the system does not allow
+// now on and also while and after it starts again, or ends that; where the system does not allow
 // to take it back, nothing happens.
 func (w *Worker) Yield(on bool) {
 	w.mu.Lock()
@@ -99,8 +99,13 @@ func (w *Worker) Yield(on bool) {
 	if w.yields {
 		policy = unix.SCHED_IDLE
 	}
-	if p := w.cur.Load(); p != nil && !p.ended() && w.e.mayLowerPriority {
-		schedule(p.members(), policy, 2)
+	if !w.e.mayLowerPriority {
+		return
+	}
+	for _, p := range []*process{w.cur.Load(), w.coming} {
+		if p != nil && !p.ended() {
+			schedule(p.members(), policy, 2)
+		}
 	}
 }
 

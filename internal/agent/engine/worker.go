@@ -40,6 +40,7 @@ type Worker struct {
 	changed chan struct{} // closed and made anew when cur is set
 	closed  bool
 	yields  bool          // it gives way to all other work
+	coming  *process      // on its way to be cur; nil if none is
 	running int           // calls that have begun
 	idle    chan struct{} // closed when it is closed and running is 0
 }
@@ -88,7 +89,9 @@ func (w *Worker) spawn(ctx context.Context, background bool) (*process, error) {
 	if background {
 		p.lowerPriority(whileLoading)
 	}
+	w.comes(p)
 	if err := p.await(ctx, w.e.cfg.StartTimeout); err != nil {
+		w.comes(nil)
 		p.kill("it was not ready")
 		<-p.done
 		return nil, err
@@ -139,10 +142,22 @@ func (w *Worker) prepare(ctx context.Context, p *process) error {
 // warmUpRow is how many elements an input of the warm-up may have.
 const warmUpRow = 1 << 22
 
+// comes notes a process that loads, nil if it is given up. It gives way from its
+// first moment if the worker does: most of its work is before it is ready.
+func (w *Worker) comes(p *process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.coming = p
+	if p != nil && w.yields {
+		schedule(p.members(), unix.SCHED_IDLE, 2)
+	}
+}
+
 func (w *Worker) publish(p *process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cur.Store(p)
+	w.coming = nil
 	if w.yields {
 		schedule(p.members(), unix.SCHED_IDLE, 2)
 	}
