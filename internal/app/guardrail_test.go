@@ -57,7 +57,7 @@ func rollBack(t *testing.T, judge func(*alarm.Definition)) {
 		t.Errorf("the endpoint serves %s: %s", *end.EndpointConfigName, aws.ToString(end.FailureReason))
 	}
 	if x.failed == 0 || x.other > 0 {
-		t.Errorf("%d requests failed, %d of them not because of the model", x.failed, x.other)
+		t.Errorf("%d requests failed, %d of them not because of the model: %v", x.failed, x.other, x.why)
 	}
 	t.Logf("from the first bad answer to the last request to the bad fleet: %v, %d requests",
 		x.last.Sub(x.first).Round(time.Millisecond), x.failed)
@@ -204,6 +204,7 @@ type exposure struct {
 	last   time.Time // when the last request that got one began
 	failed int
 	other  int // of them, for another reason than the model
+	why    error
 }
 
 // load sends requests at a rate until finish is called.
@@ -221,6 +222,7 @@ func (s *served) load(rate float64) (finish func() exposure) {
 		}
 		if !strings.Contains(r.Err.Error(), "ModelError") {
 			x.other++
+			x.why = r.Err
 		}
 		if x.failed++; x.first.IsZero() || r.Ended.Before(x.first) {
 			x.first = r.Ended
