@@ -296,7 +296,9 @@ func TestAWorkerThatGivesWayDoesSoWhileItStartsAgain(t *testing.T) {
 		return pid
 	}
 	pid := crash()
-	eventually(t, "it gives way while it loads", func() bool { return policy(pid) == unix.SCHED_IDLE || w.PID() == pid })
+	eventually(t, "it gives way while it loads", func() bool {
+		return policy(pid) == unix.SCHED_IDLE || w.PID() == pid
+	})
 	if w.PID() == pid {
 		t.Error("it did not give way before it was ready")
 	}

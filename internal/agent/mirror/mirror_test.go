@@ -335,7 +335,8 @@ func TestCopiesAreLeftOutWhileTheDeviceIsBusy(t *testing.T) {
 }
 
 func TestAHandleWithoutAModelHasNothingBesideIt(t *testing.T) {
-	if _, err := mirror.Begin(handles.New(handles.Options{}), "m", &fake{answer: plain}, &edge.Mirror{}, new(mirror.Budget)); err == nil {
+	empty, room := handles.New(handles.Options{}), new(mirror.Budget)
+	if _, err := mirror.Begin(empty, "m", &fake{answer: plain}, &edge.Mirror{}, room); err == nil {
 		t.Error("a model runs beside nothing")
 	}
 }
