@@ -178,7 +178,7 @@ var rules = []rule{
 		domain("alarm/metric", "arn", "hosting", "outcome", "rollout", "traffic"),
 		platform("bundle", "child", "connlimit", "http1", "objects", "pgtest", "store", "store/hosting"),
 		service("capture", "gates", "mirror", "router"), wire("sigv4"),
-		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models"),
+		in("internal/api/runtime", "internal/openload", "internal/simdevices", "models", "models/onnxwrite"),
 	)},
 	{"cmd/slipway", may(in("internal/cli"))},
 	{"cmd/slipway-agent", may(agent("config", "enroll"), platform("build", "interrupt"), in("internal/agent"))},

@@ -39,6 +39,7 @@ var benchmarks = []struct {
 	{"rollback", benchRollback},
 	{"edge", benchEdge},
 	{"swap", benchSwap},
+	{"batching", benchBatching},
 }
 
 func main() {
