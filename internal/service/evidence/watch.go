@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 )
 
 // Blink is the longest time that may go by unobserved without being a gap: a
@@ -42,28 +43,14 @@ func NewWatch(ping func(context.Context) error) *Watch {
 func (w *Watch) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { every(ctx, Blink/6, func() { w.LastGap() }) })
-	every(ctx, askEvery, func() {
+	wg.Go(func() { clock.Every(ctx, Blink/6, func() { w.LastGap() }) })
+	clock.Every(ctx, askEvery, func() {
 		ask, cancel := context.WithTimeout(ctx, Blink)
 		defer cancel()
 		if w.ping(ask) == nil {
 			w.storeAnswered()
 		}
 	})
-}
-
-// every calls do, with pauses between, until ctx ends.
-func every(ctx context.Context, pause time.Duration, do func()) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			do()
-		}
-	}
 }
 
 // storeAnswered takes note that the database answered just now.

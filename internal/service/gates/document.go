@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ml/slipway/internal/domain/gate"
 	"github.com/slipway-ml/slipway/internal/domain/hosting"
 	"github.com/slipway-ml/slipway/internal/domain/rollout"
+	"github.com/slipway-ml/slipway/internal/platform/clock"
 	"github.com/slipway-ml/slipway/internal/platform/id"
 )
 
@@ -118,7 +119,7 @@ func (s *Service) keepOn(ctx context.Context) {
 		}
 		failed = err != nil
 	}
-	every(ctx, keepEvery, func() { keep(ctx) })
+	clock.Every(ctx, keepEvery, func() { keep(ctx) })
 	s.weigh(time.Now())
 	keep(context.WithoutCancel(ctx))
 }

@@ -110,27 +110,13 @@ func (s *Service) Run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() {
 		s.look(ctx)
-		every(ctx, evidence.Stride*time.Second, func() { s.look(ctx) })
+		clock.Every(ctx, evidence.Stride*time.Second, func() { s.look(ctx) })
 	})
 	wg.Go(func() { s.keepOn(ctx) })
 	for range readers() {
 		wg.Go(func() { s.readAnswers(ctx) })
 	}
-	every(ctx, time.Second, func() { s.weigh(time.Now()) })
-}
-
-// every calls do, with pauses between, until ctx ends.
-func every(ctx context.Context, pause time.Duration, do func()) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			do()
-		}
-	}
+	clock.Every(ctx, time.Second, func() { s.weigh(time.Now()) })
 }
 
 // lookTime bounds a look at the database.

@@ -149,18 +149,11 @@ func (s *Service) Run(ctx context.Context) {
 }
 
 func (s *Service) every(ctx context.Context, d time.Duration, failed string, do func(context.Context) error) {
-	tick := time.NewTicker(d)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	clock.Every(ctx, d, func() {
 		if err := do(ctx); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "upkeep failed", "what", failed, "err", err)
 		}
-	}
+	})
 }
 
 // TLSConfig returns the configuration of the device listener (devicetls.Config)
